@@ -1,0 +1,1 @@
+"""Campaigns, subsets, data sets, models, training and the store: what runs on a worker."""

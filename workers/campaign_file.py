@@ -1,0 +1,97 @@
+"""Campaign files: YAML in and out, and mistakes told one per line."""
+
+import json
+import re
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from workers.campaign import Campaign
+from workers.errors import CampaignError
+from workers.mistakes import explain_mistakes, short
+
+MAX_BYTES = 1 << 20
+MAX_DEPTH = 20
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that reads 1e-3 as a number (YAML 1.1 takes it for text) and refuses aliases and duplicate keys."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.constructor.ConstructorError(None, None, "aliases are not allowed", self.peek_event().start_mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, Hashable):
+                if key in seen:
+                    raise yaml.constructor.ConstructorError(None, None, f"{key!r} is given twice", key_node.start_mark)
+                seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
+    list("-+0123456789."),
+)
+
+
+def read_campaign(path: str | Path) -> Campaign:
+    """Read and check a campaign file.
+
+    Raises CampaignError: the file is missing, is not YAML, or has mistakes (one line each).
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise CampaignError(f"{path}: cannot be read: {error.strerror}") from error
+    if len(raw) > MAX_BYTES:
+        raise CampaignError(f"{path}: is larger than {MAX_BYTES:,} bytes, which no campaign file is")
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise CampaignError(f"{path}: is not UTF-8 text: {error.reason} at byte {error.start}") from error
+    return parse_campaign(text, source=str(path))
+
+
+def parse_campaign(text: str, source: str = "campaign") -> Campaign:
+    """Check a campaign given as YAML text; `source` opens every line of an error. Raises CampaignError."""
+    try:
+        document = yaml.load(text, Loader=_Loader)  # noqa: S506 - _Loader is a SafeLoader
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" line {mark.line + 1}, column {mark.column + 1}:" if mark else ""
+        raise CampaignError(
+            f"{source}:{where} is not valid YAML: {getattr(error, 'problem', None) or error}"
+        ) from error
+    except (RecursionError, ValueError) as error:
+        raise CampaignError(f"{source}: is not valid YAML: {type(error).__name__}: {error}") from error
+    if not isinstance(document, dict):
+        raise CampaignError(f"{source}: must be a mapping with dataset, model, recipe, ..., got {short(document)}")
+    return check_campaign(document, source)
+
+
+def check_campaign(document: dict[str, Any], source: str = "campaign") -> Campaign:
+    """Check a campaign given as plain data. Raises CampaignError with one line per mistake."""
+    try:
+        # Through JSON, so that strict checking takes lists for tuples; dates and the like become text, which is refused.
+        return Campaign.model_validate_json(json.dumps(document, default=str))
+    except ValidationError as error:
+        lines = explain_mistakes(error.errors(include_url=False), document)
+        raise CampaignError("\n".join(f"{source}: {line}" for line in lines)) from error
+    except (RecursionError, ValueError, TypeError) as error:
+        raise CampaignError(f"{source}: cannot be read: {error}") from error
+
+
+def dump_campaign(campaign: Campaign) -> str:
+    """The campaign as YAML text, every field written out."""
+    return yaml.safe_dump(campaign.model_dump(mode="json"), sort_keys=False)

@@ -1,0 +1,36 @@
+"""The errors that Longtail raises on purpose. Each also inherits the built-in that fits, so callers may catch either."""
+
+
+class LongtailError(Exception):
+    """Anything that a user can mend: its text is the whole message, in one line or one line per mistake."""
+
+
+class CampaignError(LongtailError, ValueError):
+    """A campaign that cannot be run as written: the field, what was given, what is allowed."""
+
+
+class DataError(LongtailError, ValueError):
+    """A data set that cannot be loaded, or that does not have the promised form."""
+
+
+class ModelError(LongtailError, ValueError):
+    """A model that cannot be built for this data set."""
+
+
+class StoreError(LongtailError, OSError):
+    """A store that cannot be read or written: missing, unreachable, read-only, full."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class StoreMismatchError(StoreError):
+    """The store belongs to another campaign or to other data; the message names what differs."""
+
+
+class ConflictError(StoreError):
+    """A file of the same name with different content is already committed."""
+
+
+class DamagedFileError(StoreError):
+    """A committed file that is truncated, altered, or not one of ours."""

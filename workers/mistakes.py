@@ -1,0 +1,126 @@
+"""pydantic's errors about a campaign, told as one line per mistake: the field, what is allowed, what was given."""
+
+import difflib
+from collections.abc import Iterable
+from typing import Annotated, Any, get_args, get_origin
+
+from pydantic import BaseModel, Tag
+from pydantic_core import ErrorDetails
+
+from workers.campaign import Campaign
+from workers.specs import DATASET_NAMES, MODEL_NAMES
+
+_OPEN_NAMES = {"dataset": DATASET_NAMES, "model": MODEL_NAMES}
+_OWN_NAME = "package.module:function"
+
+
+def explain_mistakes(mistakes: Iterable[ErrorDetails], document: dict[str, Any]) -> list[str]:
+    """One line per mistaken field of `document`, in the order found; alternatives of one field are joined by `or`."""
+    allowed: dict[tuple[str, str], list[str]] = {}
+    for mistake in mistakes:
+        field, text, given = _explain(mistake, document)
+        allowed.setdefault((field, given), []).append(text)
+    return [f"{field}: {' or '.join(dict.fromkeys(texts))}{given}" for (field, given), texts in allowed.items()]
+
+
+def short(value: Any) -> str:
+    """repr, cut to 80 characters."""
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _explain(mistake: ErrorDetails, document: dict[str, Any]) -> tuple[str, str, str]:
+    """(field, what is allowed, what was given) of one mistake."""
+    parts, owner = _locate(mistake["loc"], document)
+    field = ".".join(parts) or "campaign"
+    given, context = mistake["input"], mistake.get("ctx", {})
+    got = f", got {short(given)}"
+    match mistake["type"]:
+        case "missing":
+            return field, "is required", ""
+        case "extra_forbidden":
+            return field, f"unknown field{_hint(parts[-1], _fields(owner))}", got
+        case "union_tag_invalid" | "union_tag_not_found":
+            return _explain_name(field, given, owner)
+        case "model_type" | "model_attributes_type":
+            return field, "must be a mapping", got
+        case "string_pattern_mismatch":
+            return field, f"must be {_OWN_NAME}", got
+        case "value_error":
+            text = str(context["error"])
+            return field, text, "" if ", got " in text else got
+        case _:
+            text = mistake["msg"].removeprefix("Input should be ").removeprefix("a valid ")
+            return field, f"must be {text}", got
+
+
+def _explain_name(field: str, given: Any, owner: Any) -> tuple[str, str, str]:
+    """The mistake of a part that is told apart by its name: no mapping, no name, or an unknown one."""
+    names = list(_OPEN_NAMES.get(field, {}))
+    text = ", ".join(names or _member_names(owner)) + (f" or {_OWN_NAME}" if names else "")
+    if not isinstance(given, dict):
+        return field, f"must be a mapping with a name ({text})", f", got {short(given)}"
+    name = given.get("name")
+    if name is None:
+        return f"{field}.name", f"is required: {text}", ""
+    close = difflib.get_close_matches(str(name), names or _member_names(owner), n=1)
+    return (
+        f"{field}.name",
+        f"must be {text}",
+        f", got {short(name)}" + (f" (did you mean {close[0]}?)" if close else ""),
+    )
+
+
+def _locate(location: tuple[int | str, ...], document: Any) -> tuple[list[str], Any]:
+    """The path to a field without pydantic's union tags, and the type that holds (or is) its last part."""
+    parts: list[str] = []
+    at, owner = document, Campaign
+    kind: Any = Campaign
+    for part in location:
+        member = _member(kind, part)
+        if member is not None:
+            kind = owner = member
+            continue
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            owner = kind
+            kind = kind.model_fields[part].annotation if part in kind.model_fields else None
+        elif not (isinstance(at, list) and isinstance(part, int)) and not (isinstance(at, dict) and part in at):
+            continue  # pydantic names the alternatives of a plain union; the file does not
+        at = at[part] if _holds(at, part) else None
+        parts.append(str(part))
+    return parts, kind if get_args(kind) else owner
+
+
+def _holds(at: Any, part: int | str) -> bool:
+    return (isinstance(at, dict) and part in at) or (isinstance(at, list) and isinstance(part, int) and part < len(at))
+
+
+def _members(kind: Any) -> dict[str, Any]:
+    """Names (tags) to classes of a union of parts that are told apart by name."""
+    found: dict[str, Any] = {}
+    for alternative in get_args(kind):
+        if get_origin(alternative) is Annotated:
+            model, *marks = get_args(alternative)
+            found.update({mark.tag: model for mark in marks if isinstance(mark, Tag)})
+        elif (
+            isinstance(alternative, type) and issubclass(alternative, BaseModel) and "name" in alternative.model_fields
+        ):
+            found.update(dict.fromkeys(get_args(alternative.model_fields["name"].annotation), alternative))
+    return found
+
+
+def _member(kind: Any, tag: int | str) -> Any:
+    return _members(kind).get(tag) if isinstance(tag, str) else None
+
+
+def _member_names(kind: Any) -> list[str]:
+    return list(_members(kind))
+
+
+def _fields(owner: Any) -> list[str]:
+    return list(getattr(owner, "model_fields", {}))
+
+
+def _hint(given: str, allowed: list[str]) -> str:
+    close = difflib.get_close_matches(given, allowed, n=1)
+    return f" (did you mean {close[0]}?)" if close else f" (allowed: {', '.join(allowed)})"

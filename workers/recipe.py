@@ -1,0 +1,142 @@
+"""How one model is trained: optimiser, learning-rate schedule, initialisation, augmentation."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Frozen(BaseModel):
+    """Base of every part of a campaign: immutable, unknown keys refused, no silent conversions."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Epochs = Annotated[int, Field(ge=1, le=100_000)]
+
+
+class SGD(Frozen):
+    """Stochastic gradient descent: v <- momentum v + g; w <- w - rate v (PyTorch's form, equal to the JAX scripts')."""
+
+    name: Literal["sgd"] = "sgd"
+    learning_rate: Annotated[float, Field(gt=0, le=1e6)] = 0.1
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    nesterov: bool = False
+    weight_decay: Annotated[float, Field(ge=0, le=1e3)] = 0.0
+
+    @model_validator(mode="after")
+    def _nesterov_needs_momentum(self) -> "SGD":
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov needs a momentum greater than 0")
+        return self
+
+
+class AdamW(Frozen):
+    """Adam with decoupled weight decay (Loshchilov & Hutter, ICLR 2019)."""
+
+    name: Literal["adamw"]
+    learning_rate: Annotated[float, Field(gt=0, le=1e6)] = 1e-3
+    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    epsilon: Annotated[float, Field(gt=0, le=1)] = 1e-8
+    weight_decay: Annotated[float, Field(ge=0, le=1e3)] = 0.01
+
+
+class ConstantSchedule(Frozen):
+    """The same learning rate at every step."""
+
+    name: Literal["constant"] = "constant"
+
+
+class StepSchedule(Frozen):
+    """The rate is multiplied by `factor` at the start of each epoch (counted from 0) in `milestones`."""
+
+    name: Literal["step"]
+    milestones: Annotated[tuple[Epochs, ...], Field(strict=False, min_length=1, max_length=1000)]
+    factor: Annotated[float, Field(gt=0, le=1)] = 0.1
+
+
+class CosineSchedule(Frozen):
+    """Linear warm-up from 0, then half a cosine down to `final` times the rate."""
+
+    name: Literal["cosine"]
+    warmup_epochs: Annotated[float, Field(ge=0, le=100_000)] = 0.0
+    final: Fraction = 0.0
+
+
+class OneCycleSchedule(Frozen):
+    """Cosine up from rate/`start_divisor` over the first `peak` share of the steps, cosine down to rate/(start x final)."""
+
+    name: Literal["one-cycle"]
+    peak: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    start_divisor: Annotated[float, Field(ge=1, le=1e9)] = 25.0
+    final_divisor: Annotated[float, Field(ge=1, le=1e9)] = 1e4
+
+
+class TriangularSchedule(Frozen):
+    """Linear from 0 up to the rate at `peak_epoch`, linear down to 0 at the end (the datamodels recipe)."""
+
+    name: Literal["triangular"]
+    peak_epoch: Annotated[float, Field(ge=0, le=100_000)]
+
+
+Optimizer = Annotated[SGD | AdamW, Field(discriminator="name")]
+Schedule = Annotated[
+    ConstantSchedule | StepSchedule | CosineSchedule | OneCycleSchedule | TriangularSchedule,
+    Field(discriminator="name"),
+]
+
+
+class Initialization(Frozen):
+    """Starting weights of linear and convolution layers; everything else keeps PyTorch's own."""
+
+    weights: Literal["default", "glorot-normal", "glorot-uniform", "kaiming-normal", "kaiming-uniform"] = "default"
+    """`default` is PyTorch's; `glorot-normal` is JAX's: normal, cut at two standard deviations, variance kept."""
+    bias_std: Annotated[float, Field(ge=0, le=10)] | None = None
+    """Biases normal with this standard deviation (0: all zero); left out: PyTorch's own."""
+
+
+class Augmentation(Frozen):
+    """Random changes to each training image, drawn anew at every presentation. All sizes in pixels."""
+
+    flip: bool = False
+    """Mirror left-right with probability 1/2."""
+    translate: Annotated[int, Field(ge=0, le=64)] = 0
+    """Shift by up to this many pixels in each direction (crop after padding with the mean colour)."""
+    cutout: Annotated[int, Field(ge=0, le=256)] = 0
+    """Blank a square of this side at a random place."""
+
+
+class Recipe(Frozen):
+    """Everything that decides how a model is trained on its subset."""
+
+    epochs: Epochs
+    batch_size: Annotated[int, Field(ge=1, le=1_000_000)]
+    drop_last: bool = False
+    """Leave out the last, smaller minibatch of each epoch. The published MNIST recipes keep it."""
+    optimizer: Optimizer = SGD()
+    schedule: Schedule = ConstantSchedule()
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    input_scaling: Literal["unit", "standardize"] = "unit"
+    """`unit`: pixels to [0, 1]. `standardize`: then minus the channel mean, over the channel standard deviation."""
+    initialization: Initialization = Initialization()
+    augmentation: Augmentation = Augmentation()
+    evaluation_flip: bool = False
+    """Evaluate on the mean of the logits of an image and of its mirror image."""
+
+    @model_validator(mode="after")
+    def _schedule_fits_epochs(self) -> "Recipe":
+        schedule = self.schedule
+        if isinstance(schedule, TriangularSchedule) and schedule.peak_epoch > self.epochs:
+            raise ValueError(f"schedule.peak_epoch must be at most epochs ({self.epochs}), got {schedule.peak_epoch}")
+        if isinstance(schedule, CosineSchedule) and schedule.warmup_epochs > self.epochs:
+            raise ValueError(
+                f"schedule.warmup_epochs must be at most epochs ({self.epochs}), got {schedule.warmup_epochs}"
+            )
+        if isinstance(schedule, StepSchedule) and max(schedule.milestones) >= self.epochs:
+            raise ValueError(
+                f"schedule.milestones must be under epochs ({self.epochs}), got {list(schedule.milestones)}"
+            )
+        return self

@@ -1,0 +1,168 @@
+"""Which data set and which model: one class per kind, told apart by `name`."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, JsonValue, Tag
+
+from workers.recipe import Fraction, Frozen
+
+TORCHVISION_DATASETS = ("mnist", "fashion-mnist", "kmnist", "cifar10", "cifar100", "svhn")
+Path = Annotated[str, Field(min_length=1, max_length=4096)]
+ImportPath = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$", max_length=500)]
+Size = Annotated[int, Field(ge=1, le=1024)]
+Width = Annotated[int, Field(ge=1, le=65_536)]
+
+LOCATION = {"location": True}
+"""Marks a field that says where data lie, not what they are: the campaign's identity leaves it out."""
+
+
+class Digits(Frozen):
+    """scikit-learn's handwritten digits, 8 x 8 pixels: 1,437 training and 360 test examples (every fifth image)."""
+
+    name: Literal["digits"] = "digits"
+
+
+class TorchvisionData(Frozen):
+    """A data set that torchvision reads, in the order of its original files."""
+
+    name: Literal["mnist", "fashion-mnist", "kmnist", "cifar10", "cifar100", "svhn"]
+    root: Annotated[Path, Field(json_schema_extra=LOCATION)] = "data"
+    """The folder that torchvision calls root."""
+    download: Annotated[bool, Field(json_schema_extra=LOCATION)] = True
+    """Download the files where they are missing."""
+
+
+class EMNIST(TorchvisionData):
+    """Extended MNIST: handwritten letters and digits, images upright, labels from 0."""
+
+    name: Literal["emnist"]  # type: ignore[assignment]
+    split: Literal["balanced", "byclass", "bymerge", "letters", "digits", "mnist"] = "balanced"
+
+
+class ImageOptions(Frozen):
+    """How image files become arrays of one shape."""
+
+    size: Size | None = None
+    """Resize to size x size pixels (bilinear); left out: all images must have one size already."""
+    channels: Literal["auto", "grey", "rgb"] = "auto"
+    """`auto`: grey when every image is grey, else RGB."""
+
+
+class ImageFolder(ImageOptions):
+    """`root/train/<class>/*` and `root/test/<class>/*` (or `val`); classes and files in sorted order."""
+
+    name: Literal["image-folder"]
+    root: Annotated[Path, Field(json_schema_extra=LOCATION)]
+
+
+class ParquetImages(ImageOptions):
+    """Parquet files with an image column (`{bytes, path}` as on the Hugging Face hub, or plain bytes) and a label column."""
+
+    name: Literal["parquet"]
+    train: Annotated[Path, Field(json_schema_extra=LOCATION)]
+    """A file, or a folder whose `*.parquet` files are read in sorted order."""
+    test: Annotated[Path | None, Field(json_schema_extra=LOCATION)] = None
+    image_column: Annotated[str, Field(min_length=1, max_length=500)] = "image"
+    label_column: Annotated[str, Field(min_length=1, max_length=500)] = "label"
+
+
+class CustomData(Frozen):
+    """`package.module:function`, called with `options`, returns a `workers.datasets.Dataset`."""
+
+    name: ImportPath
+    options: dict[str, JsonValue] = {}
+
+
+class MLP(Frozen):
+    """Fully connected layers with ReLU between them."""
+
+    name: Literal["mlp"] = "mlp"
+    hidden: Annotated[tuple[Width, ...], Field(strict=False, max_length=100)] = (512, 256)
+    """Units of each hidden layer; empty: a linear model."""
+
+
+class SmallCNN(Frozen):
+    """Two 3 x 3 convolutions with ReLU and pooling, then one hidden layer."""
+
+    name: Literal["small-cnn"]
+    width: Width = 32
+    hidden: Width = 128
+
+
+class ResNet9(Frozen):
+    """The nine-layer residual network of fast CIFAR-10 training and of the datamodels paper."""
+
+    name: Literal["resnet9"]
+    width: Width = 64
+
+
+class ResNet(Frozen):
+    """torchvision's ResNet; for images up to 64 pixels with a 3 x 3 stem of stride 1 and without its pooling."""
+
+    name: Literal["resnet18", "resnet50"]
+
+
+class ViT(Frozen):
+    """torchvision's vision transformer, sized for small images."""
+
+    name: Literal["vit"]
+    patch_size: Size = 4
+    """Must divide the image's height, which must equal its width."""
+    layers: Annotated[int, Field(ge=1, le=100)] = 6
+    heads: Annotated[int, Field(ge=1, le=128)] = 4
+    width: Width = 192
+    """Units per token; a multiple of `heads`."""
+    dropout: Fraction = 0.0
+
+
+class CustomModel(Frozen):
+    """`package.module:function`, called as `f(input_shape, num_classes, **options)`, returns a `torch.nn.Module`."""
+
+    name: ImportPath
+    options: dict[str, JsonValue] = {}
+
+
+def _tag(names: dict[str, str]) -> Discriminator:
+    def tag_of(value: Any) -> str | None:
+        name = value.get("name") if isinstance(value, dict) else getattr(value, "name", None)
+        if not isinstance(name, str):
+            return None
+        return "custom" if ":" in name else names.get(name)
+
+    return Discriminator(tag_of)
+
+
+DATASET_NAMES = {
+    "digits": "digits",
+    **dict.fromkeys(TORCHVISION_DATASETS, "torchvision"),
+    "emnist": "emnist",
+    "image-folder": "image-folder",
+    "parquet": "parquet",
+}
+MODEL_NAMES = {
+    "mlp": "mlp",
+    "small-cnn": "small-cnn",
+    "resnet9": "resnet9",
+    "resnet18": "resnet",
+    "resnet50": "resnet",
+    "vit": "vit",
+}
+
+DatasetSpec = Annotated[
+    Annotated[Digits, Tag("digits")]
+    | Annotated[TorchvisionData, Tag("torchvision")]
+    | Annotated[EMNIST, Tag("emnist")]
+    | Annotated[ImageFolder, Tag("image-folder")]
+    | Annotated[ParquetImages, Tag("parquet")]
+    | Annotated[CustomData, Tag("custom")],
+    _tag(DATASET_NAMES),
+]
+ModelSpec = Annotated[
+    Annotated[MLP, Tag("mlp")]
+    | Annotated[SmallCNN, Tag("small-cnn")]
+    | Annotated[ResNet9, Tag("resnet9")]
+    | Annotated[ResNet, Tag("resnet")]
+    | Annotated[ViT, Tag("vit")]
+    | Annotated[CustomModel, Tag("custom")],
+    _tag(MODEL_NAMES),
+]

@@ -1,0 +1,161 @@
+"""The Parquet form of results: one row per run and recorded epoch, the three vectors as list<bool>."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from workers.errors import DamagedFileError
+from workers.runs import Run
+
+SCHEMA_VERSION = 1
+Status = Literal["completed", "diverged"]
+VECTORS = ("subset", "train_correct", "test_correct")
+
+_BITS = pa.list_(pa.field("element", pa.bool_(), nullable=False))
+
+
+def _required(name: str, kind: pa.DataType) -> pa.Field:
+    return pa.field(name, kind, nullable=False)
+
+
+RESULTS = pa.schema(
+    [
+        _required("run_id", pa.string()),
+        _required("ratio", pa.float64()),
+        _required("repetition", pa.int32()),
+        _required("epoch", pa.int32()),
+        _required("is_final", pa.bool_()),
+        *(_required(name, _BITS) for name in VECTORS),
+        pa.field("subset_accuracy", pa.float64()),
+        pa.field("heldout_accuracy", pa.float64()),
+        pa.field("test_accuracy", pa.float64()),
+        pa.field("train_loss", pa.float64()),
+        _required("seconds", pa.float64()),
+        _required("device", pa.string()),
+        _required("status", pa.string()),
+    ]
+)
+"""Accuracies are null where they rest on no example; train_loss is null for an epoch whose loss is not finite."""
+
+_HASHED = ("run_id", "epoch", "is_final", "train_loss", "status", *VECTORS)
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """What one model got right after one epoch (epochs count from 1): bool[N], bool[T], mean minibatch loss."""
+
+    epoch: int
+    train_correct: npt.NDArray[np.bool_]
+    test_correct: npt.NDArray[np.bool_]
+    train_loss: float
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A trained run: its subset (bool[N]) and its recorded epochs, ascending; `seconds` is training and evaluation."""
+
+    run: Run
+    subset: npt.NDArray[np.bool_]
+    epochs: Sequence[EpochRecord]
+    status: Status
+    seconds: float
+    device: str
+
+
+def results_table(results: Sequence[RunResult]) -> pa.Table:
+    """The rows of a shard, in ascending repetition and epoch."""
+    ordered = sorted(results, key=lambda result: result.run)
+    rows = [(result, record) for result in ordered for record in result.epochs]
+    columns = {
+        "run_id": [result.run.run_id for result, _ in rows],
+        "ratio": [result.run.ratio for result, _ in rows],
+        "repetition": [result.run.repetition for result, _ in rows],
+        "epoch": [record.epoch for _, record in rows],
+        "is_final": [record is result.epochs[-1] for result, record in rows],
+        "subset": bit_lists([result.subset for result, _ in rows]),
+        "train_correct": bit_lists([record.train_correct for _, record in rows]),
+        "test_correct": bit_lists([record.test_correct for _, record in rows]),
+        "subset_accuracy": [_mean(record.train_correct[result.subset]) for result, record in rows],
+        "heldout_accuracy": [_mean(record.train_correct[~result.subset]) for result, record in rows],
+        "test_accuracy": [_mean(record.test_correct) for _, record in rows],
+        "train_loss": [record.train_loss if np.isfinite(record.train_loss) else None for _, record in rows],
+        "seconds": [result.seconds for result, _ in rows],
+        "device": [result.device for result, _ in rows],
+        "status": [result.status for result, _ in rows],
+    }
+    return pa.table(columns, schema=RESULTS)
+
+
+def _mean(values: npt.NDArray[np.bool_]) -> float | None:
+    return float(values.mean()) if len(values) else None
+
+
+def bit_lists(vectors: Sequence[npt.NDArray[np.bool_]]) -> pa.ListArray:
+    """list<bool> array with one row per vector."""
+    offsets = np.cumsum([0, *(len(vector) for vector in vectors)], dtype=np.int32)
+    return pa.ListArray.from_arrays(offsets, pa.array(np.concatenate(vectors)), type=_BITS)
+
+
+def bit_matrix(table: pa.Table, column: str, width: int) -> npt.NDArray[np.bool_]:
+    """A vector column as bool[rows, width]. Raises DamagedFileError where a row has another length."""
+    lists = table[column].combine_chunks()
+    lengths = np.diff(lists.offsets.to_numpy())
+    if (lengths != width).any():
+        raise DamagedFileError(
+            f"column {column} has rows of {set(lengths.tolist()) - {width}} values, expected {width}"
+        )
+    flat = lists.flatten().to_numpy(zero_copy_only=False)
+    return np.asarray(flat, dtype=bool).reshape(len(lists), width)
+
+
+def content_hash(table: pa.Table) -> str:
+    """SHA-256 (hex) of what a results table says: keys, status, losses and vectors; not timings and devices."""
+    digest = hashlib.sha256()
+    for name in _HASHED:
+        column = table[name]
+        digest.update(name.encode())
+        if name in VECTORS:
+            lists = column.combine_chunks()
+            digest.update(np.diff(lists.offsets.to_numpy()).astype("<i8").tobytes())
+            digest.update(np.packbits(lists.flatten().to_numpy(zero_copy_only=False)).tobytes())
+        else:
+            digest.update(repr(column.to_pylist()).encode())
+    return digest.hexdigest()
+
+
+def encode(table: pa.Table, metadata: dict[str, str]) -> pa.Buffer:
+    """Parquet bytes, zstd, with page checksums; `metadata` (keys get the prefix `longtail.`) goes into the footer."""
+    prefixed = {f"longtail.{key}": value for key, value in metadata.items()}
+    sink = pa.BufferOutputStream()
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), **prefixed})
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
+    return sink.getvalue()
+
+
+def metadata_of(schema: pa.Schema) -> dict[str, str]:
+    """The metadata that `encode` wrote, without the prefix."""
+    pairs = ((key.decode(), value.decode()) for key, value in (schema.metadata or {}).items())
+    return {key.removeprefix("longtail."): value for key, value in pairs if key.startswith("longtail.")}
+
+
+def decode(source: pa.NativeFile, columns: Sequence[str] | None = None) -> pa.Table:
+    """The table in a Parquet file; page checksums are verified.
+
+    Raises DamagedFileError where the bytes are not a whole, unaltered Parquet file or lack a column.
+    """
+    try:
+        with pq.ParquetFile(source, page_checksum_verification=True) as file:
+            missing = set(columns or ()) - set(file.schema_arrow.names)
+            if missing:
+                raise DamagedFileError(f"has no column {', '.join(sorted(missing))}")
+            return file.read(columns=None if columns is None else list(columns))
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        if isinstance(error, DamagedFileError):
+            raise
+        raise DamagedFileError(f"is damaged: {str(error).splitlines()[0]}") from error

@@ -1,0 +1,248 @@
+"""The store: the directory or object-store prefix with the committed files of one campaign. Owns every path in it.
+
+campaign.json          the frozen campaign, data set, shard size, versions; written last when a store is created
+examples.parquet       split, example_id, label, given_label
+targets/*.json         how many repetitions of which ratio were asked for; the union is what the campaign aims at
+results/*.parquet      one file per shard; its existence is the only record that the shard is done
+failures/*.json        shards that failed in user code
+estimates/*.parquet    tables made from the results, replaced at will
+damaged/               what `verify --repair` set aside
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from workers.campaign import PARTS, Campaign
+from workers.errors import ConflictError, DamagedFileError, StoreError
+from workers.runs import Run, Shard
+from workers.store import schema
+from workers.store.files import Files, open_files
+from workers.store.header import Header
+
+_CAMPAIGN = "campaign.json"
+_EXAMPLES = "examples.parquet"
+_OWN = {_CAMPAIGN, _EXAMPLES, "targets", "results", "failures", "estimates", "damaged"}
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A shard given up: how often it was tried, and the last traceback."""
+
+    shard_id: str
+    attempts: int
+    message: str
+    traceback: str
+
+
+class Store:
+    """An existing store. Make one with `Store.create`, open one with `Store.open`."""
+
+    def __init__(self, files: Files, header: Header) -> None:
+        self._files = files
+        self.header = header
+
+    @property
+    def uri(self) -> str:
+        """Where the store is: an absolute path or a URI."""
+        return self._files.uri
+
+    @classmethod
+    def open(cls, uri: str | os.PathLike[str]) -> "Store":
+        """The store at a path or URI. Raises StoreError where there is none, DamagedFileError where it is unreadable."""
+        files = open_files(uri)
+        content = files.read(_CAMPAIGN)
+        if content is None:
+            raise StoreError(f"{files.uri}: is not a Longtail store (it has no {_CAMPAIGN})")
+        return cls(files, Header.from_json(content.to_pybytes(), f"{files.uri}/{_CAMPAIGN}"))
+
+    @classmethod
+    def create(cls, uri: str | os.PathLike[str], header: Header, examples: pa.Table) -> "Store":
+        """The store at a path or URI, made where there is none.
+
+        Raises StoreMismatchError where it holds another campaign or other data, StoreError where the place holds
+        something else or cannot be written. Two drivers may create one store at the same time.
+        """
+        files = open_files(uri)
+        found = files.read(_CAMPAIGN)
+        if found is None:
+            foreign = [name for name in files.names("") if name not in _OWN and not name.startswith(("_", "."))]
+            if foreign:
+                raise StoreError(f"{files.uri}: is not empty and not a Longtail store (it holds {foreign[0]!r})")
+            files.create(_EXAMPLES, schema.encode(examples, {}))
+            if files.create(_CAMPAIGN, header.to_json()):
+                return cls(files, header)
+        store = cls.open(uri)
+        store.header.check_same(header, store.uri)
+        return store
+
+    def examples(self) -> pa.Table:
+        """split (train, test), example_id, label, given_label: N + T rows in canonical order."""
+        return self._table(_EXAMPLES)
+
+    # Targets ------------------------------------------------------------------------------------------------------
+
+    def aim(self, campaign: Campaign) -> None:
+        """Record that this campaign's ratios and repetitions are wanted."""
+        repetitions = campaign.subsets.repetitions
+        document = {str(round(ratio * PARTS)): repetitions for ratio in sorted(campaign.subsets.ratios)}
+        name = "_".join(document) if len(document) <= 12 else f"{len(document)}-ratios-{_short_hash(document)}"
+        self._files.create(f"targets/r{name}-{repetitions:06d}.json", json.dumps(document).encode())
+
+    def targets(self) -> dict[int, int]:
+        """Repetitions wanted at each ratio (parts per million), over everything ever asked for; ascending ratio."""
+        wanted: dict[int, int] = {}
+        for name in self._files.names("targets"):
+            content = self._files.read(f"targets/{name}") if name.endswith(".json") else None
+            document = json.loads(content.to_pybytes()) if content is not None else {}
+            for parts, repetitions in document.items():
+                wanted[int(parts)] = max(int(repetitions), wanted.get(int(parts), 0))
+        return dict(sorted(wanted.items()))
+
+    # Results ------------------------------------------------------------------------------------------------------
+
+    def shards(self) -> list[Shard]:
+        """The committed shards, ascending. One listing: the names say which runs they hold."""
+        parsed = (Shard.parse(name.removesuffix(".parquet")) for name in self._files.names("results"))
+        return sorted(shard for shard in parsed if shard is not None)
+
+    def commit(self, shard: Shard, results: Sequence[schema.RunResult]) -> bool:
+        """Add a shard's results, whole or not at all. False where equal results were committed before.
+
+        Raises ConflictError where different results are there under the same name, StoreError where the place cannot be
+        written.
+        """
+        table = schema.results_table(results)
+        digest = schema.content_hash(table)
+        metadata = {
+            "schema_version": str(schema.SCHEMA_VERSION),
+            "campaign": self.header.identity,
+            "shard": shard.shard_id,
+            "content_sha256": digest,
+        }
+        if self._files.create(_results_path(shard), schema.encode(table, metadata)):
+            return True
+        theirs = schema.content_hash(self.read(shard))
+        if theirs != digest:
+            raise ConflictError(
+                f"{self._path(_results_path(shard))}: is committed with other content (SHA-256 {theirs[:12]}, "
+                f"now {digest[:12]}): the same runs gave different results, on other hardware or versions?"
+            )
+        return False
+
+    def read(self, shard: Shard, columns: Sequence[str] | None = None) -> pa.Table:
+        """A committed shard's rows (or some columns). Raises DamagedFileError, or StoreError where it is missing."""
+        return self._table(_results_path(shard), columns)
+
+    def scan(self, columns: Sequence[str], ratio: int | None = None) -> Iterator[tuple[Shard, pa.Table]]:
+        """Every committed run once, shard by shard, ascending; `ratio` in parts per million picks one.
+
+        Where shards overlap (two drivers with different numbers of repetitions), later copies of a run are left out.
+        """
+        seen: set[Run] = set()
+        for shard in self.shards():
+            if ratio is not None and shard.parts != ratio:
+                continue
+            fresh = [run.repetition for run in shard.runs if run not in seen]
+            if not fresh:
+                continue
+            names = columns if "repetition" in columns else [*columns, "repetition"]
+            table = self.read(shard, names)
+            if len(fresh) < shard.stop - shard.start:
+                table = table.filter(np.isin(table["repetition"].to_numpy(), fresh))
+            seen.update(shard.runs)
+            yield shard, table.select(list(columns))
+
+    def bits(self, table: pa.Table, column: str) -> npt.NDArray[np.bool_]:
+        """A vector column of a results table as bool[rows, N] (bool[rows, T] for test_correct)."""
+        width = self.header.num_test if column == "test_correct" else self.header.num_train
+        return schema.bit_matrix(table, column, width)
+
+    # Failures and estimates -----------------------------------------------------------------------------------------
+
+    def record_failure(self, failure: Failure) -> None:
+        """Write a given-up shard's traceback, in place of an earlier one."""
+        self._files.replace(f"failures/{failure.shard_id}.json", json.dumps(asdict(failure), indent=1).encode())
+
+    def clear_failure(self, shard: Shard) -> None:
+        """Remove a shard's failure, now that it is committed."""
+        self._files.delete(f"failures/{shard.shard_id}.json")
+
+    def failures(self) -> list[Failure]:
+        """The shards that failed and are not committed, by id."""
+        done = {shard.shard_id for shard in self.shards()}
+        found = []
+        for name in self._files.names("failures"):
+            content = self._files.read(f"failures/{name}") if name.endswith(".json") else None
+            if content is not None and name.removesuffix(".json") not in done:
+                found.append(Failure(**json.loads(content.to_pybytes())))
+        return found
+
+    def write_estimate(self, name: str, table: pa.Table, metadata: Mapping[str, str]) -> str:
+        """Write (or replace) estimates/NAME.parquet; returns its path or URI."""
+        path = f"estimates/{name}.parquet"
+        self._files.replace(path, schema.encode(table, dict(metadata)))
+        return self._path(path)
+
+    def clean(self) -> None:
+        """Remove temporary files that killed writers left."""
+        self._files.clean()
+
+    # Integrity ------------------------------------------------------------------------------------------------------
+
+    def inspect(self, name: str) -> str | None:
+        """What is wrong with results/NAME; None where nothing is."""
+        shard = Shard.parse(name.removesuffix(".parquet")) if name.endswith(".parquet") else None
+        if shard is None:
+            return "is not a results file"
+        try:
+            table = self.read(shard)
+            said = schema.metadata_of(table.schema)
+            if said.get("campaign") != self.header.identity:
+                return "belongs to another campaign"
+            if said.get("content_sha256") != schema.content_hash(table) or said.get("shard") != shard.shard_id:
+                return "does not hold the content that it was committed with"
+            for column in schema.VECTORS:
+                self.bits(table, column)
+        except DamagedFileError as error:
+            return str(error).removeprefix(f"{self._path(_results_path(shard))}: ")
+        except (KeyError, TypeError, AttributeError) as error:
+            return f"has not the form of a results file ({type(error).__name__}: {error})"
+        same_runs = set(table["run_id"].to_pylist()) == {run.run_id for run in shard.runs}
+        return None if same_runs else "does not hold the runs of its name"
+
+    def result_names(self) -> list[str]:
+        """Every file name in results/ that is not a temporary one."""
+        return [name for name in self._files.names("results") if not name.startswith(("_", "."))]
+
+    def set_aside(self, name: str) -> str:
+        """Move results/NAME to damaged/, so that its runs are trained again; returns the new path."""
+        self._files.move(f"results/{name}", f"damaged/{name}")
+        return self._path(f"damaged/{name}")
+
+    def _table(self, path: str, columns: Sequence[str] | None = None) -> pa.Table:
+        file = self._files.open(path)
+        if file is None:
+            raise StoreError(f"{self._path(path)}: is missing")
+        with file:
+            try:
+                return schema.decode(file, columns)
+            except DamagedFileError as error:
+                raise DamagedFileError(f"{self._path(path)}: {error}") from error
+
+    def _path(self, path: str) -> str:
+        return f"{self.uri}/{path}"
+
+
+def _results_path(shard: Shard) -> str:
+    return f"results/{shard.shard_id}.parquet"
+
+
+def _short_hash(document: dict[str, int]) -> str:
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:12]
