@@ -1,1 +1,31 @@
-"""Estimates from a store."""
+"""Reduces a store to estimates: memorization, influence, consistency, C-score. Needs nothing but the store."""
+
+from analysis.bits import PackedBits, RatioBits, pack_runs
+from analysis.consistency import consistency_profile, cscore
+from analysis.counts import RatioCounts, StoreCounts, count_runs
+from analysis.errors import EstimateError
+from analysis.estimates import write_estimates
+from analysis.high_influence import influential_pairs
+from analysis.influence import influence_matrix, influence_pairs, influence_top
+from analysis.memorization import estimate_memorization
+from analysis.view import StoreView, open_store
+
+__all__ = [
+    "EstimateError",
+    "PackedBits",
+    "RatioBits",
+    "RatioCounts",
+    "StoreCounts",
+    "StoreView",
+    "consistency_profile",
+    "count_runs",
+    "cscore",
+    "estimate_memorization",
+    "influence_matrix",
+    "influence_pairs",
+    "influence_top",
+    "influential_pairs",
+    "open_store",
+    "pack_runs",
+    "write_estimates",
+]

@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, Field
+from pydantic.fields import FieldInfo
 
 from workers.recipe import Fraction, Frozen, Recipe
-from workers.specs import DatasetSpec, Digits, MLP, ModelSpec
+from workers.specs import MLP, DatasetSpec, Digits, ModelSpec
 
 FORMAT = 1
 """Version of the meaning of a campaign's fields; part of the identity."""
@@ -20,8 +22,9 @@ MAX_REPETITIONS = 1_000_000
 
 def parts_per_million(ratio: float) -> int:
     """The ratio in parts per million, exactly (0.7 -> 700000). Raises ValueError where it is not a whole number."""
-    parts = round(ratio * PARTS)
-    if abs(ratio * PARTS - parts) > 1e-6 * max(1, parts) or not 1 <= parts <= PARTS:
+    parts = round(ratio * PARTS) if 0 < ratio <= 1 else 0
+    # The product of an exact six-decimal ratio is off by a few parts in 10^16 only.
+    if abs(ratio * PARTS - parts) > 1e-6 or parts == 0:
         raise ValueError(f"must be greater than 0, at most 1, with at most 6 decimals, got {ratio!r}")
     return parts
 
@@ -31,13 +34,13 @@ def _exact_ratio(ratio: float) -> float:
 
 
 def _distinct(ratios: tuple[float, ...]) -> tuple[float, ...]:
-    if len(set(ratios)) != len(ratios):
-        raise ValueError(f"must be different from each other, got {list(ratios)}")
+    if not ratios or len(set(ratios)) != len(ratios):
+        raise ValueError(f"must be at least one, all different, got {list(ratios)}")
     return ratios
 
 
 Ratio = Annotated[float, AfterValidator(_exact_ratio)]
-Ratios = Annotated[tuple[Ratio, ...], Field(strict=False, min_length=1, max_length=1000), AfterValidator(_distinct)]
+Ratios = Annotated[tuple[Ratio, ...], Field(strict=False, max_length=1000), AfterValidator(_distinct)]
 
 
 class LabelNoise(Frozen):
@@ -67,7 +70,7 @@ class Record(Frozen):
 
 
 class Campaign(Frozen):
-    """A campaign file's content. Frozen; equal campaigns train bit-identical models on the same hardware and versions."""
+    """A campaign file's content. Equal campaigns train bit-identical models on the same hardware and versions."""
 
     dataset: DatasetSpec = Digits()
     model: ModelSpec = MLP()
@@ -77,7 +80,7 @@ class Campaign(Frozen):
     record: Record = Record()
 
     def science(self) -> dict[str, Any]:
-        """What decides every result, as plain data: no locations, and not how many runs there are (ratios, repetitions)."""
+        """What decides every result, as plain data: no locations, and not how many runs (ratios, repetitions)."""
         plain = _without_locations(self)
         plain["subsets"] = {"design": self.subsets.design, "seed": self.subsets.seed}
         return plain
@@ -103,12 +106,24 @@ class Campaign(Frozen):
         plain["subsets"]["repetitions"] = repetitions
         return Campaign.model_validate(plain)
 
+    def with_absolute_paths(self) -> "Campaign":
+        """The same campaign with the data set's local paths made absolute, for processes elsewhere."""
+        paths = {
+            name: str(Path(value).expanduser().absolute())
+            for name, field in type(self.dataset).model_fields.items()
+            if _is_location(field) and isinstance(value := getattr(self.dataset, name), str) and "://" not in value
+        }
+        return self.model_copy(update={"dataset": self.dataset.model_copy(update=paths)})
+
+
+def _is_location(field: FieldInfo) -> bool:
+    return isinstance(field.json_schema_extra, dict) and bool(field.json_schema_extra.get("location"))
+
 
 def _without_locations(part: BaseModel) -> dict[str, Any]:
     kept: dict[str, Any] = {}
     for name, field in type(part).model_fields.items():
-        extra = field.json_schema_extra
-        if isinstance(extra, dict) and extra.get("location"):
+        if _is_location(field):
             continue
         value = getattr(part, name)
         kept[name] = _without_locations(value) if isinstance(value, BaseModel) else _plain(value)
@@ -120,7 +135,7 @@ def _plain(value: Any) -> Any:
 
 
 def differences(ours: dict[str, Any], theirs: dict[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:
-    """(dotted field, ours, theirs) for every leaf at which two plain documents differ; None where one lacks the field."""
+    """(dotted field, ours, theirs) for every leaf at which two documents differ; None where one lacks it."""
     found: list[tuple[str, Any, Any]] = []
     for key in sorted({*ours, *theirs}):
         a, b = ours.get(key), theirs.get(key)

@@ -22,7 +22,8 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
-            raise yaml.constructor.ConstructorError(None, None, "aliases are not allowed", self.peek_event().start_mark)
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.constructor.ConstructorError(None, None, "aliases are not allowed", mark)
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
@@ -71,7 +72,7 @@ def parse_campaign(text: str, source: str = "campaign") -> Campaign:
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}, column {mark.column + 1}:" if mark else ""
         raise CampaignError(
-            f"{source}:{where} is not valid YAML: {getattr(error, 'problem', None) or error}"
+            f"{source}:{where} is not valid YAML: {getattr(error, 'problem', None) or str(error).splitlines()[0]}"
         ) from error
     except (RecursionError, ValueError) as error:
         raise CampaignError(f"{source}: is not valid YAML: {type(error).__name__}: {error}") from error
@@ -83,7 +84,7 @@ def parse_campaign(text: str, source: str = "campaign") -> Campaign:
 def check_campaign(document: dict[str, Any], source: str = "campaign") -> Campaign:
     """Check a campaign given as plain data. Raises CampaignError with one line per mistake."""
     try:
-        # Through JSON, so that strict checking takes lists for tuples; dates and the like become text, which is refused.
+        # Through JSON, so that strict checking takes lists for tuples; dates become text, which is refused.
         return Campaign.model_validate_json(json.dumps(document, default=str))
     except ValidationError as error:
         lines = explain_mistakes(error.errors(include_url=False), document)

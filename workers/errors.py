@@ -1,4 +1,4 @@
-"""The errors that Longtail raises on purpose. Each also inherits the built-in that fits, so callers may catch either."""
+"""The errors that Longtail raises on purpose. Each also inherits the built-in that fits: catch either."""
 
 
 class LongtailError(Exception):

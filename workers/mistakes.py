@@ -46,11 +46,13 @@ def _explain(mistake: ErrorDetails, document: dict[str, Any]) -> tuple[str, str,
             return field, "must be a mapping", got
         case "string_pattern_mismatch":
             return field, f"must be {_OWN_NAME}", got
+        case "too_long":
+            return field, f"must have at most {context['max_length']} entries", got
         case "value_error":
             text = str(context["error"])
             return field, text, "" if ", got " in text else got
         case _:
-            text = mistake["msg"].removeprefix("Input should be ").removeprefix("a valid ")
+            text = mistake["msg"].removeprefix("Input should be ")
             return field, f"must be {text}", got
 
 
@@ -74,7 +76,8 @@ def _explain_name(field: str, given: Any, owner: Any) -> tuple[str, str, str]:
 def _locate(location: tuple[int | str, ...], document: Any) -> tuple[list[str], Any]:
     """The path to a field without pydantic's union tags, and the type that holds (or is) its last part."""
     parts: list[str] = []
-    at, owner = document, Campaign
+    at: Any = document
+    owner: Any = Campaign
     kind: Any = Campaign
     for part in location:
         member = _member(kind, part)

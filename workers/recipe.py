@@ -54,7 +54,7 @@ class StepSchedule(Frozen):
     """The rate is multiplied by `factor` at the start of each epoch (counted from 0) in `milestones`."""
 
     name: Literal["step"]
-    milestones: Annotated[tuple[Epochs, ...], Field(strict=False, min_length=1, max_length=1000)]
+    milestones: Annotated[tuple[Epochs, ...], Field(strict=False, max_length=1000)]
     factor: Annotated[float, Field(gt=0, le=1)] = 0.1
 
 
@@ -67,7 +67,7 @@ class CosineSchedule(Frozen):
 
 
 class OneCycleSchedule(Frozen):
-    """Cosine up from rate/`start_divisor` over the first `peak` share of the steps, cosine down to rate/(start x final)."""
+    """Cosine up from rate/`start_divisor` over the first `peak` share of steps, then down to that/`final_divisor`."""
 
     name: Literal["one-cycle"]
     peak: Annotated[float, Field(gt=0, lt=1)] = 0.3
@@ -135,7 +135,7 @@ class Recipe(Frozen):
             raise ValueError(
                 f"schedule.warmup_epochs must be at most epochs ({self.epochs}), got {schedule.warmup_epochs}"
             )
-        if isinstance(schedule, StepSchedule) and max(schedule.milestones) >= self.epochs:
+        if isinstance(schedule, StepSchedule) and max(schedule.milestones, default=0) >= self.epochs:
             raise ValueError(
                 f"schedule.milestones must be under epochs ({self.epochs}), got {list(schedule.milestones)}"
             )

@@ -56,7 +56,7 @@ class ImageFolder(ImageOptions):
 
 
 class ParquetImages(ImageOptions):
-    """Parquet files with an image column (`{bytes, path}` as on the Hugging Face hub, or plain bytes) and a label column."""
+    """Parquet files with an image column (`{bytes, path}` as on the Hugging Face hub, or bytes) and a label column."""
 
     name: Literal["parquet"]
     train: Annotated[Path, Field(json_schema_extra=LOCATION)]
@@ -70,7 +70,7 @@ class CustomData(Frozen):
     """`package.module:function`, called with `options`, returns a `workers.datasets.Dataset`."""
 
     name: ImportPath
-    options: dict[str, JsonValue] = {}
+    options: dict[str, JsonValue] = Field(default_factory=dict)
 
 
 class MLP(Frozen):
@@ -119,7 +119,7 @@ class CustomModel(Frozen):
     """`package.module:function`, called as `f(input_shape, num_classes, **options)`, returns a `torch.nn.Module`."""
 
     name: ImportPath
-    options: dict[str, JsonValue] = {}
+    options: dict[str, JsonValue] = Field(default_factory=dict)
 
 
 def _tag(names: dict[str, str]) -> Discriminator:

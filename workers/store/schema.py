@@ -68,6 +68,19 @@ class RunResult:
     device: str
 
 
+def check_widths(results: Sequence[RunResult], num_train: int, num_test: int) -> None:
+    """Raise ValueError where a vector of these results is not bool[num_train], or bool[num_test] for test_correct."""
+    for result in results:
+        vectors = [("subset", result.subset, num_train)]
+        for record in result.epochs:
+            vectors += [("train_correct", record.train_correct, num_train)]
+            vectors += [("test_correct", record.test_correct, num_test)]
+        for name, vector, width in vectors:
+            if vector.shape != (width,) or vector.dtype != bool:
+                given = f"{vector.dtype}{list(vector.shape)}"
+                raise ValueError(f"{result.run.run_id}: {name} must be bool[{width}], got {given}")
+
+
 def results_table(results: Sequence[RunResult]) -> pa.Table:
     """The rows of a shard, in ascending repetition and epoch."""
     ordered = sorted(results, key=lambda result: result.run)
@@ -129,6 +142,22 @@ def content_hash(table: pa.Table) -> str:
     return digest.hexdigest()
 
 
+def consistent(
+    table: pa.Table,
+    subset: npt.NDArray[np.bool_],
+    train_correct: npt.NDArray[np.bool_],
+    test_correct: npt.NDArray[np.bool_],
+) -> bool:
+    """Do the accuracy columns, which the content hash does not cover, follow from the vectors (bool[rows, N or T])."""
+    given = [table[name].to_pylist() for name in ("subset_accuracy", "heldout_accuracy", "test_accuracy")]
+    derived = (
+        [_mean(right[inside]) for right, inside in zip(train_correct, subset, strict=True)],
+        [_mean(right[~inside]) for right, inside in zip(train_correct, subset, strict=True)],
+        [_mean(right) for right in test_correct],
+    )
+    return given == list(derived)
+
+
 def encode(table: pa.Table, metadata: dict[str, str]) -> pa.Buffer:
     """Parquet bytes, zstd, with page checksums; `metadata` (keys get the prefix `longtail.`) goes into the footer."""
     prefixed = {f"longtail.{key}": value for key, value in metadata.items()}
@@ -140,7 +169,9 @@ def encode(table: pa.Table, metadata: dict[str, str]) -> pa.Buffer:
 
 def metadata_of(schema: pa.Schema) -> dict[str, str]:
     """The metadata that `encode` wrote, without the prefix."""
-    pairs = ((key.decode(), value.decode()) for key, value in (schema.metadata or {}).items())
+    pairs = (
+        (key.decode(errors="replace"), value.decode(errors="replace")) for key, value in (schema.metadata or {}).items()
+    )
     return {key.removeprefix("longtail."): value for key, value in pairs if key.startswith("longtail.")}
 
 

@@ -54,8 +54,13 @@ class Store:
         return self._files.uri
 
     @classmethod
+    def exists(cls, uri: str | os.PathLike[str]) -> bool:
+        """Is there a store at a path or URI."""
+        return open_files(uri).read(_CAMPAIGN) is not None
+
+    @classmethod
     def open(cls, uri: str | os.PathLike[str]) -> "Store":
-        """The store at a path or URI. Raises StoreError where there is none, DamagedFileError where it is unreadable."""
+        """The store at a path or URI. Raises StoreError where there is none, DamagedFileError where it is damaged."""
         files = open_files(uri)
         content = files.read(_CAMPAIGN)
         if content is None:
@@ -116,8 +121,9 @@ class Store:
         """Add a shard's results, whole or not at all. False where equal results were committed before.
 
         Raises ConflictError where different results are there under the same name, StoreError where the place cannot be
-        written.
+        written, ValueError where a vector has not the length of the store's data.
         """
+        schema.check_widths(results, self.header.num_train, self.header.num_test)
         table = schema.results_table(results)
         digest = schema.content_hash(table)
         metadata = {
@@ -138,7 +144,12 @@ class Store:
 
     def read(self, shard: Shard, columns: Sequence[str] | None = None) -> pa.Table:
         """A committed shard's rows (or some columns). Raises DamagedFileError, or StoreError where it is missing."""
-        return self._table(_results_path(shard), columns)
+        table = self._table(_results_path(shard), columns)
+        expected = schema.RESULTS if columns is None else [schema.RESULTS.field(name) for name in columns]
+        # Parquet's checksums cover its pages, not the footer that names and types them.
+        if list(table.schema) != list(expected):
+            raise DamagedFileError(f"{self._path(_results_path(shard))}: has not the columns of a results file")
+        return table
 
     def scan(self, columns: Sequence[str], ratio: int | None = None) -> Iterator[tuple[Shard, pa.Table]]:
         """Every committed run once, shard by shard, ascending; `ratio` in parts per million picks one.
@@ -159,10 +170,16 @@ class Store:
             seen.update(shard.runs)
             yield shard, table.select(list(columns))
 
-    def bits(self, table: pa.Table, column: str) -> npt.NDArray[np.bool_]:
-        """A vector column of a results table as bool[rows, N] (bool[rows, T] for test_correct)."""
+    def bits(self, shard: Shard, table: pa.Table, column: str) -> npt.NDArray[np.bool_]:
+        """A vector column of a shard's rows as bool[rows, N] (bool[rows, T] for test_correct).
+
+        Raises DamagedFileError, naming the file, where a row has another length.
+        """
         width = self.header.num_test if column == "test_correct" else self.header.num_train
-        return schema.bit_matrix(table, column, width)
+        try:
+            return schema.bit_matrix(table, column, width)
+        except DamagedFileError as error:
+            raise DamagedFileError(f"{self._path(_results_path(shard))}: {error}") from error
 
     # Failures and estimates -----------------------------------------------------------------------------------------
 
@@ -208,12 +225,10 @@ class Store:
                 return "belongs to another campaign"
             if said.get("content_sha256") != schema.content_hash(table) or said.get("shard") != shard.shard_id:
                 return "does not hold the content that it was committed with"
-            for column in schema.VECTORS:
-                self.bits(table, column)
+            if not schema.consistent(table, *(self.bits(shard, table, column) for column in schema.VECTORS)):
+                return "has accuracies that its vectors do not give"
         except DamagedFileError as error:
             return str(error).removeprefix(f"{self._path(_results_path(shard))}: ")
-        except (KeyError, TypeError, AttributeError) as error:
-            return f"has not the form of a results file ({type(error).__name__}: {error})"
         same_runs = set(table["run_id"].to_pylist()) == {run.run_id for run in shard.runs}
         return None if same_runs else "does not hold the runs of its name"
 

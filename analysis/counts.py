@@ -1,0 +1,101 @@
+"""Sufficient statistics: what every estimate but influence needs of all the runs, in one streaming pass.
+
+Memory is bounded by one shard and the sums. The sums are integers, so they do not depend on the order or the
+boundaries of shards.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from analysis.examples import Labels, read_labels
+from analysis.selection import scan_epoch, select_ratios
+from workers.campaign import PARTS
+from workers.store import Store
+
+
+@dataclass(frozen=True)
+class RatioCounts:
+    """Sums over the runs of one ratio; the arrays are int64[N].
+
+    `n_in` runs trained on the example, `correct_in` of them predict its given label; `n_out` and `correct_out` likewise
+    for the runs that did not train on it. `runs` = n_in + n_out leaves out the `diverged` ones. `epoch` is the last
+    one used, None where every run diverged.
+    """
+
+    parts: int
+    runs: int
+    diverged: int
+    epoch: int | None
+    n_in: npt.NDArray[np.int64]
+    correct_in: npt.NDArray[np.int64]
+    n_out: npt.NDArray[np.int64]
+    correct_out: npt.NDArray[np.int64]
+
+    @property
+    def ratio(self) -> float:
+        """Subset size over N."""
+        return self.parts / PARTS
+
+
+@dataclass(frozen=True)
+class StoreCounts:
+    """The examples' labels and the sums at each ratio, ascending."""
+
+    labels: Labels
+    ratios: tuple[RatioCounts, ...]
+
+
+def count_runs(store: Store, ratio: float | None = None, epoch: int | None = None) -> StoreCounts:
+    """The sums at one ratio or at every committed one, at a recorded epoch (None: the last).
+
+    Raises EstimateError for a ratio or an epoch that the store does not have, DamagedFileError for an unreadable file.
+    """
+    chosen = select_ratios(store, ratio)
+    sums = {parts: _Sums(parts, store.header.num_train) for parts in chosen}
+    for rows in scan_epoch(store, ("subset", "train_correct"), chosen[0] if ratio is not None else None, epoch):
+        # A shard that another driver commits during the scan may open a ratio that was not there at its start.
+        if rows.shard.parts in sums:
+            subset, correct = (
+                store.bits(rows.shard, rows.table, column)[rows.used] for column in ("subset", "train_correct")
+            )
+            sums[rows.shard.parts].add(subset, correct, rows.epochs[rows.used], rows.diverged)
+    return StoreCounts(read_labels(store), tuple(sums[parts].counts() for parts in chosen))
+
+
+class _Sums:
+    """The running sums of one ratio."""
+
+    def __init__(self, parts: int, num_train: int) -> None:
+        self.parts = parts
+        self.runs = self.diverged = 0
+        self.epoch: int | None = None
+        self.n_in, self.correct_in, self.correct = np.zeros((3, num_train), dtype=np.int64)
+
+    def add(
+        self,
+        subset: npt.NDArray[np.bool_],
+        correct: npt.NDArray[np.bool_],
+        epochs: npt.NDArray[np.int64],
+        diverged: int,
+    ) -> None:
+        self.runs += len(subset)
+        self.diverged += diverged
+        if len(epochs):
+            self.epoch = max(int(epochs.max()), self.epoch or 0)
+        self.n_in += subset.sum(axis=0)
+        self.correct_in += (subset & correct).sum(axis=0)
+        self.correct += correct.sum(axis=0)
+
+    def counts(self) -> RatioCounts:
+        return RatioCounts(
+            parts=self.parts,
+            runs=self.runs,
+            diverged=self.diverged,
+            epoch=self.epoch,
+            n_in=self.n_in,
+            correct_in=self.correct_in,
+            n_out=self.runs - self.n_in,
+            correct_out=self.correct - self.correct_in,
+        )

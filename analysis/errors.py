@@ -1,0 +1,7 @@
+"""What analysis raises on purpose."""
+
+from workers.errors import LongtailError
+
+
+class EstimateError(LongtailError, ValueError):
+    """An estimate that was asked for wrongly or that the store has no data for: what was given, what is allowed."""

@@ -1,0 +1,52 @@
+"""The labels of the examples, in canonical order: every estimate names its examples with them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow.compute as pc
+
+from workers.errors import DamagedFileError
+from workers.store import Store
+
+
+@dataclass(frozen=True)
+class Labels:
+    """int64[N] `label` and `given_label` (what the models saw: differs under label noise), int64[T] `test_label`."""
+
+    label: npt.NDArray[np.int64]
+    given_label: npt.NDArray[np.int64]
+    test_label: npt.NDArray[np.int64]
+
+    @property
+    def num_train(self) -> int:
+        """N."""
+        return len(self.label)
+
+    @property
+    def num_test(self) -> int:
+        """T."""
+        return len(self.test_label)
+
+    def columns(self) -> pd.DataFrame:
+        """N rows: example_id, label, given_label."""
+        ids = np.arange(self.num_train, dtype=np.int64)
+        return pd.DataFrame({"example_id": ids, "label": self.label, "given_label": self.given_label})
+
+
+def read_labels(store: Store) -> Labels:
+    """The labels in a store. Raises DamagedFileError where they are not those of N + T examples."""
+    table = store.examples()
+    train, test = (table.filter(pc.equal(table["split"], split)) for split in ("train", "test"))
+    expected = (store.header.num_train, store.header.num_test)
+    if (len(train), len(test)) != expected:
+        raise DamagedFileError(
+            f"{store.uri}: examples.parquet holds {len(train)} training and {len(test)} test examples, "
+            f"expected {expected[0]} and {expected[1]}"
+        )
+    return Labels(
+        label=train["label"].to_numpy().astype(np.int64),
+        given_label=train["given_label"].to_numpy().astype(np.int64),
+        test_label=test["label"].to_numpy().astype(np.int64),
+    )

@@ -1,0 +1,93 @@
+"""Which rows of the store an estimate rests on: the ratios asked for, one epoch, the runs that did not diverge."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from analysis.errors import EstimateError
+from workers.campaign import PARTS, parts_per_million
+from workers.runs import Shard
+from workers.store import Store
+
+_KEYS = ("epoch", "is_final", "status")
+
+
+@dataclass(frozen=True)
+class EpochRows:
+    """A shard's rows at one epoch, in ascending repetition; `used` tells which of them belong to no diverged run.
+
+    `diverged` counts the shard's diverged runs, whether or not they reached the epoch.
+    """
+
+    shard: Shard
+    table: pa.Table
+    used: npt.NDArray[np.bool_]
+    epochs: npt.NDArray[np.int64]
+    diverged: int
+
+
+def committed_ratios(store: Store) -> tuple[int, ...]:
+    """The ratios (parts per million) that have committed runs, ascending."""
+    return tuple(sorted({shard.parts for shard in store.shards()}))
+
+
+def select_ratios(store: Store, ratio: float | None) -> tuple[int, ...]:
+    """The ratio asked for in parts per million, or every committed one.
+
+    Raises EstimateError where nothing is committed, or nothing at that ratio.
+    """
+    committed = committed_ratios(store)
+    if not committed:
+        raise EstimateError(f"{store.uri}: has no committed run")
+    if ratio is None:
+        return committed
+    try:
+        parts = parts_per_million(ratio)
+    except ValueError:
+        parts = 0  # is no ratio, so it is not among the committed ones either
+    if parts not in committed:
+        raise EstimateError(f"{store.uri}: ratio must be one of {_listed(committed)}, got {ratio!r}")
+    return (parts,)
+
+
+def select_ratio(store: Store, ratio: float | None) -> int:
+    """The one ratio asked for in parts per million; None stands for the only one that the store has.
+
+    Raises EstimateError as `select_ratios`, and where None could mean several.
+    """
+    parts = select_ratios(store, ratio)
+    if len(parts) > 1:
+        raise EstimateError(f"{store.uri}: ratio must be given, one of {_listed(parts)}")
+    return parts[0]
+
+
+def scan_epoch(store: Store, columns: Sequence[str], parts: int | None, epoch: int | None) -> Iterator[EpochRows]:
+    """Shard by shard, the rows of an epoch (None: of each run's last), of one ratio or of all.
+
+    Raises EstimateError where finished runs did not record that epoch, DamagedFileError for an unreadable shard.
+    """
+    names = [*_KEYS, *(name for name in columns if name not in _KEYS)]
+    for shard, table in store.scan(names, parts):
+        final = table["is_final"].to_numpy()
+        epochs = table["epoch"].to_numpy().astype(np.int64)
+        completed = np.array([status != "diverged" for status in table["status"].to_pylist()], dtype=bool)
+        chosen = final if epoch is None else epochs == epoch
+        recorded = np.unique(epochs[completed])
+        if epoch is not None and len(recorded) and epoch not in recorded:
+            raise EstimateError(
+                f"{store.uri}: epoch must be one of {', '.join(map(str, recorded))} (those recorded), got {epoch!r}"
+            )
+        yield EpochRows(
+            shard=shard,
+            table=table if chosen.all() else table.filter(chosen),
+            used=completed[chosen],
+            epochs=epochs[chosen],
+            diverged=int((final & ~completed).sum()),
+        )
+
+
+def _listed(parts: Sequence[int]) -> str:
+    return ", ".join(str(each / PARTS) for each in parts)

@@ -1,0 +1,70 @@
+"""What a campaign would train, shown before it is trained."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from orchestrator.prepare import check_campaign_fits, make_header
+from orchestrator.shards import choose_shard_size, pending_shards
+from workers.campaign import PARTS, Campaign
+from workers.datasets import load_dataset
+from workers.runs import Shard
+from workers.store import Store
+from workers.subsets import subset_size
+
+
+@dataclass(frozen=True)
+class RatioPlan:
+    """Runs of one ratio; `largest_se` is the largest standard error that mem can have, None at ratio 1."""
+
+    ratio: float
+    subset_size: int
+    runs: int
+    committed: int
+    largest_se: float | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a campaign would train, and how much room its results take."""
+
+    ratios: tuple[RatioPlan, ...]
+    shard_size: int
+    pending_shards: int
+    store_bytes: int
+
+    @property
+    def pending_runs(self) -> int:
+        """Runs that are not committed yet."""
+        return sum(ratio.runs - ratio.committed for ratio in self.ratios)
+
+
+def plan_campaign(campaign: Campaign, store_uri: str | None = None) -> Plan:
+    """Plan a campaign, less what a store holds already (none: nothing, and a store that does not exist is empty).
+
+    Raises CampaignError, DataError; StoreMismatchError where the store is another campaign's.
+    """
+    dataset = load_dataset(campaign.dataset)
+    check_campaign_fits(campaign, dataset)
+    shard_size = choose_shard_size(campaign, dataset.num_train)
+    committed: list[Shard] = []
+    if store_uri is not None and Store.exists(store_uri):
+        store = Store.open(store_uri)
+        store.header.check_same(make_header(campaign, dataset, shard_size), store.uri)
+        shard_size, committed = store.header.shard_size, store.shards()
+    pending = pending_shards(campaign, committed, shard_size)
+    rows = len(campaign.recorded_epochs()) * campaign.subsets.repetitions * len(campaign.subsets.ratios)
+    return Plan(
+        ratios=tuple(_ratio_plan(campaign, ratio, dataset.num_train, pending) for ratio in campaign.subsets.ratios),
+        shard_size=shard_size,
+        pending_shards=len(pending),
+        store_bytes=rows * (2 * dataset.num_train + dataset.num_test) // 8,
+    )
+
+
+def _ratio_plan(campaign: Campaign, ratio: float, num_train: int, pending: Iterable[Shard]) -> RatioPlan:
+    parts, runs = round(ratio * PARTS), campaign.subsets.repetitions
+    left = sum(shard.stop - shard.start for shard in pending if shard.parts == parts)
+    # Both means at 1/2, where their variance is largest; |A| = ratio x runs on average.
+    largest = math.sqrt(0.25 / (ratio * runs) + 0.25 / ((1 - ratio) * runs)) if ratio < 1 else None
+    return RatioPlan(ratio, subset_size(parts, num_train), runs, runs - left, largest)

@@ -1,0 +1,73 @@
+"""What comes before a store is touched: load the data set, check that everything fits, describe the store."""
+
+import platform
+from importlib.metadata import version
+
+import numpy as np
+import pyarrow as pa
+
+from workers.campaign import PARTS, Campaign
+from workers.datasets import Dataset
+from workers.device_data import check_augmentation
+from workers.errors import CampaignError
+from workers.models import build_model, check_output
+from workers.schedule import steps_per_epoch
+from workers.store import Header
+from workers.subsets import given_labels, subset_size
+
+
+def check_campaign_fits(campaign: Campaign, dataset: Dataset) -> None:
+    """Raise CampaignError or ModelError where campaign and data set do not go together."""
+    _check_subsets(campaign, dataset.num_train)
+    check_augmentation(dataset, campaign)
+    given_labels(campaign, np.asarray(dataset.train_labels), dataset.num_classes)
+    if dataset.num_classes < 2:
+        raise CampaignError(f"dataset: needs at least 2 classes, got {dataset.num_classes}")
+    model = build_model(campaign.model, dataset.input_shape, dataset.num_classes)
+    check_output(model, dataset.input_shape, dataset.num_classes)
+
+
+def make_header(campaign: Campaign, dataset: Dataset, shard_size: int) -> Header:
+    """The store header of a campaign on a data set."""
+    return Header(
+        identity=campaign.identity(dataset.fingerprint),
+        fingerprint=dataset.fingerprint,
+        dataset=campaign.dataset.name,
+        num_train=dataset.num_train,
+        num_test=dataset.num_test,
+        class_names=dataset.class_names,
+        shard_size=shard_size,
+        campaign=campaign.model_dump(mode="json"),
+        science=campaign.science(),
+        versions=_versions(),
+    )
+
+
+def examples_table(campaign: Campaign, dataset: Dataset) -> pa.Table:
+    """The store's table of examples: split, example_id, label, given_label; N + T rows in canonical order."""
+    train, test = np.asarray(dataset.train_labels), np.asarray(dataset.test_labels)
+    given = given_labels(campaign, train, dataset.num_classes)
+    return pa.table(
+        {
+            "split": pa.array(["train"] * len(train) + ["test"] * len(test)),
+            "example_id": np.concatenate([np.arange(len(train)), np.arange(len(test))]),
+            "label": np.concatenate([train, test]),
+            "given_label": np.concatenate([given, test]),
+        }
+    )
+
+
+def _check_subsets(campaign: Campaign, num_train: int) -> None:
+    """Raise CampaignError where a ratio leaves an empty subset, or no whole minibatch under `drop_last`."""
+    for ratio in campaign.subsets.ratios:
+        size = subset_size(round(ratio * PARTS), num_train)
+        if steps_per_epoch(campaign.recipe, size) == 0:
+            raise CampaignError(
+                f"recipe.drop_last: leaves no minibatch of {campaign.recipe.batch_size} "
+                f"in the {size} examples at ratio {ratio}"
+            )
+
+
+def _versions() -> dict[str, str]:
+    packages = ("longtail", "torch", "torchvision", "numpy", "pyarrow")
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}

@@ -1,0 +1,12 @@
+"""Commented campaign files to start from, one YAML file each."""
+
+from importlib.resources import files
+
+NAMES = ("digits", "mnist-cscore", "mnist-influence", "cifar10-resnet9")
+
+
+def preset_text(name: str) -> str:
+    """The YAML text of a preset. Raises KeyError where there is none of that name."""
+    if name not in NAMES:
+        raise KeyError(name)
+    return (files(__package__) / f"{name}.yaml").read_text(encoding="utf-8")

@@ -1,0 +1,254 @@
+"""Trains shards on a Ray cluster: one actor per slot, two shards in flight each, lost workers' shards sent again.
+
+The only file that imports ray. Actors come back by themselves after a crash (`max_restarts`), but their shards are sent
+again from here (`max_task_retries=0`): the driver alone knows what is committed. A `RayActorError` only means that a
+shard's outcome is unknown; training it twice is harmless, since the store takes the first of equal files.
+"""
+
+import logging
+import os
+import sys
+import traceback
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, WorkerCrashedError
+
+from orchestrator.runner import Attempts, GivenUp, Job, Outcome, WorkersChanged
+from workers.errors import LongtailError, StoreError
+from workers.runs import Shard
+from workers.shard import ShardError, ShardSummary, Worker
+
+MAX_LOST = 5
+"""A shard whose worker died so often takes its workers down itself (out of memory, a crash in native code)."""
+
+IN_FLIGHT = 2
+_LOST = (RayActorError, NodeDiedError, OutOfMemoryError, WorkerCrashedError)
+_POLL_SECONDS = 1.0
+_OBJECT_STORE_BYTES = 100 * 2**20
+
+
+class ClusterError(LongtailError, RuntimeError):
+    """A cluster that cannot be reached, or that has no place for a worker."""
+
+
+@dataclass(frozen=True)
+class RayRunner:
+    """Runs on the cluster at `address` (`auto`: the one this machine is in); without one, on a cluster of its own.
+
+    `gpus_per_worker` may be a fraction; by default 1 where the cluster has GPUs, else 0. `workers` caps how many there
+    are; by default every slot is used. `working_dir` is sent to the cluster's nodes for the campaign's own code.
+    """
+
+    address: str | None = None
+    gpus_per_worker: float | None = None
+    workers: int | None = None
+    working_dir: str | None = None
+
+    def run(self, job: Job, shards: Sequence[Shard]) -> Iterator[Outcome]:
+        """See `Runner.run`. Raises ClusterError."""
+        connected_before = ray.is_initialized()
+        if not connected_before:
+            _connect(self.address, self.workers, self.working_dir)
+        try:
+            pool = _Pool(job, *self._slots(len(shards)))
+            try:
+                yield from _drive(pool, shards)
+            finally:
+                pool.close()
+        finally:
+            if not connected_before:
+                ray.shutdown()
+
+    def _slots(self, shards: int) -> tuple[int, float]:
+        """(workers, GPUs of each)."""
+        resources = ray.cluster_resources()
+        gpus = self.gpus_per_worker
+        if gpus is None:
+            gpus = 1.0 if resources.get("GPU", 0) >= 1 else 0.0
+        slots = int(resources.get("GPU", 0) / gpus + 1e-9) if gpus else int(resources.get("CPU", 0))
+        if slots < 1:
+            wanted = f"{gpus} GPUs" if gpus else "1 CPU"
+            raise ClusterError(f"the Ray cluster has no place for a worker with {wanted}: it has {resources}")
+        return min(slots, shards, self.workers or slots), gpus
+
+
+def _connect(address: str | None, workers: int | None, working_dir: str | None) -> None:
+    """Join a cluster, or start one on this machine, reachable with this user's token only and without a dashboard."""
+    address = address or os.environ.get("RAY_ADDRESS")
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    # Workers keep the CUDA_VISIBLE_DEVICES they were started with; without this Ray announces a change of default.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if address:
+        environment = {"working_dir": working_dir} if working_dir else None
+        try:
+            ray.init(address=address, runtime_env=environment, **quiet)
+        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+            raise ClusterError(f"no Ray cluster at {address!r}: {str(error).splitlines()[0]}") from error
+        return
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    local: dict[str, Any] = {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
+    if not Path("/dev/shm").is_dir():  # noqa: S108 - where Ray keeps objects, unless told otherwise
+        local["_plasma_directory"] = os.environ.get("TMPDIR", "/tmp")  # noqa: S108
+    ray.init(address="local", num_cpus=max(workers or 0, os.cpu_count() or 1), **local, **quiet)
+
+
+class _Actor:
+    """A worker in a process of its own. Loads its data at the first call, so that what goes wrong there is told."""
+
+    def __init__(self, job: Job, device: str, search_path: Sequence[str]) -> None:
+        # The driver's own modules, where this node has them too; a `working_dir` comes first.
+        sys.path.extend(path for path in search_path if path not in sys.path)
+        self._job = job
+        self._device = device
+        self._worker: Worker | None = None
+
+    def load(self) -> str | None:
+        """Get ready for shards. None, or why that is impossible: LongtailError's message, else a traceback."""
+        try:
+            self._loaded()
+        except LongtailError as error:
+            return str(error)
+        except Exception:  # noqa: BLE001 - the boundary at which the campaign's own code is reported
+            return traceback.format_exc()
+        return None
+
+    def attempt(self, shard: Shard) -> ShardSummary | ShardError:
+        """See `Worker.attempt`."""
+        return self._loaded().attempt(shard)
+
+    def _loaded(self) -> Worker:
+        if self._worker is None:
+            self._worker = Worker(self._job.campaign, self._job.store_uri, self._device)
+        return self._worker
+
+
+class _Slot:
+    """An actor, and the shards it was sent, oldest first: it works on the first."""
+
+    def __init__(self, actor: Any) -> None:
+        self.actor = actor
+        self.sent: deque[Shard] = deque()
+        self.ready = False
+        self.failed_loads = 0
+
+
+class _Pool:
+    """The actors and every call that is open. A call is (slot, shard), or (slot, None) for loading the data."""
+
+    def __init__(self, job: Job, size: int, gpus: float) -> None:
+        remote = ray.remote(num_cpus=0 if gpus else 1, num_gpus=gpus, max_restarts=-1, max_task_retries=0)(_Actor)
+        path = [os.getcwd(), *sys.path]  # noqa: PTH109 - a string for sys.path
+        self.slots = [_Slot(remote.remote(job, "cuda" if gpus else "cpu", path)) for _ in range(size)]
+        self.calls: dict[Any, tuple[_Slot, Shard | None]] = {}
+        self.losses: Counter[Shard] = Counter()
+        self.lost = 0
+        for slot in self.slots:
+            self._load(slot)
+
+    def feed(self, queue: deque[Shard]) -> None:
+        """Send shards to ready workers: idle ones first; a second one in flight only while there is plenty."""
+        for depth in range(1, IN_FLIGHT + 1):
+            for slot in self.slots:
+                plenty = depth == 1 or len(queue) > len(self.slots)
+                if queue and plenty and slot.ready and len(slot.sent) < depth:
+                    shard = queue.popleft()
+                    slot.sent.append(shard)
+                    self.calls[slot.actor.attempt.remote(shard)] = (slot, shard)
+
+    def wait(self) -> tuple[_Slot, Shard | None, Any] | None:
+        """The next call to end, with its result or the error that says that its worker was lost; None: none for now."""
+        finished, _ = ray.wait(list(self.calls), num_returns=1, timeout=_POLL_SECONDS)
+        if not finished:
+            return None
+        slot, shard = self.calls.pop(finished[0])
+        try:
+            result = ray.get(finished[0])
+        except _LOST as error:
+            result = error
+        return slot, shard, result
+
+    def loaded(self, slot: _Slot, result: Any) -> None:
+        """A worker has its data, or cannot load them (ClusterError), or died over it and is tried again."""
+        if isinstance(result, str):
+            raise ClusterError(f"a worker cannot load the campaign: {result}")
+        if isinstance(result, Exception):
+            slot.failed_loads += 1
+            if slot.failed_loads >= MAX_LOST:
+                raise ClusterError(f"a worker died {MAX_LOST} times while loading its data: {result}")
+            self.lost += 1
+            self._load(slot)
+            return
+        slot.ready, slot.failed_loads = True, 0
+
+    def lose(self, slot: _Slot, shard: Shard) -> None:
+        """A worker died. All its calls fail, and Ray starts it anew; the first call to say so counts.
+
+        The blame goes to the oldest shard it was sent, the one that it was working on.
+        """
+        if slot.ready:
+            self.lost += 1
+            self.losses[slot.sent[0]] += 1
+            self._load(slot)
+        slot.sent.remove(shard)
+
+    def close(self) -> None:
+        """End the workers, whatever they are doing."""
+        for slot in self.slots:
+            ray.kill(slot.actor)
+
+    def changed(self) -> WorkersChanged:
+        """The workers' present number."""
+        return WorkersChanged(ready=sum(slot.ready for slot in self.slots), lost=self.lost)
+
+    def _load(self, slot: _Slot) -> None:
+        slot.ready = False
+        self.calls[slot.actor.load.remote()] = (slot, None)
+
+
+def _drive(pool: _Pool, shards: Sequence[Shard]) -> Iterator[Outcome]:
+    """Keep every ready worker busy until each shard is committed or given up."""
+    queue, attempts = deque(shards), Attempts()
+    left = len(shards)
+    while left:
+        pool.feed(queue)
+        ended = pool.wait()
+        if ended is None:
+            continue
+        slot, shard, result = ended
+        if shard is None:
+            pool.loaded(slot, result)
+            yield pool.changed()
+            continue
+        if isinstance(result, Exception):
+            pool.lose(slot, shard)
+            yield pool.changed()
+            outcome = _died_too_often(shard, pool.losses[shard])
+        else:
+            slot.sent.remove(shard)
+            outcome = _settle(result, attempts)
+        if outcome is None:
+            queue.appendleft(shard)
+        else:
+            left -= 1
+            yield outcome
+
+
+def _settle(result: ShardSummary | ShardError, attempts: Attempts) -> Outcome | None:
+    """What is final about a shard's call; None: the shard is to be sent again."""
+    if not isinstance(result, ShardError):
+        return result
+    if result.kind == "store":
+        raise StoreError(result.message)
+    return attempts.give_up(result)
+
+
+def _died_too_often(shard: Shard, losses: int) -> Outcome | None:
+    if losses < MAX_LOST:
+        return None
+    message = f"the worker's process died {losses} times while it trained this shard"
+    return GivenUp(ShardError(shard, "user", message, message), losses)

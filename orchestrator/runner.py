@@ -1,0 +1,61 @@
+"""What a runner is: turns pending shards into outcomes, wherever they are trained."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from workers.campaign import Campaign
+from workers.runs import Shard
+from workers.shard import ShardError, ShardSummary
+
+MAX_ATTEMPTS = 2
+"""How often a shard whose code raises is tried: twice, since what exhausted memory once may fit the next time."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every worker of a campaign needs to know."""
+
+    campaign: Campaign
+    store_uri: str
+
+
+@dataclass(frozen=True)
+class GivenUp:
+    """A shard that failed `attempts` times; the last error."""
+
+    error: ShardError
+    attempts: int
+
+
+@dataclass(frozen=True)
+class WorkersChanged:
+    """How many workers are ready now, and how many were lost so far."""
+
+    ready: int
+    lost: int
+
+
+Outcome = ShardSummary | GivenUp | WorkersChanged
+
+
+class Runner(Protocol):
+    """Trains shards. Closing the iterator early stops all work; what is committed stays."""
+
+    def run(self, job: Job, shards: Sequence[Shard]) -> Iterator[Outcome]:
+        """Yield one ShardSummary or GivenUp per shard, in order of completion. Raises StoreError, DataError."""
+
+
+class Attempts:
+    """Counts the failures of each shard."""
+
+    def __init__(self, limit: int = MAX_ATTEMPTS) -> None:
+        self.limit = limit
+        self._failed: Counter[Shard] = Counter()
+
+    def give_up(self, error: ShardError) -> GivenUp | None:
+        """Count a failure; GivenUp once the shard has no attempt left, else None: try it again."""
+        self._failed[error.shard] += 1
+        attempts = self._failed[error.shard]
+        return GivenUp(error, attempts) if attempts >= self.limit else None

@@ -1,0 +1,48 @@
+"""Which shards are left to train: campaign - committed."""
+
+from collections.abc import Iterable
+
+from workers.campaign import PARTS, Campaign
+from workers.runs import Shard
+from workers.subsets import subset_size
+
+PRESENTATIONS_PER_SHARD = 240_000
+"""Work that makes a shard of about a second for the smallest models: enough to hide scheduling, little to lose."""
+
+MAX_SHARD_SIZE = 8
+
+
+def choose_shard_size(campaign: Campaign, num_train: int) -> int:
+    """Runs per shard for a new store: a few for models trained in moments, one for models that take longer."""
+    parts = [round(ratio * PARTS) for ratio in campaign.subsets.ratios]
+    presentations = campaign.recipe.epochs * sum(subset_size(p, num_train) for p in parts) / len(parts)
+    return max(1, min(MAX_SHARD_SIZE, int(PRESENTATIONS_PER_SHARD / presentations)))
+
+
+def pending_shards(campaign: Campaign, committed: Iterable[Shard], shard_size: int) -> list[Shard]:
+    """The shards that hold every wanted and not yet committed run exactly once.
+
+    A shard never crosses a multiple of `shard_size`, so that a run always has the same neighbours. All ratios advance
+    together, so that estimates of an unfinished campaign are balanced; the longest of each round come first.
+    """
+    done: dict[int, set[int]] = {}
+    for shard in committed:
+        done.setdefault(shard.parts, set()).update(range(shard.start, shard.stop))
+    pending: list[Shard] = []
+    for ratio in campaign.subsets.ratios:
+        parts = round(ratio * PARTS)
+        there = done.get(parts, set())
+        pending += _ranges(parts, [r for r in range(campaign.subsets.repetitions) if r not in there], shard_size)
+    return sorted(pending, key=lambda shard: (shard.start // shard_size, -shard.parts, shard.start))
+
+
+def _ranges(parts: int, repetitions: list[int], shard_size: int) -> list[Shard]:
+    """Ascending repetitions as shards of consecutive ones within one block."""
+    shards: list[Shard] = []
+    for repetition in repetitions:
+        last = shards[-1] if shards else None
+        if last is not None and last.stop == repetition and repetition % shard_size != 0:
+            shards[-1] = Shard(parts, last.start, repetition + 1)
+        else:
+            shards.append(Shard(parts, repetition, repetition + 1))
+    return shards

@@ -1,0 +1,34 @@
+"""Fixtures that all tests share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from workers.campaign import Campaign
+from workers.campaign_file import check_campaign
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data set cache of this test session, never the user's own."""
+    path = tmp_path_factory.mktemp("cache")
+    os.environ["LONGTAIL_CACHE"] = str(path)
+    return path
+
+
+@pytest.fixture
+def small() -> Campaign:
+    """A digits campaign that trains in moments: two ratios, three repetitions, tiny model."""
+    return small_campaign()
+
+
+def small_campaign(**changes: object) -> Campaign:
+    """The campaign of `small`, with top-level parts replaced."""
+    document: dict[str, object] = {
+        "dataset": {"name": "digits"},
+        "model": {"name": "mlp", "hidden": [8]},
+        "recipe": {"epochs": 2, "batch_size": 256},
+        "subsets": {"ratios": [0.2, 0.6], "repetitions": 3, "seed": 5},
+    }
+    return check_campaign({**document, **changes})

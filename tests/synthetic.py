@@ -1,0 +1,153 @@
+"""Stores with results that were made up, for tests of everything that reads a store."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from workers.campaign import Campaign, Record, Subsets, parts_per_million
+from workers.recipe import Recipe
+from workers.runs import Run, Shard
+from workers.store import EpochRecord, Header, RunResult, Store
+
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The runs of one ratio: subsets bool[K, N]; train bool[K, N] and test bool[K, T] at the final epoch.
+
+    `earlier` has (train, test) of the epochs before the last; `diverged` are positions of runs.
+    """
+
+    subsets: Bools
+    train: Bools
+    test: Bools
+    diverged: Sequence[int] = ()
+    earlier: Sequence[tuple[Bools, Bools]] = ()
+    seconds: float = 1.0
+    device: str = "cpu"
+
+    def results(self, ratio: float) -> list[RunResult]:
+        """As a worker would commit them, repetition k being row k."""
+        return [self._result(Run(parts_per_million(ratio), k), k) for k in range(len(self.subsets))]
+
+    def _result(self, run: Run, k: int) -> RunResult:
+        diverged = k in self.diverged
+        epochs = [*self.earlier, (self.train, self.test)]
+        records = [
+            EpochRecord(epoch, train[k], test[k], float("nan") if diverged else 1 / epoch)
+            for epoch, (train, test) in enumerate(epochs, start=1)
+        ]
+        status = "diverged" if diverged else "completed"
+        return RunResult(run, self.subsets[k], records, status, self.seconds, self.device)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Labels of the examples; left out, all are class 0 and given as they are."""
+
+    label: Sequence[int] | None = None
+    given_label: Sequence[int] | None = None
+    test_label: Sequence[int] | None = None
+
+
+def make_store(
+    path: Path,
+    subsets: Bools,
+    train: Bools,
+    test: Bools,
+    *,
+    ratio: float = 0.7,
+    labels: Labelled = Labelled(),
+    shard_size: int = 8,
+    shards: Sequence[tuple[int, int]] | None = None,
+    **runs: Any,
+) -> Store:
+    """A store with the runs of one ratio; `shards` (start, stop) in place of even ones may overlap or leave gaps.
+
+    Further keywords are those of `Runs`.
+    """
+    return make_stores(path, {ratio: Runs(subsets, train, test, **runs)}, labels, shard_size, shards)
+
+
+def make_stores(
+    path: Path,
+    runs: Mapping[float, Runs],
+    labels: Labelled = Labelled(),
+    shard_size: int = 8,
+    shards: Sequence[tuple[int, int]] | None = None,
+) -> Store:
+    """A store with the runs of several ratios."""
+    first = next(iter(runs.values()))
+    num_train, num_test = first.subsets.shape[1], first.test.shape[1]
+    store = Store.create(path, header(runs, num_train, num_test, shard_size), examples(labels, num_train, num_test))
+    for ratio, at in runs.items():
+        commit(store, ratio, at, shards or even_shards(len(at.subsets), shard_size))
+    return store
+
+
+def even_shards(num_runs: int, shard_size: int) -> list[tuple[int, int]]:
+    """(start, stop) of shards of one size; the last may be smaller."""
+    return [(start, min(start + shard_size, num_runs)) for start in range(0, num_runs, shard_size)]
+
+
+def commit(store: Store, ratio: float, runs: Runs, shards: Sequence[tuple[int, int]]) -> None:
+    """Commit some shards of a ratio's runs."""
+    results = runs.results(ratio)
+    for start, stop in shards:
+        store.commit(Shard(parts_per_million(ratio), start, stop), results[start:stop])
+
+
+def header(runs: Mapping[float, Runs], num_train: int, num_test: int, shard_size: int) -> Header:
+    """A store's header with a true campaign in it."""
+    first = next(iter(runs.values()))
+    campaign = Campaign(
+        recipe=Recipe(epochs=len(first.earlier) + 1, batch_size=8),
+        subsets=Subsets(ratios=tuple(runs), repetitions=max(1, *(len(at.subsets) for at in runs.values()), 1)),
+        record=Record(epochs="all"),
+    )
+    return Header(
+        identity=campaign.identity("synthetic"),
+        fingerprint="synthetic",
+        dataset="synthetic",
+        num_train=num_train,
+        num_test=num_test,
+        class_names=("0", "1"),
+        shard_size=shard_size,
+        campaign=campaign.model_dump(mode="json"),
+        science=campaign.science(),
+        versions={},
+    )
+
+
+def examples(labels: Labelled, num_train: int, num_test: int) -> pa.Table:
+    """The examples table of a store."""
+    label = list(labels.label if labels.label is not None else [0] * num_train)
+    given = list(labels.given_label if labels.given_label is not None else label)
+    test = list(labels.test_label if labels.test_label is not None else [0] * num_test)
+    columns = {
+        "split": ["train"] * num_train + ["test"] * num_test,
+        "example_id": [*range(num_train), *range(num_test)],
+        "label": label + test,
+        "given_label": given + test,
+    }
+    return pa.table(
+        {name: pa.array(values, pa.string() if name == "split" else pa.int64()) for name, values in columns.items()}
+    )
+
+
+def random_runs(
+    random: np.random.Generator, num_runs: int, num_train: int, num_test: int, ratio: float = 0.7, **runs: Any
+) -> Runs:
+    """Independent random bits: examples that are in no subset, or in all, happen."""
+    return Runs(
+        subsets=random.random((num_runs, num_train)) < ratio,
+        train=random.random((num_runs, num_train)) < 0.6,
+        test=random.random((num_runs, num_test)) < 0.6,
+        **runs,
+    )

@@ -1,0 +1,277 @@
+"""Campaigns end to end in this process: resume, extend, refuse, fail, diverge."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import analysis
+from orchestrator import LocalRunner, campaign_status, run_campaign
+from orchestrator.run import CampaignFailedError, Progress
+from orchestrator.verify import verify_store
+from tests.conftest import small_campaign
+from tests.test_store import everything
+from workers.campaign import Campaign
+from workers.errors import CampaignError, DataError, LongtailError, ModelError, StoreMismatchError
+from workers.runs import Run
+from workers.store import Store
+
+ROOT = Path(__file__).parents[1]
+
+
+def runs_of(store: object) -> list[str]:
+    frame = pd.read_parquet(f"{store}/results", columns=["run_id", "is_final"])
+    return sorted(frame.loc[frame["is_final"], "run_id"])
+
+
+def contents(store: object) -> dict[str, str]:
+    """Shard names and content hashes: all that must be reproducible of the results."""
+    opened = Store.open(str(store))
+    assert verify_store(str(store))[1] == []
+    return {
+        shard.shard_id: opened.read(shard).schema.metadata[b"longtail.content_sha256"].decode()
+        for shard in opened.shards()
+    }
+
+
+def estimates(store: object) -> dict[str, bytes]:
+    analysis.write_estimates(Store.open(str(store)))
+    return everything(Path(str(store)) / "estimates")
+
+
+def test_a_campaign_from_start_to_estimates(small: Campaign, tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    report = run_campaign(small, tmp_path / "s", on_progress=lambda p: seen.append((p.committed, p.total)))
+    assert report.complete
+    assert seen[0] == (0, 6)
+    assert seen[-1] == (6, 6)
+    assert runs_of(tmp_path / "s") == [Run(parts, r).run_id for parts in (200_000, 600_000) for r in range(3)]
+    assert len(estimates(tmp_path / "s")) == 5
+    memorization = pd.read_parquet(tmp_path / "s" / "estimates" / "memorization.parquet")
+    assert len(memorization) == 2 * 1437
+    assert memorization.nlargest(3, "mem")["se"].notna().all()
+
+
+def test_running_again_trains_nothing(small: Campaign, tmp_path: Path) -> None:
+    run_campaign(small, tmp_path / "s")
+    before = everything(tmp_path)
+    report = run_campaign(small, tmp_path / "s")
+    assert (report.progress.before, report.progress.trained, report.complete) == (6, 0, True)
+    assert everything(tmp_path) == before
+
+
+def test_extending_trains_only_what_is_missing_and_gives_the_same(small: Campaign, tmp_path: Path) -> None:
+    run_campaign(small, tmp_path / "s", shard_size=2)
+    wider = small_campaign(subsets={"ratios": [0.2, 0.6, 0.9], "repetitions": 5, "seed": 5})
+    report = run_campaign(wider, tmp_path / "s")
+    assert (report.progress.before, report.progress.trained) == (6, 9)
+    assert campaign_status(str(tmp_path / "s")).wanted == 15
+    run_campaign(wider, tmp_path / "whole", shard_size=4)
+    assert estimates(tmp_path / "s") == estimates(tmp_path / "whole")
+    fewer = run_campaign(small, tmp_path / "s", repetitions=1)
+    assert (fewer.progress.total, fewer.progress.trained) == (2, 0)
+    assert campaign_status(str(tmp_path / "s")).wanted == 15
+
+
+class _StopError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, _StopError])
+def test_an_interrupted_campaign_keeps_what_it_has(
+    small: Campaign, tmp_path: Path, interruption: type[BaseException]
+) -> None:
+    def interrupt(progress: Progress) -> None:
+        if progress.trained == 2:
+            raise interruption
+
+    with pytest.raises(interruption):
+        run_campaign(small, tmp_path / "s", shard_size=1, on_progress=interrupt)
+    assert len(runs_of(tmp_path / "s")) == 2
+    report = run_campaign(small, tmp_path / "s")
+    assert (report.progress.before, report.progress.trained) == (2, 4)
+    run_campaign(small, tmp_path / "undisturbed", shard_size=1)
+    assert contents(tmp_path / "s") == contents(tmp_path / "undisturbed")
+
+
+def test_status_and_estimates_of_an_unfinished_campaign(small: Campaign, tmp_path: Path) -> None:
+    states = []
+
+    def look(progress: Progress) -> None:
+        if progress.trained == 3:
+            script = "import sys; from orchestrator.cli import main; main()"
+            for command in ("status", "estimate"):
+                done = subprocess.run(
+                    [sys.executable, "-c", script, command, str(tmp_path / "s")],
+                    capture_output=True,
+                    text=True,
+                    check=True,
+                )
+                states.append(done.stdout)
+
+    run_campaign(small, tmp_path / "s", shard_size=1, on_progress=look)
+    assert "3 of 6 runs" in states[0]
+    assert "memorization.parquet" in states[1]
+
+
+def test_damage_is_repaired_by_the_next_run(small: Campaign, tmp_path: Path) -> None:
+    run_campaign(small, tmp_path / "s", shard_size=1)
+    before = contents(tmp_path / "s")
+    victim = sorted((tmp_path / "s" / "results").iterdir())[2]
+    victim.write_bytes(victim.read_bytes()[:-100])
+    _, findings = verify_store(str(tmp_path / "s"), repair=True)
+    assert [finding.path for finding in findings] == [str(victim)]
+    report = run_campaign(small, tmp_path / "s")
+    assert report.progress.trained == 1
+    assert contents(tmp_path / "s") == before
+
+
+def test_another_campaign_is_refused_and_nothing_changes(small: Campaign, tmp_path: Path) -> None:
+    run_campaign(small, tmp_path / "s")
+    before = everything(tmp_path)
+    with pytest.raises(StoreMismatchError, match=r"recipe.epochs: the store has 2, the campaign has 9"):
+        run_campaign(small_campaign(recipe={"epochs": 9, "batch_size": 256}), tmp_path / "s")
+    assert everything(tmp_path) == before
+
+
+def test_other_data_are_refused(tmp_path: Path) -> None:
+    def blobs(seed: int) -> Campaign:
+        dataset = {"name": "tests.user_code:blobs", "options": {"seed": seed}}
+        return small_campaign(dataset=dataset, recipe={"epochs": 1, "batch_size": 8})
+
+    run_campaign(blobs(0), tmp_path / "s")
+    with pytest.raises(StoreMismatchError, match="dataset.options.seed: .*\n.*data set: the store was made with other"):
+        run_campaign(blobs(1), tmp_path / "s")
+
+
+@pytest.mark.parametrize(
+    ("parts", "error", "message"),
+    [
+        ({"subsets": {"ratios": [0.0005], "repetitions": 1}}, CampaignError, "is an empty subset"),
+        (
+            {"recipe": {"epochs": 1, "batch_size": 500, "drop_last": True}},
+            CampaignError,
+            "recipe.drop_last: leaves no minibatch of 500 in the 287 examples at ratio 0.2",
+        ),
+        ({"model": {"name": "vit", "patch_size": 3}}, ModelError, "patch_size"),
+        ({"model": {"name": "tests.user_code:nothing"}}, ModelError, "tests.user_code"),
+        ({"dataset": {"name": "no.such.module:load"}}, DataError, "no.such.module"),
+        ({"dataset": {"name": "mnist", "root": "/nowhere", "download": False}}, DataError, "/nowhere"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_is_written(
+    parts: dict[str, object], error: type[LongtailError], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(error, match=message):
+        run_campaign(small_campaign(**parts), tmp_path / "s")
+    assert not (tmp_path / "s").exists()
+
+
+def test_errors_of_the_users_data_come_with_their_traceback(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="the user's data are elsewhere"):
+        run_campaign(small_campaign(dataset={"name": "tests.user_code:raising_data"}), tmp_path / "s")
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_shard_that_raises_is_retried_then_recorded(tmp_path: Path) -> None:
+    campaign = small_campaign(model={"name": "tests.user_code:raising_model"})
+    report = run_campaign(campaign, tmp_path / "s", shard_size=1)
+    assert not report.complete
+    assert len(report.failures) == 6
+    assert [failure.attempts for failure in report.failures] == [2] * 6
+    status = campaign_status(str(tmp_path / "s"))
+    assert len(status.failures) == 6
+    recorded = json.loads((tmp_path / "s" / "failures" / "r200000-000000-000001.json").read_text())
+    assert recorded["message"] == "RuntimeError: the user's own mistake"
+    assert "in fault" in recorded["traceback"]
+
+
+def test_a_passing_fault_is_retried_and_forgotten(tmp_path: Path) -> None:
+    options = {"marker": str(tmp_path / "marker")}
+    campaign = small_campaign(model={"name": "tests.user_code:raising_once_model", "options": options})
+    report = run_campaign(campaign, tmp_path / "s", shard_size=1)
+    assert report.complete
+    assert campaign_status(str(tmp_path / "s")).failures == ()
+
+
+def test_a_campaign_in_which_nothing_works_ends_early(tmp_path: Path) -> None:
+    campaign = small_campaign(
+        model={"name": "tests.user_code:raising_model"}, subsets={"ratios": [0.5], "repetitions": 500}
+    )
+    with pytest.raises(CampaignFailedError, match="the first 10 shards all failed: RuntimeError: the user's own"):
+        run_campaign(campaign, tmp_path / "s", shard_size=1)
+    assert len(list((tmp_path / "s" / "failures").iterdir())) == 10
+
+
+def test_diverged_runs_are_kept_counted_and_left_out(tmp_path: Path) -> None:
+    campaign = small_campaign(
+        model={"name": "mlp", "hidden": [8, 8]},
+        recipe={"epochs": 3, "batch_size": 64, "optimizer": {"name": "sgd", "learning_rate": 1e6, "weight_decay": 1e3}},
+    )
+    report = run_campaign(campaign, tmp_path / "s")
+    assert report.complete
+    assert report.progress.diverged == 6
+    assert [ratio.diverged for ratio in campaign_status(str(tmp_path / "s")).ratios] == [3, 3]
+    with pytest.raises(LongtailError):
+        analysis.write_estimates(Store.open(str(tmp_path / "s")))
+
+
+def test_a_vanished_store_folder_is_an_error_that_names_it(small: Campaign, tmp_path: Path) -> None:
+    def sabotage(progress: Progress) -> None:
+        if progress.trained == 1:
+            (tmp_path / "s" / "results").rename(tmp_path / "elsewhere")
+            (tmp_path / "s" / "results").write_text("in the way")
+
+    with pytest.raises(LongtailError, match="s/results"):
+        run_campaign(small, tmp_path / "s", shard_size=1, on_progress=sabotage)
+
+
+def test_a_uri_is_as_good_as_a_folder(small: Campaign, tmp_path: Path) -> None:
+    run_campaign(small, f"memory://{tmp_path.name}/s")
+    run_campaign(small, tmp_path / "s")
+    here, there = analysis.open_store(tmp_path / "s"), analysis.open_store(f"memory://{tmp_path.name}/s")
+    pd.testing.assert_frame_equal(here.memorization(), there.memorization())
+
+
+def test_features_train_as_well_as_images(tmp_path: Path) -> None:
+    campaign = small_campaign(
+        dataset={"name": "tests.user_code:blobs"},
+        model={"name": "mlp", "hidden": []},
+        recipe={"epochs": 5, "batch_size": 8, "input_scaling": "standardize"},
+    )
+    run_campaign(campaign, tmp_path / "s")
+    frame = pd.read_parquet(tmp_path / "s" / "results", columns=["test_accuracy"])
+    assert frame["test_accuracy"].mean() > 0.6
+
+
+def test_a_driver_killed_at_any_moment_loses_nothing(small: Campaign, tmp_path: Path) -> None:
+    """SIGKILL as soon as another file is there, again and again, until the campaign is complete."""
+    run_campaign(small, tmp_path / "undisturbed", shard_size=1, repetitions=4)
+    script = (
+        "from tests.conftest import small_campaign\nfrom orchestrator import run_campaign\n"
+        f"run_campaign(small_campaign(), {str(tmp_path / 's')!r}, shard_size=1, repetitions=4)"
+    )
+    kills, committed = 0, 0
+    while committed < 8:
+        driver = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, env=os.environ)
+        while driver.poll() is None and kills < 5:
+            names = list((tmp_path / "s" / "results").glob("r*.parquet"))
+            if len(names) > committed:
+                driver.send_signal(signal.SIGKILL)
+                kills += 1
+                break
+        driver.wait()
+        committed = len(list((tmp_path / "s" / "results").glob("r*.parquet")))
+    assert kills == 5
+    assert contents(tmp_path / "s") == contents(tmp_path / "undisturbed")
+    assert estimates(tmp_path / "s") == estimates(tmp_path / "undisturbed")
+
+
+def test_the_local_runner_trains_where_it_is_told(small: Campaign, tmp_path: Path) -> None:
+    run_campaign(small, tmp_path / "s", runner=LocalRunner(device="cpu"))
+    assert set(pd.read_parquet(tmp_path / "s" / "results", columns=["device"])["device"]) == {"cpu"}

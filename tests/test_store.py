@@ -1,0 +1,323 @@
+"""The store: what is committed, what is refused, and what damage is found."""
+
+import dataclasses
+import multiprocessing
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from orchestrator.verify import verify_store
+from tests.conftest import small_campaign
+from tests.stores import NUM_TEST, NUM_TRAIN, examples, header, new_store, powerless, results
+from workers.errors import ConflictError, DamagedFileError, StoreError, StoreMismatchError
+from workers.runs import Shard
+from workers.store import Failure, Store
+from workers.store.files import STALE_SECONDS
+
+SHARD = Shard(500_000, 0, 2)
+NEXT = Shard(500_000, 2, 4)
+
+
+@pytest.fixture(params=["disk", "fsspec"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    """An empty store on each kind of place."""
+    return new_store(tmp_path / "store" if request.param == "disk" else f"memory://{tmp_path.name}/store")
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_what_is_committed_reads_back(store: Store) -> None:
+    given = results(SHARD)
+    assert store.commit(SHARD, given)
+    assert store.shards() == [SHARD]
+    table = store.read(SHARD)
+    assert table["run_id"].to_pylist() == ["r500000-000000"] * 2 + ["r500000-000001"] * 2
+    assert table["is_final"].to_pylist() == [False, True, False, True]
+    last = given[1].epochs[1]
+    assert (store.bits(SHARD, table, "train_correct")[3] == last.train_correct).all()
+    assert (store.bits(SHARD, table, "test_correct")[3] == last.test_correct).all()
+    assert (store.bits(SHARD, table, "subset")[3] == given[1].subset).all()
+    assert table["heldout_accuracy"][3].as_py() == last.train_correct[~given[1].subset].mean()
+
+
+def test_opening_again_gives_the_same_store(store: Store) -> None:
+    store.commit(SHARD, results(SHARD))
+    again = Store.open(store.uri)
+    assert again.header == store.header
+    assert again.header.parsed_campaign == small_campaign()
+    assert again.shards() == [SHARD]
+    assert new_store(store.uri).shards() == [SHARD]
+    assert again.examples().num_rows == NUM_TRAIN + NUM_TEST
+
+
+def test_an_equal_commit_is_ignored_and_a_different_one_refused(store: Store) -> None:
+    assert store.commit(SHARD, results(SHARD))
+    before = store.read(SHARD)
+    assert not store.commit(SHARD, results(SHARD, seconds=99.0))
+    with pytest.raises(ConflictError, match=f"{SHARD.shard_id}.parquet: is committed with other content"):
+        store.commit(SHARD, results(SHARD, seed=1))
+    assert store.read(SHARD).equals(before)
+
+
+def test_overlapping_shards_give_each_run_once(store: Store) -> None:
+    wide = Shard(500_000, 0, 4)
+    store.commit(SHARD, results(SHARD))
+    store.commit(wide, results(wide))
+    seen = [run_id for _, table in store.scan(["run_id", "is_final"]) for run_id in table["run_id"].to_pylist()]
+    assert seen == sorted(f"r500000-{r:06d}" for r in range(4) for _ in range(2))
+
+
+def test_plain_pandas_reads_the_results(tmp_path: Path) -> None:
+    store = new_store(tmp_path / "store")
+    for shard in (SHARD, NEXT):
+        store.commit(shard, results(shard))
+    frame = pd.read_parquet(f"{store.uri}/results")
+    assert len(frame) == 8
+    assert frame["train_correct"].iloc[0].dtype == bool
+    assert list(pd.read_parquet(f"{store.uri}/results", columns=["run_id"])) == ["run_id"]
+
+
+def test_targets_are_the_union_of_what_was_asked_for(store: Store) -> None:
+    store.aim(small_campaign())
+    store.aim(small_campaign(subsets={"ratios": [0.6, 0.9], "repetitions": 7, "seed": 5}))
+    store.aim(small_campaign())
+    assert store.targets() == {200_000: 3, 600_000: 7, 900_000: 7}
+    store.aim(small_campaign(subsets={"ratios": [i / 100 for i in range(1, 90)], "repetitions": 1}))
+    assert len(store.targets()) == 90 - 1 + 1
+
+
+def test_another_campaign_or_other_data_are_refused_and_named(tmp_path: Path) -> None:
+    store = new_store(tmp_path / "store")
+    before = everything(tmp_path)
+    other = small_campaign(recipe={"epochs": 3, "batch_size": 256}, model={"name": "mlp", "hidden": [9]})
+    with pytest.raises(StoreMismatchError) as caught:
+        Store.create(store.uri, header(other, "other data"), examples())
+    assert [line.removeprefix(f"{store.uri}: ").split(" (")[0] for line in str(caught.value).splitlines()] == [
+        "model.hidden: the store has [8], the campaign has [9]",
+        "recipe.epochs: the store has 2, the campaign has 3",
+        "data set: the store was made with other data",
+    ]
+    assert everything(tmp_path) == before
+
+
+def test_a_folder_with_other_things_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(StoreError, match="is not empty and not a Longtail store \\(it holds 'thesis.tex'\\)"):
+        new_store(tmp_path)
+    assert everything(tmp_path) == {"thesis.tex": b"precious"}
+
+
+def test_places_that_cannot_hold_a_store(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="file/campaign.json: Not a directory"):
+        new_store(tmp_path / "file")
+    with pytest.raises(StoreError, match="is not a Longtail store"):
+        Store.open(tmp_path / "nothing")
+    with pytest.raises(StoreError, match="nosuch://bucket"):
+        Store.open("nosuch://bucket/store")
+
+
+def test_a_read_only_folder_is_named(tmp_path: Path) -> None:
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o755)
+    for path in [tmp_path, *tmp_path.parents]:
+        if path.owner() == "root" and path != Path("/"):
+            path.chmod(path.stat().st_mode | 0o055)
+    locked.chmod(0o555)
+    with powerless(), pytest.raises(StoreError, match="locked/store/examples.parquet: Permission denied"):
+        new_store(locked / "store")
+    assert list(locked.iterdir()) == []
+
+
+def test_a_full_disk_leaves_no_partial_file(tmp_path: Path) -> None:
+    """A file size limit makes the write fail half-way, as a full disk does."""
+    store = new_store(tmp_path / "store")
+    before = everything(tmp_path)
+    shard = Shard(500_000, 0, 400)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    former = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        with pytest.raises(StoreError, match=f"results/{shard.shard_id}.parquet: File too large"):
+            store.commit(shard, results(shard))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, former)
+    assert everything(tmp_path) == before
+    assert store.commit(shard, results(shard))
+
+
+def test_a_really_full_disk(tmp_path: Path) -> None:
+    """The same on a file system of 64 KB, mounted for this test alone."""
+    script = f"""
+mount -t tmpfs -o size=64k none {tmp_path} || exit 77
+exec {sys.executable} -W error -c "
+from tests.stores import *
+store = new_store('{tmp_path}/store')
+shard = Shard(500_000, 0, 20_000)
+try:
+    store.commit(shard, results(shard))
+except OSError as error:
+    print(error)
+print(sorted(os.listdir('{tmp_path}/store/results')))
+"
+"""
+    if not shutil.which("unshare"):
+        pytest.skip("needs unshare(1)")
+    root = Path(__file__).parents[1]
+    done = subprocess.run(["unshare", "-m", "sh", "-c", script], capture_output=True, text=True, cwd=root, check=False)
+    if done.returncode in (1, 77) and "Traceback" not in done.stderr:
+        pytest.skip(f"may not mount a file system here: {done.stderr.strip()}")
+    assert "No space left on device" in done.stdout, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def _commit_in_process(uri: str, start: object, wins: object) -> None:
+    store = Store.open(uri)
+    start.wait()
+    wins.put(store.commit(SHARD, results(SHARD)))
+
+
+def test_of_racing_writers_one_wins(tmp_path: Path) -> None:
+    store = new_store(tmp_path / "store")
+    context = multiprocessing.get_context("spawn")
+    start, wins = context.Barrier(4), context.Queue()
+    writers = [context.Process(target=_commit_in_process, args=(store.uri, start, wins)) for _ in range(4)]
+    for writer in writers:
+        writer.start()
+    won = [wins.get(timeout=60) for _ in writers]
+    for writer in writers:
+        writer.join()
+    assert sorted(won) == [False, False, False, True]
+    assert store.result_names() == [f"{SHARD.shard_id}.parquet"]
+    assert store.inspect(f"{SHARD.shard_id}.parquet") is None
+
+
+def test_leftovers_of_killed_writers_are_invisible_and_swept(tmp_path: Path) -> None:
+    store = new_store(tmp_path / "store")
+    store.commit(SHARD, results(SHARD))
+    folder = tmp_path / "store" / "results"
+    fresh, old = folder / "_new-1-x.parquet", folder / "_new-2-x.parquet"
+    for leftover in (fresh, old):
+        leftover.write_bytes(b"PAR1 half a file")
+    os.utime(old, (time.time() - STALE_SECONDS - 1,) * 2)
+    assert store.shards() == [SHARD]
+    assert len(pd.read_parquet(folder)) == 4
+    assert verify_store(store.uri) == (2, [])
+    store.clean()
+    assert fresh.exists()
+    assert not old.exists()
+
+
+def test_failures_are_listed_until_the_shard_is_there(store: Store) -> None:
+    failure = Failure(SHARD.shard_id, 2, "ValueError: no", "Traceback ...")
+    store.record_failure(failure)
+    assert store.failures() == [failure]
+    store.commit(SHARD, results(SHARD))
+    assert store.failures() == []
+    store.clear_failure(SHARD)
+    store.clear_failure(SHARD)
+
+
+@pytest.fixture(scope="module")
+def committed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Path, bytes]:
+    """A store with one shard, its file, and the file's bytes."""
+    folder = tmp_path_factory.mktemp("damage") / "store"
+    store = new_store(folder)
+    store.commit(SHARD, results(SHARD))
+    path = folder / "results" / f"{SHARD.shard_id}.parquet"
+    return store, path, path.read_bytes()
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+def test_a_flipped_bit_is_found_or_changes_nothing(
+    committed: tuple[Store, Path, bytes], place: float, bit: int
+) -> None:
+    store, path, whole = committed
+    damaged = bytearray(whole)
+    damaged[int(place * len(whole))] ^= 1 << bit
+    path.write_bytes(damaged)
+    problem = store.inspect(path.name)
+    if problem is None:
+        table = store.read(SHARD)
+        path.write_bytes(whole)
+        columns = [name for name in table.column_names if name not in ("seconds", "device")]
+        assert table.select(columns).equals(store.read(SHARD).select(columns))
+    path.write_bytes(whole)
+    assert store.inspect(path.name) is None
+
+
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(share=st.floats(0, 1, exclude_max=True))
+def test_a_truncated_file_is_found(committed: tuple[Store, Path, bytes], share: float) -> None:
+    store, path, whole = committed
+    path.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(DamagedFileError, match=str(path)):
+        store.read(SHARD)
+    assert store.inspect(path.name) is not None
+    path.write_bytes(whole)
+
+
+def test_verify_names_damage_and_repair_sets_it_aside(tmp_path: Path) -> None:
+    store = new_store(tmp_path / "store")
+    third = Shard(500_000, 4, 6)
+    for shard in (SHARD, NEXT, third):
+        store.commit(shard, results(shard))
+    folder = tmp_path / "store" / "results"
+    (folder / f"{NEXT.shard_id}.parquet").write_bytes(b"PAR1")
+    shutil.copy(folder / f"{SHARD.shard_id}.parquet", folder / "r500000-000006-000008.parquet")
+    pq.write_table(store.read(third).slice(0, 1).replace_schema_metadata(None), folder / f"{third.shard_id}.parquet")
+    (folder / "notes.txt").write_text("mine")
+    checked, findings = verify_store(store.uri)
+    assert checked == 6
+    assert {Path(finding.path).name for finding in findings} == {
+        f"{NEXT.shard_id}.parquet",
+        "r500000-000006-000008.parquet",
+        f"{third.shard_id}.parquet",
+        "notes.txt",
+    }
+    verify_store(store.uri, repair=True)
+    assert store.shards() == [SHARD]
+    assert verify_store(store.uri) == (2, [])
+    assert len(list((tmp_path / "store" / "damaged").iterdir())) == 4
+
+
+def test_another_campaigns_file_is_foreign(tmp_path: Path) -> None:
+    store, other = new_store(tmp_path / "a"), Store.create(tmp_path / "b", header(fingerprint="x"), examples())
+    other.commit(SHARD, results(SHARD))
+    (tmp_path / "a" / "results").mkdir()
+    shutil.copy(tmp_path / "b" / "results" / f"{SHARD.shard_id}.parquet", tmp_path / "a" / "results")
+    assert store.inspect(f"{SHARD.shard_id}.parquet") == "belongs to another campaign"
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"{}", b"null", b'{"store_format": 1}', b'{"store_format": 9}', b"\xff"]
+)
+def test_a_damaged_campaign_file_is_named(tmp_path: Path, content: bytes) -> None:
+    new_store(tmp_path)
+    (tmp_path / "campaign.json").write_bytes(content)
+    with pytest.raises(DamagedFileError, match="campaign.json: "):
+        Store.open(tmp_path)
+
+
+def test_vectors_of_the_wrong_length_are_damage(tmp_path: Path) -> None:
+    store = new_store(tmp_path)
+    short = [dataclasses.replace(result, subset=np.ones(NUM_TRAIN - 1, bool)) for result in results(SHARD)]
+    with pytest.raises(ValueError, match=r"r500000-000000: subset must be bool\[21\], got bool\[20\]"):
+        store.commit(SHARD, short)
+    assert store.shards() == []

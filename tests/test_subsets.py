@@ -1,0 +1,86 @@
+"""Subsets, label noise and seeds."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.conftest import small_campaign
+from workers.campaign import PARTS, Campaign
+from workers.errors import CampaignError
+from workers.runs import Run, Shard
+from workers.subsets import Purpose, draw_subset, generator, given_labels, integer_seed, subset_size
+
+
+@given(parts=st.integers(1, PARTS), repetition=st.integers(0, 999_999), num_examples=st.integers(1, 300))
+def test_a_subset_has_exactly_its_size(parts: int, repetition: int, num_examples: int) -> None:
+    campaign = small_campaign()
+    expected = parts * num_examples // PARTS
+    if expected == 0:
+        with pytest.raises(CampaignError, match="empty subset"):
+            draw_subset(campaign, Run(parts, repetition), num_examples)
+        return
+    subset = draw_subset(campaign, Run(parts, repetition), num_examples)
+    assert subset.dtype == bool
+    assert subset.sum() == expected == subset_size(parts, num_examples)
+    assert (subset == draw_subset(campaign, Run(parts, repetition), num_examples)).all()
+
+
+def test_every_example_is_as_likely_as_any_other(small: Campaign) -> None:
+    counts = sum(draw_subset(small, Run(300_000, r), 40).astype(int) for r in range(3000))
+    # 40 binomial(3000, 0.3) counts: mean 900, standard deviation 25.
+    assert abs(counts - 900).max() < 5 * 25.1
+
+
+def test_ratios_and_repetitions_and_seeds_share_nothing(small: Campaign) -> None:
+    other = small_campaign(subsets={"ratios": [0.5], "repetitions": 1, "seed": 6})
+    low, high = draw_subset(small, Run(300_000, 0), 2000), draw_subset(small, Run(600_000, 0), 2000)
+    # Nested subsets (the same seed at every ratio) would overlap in 600; independent ones in 360 on average.
+    assert 300 < (low & high).sum() < 420
+    draws = [draw_subset(small, Run(300_000, 1), 2000), draw_subset(other, Run(300_000, 0), 2000), low]
+    assert len({draw.tobytes() for draw in draws}) == 3
+
+
+def test_streams_are_distinct_and_fixed(small: Campaign) -> None:
+    seeds = {integer_seed(small, purpose, Run(parts, r)) for purpose in Purpose for parts in (1, 2) for r in (0, 1)}
+    assert len(seeds) == len(Purpose) * 4
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    # The first draws of a stream are part of every campaign's results: they must never change.
+    assert generator(small, Purpose.ORDER, Run(700_000, 3)).integers(0, 1000, 4).tolist() == [868, 324, 16, 422]
+
+
+@given(fraction=st.floats(0, 1), num_classes=st.integers(2, 12))
+def test_label_noise_hits_its_share_and_never_keeps_a_label(fraction: float, num_classes: int) -> None:
+    campaign = small_campaign(label_noise={"fraction": fraction})
+    labels = np.arange(200) % num_classes
+    noisy = given_labels(campaign, labels, num_classes)
+    assert (noisy != labels).sum() == round(fraction * 200)
+    assert noisy.min() >= 0
+    assert noisy.max() < num_classes
+
+
+def test_label_noise_uses_every_other_class_equally() -> None:
+    campaign = small_campaign(label_noise={"fraction": 1.0})
+    labels = np.zeros(9000, dtype=np.int64)
+    counts = np.bincount(given_labels(campaign, labels, 10), minlength=10)
+    assert counts[0] == 0
+    assert abs(counts[1:] - 1000).max() < 5 * 30
+
+
+def test_label_noise_needs_a_second_class() -> None:
+    with pytest.raises(CampaignError, match="at least 2 classes"):
+        given_labels(small_campaign(label_noise={"fraction": 0.5}), np.zeros(4, dtype=np.int64), 1)
+
+
+@given(parts=st.integers(1, PARTS), start=st.integers(0, 999_999), size=st.integers(1, 100))
+def test_shard_ids_read_back(parts: int, start: int, size: int) -> None:
+    shard = Shard(parts, start, start + size)
+    assert Shard.parse(shard.shard_id) == shard
+    assert len({run.run_id for run in shard.runs}) == size
+
+
+@pytest.mark.parametrize(
+    "name", ["", "r700000-000000", "r700000-000002-000002", "r0700000-000000-000001", "../r700000-000000-000001"]
+)
+def test_other_names_are_no_shards(name: str) -> None:
+    assert Shard.parse(name) is None

@@ -1,0 +1,87 @@
+"""Models and data of a user of the tests' own: named in campaigns as tests.user_code:function."""
+
+import os
+import signal
+
+import numpy as np
+from torch import Tensor, nn
+
+from workers.datasets import Dataset
+
+
+def dropout_model(input_shape: tuple[int, ...], num_classes: int, width: int) -> nn.Module:
+    """A model that draws from torch's global generator while it trains."""
+    pixels = int(np.prod(input_shape))
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(pixels, width), nn.ReLU(), nn.Dropout(0.5), nn.Linear(width, num_classes)
+    )
+
+
+class _Faulty(nn.Module):
+    """Linear, until its `fault` is called at a training step."""
+
+    def __init__(self, pixels: int, num_classes: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(pixels, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        if self.training:
+            self.fault()
+        return self.linear(images.flatten(1))
+
+    def fault(self) -> None:
+        raise NotImplementedError
+
+
+class _Raising(_Faulty):
+    def fault(self) -> None:
+        raise RuntimeError("the user's own mistake")
+
+
+class _Dying(_Faulty):
+    def fault(self) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class _RaisingOnce(_Faulty):
+    """Raises at the first training step that any process takes, as told by a file."""
+
+    def __init__(self, pixels: int, num_classes: int, marker: str) -> None:
+        super().__init__(pixels, num_classes)
+        self.marker = marker
+
+    def fault(self) -> None:
+        try:
+            os.close(os.open(self.marker, os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return
+        raise MemoryError("full this once")
+
+
+def raising_model(input_shape: tuple[int, ...], num_classes: int) -> nn.Module:
+    """Raises at every training step."""
+    return _Raising(int(np.prod(input_shape)), num_classes)
+
+
+def raising_once_model(input_shape: tuple[int, ...], num_classes: int, marker: str) -> nn.Module:
+    """Raises at its first training step ever."""
+    return _RaisingOnce(int(np.prod(input_shape)), num_classes, marker)
+
+
+def dying_model(input_shape: tuple[int, ...], num_classes: int) -> nn.Module:
+    """Kills the process that trains it."""
+    return _Dying(int(np.prod(input_shape)), num_classes)
+
+
+def blobs(examples: int = 60, seed: int = 0) -> Dataset:
+    """Two overlapping clouds of points, as float features, without test examples' noise."""
+    random = np.random.default_rng(seed)
+    labels = np.arange(examples) % 2
+    points = random.normal(size=(examples, 4)).astype(np.float32) + labels[:, None].astype(np.float32)
+    half = examples // 2
+    return Dataset(points[:half], labels[:half], points[half:], labels[half:], ("low", "high"), white=1.0)
+
+
+def raising_data() -> Dataset:
+    """Fails while it loads."""
+    raise FileNotFoundError("the user's data are elsewhere")

@@ -1,0 +1,102 @@
+"""From a campaign's `dataset` part to a Dataset, through the cache."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from workers.datasets import digits, image_folder, parquet_images, torchvision_data
+from workers.datasets.cache import Cache, cache_root, hashed
+from workers.datasets.dataset import Dataset
+from workers.errors import DataError
+from workers.imports import load_function
+from workers.specs import CustomData, DatasetSpec, Digits, ImageFolder, ParquetImages
+
+DECODING = 1
+"""Version of how files become arrays: raise it when a change alters what any file decodes to."""
+
+
+class _Reader(NamedTuple):
+    """A kind of data set that is read from files."""
+
+    source_files: Callable[[Any], Iterable[Path]]
+    """The absolute paths of the files that decide the result; empty where they must be downloaded first."""
+    decode: Callable[[Any, Path], Dataset]
+    """Called with the specification and a scratch folder; large arrays are written there."""
+
+
+def load_dataset(spec: DatasetSpec, fingerprint: str | None = None) -> Dataset:
+    """The data set of a campaign, its arrays read-only memory maps of the cache (see `cache_root`).
+
+    Files are decoded only where the cache does not know them (by path, size and time of change); a custom function is
+    always called. With a `fingerprint` nothing is decoded or called where the cache has that data set.
+    Raises DataError where the data cannot be read, are not what was promised, differ from the fingerprint, or the cache
+    cannot be written. What a custom function raises passes through.
+    """
+    cache = Cache(cache_root())
+    if fingerprint is not None:
+        found = cache.find(fingerprint)
+        if found is not None:
+            return found
+    dataset = _load_custom(spec, cache) if isinstance(spec, CustomData) else _load_files(spec, cache)
+    if fingerprint is not None and dataset.fingerprint != fingerprint:
+        raise DataError(f"data set: expected fingerprint {fingerprint}, got {dataset.fingerprint}")
+    return dataset
+
+
+def _load_files(spec: DatasetSpec, cache: Cache) -> Dataset:
+    reader = _reader(spec)
+    found = cache.find_source(_source_key(spec, reader))
+    if found is not None:
+        return found
+    # Locked by the specification alone: while one process downloads, the files, and so their key, change.
+    with cache.building(hashed(_plain(spec))) as scratch:
+        before = list(reader.source_files(spec))
+        key = _source_key(spec, reader)
+        found = cache.find_source(key)
+        if found is not None:
+            return found
+        dataset = cache.add(reader.decode(spec, scratch), scratch)
+        after = _source_key(spec, reader)
+        if after == key or not before:
+            cache.record_source(after, dataset, scratch)
+        return dataset
+
+
+def _load_custom(spec: CustomData, cache: Cache) -> Dataset:
+    dataset = load_function(spec.name, DataError)(**spec.options)
+    if not isinstance(dataset, Dataset):
+        raise DataError(f"{spec.name}: must return a workers.datasets.Dataset, got {type(dataset).__name__}")
+    found = cache.find(dataset.fingerprint, dataset.class_names)
+    if found is not None:
+        return found
+    with cache.building(dataset.fingerprint) as scratch:
+        return cache.add(dataset, scratch)
+
+
+def _reader(spec: DatasetSpec) -> _Reader:
+    match spec:
+        case Digits():
+            return _Reader(digits.source_files, digits.decode)
+        case ImageFolder():
+            return _Reader(image_folder.source_files, image_folder.decode)
+        case ParquetImages():
+            return _Reader(parquet_images.source_files, parquet_images.decode)
+        case _:
+            return _Reader(torchvision_data.source_files, torchvision_data.decode)
+
+
+def _source_key(spec: DatasetSpec, reader: _Reader) -> str:
+    """A key of the specification and of its files' paths, sizes and times."""
+    return hashed(_plain(spec), (_stamp(file) for file in reader.source_files(spec)))
+
+
+def _plain(spec: DatasetSpec) -> dict[str, Any]:
+    return {"decoding": DECODING, **spec.model_dump(mode="json")}
+
+
+def _stamp(file: Path) -> str:
+    try:
+        status = file.stat()
+    except OSError as error:
+        raise DataError(f"{file}: {error.strerror}") from error
+    return f"{file}\t{status.st_size}\t{status.st_mtime_ns}"

@@ -1,0 +1,167 @@
+"""The data sets that torchvision downloads and reads."""
+
+import gzip
+import pickle
+import warnings
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from workers.datasets.dataset import Array, Dataset
+from workers.datasets.npy import cache_errors
+from workers.errors import DataError
+from workers.specs import EMNIST, TorchvisionData
+
+_MNIST_FAMILY = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "kmnist": "KMNIST", "emnist": "EMNIST"}
+_CIFAR_FAMILY = {"cifar10": "CIFAR10", "cifar100": "CIFAR100"}
+_FOLDERS = {**_MNIST_FAMILY, "cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"}
+_SVHN_FILES = ("train_32x32.mat", "test_32x32.mat")
+_DIGIT_NAMES = tuple("0123456789")
+
+_UNREADABLE = (
+    *(OSError, EOFError, RuntimeError, ValueError, TypeError, LookupError, AssertionError, NotImplementedError),
+    *(zlib.error, pickle.UnpicklingError, MemoryError),
+)
+"""What torchvision and the readers below it raise on missing and damaged files; URLError is an OSError."""
+
+_BLOCK = 1 << 20
+
+Split = tuple[Array, Array]
+"""Images uint8[n, C, H, W] and labels int64[n]."""
+
+
+def source_files(spec: TorchvisionData) -> Iterable[Path]:
+    """The files under root that torchvision reads; empty before they are downloaded."""
+    root = _root(spec)
+    if spec.name == "svhn":
+        return [root / name for name in _SVHN_FILES if (root / name).is_file()]
+    return sorted(path for path in (root / _FOLDERS[spec.name]).rglob("*") if path.is_file())
+
+
+def decode(spec: TorchvisionData, scratch: Path) -> Dataset:
+    """Training and test examples in the order of the original files, images [., C, H, W] and upright.
+
+    Raises DataError where files are missing or damaged, or the download fails.
+    """
+    try:
+        with warnings.catch_warnings():
+            # NumPy dislikes how the CIFAR files, pickled long ago, spell their type.
+            warnings.simplefilter("ignore", np.exceptions.VisibleDeprecationWarning)
+            (train_images, train_labels), (test_images, test_labels), names = _read(spec, scratch)
+    except DataError:
+        raise
+    except _UNREADABLE as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(
+            f"dataset.root: torchvision cannot read {spec.name} from {_root(spec)}; "
+            f"{_advice(spec)} (it says: {reason[:300]})"
+        ) from error
+    try:
+        return Dataset(train_images, train_labels, test_images, test_labels, names)
+    except DataError as error:
+        raise DataError(f"dataset.root: {_root(spec)} is damaged: {error}") from error
+
+
+def _root(spec: TorchvisionData) -> Path:
+    return Path(spec.root).expanduser().absolute()
+
+
+def _advice(spec: TorchvisionData) -> str:
+    if spec.download:
+        return "check that it can be written and the network reached, or put complete files there"
+    return "put complete files there or set dataset.download to true"
+
+
+def _read(spec: TorchvisionData, scratch: Path) -> tuple[Split, Split, tuple[str, ...]]:
+    if spec.name in _MNIST_FAMILY:
+        return _read_mnist(spec, scratch)
+    if spec.name in _CIFAR_FAMILY:
+        return _read_cifar(spec)
+    return _read_svhn(spec)
+
+
+def _read_mnist(spec: TorchvisionData, scratch: Path) -> tuple[Split, Split, tuple[str, ...]]:
+    from torchvision import datasets
+
+    root, download = _unpacked(spec, scratch)
+    options: dict[str, Any] = {"split": spec.split} if isinstance(spec, EMNIST) else {}
+    kind = getattr(datasets, _MNIST_FAMILY[spec.name])
+    train, test = (kind(root, train=is_train, download=download, **options) for is_train in (True, False))
+    names = _DIGIT_NAMES if spec.name == "mnist" else tuple(train.classes)
+    first_label = 0
+    if isinstance(spec, EMNIST) and spec.split == "letters":
+        names, first_label = names[1:], 1  # the files count letters from 1, torchvision calls 0 "N/A"
+
+    def split(source: Any) -> Split:
+        images = source.data.numpy()
+        upright = images.transpose(0, 2, 1) if isinstance(spec, EMNIST) else images
+        return upright[:, None], source.targets.numpy().astype(np.int64) - first_label
+
+    return split(train), split(test), names
+
+
+def _read_cifar(spec: TorchvisionData) -> tuple[Split, Split, tuple[str, ...]]:
+    from torchvision import datasets
+
+    kind = getattr(datasets, _CIFAR_FAMILY[spec.name])
+    train, test = (kind(_root(spec), train=is_train, download=spec.download) for is_train in (True, False))
+
+    def split(source: Any) -> Split:
+        return source.data.transpose(0, 3, 1, 2), np.array(source.targets, dtype=np.int64)
+
+    return split(train), split(test), tuple(train.classes)
+
+
+def _read_svhn(spec: TorchvisionData) -> tuple[Split, Split, tuple[str, ...]]:
+    from torchvision import datasets
+
+    def split(name: str) -> Split:
+        source = datasets.SVHN(_root(spec), split=name, download=spec.download)
+        # Its files call the digit 0 class 10; torchvision has made that 0.
+        return source.data, source.labels.reshape(-1)
+
+    return split("train"), split("test"), _DIGIT_NAMES
+
+
+def _unpacked(spec: TorchvisionData, scratch: Path) -> tuple[Path, bool]:
+    """(root, download) for torchvision: a scratch folder where root has the files only packed, and may be read-only."""
+    raw = _root(spec) / _FOLDERS[spec.name] / "raw"
+    names = _raw_names(spec)
+    packed = {name: _first_file(raw / f"{name}.gz", raw / "gzip" / f"{name}.gz") for name in names}
+    if all((raw / name).is_file() for name in names):
+        return _root(spec), False
+    if not all((raw / name).is_file() or packed[name] for name in names):
+        return _root(spec), spec.download
+    folder = scratch / _FOLDERS[spec.name] / "raw"
+    with cache_errors(folder):
+        folder.mkdir(parents=True)
+    for name in names:
+        source = packed[name]
+        if (raw / name).is_file() or source is None:
+            (folder / name).symlink_to(raw / name)
+        else:
+            _unpack(source, folder / name)
+    return scratch, False
+
+
+def _unpack(source: Path, target: Path) -> None:
+    with gzip.open(source) as packed, target.open("wb") as file:
+        while block := packed.read(_BLOCK):
+            with cache_errors(target):
+                file.write(block)
+
+
+def _first_file(*paths: Path) -> Path | None:
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _raw_names(spec: TorchvisionData) -> list[str]:
+    splits = [f"emnist-{spec.split}-train", f"emnist-{spec.split}-test"] if isinstance(spec, EMNIST) else None
+    return [
+        f"{split}-{part}"
+        for split in splits or ("train", "t10k")
+        for part in ("images-idx3-ubyte", "labels-idx1-ubyte")
+    ]

@@ -1,0 +1,110 @@
+"""A data set on the device that trains: raw pixels once, scaled when a minibatch is gathered."""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from workers.campaign import Campaign
+from workers.datasets import Dataset
+from workers.errors import CampaignError
+from workers.subsets import given_labels
+
+_STATISTICS_CHUNK = 4096
+
+
+@dataclass(frozen=True)
+class DeviceData:
+    """Images as stored (uint8 or float32, [N, ...] and [T, ...]) and int64 labels; x = (pixel - shift) * scale.
+
+    train_labels are the labels given to the models: they include the campaign's label noise.
+    """
+
+    train_images: torch.Tensor
+    train_labels: torch.Tensor
+    test_images: torch.Tensor
+    test_labels: torch.Tensor
+    shift: torch.Tensor
+    scale: torch.Tensor
+    fill: torch.Tensor
+    num_classes: int
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors are."""
+        return self.train_images.device
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one model input."""
+        return tuple(self.train_images.shape[1:])
+
+    def scaled(self, images: torch.Tensor) -> torch.Tensor:
+        """Stored images [B, ...] as float32 model inputs of the same shape."""
+        return (images.float() - self.shift) * self.scale
+
+
+def load_on_device(dataset: Dataset, campaign: Campaign, device: torch.device) -> DeviceData:
+    """Put a data set on a device, with the campaign's given labels and input scaling.
+
+    Raises CampaignError where the recipe does not fit the data (augmentation of features, cutout larger than an image).
+    """
+    check_augmentation(dataset, campaign)
+    labels = given_labels(campaign, np.asarray(dataset.train_labels), dataset.num_classes)
+    mean, std = _channel_statistics(dataset)
+    if campaign.recipe.input_scaling == "standardize":
+        shift, scale = mean, 1 / np.where(std > 0, std, 1)
+    else:
+        shift, scale = np.zeros_like(mean), np.full_like(mean, 1 / dataset.white)
+
+    def per_channel(values: npt.NDArray[np.float64]) -> torch.Tensor:
+        shape = (-1,) + (1,) * (len(dataset.input_shape) - 1)
+        return torch.tensor(values, dtype=torch.float32, device=device).reshape(shape)
+
+    return DeviceData(
+        train_images=_tensor(dataset.train_images).to(device),
+        train_labels=torch.tensor(labels, device=device),
+        test_images=_tensor(dataset.test_images).to(device),
+        test_labels=torch.tensor(np.asarray(dataset.test_labels), device=device),
+        shift=per_channel(shift),
+        scale=per_channel(scale),
+        fill=per_channel((mean - shift) * scale),
+        num_classes=dataset.num_classes,
+    )
+
+
+def check_augmentation(dataset: Dataset, campaign: Campaign) -> None:
+    """Raise CampaignError where the recipe's augmentation cannot be applied to this data set."""
+    how = campaign.recipe.augmentation
+    wanted = how.flip or how.translate or how.cutout or campaign.recipe.evaluation_flip
+    if wanted and len(dataset.input_shape) != 3:
+        raise CampaignError(
+            f"recipe.augmentation: needs images [C, H, W], the data set has {list(dataset.input_shape)}"
+        )
+    if wanted and how.cutout > min(dataset.input_shape[1:]):
+        side = min(dataset.input_shape[1:])
+        raise CampaignError(f"recipe.augmentation.cutout: must be at most the image's side {side}, got {how.cutout}")
+
+
+def _channel_statistics(dataset: Dataset) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Mean and standard deviation of each channel (first axis of an example) of the training images, float64[C]."""
+    images = dataset.train_images
+    total = np.zeros(dataset.input_shape[0])
+    squares = np.zeros(dataset.input_shape[0])
+    for start in range(0, len(images), _STATISTICS_CHUNK):
+        chunk = np.asarray(images[start : start + _STATISTICS_CHUNK], dtype=np.float64)
+        chunk = chunk.reshape(len(chunk), dataset.input_shape[0], -1)
+        total += chunk.sum(axis=(0, 2))
+        squares += (chunk**2).sum(axis=(0, 2))
+    count = len(images) * int(np.prod(dataset.input_shape[1:]))
+    mean = total / count
+    return mean, np.sqrt(np.maximum(squares / count - mean**2, 0))
+
+
+def _tensor(array: npt.NDArray[np.generic]) -> torch.Tensor:
+    """A tensor over the array's own memory. torch warns of read-only memory maps; nothing here writes to them."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(array)

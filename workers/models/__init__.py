@@ -1,0 +1,6 @@
+"""Models: every family is built by one function from a campaign's `model` part and the data set's shape."""
+
+from workers.models.building import build_model
+from workers.models.checking import check_output
+
+__all__ = ["build_model", "check_output"]

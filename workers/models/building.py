@@ -1,0 +1,40 @@
+"""From a campaign's `model` part to a model."""
+
+import torch
+
+from workers.errors import ModelError
+from workers.imports import load_function
+from workers.models.mlp import build_mlp
+from workers.models.resnet import build_resnet
+from workers.models.resnet9 import build_resnet9
+from workers.models.small_cnn import build_small_cnn
+from workers.models.vit import build_vit
+from workers.specs import MLP, CustomModel, ModelSpec, ResNet, ResNet9, SmallCNN, ViT
+
+
+def build_model(spec: ModelSpec, input_shape: tuple[int, ...], num_classes: int) -> torch.nn.Module:
+    """A new model on the CPU: float32[B, *input_shape] to logits float32[B, num_classes].
+
+    Weights come from torch's global generator. Raises ModelError where the model does not fit the input shape; what a
+    custom function raises passes through.
+    """
+    match spec:
+        case MLP():
+            return build_mlp(spec, input_shape, num_classes)
+        case SmallCNN():
+            return build_small_cnn(spec, input_shape, num_classes)
+        case ResNet9():
+            return build_resnet9(spec, input_shape, num_classes)
+        case ResNet():
+            return build_resnet(spec, input_shape, num_classes)
+        case ViT():
+            return build_vit(spec, input_shape, num_classes)
+        case CustomModel():
+            return _build_custom(spec, input_shape, num_classes)
+
+
+def _build_custom(spec: CustomModel, input_shape: tuple[int, ...], num_classes: int) -> torch.nn.Module:
+    model = load_function(spec.name, ModelError)(input_shape, num_classes, **spec.options)
+    if not isinstance(model, torch.nn.Module):
+        raise ModelError(f"{spec.name}: must return a torch.nn.Module, got {type(model).__name__}")
+    return model
