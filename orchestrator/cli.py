@@ -36,6 +36,16 @@ console = Console()
 errors = Console(stderr=True)
 
 
+def say(line: str) -> None:
+    """Print a line as it is: no markup, no wrapping, so that paths can be copied and text can be piped."""
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def warn(line: str) -> None:
+    """Likewise, on standard error."""
+    errors.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
 class RunnerName(StrEnum):
     """Where runs are trained."""
 
@@ -65,7 +75,7 @@ def _version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
 
-        console.print(f"longtail {version('longtail')}", highlight=False)
+        say(f"longtail {version('longtail')}")
         raise typer.Exit
 
 
@@ -89,7 +99,7 @@ def init(
     Example: longtail init digits -o campaign.yaml
     """
     if preset is None:
-        console.print(f"presets: {', '.join(NAMES)}", highlight=False)
+        say(f"presets: {', '.join(NAMES)}")
         return
     try:
         text = preset_text(preset)
@@ -105,7 +115,7 @@ def init(
         raise CampaignError(f"{output}: exists already; --force replaces it") from None
     except OSError as error:
         raise CampaignError(f"{output}: cannot be written: {error.strerror}") from error
-    console.print(f"wrote {output}; next: longtail run {output} --store STORE", highlight=False, soft_wrap=True)
+    say(f"wrote {output}; next: longtail run {output} --store STORE")
 
 
 @app.command()
@@ -119,8 +129,9 @@ def plan(
     Example: longtail plan campaign.yaml --store STORE
     """
     from orchestrator.plan import plan_campaign
+    from workers.campaign_file import with_repetitions
 
-    planned = plan_campaign(_read(campaign).with_subsets(repetitions=repetitions), store)
+    planned = plan_campaign(with_repetitions(_read(campaign), repetitions), store)
     table = Table(
         "ratio", "subset", "runs", "committed", "to train", "largest se of mem", box=None, header_style="bold"
     )
@@ -130,7 +141,7 @@ def plan(
         table.add_row(*(str(cell) for cell in cells))
     console.print(table)
     text = f"{planned.pending_runs} runs to train in {planned.pending_shards} shards of up to {planned.shard_size}; "
-    console.print(text + f"the store will take about {planned.store_bytes / 1e6:.1f} MB", highlight=False)
+    say(text + f"the store will take about {planned.store_bytes / 1e6:.1f} MB")
 
 
 @app.command()
@@ -158,8 +169,8 @@ def run(
         raise typer.BadParameter("--address, --gpus-per-worker, --workers and --working-dir need --runner ray")
     chosen = _runner(runner, address, gpus_per_worker, workers, working_dir)
     report = _run(parsed, store, chosen, repetitions, shard_size)
-    console.print(f"next: longtail estimate {report.store_uri}", highlight=False, soft_wrap=True)
     _exit_on_failures(report)
+    say(f"next: longtail estimate {report.store_uri}")
 
 
 @app.command()
@@ -172,16 +183,15 @@ def status(store: StoreArgument) -> None:
 
     state = campaign_status(store)
     facts = f"{state.dataset}, {state.num_train} training and {state.num_test} test examples"
-    console.print(f"{state.store_uri}: {facts}; campaign {state.identity[:12]}", highlight=False, soft_wrap=True)
+    say(f"{state.store_uri}: {facts}; campaign {state.identity[:12]}")
     table = Table("ratio", "committed", "wanted", "diverged", box=None, header_style="bold")
     for row in state.ratios:
         table.add_row(f"{row.ratio:g}", str(row.committed), str(row.wanted), str(row.diverged))
     console.print(table)
     accuracy = "" if state.test_accuracy is None else f"; mean test accuracy {state.test_accuracy:.4f}"
-    console.print(f"{state.committed} of {state.wanted} runs{accuracy}", highlight=False)
+    say(f"{state.committed} of {state.wanted} runs{accuracy}")
     for failure in state.failures:
-        text = f"failed: {failure.shard_id} after {failure.attempts} attempts: {failure.message}"
-        console.print(text, highlight=False, markup=False, soft_wrap=True)
+        say(f"failed: {failure.shard_id} after {failure.attempts} attempts: {failure.message}")
 
 
 @app.command()
@@ -197,8 +207,11 @@ def estimate(
     from analysis import write_estimates
     from workers.store import Store
 
-    for name, path in write_estimates(Store.open(store), top=top, threshold=threshold).items():
-        console.print(f"{name}: {path}", highlight=False, markup=False, soft_wrap=True)
+    written = write_estimates(Store.open(store), top=top, threshold=threshold)
+    for name, path in written.items():
+        say(f"{name}: {path}")
+    if not written:
+        say("nothing to estimate: at ratio 1 no example is held out")
 
 
 @app.command()
@@ -217,8 +230,8 @@ def verify(
     checked, findings = verify_store(store, repair=repair)
     for finding in findings:
         moved = f" (set aside as {finding.moved_to})" if finding.moved_to else ""
-        errors.print(f"{finding.path}: {finding.problem}{moved}", highlight=False, markup=False, soft_wrap=True)
-    console.print(f"{checked} files checked, {len(findings)} damaged", highlight=False)
+        warn(f"{finding.path}: {finding.problem}{moved}")
+    say(f"{checked} files checked, {len(findings)} damaged")
     if any(finding.moved_to is None for finding in findings):
         raise typer.Exit(1)
 
@@ -233,12 +246,12 @@ def demo(
     Example: longtail demo
     """
     from orchestrator.demo import print_findings
-    from workers.campaign_file import parse_campaign
+    from workers.campaign_file import parse_campaign, with_repetitions
 
-    campaign = parse_campaign(preset_text("digits"), "digits")
-    count = runs or campaign.subsets.repetitions
-    console.print(f"Training {count} small networks, each on a random 70% of the handwritten digits.", highlight=False)
-    report = _run(campaign, store, _runner(RunnerName.ray, None, 0, None, None), count, None)
+    campaign = with_repetitions(parse_campaign(preset_text("digits"), "digits"), runs)
+    count = campaign.subsets.repetitions
+    say(f"Training {count} small networks, each on a random 70% of the handwritten digits.")
+    report = _run(campaign, store, _runner(RunnerName.ray, None, 0, None, None), None, None)
     _exit_on_failures(report)
     print_findings(report.store_uri, console)
 
@@ -273,21 +286,20 @@ def _run(
                 campaign, store, runner=runner, repetitions=repetitions, shard_size=shard_size, on_progress=display
             )
     except KeyboardInterrupt:
-        errors.print(f"interrupted; what is in {store} stays, and the same command resumes", highlight=False)
+        warn(f"interrupted; what is in {store} stays, and the same command resumes")
         raise typer.Exit(130) from None
     for note in report.notes:
-        errors.print(f"note: {note}", highlight=False, soft_wrap=True)
+        warn(f"note: {note}")
     done = report.progress
     text = f"{done.committed} of {done.total} runs in {report.store_uri} ({done.trained} trained now"
-    console.print(f"{text}, {done.diverged} diverged)", highlight=False, markup=False, soft_wrap=True)
+    say(f"{text}, {done.diverged} diverged)")
     return report
 
 
 def _exit_on_failures(report: "CampaignReport") -> None:
     for failure in report.failures:
         shard = failure.error.shard.shard_id
-        text = f"failed: {shard}: {failure.error.message} (traceback: {report.store_uri}/failures/{shard}.json)"
-        errors.print(text, highlight=False, markup=False, soft_wrap=True)
+        warn(f"failed: {shard}: {failure.error.message} (traceback: {report.store_uri}/failures/{shard}.json)")
     if report.failures:
         raise typer.Exit(1)
 
@@ -304,8 +316,11 @@ def main() -> None:
         app()
     except LongtailError as error:
         for line in str(error).splitlines():
-            errors.print(f"error: {line}", highlight=False, markup=False, soft_wrap=True)
+            warn(f"error: {line}")
         sys.exit(2 if isinstance(error, CampaignError) else 1)
+    except KeyboardInterrupt:
+        warn("interrupted")
+        sys.exit(130)
     except BrokenPipeError:
         # The reader of our output is gone; keep Python from writing to it once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

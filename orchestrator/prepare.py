@@ -5,6 +5,7 @@ from importlib.metadata import version
 
 import numpy as np
 import pyarrow as pa
+import torch
 
 from workers.campaign import PARTS, Campaign
 from workers.datasets import Dataset
@@ -23,7 +24,8 @@ def check_campaign_fits(campaign: Campaign, dataset: Dataset) -> None:
     given_labels(campaign, np.asarray(dataset.train_labels), dataset.num_classes)
     if dataset.num_classes < 2:
         raise CampaignError(f"dataset: needs at least 2 classes, got {dataset.num_classes}")
-    model = build_model(campaign.model, dataset.input_shape, dataset.num_classes)
+    with torch.random.fork_rng(devices=[]):  # the caller's generators stay as they are
+        model = build_model(campaign.model, dataset.input_shape, dataset.num_classes)
     check_output(model, dataset.input_shape, dataset.num_classes)
 
 

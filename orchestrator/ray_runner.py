@@ -91,6 +91,7 @@ def _connect(address: str | None, workers: int | None, working_dir: str | None) 
             raise ClusterError(f"no Ray cluster at {address!r}: {str(error).splitlines()[0]}") from error
         return
     os.environ.setdefault("RAY_AUTH_MODE", "token")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     local: dict[str, Any] = {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
     if not Path("/dev/shm").is_dir():  # noqa: S108 - where Ray keeps objects, unless told otherwise
         local["_plasma_directory"] = os.environ.get("TMPDIR", "/tmp")  # noqa: S108

@@ -9,6 +9,7 @@ from orchestrator.prepare import check_campaign_fits, examples_table, make_heade
 from orchestrator.runner import GivenUp, Job, Outcome, Runner, WorkersChanged
 from orchestrator.shards import choose_shard_size, pending_shards
 from workers.campaign import Campaign
+from workers.campaign_file import with_repetitions
 from workers.datasets import load_dataset
 from workers.errors import LongtailError
 from workers.store import Failure, Header, Store
@@ -76,7 +77,7 @@ def run_campaign(
         from orchestrator.local_runner import LocalRunner
 
         runner = LocalRunner()
-    campaign = campaign.with_subsets(repetitions=repetitions).with_absolute_paths()
+    campaign = with_repetitions(campaign, repetitions).with_absolute_paths()
     dataset = load_dataset(campaign.dataset)
     check_campaign_fits(campaign, dataset)
     size = shard_size or choose_shard_size(campaign, dataset.num_train)

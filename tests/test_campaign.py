@@ -13,7 +13,14 @@ from pydantic import ValidationError
 from orchestrator.presets import NAMES, preset_text
 from tests.conftest import small_campaign
 from workers.campaign import PARTS, Campaign, parts_per_million
-from workers.campaign_file import MAX_BYTES, check_campaign, dump_campaign, parse_campaign, read_campaign
+from workers.campaign_file import (
+    MAX_BYTES,
+    check_campaign,
+    dump_campaign,
+    parse_campaign,
+    read_campaign,
+    with_repetitions,
+)
 from workers.errors import CampaignError
 
 GOOD = """
@@ -190,7 +197,7 @@ def test_identity_covers_the_science_only(small: Campaign) -> None:
     base = small.identity("data")
     assert base != small.identity("other data")
     same = [
-        small.with_subsets(repetitions=1000),
+        with_repetitions(small, 1000),
         small_campaign(subsets={"ratios": [0.9], "repetitions": 1, "seed": 5}),
         check_campaign(small.model_dump(mode="json")),
     ]

@@ -116,6 +116,7 @@ def test_an_existing_cluster_by_its_address(tmp_path: Path) -> None:
     run = longtail("run", path, "-s", store, "--runner", "ray", "--address")
     script = f"""
 export PATH="$(dirname {run[0]}):$PATH"
+ray get-auth-token --generate > {tmp_path}/ray.log 2>&1
 ray start --head --port 6399 --num-cpus 2 --include-dashboard false --temp-dir {tmp_path}/ray \
     --object-store-memory 100000000 > {tmp_path}/ray.log 2>&1 || cat {tmp_path}/ray.log
 {run[0]} -c "{run[2]}" {" ".join(run[3:])} 127.0.0.1:6399

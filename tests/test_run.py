@@ -221,6 +221,13 @@ def test_diverged_runs_are_kept_counted_and_left_out(tmp_path: Path) -> None:
         analysis.write_estimates(Store.open(str(tmp_path / "s")))
 
 
+@pytest.mark.parametrize("repetitions", [0, -1, 1.5, "3", 10**9])
+def test_repetitions_are_checked_from_python_too(small: Campaign, tmp_path: Path, repetitions: object) -> None:
+    with pytest.raises(CampaignError, match="subsets.repetitions: must be "):
+        run_campaign(small, tmp_path / "s", repetitions=repetitions)
+    assert not (tmp_path / "s").exists()
+
+
 def test_a_vanished_store_folder_is_an_error_that_names_it(small: Campaign, tmp_path: Path) -> None:
     def sabotage(progress: Progress) -> None:
         if progress.trained == 1:

@@ -98,14 +98,6 @@ class Campaign(Frozen):
         step = 1 if rule == "all" else int(rule)
         return tuple(sorted({*range(step, last + 1, step), last}))
 
-    def with_subsets(self, *, repetitions: int | None = None) -> "Campaign":
-        """The same campaign with another number of repetitions."""
-        if repetitions is None:
-            return self
-        plain = self.model_dump()
-        plain["subsets"]["repetitions"] = repetitions
-        return Campaign.model_validate(plain)
-
     def with_absolute_paths(self) -> "Campaign":
         """The same campaign with the data set's local paths made absolute, for processes elsewhere."""
         paths = {

@@ -93,6 +93,15 @@ def check_campaign(document: dict[str, Any], source: str = "campaign") -> Campai
         raise CampaignError(f"{source}: cannot be read: {error}") from error
 
 
+def with_repetitions(campaign: Campaign, repetitions: int | None) -> Campaign:
+    """The same campaign with another number of repetitions; None: as it is. Raises CampaignError."""
+    if repetitions is None:
+        return campaign
+    document = campaign.model_dump(mode="json")
+    document["subsets"]["repetitions"] = repetitions
+    return check_campaign(document)
+
+
 def dump_campaign(campaign: Campaign) -> str:
     """The campaign as YAML text, every field written out."""
     return yaml.safe_dump(campaign.model_dump(mode="json"), sort_keys=False)

@@ -1,0 +1,219 @@
+"""The command line: exit codes, messages, and what a careless user meets."""
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from orchestrator.presets import NAMES
+from tests.conftest import small_campaign
+from tests.isolation import ROOT, longtail, wait_until
+from tests.stores import new_store, powerless, results
+from workers.campaign_file import dump_campaign, read_campaign
+from workers.runs import Shard
+
+
+def call(*words: object, cwd: Path = ROOT) -> tuple[int, str, str]:
+    """(exit code, standard output, standard error) of `longtail WORDS`."""
+    environment = {**os.environ, "COLUMNS": "200", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        longtail(*words), capture_output=True, text=True, cwd=cwd, env=environment, check=False, timeout=120
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture
+def campaign(tmp_path: Path) -> Path:
+    """The file of a small campaign."""
+    path = tmp_path / "campaign.yaml"
+    path.write_text(dump_campaign(small_campaign()))
+    return path
+
+
+def test_from_init_to_estimates(tmp_path: Path) -> None:
+    code, output, _ = call("init", "digits", "-o", tmp_path / "c.yaml")
+    assert (code, "next: longtail run" in output) == (0, True)
+    text = (tmp_path / "c.yaml").read_text()
+    (tmp_path / "c.yaml").write_text(text.replace("epochs: 30", "epochs: 2").replace("400", "4"))
+    code, output, _ = call("plan", tmp_path / "c.yaml")
+    assert (code, "4 runs to train in 1 shards" in output) == (0, True)
+    assert call("run", tmp_path / "c.yaml", "--store", tmp_path / "s")[0] == 0
+    code, output, _ = call("plan", tmp_path / "c.yaml", "--store", tmp_path / "s", "--repetitions", 6)
+    assert "2 runs to train" in output
+    code, output, _ = call("status", tmp_path / "s")
+    assert "4 of 4 runs" in output
+    code, output, _ = call("estimate", tmp_path / "s")
+    assert output.count(".parquet") == 5
+    code, output, _ = call("verify", tmp_path / "s")
+    assert (code, output) == (0, "2 files checked, 0 damaged\n")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_init_prints_presets(name: str, tmp_path: Path) -> None:
+    code, output, _ = call("init", name)
+    assert code == 0
+    (tmp_path / "c.yaml").write_text(output)
+    assert read_campaign(tmp_path / "c.yaml").subsets.design == "uniform"
+
+
+def test_init_never_overwrites_unasked(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("precious")
+    code, _, error = call("init", "digits", "-o", path)
+    assert (code, path.read_text()) == (2, "precious")
+    assert error == f"error: {path}: exists already; --force replaces it\n"
+    assert call("init", "digits", "-o", path, "--force")[0] == 0
+    assert call("init", "digits", "-o", tmp_path / "no" / "c.yaml")[0] == 2
+
+
+def test_every_mistake_of_a_campaign_file_is_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("recipe: {epochs: 0, batch_size: x}\nsubsets: {ratios: [3], repetitions: 1}")
+    code, output, error = call("run", path, "--store", tmp_path / "s")
+    assert (code, output) == (2, "")
+    assert error.splitlines() == [
+        f"error: {path}: recipe.epochs: must be greater than or equal to 1, got 0",
+        f"error: {path}: recipe.batch_size: must be a valid integer, got 'x'",
+        f"error: {path}: subsets.ratios.0: must be greater than 0, at most 1, with at most 6 decimals, got 3.0",
+    ]
+    assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["init", "digit"], 2, "preset: must be one of digits, mnist-cscore"),
+        (["run", "/no/file.yaml", "--store", "s"], 2, "/no/file.yaml: cannot be read: No such file"),
+        (["run", "CAMPAIGN"], 2, "Missing option '--store'"),
+        (["run", "CAMPAIGN", "--store", "/proc/nothing/s"], 1, "/proc/nothing/s"),
+        (["run", "CAMPAIGN", "--store", "s", "--repetitions", "0"], 2, "Invalid value for '--repetitions'"),
+        (["run", "CAMPAIGN", "--store", "s", "--repetitions", "x"], 2, "Invalid value for '--repetitions'"),
+        (["run", "CAMPAIGN", "--store", "s", "--address", "auto"], 2, "need --runner ray"),
+        (["run", "CAMPAIGN", "--store", "s", "--gpus-per-worker", "nan"], 2, ""),
+        (["status", "/no/store"], 1, "is not a Longtail store"),
+        (["estimate", "/no/store"], 1, "is not a Longtail store"),
+        (["verify", "CAMPAIGN"], 1, "Not a directory"),
+        (["nonsense"], 2, "No such command 'nonsense'"),
+    ],
+)
+def test_mistakes_are_told_without_a_traceback(
+    words: list[str], code: int, message: str, campaign: Path, tmp_path: Path
+) -> None:
+    given = [str(campaign) if word == "CAMPAIGN" else word for word in words]
+    got, _, error = call(*given, cwd=tmp_path)
+    assert got == code, error
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_failures_are_listed_and_the_exit_code_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(dump_campaign(small_campaign(model={"name": "tests.user_code:raising_model"})))
+    code, _, error = call("run", path, "--store", tmp_path / "s")
+    assert code == 1
+    assert "failed: r200000-000000-000003: RuntimeError: the user's own mistake (traceback: " in error
+    code, output, _ = call("status", tmp_path / "s")
+    assert "failed: r200000-000000-000003 after 2 attempts: RuntimeError: the user's own mistake" in output
+
+
+def test_code_beside_the_campaign_is_found(tmp_path: Path) -> None:
+    (tmp_path / "my_model.py").write_text(
+        "import torch\n"
+        "def build(input_shape, num_classes):\n"
+        "    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, num_classes))\n"
+    )
+    (tmp_path / "c.yaml").write_text(dump_campaign(small_campaign(model={"name": "my_model:build"})))
+    done = subprocess.run(
+        longtail("run", "c.yaml", "--store", "s"),
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONSAFEPATH": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_in_this_process(number: int, tmp_path: Path) -> None:
+    path, store = tmp_path / "c.yaml", tmp_path / "s"
+    campaign = small_campaign(subsets={"ratios": [0.5], "repetitions": 5000})
+    path.write_text(dump_campaign(campaign))
+    command = longtail("run", path, "--store", store, "--shard-size", "1")
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert wait_until(lambda: any(store.glob("results/r*")), process)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"interrupted; what is in {store} stays, and the same command resumes" in output
+    assert "Traceback" not in output
+    assert list(store.glob("**/_new-*")) == []
+    assert call("verify", store)[0] == 0
+
+
+def test_a_read_only_store_can_be_read(tmp_path: Path) -> None:
+    store = new_store(tmp_path / "s")
+    store.commit(Shard(500_000, 0, 2), results(Shard(500_000, 0, 2)))
+    for path in [tmp_path / "s", *(tmp_path / "s").rglob("*")]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    assert call("status", tmp_path / "s")[0] == 0
+    assert call("verify", tmp_path / "s")[0] == 0
+    for path in [tmp_path / "s", *(tmp_path / "s").rglob("*")]:
+        path.chmod(0o755)
+
+
+def test_estimates_that_cannot_be_written_are_told(tmp_path: Path) -> None:
+    from analysis import write_estimates
+    from workers.errors import StoreError
+
+    store = new_store(tmp_path / "s")
+    store.commit(Shard(500_000, 0, 2), results(Shard(500_000, 0, 2)))
+    (tmp_path / "s").chmod(0o555)
+    for path in tmp_path.parents:
+        if path.owner() == "root" and path != Path("/"):
+            path.chmod(path.stat().st_mode | 0o055)
+    tmp_path.chmod(0o755)
+    with powerless(), pytest.raises(StoreError, match=r"s/estimates/memorization.parquet: Permission denied"):
+        write_estimates(store)
+
+
+def test_damage_is_reported_and_repaired(tmp_path: Path) -> None:
+    store = new_store(tmp_path / "s")
+    store.commit(Shard(500_000, 0, 2), results(Shard(500_000, 0, 2)))
+    victim = tmp_path / "s" / "results" / "r500000-000000-000002.parquet"
+    victim.write_bytes(b"PAR1" + victim.read_bytes()[4:-4])
+    code, output, error = call("verify", tmp_path / "s")
+    assert (code, output) == (1, "2 files checked, 1 damaged\n")
+    assert error.startswith(f"{victim}: is damaged")
+    code, _, error = call("status", tmp_path / "s")
+    assert (code, error.startswith(f"error: {victim}: is damaged")) == (1, True)
+    code, _, error = call("verify", tmp_path / "s", "--repair")
+    assert (code, f"(set aside as {tmp_path}/s/damaged/{victim.name})" in error) == (0, True)
+    assert call("status", tmp_path / "s")[0] == 0
+
+
+def test_a_closed_pipe_is_no_traceback() -> None:
+    process = subprocess.Popen(
+        longtail("init", "digits"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    process.stdout.close()
+    error = process.stderr.read()
+    process.wait()
+    process.stderr.close()
+    assert "Traceback" not in error
+
+
+def test_help_is_quick_because_it_imports_no_torch() -> None:
+    script = (
+        "import sys\nfrom orchestrator.cli import app\nfrom typer.testing import CliRunner\n"
+        "assert CliRunner().invoke(app, ['--help']).exit_code == 0\n"
+        "sys.exit(len({'torch', 'ray', 'pandas', 'pyarrow'} & set(sys.modules)))"
+    )
+    assert subprocess.run([*longtail()[:2], script], cwd=ROOT, check=False).returncode == 0
+
+
+def test_the_version_is_the_distributions() -> None:
+    code, output, _ = call("--version")
+    assert (code, output.startswith("longtail 0.")) == (0, True)
