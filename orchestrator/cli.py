@@ -6,20 +6,29 @@ Exit codes: 0 all done; 1 something failed or is damaged; 2 a mistake in the com
 import os
 import signal
 import sys
-from enum import StrEnum
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from orchestrator.options import (
+    AddressOption,
+    CampaignPath,
+    GpusOption,
+    RepetitionsOption,
+    RunnerName,
+    RunnerOption,
+    StoreArgument,
+    StoreOption,
+    WorkersOption,
+)
+from orchestrator.output import console, exit_on_failures, run_and_show, say, warn
 from orchestrator.presets import NAMES, preset_text
 from workers.errors import CampaignError, LongtailError
 
 if TYPE_CHECKING:
-    from orchestrator.run import CampaignReport
     from orchestrator.runner import Runner
     from workers.campaign import Campaign
 
@@ -32,43 +41,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-console = Console()
-errors = Console(stderr=True)
-
-
-def say(line: str) -> None:
-    """Print a line as it is: no markup, no wrapping, so that paths can be copied and text can be piped."""
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def warn(line: str) -> None:
-    """Likewise, on standard error."""
-    errors.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-class RunnerName(StrEnum):
-    """Where runs are trained."""
-
-    local = "local"
-    ray = "ray"
-
-
-CampaignPath = Annotated[Path, typer.Argument(metavar="CAMPAIGN", help="Campaign file (YAML).")]
-StoreArgument = Annotated[str, typer.Argument(metavar="STORE", help="Folder or URI of a store.")]
-StoreOption = Annotated[str, typer.Option("--store", "-s", metavar="STORE", help="Folder or URI; made if missing.")]
-RunnerOption = Annotated[RunnerName, typer.Option("--runner", help="In this process, or on a Ray cluster.")]
-AddressOption = Annotated[
-    str | None, typer.Option("--address", help="Ray cluster to use; without it one is started on this machine.")
-]
-GpusOption = Annotated[
-    float | None, typer.Option("--gpus-per-worker", min=0, max=64, help="GPUs (or a fraction of one) of each worker.")
-]
-WorkersOption = Annotated[
-    int | None, typer.Option("--workers", min=1, max=100_000, help="Most Ray workers at a time; default: every slot.")
-]
-RepetitionsOption = Annotated[
-    int | None, typer.Option("--repetitions", min=1, max=1_000_000, help="Runs at each ratio, in place of the file's.")
-]
 
 
 def _version(wanted: bool) -> None:
@@ -168,8 +140,8 @@ def run(
     if runner is RunnerName.local and (address or gpus_per_worker is not None or workers or working_dir):
         raise typer.BadParameter("--address, --gpus-per-worker, --workers and --working-dir need --runner ray")
     chosen = _runner(runner, address, gpus_per_worker, workers, working_dir)
-    report = _run(parsed, store, chosen, repetitions, shard_size)
-    _exit_on_failures(report)
+    report = run_and_show(parsed, store, chosen, repetitions, shard_size)
+    exit_on_failures(report)
     say(f"next: longtail estimate {report.store_uri}")
 
 
@@ -251,8 +223,8 @@ def demo(
     campaign = with_repetitions(parse_campaign(preset_text("digits"), "digits"), runs)
     count = campaign.subsets.repetitions
     say(f"Training {count} small networks, each on a random 70% of the handwritten digits.")
-    report = _run(campaign, store, _runner(RunnerName.ray, None, 0, None, None), None, None)
-    _exit_on_failures(report)
+    report = run_and_show(campaign, store, _runner(RunnerName.ray, None, 0, None, None), None, None)
+    exit_on_failures(report)
     print_findings(report.store_uri, console)
 
 
@@ -272,36 +244,6 @@ def _runner(
     from orchestrator.ray_runner import RayRunner
 
     return RayRunner(address=address, gpus_per_worker=gpus, workers=workers, working_dir=working_dir)
-
-
-def _run(
-    campaign: "Campaign", store: str, runner: "Runner", repetitions: int | None, shard_size: int | None
-) -> "CampaignReport":
-    from orchestrator.progress import campaign_display
-    from orchestrator.run import run_campaign
-
-    try:
-        with campaign_display(console) as display:
-            report = run_campaign(
-                campaign, store, runner=runner, repetitions=repetitions, shard_size=shard_size, on_progress=display
-            )
-    except KeyboardInterrupt:
-        warn(f"interrupted; what is in {store} stays, and the same command resumes")
-        raise typer.Exit(130) from None
-    for note in report.notes:
-        warn(f"note: {note}")
-    done = report.progress
-    text = f"{done.committed} of {done.total} runs in {report.store_uri} ({done.trained} trained now"
-    say(f"{text}, {done.diverged} diverged)")
-    return report
-
-
-def _exit_on_failures(report: "CampaignReport") -> None:
-    for failure in report.failures:
-        shard = failure.error.shard.shard_id
-        warn(f"failed: {shard}: {failure.error.message} (traceback: {report.store_uri}/failures/{shard}.json)")
-    if report.failures:
-        raise typer.Exit(1)
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:

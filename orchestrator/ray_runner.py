@@ -7,6 +7,7 @@ shard's outcome is unknown; training it twice is harmless, since the store takes
 
 import logging
 import os
+import socket
 import sys
 import traceback
 from collections import Counter, deque
@@ -29,6 +30,7 @@ MAX_LOST = 5
 IN_FLIGHT = 2
 _LOST = (RayActorError, NodeDiedError, OutOfMemoryError, WorkerCrashedError)
 _POLL_SECONDS = 1.0
+_CONNECT_SECONDS = 10.0
 _OBJECT_STORE_BYTES = 100 * 2**20
 
 
@@ -84,6 +86,7 @@ def _connect(address: str | None, workers: int | None, working_dir: str | None) 
     # Workers keep the CUDA_VISIBLE_DEVICES they were started with; without this Ray announces a change of default.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if address:
+        _check_reachable(address)
         environment = {"working_dir": working_dir} if working_dir else None
         try:
             ray.init(address=address, runtime_env=environment, **quiet)
@@ -96,6 +99,17 @@ def _connect(address: str | None, workers: int | None, working_dir: str | None) 
     if not Path("/dev/shm").is_dir():  # noqa: S108 - where Ray keeps objects, unless told otherwise
         local["_plasma_directory"] = os.environ.get("TMPDIR", "/tmp")  # noqa: S108
     ray.init(address="local", num_cpus=max(workers or 0, os.cpu_count() or 1), **local, **quiet)
+
+
+def _check_reachable(address: str) -> None:
+    """Raise ClusterError where nothing listens at host:port: Ray itself tries for minutes before it says so."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return  # `auto`, or what Ray alone can judge
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise ClusterError(f"no Ray cluster at {address!r}: {error}") from error
 
 
 class _Actor:

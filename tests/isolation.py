@@ -55,7 +55,10 @@ def start(command: list[str], home: Path) -> subprocess.Popen[str]:
 
 def finish(process: subprocess.Popen[str], seconds: float = 120) -> tuple[int, str]:
     """(exit code, all output)."""
-    output, _ = process.communicate(timeout=seconds)
+    try:
+        output, _ = process.communicate(timeout=seconds)
+    finally:
+        process.kill()
     return process.returncode, output
 
 

@@ -1,5 +1,6 @@
 """Counting: exact sums, whatever the shards."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -165,8 +166,9 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
 
 def test_vectors_of_a_wrong_length_are_named(tmp_path: Path) -> None:
     random = np.random.default_rng(7)
-    store = make_stores(tmp_path / "store", {0.7: random_runs(random, 2, 9, 4)})
-    commit(store, 0.5, random_runs(random, 2, 8, 4), [(0, 2)])
+    store = make_stores(tmp_path / "store", {0.5: random_runs(random, 2, 9, 4)})
+    short = make_stores(tmp_path / "short", {0.5: random_runs(random, 2, 8, 4)})
+    shutil.copytree(f"{short.uri}/results", f"{store.uri}/results", dirs_exist_ok=True)
     with pytest.raises(DamagedFileError, match=r"r500000-000000-000002\.parquet: column subset has rows of \{8\}"):
         count_runs(store)
 

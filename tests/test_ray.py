@@ -2,6 +2,8 @@
 
 import random
 import signal
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -109,19 +111,26 @@ def test_a_shard_that_kills_its_workers_is_given_up(tmp_path: Path) -> None:
     assert "the worker's process died 5 times while it trained this shard" in output
 
 
-def test_an_existing_cluster_by_its_address(tmp_path: Path) -> None:
+@pytest.fixture
+def short_path() -> Iterator[str]:
+    """A folder whose name leaves room for Ray's sockets: they may have 107 characters."""
+    with tempfile.TemporaryDirectory(prefix="lt-") as path:
+        yield path
+
+
+def test_an_existing_cluster_by_its_address(tmp_path: Path, short_path: str) -> None:
     """As the README says: `ray start`, then `--address`; and a cluster that is not there is one line."""
     _, path = campaign_file(tmp_path)
-    store = tmp_path / "s"
-    run = longtail("run", path, "-s", store, "--runner", "ray", "--address")
+    python, _, code, *words = longtail("run", path, "--runner", "ray", "-s")
+    run = f'{python} -c "{code}" {" ".join(words)} {tmp_path}'
     script = f"""
-export PATH="$(dirname {run[0]}):$PATH"
+export PATH="$(dirname {python}):$PATH"
 ray get-auth-token --generate > {tmp_path}/ray.log 2>&1
-ray start --head --port 6399 --num-cpus 2 --include-dashboard false --temp-dir {tmp_path}/ray \
+ray start --head --port 6399 --num-cpus 2 --include-dashboard false --temp-dir {short_path} \
     --object-store-memory 100000000 > {tmp_path}/ray.log 2>&1 || cat {tmp_path}/ray.log
-{run[0]} -c "{run[2]}" {" ".join(run[3:])} 127.0.0.1:6399
+{run}/first --address 127.0.0.1:6399
 echo first $?
-{run[0]} -c "{run[2]}" {" ".join(run[3:])} 127.0.0.1:6398
+{run}/second --address 127.0.0.1:6398
 echo second $?
 """
     _, output = finish(start(["/bin/sh", "-c", script], tmp_path))

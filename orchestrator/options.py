@@ -1,0 +1,32 @@
+"""The arguments and options of the command line."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class RunnerName(StrEnum):
+    """Where runs are trained."""
+
+    local = "local"
+    ray = "ray"
+
+
+CampaignPath = Annotated[Path, typer.Argument(metavar="CAMPAIGN", help="Campaign file (YAML).")]
+StoreArgument = Annotated[str, typer.Argument(metavar="STORE", help="Folder or URI of a store.")]
+StoreOption = Annotated[str, typer.Option("--store", "-s", metavar="STORE", help="Folder or URI; made if missing.")]
+RunnerOption = Annotated[RunnerName, typer.Option("--runner", help="In this process, or on a Ray cluster.")]
+AddressOption = Annotated[
+    str | None, typer.Option("--address", help="Ray cluster to use; without it one is started on this machine.")
+]
+GpusOption = Annotated[
+    float | None, typer.Option("--gpus-per-worker", min=0, max=64, help="GPUs (or a fraction of one) of each worker.")
+]
+WorkersOption = Annotated[
+    int | None, typer.Option("--workers", min=1, max=100_000, help="Most Ray workers at a time; default: every slot.")
+]
+RepetitionsOption = Annotated[
+    int | None, typer.Option("--repetitions", min=1, max=1_000_000, help="Runs at each ratio, in place of the file's.")
+]

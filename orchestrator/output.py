@@ -1,0 +1,56 @@
+"""What commands print: lines as they are, and how a run of a campaign is shown from start to end."""
+
+from typing import TYPE_CHECKING
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from orchestrator.run import CampaignReport
+    from orchestrator.runner import Runner
+    from workers.campaign import Campaign
+
+console = Console()
+errors = Console(stderr=True)
+
+
+def say(line: str) -> None:
+    """Print a line as it is: no markup, no wrapping, so that paths can be copied and text can be piped."""
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def warn(line: str) -> None:
+    """Likewise, on standard error."""
+    errors.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def run_and_show(
+    campaign: "Campaign", store: str, runner: "Runner", repetitions: int | None, shard_size: int | None
+) -> "CampaignReport":
+    """Run a campaign with its progress on the console, and tell what was done. Ctrl-C ends the command with 130."""
+    from orchestrator.progress import campaign_display
+    from orchestrator.run import run_campaign
+
+    try:
+        with campaign_display(console) as display:
+            report = run_campaign(
+                campaign, store, runner=runner, repetitions=repetitions, shard_size=shard_size, on_progress=display
+            )
+    except KeyboardInterrupt:
+        warn(f"interrupted; what is in {store} stays, and the same command resumes")
+        raise typer.Exit(130) from None
+    for note in report.notes:
+        warn(f"note: {note}")
+    done = report.progress
+    text = f"{done.committed} of {done.total} runs in {report.store_uri} ({done.trained} trained now"
+    say(f"{text}, {done.diverged} diverged)")
+    return report
+
+
+def exit_on_failures(report: "CampaignReport") -> None:
+    """List the shards that were given up; where there are any, end the command with 1."""
+    for failure in report.failures:
+        shard = failure.error.shard.shard_id
+        warn(f"failed: {shard}: {failure.error.message} (traceback: {report.store_uri}/failures/{shard}.json)")
+    if report.failures:
+        raise typer.Exit(1)
