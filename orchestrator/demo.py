@@ -2,16 +2,18 @@
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from rich.columns import Columns
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
 from analysis import open_store, write_estimates
-from workers.datasets import load_dataset
+from workers.datasets import Dataset, load_dataset
 
 _SHADES = " ░▒▓█"
 _SHOWN = 10
+_PICTURES = 4
 
 
 def print_findings(store_uri: str, console: Console) -> None:
@@ -19,30 +21,44 @@ def print_findings(store_uri: str, console: Console) -> None:
     view = open_store(store_uri)
     paths = write_estimates(view.store)
     data = load_dataset(view.campaign.dataset)
-    memorized = view.memorization().nlargest(_SHOWN, "mem")
-    table = Table("example", "label", "mem", "se", "right if seen", "right if not", title="Most memorized digits")
-    for row in memorized.itertuples():
-        rates = (f"{row.p_in:.0%} of {row.n_in}", f"{row.p_out:.0%} of {row.n_out}")
-        table.add_row(str(row.example_id), str(row.label), f"{row.mem:.2f}", f"{row.se:.2f}", *rates)
-    first = memorized.head(5)
-    pictures = [
-        Panel(picture(data.train_images[example_id, 0], data.white), title=f'"{label}"', expand=False)
-        for example_id, label in zip(first["example_id"].to_numpy(), first["label"].to_numpy(), strict=True)
-    ]
+    memorization = view.memorization()
+    memorized = memorization.nlargest(_SHOWN, "mem")
     pairs = view.influential_pairs().nlargest(_SHOWN, "infl")
-    influence = Table("test example", "label", "helped by", "influence", "se", title="Strongest influence pairs")
-    for row in pairs.itertuples():
-        cells = (str(row.test_example_id), str(row.test_label), str(row.example_id))
-        influence.add_row(*cells, f"{row.infl:.2f}", f"{row.se:.2f}")
-    console.print(table)
-    console.print("The first five, as the models see them:", highlight=False)
-    console.print(Columns(pictures))
-    console.print(influence)
-    memorized_count = int((view.memorization()["mem"] >= 0.25).sum())
-    console.print(f"{memorized_count} of {data.num_train} examples have mem >= 0.25.", highlight=False)
-    console.print("Tables, one Parquet file each:", highlight=False)
+    console.print(_memorized_table(memorized))
+    console.print(_pictures(data, [("train", example) for example in memorized["example_id"].head(_PICTURES)]))
+    console.print(_influence_table(pairs))
+    first = pairs[["test_example_id", "example_id"]].head(2).itertuples(index=False)
+    console.print(_pictures(data, [shown for test, train in first for shown in (("test", test), ("train", train))]))
+    count = int((memorization["mem"] >= 0.25).sum())
+    console.print(f"{count} of {data.num_train} examples have mem >= 0.25. Tables:", highlight=False)
     for path in paths.values():
         console.print(f"  {path}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _memorized_table(memorized: pd.DataFrame) -> Table:
+    table = Table("example", "label", "mem", "se", "right if seen", "right if not", title="Most memorized digits")
+    for row in memorized.to_dict("records"):
+        rates = (f"{row['p_in']:.0%} of {row['n_in']}", f"{row['p_out']:.0%} of {row['n_out']}")
+        table.add_row(str(row["example_id"]), str(row["label"]), f"{row['mem']:.2f}", f"{row['se']:.2f}", *rates)
+    return table
+
+
+def _influence_table(pairs: pd.DataFrame) -> Table:
+    table = Table("test example", "label", "helped by", "influence", "se", title="Strongest influence pairs")
+    for row in pairs.to_dict("records"):
+        ids = (str(row["test_example_id"]), str(row["test_label"]), str(row["example_id"]))
+        table.add_row(*ids, f"{row['infl']:.2f}", f"{row['se']:.2f}")
+    return table
+
+
+def _pictures(data: Dataset, shown: list[tuple[str, int]]) -> Columns:
+    """Images side by side, each titled with its split, id and label."""
+    panels = []
+    for split, example in shown:
+        images, labels = getattr(data, f"{split}_images"), getattr(data, f"{split}_labels")
+        title = f"{split} {example}: {data.class_names[labels[example]]}"
+        panels.append(Panel(picture(images[example, 0], data.white), title=title, expand=False))
+    return Columns(panels)
 
 
 def picture(image: npt.NDArray[np.generic], white: float) -> str:

@@ -123,12 +123,13 @@ def test_an_existing_cluster_by_its_address(tmp_path: Path, short_path: str) -> 
     _, path = campaign_file(tmp_path)
     python, _, code, *words = longtail("run", path, "--runner", "ray", "-s")
     run = f'{python} -c "{code}" {" ".join(words)} {tmp_path}'
+    (tmp_path / "code").mkdir()
     script = f"""
 export PATH="$(dirname {python}):$PATH"
 ray get-auth-token --generate > {tmp_path}/ray.log 2>&1
 ray start --head --port 6399 --num-cpus 2 --include-dashboard false --temp-dir {short_path} \
     --object-store-memory 100000000 > {tmp_path}/ray.log 2>&1 || cat {tmp_path}/ray.log
-{run}/first --address 127.0.0.1:6399
+{run}/first --address 127.0.0.1:6399 --working-dir {tmp_path}/code
 echo first $?
 {run}/second --address 127.0.0.1:6398
 echo second $?

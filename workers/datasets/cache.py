@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 
 from workers.datasets.dataset import ARRAYS, Array, CachedDataset, Dataset, chunks
 from workers.datasets.npy import cache_errors, write_npy
+from workers.durability import sync_folder
 from workers.errors import DataError
 
 FORMAT = 1
@@ -103,7 +104,7 @@ class Cache:
             _write_array(folder / f"{name}.npy", getattr(dataset, name))
         with cache_errors(folder):
             _write_synced(folder / "meta.json", json.dumps(_meta(dataset)))
-            _sync_folder(folder)
+            sync_folder(folder)
         self._publish(folder, dataset.fingerprint)
         found = self.find(dataset.fingerprint, dataset.class_names)
         if found is None:
@@ -120,7 +121,7 @@ class Cache:
             if final.exists():
                 final.rename(folder.with_name("damaged"))
             folder.rename(final)
-            _sync_folder(final.parent)
+            sync_folder(final.parent)
 
     def _remove_leftovers(self) -> None:
         """Remove the scratch folders of processes that were killed. The caller's own key counts as busy."""
@@ -202,11 +203,3 @@ def _write_synced(path: Path, text: str) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

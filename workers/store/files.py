@@ -15,6 +15,7 @@ from typing import Protocol
 import pyarrow as pa
 import pyarrow.fs as pafs
 
+from workers.durability import sync_folder
 from workers.errors import StoreError
 
 STALE_SECONDS = 3600.0
@@ -106,13 +107,13 @@ class LocalFiles:
                 os.link(temporary, self.root / path)
             except FileExistsError:
                 return False
-            _sync_folder((self.root / path).parent)
+            sync_folder((self.root / path).parent)
             return True
 
     def replace(self, path: str, content: bytes | pa.Buffer) -> None:
         with _told(self.root / path), self._temporary(path, content) as temporary:
             temporary.replace(self.root / path)
-            _sync_folder((self.root / path).parent)
+            sync_folder((self.root / path).parent)
 
     def move(self, path: str, target: str) -> None:
         with _told(self.root / path):
@@ -210,11 +211,3 @@ def _told(path: str | Path) -> Iterator[None]:
     except (OSError, ImportError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise StoreError(f"{path}: {reason}") from error
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
