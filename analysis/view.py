@@ -53,7 +53,7 @@ class StoreView:
     @property
     def campaign(self) -> Campaign:
         """The campaign as first given."""
-        return self.store.header.parsed_campaign
+        return self.store.header.campaign
 
     @property
     def ratios(self) -> tuple[float, ...]:

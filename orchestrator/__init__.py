@@ -7,15 +7,17 @@ if TYPE_CHECKING:
     from orchestrator.ray_runner import RayRunner
     from orchestrator.run import CampaignReport, run_campaign
     from orchestrator.status import campaign_status
+    from workers.campaign_file import read_campaign
 
-__all__ = ["CampaignReport", "LocalRunner", "RayRunner", "campaign_status", "run_campaign"]
+__all__ = ["CampaignReport", "LocalRunner", "RayRunner", "campaign_status", "read_campaign", "run_campaign"]
 
 _MODULES = {
-    "CampaignReport": "run",
-    "LocalRunner": "local_runner",
-    "RayRunner": "ray_runner",
-    "campaign_status": "status",
-    "run_campaign": "run",
+    "CampaignReport": "orchestrator.run",
+    "LocalRunner": "orchestrator.local_runner",
+    "RayRunner": "orchestrator.ray_runner",
+    "campaign_status": "orchestrator.status",
+    "read_campaign": "workers.campaign_file",
+    "run_campaign": "orchestrator.run",
 }
 
 
@@ -25,4 +27,4 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    return getattr(import_module(_MODULES[name]), name)

@@ -39,8 +39,7 @@ def make_header(campaign: Campaign, dataset: Dataset, shard_size: int) -> Header
         num_test=dataset.num_test,
         class_names=dataset.class_names,
         shard_size=shard_size,
-        campaign=campaign.model_dump(mode="json"),
-        science=campaign.science(),
+        campaign=campaign,
         versions=_versions(),
     )
 

@@ -7,11 +7,15 @@ shard's outcome is unknown; training it twice is harmless, since the store takes
 
 import logging
 import os
+import signal
 import socket
 import sys
+import tempfile
+import threading
 import traceback
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,23 +86,38 @@ class RayRunner:
 def _connect(address: str | None, workers: int | None, working_dir: str | None) -> None:
     """Join a cluster, or start one on this machine, reachable with this user's token only and without a dashboard."""
     address = address or os.environ.get("RAY_ADDRESS")
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     # Workers keep the CUDA_VISIBLE_DEVICES they were started with; without this Ray announces a change of default.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address:
         _check_reachable(address)
-        environment = {"working_dir": working_dir} if working_dir else None
+        options |= {"address": address, "runtime_env": {"working_dir": working_dir} if working_dir else None}
+    else:
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        options |= {"address": "local", "num_cpus": max(workers or 0, os.cpu_count() or 1)}
+        options |= {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
+        if not Path("/dev/shm").is_dir():  # noqa: S108 - where Ray keeps objects, unless told otherwise
+            options["_plasma_directory"] = tempfile.gettempdir()
+    with _own_sigterm():
         try:
-            ray.init(address=address, runtime_env=environment, **quiet)
+            ray.init(**options)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-            raise ClusterError(f"no Ray cluster at {address!r}: {str(error).splitlines()[0]}") from error
+            where = f"no Ray cluster at {address!r}" if address else "no Ray cluster can be started on this machine"
+            raise ClusterError(f"{where}: {(str(error) or type(error).__name__).splitlines()[0]}") from error
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Keep this process's answer to SIGTERM: Ray puts its own in place, which ends the driver in mid-sentence."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
         return
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    local: dict[str, Any] = {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
-    if not Path("/dev/shm").is_dir():  # noqa: S108 - where Ray keeps objects, unless told otherwise
-        local["_plasma_directory"] = os.environ.get("TMPDIR", "/tmp")  # noqa: S108
-    ray.init(address="local", num_cpus=max(workers or 0, os.cpu_count() or 1), **local, **quiet)
+    former = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)
 
 
 def _check_reachable(address: str) -> None:

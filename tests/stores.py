@@ -15,9 +15,9 @@ from workers.store import EpochRecord, Header, RunResult, Store
 NUM_TRAIN, NUM_TEST = 21, 5
 
 
-def header(campaign: Campaign | None = None, fingerprint: str = "data") -> Header:
-    """The header of a campaign on imaginary data."""
-    campaign = campaign or small_campaign()
+def header(campaign: Campaign | None = None, data: str = "a") -> Header:
+    """The header of a campaign on imaginary data, told apart by a hex digit."""
+    campaign, fingerprint = campaign or small_campaign(), data * 64
     return Header(
         identity=campaign.identity(fingerprint),
         fingerprint=fingerprint,
@@ -26,8 +26,7 @@ def header(campaign: Campaign | None = None, fingerprint: str = "data") -> Heade
         num_test=NUM_TEST,
         class_names=("a", "b"),
         shard_size=2,
-        campaign=campaign.model_dump(mode="json"),
-        science=campaign.science(),
+        campaign=campaign,
         versions={"python": "3"},
     )
 

@@ -112,15 +112,14 @@ def header(runs: Mapping[float, Runs], num_train: int, num_test: int, shard_size
         record=Record(epochs="all"),
     )
     return Header(
-        identity=campaign.identity("synthetic"),
-        fingerprint="synthetic",
+        identity=campaign.identity("5" * 64),
+        fingerprint="5" * 64,
         dataset="synthetic",
         num_train=num_train,
         num_test=num_test,
         class_names=("0", "1"),
         shard_size=shard_size,
-        campaign=campaign.model_dump(mode="json"),
-        science=campaign.science(),
+        campaign=campaign,
         versions={},
     )
 

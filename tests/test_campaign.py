@@ -212,6 +212,12 @@ def test_identity_covers_the_science_only(small: Campaign) -> None:
     assert len({campaign.identity("data") for campaign in others} | {base}) == len(others) + 1
 
 
+def test_identities_never_change() -> None:
+    """Stores would be orphaned. A new field needs a default that means what was done before there was the field."""
+    mnist = parse_campaign(preset_text("mnist-cscore"))
+    assert mnist.identity("0" * 64) == "6ceb5f3a446dd02e6d39befeb4e2d1c1c0a9f11de7c1f9179fb66074cd064c15"
+
+
 def test_identity_leaves_out_where_the_data_lie() -> None:
     here, there = (small_campaign(dataset={"name": "mnist", "root": root}) for root in ("a", "b"))
     assert here.identity("x") == there.identity("x")

@@ -77,14 +77,15 @@ def test_killed_at_random_moments_a_campaign_ends_as_if_undisturbed(
     assert estimates(store) == estimates(peaceful)
 
 
-def test_interrupted_by_ctrl_c_then_resumed(undisturbed: tuple[Campaign, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_then_resumed(undisturbed: tuple[Campaign, Path], number: int, tmp_path: Path) -> None:
     campaign, _ = undisturbed
     (tmp_path / "campaign.yaml").write_text(dump_campaign(campaign))
     store = tmp_path / "s"
     command = longtail("run", tmp_path / "campaign.yaml", "-s", store, "--runner", "ray", "--repetitions", 10)
     process = start(command, tmp_path)
     assert wait_until(lambda: committed(store) >= 1, process)
-    kill(driver_of(process), signal.SIGINT)
+    kill(driver_of(process), number)
     code, output = finish(process)
     assert code == 130, output
     assert f"interrupted; what is in {store} stays" in output
@@ -92,6 +93,15 @@ def test_interrupted_by_ctrl_c_then_resumed(undisturbed: tuple[Campaign, Path], 
     code, output = finish(start(command, tmp_path))
     assert code == 0, output
     assert "20 of 20 runs" in output
+
+
+def test_a_cluster_without_gpus_is_told_apart(tmp_path: Path) -> None:
+    _, path = campaign_file(tmp_path)
+    command = longtail("run", path, "-s", tmp_path / "s", "--runner", "ray", "--gpus-per-worker", "0.5")
+    code, output = finish(start(command, tmp_path))
+    assert code == 1
+    assert "error: the Ray cluster has no place for a worker with 0.5 GPUs: it has " in output
+    assert "Traceback" not in output
 
 
 def test_errors_of_user_code_are_reported_from_ray(tmp_path: Path) -> None:

@@ -256,6 +256,19 @@ def test_features_train_as_well_as_images(tmp_path: Path) -> None:
     assert frame["test_accuracy"].mean() > 0.6
 
 
+def test_two_drivers_on_one_store(small: Campaign, tmp_path: Path) -> None:
+    """Both may work; each run is committed once, and both end well."""
+    script = (
+        "from tests.conftest import small_campaign\nfrom orchestrator import run_campaign\n"
+        f"assert run_campaign(small_campaign(), {str(tmp_path / 's')!r}, shard_size=1, repetitions=20).complete"
+    )
+    drivers = [subprocess.Popen([sys.executable, "-c", script], cwd=ROOT) for _ in range(2)]
+    assert [driver.wait() for driver in drivers] == [0, 0]
+    assert len(runs_of(tmp_path / "s")) == len(set(runs_of(tmp_path / "s"))) == 40
+    run_campaign(small, tmp_path / "alone", shard_size=1, repetitions=20)
+    assert contents(tmp_path / "s") == contents(tmp_path / "alone")
+
+
 def test_a_driver_killed_at_any_moment_loses_nothing(small: Campaign, tmp_path: Path) -> None:
     """SIGKILL as soon as another file is there, again and again, until the campaign is complete."""
     run_campaign(small, tmp_path / "undisturbed", shard_size=1, repetitions=4)

@@ -1,6 +1,7 @@
 """The store: what is committed, what is refused, and what damage is found."""
 
 import dataclasses
+import errno
 import multiprocessing
 import os
 import resource
@@ -58,7 +59,7 @@ def test_opening_again_gives_the_same_store(store: Store) -> None:
     store.commit(SHARD, results(SHARD))
     again = Store.open(store.uri)
     assert again.header == store.header
-    assert again.header.parsed_campaign == small_campaign()
+    assert again.header.campaign == small_campaign()
     assert again.shards() == [SHARD]
     assert new_store(store.uri).shards() == [SHARD]
     assert again.examples().num_rows == NUM_TRAIN + NUM_TEST
@@ -105,7 +106,7 @@ def test_another_campaign_or_other_data_are_refused_and_named(tmp_path: Path) ->
     before = everything(tmp_path)
     other = small_campaign(recipe={"epochs": 3, "batch_size": 256}, model={"name": "mlp", "hidden": [9]})
     with pytest.raises(StoreMismatchError) as caught:
-        Store.create(store.uri, header(other, "other data"), examples())
+        Store.create(store.uri, header(other, "b"), examples())
     assert [line.removeprefix(f"{store.uri}: ").split(" (")[0] for line in str(caught.value).splitlines()] == [
         "model.hidden: the store has [8], the campaign has [9]",
         "recipe.epochs: the store has 2, the campaign has 3",
@@ -138,7 +139,7 @@ def test_a_read_only_folder_is_named(tmp_path: Path) -> None:
         if path.owner() == "root" and path != Path("/"):
             path.chmod(path.stat().st_mode | 0o055)
     locked.chmod(0o555)
-    with powerless(), pytest.raises(StoreError, match="locked/store/examples.parquet: Permission denied"):
+    with powerless(), pytest.raises(StoreError, match="locked/store/campaign.json: Permission denied"):
         new_store(locked / "store")
     assert list(locked.iterdir()) == []
 
@@ -205,6 +206,33 @@ def test_of_racing_writers_one_wins(tmp_path: Path) -> None:
     assert sorted(won) == [False, False, False, True]
     assert store.result_names() == [f"{SHARD.shard_id}.parquet"]
     assert store.inspect(f"{SHARD.shard_id}.parquet") is None
+
+
+def test_a_disk_without_hard_links_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(source: object, target: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    store = new_store(tmp_path / "store")
+    assert store.commit(SHARD, results(SHARD))
+    assert not store.commit(SHARD, results(SHARD))
+    assert verify_store(store.uri) == (2, [])
+    assert list((tmp_path / "store").glob("**/_new-*")) == []
+
+
+def test_a_store_whose_creation_was_cut_short_is_completed(tmp_path: Path) -> None:
+    new_store(tmp_path / "store")
+    (tmp_path / "store" / "examples.parquet").unlink()
+    assert new_store(tmp_path / "store").examples().num_rows == NUM_TRAIN + NUM_TEST
+
+
+@pytest.mark.parametrize("folder", ["targets", "failures"])
+def test_damaged_small_files_are_named(tmp_path: Path, folder: str) -> None:
+    store = new_store(tmp_path / "store")
+    (tmp_path / "store" / folder).mkdir(exist_ok=True)
+    (tmp_path / "store" / folder / "x.json").write_text("{")
+    with pytest.raises(DamagedFileError, match=f"{folder}/x.json: is damaged"):
+        _ = store.targets() if folder == "targets" else store.failures()
 
 
 def test_leftovers_of_killed_writers_are_invisible_and_swept(tmp_path: Path) -> None:
@@ -298,7 +326,7 @@ def test_verify_names_damage_and_repair_sets_it_aside(tmp_path: Path) -> None:
 
 
 def test_another_campaigns_file_is_foreign(tmp_path: Path) -> None:
-    store, other = new_store(tmp_path / "a"), Store.create(tmp_path / "b", header(fingerprint="x"), examples())
+    store, other = new_store(tmp_path / "a"), Store.create(tmp_path / "b", header(data="c"), examples())
     other.commit(SHARD, results(SHARD))
     (tmp_path / "a" / "results").mkdir()
     shutil.copy(tmp_path / "b" / "results" / f"{SHARD.shard_id}.parquet", tmp_path / "a" / "results")

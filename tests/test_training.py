@@ -2,6 +2,9 @@
 
 import dataclasses
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -282,6 +285,16 @@ def test_augmentation_that_does_not_fit_is_refused(digits: Dataset) -> None:
     flipped = small_campaign(recipe={"epochs": 1, "batch_size": 8, "augmentation": {"flip": True}})
     with pytest.raises(CampaignError, match=r"needs images \[C, H, W\], the data set has \[64\]"):
         on_device(flipped, flat)
+
+
+def test_torchvision_is_imported_only_where_it_is_used() -> None:
+    script = (
+        "import sys\nfrom tests.conftest import small_campaign\nfrom workers.shard import Worker\n"
+        "from workers.datasets import load_dataset\nfrom workers.models import build_model\n"
+        "campaign = small_campaign()\nload_dataset(campaign.dataset)\nbuild_model(campaign.model, (1, 8, 8), 10)\n"
+        "sys.exit('torchvision' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[1], check=False).returncode == 0
 
 
 def test_evaluation_flip_averages_an_image_and_its_mirror(digits: Dataset) -> None:

@@ -81,13 +81,19 @@ class Campaign(Frozen):
 
     def science(self) -> dict[str, Any]:
         """What decides every result, as plain data: no locations, and not how many runs (ratios, repetitions)."""
-        plain = _without_locations(self)
+        plain = _without_locations(self, defaults=True)
         plain["subsets"] = {"design": self.subsets.design, "seed": self.subsets.seed}
         return plain
 
     def identity(self, fingerprint: str) -> str:
-        """SHA-256 (hex) of the science and of the data set's fingerprint: equal for runs that may share a store."""
-        document = {"format": FORMAT, "fingerprint": fingerprint, "science": self.science()}
+        """SHA-256 (hex) of the science and of the data set's fingerprint: equal for runs that may share a store.
+
+        Fields at their default are left out, so that a later version may add fields without orphaning stores. So a
+        default, once released, never changes.
+        """
+        science = _without_locations(self, defaults=False)
+        science["subsets"] = {"design": self.subsets.design, "seed": self.subsets.seed}
+        document = {"format": FORMAT, "fingerprint": fingerprint, "science": science}
         return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
     def recorded_epochs(self) -> tuple[int, ...]:
@@ -112,13 +118,16 @@ def _is_location(field: FieldInfo) -> bool:
     return isinstance(field.json_schema_extra, dict) and bool(field.json_schema_extra.get("location"))
 
 
-def _without_locations(part: BaseModel) -> dict[str, Any]:
+def _without_locations(part: BaseModel, *, defaults: bool) -> dict[str, Any]:
+    """The part as plain data; with `defaults` False only the names of alternatives and what differs from a default."""
     kept: dict[str, Any] = {}
     for name, field in type(part).model_fields.items():
         if _is_location(field):
             continue
         value = getattr(part, name)
-        kept[name] = _without_locations(value) if isinstance(value, BaseModel) else _plain(value)
+        if not defaults and name != "name" and value == field.get_default(call_default_factory=True):
+            continue
+        kept[name] = _without_locations(value, defaults=defaults) if isinstance(value, BaseModel) else _plain(value)
     return kept
 
 

@@ -3,6 +3,7 @@
 A file either exists with all its bytes or does not exist. `create` never overwrites: under a race one writer wins.
 """
 
+import errno
 import os
 import re
 import time
@@ -17,6 +18,8 @@ import pyarrow.fs as pafs
 
 from workers.durability import sync_folder
 from workers.errors import StoreError
+
+_NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 STALE_SECONDS = 3600.0
 """Age at which a temporary file is taken for the leftover of a killed writer: a commit takes milliseconds."""
@@ -103,12 +106,9 @@ class LocalFiles:
 
     def create(self, path: str, content: bytes | pa.Buffer) -> bool:
         with _told(self.root / path), self._temporary(path, content) as temporary:
-            try:
-                os.link(temporary, self.root / path)
-            except FileExistsError:
-                return False
+            created = _link(temporary, self.root / path)
             sync_folder((self.root / path).parent)
-            return True
+            return created
 
     def replace(self, path: str, content: bytes | pa.Buffer) -> None:
         with _told(self.root / path), self._temporary(path, content) as temporary:
@@ -199,6 +199,23 @@ class RemoteFiles:
 
     def _exists(self, path: str) -> bool:
         return bool(self.filesystem.get_file_info(f"{self.root}/{path}").type == pafs.FileType.File)
+
+
+def _link(temporary: Path, final: Path) -> bool:
+    """Give a whole file its final name, unless that exists."""
+    try:
+        os.link(temporary, final)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        # Some network and removable disks know no hard links. A rename replaces what another writer put there in
+        # between: the same name stands for the same content.
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        if final.exists():
+            return False
+        temporary.rename(final)
+    return True
 
 
 @contextmanager

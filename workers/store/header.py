@@ -1,54 +1,53 @@
 """campaign.json: which campaign and data a store belongs to. Written once, never changed."""
 
 import json
-from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated
+
+from pydantic import Field, ValidationError
 
 from workers.campaign import Campaign, differences
 from workers.errors import DamagedFileError, StoreMismatchError
+from workers.recipe import Frozen
 
 STORE_FORMAT = 1
 
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Examples = Annotated[int, Field(ge=0, lt=2**31)]
 
-@dataclass(frozen=True)
-class Header:
-    """The frozen description of a store.
 
-    `campaign` is the campaign as first given, as plain data; `versions` are those that created the store.
-    """
+class Header(Frozen):
+    """The frozen description of a store."""
 
-    identity: str
-    fingerprint: str
+    store_format: Annotated[int, Field(ge=STORE_FORMAT, le=STORE_FORMAT)] = STORE_FORMAT
+    identity: Sha256
+    fingerprint: Sha256
     dataset: str
-    num_train: int
-    num_test: int
-    class_names: tuple[str, ...]
-    shard_size: int
-    campaign: dict[str, Any]
-    science: dict[str, Any]
+    num_train: Examples
+    num_test: Examples
+    class_names: Annotated[tuple[str, ...], Field(strict=False)]
+    shard_size: Annotated[int, Field(ge=1, le=1_000_000)]
+    """Runs per shard; fixed, because a run's neighbours may decide its last bit."""
+    campaign: Campaign
+    """As first given, locations and number of runs included."""
     versions: dict[str, str]
-    store_format: int = STORE_FORMAT
-
-    @property
-    def parsed_campaign(self) -> Campaign:
-        """The campaign as first given."""
-        return Campaign.model_validate_json(json.dumps(self.campaign))
+    """Of Python and of the packages that created the store."""
 
     def to_json(self) -> bytes:
         """The bytes of campaign.json."""
-        return json.dumps(asdict(self), indent=1).encode()
+        return json.dumps(self.model_dump(mode="json"), indent=1).encode()
 
     @classmethod
     def from_json(cls, content: bytes, path: str) -> "Header":
         """Read campaign.json; `path` opens an error. Raises DamagedFileError."""
         try:
-            document = json.loads(content)
-            found = document.get("store_format")
-            if found != STORE_FORMAT:
-                raise DamagedFileError(f"{path}: store_format must be {STORE_FORMAT}, got {found!r}")
-            return cls(**{**document, "class_names": tuple(document["class_names"])})
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise DamagedFileError(f"{path}: is damaged: {error}") from error
+            header = cls.model_validate_json(content)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            field = ".".join(map(str, first["loc"]))
+            raise DamagedFileError(f"{path}: is damaged: {field}: {first['msg']}") from error
+        if header.identity != header.campaign.identity(header.fingerprint):
+            raise DamagedFileError(f"{path}: was changed: its identity is not that of its campaign and data")
+        return header
 
     def check_same(self, given: "Header", uri: str) -> None:
         """Raise StoreMismatchError, a line per field, where the given campaign or data are not this store's."""
@@ -56,7 +55,7 @@ class Header:
             return
         lines = [
             f"{uri}: {field}: the store has {theirs!r}, the campaign has {ours!r}"
-            for field, ours, theirs in differences(given.science, self.science)
+            for field, ours, theirs in differences(given.campaign.science(), self.campaign.science())
         ]
         if self.fingerprint != given.fingerprint:
             lines.append(

@@ -1,6 +1,6 @@
 """The store: the directory or object-store prefix with the committed files of one campaign. Owns every path in it.
 
-campaign.json          the frozen campaign, data set, shard size, versions; written last when a store is created
+campaign.json          the frozen campaign, data set, shard size, versions; the first file, it decides whose store it is
 examples.parquet       split, example_id, label, given_label
 targets/*.json         how many repetitions of which ratio were asked for; the union is what the campaign aims at
 results/*.parquet      one file per shard; its existence is the only record that the shard is done
@@ -14,6 +14,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -75,16 +76,15 @@ class Store:
         something else or cannot be written. Two drivers may create one store at the same time.
         """
         files = open_files(uri)
-        found = files.read(_CAMPAIGN)
-        if found is None:
+        if files.read(_CAMPAIGN) is None:
             foreign = [name for name in files.names("") if name not in _OWN and not name.startswith(("_", "."))]
             if foreign:
                 raise StoreError(f"{files.uri}: is not empty and not a Longtail store (it holds {foreign[0]!r})")
-            files.create(_EXAMPLES, schema.encode(examples, {}))
-            if files.create(_CAMPAIGN, header.to_json()):
-                return cls(files, header)
+            files.create(_CAMPAIGN, header.to_json())
         store = cls.open(uri)
         store.header.check_same(header, store.uri)
+        # Only now: of two racing drivers with different campaigns, the one that won must write the examples.
+        files.create(_EXAMPLES, schema.encode(examples, {}))
         return store
 
     def examples(self) -> pa.Table:
@@ -104,9 +104,7 @@ class Store:
         """Repetitions wanted at each ratio (parts per million), over everything ever asked for; ascending ratio."""
         wanted: dict[int, int] = {}
         for name in self._files.names("targets"):
-            content = self._files.read(f"targets/{name}") if name.endswith(".json") else None
-            document = json.loads(content.to_pybytes()) if content is not None else {}
-            for parts, repetitions in document.items():
+            for parts, repetitions in self._json(f"targets/{name}").items():
                 wanted[int(parts)] = max(int(repetitions), wanted.get(int(parts), 0))
         return dict(sorted(wanted.items()))
 
@@ -194,12 +192,9 @@ class Store:
     def failures(self) -> list[Failure]:
         """The shards that failed and are not committed, by id."""
         done = {shard.shard_id for shard in self.shards()}
-        found = []
-        for name in self._files.names("failures"):
-            content = self._files.read(f"failures/{name}") if name.endswith(".json") else None
-            if content is not None and name.removesuffix(".json") not in done:
-                found.append(Failure(**json.loads(content.to_pybytes())))
-        return found
+        names = [name for name in self._files.names("failures") if name.removesuffix(".json") not in done]
+        documents = (self._json(f"failures/{name}") for name in names)
+        return [Failure(**document) for document in documents if document]
 
     def write_estimate(self, name: str, table: pa.Table, metadata: Mapping[str, str]) -> str:
         """Write (or replace) estimates/NAME.parquet; returns its path or URI."""
@@ -240,6 +235,16 @@ class Store:
         """Move results/NAME to damaged/, so that its runs are trained again; returns the new path."""
         self._files.move(f"results/{name}", f"damaged/{name}")
         return self._path(f"damaged/{name}")
+
+    def _json(self, path: str) -> dict[str, Any]:
+        """A small JSON file's mapping; empty where it is no JSON file or is gone. Raises DamagedFileError."""
+        content = self._files.read(path) if path.endswith(".json") and "/_" not in path else None
+        if content is None:
+            return {}
+        try:
+            return dict(json.loads(content.to_pybytes()))
+        except (ValueError, TypeError) as error:
+            raise DamagedFileError(f"{self._path(path)}: is damaged: {error}") from error
 
     def _table(self, path: str, columns: Sequence[str] | None = None) -> pa.Table:
         file = self._files.open(path)
