@@ -16,8 +16,6 @@ from tests.test_run import contents, estimates, runs_of
 from workers.campaign import Campaign
 from workers.campaign_file import dump_campaign
 
-pytestmark = pytest.mark.xdist_group("ray")
-
 KILLS = 6
 
 
