@@ -4,20 +4,33 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from orchestrator.local_runner import LocalRunner
+    from orchestrator.plan import plan_campaign
     from orchestrator.ray_runner import RayRunner
     from orchestrator.run import CampaignReport, run_campaign
     from orchestrator.status import campaign_status
+    from orchestrator.verify import verify_store
     from workers.campaign_file import read_campaign
 
-__all__ = ["CampaignReport", "LocalRunner", "RayRunner", "campaign_status", "read_campaign", "run_campaign"]
+__all__ = [
+    "CampaignReport",
+    "LocalRunner",
+    "RayRunner",
+    "campaign_status",
+    "plan_campaign",
+    "read_campaign",
+    "run_campaign",
+    "verify_store",
+]
 
 _MODULES = {
     "CampaignReport": "orchestrator.run",
     "LocalRunner": "orchestrator.local_runner",
     "RayRunner": "orchestrator.ray_runner",
     "campaign_status": "orchestrator.status",
+    "plan_campaign": "orchestrator.plan",
     "read_campaign": "workers.campaign_file",
     "run_campaign": "orchestrator.run",
+    "verify_store": "orchestrator.verify",
 }
 
 

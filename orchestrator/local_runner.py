@@ -1,6 +1,6 @@
 """Trains shards in this process, one after the other."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 import torch
 
@@ -16,7 +16,7 @@ class LocalRunner:
     def __init__(self, device: str | None = None) -> None:
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
 
-    def run(self, job: Job, shards: Sequence[Shard]) -> Iterator[Outcome]:
+    def run(self, job: Job, shards: Sequence[Shard]) -> Generator[Outcome, None, None]:
         """See `Runner.run`."""
         worker = Worker(job.campaign, job.store_uri, self.device)
         yield WorkersChanged(ready=1, lost=0)

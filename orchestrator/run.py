@@ -29,7 +29,6 @@ class Progress:
     failed: int = 0
     workers: int = 0
     workers_lost: int = 0
-    last_error: str = ""
 
     @property
     def committed(self) -> int:
@@ -90,22 +89,24 @@ def run_campaign(
     progress = Progress(total=total, before=total - sum(shard.stop - shard.start for shard in pending))
     on_progress(progress)
     failures: list[GivenUp] = []
+    failed_before = {failure.shard_id for failure in opened.failures()}
     if pending:
-        with closing(runner.run(Job(campaign, opened.uri), pending)) as outcomes:  # type: ignore[type-var]
+        with closing(runner.run(Job(campaign, opened.uri), pending)) as outcomes:
             for outcome in outcomes:
-                _account(outcome, opened, progress, failures)
+                _account(outcome, opened, progress, failures, failed_before)
                 on_progress(progress)
     return CampaignReport(opened.uri, progress, failures, _version_notes(header, opened.header))
 
 
-def _account(outcome: Outcome, store: Store, progress: Progress, failures: list[GivenUp]) -> None:
+def _account(
+    outcome: Outcome, store: Store, progress: Progress, failures: list[GivenUp], failed_before: set[str]
+) -> None:
     match outcome:
         case WorkersChanged():
             progress.workers, progress.workers_lost = outcome.ready, outcome.lost
         case GivenUp(error=error):
             failures.append(outcome)
             progress.failed += error.shard.stop - error.shard.start
-            progress.last_error = error.message
             store.record_failure(Failure(error.shard.shard_id, outcome.attempts, error.message, error.traceback))
             if len(failures) >= HOPELESS and not progress.trained:
                 first = failures[0].error
@@ -116,7 +117,8 @@ def _account(outcome: Outcome, store: Store, progress: Progress, failures: list[
         case _:
             progress.trained += outcome.shard.stop - outcome.shard.start
             progress.diverged += outcome.diverged
-            store.clear_failure(outcome.shard)
+            if outcome.shard.shard_id in failed_before:
+                store.clear_failure(outcome.shard)
 
 
 def _version_notes(ours: Header, theirs: Header) -> list[str]:

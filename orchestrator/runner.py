@@ -1,7 +1,7 @@
 """What a runner is: turns pending shards into outcomes, wherever they are trained."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -41,9 +41,9 @@ Outcome = ShardSummary | GivenUp | WorkersChanged
 
 
 class Runner(Protocol):
-    """Trains shards. Closing the iterator early stops all work; what is committed stays."""
+    """Trains shards. Closing the generator early stops all work; what is committed stays."""
 
-    def run(self, job: Job, shards: Sequence[Shard]) -> Iterator[Outcome]:
+    def run(self, job: Job, shards: Sequence[Shard]) -> Generator[Outcome, None, None]:
         """Yield one ShardSummary or GivenUp per shard, in order of completion. Raises StoreError, DataError."""
 
 

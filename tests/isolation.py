@@ -47,7 +47,8 @@ def longtail(*words: object) -> list[str]:
 
 def start(command: list[str], home: Path) -> subprocess.Popen[str]:
     """Start an isolated command, with Ray's token and everything else of the user's home under `home`."""
-    environment = {**os.environ, "HOME": str(home), "COLUMNS": "200", "RAY_AUTH_MODE": "token"}
+    environment = {**os.environ, "HOME": str(home), "COLUMNS": "200"}
+    environment.pop("RAY_AUTH_MODE", None)
     return subprocess.Popen(
         isolated(command), cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )

@@ -156,4 +156,5 @@ def test_the_demo_ends_with_who_is_memorized(tmp_path: Path) -> None:
     assert "Most memorized digits" in output
     assert "Strongest influence pairs" in output
     assert str(tmp_path / "s" / "estimates" / "memorization.parquet") in output
+    assert (tmp_path / ".ray" / "auth_token").exists(), "the cluster was open to everybody"
     assert yaml.safe_load((tmp_path / "s" / "campaign.json").read_text())["dataset"] == "digits"

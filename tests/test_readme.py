@@ -61,7 +61,7 @@ def test_own_data_and_model(folder: Path) -> None:
 
 
 def test_commands_exist() -> None:
-    commands = set(re.findall(r"^\$ (?:RAY_AUTH_MODE=token )?longtail (\w+)", README, flags=re.MULTILINE))
+    commands = set(re.findall(r"^\$ longtail (\w+)", README, flags=re.MULTILINE))
     assert commands == {"init", "plan", "run", "status", "estimate", "verify"}
 
 

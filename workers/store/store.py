@@ -190,11 +190,15 @@ class Store:
         self._files.delete(f"failures/{shard.shard_id}.json")
 
     def failures(self) -> list[Failure]:
-        """The shards that failed and are not committed, by id."""
-        done = {shard.shard_id for shard in self.shards()}
-        names = [name for name in self._files.names("failures") if name.removesuffix(".json") not in done]
-        documents = (self._json(f"failures/{name}") for name in names)
-        return [Failure(**document) for document in documents if document]
+        """The shards that failed and have runs that are not committed, by id. Raises DamagedFileError."""
+        failed = [Shard.parse(name.removesuffix(".json")) for name in self._files.names("failures")]
+        done = {run for shard in self.shards() for run in shard.runs} if failed else set()
+        lacking = [shard.shard_id for shard in failed if shard is not None and not done.issuperset(shard.runs)]
+        documents = (self._json(f"failures/{shard_id}.json") for shard_id in lacking)
+        try:
+            return [Failure(**document) for document in documents if document]
+        except TypeError as error:
+            raise DamagedFileError(f"{self._path('failures')}: holds a file of another form: {error}") from error
 
     def write_estimate(self, name: str, table: pa.Table, metadata: Mapping[str, str]) -> str:
         """Write (or replace) estimates/NAME.parquet; returns its path or URI."""
