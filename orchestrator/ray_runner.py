@@ -103,7 +103,8 @@ def _connect(address: str | None, workers: int | None, working_dir: str | None) 
             ray.init(**options)
         except (RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
             where = f"no Ray cluster at {address!r}" if address else "no Ray cluster can be started on this machine"
-            raise ClusterError(f"{where}: {(str(error) or type(error).__name__).splitlines()[0]}") from error
+            hint = "; one that asks for a token needs RAY_AUTH_MODE=token" if address else ""
+            raise ClusterError(f"{where}: {(str(error) or type(error).__name__).splitlines()[0]}{hint}") from error
 
 
 @contextmanager
