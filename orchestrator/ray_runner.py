@@ -1,28 +1,22 @@
 """Trains shards on a Ray cluster: one actor per slot, two shards in flight each, lost workers' shards sent again.
 
-The only file that imports ray. Actors come back by themselves after a crash (`max_restarts`), but their shards are sent
+Actors come back by themselves after a crash (`max_restarts`), but their shards are sent
 again from here (`max_task_retries=0`): the driver alone knows what is committed. A `RayActorError` only means that a
 shard's outcome is unknown; training it twice is harmless, since the store takes the first of equal files.
 """
 
-import logging
 import os
-import signal
-import socket
 import sys
-import tempfile
-import threading
 import traceback
 from collections import Counter, deque
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, RayError, WorkerCrashedError
+from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, WorkerCrashedError
 
+from orchestrator.ray_cluster import ClusterError, connect
 from orchestrator.runner import Attempts, GivenUp, Job, Outcome, WorkersChanged
 from workers.errors import LongtailError, StoreError
 from workers.runs import Shard
@@ -34,12 +28,6 @@ MAX_LOST = 5
 IN_FLIGHT = 2
 _LOST = (RayActorError, NodeDiedError, OutOfMemoryError, WorkerCrashedError)
 _POLL_SECONDS = 1.0
-_CONNECT_SECONDS = 10.0
-_OBJECT_STORE_BYTES = 100 * 2**20
-
-
-class ClusterError(LongtailError, RuntimeError):
-    """A cluster that cannot be reached, or that has no place for a worker."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +47,7 @@ class RayRunner:
         """See `Runner.run`. Raises ClusterError."""
         connected_before = ray.is_initialized()
         if not connected_before:
-            _connect(self.address, self.workers, self.working_dir)
+            connect(self.address, self.workers, self.working_dir)
         try:
             pool = _Pool(job, *self._slots(len(shards)))
             try:
@@ -81,54 +69,6 @@ class RayRunner:
             wanted = f"{gpus} GPUs" if gpus else "1 CPU"
             raise ClusterError(f"the Ray cluster has no place for a worker with {wanted}: it has {resources}")
         return min(slots, shards, self.workers or slots), gpus
-
-
-def _connect(address: str | None, workers: int | None, working_dir: str | None) -> None:
-    """Join a cluster, or start one on this machine without a dashboard; Ray lets in only who has this user's token."""
-    address = address or os.environ.get("RAY_ADDRESS")
-    # Workers keep the CUDA_VISIBLE_DEVICES they were started with; without this Ray announces a change of default.
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if address:
-        _check_reachable(address)
-        options |= {"address": address, "runtime_env": {"working_dir": working_dir} if working_dir else None}
-    else:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        options |= {"address": "local", "num_cpus": max(workers or 0, os.cpu_count() or 1)}
-        options |= {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
-        if not Path("/dev/shm").is_dir():  # noqa: S108 - where Ray keeps objects, unless told otherwise
-            options["_plasma_directory"] = tempfile.gettempdir()
-    with _own_sigterm():
-        try:
-            ray.init(**options)
-        except (RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
-            where = f"no Ray cluster at {address!r}" if address else "no Ray cluster can be started on this machine"
-            hint = "; one that asks for a token needs RAY_AUTH_MODE=token" if address else ""
-            raise ClusterError(f"{where}: {(str(error) or type(error).__name__).splitlines()[0]}{hint}") from error
-
-
-@contextmanager
-def _own_sigterm() -> Iterator[None]:
-    """Keep this process's answer to SIGTERM: Ray puts its own in place, which ends the driver in mid-sentence."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    former = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, former)
-
-
-def _check_reachable(address: str) -> None:
-    """Raise ClusterError where nothing listens at host:port: Ray itself tries for minutes before it says so."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdigit():
-        return  # `auto`, or what Ray alone can judge
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
-    except (OSError, OverflowError) as error:
-        raise ClusterError(f"no Ray cluster at {address!r}: {error}") from error
 
 
 class _Actor:

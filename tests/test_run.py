@@ -245,6 +245,27 @@ def test_a_uri_is_as_good_as_a_folder(small: Campaign, tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(here.memorization(), there.memorization())
 
 
+def test_everything_at_once_without_test_examples(tmp_path: Path) -> None:
+    """No test set, a ratio at which nobody is held out, noisy labels, every epoch recorded."""
+    campaign = small_campaign(
+        dataset={"name": "tests.user_code:untested_blobs"},
+        recipe={"epochs": 3, "batch_size": 8, "drop_last": True, "schedule": {"name": "one-cycle"}},
+        label_noise={"fraction": 0.2},
+        subsets={"ratios": [0.5, 1.0], "repetitions": 4},
+        record={"epochs": "all"},
+    )
+    run_campaign(campaign, tmp_path / "s")
+    view = analysis.open_store(tmp_path / "s")
+    runs = view.runs()
+    assert len(runs) == 2 * 4 * 3
+    assert runs["test_accuracy"].isna().all()
+    assert (runs["heldout_accuracy"].isna() == (runs["ratio"] == 1.0)).all()
+    assert (view.examples()["label"] != view.examples()["given_label"]).sum() == 6
+    assert sorted(estimates(tmp_path / "s")) == ["consistency.parquet", "cscore.parquet", "memorization.parquet"]
+    assert campaign_status(str(tmp_path / "s")).test_accuracy is None
+    assert verify_store(str(tmp_path / "s")) == (3, [])
+
+
 def test_features_train_as_well_as_images(tmp_path: Path) -> None:
     campaign = small_campaign(
         dataset={"name": "tests.user_code:blobs"},

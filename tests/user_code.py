@@ -82,6 +82,14 @@ def blobs(examples: int = 60, seed: int = 0) -> Dataset:
     return Dataset(points[:half], labels[:half], points[half:], labels[half:], ("low", "high"), white=1.0)
 
 
+def untested_blobs() -> Dataset:
+    """The same without test examples."""
+    whole = blobs()
+    return Dataset(
+        whole.train_images, whole.train_labels, whole.test_images[:0], whole.test_labels[:0], whole.class_names
+    )
+
+
 def raising_data() -> Dataset:
     """Fails while it loads."""
     raise FileNotFoundError("the user's data are elsewhere")

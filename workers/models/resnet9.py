@@ -27,8 +27,7 @@ def build_resnet9(spec: ResNet9, input_shape: tuple[int, ...], num_classes: int)
         nn.MaxPool2d(2),
         Residual(_conv_bn(4 * width, 4 * width), _conv_bn(4 * width, 4 * width)),
         _conv_bn(4 * width, 2 * width, padding=0),
-        nn.AdaptiveMaxPool2d(1),
-        nn.Flatten(),
+        GlobalMaxPool(),
         nn.Linear(2 * width, num_classes, bias=False),
         Scale(LOGIT_SCALE),
     )
@@ -44,6 +43,14 @@ class Residual(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[B, C, H, W] to the same shape."""
         return x + self.layers(x)  # type: ignore[no-any-return]
+
+
+class GlobalMaxPool(nn.Module):
+    """The largest value of each map. PyTorch's own adaptive pooling has no deterministic gradient on GPUs."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[B, C, H, W] to [B, C]."""
+        return x.amax(dim=(2, 3))
 
 
 class Scale(nn.Module):

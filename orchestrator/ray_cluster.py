@@ -1,0 +1,75 @@
+"""Joins a Ray cluster, or starts one on this machine. With ray_runner.py the only files that import ray."""
+
+import logging
+import os
+import signal
+import socket
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+
+from workers.errors import LongtailError
+
+_CONNECT_SECONDS = 10.0
+_OBJECT_STORE_BYTES = 100 * 2**20
+
+
+class ClusterError(LongtailError, RuntimeError):
+    """A cluster that cannot be reached, or that has no place for a worker."""
+
+
+def connect(address: str | None, workers: int | None, working_dir: str | None) -> None:
+    """Join a cluster, or start one on this machine without a dashboard; Ray lets in only who has this user's token.
+
+    `address` None falls back to RAY_ADDRESS, then to a new cluster with at least `workers` CPUs. Raises ClusterError.
+    """
+    address = address or os.environ.get("RAY_ADDRESS")
+    # Workers keep the CUDA_VISIBLE_DEVICES they were started with; without this Ray announces a change of default.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address:
+        _check_reachable(address)
+        options |= {"address": address, "runtime_env": {"working_dir": working_dir} if working_dir else None}
+    else:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        options |= {"address": "local", "num_cpus": max(workers or 0, os.cpu_count() or 1)}
+        options |= {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
+        if not Path("/dev/shm").is_dir():  # noqa: S108 - where Ray keeps objects, unless told otherwise
+            options["_plasma_directory"] = tempfile.gettempdir()
+    with _own_sigterm():
+        try:
+            ray.init(**options)
+        except (RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
+            where = f"no Ray cluster at {address!r}" if address else "no Ray cluster can be started on this machine"
+            hint = "; one that asks for a token needs RAY_AUTH_MODE=token" if address else ""
+            raise ClusterError(f"{where}: {(str(error) or type(error).__name__).splitlines()[0]}{hint}") from error
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Keep this process's answer to SIGTERM: Ray puts its own in place, which ends the driver in mid-sentence."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    former = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)
+
+
+def _check_reachable(address: str) -> None:
+    """Raise ClusterError where nothing listens at host:port: Ray itself tries for minutes before it says so."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return  # `auto`, or what Ray alone can judge
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise ClusterError(f"no Ray cluster at {address!r}: {error}") from error
