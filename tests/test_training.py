@@ -192,6 +192,36 @@ def test_a_run_depends_on_its_key_alone(parts: dict[str, object], digits: Datase
     assert len({repr(result) for result in together}) == 3
 
 
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"name": "small-cnn", "width": 4},
+        {"name": "resnet9", "width": 4},
+        {"name": "resnet18"},
+        {"name": "vit", "layers": 2, "width": 16, "heads": 2, "dropout": 0.1},
+    ],
+    ids=lambda model: model["name"],
+)
+def test_every_architecture_trains_and_repeats(model: dict[str, object]) -> None:
+    campaign = small_campaign(
+        dataset={"name": "tests.user_code:pictures"},
+        model=model,
+        recipe={
+            "epochs": 6,
+            "batch_size": 8,
+            "drop_last": True,
+            "optimizer": {"name": "adamw", "learning_rate": 0.003},
+            "augmentation": {"flip": True, "translate": 1},
+            "input_scaling": "standardize",
+            "evaluation_flip": True,
+        },
+    )
+    dataset = load_dataset(campaign.dataset)
+    first, again = (train(campaign, dataset, Run(800_000, 0)) for _ in range(2))
+    assert told(first) == told(again)
+    assert first[0].epochs[-1].train_correct.mean() > 0.6
+
+
 def test_training_leaves_the_callers_settings_alone(small: Campaign, digits: Dataset) -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)

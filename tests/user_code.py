@@ -82,6 +82,15 @@ def blobs(examples: int = 60, seed: int = 0) -> Dataset:
     return Dataset(points[:half], labels[:half], points[half:], labels[half:], ("low", "high"), white=1.0)
 
 
+def pictures(side: int = 16) -> Dataset:
+    """Random colour images whose class is their brightest channel."""
+    random = np.random.default_rng(0)
+    labels = np.arange(48) % 3
+    images = random.integers(0, 100, (48, 3, side, side), dtype=np.uint8)
+    images[np.arange(48), labels] += 100
+    return Dataset(images[:32], labels[:32], images[32:], labels[32:], ("red", "green", "blue"))
+
+
 def untested_blobs() -> Dataset:
     """The same without test examples."""
     whole = blobs()
