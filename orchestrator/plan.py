@@ -45,8 +45,8 @@ def plan_campaign(campaign: Campaign, store_uri: str | None = None) -> Plan:
     Raises CampaignError, DataError; StoreMismatchError where the store is another campaign's.
     """
     dataset = load_dataset(campaign.dataset)
-    check_campaign_fits(campaign, dataset)
-    shard_size = choose_shard_size(campaign, dataset.num_train)
+    operations = check_campaign_fits(campaign, dataset)
+    shard_size = choose_shard_size(campaign, dataset.num_train, operations)
     committed: list[Shard] = []
     if store_uri is not None and Store.exists(store_uri):
         store = Store.open(store_uri)

@@ -17,8 +17,11 @@ from workers.store import Header
 from workers.subsets import given_labels, subset_size
 
 
-def check_campaign_fits(campaign: Campaign, dataset: Dataset) -> None:
-    """Raise CampaignError or ModelError where campaign and data set do not go together."""
+def check_campaign_fits(campaign: Campaign, dataset: Dataset) -> int:
+    """Check that campaign and data set go together; returns the operations of one example's forward pass.
+
+    Raises CampaignError or ModelError; what a model of the user's own raises passes through.
+    """
     _check_subsets(campaign, dataset.num_train)
     check_augmentation(dataset, campaign)
     given_labels(campaign, np.asarray(dataset.train_labels), dataset.num_classes)
@@ -26,7 +29,7 @@ def check_campaign_fits(campaign: Campaign, dataset: Dataset) -> None:
         raise CampaignError(f"dataset: needs at least 2 classes, got {dataset.num_classes}")
     with torch.random.fork_rng(devices=[]):  # the caller's generators stay as they are
         model = build_model(campaign.model, dataset.input_shape, dataset.num_classes)
-    check_output(model, dataset.input_shape, dataset.num_classes)
+    return check_output(model, dataset.input_shape, dataset.num_classes)
 
 
 def make_header(campaign: Campaign, dataset: Dataset, shard_size: int) -> Header:

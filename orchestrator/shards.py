@@ -7,16 +7,22 @@ from workers.runs import Shard
 from workers.subsets import subset_size
 
 PRESENTATIONS_PER_SHARD = 240_000
-"""Work that makes a shard of about a second for the smallest models: enough to hide scheduling, little to lose."""
+OPERATIONS_PER_SHARD = 3e10
+"""Work that keeps a shard near a second on one core, by number of examples and by forward passes' operations: enough to
+hide scheduling, little to lose. A shard is never less than one run."""
 
 MAX_SHARD_SIZE = 8
 
 
-def choose_shard_size(campaign: Campaign, num_train: int) -> int:
-    """Runs per shard for a new store: a few for models trained in moments, one for models that take longer."""
+def choose_shard_size(campaign: Campaign, num_train: int, forward_operations: int) -> int:
+    """Runs per shard for a new store: a few for models trained in moments, one for models that take longer.
+
+    `forward_operations` are those of one example. The campaign alone decides, never the machine's speed.
+    """
     parts = [round(ratio * PARTS) for ratio in campaign.subsets.ratios]
     presentations = campaign.recipe.epochs * sum(subset_size(p, num_train) for p in parts) / len(parts)
-    return max(1, min(MAX_SHARD_SIZE, int(PRESENTATIONS_PER_SHARD / presentations)))
+    fitting = min(PRESENTATIONS_PER_SHARD, OPERATIONS_PER_SHARD / max(1, forward_operations)) / presentations
+    return max(1, min(MAX_SHARD_SIZE, int(fitting)))
 
 
 def pending_shards(campaign: Campaign, committed: Iterable[Shard], shard_size: int) -> list[Shard]:

@@ -43,5 +43,7 @@ def test_extending_completes_a_block_and_goes_on() -> None:
 
 
 def test_shards_of_long_runs_are_small() -> None:
-    assert choose_shard_size(small_campaign(), 1437) == MAX_SHARD_SIZE
-    assert choose_shard_size(small_campaign(recipe={"epochs": 200, "batch_size": 8}), 50_000) == 1
+    assert choose_shard_size(small_campaign(), 1437, forward_operations=10_000) == MAX_SHARD_SIZE
+    assert choose_shard_size(small_campaign(), 1437, forward_operations=0) == MAX_SHARD_SIZE
+    assert choose_shard_size(small_campaign(), 1437, forward_operations=100_000_000) == 1
+    assert choose_shard_size(small_campaign(recipe={"epochs": 200, "batch_size": 8}), 50_000, 10_000) == 1

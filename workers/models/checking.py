@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from itertools import chain
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from workers.errors import ModelError
 
@@ -23,15 +24,16 @@ def image_shape(name: str, input_shape: tuple[int, ...], smallest: int) -> tuple
     return channels, height, width
 
 
-def check_output(model: torch.nn.Module, input_shape: tuple[int, ...], num_classes: int) -> None:
-    """Raise ModelError unless the model maps a batch of inputs to floating-point logits [B, num_classes].
+def check_output(model: torch.nn.Module, input_shape: tuple[int, ...], num_classes: int) -> int:
+    """Check that the model maps a batch of inputs to floating-point logits [B, num_classes].
 
-    Tried on two zero inputs in evaluation mode; weights, buffers, modes and random generators stay as they are. What
-    the model raises passes through.
+    Returns the floating-point operations of one example's forward pass, in matrix products and convolutions.
+    Tried on two zero inputs in evaluation mode; weights, buffers, modes and random generators stay as they are.
+    Raises ModelError; what the model raises passes through.
     """
     parameter = next(chain(model.parameters(), model.buffers()), None)
     device = torch.device("cpu") if parameter is None else parameter.device
-    with _unchanged(model, device), torch.no_grad():
+    with _unchanged(model, device), torch.no_grad(), FlopCounterMode(display=False) as counter:
         model.eval()
         output = model(torch.zeros(_BATCH, *input_shape, device=device))
     if not isinstance(output, torch.Tensor):
@@ -41,6 +43,7 @@ def check_output(model: torch.nn.Module, input_shape: tuple[int, ...], num_class
             f"model: must return floating-point logits [{_BATCH}, {num_classes}] for {_BATCH} inputs of shape "
             f"{list(input_shape)}, got {output.dtype} {list(output.shape)}"
         )
+    return int(counter.get_total_flops()) // _BATCH
 
 
 @contextmanager
