@@ -1,0 +1,161 @@
+"""Campaigns on Ray: the same bits as in one process, whatever dies on the way."""
+
+import random
+import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from orchestrator import campaign_status, run_campaign
+from tests.conftest import small_campaign
+from tests.isolation import actors_of, driver_of, finish, kill, longtail, start, wait_until
+from tests.test_run import contents, estimates, runs_of
+from workers.campaign import Campaign
+from workers.campaign_file import dump_campaign
+
+KILLS = 6
+
+
+def campaign_file(folder: Path, **parts: object) -> tuple[Campaign, Path]:
+    campaign = small_campaign(**parts)
+    path = folder / "campaign.yaml"
+    path.write_text(dump_campaign(campaign))
+    return campaign, path
+
+
+def committed(store: Path) -> int:
+    return len(list((store / "results").glob("r*.parquet")))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Campaign, Path]:
+    """A campaign of 60 runs that takes a while, and its store, trained in this process in peace."""
+    campaign = small_campaign(
+        model={"name": "mlp", "hidden": [64]},
+        recipe={"epochs": 8, "batch_size": 32},
+        subsets={"ratios": [0.3, 0.7], "repetitions": 30, "seed": 1},
+    )
+    store = tmp_path_factory.mktemp("undisturbed") / "s"
+    run_campaign(campaign, store, shard_size=1)
+    return campaign, store
+
+
+@pytest.mark.parametrize("workers", [2])
+def test_killed_at_random_moments_a_campaign_ends_as_if_undisturbed(
+    undisturbed: tuple[Campaign, Path], workers: int, tmp_path: Path
+) -> None:
+    """SIGKILL to driver and workers in turn; then resumed until nothing is left."""
+    campaign, peaceful = undisturbed
+    (tmp_path / "campaign.yaml").write_text(dump_campaign(campaign))
+    store, chance = tmp_path / "s", random.Random(11)
+    command = longtail("run", tmp_path / "campaign.yaml", "-s", store, "--runner", "ray", "--workers", workers)
+    command += ["--shard-size", "1"]
+    kills = {"driver": 0, "worker": 0}
+    while sum(kills.values()) < KILLS:
+        process = start(command, tmp_path)
+        for victim in ("worker", "driver"):
+            more = committed(store) + chance.randint(1, 4)
+            if not wait_until(lambda more=more: committed(store) >= more, process):
+                break
+            victims = actors_of(process) if victim == "worker" else [driver_of(process)]
+            if victims:
+                kill(chance.choice(victims))
+                kills[victim] += 1
+        finish(process)
+        assert committed(store) < 60, "the campaign ended before it was disturbed enough"
+    assert min(kills.values()) >= 2
+    code, output = finish(start(command, tmp_path))
+    assert code == 0, output
+    assert "60 of 60 runs" in output
+    assert len(runs_of(store)) == len(set(runs_of(store))) == 60
+    assert contents(store) == contents(peaceful)
+    assert estimates(store) == estimates(peaceful)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_then_resumed(undisturbed: tuple[Campaign, Path], number: int, tmp_path: Path) -> None:
+    campaign, _ = undisturbed
+    (tmp_path / "campaign.yaml").write_text(dump_campaign(campaign))
+    store = tmp_path / "s"
+    command = longtail("run", tmp_path / "campaign.yaml", "-s", store, "--runner", "ray", "--repetitions", 10)
+    process = start(command, tmp_path)
+    assert wait_until(lambda: committed(store) >= 1, process)
+    kill(driver_of(process), number)
+    code, output = finish(process)
+    assert code == 130, output
+    assert f"interrupted; what is in {store} stays" in output
+    assert "Traceback" not in output
+    code, output = finish(start(command, tmp_path))
+    assert code == 0, output
+    assert "20 of 20 runs" in output
+
+
+def test_a_cluster_without_gpus_is_told_apart(tmp_path: Path) -> None:
+    _, path = campaign_file(tmp_path)
+    command = longtail("run", path, "-s", tmp_path / "s", "--runner", "ray", "--gpus-per-worker", "0.5")
+    code, output = finish(start(command, tmp_path))
+    assert code == 1
+    assert "error: the Ray cluster has no place for a worker with 0.5 GPUs: it has " in output
+    assert "Traceback" not in output
+
+
+def test_errors_of_user_code_are_reported_from_ray(tmp_path: Path) -> None:
+    _, path = campaign_file(tmp_path, model={"name": "tests.user_code:raising_model"})
+    code, output = finish(start(longtail("run", path, "-s", tmp_path / "s", "--runner", "ray"), tmp_path))
+    assert code == 1
+    assert "failed: r200000-000000-000003: RuntimeError: the user's own mistake (traceback: " in output
+    assert "in fault" in campaign_status(str(tmp_path / "s")).failures[0].traceback
+
+
+def test_a_shard_that_kills_its_workers_is_given_up(tmp_path: Path) -> None:
+    _, path = campaign_file(
+        tmp_path, model={"name": "tests.user_code:dying_model"}, subsets={"ratios": [0.5], "repetitions": 1}
+    )
+    code, output = finish(start(longtail("run", path, "-s", tmp_path / "s", "--runner", "ray"), tmp_path))
+    assert code == 1
+    assert "the worker's process died 5 times while it trained this shard" in output
+
+
+@pytest.fixture
+def short_path() -> Iterator[str]:
+    """A folder whose name leaves room for Ray's sockets: they may have 107 characters."""
+    with tempfile.TemporaryDirectory(prefix="lt-") as path:
+        yield path
+
+
+def test_an_existing_cluster_by_its_address(tmp_path: Path, short_path: str) -> None:
+    """As the README says: `ray start`, then `--address`; and a cluster that is not there is one line."""
+    _, path = campaign_file(tmp_path)
+    python, _, code, *words = longtail("run", path, "--runner", "ray", "-s")
+    run = f'{python} -c "{code}" {" ".join(words)} {tmp_path}'
+    (tmp_path / "code").mkdir()
+    script = f"""
+export PATH="$(dirname {python}):$PATH"
+export RAY_AUTH_MODE=token
+ray get-auth-token --generate > {tmp_path}/ray.log 2>&1
+ray start --head --port 6399 --num-cpus 2 --include-dashboard false --temp-dir {short_path} \
+    --object-store-memory 100000000 > {tmp_path}/ray.log 2>&1 || cat {tmp_path}/ray.log
+{run}/first --address 127.0.0.1:6399 --working-dir {tmp_path}/code
+echo first $?
+{run}/second --address 127.0.0.1:6398
+echo second $?
+"""
+    _, output = finish(start(["/bin/sh", "-c", script], tmp_path))
+    assert "6 of 6 runs" in output
+    assert "first 0" in output
+    assert "error: no Ray cluster at '127.0.0.1:6398'" in output
+    assert "second 1" in output
+    assert "Traceback" not in output
+
+
+def test_the_demo_ends_with_who_is_memorized(tmp_path: Path) -> None:
+    code, output = finish(start(longtail("demo", "--store", tmp_path / "s", "--runs", 40), tmp_path))
+    assert code == 0, output
+    assert "Most memorized digits" in output
+    assert "Strongest influence pairs" in output
+    assert str(tmp_path / "s" / "estimates" / "memorization.parquet") in output
+    assert (tmp_path / ".ray" / "auth_token").exists(), "the cluster was open to everybody"
+    assert yaml.safe_load((tmp_path / "s" / "campaign.json").read_text())["dataset"] == "digits"
