@@ -3,7 +3,7 @@
 from analysis.bits import PackedBits, RatioBits, pack_runs
 from analysis.consistency import consistency_profile, cscore
 from analysis.counts import RatioCounts, StoreCounts, count_runs
-from analysis.errors import EstimateError
+from analysis.errors import EstimateError, TooManyPairsError
 from analysis.estimates import write_estimates
 from analysis.high_influence import influential_pairs
 from analysis.influence import influence_matrix, influence_pairs, influence_top
@@ -17,6 +17,7 @@ __all__ = [
     "RatioCounts",
     "StoreCounts",
     "StoreView",
+    "TooManyPairsError",
     "consistency_profile",
     "count_runs",
     "cscore",

@@ -12,11 +12,15 @@ import pyarrow as pa
 from analysis.bits import RatioBits, pack_runs
 from analysis.consistency import consistency_profile, cscore
 from analysis.counts import RatioCounts, StoreCounts, count_runs
-from analysis.errors import EstimateError
-from analysis.influence import influence_pairs, influence_top
+from analysis.errors import EstimateError, TooManyPairsError
+from analysis.influence import influence_pairs, influence_top, pairs_frame
 from analysis.memorization import estimate_memorization
+from analysis.tiles import Pairs
 from workers.campaign import PARTS
 from workers.store import Store
+
+MAX_PAIRS = 1_000_000
+"""Pairs kept at each ratio, unless told otherwise: 100 MB while they are written."""
 
 Progress = Callable[[str], None]
 """Called with one line at the start of each step."""
@@ -26,14 +30,21 @@ Basis = Mapping[str, int | None]
 
 
 def write_estimates(
-    store: Store, *, progress: Progress | None = None, threshold: float = 0.15, top: int = 5
+    store: Store,
+    *,
+    progress: Progress | None = None,
+    threshold: float = 0.15,
+    top: int = 5,
+    max_pairs: int = MAX_PAIRS,
 ) -> dict[str, str]:
     """Write the estimates of all committed runs at their last epoch; returns the path of each by its name.
 
     memorization, consistency, cscore, and with a test set influence_top (the `top` of each test example) and
     influence_pairs (infl >= threshold), over the ratios under 1: at ratio 1 nothing is held out. Ratios whose runs all
-    diverged are left out. The campaign may be unfinished. The files' metadata tell the runs used, those left out as
-    diverged and the epoch at each ratio, and the conventions. Raises EstimateError where no run is left.
+    diverged are left out; so are the pairs of a ratio at which more than `max_pairs` reach the threshold, as they do by
+    chance after a few runs (`progress` and the file's metadata tell). The campaign may be unfinished. The files'
+    metadata tell the runs used, those left out as diverged and the epoch at each ratio, and the conventions.
+    Raises EstimateError where no run is left.
     """
     tell = progress or (lambda line: None)
     tell("counting")
@@ -50,26 +61,38 @@ def write_estimates(
         "consistency": _write(store, "consistency", consistency_profile(usable), bases, empty="nan"),
         "cscore": _write(store, "cscore", cscore(usable), bases, empty="nan"),
     }
-    if not usable.labels.num_test:
-        return written
-    return {**written, **_write_influence(store, usable, bases, tell, threshold, top)}
+    if usable.labels.num_test:
+        written |= _write_influence(store, usable, bases, tell, threshold, top, max_pairs)
+    return written
 
 
 def _write_influence(
-    store: Store, counts: StoreCounts, bases: dict[str, Basis], tell: Progress, threshold: float, top: int
+    store: Store,
+    usable: StoreCounts,
+    bases: dict[str, Basis],
+    tell: Progress,
+    threshold: float,
+    top: int,
+    max_pairs: int,
 ) -> dict[str, str]:
-    tops, pairs = [], []
-    for at in counts.ratios:
+    tops, pairs, left_out = [], [], []
+    for at in usable.ratios:
         tell(f"influence at ratio {at.ratio}")
         bits = pack_runs(store, at.ratio)
-        bases = {**bases, str(at.ratio): _basis(bits)}  # may rest on runs that were committed after the counting
+        bases[str(at.ratio)] = _basis(bits)  # may rest on runs that were committed after the counting
         tops.append(influence_top(bits, top=top))
-        pairs.append(influence_pairs(bits, threshold=threshold))
-    highest, above = pd.concat(tops, ignore_index=True), pd.concat(pairs, ignore_index=True)
-    given = repr(float(threshold))
+        try:
+            pairs.append(influence_pairs(bits, threshold=threshold, max_pairs=max_pairs))
+        except TooManyPairsError as error:
+            pairs.append(pairs_frame(bits, Pairs.join([]), "half"))
+            left_out.append(at.ratio)
+            tell(f"left out of influence_pairs: {error}")
+    conventions = {"empty": "half", "threshold": repr(float(threshold)), "left_out": json.dumps(left_out)}
     return {
-        "influence_top": _write(store, "influence_top", highest, bases, empty="half", top=str(top)),
-        "influence_pairs": _write(store, "influence_pairs", above, bases, empty="half", threshold=given),
+        "influence_top": _write(
+            store, "influence_top", pd.concat(tops, ignore_index=True), bases, empty="half", top=str(top)
+        ),
+        "influence_pairs": _write(store, "influence_pairs", pd.concat(pairs, ignore_index=True), bases, **conventions),
     }
 
 

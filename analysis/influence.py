@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis.bits import RatioBits
-from analysis.errors import EstimateError
+from analysis.errors import EstimateError, TooManyPairsError
 from analysis.means import Empty, Floats, difference_se, group_mean
 from analysis.tiles import Ids, Pairs, Tile, tile_rows
 
@@ -64,7 +64,7 @@ def influence_pairs(
 ) -> pd.DataFrame:
     """Every pair with infl >= threshold, with COLUMNS, sorted by test example, then infl descending, then example id.
 
-    Raises EstimateError where more than `max_pairs` pairs reach the threshold, and for options that make no sense.
+    Raises TooManyPairsError where more than `max_pairs` reach the threshold, EstimateError for options without sense.
     """
     pairs = pairs_above(bits, _all_examples(bits), threshold, empty, memory_mb, max_pairs)
     return pairs_frame(bits, pairs, empty)
@@ -105,9 +105,9 @@ def pairs_above(
             in_block.append(tile.at_least(np.full(len(tests), threshold)))
             count += len(in_block[-1])
             if count > max_pairs:
-                raise EstimateError(
+                raise TooManyPairsError(
                     f"more than {max_pairs:,} pairs at ratio {bits.ratio} reach the threshold: "
-                    f"raise it, got {threshold!r}"
+                    f"raise it, or train more runs, got {threshold!r} with {bits.runs} runs"
                 )
         found.append(Pairs.join(in_block).ranked())
     return Pairs.join(found)

@@ -171,6 +171,9 @@ def estimate(
     store: StoreArgument,
     top: Annotated[int, typer.Option(min=1, max=10_000, help="Influential examples kept per test example.")] = 5,
     threshold: Annotated[float, typer.Option(min=-1, max=1, help="Keep all pairs of at least this influence.")] = 0.15,
+    max_pairs: Annotated[
+        int, typer.Option(min=1, max=100_000_000, help="Leave a ratio's pairs out where more reach the threshold.")
+    ] = 1_000_000,
 ) -> None:
     """Write every estimate that the recorded runs allow, as Parquet tables. Works on an unfinished campaign.
 
@@ -179,7 +182,7 @@ def estimate(
     from analysis import write_estimates
     from workers.store import Store
 
-    written = write_estimates(Store.open(store), top=top, threshold=threshold)
+    written = write_estimates(Store.open(store), progress=warn, top=top, threshold=threshold, max_pairs=max_pairs)
     for name, path in written.items():
         say(f"{name}: {path}")
     if not written:

@@ -188,6 +188,21 @@ def test_metadata_tell_what_an_estimate_rests_on(view: StoreView) -> None:
     }
 
 
+def test_pairs_that_are_too_many_leave_the_other_tables_alone(view: StoreView) -> None:
+    """After a few runs most pairs reach the threshold by chance; everything else is still worth having."""
+    few = {ratio: len(view.influence(ratio, threshold=0.25)) for ratio in view.ratios}
+    assert 0 < few[0.7] < few[0.2]
+    told: list[str] = []
+    paths = write_estimates(view.store, threshold=0.25, max_pairs=few[0.7], progress=told.append)
+    assert list(paths) == NAMES
+    pairs = pd.read_parquet(paths["influence_pairs"])
+    assert pairs.groupby("ratio").size().to_dict() == {0.7: few[0.7]}
+    assert json.loads(pq.read_metadata(paths["influence_pairs"]).metadata[b"longtail.left_out"]) == [0.2]
+    assert [line for line in told if "left out of influence_pairs: more than" in line]
+    write_estimates(view.store, threshold=0.25, max_pairs=1)
+    assert pd.read_parquet(paths["influence_pairs"]).empty
+
+
 def test_estimates_do_not_depend_on_shards_timings_or_devices(tmp_path: Path) -> None:
     written = []
     for place, (shard_size, timing) in enumerate([(1, {}), (4, {"seconds": 7.5}), (100, {"device": "cuda"})]):

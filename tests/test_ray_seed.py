@@ -50,7 +50,7 @@ def test_killed_at_random_moments_a_campaign_ends_as_if_undisturbed(
     """SIGKILL to driver and workers in turn; then resumed until nothing is left."""
     campaign, peaceful = undisturbed
     (tmp_path / "campaign.yaml").write_text(dump_campaign(campaign))
-    store, chance = tmp_path / "s", random.Random(11)
+    store, chance = tmp_path / "s", random.Random(15)
     command = longtail("run", tmp_path / "campaign.yaml", "-s", store, "--runner", "ray", "--workers", workers)
     command += ["--shard-size", "1"]
     kills = {"driver": 0, "worker": 0}
