@@ -69,7 +69,9 @@ def _check_reachable(address: str) -> None:
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
         return  # `auto`, or what Ray alone can judge
+    if not 0 < int(port) < 2**16:
+        raise ClusterError(f"address: must have a port from 1 to 65535, got {address!r}")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise ClusterError(f"no Ray cluster at {address!r}: {error}") from error

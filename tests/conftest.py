@@ -23,6 +23,25 @@ def small() -> Campaign:
     return small_campaign()
 
 
+def busy_campaign() -> Campaign:
+    """A digits campaign of 80 runs that take a while each: long enough to be killed many times."""
+    return small_campaign(
+        model={"name": "mlp", "hidden": [64]},
+        recipe={"epochs": 8, "batch_size": 32},
+        subsets={"ratios": [0.3, 0.7], "repetitions": 40, "seed": 1},
+    )
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The store of the busy campaign, trained in this process in peace."""
+    from orchestrator import run_campaign
+
+    store = tmp_path_factory.mktemp("undisturbed") / "s"
+    run_campaign(busy_campaign(), store, shard_size=1)
+    return store
+
+
 def small_campaign(**changes: object) -> Campaign:
     """The campaign of `small`, with top-level parts replaced."""
     document: dict[str, object] = {

@@ -92,6 +92,8 @@ def test_every_mistake_of_a_campaign_file_is_a_line(tmp_path: Path) -> None:
         (["run", "CAMPAIGN", "--store", "s", "--repetitions", "x"], 2, "Invalid value for '--repetitions'"),
         (["run", "CAMPAIGN", "--store", "s", "--address", "auto"], 2, "need --runner ray"),
         (["run", "CAMPAIGN", "--store", "s", "--gpus-per-worker", "nan"], 2, ""),
+        (["run", "CAMPAIGN", "--store", "s", "--runner", "ray", "--address", "localhost:99999"], 1, "1 to 65535"),
+        (["run", "CAMPAIGN", "--store", ""], 1, "store: must be a path or a URI"),
         (["status", "/no/store"], 1, "is not a Longtail store"),
         (["estimate", "/no/store"], 1, "is not a Longtail store"),
         (["verify", "CAMPAIGN"], 1, "Not a directory"),

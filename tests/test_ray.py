@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from orchestrator import campaign_status, run_campaign
-from tests.conftest import small_campaign
+from orchestrator import campaign_status
+from tests.conftest import busy_campaign, small_campaign
 from tests.isolation import actors_of, driver_of, finish, kill, longtail, start, wait_until
 from tests.test_run import contents, estimates, runs_of
 from workers.campaign import Campaign
@@ -30,26 +30,12 @@ def committed(store: Path) -> int:
     return len(list((store / "results").glob("r*.parquet")))
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Campaign, Path]:
-    """A campaign of 60 runs that takes a while, and its store, trained in this process in peace."""
-    campaign = small_campaign(
-        model={"name": "mlp", "hidden": [64]},
-        recipe={"epochs": 8, "batch_size": 32},
-        subsets={"ratios": [0.3, 0.7], "repetitions": 30, "seed": 1},
-    )
-    store = tmp_path_factory.mktemp("undisturbed") / "s"
-    run_campaign(campaign, store, shard_size=1)
-    return campaign, store
-
-
 @pytest.mark.parametrize("workers", [1, 2])
 def test_killed_at_random_moments_a_campaign_ends_as_if_undisturbed(
-    undisturbed: tuple[Campaign, Path], workers: int, tmp_path: Path
+    undisturbed: Path, workers: int, tmp_path: Path
 ) -> None:
     """SIGKILL to driver and workers in turn; then resumed until nothing is left."""
-    campaign, peaceful = undisturbed
-    (tmp_path / "campaign.yaml").write_text(dump_campaign(campaign))
+    (tmp_path / "campaign.yaml").write_text(dump_campaign(busy_campaign()))
     store, chance = tmp_path / "s", random.Random(workers)
     command = longtail("run", tmp_path / "campaign.yaml", "-s", store, "--runner", "ray", "--workers", workers)
     command += ["--shard-size", "1"]
@@ -65,20 +51,19 @@ def test_killed_at_random_moments_a_campaign_ends_as_if_undisturbed(
                 kill(chance.choice(victims))
                 kills[victim] += 1
         finish(process)
-        assert committed(store) < 60, "the campaign ended before it was disturbed enough"
+        assert committed(store) < 80, "the campaign ended before it was disturbed enough"
     assert min(kills.values()) >= 2
     code, output = finish(start(command, tmp_path))
     assert code == 0, output
-    assert "60 of 60 runs" in output
-    assert len(runs_of(store)) == len(set(runs_of(store))) == 60
-    assert contents(store) == contents(peaceful)
-    assert estimates(store) == estimates(peaceful)
+    assert "80 of 80 runs" in output
+    assert len(runs_of(store)) == len(set(runs_of(store))) == 80
+    assert contents(store) == contents(undisturbed)
+    assert estimates(store) == estimates(undisturbed)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_then_resumed(undisturbed: tuple[Campaign, Path], number: int, tmp_path: Path) -> None:
-    campaign, _ = undisturbed
-    (tmp_path / "campaign.yaml").write_text(dump_campaign(campaign))
+def test_interrupted_then_resumed(number: int, tmp_path: Path) -> None:
+    (tmp_path / "campaign.yaml").write_text(dump_campaign(busy_campaign()))
     store = tmp_path / "s"
     command = longtail("run", tmp_path / "campaign.yaml", "-s", store, "--runner", "ray", "--repetitions", 10)
     process = start(command, tmp_path)

@@ -1,7 +1,6 @@
 """Campaigns end to end in this process: resume, extend, refuse, fail, diverge."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from orchestrator import LocalRunner, campaign_status, run_campaign
 from orchestrator.run import CampaignFailedError, Progress
 from orchestrator.verify import verify_store
 from tests.conftest import small_campaign
+from tests.isolation import wait_until
 from tests.test_store import everything
 from workers.campaign import Campaign
 from workers.errors import CampaignError, DataError, LongtailError, ModelError, StoreMismatchError
@@ -290,27 +290,23 @@ def test_two_drivers_on_one_store(small: Campaign, tmp_path: Path) -> None:
     assert contents(tmp_path / "s") == contents(tmp_path / "alone")
 
 
-def test_a_driver_killed_at_any_moment_loses_nothing(small: Campaign, tmp_path: Path) -> None:
-    """SIGKILL as soon as another file is there, again and again, until the campaign is complete."""
-    run_campaign(small, tmp_path / "undisturbed", shard_size=1, repetitions=4)
+def test_a_driver_killed_at_any_moment_loses_nothing(undisturbed: Path, tmp_path: Path) -> None:
+    """SIGKILL as soon as another file is there, again and again; then to the end."""
+    results = tmp_path / "s" / "results"
     script = (
-        "from tests.conftest import small_campaign\nfrom orchestrator import run_campaign\n"
-        f"run_campaign(small_campaign(), {str(tmp_path / 's')!r}, shard_size=1, repetitions=4)"
+        "from tests.conftest import busy_campaign\nfrom orchestrator import run_campaign\n"
+        f"run_campaign(busy_campaign(), {str(tmp_path / 's')!r}, shard_size=1)"
     )
-    kills, committed = 0, 0
-    while committed < 8:
-        driver = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, env=os.environ)
-        while driver.poll() is None and kills < 5:
-            names = list((tmp_path / "s" / "results").glob("r*.parquet"))
-            if len(names) > committed:
-                driver.send_signal(signal.SIGKILL)
-                kills += 1
-                break
-        driver.wait()
-        committed = len(list((tmp_path / "s" / "results").glob("r*.parquet")))
-    assert kills == 5
-    assert contents(tmp_path / "s") == contents(tmp_path / "undisturbed")
-    assert estimates(tmp_path / "s") == estimates(tmp_path / "undisturbed")
+    for _ in range(5):
+        before = len(list(results.glob("r*.parquet")))
+        driver = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT)
+        assert wait_until(lambda before=before: len(list(results.glob("r*.parquet"))) > before, driver)
+        driver.kill()
+        assert driver.wait() == -signal.SIGKILL
+    assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False).returncode == 0
+    assert len(runs_of(tmp_path / "s")) == len(set(runs_of(tmp_path / "s"))) == 80
+    assert contents(tmp_path / "s") == contents(undisturbed)
+    assert estimates(tmp_path / "s") == estimates(undisturbed)
 
 
 def test_the_local_runner_trains_where_it_is_told(small: Campaign, tmp_path: Path) -> None:

@@ -128,6 +128,8 @@ def test_places_that_cannot_hold_a_store(tmp_path: Path) -> None:
         new_store(tmp_path / "file")
     with pytest.raises(StoreError, match="is not a Longtail store"):
         Store.open(tmp_path / "nothing")
+    with pytest.raises(StoreError, match="must be a path or a URI, got ''"):
+        new_store("")
     with pytest.raises(StoreError, match="nosuch://bucket"):
         Store.open("nosuch://bucket/store")
 

@@ -61,6 +61,8 @@ class Files(Protocol):
 def open_files(uri: str | os.PathLike[str]) -> Files:
     """Files under a local path or a URI (`file://`, `s3://`, `gs://`, or any protocol that fsspec knows)."""
     text = os.fspath(uri)
+    if not text:
+        raise StoreError("store: must be a path or a URI, got ''")
     if not re.match(r"^[A-Za-z][A-Za-z0-9+.-]+://", text):
         return LocalFiles(Path(text))
     if text.startswith("file://"):
