@@ -1,0 +1,79 @@
+"""Small data sets of each kind, for the tests beside this file."""
+
+import gzip
+import os
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from workers.datasets import Dataset
+from workers.errors import DataError
+from workers.specs import ImageFolder, TorchvisionData
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def real_data(name: str) -> Path:
+    shared = os.environ.get("LONGTAIL_TEST_DATA") or REPOSITORY.parent / "shared" / "data"
+    path = Path(shared) / name
+    if not path.exists():
+        pytest.skip(f"real data not here: {path} (set LONGTAIL_TEST_DATA)")
+    return path
+
+
+def make_dataset(**changes: Any) -> Dataset:
+    fields = {
+        "train_images": np.arange(4 * 3 * 2 * 2, dtype=np.uint8).reshape(4, 3, 2, 2),
+        "train_labels": np.array([0, 1, 2, 1]),
+        "test_images": np.full((2, 3, 2, 2), 7, dtype=np.uint8),
+        "test_labels": np.array([2, 0]),
+        "class_names": ("a", "b", "c"),
+    }
+    return Dataset(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def error_of(action: Callable[[], Any]) -> str:
+    with pytest.raises(DataError) as caught:
+        action()
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
+def write_idx(path: Path, array: np.ndarray[Any, Any], *, pack: bool = False) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+    if pack:
+        path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(content))
+    else:
+        path.write_bytes(content)
+
+
+def write_mnist(folder: Path, *, names: tuple[str, str] = ("train", "t10k"), pack: bool = False) -> dict[str, Any]:
+    random = np.random.default_rng(0)
+    written = {}
+    for name, count in zip(names, (20, 10), strict=True):
+        images = random.integers(0, 256, (count, 28, 28), dtype=np.uint8)
+        labels = (np.arange(count) % 10).astype(np.uint8) + ("letters" in name)
+        write_idx(folder / f"{name}-images-idx3-ubyte", images, pack=pack)
+        write_idx(folder / f"{name}-labels-idx1-ubyte", labels, pack=pack)
+        written[name] = (images, labels)
+    return written
+
+
+def torchvision_spec(name: Any, root: Path, *, download: bool = False) -> TorchvisionData:
+    return TorchvisionData(name=name, root=str(root), download=download)
+
+
+def write_image(path: Path, colour: Any = 0, mode: str = "RGB", size: tuple[int, int] = (4, 4)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, colour).save(path)
+
+
+def folder_spec(root: Path, **options: Any) -> ImageFolder:
+    return ImageFolder(name="image-folder", root=str(root), **options)

@@ -1,0 +1,99 @@
+"""Functions of users."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.datasets.support import error_of
+from workers.datasets import load_dataset
+from workers.errors import DataError
+from workers.specs import CustomData
+
+USER_MODULE = """
+import numpy as np
+from workers.datasets import Dataset
+
+CALLS = []
+not_a_function = 3
+
+def make_set(value=1, names=("a", "b"), examples=3):
+    CALLS.append(value)
+    images = np.full((examples, 5), value, dtype=np.float32)
+    labels = np.zeros(examples, dtype=np.int64)
+    return Dataset(images, labels, images[:0], labels[:0], tuple(names))
+
+def broken():
+    raise KeyError("mine")
+
+def number():
+    return 5
+"""
+
+
+@pytest.fixture
+def user_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "user_sets.py").write_text(USER_MODULE)
+    (tmp_path / "code" / "user_broken.py").write_text("import module_that_is_not_there\n")
+    (tmp_path / "code" / "user_raising.py").write_text("raise ZeroDivisionError('at import')\n")
+    monkeypatch.syspath_prepend(tmp_path / "code")
+    import user_sets  # type: ignore[import-not-found]
+
+    yield user_sets
+    sys.modules.pop("user_sets", None)
+
+
+def custom(function: str = "user_sets:make_set", **options: Any) -> CustomData:
+    return CustomData(name=function, options=options)
+
+
+def test_a_function_is_called_with_its_options_unless_its_data_are_known(user_module: Any) -> None:
+    dataset = load_dataset(custom(value=4))
+    assert isinstance(dataset.train_images, np.memmap)
+    assert (dataset.train_images[0].tolist(), dataset.white) == ([4.0] * 5, 1.0)
+    assert load_dataset(custom(value=4)).fingerprint == dataset.fingerprint
+    assert user_module.CALLS == [4, 4]
+    assert load_dataset(custom(value=4), dataset.fingerprint).fingerprint == dataset.fingerprint
+    assert user_module.CALLS == [4, 4]
+
+
+@pytest.mark.usefixtures("user_module")
+def test_equal_data_under_other_names_keep_their_own_names() -> None:
+    assert load_dataset(custom(names=["a", "b"])).class_names == ("a", "b")
+    assert load_dataset(custom(names=["c", "d"])).class_names == ("c", "d")
+
+
+@pytest.mark.parametrize(
+    ("function", "text"),
+    [
+        ("user_sets:make_sets", "user_sets has no make_sets (did you mean make_set?)"),
+        ("user_sets:not_a_function", "must be a function, got int"),
+        ("user_setz:make_set", "no module named user_setz"),
+        ("user_sets.inner:make_set", "no module named user_sets.inner"),
+        ("user_sets:number", "must return a workers.datasets.Dataset, got int"),
+    ],
+)
+@pytest.mark.usefixtures("user_module")
+def test_functions_that_are_not_there(function: str, text: str) -> None:
+    message = error_of(lambda: load_dataset(custom(function)))
+    assert text in message
+    assert function in message
+
+
+@pytest.mark.parametrize(
+    ("function", "kind"),
+    [
+        ("user_sets:broken", KeyError),
+        ("user_broken:f", ModuleNotFoundError),
+        ("user_raising:f", ZeroDivisionError),
+    ],
+)
+@pytest.mark.usefixtures("user_module")
+def test_what_user_code_raises_passes_through(function: str, kind: type[Exception]) -> None:
+    with pytest.raises(kind) as caught:
+        load_dataset(custom(function))
+    assert not isinstance(caught.value, DataError)
