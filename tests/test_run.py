@@ -119,6 +119,17 @@ def test_status_and_estimates_of_an_unfinished_campaign(small: Campaign, tmp_pat
     assert "memorization.parquet" in states[1]
 
 
+def test_runs_see_the_labels_that_the_store_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Label noise is drawn once: another version of NumPy may not change it under a campaign that goes on."""
+    noisy = small_campaign(label_noise={"fraction": 0.5})
+    run_campaign(noisy, tmp_path / "whole", shard_size=1)
+    run_campaign(noisy, tmp_path / "s", shard_size=1, repetitions=1)
+    monkeypatch.setattr("orchestrator.prepare.given_labels", lambda campaign, labels, classes: labels)
+    run_campaign(noisy, tmp_path / "s")
+    assert contents(tmp_path / "s") == contents(tmp_path / "whole")
+    assert (tmp_path / "s" / "examples.parquet").read_bytes() == (tmp_path / "whole" / "examples.parquet").read_bytes()
+
+
 def test_damage_is_repaired_by_the_next_run(small: Campaign, tmp_path: Path) -> None:
     run_campaign(small, tmp_path / "s", shard_size=1)
     before = contents(tmp_path / "s")

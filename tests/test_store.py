@@ -116,10 +116,15 @@ def test_another_campaign_or_other_data_are_refused_and_named(tmp_path: Path) ->
 
 
 def test_a_folder_with_other_things_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "thesis.tex").write_text("precious")
-    with pytest.raises(StoreError, match="is not empty and not a Longtail store \\(it holds 'thesis.tex'\\)"):
-        new_store(tmp_path)
-    assert everything(tmp_path) == {"thesis.tex": b"precious"}
+    for name in ("thesis.tex", "results/mine.csv"):
+        folder = tmp_path / name[:3]
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_text("precious")
+        with pytest.raises(
+            StoreError, match=f"is not empty and not a Longtail store \\(it holds '{name.split('/')[0]}'"
+        ):
+            new_store(folder)
+        assert everything(folder) == {name: b"precious"}
 
 
 def test_places_that_cannot_hold_a_store(tmp_path: Path) -> None:

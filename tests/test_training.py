@@ -22,7 +22,7 @@ from workers.recipe import Augmentation, Initialization, Recipe
 from workers.runs import Run
 from workers.schedule import rate_factor, steps_per_epoch
 from workers.store import RunResult
-from workers.subsets import Purpose, draw_subset, generator, integer_seed
+from workers.subsets import Purpose, draw_subset, generator, given_labels, integer_seed
 from workers.training import SequentialEngine
 from workers.training.augmentation import augment
 from workers.training.initialization import initialize
@@ -153,7 +153,8 @@ def digits() -> Dataset:
 
 
 def on_device(campaign: Campaign, dataset: Dataset) -> DeviceData:
-    return load_on_device(dataset, campaign, CPU)
+    labels = given_labels(campaign, np.array(dataset.train_labels), dataset.num_classes)
+    return load_on_device(dataset, campaign, labels, CPU)
 
 
 def train(campaign: Campaign, dataset: Dataset, *runs: Run) -> list[RunResult]:

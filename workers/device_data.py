@@ -10,7 +10,6 @@ import torch
 from workers.campaign import Campaign
 from workers.datasets import Dataset
 from workers.errors import CampaignError
-from workers.subsets import given_labels
 
 _STATISTICS_CHUNK = 4096
 
@@ -46,13 +45,14 @@ class DeviceData:
         return (images.float() - self.shift) * self.scale
 
 
-def load_on_device(dataset: Dataset, campaign: Campaign, device: torch.device) -> DeviceData:
-    """Put a data set on a device, with the campaign's given labels and input scaling.
+def load_on_device(
+    dataset: Dataset, campaign: Campaign, given_labels: npt.NDArray[np.int64], device: torch.device
+) -> DeviceData:
+    """Put a data set on a device, with the campaign's given labels (int64[N]) and input scaling.
 
     Raises CampaignError where the recipe does not fit the data (augmentation of features, cutout larger than an image).
     """
     check_augmentation(dataset, campaign)
-    labels = given_labels(campaign, np.asarray(dataset.train_labels), dataset.num_classes)
     mean, std = _channel_statistics(dataset)
     if campaign.recipe.input_scaling == "standardize":
         shift, scale = mean, 1 / np.where(std > 0, std, 1)
@@ -65,7 +65,7 @@ def load_on_device(dataset: Dataset, campaign: Campaign, device: torch.device) -
 
     return DeviceData(
         train_images=_tensor(dataset.train_images).to(device),
-        train_labels=torch.tensor(labels, device=device),
+        train_labels=torch.tensor(given_labels, device=device),
         test_images=_tensor(dataset.test_images).to(device),
         test_labels=torch.tensor(np.asarray(dataset.test_labels), device=device),
         shift=per_channel(shift),

@@ -54,7 +54,7 @@ class Worker:
         self.store = Store.open(store_uri)
         self.engine: Engine = SequentialEngine()
         dataset = load_dataset(campaign.dataset, self.store.header.fingerprint)
-        self.data = load_on_device(dataset, campaign, torch.device(device))
+        self.data = load_on_device(dataset, campaign, self.store.given_labels(), torch.device(device))
 
     def attempt(self, shard: Shard) -> ShardSummary | ShardError:
         """Train and commit a shard; what goes wrong comes back as text, which reaches a driver whatever was raised."""

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from workers.campaign import PARTS, Campaign
 from workers.errors import ConflictError, DamagedFileError, StoreError
@@ -29,7 +30,6 @@ from workers.store.header import Header
 
 _CAMPAIGN = "campaign.json"
 _EXAMPLES = "examples.parquet"
-_OWN = {_CAMPAIGN, _EXAMPLES, "targets", "results", "failures", "estimates", "damaged"}
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,9 @@ class Store:
         """
         files = open_files(uri)
         if files.read(_CAMPAIGN) is None:
-            foreign = [name for name in files.names("") if name not in _OWN and not name.startswith(("_", "."))]
-            if foreign:
-                raise StoreError(f"{files.uri}: is not empty and not a Longtail store (it holds {foreign[0]!r})")
+            names = [name for name in files.names("") if not name.startswith(("_", "."))]
+            if names and _CAMPAIGN not in names:  # another driver may have made the store just now
+                raise StoreError(f"{files.uri}: is not empty and not a Longtail store (it holds {names[0]!r})")
             files.create(_CAMPAIGN, header.to_json())
         store = cls.open(uri)
         store.header.check_same(header, store.uri)
@@ -90,6 +90,19 @@ class Store:
     def examples(self) -> pa.Table:
         """split (train, test), example_id, label, given_label: N + T rows in canonical order."""
         return self._table(_EXAMPLES)
+
+    def given_labels(self) -> npt.NDArray[np.int64]:
+        """int64[N], the training labels that every run sees, label noise included.
+
+        Runs take them from here: drawn anew, another version of NumPy might draw others. Raises DamagedFileError.
+        """
+        table = self.examples()
+        labels = table.filter(pc.equal(table["split"], "train"))["given_label"].to_numpy().astype(np.int64)
+        if len(labels) != self.header.num_train:
+            raise DamagedFileError(
+                f"{self._path(_EXAMPLES)}: holds {len(labels)} training examples, expected {self.header.num_train}"
+            )
+        return np.ascontiguousarray(labels)
 
     # Targets ------------------------------------------------------------------------------------------------------
 
