@@ -11,6 +11,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
+from rich import filesize
 from rich.table import Table
 
 from orchestrator.options import (
@@ -113,7 +114,7 @@ def plan(
         table.add_row(*(str(cell) for cell in cells))
     console.print(table)
     text = f"{planned.pending_runs} runs to train in {planned.pending_shards} shards of up to {planned.shard_size}; "
-    say(text + f"the store will take about {planned.store_bytes / 1e6:.1f} MB")
+    say(text + f"the results will take about {filesize.decimal(planned.store_bytes)}")
 
 
 @app.command()

@@ -12,6 +12,9 @@ from workers.runs import Shard
 from workers.store import Store
 from workers.subsets import subset_size
 
+_FILE_BYTES = 5_500
+"""What a results file takes beside its vectors: schema, keys, statistics."""
+
 
 @dataclass(frozen=True)
 class RatioPlan:
@@ -53,12 +56,13 @@ def plan_campaign(campaign: Campaign, store_uri: str | None = None) -> Plan:
         store.header.check_same(make_header(campaign, dataset, shard_size), store.uri)
         shard_size, committed = store.header.shard_size, store.shards()
     pending = pending_shards(campaign, committed, shard_size)
-    rows = len(campaign.recorded_epochs()) * campaign.subsets.repetitions * len(campaign.subsets.ratios)
+    runs = campaign.subsets.repetitions * len(campaign.subsets.ratios)
+    row_bytes = (2 * dataset.num_train + dataset.num_test) // 8
     return Plan(
         ratios=tuple(_ratio_plan(campaign, ratio, dataset.num_train, pending) for ratio in campaign.subsets.ratios),
         shard_size=shard_size,
         pending_shards=len(pending),
-        store_bytes=rows * (2 * dataset.num_train + dataset.num_test) // 8,
+        store_bytes=runs * len(campaign.recorded_epochs()) * row_bytes + -(-runs // shard_size) * _FILE_BYTES,
     )
 
 
