@@ -59,15 +59,15 @@ def plan_campaign(campaign: Campaign, store_uri: str | None = None) -> Plan:
     runs = campaign.subsets.repetitions * len(campaign.subsets.ratios)
     row_bytes = (2 * dataset.num_train + dataset.num_test) // 8
     return Plan(
-        ratios=tuple(_ratio_plan(campaign, ratio, dataset.num_train, pending) for ratio in campaign.subsets.ratios),
+        ratios=tuple(_ratio_plan(campaign, parts, dataset.num_train, pending) for parts in campaign.subsets.parts),
         shard_size=shard_size,
         pending_shards=len(pending),
         store_bytes=runs * len(campaign.recorded_epochs()) * row_bytes + -(-runs // shard_size) * _FILE_BYTES,
     )
 
 
-def _ratio_plan(campaign: Campaign, ratio: float, num_train: int, pending: Iterable[Shard]) -> RatioPlan:
-    parts, runs = round(ratio * PARTS), campaign.subsets.repetitions
+def _ratio_plan(campaign: Campaign, parts: int, num_train: int, pending: Iterable[Shard]) -> RatioPlan:
+    ratio, runs = parts / PARTS, campaign.subsets.repetitions
     left = sum(shard.stop - shard.start for shard in pending if shard.parts == parts)
     # Both means at 1/2, where their variance is largest; |A| = ratio x runs on average.
     largest = math.sqrt(0.25 / (ratio * runs) + 0.25 / ((1 - ratio) * runs)) if ratio < 1 else None

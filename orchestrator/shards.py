@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from workers.campaign import PARTS, Campaign
+from workers.campaign import Campaign
 from workers.runs import Shard
 from workers.subsets import subset_size
 
@@ -19,8 +19,8 @@ def choose_shard_size(campaign: Campaign, num_train: int, forward_operations: in
 
     `forward_operations` are those of one example. The campaign alone decides, never the machine's speed.
     """
-    parts = [round(ratio * PARTS) for ratio in campaign.subsets.ratios]
-    presentations = campaign.recipe.epochs * sum(subset_size(p, num_train) for p in parts) / len(parts)
+    sizes = [subset_size(parts, num_train) for parts in campaign.subsets.parts]
+    presentations = campaign.recipe.epochs * sum(sizes) / len(sizes)
     fitting = min(PRESENTATIONS_PER_SHARD, OPERATIONS_PER_SHARD / max(1, forward_operations)) / presentations
     return max(1, min(MAX_SHARD_SIZE, int(fitting)))
 
@@ -35,8 +35,7 @@ def pending_shards(campaign: Campaign, committed: Iterable[Shard], shard_size: i
     for shard in committed:
         done.setdefault(shard.parts, set()).update(range(shard.start, shard.stop))
     pending: list[Shard] = []
-    for ratio in campaign.subsets.ratios:
-        parts = round(ratio * PARTS)
+    for parts in campaign.subsets.parts:
         there = done.get(parts, set())
         pending += _ranges(parts, [r for r in range(campaign.subsets.repetitions) if r not in there], shard_size)
     return sorted(pending, key=lambda shard: (shard.start // shard_size, -shard.parts, shard.start))

@@ -61,6 +61,11 @@ class Subsets(Frozen):
     """Runs at each ratio."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
 
+    @property
+    def parts(self) -> tuple[int, ...]:
+        """The ratios in parts per million, in their order."""
+        return tuple(parts_per_million(ratio) for ratio in self.ratios)
+
 
 class Record(Frozen):
     """Which epochs' correctness is stored."""
@@ -81,9 +86,7 @@ class Campaign(Frozen):
 
     def science(self) -> dict[str, Any]:
         """What decides every result, as plain data: no locations, and not how many runs (ratios, repetitions)."""
-        plain = _without_locations(self, defaults=True)
-        plain["subsets"] = {"design": self.subsets.design, "seed": self.subsets.seed}
-        return plain
+        return self._science(defaults=True)
 
     def identity(self, fingerprint: str) -> str:
         """SHA-256 (hex) of the science and of the data set's fingerprint: equal for runs that may share a store.
@@ -91,10 +94,13 @@ class Campaign(Frozen):
         Fields at their default are left out, so that a later version may add fields without orphaning stores. So a
         default, once released, never changes.
         """
-        science = _without_locations(self, defaults=False)
-        science["subsets"] = {"design": self.subsets.design, "seed": self.subsets.seed}
-        document = {"format": FORMAT, "fingerprint": fingerprint, "science": science}
+        document = {"format": FORMAT, "fingerprint": fingerprint, "science": self._science(defaults=False)}
         return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+    def _science(self, *, defaults: bool) -> dict[str, Any]:
+        plain = _without_locations(self, defaults=defaults)
+        plain["subsets"] = {"design": self.subsets.design, "seed": self.subsets.seed}
+        return plain
 
     def recorded_epochs(self) -> tuple[int, ...]:
         """The epochs (from 1) whose correctness is stored, ascending; the last is always among them."""

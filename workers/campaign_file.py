@@ -14,7 +14,6 @@ from workers.errors import CampaignError
 from workers.mistakes import explain_mistakes, short
 
 MAX_BYTES = 1 << 20
-MAX_DEPTH = 20
 
 
 class _Loader(yaml.SafeLoader):

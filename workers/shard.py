@@ -21,7 +21,6 @@ class ShardSummary:
 
     shard: Shard
     diverged: int
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -38,11 +37,7 @@ def train_shard(campaign: Campaign, shard: Shard, data: DeviceData, store: Store
     """Train the shard's runs and commit them. Raises what the model or the store raises; then nothing is written."""
     results = engine.train(campaign, data, shard.runs)
     store.commit(shard, results)
-    return ShardSummary(
-        shard=shard,
-        diverged=sum(result.status == "diverged" for result in results),
-        seconds=sum(result.seconds for result in results),
-    )
+    return ShardSummary(shard, diverged=sum(result.status == "diverged" for result in results))
 
 
 class Worker:

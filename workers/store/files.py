@@ -129,7 +129,7 @@ class LocalFiles:
     def clean(self) -> None:
         horizon = time.time() - STALE_SECONDS
         for leftover in self.root.glob("**/_new-*"):
-            with suppress(FileNotFoundError):
+            with _told(leftover), suppress(FileNotFoundError):
                 if leftover.stat().st_mtime < horizon:
                     leftover.unlink()
 

@@ -21,7 +21,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from workers.campaign import PARTS, Campaign
+from workers.campaign import Campaign
 from workers.errors import ConflictError, DamagedFileError, StoreError
 from workers.runs import Run, Shard
 from workers.store import schema
@@ -84,7 +84,8 @@ class Store:
         store = cls.open(uri)
         store.header.check_same(header, store.uri)
         # Only now: of two racing drivers with different campaigns, the one that won must write the examples.
-        files.create(_EXAMPLES, schema.encode(examples, {}))
+        if _EXAMPLES not in files.names(""):
+            files.create(_EXAMPLES, schema.encode(examples, {}))
         return store
 
     def examples(self) -> pa.Table:
@@ -109,7 +110,7 @@ class Store:
     def aim(self, campaign: Campaign) -> None:
         """Record that this campaign's ratios and repetitions are wanted."""
         repetitions = campaign.subsets.repetitions
-        document = {str(round(ratio * PARTS)): repetitions for ratio in sorted(campaign.subsets.ratios)}
+        document = {str(parts): repetitions for parts in sorted(campaign.subsets.parts)}
         name = "_".join(document) if len(document) <= 12 else f"{len(document)}-ratios-{_short_hash(document)}"
         self._files.create(f"targets/r{name}-{repetitions:06d}.json", json.dumps(document).encode())
 
@@ -117,8 +118,13 @@ class Store:
         """Repetitions wanted at each ratio (parts per million), over everything ever asked for; ascending ratio."""
         wanted: dict[int, int] = {}
         for name in self._files.names("targets"):
-            for parts, repetitions in self._json(f"targets/{name}").items():
-                wanted[int(parts)] = max(int(repetitions), wanted.get(int(parts), 0))
+            path = f"targets/{name}"
+            try:
+                asked = {int(parts): int(repetitions) for parts, repetitions in self._json(path).items()}
+            except (ValueError, TypeError) as error:
+                raise DamagedFileError(f"{self._path(path)}: is damaged: {error}") from error
+            for parts, repetitions in asked.items():
+                wanted[parts] = max(repetitions, wanted.get(parts, 0))
         return dict(sorted(wanted.items()))
 
     # Results ------------------------------------------------------------------------------------------------------
