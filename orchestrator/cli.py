@@ -25,7 +25,7 @@ from orchestrator.options import (
     StoreOption,
     WorkersOption,
 )
-from orchestrator.output import console, exit_on_failures, run_and_show, say, warn
+from orchestrator.output import console, exit_on_failures, interruption, run_and_show, say, warn
 from orchestrator.presets import NAMES, preset_text
 from workers.errors import CampaignError, LongtailError
 
@@ -101,10 +101,11 @@ def plan(
 
     Example: longtail plan campaign.yaml --store STORE
     """
+    from orchestrator.local_runner import LocalRunner
     from orchestrator.plan import plan_campaign
     from workers.campaign_file import with_repetitions
 
-    planned = plan_campaign(with_repetitions(_read(campaign), repetitions), store)
+    planned = plan_campaign(with_repetitions(_read(campaign), repetitions), LocalRunner().machine(), store)
     table = Table(
         "ratio", "subset", "runs", "committed", "to train", "largest se of mem", box=None, header_style="bold"
     )
@@ -113,7 +114,10 @@ def plan(
         cells = (f"{row.ratio:g}", row.subset_size, row.runs, row.committed, row.runs - row.committed, worst)
         table.add_row(*(str(cell) for cell in cells))
     console.print(table)
-    text = f"{planned.pending_runs} runs to train in {planned.pending_shards} shards of up to {planned.shard_size}; "
+    how = planned.arrangement
+    together = f"{how.stack_size} at a time" if how.stack_size > 1 else "one at a time"
+    say(f"models train {together}, {how.precision}" + (f" ({how.apart})" if how.apart else ""))
+    text = f"{planned.pending_runs} runs to train in {planned.pending_shards} shards of up to {how.shard_size}; "
     say(text + f"the results will take about {filesize.decimal(planned.store_bytes)}")
 
 
@@ -250,13 +254,15 @@ def _runner(
     return RayRunner(address=address, gpus_per_worker=gpus, workers=workers, working_dir=working_dir)
 
 
-def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    interruption.set()
     raise KeyboardInterrupt
 
 
 def main() -> None:
     """Entry point of the `longtail` command."""
-    signal.signal(signal.SIGTERM, _terminate)  # as clean an end as Ctrl-C
+    for number in (signal.SIGINT, signal.SIGTERM):  # SIGTERM is as clean an end as Ctrl-C
+        signal.signal(number, _interrupt)
     sys.path.insert(0, os.getcwd())  # noqa: PTH109 - the campaign's own package.module:function
     try:
         app()

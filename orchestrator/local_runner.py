@@ -1,13 +1,19 @@
-"""Trains shards in this process, one after the other."""
+"""Trains shards in this process, one after the other, each written while the next one trains."""
 
 from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
 
 from orchestrator.runner import Attempts, GivenUp, Job, Outcome, WorkersChanged
+from workers.calibration import calibrate
+from workers.campaign import Campaign
 from workers.errors import StoreError
+from workers.machine import Machine, survey
 from workers.runs import Shard
-from workers.shard import ShardSummary, Worker
+from workers.shard import ShardError, ShardSummary, Worker
+from workers.store import RunResult
+from workers.training import Precision
 
 
 class LocalRunner:
@@ -16,22 +22,46 @@ class LocalRunner:
     def __init__(self, device: str | None = None) -> None:
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
 
+    def machine(self) -> Machine:
+        """See `Runner.machine`."""
+        return survey(torch.device(self.device))
+
+    def fastest_stack(self, campaign: Campaign, sizes: Sequence[int], precision: Precision) -> int:
+        """See `Runner.fastest_stack`."""
+        return calibrate(campaign, sizes, precision, torch.device(self.device))
+
     def run(self, job: Job, shards: Sequence[Shard]) -> Generator[Outcome, None, None]:
         """See `Runner.run`."""
         worker = Worker(job.campaign, job.store_uri, self.device)
         yield WorkersChanged(ready=1, lost=0)
         attempts = Attempts()
-        for shard in shards:
-            yield _outcome(worker, shard, attempts)
+        with ThreadPoolExecutor(1) as writer:
+            writing: Future[ShardSummary | ShardError] | None = None
+            for shard in shards:
+                trained = _trained(worker, shard, attempts)
+                if writing is not None:
+                    yield _written(writing)
+                    writing = None
+                if isinstance(trained, GivenUp):
+                    yield trained
+                else:
+                    writing = writer.submit(worker.commit, shard, trained)
+            if writing is not None:
+                yield _written(writing)
 
 
-def _outcome(worker: Worker, shard: Shard, attempts: Attempts) -> ShardSummary | GivenUp:
+def _trained(worker: Worker, shard: Shard, attempts: Attempts) -> GivenUp | list[RunResult]:
     while True:
-        outcome = worker.attempt(shard)
-        if isinstance(outcome, ShardSummary):
-            return outcome
-        if outcome.kind == "store":
-            raise StoreError(outcome.message)
-        given_up = attempts.give_up(outcome)
+        results = worker.train(shard)
+        if not isinstance(results, ShardError):
+            return results
+        given_up = attempts.give_up(results)
         if given_up is not None:
             return given_up
+
+
+def _written(writing: Future[ShardSummary | ShardError]) -> ShardSummary:
+    outcome = writing.result()
+    if isinstance(outcome, ShardError):
+        raise StoreError(outcome.message)
+    return outcome

@@ -1,5 +1,6 @@
 """What commands print: lines as they are, and how a run of a campaign is shown from start to end."""
 
+import threading
 from typing import TYPE_CHECKING
 
 import typer
@@ -9,6 +10,10 @@ if TYPE_CHECKING:
     from orchestrator.run import CampaignReport
     from orchestrator.runner import Runner
     from workers.campaign import Campaign
+
+interruption = threading.Event()
+"""Set when a signal asks the command to end. Beside the KeyboardInterrupt, because Python drops an exception that a
+signal raises in the midst of a destructor."""
 
 console = Console()
 errors = Console(stderr=True)
@@ -29,12 +34,18 @@ def run_and_show(
 ) -> "CampaignReport":
     """Run a campaign with its progress on the console, and tell what was done. Ctrl-C ends the command with 130."""
     from orchestrator.progress import campaign_display
-    from orchestrator.run import run_campaign
+    from orchestrator.run import Progress, run_campaign
 
     try:
         with campaign_display(console) as display:
+
+            def show(progress: Progress) -> None:
+                display(progress)
+                if interruption.is_set():
+                    raise KeyboardInterrupt
+
             report = run_campaign(
-                campaign, store, runner=runner, repetitions=repetitions, shard_size=shard_size, on_progress=display
+                campaign, store, runner=runner, repetitions=repetitions, shard_size=shard_size, on_progress=show
             )
     except KeyboardInterrupt:
         warn(f"interrupted; what is in {store} stays, and the same command resumes")

@@ -4,10 +4,12 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from orchestrator.arrangement import Arrangement, arrange
 from orchestrator.prepare import check_campaign_fits, make_header
-from orchestrator.shards import choose_shard_size, pending_shards
+from orchestrator.shards import pending_shards
 from workers.campaign import PARTS, Campaign
 from workers.datasets import load_dataset
+from workers.machine import Machine
 from workers.runs import Shard
 from workers.store import Store
 from workers.subsets import subset_size
@@ -32,7 +34,7 @@ class Plan:
     """What a campaign would train, and how much room its results take."""
 
     ratios: tuple[RatioPlan, ...]
-    shard_size: int
+    arrangement: Arrangement
     pending_shards: int
     store_bytes: int
 
@@ -42,27 +44,32 @@ class Plan:
         return sum(ratio.runs - ratio.committed for ratio in self.ratios)
 
 
-def plan_campaign(campaign: Campaign, store_uri: str | None = None) -> Plan:
+def plan_campaign(campaign: Campaign, machine: Machine, store_uri: str | None = None) -> Plan:
     """Plan a campaign, less what a store holds already (none: nothing, and a store that does not exist is empty).
+
+    A new store's arrangement is for workers like `machine`.
 
     Raises CampaignError, DataError; StoreMismatchError where the store is another campaign's.
     """
     dataset = load_dataset(campaign.dataset)
-    operations = check_campaign_fits(campaign, dataset)
-    shard_size = choose_shard_size(campaign, dataset.num_train, operations)
+    facts = check_campaign_fits(campaign, dataset)
     committed: list[Shard] = []
     if store_uri is not None and Store.exists(store_uri):
         store = Store.open(store_uri)
-        store.header.check_same(make_header(campaign, dataset, shard_size), store.uri)
-        shard_size, committed = store.header.shard_size, store.shards()
-    pending = pending_shards(campaign, committed, shard_size)
+        store.header.check_same(make_header(campaign, dataset), store.uri)
+        arrangement = Arrangement(store.header.shard_size, store.header.stack_size, store.header.precision)
+        committed = store.shards()
+    else:
+        arrangement = arrange(campaign, dataset, facts, machine)
+    pending = pending_shards(campaign, committed, arrangement.shard_size)
     runs = campaign.subsets.repetitions * len(campaign.subsets.ratios)
     row_bytes = (2 * dataset.num_train + dataset.num_test) // 8
     return Plan(
         ratios=tuple(_ratio_plan(campaign, parts, dataset.num_train, pending) for parts in campaign.subsets.parts),
-        shard_size=shard_size,
+        arrangement=arrangement,
         pending_shards=len(pending),
-        store_bytes=runs * len(campaign.recorded_epochs()) * row_bytes + -(-runs // shard_size) * _FILE_BYTES,
+        store_bytes=runs * len(campaign.recorded_epochs()) * row_bytes
+        + -(-runs // arrangement.shard_size) * _FILE_BYTES,
     )
 
 

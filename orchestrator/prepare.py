@@ -1,6 +1,7 @@
 """What comes before a store is touched: load the data set, check that everything fits, describe the store."""
 
 import platform
+from dataclasses import dataclass
 from importlib.metadata import version
 
 import numpy as np
@@ -15,10 +16,19 @@ from workers.models import build_model, check_output
 from workers.schedule import steps_per_epoch
 from workers.store import Header
 from workers.subsets import given_labels, subset_size
+from workers.training import Precision
 
 
-def check_campaign_fits(campaign: Campaign, dataset: Dataset) -> int:
-    """Check that campaign and data set go together; returns the operations of one example's forward pass.
+@dataclass(frozen=True)
+class ModelFacts:
+    """A model's size: operations of one example's forward pass, and number of weights."""
+
+    forward_operations: int
+    parameters: int
+
+
+def check_campaign_fits(campaign: Campaign, dataset: Dataset) -> ModelFacts:
+    """Check that campaign and data set go together; returns the model's size.
 
     Raises CampaignError or ModelError; what a model of the user's own raises passes through.
     """
@@ -26,12 +36,20 @@ def check_campaign_fits(campaign: Campaign, dataset: Dataset) -> int:
     check_augmentation(dataset, campaign)
     if dataset.num_classes < 2:
         raise CampaignError(f"dataset: needs at least 2 classes, got {dataset.num_classes}")
-    with torch.random.fork_rng(devices=[]):  # the caller's generators stay as they are
-        model = build_model(campaign.model, dataset.input_shape, dataset.num_classes)
-    return check_output(model, dataset.input_shape, dataset.num_classes)
+    model = new_model(campaign, dataset)
+    operations = check_output(model, dataset.input_shape, dataset.num_classes)
+    return ModelFacts(operations, sum(parameter.numel() for parameter in model.parameters()))
 
 
-def make_header(campaign: Campaign, dataset: Dataset, shard_size: int) -> Header:
+def new_model(campaign: Campaign, dataset: Dataset) -> torch.nn.Module:
+    """A model of the campaign on the CPU; the caller's random generators stay as they are."""
+    with torch.random.fork_rng(devices=[]):
+        return build_model(campaign.model, dataset.input_shape, dataset.num_classes)
+
+
+def make_header(
+    campaign: Campaign, dataset: Dataset, *, shard_size: int = 1, stack_size: int = 1, precision: Precision = "float32"
+) -> Header:
     """The store header of a campaign on a data set."""
     return Header(
         identity=campaign.identity(dataset.fingerprint),
@@ -41,6 +59,8 @@ def make_header(campaign: Campaign, dataset: Dataset, shard_size: int) -> Header
         num_test=dataset.num_test,
         class_names=dataset.class_names,
         shard_size=shard_size,
+        stack_size=stack_size,
+        precision=precision,
         campaign=campaign,
         versions=_versions(),
     )

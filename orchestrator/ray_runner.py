@@ -10,17 +10,23 @@ import sys
 import traceback
 from collections import Counter, deque
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import ray
+import torch
 from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, WorkerCrashedError
 
 from orchestrator.ray_cluster import ClusterError, connect
 from orchestrator.runner import Attempts, GivenUp, Job, Outcome, WorkersChanged
+from workers.calibration import calibrate
+from workers.campaign import Campaign
 from workers.errors import LongtailError, StoreError
+from workers.machine import Machine, survey
 from workers.runs import Shard
 from workers.shard import ShardError, ShardSummary, Worker
+from workers.training import Precision
 
 MAX_LOST = 5
 """A shard whose worker died so often takes its workers down itself (out of memory, a crash in native code)."""
@@ -43,27 +49,67 @@ class RayRunner:
     workers: int | None = None
     working_dir: str | None = None
 
+    def machine(self) -> Machine:
+        """See `Runner.machine`. CPU workers are taken to be like this machine; a GPU is looked at where it is."""
+        own = self.address is None and "RAY_ADDRESS" not in os.environ and not ray.is_initialized()
+        if self.gpus_per_worker == 0 or (own and not torch.cuda.is_available()):
+            return survey(torch.device("cpu"))
+        with self._on_a_gpu() as actor:
+            machine: Machine = survey(torch.device("cpu")) if actor is None else ray.get(actor.survey.remote())
+            return machine
+
+    def fastest_stack(self, campaign: Campaign, sizes: Sequence[int], precision: Precision) -> int:
+        """See `Runner.fastest_stack`."""
+        with self._on_a_gpu() as actor:
+            if actor is None:
+                return calibrate(campaign, sizes, precision, torch.device("cpu"))
+            fastest: int = ray.get(actor.calibrate.remote(campaign, sizes, precision))
+            return fastest
+
+    @contextmanager
+    def _on_a_gpu(self) -> Iterator[Any]:
+        """An actor like a worker's, for looking at its GPU; None where workers have none."""
+        with self._connected():
+            gpus = self._gpus()
+            if not gpus:
+                yield None
+                return
+            actor = ray.remote(num_cpus=0, num_gpus=gpus)(_Surveyor).remote(_search_path())
+            try:
+                yield actor
+            finally:
+                ray.kill(actor)
+
     def run(self, job: Job, shards: Sequence[Shard]) -> Generator[Outcome, None, None]:
         """See `Runner.run`. Raises ClusterError."""
-        connected_before = ray.is_initialized()
-        if not connected_before:
-            connect(self.address, self.workers, self.working_dir)
-        try:
+        with self._connected():
             pool = _Pool(job, *self._slots(len(shards)))
             try:
                 yield from _drive(pool, shards)
             finally:
                 pool.close()
+
+    @contextmanager
+    def _connected(self) -> Iterator[None]:
+        """On the caller's cluster, where it is connected to one; else connected for as long as this lasts."""
+        if ray.is_initialized():
+            yield
+            return
+        connect(self.address, self.workers, self.working_dir)
+        try:
+            yield
         finally:
-            if not connected_before:
-                ray.shutdown()
+            ray.shutdown()
+
+    def _gpus(self) -> float:
+        """GPUs of each worker."""
+        if self.gpus_per_worker is not None:
+            return self.gpus_per_worker
+        return 1.0 if ray.cluster_resources().get("GPU", 0) >= 1 else 0.0
 
     def _slots(self, shards: int) -> tuple[int, float]:
         """(workers, GPUs of each)."""
-        resources = ray.cluster_resources()
-        gpus = self.gpus_per_worker
-        if gpus is None:
-            gpus = 1.0 if resources.get("GPU", 0) >= 1 else 0.0
+        resources, gpus = ray.cluster_resources(), self._gpus()
         slots = int(resources.get("GPU", 0) / gpus + 1e-9) if gpus else int(resources.get("CPU", 0))
         if slots < 1:
             wanted = f"{gpus} GPUs" if gpus else "1 CPU"
@@ -75,8 +121,7 @@ class _Actor:
     """A worker in a process of its own. Loads its data at the first call, so that what goes wrong there is told."""
 
     def __init__(self, job: Job, device: str, search_path: Sequence[str]) -> None:
-        # The driver's own modules, where this node has them too; a `working_dir` comes first.
-        sys.path.extend(path for path in search_path if path not in sys.path)
+        _extend_path(search_path)
         self._job = job
         self._device = device
         self._worker: Worker | None = None
@@ -101,6 +146,30 @@ class _Actor:
         return self._worker
 
 
+class _Surveyor:
+    """Looks at the GPU that it was given."""
+
+    def __init__(self, search_path: Sequence[str]) -> None:
+        _extend_path(search_path)
+
+    def survey(self) -> Machine:
+        """See `workers.machine.survey`."""
+        return survey(torch.device("cuda"))
+
+    def calibrate(self, campaign: Campaign, sizes: Sequence[int], precision: Precision) -> int:
+        """See `workers.calibration.calibrate`."""
+        return calibrate(campaign, sizes, precision, torch.device("cuda"))
+
+
+def _search_path() -> list[str]:
+    return [os.getcwd(), *sys.path]  # noqa: PTH109 - a string for sys.path
+
+
+def _extend_path(search_path: Sequence[str]) -> None:
+    """Add the driver's own modules, where this node has them too; a `working_dir` comes first."""
+    sys.path.extend(path for path in search_path if path not in sys.path)
+
+
 class _Slot:
     """An actor, and the shards it was sent, oldest first: it works on the first."""
 
@@ -115,9 +184,10 @@ class _Pool:
     """The actors and every call that is open. A call is (slot, shard), or (slot, None) for loading the data."""
 
     def __init__(self, job: Job, size: int, gpus: float) -> None:
-        remote = ray.remote(num_cpus=0 if gpus else 1, num_gpus=gpus, max_restarts=-1, max_task_retries=0)(_Actor)
-        path = [os.getcwd(), *sys.path]  # noqa: PTH109 - a string for sys.path
-        self.slots = [_Slot(remote.remote(job, "cuda" if gpus else "cpu", path)) for _ in range(size)]
+        # As many calls at a time as are in flight: the worker writes one shard while it trains the next.
+        limits = {"max_restarts": -1, "max_task_retries": 0, "max_concurrency": IN_FLIGHT}
+        remote = ray.remote(num_cpus=0 if gpus else 1, num_gpus=gpus, **limits)(_Actor)
+        self.slots = [_Slot(remote.remote(job, "cuda" if gpus else "cpu", _search_path())) for _ in range(size)]
         self.calls: dict[Any, tuple[_Slot, Shard | None]] = {}
         self.losses: Counter[Shard] = Counter()
         self.lost = 0

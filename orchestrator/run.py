@@ -5,9 +5,10 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 
+from orchestrator.arrangement import arrange
 from orchestrator.prepare import check_campaign_fits, examples_table, make_header
 from orchestrator.runner import GivenUp, Job, Outcome, Runner, WorkersChanged
-from orchestrator.shards import choose_shard_size, pending_shards
+from orchestrator.shards import pending_shards
 from workers.campaign import Campaign
 from workers.campaign_file import with_repetitions
 from workers.datasets import load_dataset
@@ -78,9 +79,12 @@ def run_campaign(
         runner = LocalRunner()
     campaign = with_repetitions(campaign, repetitions).with_absolute_paths()
     dataset = load_dataset(campaign.dataset)
-    operations = check_campaign_fits(campaign, dataset)
-    size = shard_size or choose_shard_size(campaign, dataset.num_train, operations)
-    header = make_header(campaign, dataset, size)
+    facts = check_campaign_fits(campaign, dataset)
+    header = make_header(campaign, dataset)
+    if not Store.exists(store):
+        arranged = arrange(campaign, dataset, facts, runner.machine(), shard_size, runner.fastest_stack)
+        sizes = {"shard_size": arranged.shard_size, "stack_size": arranged.stack_size}
+        header = make_header(campaign, dataset, **sizes, precision=arranged.precision)
     opened = Store.create(store, header, examples_table(campaign, dataset))
     opened.clean()
     opened.aim(campaign)

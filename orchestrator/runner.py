@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from workers.campaign import Campaign
+from workers.machine import Machine
 from workers.runs import Shard
 from workers.shard import ShardError, ShardSummary
+from workers.training import Precision
 
 MAX_ATTEMPTS = 2
 """How often a shard whose code raises is tried: twice, since what exhausted memory once may fit the next time."""
@@ -42,6 +44,12 @@ Outcome = ShardSummary | GivenUp | WorkersChanged
 
 class Runner(Protocol):
     """Trains shards. Closing the generator early stops all work; what is committed stays."""
+
+    def machine(self) -> Machine:
+        """What its workers train on."""
+
+    def fastest_stack(self, campaign: Campaign, sizes: Sequence[int], precision: Precision) -> int:
+        """The stack size, of `sizes`, that trains most models per second on a worker. Measured, in seconds."""
 
     def run(self, job: Job, shards: Sequence[Shard]) -> Generator[Outcome, None, None]:
         """Yield one ShardSummary or GivenUp per shard, in order of completion. Raises StoreError, DataError."""

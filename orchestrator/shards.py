@@ -4,25 +4,6 @@ from collections.abc import Iterable
 
 from workers.campaign import Campaign
 from workers.runs import Shard
-from workers.subsets import subset_size
-
-PRESENTATIONS_PER_SHARD = 240_000
-OPERATIONS_PER_SHARD = 3e10
-"""Work that keeps a shard near a second on one core, by number of examples and by forward passes' operations: enough to
-hide scheduling, little to lose. A shard is never less than one run."""
-
-MAX_SHARD_SIZE = 8
-
-
-def choose_shard_size(campaign: Campaign, num_train: int, forward_operations: int) -> int:
-    """Runs per shard for a new store: a few for models trained in moments, one for models that take longer.
-
-    `forward_operations` are those of one example. The campaign alone decides, never the machine's speed.
-    """
-    sizes = [subset_size(parts, num_train) for parts in campaign.subsets.parts]
-    presentations = campaign.recipe.epochs * sum(sizes) / len(sizes)
-    fitting = min(PRESENTATIONS_PER_SHARD, OPERATIONS_PER_SHARD / max(1, forward_operations)) / presentations
-    return max(1, min(MAX_SHARD_SIZE, int(fitting)))
 
 
 def pending_shards(campaign: Campaign, committed: Iterable[Shard], shard_size: int) -> list[Shard]:

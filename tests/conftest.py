@@ -1,6 +1,8 @@
 """Fixtures that all tests share."""
 
+import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -27,19 +29,24 @@ def busy_campaign() -> Campaign:
     """A digits campaign of 80 runs that take a while each: long enough to be killed many times."""
     return small_campaign(
         model={"name": "mlp", "hidden": [64]},
-        recipe={"epochs": 8, "batch_size": 32},
+        recipe={"epochs": 12, "batch_size": 32},
         subsets={"ratios": [0.3, 0.7], "repetitions": 40, "seed": 1},
     )
 
 
 @pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The store of the busy campaign, trained in this process in peace."""
-    from orchestrator import run_campaign
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
+    """The store of the busy campaign at a shard size, trained in this process in peace; 1: models one at a time."""
 
-    store = tmp_path_factory.mktemp("undisturbed") / "s"
-    run_campaign(busy_campaign(), store, shard_size=1)
-    return store
+    @functools.cache
+    def trained(shard_size: int) -> Path:
+        from orchestrator import run_campaign
+
+        store = tmp_path_factory.mktemp("undisturbed") / "s"
+        run_campaign(busy_campaign(), store, shard_size=shard_size)
+        return store
+
+    return trained
 
 
 def small_campaign(**changes: object) -> Campaign:

@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -92,9 +93,10 @@ def test_an_interrupted_campaign_keeps_what_it_has(
 
     with pytest.raises(interruption):
         run_campaign(small, tmp_path / "s", shard_size=1, on_progress=interrupt)
-    assert len(runs_of(tmp_path / "s")) == 2
+    kept = len(runs_of(tmp_path / "s"))
+    assert 2 <= kept <= 3, "a third may have been trained already, and is then written too"
     report = run_campaign(small, tmp_path / "s")
-    assert (report.progress.before, report.progress.trained) == (2, 4)
+    assert (report.progress.before, report.progress.trained) == (kept, 6 - kept)
     run_campaign(small, tmp_path / "undisturbed", shard_size=1)
     assert contents(tmp_path / "s") == contents(tmp_path / "undisturbed")
 
@@ -301,12 +303,12 @@ def test_two_drivers_on_one_store(small: Campaign, tmp_path: Path) -> None:
     assert contents(tmp_path / "s") == contents(tmp_path / "alone")
 
 
-def test_a_driver_killed_at_any_moment_loses_nothing(undisturbed: Path, tmp_path: Path) -> None:
+def test_a_driver_killed_at_any_moment_loses_nothing(undisturbed: Callable[[int], Path], tmp_path: Path) -> None:
     """SIGKILL as soon as another file is there, again and again; then to the end."""
     results = tmp_path / "s" / "results"
     script = (
         "from tests.conftest import busy_campaign\nfrom orchestrator import run_campaign\n"
-        f"run_campaign(busy_campaign(), {str(tmp_path / 's')!r}, shard_size=1)"
+        f"run_campaign(busy_campaign(), {str(tmp_path / 's')!r}, shard_size=2)"
     )
     for _ in range(5):
         before = len(list(results.glob("r*.parquet")))
@@ -316,8 +318,8 @@ def test_a_driver_killed_at_any_moment_loses_nothing(undisturbed: Path, tmp_path
         assert driver.wait() == -signal.SIGKILL
     assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False).returncode == 0
     assert len(runs_of(tmp_path / "s")) == len(set(runs_of(tmp_path / "s"))) == 80
-    assert contents(tmp_path / "s") == contents(undisturbed)
-    assert estimates(tmp_path / "s") == estimates(undisturbed)
+    assert contents(tmp_path / "s") == contents(undisturbed(2))
+    assert estimates(tmp_path / "s") == estimates(undisturbed(2))
 
 
 def test_the_local_runner_trains_where_it_is_told(small: Campaign, tmp_path: Path) -> None:

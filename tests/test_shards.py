@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.shards import MAX_SHARD_SIZE, choose_shard_size, pending_shards
+from orchestrator.shards import pending_shards
 from tests.conftest import small_campaign
 from workers.runs import Run, Shard
 
@@ -40,10 +40,3 @@ def test_extending_completes_a_block_and_goes_on() -> None:
         Shard(600_000, 6, 8),
         Shard(600_000, 8, 9),
     ]
-
-
-def test_shards_of_long_runs_are_small() -> None:
-    assert choose_shard_size(small_campaign(), 1437, forward_operations=10_000) == MAX_SHARD_SIZE
-    assert choose_shard_size(small_campaign(), 1437, forward_operations=0) == MAX_SHARD_SIZE
-    assert choose_shard_size(small_campaign(), 1437, forward_operations=100_000_000) == 1
-    assert choose_shard_size(small_campaign(recipe={"epochs": 200, "batch_size": 8}), 50_000, 10_000) == 1

@@ -4,7 +4,7 @@ import os
 import signal
 
 import numpy as np
-from torch import Tensor, nn
+from torch import Tensor, nn, rand
 
 from workers.datasets import Dataset
 
@@ -71,6 +71,14 @@ def raising_once_model(input_shape: tuple[int, ...], num_classes: int, marker: s
 def dying_model(input_shape: tuple[int, ...], num_classes: int) -> nn.Module:
     """Kills the process that trains it."""
     return _Dying(int(np.prod(input_shape)), num_classes)
+
+
+def explosive_model(input_shape: tuple[int, ...], num_classes: int) -> nn.Module:
+    """A linear model that overflows at its first step, for about half of all seeds."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(int(np.prod(input_shape)), num_classes))
+    if rand(()) < 0.5:
+        model[1].weight.data.mul_(1e38)
+    return model
 
 
 def blobs(examples: int = 60, seed: int = 0) -> Dataset:

@@ -10,22 +10,24 @@ import torch
 from workers.campaign import Campaign
 from workers.datasets import Dataset
 from workers.errors import CampaignError
+from workers.pixels import Pixels, ResidentPixels, StreamedPixels
 
 _STATISTICS_CHUNK = 4096
 
 
 @dataclass(frozen=True)
 class DeviceData:
-    """Images as stored (uint8 or float32, [N, ...] and [T, ...]) and int64 labels; x = (pixel - shift) * scale.
+    """Images as stored (uint8 or float32) and int64 labels [N] and [T]; x = (pixel - shift) * scale.
 
     train_labels are the labels given to the models: they include the campaign's label noise.
     """
 
-    train_images: torch.Tensor
+    train_images: Pixels
     train_labels: torch.Tensor
-    test_images: torch.Tensor
+    test_images: Pixels
     test_labels: torch.Tensor
-    shift: torch.Tensor
+    shift: torch.Tensor | None
+    """None: 0."""
     scale: torch.Tensor
     fill: torch.Tensor
     num_classes: int
@@ -38,18 +40,27 @@ class DeviceData:
     @property
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one model input."""
-        return tuple(self.train_images.shape[1:])
+        return self.train_images.shape
 
     def scaled(self, images: torch.Tensor) -> torch.Tensor:
         """Stored images [B, ...] as float32 model inputs of the same shape."""
-        return (images.float() - self.shift) * self.scale
+        scaled = images.float()
+        if self.shift is not None:
+            scaled = scaled - self.shift
+        return scaled * self.scale
 
 
 def load_on_device(
-    dataset: Dataset, campaign: Campaign, given_labels: npt.NDArray[np.int64], device: torch.device
+    dataset: Dataset,
+    campaign: Campaign,
+    given_labels: npt.NDArray[np.int64],
+    device: torch.device,
+    *,
+    streamed: bool | None = None,
 ) -> DeviceData:
     """Put a data set on a device, with the campaign's given labels (int64[N]) and input scaling.
 
+    `streamed` images stay on the host; by default where they would take more than half of the device's free memory.
     Raises CampaignError where the recipe does not fit the data (augmentation of features, cutout larger than an image).
     """
     check_augmentation(dataset, campaign)
@@ -59,20 +70,35 @@ def load_on_device(
     else:
         shift, scale = np.zeros_like(mean), np.full_like(mean, 1 / dataset.white)
 
+    if streamed is None:
+        streamed = not fits(dataset, device)
+
+    def pixels(images: npt.NDArray[np.generic]) -> Pixels:
+        tensor = _tensor(images)
+        return StreamedPixels(tensor, device) if streamed else ResidentPixels(tensor.to(device))
+
     def per_channel(values: npt.NDArray[np.float64]) -> torch.Tensor:
         shape = (-1,) + (1,) * (len(dataset.input_shape) - 1)
         return torch.tensor(values, dtype=torch.float32, device=device).reshape(shape)
 
     return DeviceData(
-        train_images=_tensor(dataset.train_images).to(device),
+        train_images=pixels(dataset.train_images),
         train_labels=torch.tensor(given_labels, device=device),
-        test_images=_tensor(dataset.test_images).to(device),
+        test_images=pixels(dataset.test_images),
         test_labels=torch.tensor(np.asarray(dataset.test_labels), device=device),
-        shift=per_channel(shift),
+        shift=per_channel(shift) if shift.any() else None,
         scale=per_channel(scale),
         fill=per_channel((mean - shift) * scale),
         num_classes=dataset.num_classes,
     )
+
+
+def fits(dataset: Dataset, device: torch.device) -> bool:
+    """Whether the images fit into half of the device's free memory. On the CPU always: they are memory-mapped."""
+    if device.type != "cuda":
+        return True
+    free, _ = torch.cuda.mem_get_info(device)
+    return dataset.train_images.nbytes + dataset.test_images.nbytes <= free // 2
 
 
 def check_augmentation(dataset: Dataset, campaign: Campaign) -> None:

@@ -1,39 +1,43 @@
-"""A model's correctness on all training and test examples."""
+"""Models' correctness on all training and test examples."""
+
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
 
 from workers.device_data import DeviceData
+from workers.pixels import Pixels
 
-# Fixed, because the batch's size can change the last bit of a logit; large enough to be efficient everywhere.
-_BATCH = 2000
+Bits = npt.NDArray[np.bool_]
+
+Predict = Callable[[torch.Tensor], torch.Tensor]
+"""K models in evaluation mode: float32[B, ...] to logits [K, B, num_classes]."""
 
 
-def correctness(model: nn.Module, data: DeviceData, flip: bool) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Does the model, in evaluation mode, predict the given label: bool[N] and bool[T].
+def correctness(predict: Predict, count: int, data: DeviceData, flip: bool, batch: int) -> tuple[Bits, Bits]:
+    """Do `count` models predict the given label: bool[K, N] and bool[K, T].
 
     Without augmentation; with `flip` on the mean of the logits of each image and its mirror image. Ties go to the
-    lowest class. Logits that are not finite are wrong.
+    lowest class. Logits that are not finite are wrong. A batch's size can change the last bit of a logit.
     """
-    model.eval()
     with torch.inference_mode():
         return (
-            _correct(model, data, data.train_images, data.train_labels, flip),
-            _correct(model, data, data.test_images, data.test_labels, flip),
+            _correct(predict, count, data, data.train_images, data.train_labels, flip, batch),
+            _correct(predict, count, data, data.test_images, data.test_labels, flip, batch),
         )
 
 
 def _correct(
-    model: nn.Module, data: DeviceData, images: torch.Tensor, labels: torch.Tensor, flip: bool
-) -> npt.NDArray[np.bool_]:
-    correct = torch.zeros(len(labels), dtype=torch.bool, device=data.device)
-    for start in range(0, len(labels), _BATCH):
-        part = slice(start, start + _BATCH)
-        inputs = data.scaled(images[part])
-        logits = model(inputs)
+    predict: Predict, count: int, data: DeviceData, images: Pixels, labels: torch.Tensor, flip: bool, batch: int
+) -> Bits:
+    correct = torch.zeros((count, len(labels)), dtype=torch.bool, device=data.device)
+    start = 0
+    for raw in images.minibatches(np.arange(len(labels)), batch):
+        part = slice(start, start := start + len(raw))
+        inputs = data.scaled(raw)
+        logits = predict(inputs)
         if flip:
-            logits = (logits + model(inputs.flip(-1))) / 2
-        correct[part] = (logits.argmax(dim=1) == labels[part]) & logits.isfinite().all(dim=1)
+            logits = (logits + predict(inputs.flip(-1))) / 2
+        correct[:, part] = (logits.argmax(dim=2) == labels[part]) & logits.isfinite().all(dim=2)
     return np.asarray(correct.cpu().numpy())

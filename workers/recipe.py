@@ -125,6 +125,9 @@ class Recipe(Frozen):
     augmentation: Augmentation = Augmentation()
     evaluation_flip: bool = False
     """Evaluate on the mean of the logits of an image and of its mirror image."""
+    precision: Literal["float32", "bfloat16", "auto"] = "float32"
+    """Of matrix products and convolutions; weights, their updates and the last layer are float32 in any case. `auto`:
+    bfloat16 where the machine has instructions for it, decided once, when the store is made."""
 
     @model_validator(mode="after")
     def _schedule_fits_epochs(self) -> "Recipe":

@@ -1,5 +1,6 @@
-"""The one function that is scheduled: train a shard's runs and commit them to the store."""
+"""What is scheduled: train a shard's runs and commit them to the store."""
 
+import threading
 import traceback
 from dataclasses import dataclass
 from typing import Literal
@@ -8,11 +9,13 @@ import torch
 
 from workers.campaign import Campaign
 from workers.datasets import load_dataset
-from workers.device_data import DeviceData, load_on_device
+from workers.device_data import load_on_device
 from workers.errors import StoreError
+from workers.models import build_model
 from workers.runs import Shard
-from workers.store import Store
-from workers.training import Engine, SequentialEngine
+from workers.stacking import why_not_stackable
+from workers.store import Header, RunResult, Store
+from workers.training import Engine, SequentialEngine, StackedEngine
 
 
 @dataclass(frozen=True)
@@ -33,13 +36,6 @@ class ShardError:
     traceback: str
 
 
-def train_shard(campaign: Campaign, shard: Shard, data: DeviceData, store: Store, engine: Engine) -> ShardSummary:
-    """Train the shard's runs and commit them. Raises what the model or the store raises; then nothing is written."""
-    results = engine.train(campaign, data, shard.runs)
-    store.commit(shard, results)
-    return ShardSummary(shard, diverged=sum(result.status == "diverged" for result in results))
-
-
 class Worker:
     """A process's share of a campaign: the data on its device, the open store, the engine. Loads the data once."""
 
@@ -47,18 +43,49 @@ class Worker:
         """`device` is a torch device, such as `cpu` or `cuda`. Raises StoreError or DataError."""
         self.campaign = campaign
         self.store = Store.open(store_uri)
-        self.engine: Engine = SequentialEngine()
-        dataset = load_dataset(campaign.dataset, self.store.header.fingerprint)
+        header = self.store.header
+        dataset = load_dataset(campaign.dataset, header.fingerprint)
+        self.engine: Engine = choose_engine(campaign, header, dataset.input_shape, torch.device(device))
         self.data = load_on_device(dataset, campaign, self.store.given_labels(), torch.device(device))
+        self._device_in_use = threading.Lock()
 
     def attempt(self, shard: Shard) -> ShardSummary | ShardError:
-        """Train and commit a shard; what goes wrong comes back as text, which reaches a driver whatever was raised."""
+        """Train and commit a shard. May be called by two threads: one shard is written while the next one trains."""
+        with self._device_in_use:
+            results = self.train(shard)
+        return results if isinstance(results, ShardError) else self.commit(shard, results)
+
+    def train(self, shard: Shard) -> list[RunResult] | ShardError:
+        """Train a shard's runs; what goes wrong comes back as text, which reaches a driver whatever was raised."""
         try:
-            return train_shard(self.campaign, shard, self.data, self.store, self.engine)
-        except StoreError as error:
-            return _told(shard, "store", error)
+            return self.engine.train(self.campaign, self.data, shard.runs)
         except Exception as error:  # noqa: BLE001 - the boundary at which user code is reported, with its traceback
             return _told(shard, "user", error)
+
+    def commit(self, shard: Shard, results: list[RunResult]) -> ShardSummary | ShardError:
+        """Write a shard's results to the store, whole or not at all."""
+        try:
+            self.store.commit(shard, results)
+        except StoreError as error:
+            return _told(shard, "store", error)
+        return ShardSummary(shard, diverged=sum(result.status == "diverged" for result in results))
+
+
+def choose_engine(campaign: Campaign, header: Header, input_shape: tuple[int, ...], device: torch.device) -> Engine:
+    """The engine for a store's runs on a device.
+
+    A GPU trains a lone model as a stack of one too, where it can be stacked: then its steps are captured as a graph.
+    """
+    if header.stack_size > 1:
+        return StackedEngine(header.stack_size, header.precision)
+    if device.type == "cuda":
+        with torch.random.fork_rng(devices=[]):
+            obstacle = why_not_stackable(
+                lambda: build_model(campaign.model, input_shape, len(header.class_names)), input_shape
+            )
+        if obstacle is None:
+            return StackedEngine(1, header.precision)
+    return SequentialEngine(header.precision)
 
 
 def _told(shard: Shard, kind: Literal["user", "store"], error: Exception) -> ShardError:

@@ -1,7 +1,7 @@
 """campaign.json: which campaign and data a store belongs to. Written once, never changed."""
 
 import json
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
@@ -27,6 +27,10 @@ class Header(Frozen):
     class_names: Annotated[tuple[str, ...], Field(strict=False)]
     shard_size: Annotated[int, Field(ge=1, le=1_000_000)]
     """Runs per shard; fixed, because a run's neighbours may decide its last bit."""
+    stack_size: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    """Models trained as one program; 1: one at a time."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of matrix products, as the recipe says, or as was decided for `auto`."""
     campaign: Campaign
     """As first given, locations and number of runs included."""
     versions: dict[str, str]

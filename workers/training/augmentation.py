@@ -1,45 +1,72 @@
-"""Random changes to a minibatch of images, on the device that holds it."""
+"""Random changes to a minibatch of images, on the device that holds it; the draws are made per epoch, on the CPU.
 
+Drawn apart from their use, so that a GPU sees the same changes as a CPU, and a training step draws nothing.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from workers.recipe import Augmentation
 
+DRAWS = 5
+"""Numbers drawn per presentation: mirrored, rows and columns of the shift, top and left of the cutout."""
 
-def augment(images: torch.Tensor, how: Augmentation, fill: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+
+def draw_changes(
+    how: Augmentation, image_shape: Sequence[int], count: int, random: np.random.Generator
+) -> npt.NDArray[np.int64] | None:
+    """The changes of `count` presentations of images [C, H, W]: int64[DRAWS, count]; None where there are none."""
+    if not (how.flip or how.translate or how.cutout):
+        return None
+    height, width = image_shape[-2:]
+    limits = (
+        2 if how.flip else 1,
+        2 * how.translate + 1,
+        2 * how.translate + 1,
+        height - how.cutout + 1,
+        width - how.cutout + 1,
+    )
+    return np.stack([random.integers(0, limit, count) for limit in limits])
+
+
+def augment(images: torch.Tensor, how: Augmentation, fill: torch.Tensor, changes: torch.Tensor) -> torch.Tensor:
     """Flip, shift and cut out, each image on its own.
 
-    images: float[B, C, H, W]; fill: float[C, 1, 1], the colour of what a shift uncovers and of what is cut out.
-    Returns a tensor of the same shape. Draws come from `generator` (on the images' device) only.
+    images: float[B, C, H, W]; fill: float[C, 1, 1], the colour of what a shift uncovers and of what is cut out;
+    changes: int64[DRAWS, B]. Returns a tensor of the images' shape.
     """
+    mirrored, rows, columns, top, left = changes
     if how.flip:
-        mirrored = torch.rand(len(images), device=images.device, generator=generator) < 0.5
-        images = torch.where(mirrored[:, None, None, None], images.flip(-1), images)
+        images = torch.where((mirrored == 1)[:, None, None, None], images.flip(-1), images)
     if how.translate:
-        images = _shift(images, how.translate, fill, generator)
+        images = _shift(images, how.translate, fill, rows, columns)
     if how.cutout:
-        images = _cut_out(images, how.cutout, fill, generator)
+        images = _cut_out(images, how.cutout, fill, top[:, None], left[:, None])
     return images
 
 
-def _shift(images: torch.Tensor, limit: int, fill: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Each image moved by up to `limit` pixels in both directions, every shift equally likely."""
+def _shift(
+    images: torch.Tensor, limit: int, fill: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor
+) -> torch.Tensor:
+    """Each image moved by its `rows` - limit and `columns` - limit pixels."""
     batch, channels, height, width = images.shape
     padded = fill.expand(batch, channels, height + 2 * limit, width + 2 * limit).clone()
     padded[:, :, limit : limit + height, limit : limit + width] = images
-    shifts = torch.randint(0, 2 * limit + 1, (2, batch), device=images.device, generator=generator)
-    rows = (shifts[0][:, None] + torch.arange(height, device=images.device))[:, None, :, None]
-    columns = (shifts[1][:, None] + torch.arange(width, device=images.device))[:, None, None, :]
+    taken_rows = (rows[:, None] + torch.arange(height, device=images.device))[:, None, :, None]
+    taken_columns = (columns[:, None] + torch.arange(width, device=images.device))[:, None, None, :]
     examples = torch.arange(batch, device=images.device)[:, None, None, None]
     layers = torch.arange(channels, device=images.device)[None, :, None, None]
-    return padded[examples, layers, rows, columns]
+    return padded[examples, layers, taken_rows, taken_columns]
 
 
-def _cut_out(images: torch.Tensor, side: int, fill: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def _cut_out(
+    images: torch.Tensor, side: int, fill: torch.Tensor, top: torch.Tensor, left: torch.Tensor
+) -> torch.Tensor:
     """A square of `side` pixels, wholly inside each image, replaced by the fill colour."""
-    batch, _, height, width = images.shape
-    top = torch.randint(0, height - side + 1, (batch, 1), device=images.device, generator=generator)
-    left = torch.randint(0, width - side + 1, (batch, 1), device=images.device, generator=generator)
-    y = torch.arange(height, device=images.device)
-    x = torch.arange(width, device=images.device)
+    y = torch.arange(images.shape[2], device=images.device)
+    x = torch.arange(images.shape[3], device=images.device)
     inside = ((y >= top) & (y < top + side))[:, None, :, None] & ((x >= left) & (x < left + side))[:, None, None, :]
     return torch.where(inside, fill, images)

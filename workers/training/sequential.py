@@ -1,6 +1,5 @@
-"""The plain engine: one model after the other."""
+"""The engine for any model: one after the other."""
 
-import math
 import time
 from collections.abc import Sequence
 
@@ -10,114 +9,94 @@ from torch.nn import functional as F
 
 from workers.campaign import Campaign
 from workers.device_data import DeviceData
-from workers.evaluation import correctness
+from workers.evaluation import Bits, correctness
 from workers.models import build_model
-from workers.recipe import SGD, AdamW
 from workers.runs import Run
-from workers.schedule import rate_factor, steps_per_epoch
-from workers.store import EpochRecord, RunResult
-from workers.subsets import Purpose, draw_subset, generator, integer_seed
+from workers.schedule import rate_factor
+from workers.store import RunResult
+from workers.subsets import Purpose, integer_seed
 from workers.training.augmentation import augment
 from workers.training.determinism import deterministic
 from workers.training.initialization import initialize
+from workers.training.optimizers import make_optimizer, set_rate
+from workers.training.precision import Precision, computing_in, keep_head_in_float32
+from workers.training.recording import train_and_record
+from workers.training.streams import Presentations
+
+_EVALUATION_BATCH = 2000
+"""Fixed, because it can change the last bit of a logit; large enough to be efficient everywhere."""
 
 
 class SequentialEngine:
     """Trains any `torch.nn.Module`, one run at a time."""
 
+    def __init__(self, precision: Precision = "float32") -> None:
+        self.precision: Precision = precision
+
     def train(self, campaign: Campaign, data: DeviceData, runs: Sequence[Run]) -> list[RunResult]:
         """See `Engine.train`."""
         with deterministic(data.device):
-            return [_train_run(campaign, data, run) for run in runs]
+            return [self._train_run(campaign, data, run) for run in runs]
 
-
-def _train_run(campaign: Campaign, data: DeviceData, run: Run) -> RunResult:
-    started = time.perf_counter()
-    # Seeds the global generators too: dropout and the like in user models draw from them.
-    torch.manual_seed(integer_seed(campaign, Purpose.INITIALIZATION, run))
-    model = build_model(campaign.model, data.input_shape, data.num_classes)
-    initialize(model, campaign.recipe.initialization)
-    trainer = _Trainer(campaign, data, run, model.to(data.device))
-    recorded = set(campaign.recorded_epochs())
-    epochs: list[EpochRecord] = []
-    diverged = False
-    for epoch in range(1, campaign.recipe.epochs + 1):
-        loss = trainer.train_epoch()
-        diverged = not math.isfinite(loss)
-        if epoch in recorded or diverged:
-            train_correct, test_correct = correctness(model, data, campaign.recipe.evaluation_flip)
-            epochs.append(EpochRecord(epoch, train_correct, test_correct, loss))
-        if diverged:
-            break
-    return RunResult(
-        run=run,
-        subset=trainer.subset,
-        epochs=epochs,
-        status="diverged" if diverged else "completed",
-        seconds=time.perf_counter() - started,
-        device=device_name(data.device),
-    )
+    def _train_run(self, campaign: Campaign, data: DeviceData, run: Run) -> RunResult:
+        started = time.perf_counter()
+        # Seeds the global generators too: dropout and the like in user models draw from them.
+        torch.manual_seed(integer_seed(campaign, Purpose.INITIALIZATION, run))
+        model = build_model(campaign.model, data.input_shape, data.num_classes)
+        initialize(model, campaign.recipe.initialization)
+        if self.precision == "bfloat16":
+            keep_head_in_float32(model)
+        if len(data.input_shape) == 3:
+            model = model.to(memory_format=torch.channels_last)
+        trainer = _Trainer(campaign, data, run, model.to(data.device), self.precision)
+        return train_and_record(campaign, [run], trainer, data.device, started)[0]
 
 
 class _Trainer:
     """One model, its optimiser, and the run's own streams of order and augmentation."""
 
-    def __init__(self, campaign: Campaign, data: DeviceData, run: Run, model: nn.Module) -> None:
+    def __init__(self, campaign: Campaign, data: DeviceData, run: Run, model: nn.Module, precision: Precision) -> None:
         self.recipe = campaign.recipe
         self.data = data
         self.model = model
-        self.subset = draw_subset(campaign, run, len(data.train_labels))
-        self.members = self.subset.nonzero()[0]
-        self.optimizer = _optimizer(model, self.recipe.optimizer)
-        self.order = generator(campaign, Purpose.ORDER, run)
-        self.noise = torch.Generator(data.device)
-        self.noise.manual_seed(integer_seed(campaign, Purpose.AUGMENTATION, run))
-        self.steps = steps_per_epoch(self.recipe, len(self.members))
+        self.precision: Precision = precision
+        self.presentations = Presentations(campaign, data, run)
+        self.subsets: Sequence[Bits] = [self.presentations.subset]
+        self.optimizer = make_optimizer(model.parameters(), self.recipe.optimizer)
         self.step = 0
 
-    def train_epoch(self) -> float:
-        """One pass over the subset in a new order. Returns the mean loss over the examples presented."""
-        recipe, data = self.recipe, self.data
+    def train_epoch(self) -> list[float]:
+        """See `Trainer.train_epoch`."""
+        recipe, data, size = self.recipe, self.data, self.recipe.batch_size
         self.model.train()
-        order = torch.from_numpy(self.order.permutation(self.members)).to(data.device)
+        order, drawn = self.presentations.next_epoch()
+        labels = torch.split(data.train_labels[torch.from_numpy(order).to(data.device)], size)
+        changes = None if drawn is None else torch.split(torch.from_numpy(drawn).to(data.device), size, dim=1)
         total = torch.zeros((), device=data.device)
-        for start in range(0, self.steps * recipe.batch_size, recipe.batch_size):
-            batch = order[start : start + recipe.batch_size]
-            images = data.scaled(data.train_images[batch])
-            images = augment(images, recipe.augmentation, data.fill, self.noise)
-            logits = self.model(images)
-            loss = F.cross_entropy(logits, data.train_labels[batch], label_smoothing=recipe.label_smoothing)
+        for index, raw in enumerate(data.train_images.minibatches(order, size)):
+            images = data.scaled(raw)
+            if changes is not None:
+                images = augment(images, recipe.augmentation, data.fill, changes[index])
+            loss = F.cross_entropy(self._logits(images), labels[index], label_smoothing=recipe.label_smoothing)
             self.optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
-            rate = recipe.optimizer.learning_rate * rate_factor(recipe, self.step, self.steps)
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
+            factor = rate_factor(recipe, self.step, self.presentations.steps)
+            set_rate(self.optimizer, recipe.optimizer.learning_rate * factor)
             self.optimizer.step()
             self.step += 1
-            total += loss.detach() * len(batch)
-        return float(total) / min(len(order), self.steps * recipe.batch_size)
+            total += loss.detach() * len(raw)
+        return [float(total) / self.presentations.count]
 
+    def correctness(self) -> tuple[Bits, Bits]:
+        """See `Trainer.correctness`."""
+        self.model.eval()
+        flip = self.recipe.evaluation_flip
+        return correctness(lambda images: self._logits(images)[None], 1, self.data, flip, _EVALUATION_BATCH)
 
-def _optimizer(model: nn.Module, how: SGD | AdamW) -> torch.optim.Optimizer:
-    if isinstance(how, AdamW):
-        return torch.optim.AdamW(
-            model.parameters(),
-            lr=how.learning_rate,
-            betas=(how.beta1, how.beta2),
-            eps=how.epsilon,
-            weight_decay=how.weight_decay,
-            fused=True,
-        )
-    return torch.optim.SGD(
-        model.parameters(),
-        lr=how.learning_rate,
-        momentum=how.momentum,
-        nesterov=how.nesterov,
-        weight_decay=how.weight_decay,
-        fused=True,
-    )
-
-
-def device_name(device: torch.device) -> str:
-    """The device as stored with each run: `cpu`, or the GPU's name."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    def _logits(self, images: torch.Tensor) -> torch.Tensor:
+        """float32[B, ...] to float32[B, num_classes]."""
+        if images.ndim == 4:
+            images = images.contiguous(memory_format=torch.channels_last)
+        with computing_in(self.precision, self.data.device):
+            logits: torch.Tensor = self.model(images)
+        return logits.float()

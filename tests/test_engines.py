@@ -1,0 +1,219 @@
+"""Engines: the same results whichever trains, in either precision, wherever the pixels are."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+
+from orchestrator import LocalRunner
+from orchestrator.arrangement import arrange
+from orchestrator.prepare import check_campaign_fits
+from tests.conftest import small_campaign
+from workers.campaign import Campaign
+from workers.datasets import Dataset, load_dataset
+from workers.device_data import DeviceData, load_on_device
+from workers.machine import Machine
+from workers.runs import Run
+from workers.store import RunResult
+from workers.subsets import given_labels
+from workers.training import Engine, SequentialEngine, StackedEngine
+from workers.training.graphs import replayed
+
+CPU = torch.device("cpu")
+LAPTOP = Machine("cpu", bfloat16=False, memory=0)
+SERVER = Machine("cpu", bfloat16=True, memory=0)
+GPU = Machine("cuda", bfloat16=True, memory=80 * 2**30)
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    """The digits."""
+    return load_dataset(small_campaign().dataset)
+
+
+def on_device(campaign: Campaign, dataset: Dataset, **how: bool) -> DeviceData:
+    labels = given_labels(campaign, np.array(dataset.train_labels), dataset.num_classes)
+    return load_on_device(dataset, campaign, labels, CPU, **how)
+
+
+def told(results: list[RunResult]) -> list[object]:
+    """All of the results that must be reproducible."""
+    return [
+        (r.run, r.status, r.subset.tobytes(), [(e.epoch, e.train_loss, e.train_correct.tobytes()) for e in r.epochs])
+        for r in results
+    ]
+
+
+KINDS = {
+    "mlp": {"recipe": {"epochs": 3, "batch_size": 64}},
+    "adamw": {"recipe": {"epochs": 2, "batch_size": 64, "optimizer": {"name": "adamw"}, "label_smoothing": 0.1}},
+    "cnn": {
+        "model": {"name": "small-cnn", "width": 4, "hidden": 8},
+        "recipe": {
+            "epochs": 2,
+            "batch_size": 128,
+            "optimizer": {"name": "sgd", "momentum": 0.9, "nesterov": True, "weight_decay": 0.001},
+            "schedule": {"name": "one-cycle"},
+            "augmentation": {"flip": True, "translate": 1, "cutout": 2},
+            "evaluation_flip": True,
+        },
+    },
+    "dropout": {"model": {"name": "tests.user_code:dropout_model", "options": {"width": 8}}},
+}
+
+
+@pytest.mark.parametrize("kind", ["mlp", "adamw", "cnn"])
+def test_both_engines_train_the_same_models(kind: str, digits: Dataset) -> None:
+    """The same streams and the same arithmetic: all but a few borderline predictions agree."""
+    campaign = small_campaign(**KINDS[kind])
+    data = on_device(campaign, digits)
+    runs = [Run(600_000, repetition) for repetition in range(3)]
+    apart, together = (engine.train(campaign, data, runs) for engine in (SequentialEngine(), StackedEngine(3)))
+    for one, other in zip(apart, together, strict=True):
+        assert (one.run, one.subset.tolist()) == (other.run, other.subset.tolist())
+        assert one.epochs[-1].train_loss == pytest.approx(other.epochs[-1].train_loss, rel=1e-3)
+        assert (one.epochs[-1].train_correct != other.epochs[-1].train_correct).mean() < 0.01
+        assert (one.epochs[-1].test_correct != other.epochs[-1].test_correct).mean() < 0.01
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_stacked_run_depends_on_its_key_alone(kind: str, precision: str, digits: Dataset) -> None:
+    campaign = small_campaign(**KINDS[kind], subsets={"ratios": [0.1], "repetitions": 7, "seed": 3})
+    data, engine = on_device(campaign, digits), StackedEngine(3, "bfloat16" if precision == "bfloat16" else "float32")
+    runs = [Run(100_000, repetition) for repetition in range(7)]
+    together = told(engine.train(campaign, data, runs))
+    torch.manual_seed(123)
+    apart = [told(engine.train(campaign, data, [run]))[0] for run in reversed(runs)]
+    assert together == apart[::-1]
+    assert len({repr(result) for result in together}) == 7
+
+
+def test_accuracy_does_not_depend_on_the_engine_or_the_precision(digits: Dataset) -> None:
+    """30 seeds: the mean held-out and test accuracies agree within three standard errors of their difference."""
+    campaign = small_campaign(model={"name": "mlp", "hidden": [32]}, recipe={"epochs": 6, "batch_size": 32})
+    data = on_device(campaign, digits)
+    runs = [Run(600_000, repetition) for repetition in range(30)]
+    engines: list[Engine] = [
+        SequentialEngine(),
+        StackedEngine(15),
+        SequentialEngine("bfloat16"),
+        StackedEngine(15, "bfloat16"),
+    ]
+    accuracies = []
+    for engine in engines:
+        results = engine.train(campaign, data, runs)
+        heldout = [result.epochs[-1].train_correct[~result.subset].mean() for result in results]
+        test = [result.epochs[-1].test_correct.mean() for result in results]
+        accuracies.append(np.array([heldout, test]))
+    assert accuracies[0].mean() > 0.9
+    for other in accuracies[1:]:
+        difference = other - accuracies[0]
+        noise = np.maximum(difference.std(axis=1, ddof=1) / np.sqrt(30), 1e-4)
+        assert (np.abs(difference.mean(axis=1)) < 3 * noise).all(), difference.mean(axis=1)
+
+
+def test_one_diverging_run_does_not_touch_its_neighbours(digits: Dataset) -> None:
+    campaign = small_campaign(
+        model={"name": "tests.user_code:explosive_model"},
+        recipe={"epochs": 3, "batch_size": 64},
+        record={"epochs": "all"},
+    )
+    data, runs = on_device(campaign, digits), [Run(600_000, repetition) for repetition in range(12)]
+    together, apart = (engine.train(campaign, data, runs) for engine in (StackedEngine(12), SequentialEngine()))
+    assert {result.status for result in together} == {"diverged", "completed"}
+    for one, other in zip(together, apart, strict=True):
+        assert (one.status, len(one.epochs)) == (other.status, len(other.epochs))
+        assert len(one.epochs) == (1 if one.status == "diverged" else 3)
+        if one.status == "completed":
+            assert one.epochs[-1].train_loss == pytest.approx(other.epochs[-1].train_loss, rel=1e-3)
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_streamed_pixels_give_the_same_bits(size: int, digits: Dataset) -> None:
+    campaign = small_campaign(**KINDS["cnn"])
+    runs = [Run(200_000, repetition) for repetition in range(2)]
+    engine: Engine = SequentialEngine() if size == 1 else StackedEngine(size)
+    resident, streamed = (
+        engine.train(campaign, on_device(campaign, digits, streamed=how), runs) for how in (False, True)
+    )
+    assert told(resident) == told(streamed)
+
+
+def test_leaving_a_stream_early_ends_its_readers(digits: Dataset) -> None:
+    data = on_device(small_campaign(), digits, streamed=True)
+    stream = data.train_images.minibatches(np.arange(1437), 1)
+    assert next(stream).shape == (1, 1, 8, 8)
+    stream.close()  # type: ignore[attr-defined]
+    whole = torch.cat(list(data.train_images.minibatches(np.arange(1437)[::-1].copy(), 100)))
+    np.testing.assert_array_equal(whole.numpy(), digits.train_images[::-1])
+
+
+def test_off_a_gpu_a_step_is_called_as_it_is() -> None:
+    def step(x: torch.Tensor) -> torch.Tensor:
+        return x + 1
+
+    assert replayed(step, CPU) is step
+
+
+def sizes(machine: Machine, shard_size: int | None = None, **parts: object) -> tuple[int, int, str]:
+    campaign = small_campaign(**parts)
+    dataset = load_dataset(campaign.dataset)
+    arranged = arrange(campaign, dataset, check_campaign_fits(campaign, dataset), machine, shard_size)
+    return arranged.shard_size, arranged.stack_size, arranged.precision
+
+
+def repeated(repetitions: int) -> dict[str, object]:
+    return {"ratios": [0.5], "repetitions": repetitions}
+
+
+def test_stacks_are_even_and_bounded() -> None:
+    assert sizes(LAPTOP) == (6, 3, "float32")
+    assert sizes(LAPTOP, subsets=repeated(400))[:2] == (31, 31)
+    assert sizes(LAPTOP, subsets=repeated(33))[:2] == (17, 17)
+    assert sizes(LAPTOP, subsets=repeated(1))[:2] == (8, 1)
+    assert sizes(GPU, subsets=repeated(400))[:2] == (200, 200)
+    assert sizes(dataclasses.replace(GPU, memory=2**20), subsets=repeated(400))[1] == 29
+
+
+def test_a_gpu_is_asked_for_the_fastest_stack() -> None:
+    campaign, asked = small_campaign(subsets=repeated(400)), []
+
+    def fastest(campaign: Campaign, sizes: Sequence[int], precision: str) -> int:
+        asked.append((sizes, precision))
+        return sizes[1]
+
+    dataset = load_dataset(campaign.dataset)
+    facts = check_campaign_fits(campaign, dataset)
+    assert arrange(campaign, dataset, facts, GPU, None, fastest).stack_size == 58
+    assert arrange(campaign, dataset, facts, GPU, 10, fastest).stack_size == 10
+    assert arrange(campaign, dataset, facts, SERVER, None, fastest).stack_size == 31
+    assert asked == [([31, 58, 100, 200], "float32")]
+
+
+def test_calibration_trains_each_size_and_chooses_one() -> None:
+    assert LocalRunner("cpu").fastest_stack(small_campaign(**KINDS["cnn"]), [1, 2], "bfloat16") in (1, 2)
+    assert LocalRunner("cpu").fastest_stack(small_campaign(), [1, 8], "float32") == 8
+
+
+def test_a_given_shard_size_is_kept_and_holds_whole_stacks() -> None:
+    assert sizes(LAPTOP, 1) == (1, 1, "float32")
+    assert sizes(LAPTOP, 6, subsets=repeated(4))[:2] == (6, 3)
+    assert sizes(LAPTOP, 100, subsets=repeated(1000))[:2] == (100, 25)
+
+
+def test_large_models_are_not_stacked() -> None:
+    wide = {"model": {"name": "mlp", "hidden": [8192, 8192]}}
+    assert sizes(LAPTOP, **wide)[:2] == (1, 1)
+
+
+def test_precision_is_decided_by_the_machine_only_where_it_is_left_to_it() -> None:
+    for precision, machine, expected in [
+        ("auto", LAPTOP, "float32"),
+        ("auto", SERVER, "bfloat16"),
+        ("float32", SERVER, "float32"),
+        ("bfloat16", LAPTOP, "bfloat16"),
+    ]:
+        assert sizes(machine, recipe={"epochs": 1, "batch_size": 8, "precision": precision})[2] == expected

@@ -1,0 +1,225 @@
+"""Stacked forms of standard layers.
+
+A stack's activations are folded: K models' batches of B examples are one tensor [K*B, ...], model after model. So
+whatever treats the examples of a batch independently (activations, pooling, flattening, ...) works on a stack
+unchanged, and only layers with weights or with batch statistics need a form of their own. Parameters are float32
+[K, ...]; products are computed in the layer's `compute` dtype, their gradients are returned in float32.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+class Stacked(nn.Module):
+    """Base: K parameters in one. Made from K layers that differ in nothing but their values."""
+
+    source: ClassVar[tuple[type[nn.Module], ...]]
+
+    def __init__(self, layers: Sequence[Any], compute: torch.dtype) -> None:
+        super().__init__()
+        self.count = len(layers)
+        self.compute = compute
+        for name, parameter in layers[0].named_parameters():
+            stacked = torch.stack([layer.get_parameter(name).detach() for layer in layers])
+            self.register_parameter(name, nn.Parameter(stacked, requires_grad=parameter.requires_grad))
+        for name, _ in layers[0].named_buffers():
+            self.register_buffer(name, torch.stack([layer.get_buffer(name) for layer in layers]))
+
+
+class _Products(torch.autograd.Function):
+    """x [K, R, I], weight [K, O, I], bias [K, O] to x weight^T + bias [K, R, O], in one dtype.
+
+    Autograd's own form returns the weights' gradient transposed, which makes the update several times slower.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, dtype: torch.dtype) -> Any:
+        x, weight_used = x.to(dtype), weight.to(dtype)
+        ctx.save_for_backward(x, weight_used)
+        ctx.has_bias = bias is not None
+        if bias is None:
+            return torch.bmm(x, weight_used.mT)
+        return torch.baddbmm(bias.to(dtype)[:, None], x, weight_used.mT)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
+        (gradient,) = gradients
+        x, weight = ctx.saved_tensors
+        gradient = gradient.to(x.dtype)
+        to_x = torch.bmm(gradient, weight) if ctx.needs_input_grad[0] else None
+        to_weight = torch.bmm(gradient.mT, x).float() if ctx.needs_input_grad[1] else None
+        to_bias = gradient.sum(dim=1, dtype=torch.float32) if ctx.has_bias and ctx.needs_input_grad[2] else None
+        return to_x, to_weight, to_bias, None
+
+
+class StackedLinear(Stacked):
+    """`nn.Linear`: one batched matrix product."""
+
+    source = (nn.Linear,)
+    weight: torch.Tensor
+    bias: torch.Tensor | None
+
+    def __init__(self, layers: Sequence[Any], compute: torch.dtype) -> None:
+        super().__init__(layers, compute)
+        if layers[0].bias is None:
+            self.bias = None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[K*B, ..., I] to [K*B, ..., O] in the `compute` dtype."""
+        rows = x.reshape(self.count, -1, x.shape[-1])
+        out: torch.Tensor = _Products.apply(rows, self.weight, self.bias, self.compute)
+        return out.view(*x.shape[:-1], out.shape[-1])
+
+
+class StackedConv(Stacked):
+    """`nn.Conv1d`, `nn.Conv2d`, `nn.Conv3d` with zero padding.
+
+    On the CPU one convolution per model: grouped ones were measured to be slower there, up to twice. On a GPU one
+    grouped convolution, since there it is the number of kernels that costs.
+    """
+
+    source = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    weight: torch.Tensor
+    bias: torch.Tensor | None
+
+    def __init__(self, layers: Sequence[Any], compute: torch.dtype) -> None:
+        super().__init__(layers, compute)
+        first = layers[0]
+        if first.bias is None:
+            self.bias = None
+        self.groups: int = first.groups
+        self.settings = {name: getattr(first, name) for name in ("stride", "padding", "dilation")}
+        kinds: dict[type[nn.Module], Callable[..., torch.Tensor]]
+        kinds = {nn.Conv1d: F.conv1d, nn.Conv2d: F.conv2d, nn.Conv3d: F.conv3d}
+        self.convolve = kinds[type(first)]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[K*B, C, *size] to [K*B, O, *size] in the `compute` dtype."""
+        x, weight = x.to(self.compute), self.weight.to(self.compute)
+        bias = None if self.bias is None else self.bias.to(self.compute)
+        if x.ndim == 4:
+            x = x.contiguous(memory_format=torch.channels_last)
+        return self.one_by_one(x, weight, bias) if x.device.type == "cpu" else self.grouped(x, weight, bias)
+
+    def one_by_one(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        """K convolutions."""
+        biases: Sequence[torch.Tensor | None] = [None] * self.count if bias is None else bias.unbind()
+        parts = zip(x.chunk(self.count), weight.unbind(), biases, strict=True)
+        return torch.cat([self.convolve(part, w, b, groups=self.groups, **self.settings) for part, w, b in parts])
+
+    def grouped(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        """One convolution with the models as groups."""
+        flat_bias = None if bias is None else bias.flatten()
+        groups = self.groups * self.count
+        wide = self.convolve(
+            models_to_channels(x, self.count), weight.flatten(0, 1), flat_bias, groups=groups, **self.settings
+        )
+        return channels_to_models(wide, self.count)
+
+
+class StackedBatchNorm(Stacked):
+    """`nn.BatchNorm1d`, `2d`, `3d`: statistics of each model's own batch."""
+
+    source = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+    def __init__(self, layers: Sequence[Any], compute: torch.dtype) -> None:
+        super().__init__(layers, compute)
+        self.momentum: float = layers[0].momentum
+        self.eps: float = layers[0].eps
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[K*B, C, ...] to the same shape and dtype."""
+        values = {name: getattr(self, name, None) for name in ("running_mean", "running_var", "weight", "bias")}
+        mean, var, weight, bias = (None if value is None else value.flatten() for value in values.values())
+        wide = F.batch_norm(
+            models_to_channels(x, self.count),
+            mean,
+            var,
+            weight,
+            bias,
+            training=self.training or mean is None,
+            momentum=self.momentum,
+            eps=self.eps,
+        )
+        return channels_to_models(wide, self.count)
+
+
+class StackedNorm(Stacked):
+    """`nn.LayerNorm` and `nn.GroupNorm`: examples are normalised independently; scale and shift are each model's."""
+
+    source = (nn.LayerNorm, nn.GroupNorm)
+
+    def __init__(self, layers: Sequence[Any], compute: torch.dtype) -> None:
+        super().__init__(layers, compute)
+        self.plain: Any = layers[0]
+        self.plain = type(self.plain)(*_norm_shape(self.plain), eps=self.plain.eps, **_NO_AFFINE[type(self.plain)])
+        self.trailing = type(layers[0]) is nn.LayerNorm
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Any shape [K*B, ...] that the layer takes, to the same shape and dtype."""
+        out: torch.Tensor = self.plain(x)
+        for name, combine in (("weight", torch.mul), ("bias", torch.add)):
+            value = getattr(self, name, None)
+            if value is not None:
+                split = out.view(self.count, -1, *out.shape[1:])
+                leading = out.ndim - (value.ndim - 1) if self.trailing else 1
+                shape = [self.count, *([1] * leading), *value.shape[1:]]
+                shape += [1] * (split.ndim - len(shape))
+                out = combine(split, value.to(out.dtype).view(shape)).view(out.shape)
+        return out
+
+
+_NO_AFFINE: dict[type[nn.Module], dict[str, bool]] = {
+    nn.LayerNorm: {"elementwise_affine": False},
+    nn.GroupNorm: {"affine": False},
+}
+
+
+def _norm_shape(layer: Any) -> tuple[Any, ...]:
+    return (layer.normalized_shape,) if type(layer) is nn.LayerNorm else (layer.num_groups, layer.num_channels)
+
+
+class StackedDropout(Stacked):
+    """`nn.Dropout`: each model's mask comes from its own generator, which the stack sets before training."""
+
+    source = (nn.Dropout,)
+
+    def __init__(self, layers: Sequence[Any], compute: torch.dtype) -> None:
+        super().__init__(layers, compute)
+        self.p: float = layers[0].p
+        self.generators: Sequence[torch.Generator] = ()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[K*B, ...] to the same shape and dtype."""
+        if not self.training or self.p == 0:
+            return x
+        kept = torch.empty((self.count, x.numel() // self.count), device=x.device)
+        for row, generator in zip(kept, self.generators, strict=True):
+            row.bernoulli_(1 - self.p, generator=generator)
+        scale = 0.0 if self.p == 1 else 1 / (1 - self.p)
+        return x * (kept * scale).view(x.shape).to(x.dtype)
+
+
+STACKED_FORMS: dict[type[nn.Module], type[Stacked]] = {
+    source: form
+    for form in (StackedLinear, StackedConv, StackedBatchNorm, StackedNorm, StackedDropout)
+    for source in form.source
+}
+
+
+def models_to_channels(x: torch.Tensor, count: int) -> torch.Tensor:
+    """Folded [K*B, C, ...] to [B, K*C, ...]: the layout in which models are groups of channels."""
+    if count == 1:
+        return x
+    return x.view(count, -1, *x.shape[1:]).transpose(0, 1).flatten(1, 2)
+
+
+def channels_to_models(x: torch.Tensor, count: int) -> torch.Tensor:
+    """[B, K*C, ...] to folded [K*B, C, ...]."""
+    if count == 1:
+        return x
+    return x.view(len(x), count, -1, *x.shape[2:]).transpose(0, 1).flatten(0, 1)

@@ -1,0 +1,170 @@
+"""A stack of models: traced once, with every layer that has weights replaced by its stacked form."""
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from workers.stacking.layers import STACKED_FORMS, StackedDropout, StackedLinear
+
+
+class NotStackableError(Exception):
+    """Why a model has no stacked form. Not a mistake: such models are trained one at a time."""
+
+
+class StackedModel:
+    """K models of one architecture as one program of float32 weights [K, ...].
+
+    `models` differ in their values only; they are left alone. `compute` is the dtype of matrix products and
+    convolutions; the last linear layer stays in float32, because ties of rounded logits would all go to the lowest
+    class. Raises NotStackableError.
+    """
+
+    def __init__(self, models: Sequence[nn.Module], compute: torch.dtype = torch.float32) -> None:
+        self.count = len(models)
+        # A single layer is traced as a layer, not through its own code.
+        models = [nn.Sequential(model) if type(model) in STACKED_FORMS else model for model in models]
+        _check_parameters(models[0])
+        with _mode(models[0], training=True):
+            training = _trace(models[0])
+        with _mode(models[0], training=False):
+            evaluating = _trace(models[0])
+        parts: dict[str, Any] = {}
+        for graph in (training, evaluating):
+            parts |= _stacked_parts(models, graph, compute, known=parts)
+        _keep_head_in_float32(training, parts)
+        self.training_graph = fx.GraphModule(parts, training)
+        self.evaluating_graph = fx.GraphModule(parts, evaluating)
+        self.layers = nn.ModuleList({id(part): part for part in parts.values() if isinstance(part, nn.Module)}.values())
+
+    def to(self, device: torch.device) -> "StackedModel":
+        """Move all weights to a device, in place."""
+        self.training_graph.to(device)
+        self.evaluating_graph.to(device)
+        return self
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """The trainable weights, float32[K, ...]."""
+        return (parameter for parameter in self.layers.parameters() if parameter.requires_grad)
+
+    def train(self, training: bool) -> None:
+        """Batch statistics and dropout of training, or of evaluation."""
+        self.layers.train(training)
+
+    def draw_from(self, generators: Sequence[torch.Generator]) -> None:
+        """Where each model's dropout masks come from: K generators on the model's device."""
+        for module in self.layers:
+            if isinstance(module, StackedDropout):
+                module.generators = generators
+
+    @property
+    def draws(self) -> bool:
+        """Whether training draws random numbers in the forward pass."""
+        return any(isinstance(module, StackedDropout) for module in self.layers)
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """Folded float32[K*B, ...] to logits [K*B, num_classes], in the mode set by `train`."""
+        graph = self.training_graph if self.layers.training else self.evaluating_graph
+        logits: torch.Tensor = graph(images)
+        return logits
+
+
+@contextmanager
+def _mode(model: nn.Module, *, training: bool) -> Iterator[None]:
+    modes = [(module, module.training) for module in model.modules()]
+    model.train(training)
+    try:
+        yield
+    finally:
+        for module, former in modes:
+            module.training = former
+
+
+def _check_parameters(model: nn.Module) -> None:
+    names: dict[int, str] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        if id(parameter) in names and not _same_module(model, name, names[id(parameter)]):
+            raise NotStackableError(f"{name} and {names[id(parameter)]} are one parameter")
+        names[id(parameter)] = name
+        if parameter.dtype != torch.float32:
+            raise NotStackableError(f"{name} is {parameter.dtype}, only float32 is stacked")
+
+
+def _same_module(model: nn.Module, first: str, second: str) -> bool:
+    """Whether two names lead to one module, which then is stacked once and used twice."""
+    owners = [model.get_submodule(name.rpartition(".")[0]) for name in (first, second)]
+    return owners[0] is owners[1]
+
+
+def _trace(model: nn.Module) -> fx.Graph:
+    try:
+        graph = fx.Tracer().trace(model)
+    except Exception as error:  # whatever a user's forward raises on fx's proxies is the reason
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise NotStackableError(f"torch.fx cannot trace it: {reason[0]}") from error
+    if sum(node.op == "placeholder" for node in graph.nodes) != 1:
+        raise NotStackableError("its forward takes more than one argument")
+    return graph
+
+
+def _stacked_parts(
+    models: Sequence[nn.Module], graph: fx.Graph, compute: torch.dtype, known: dict[str, Any]
+) -> dict[str, Any]:
+    """What the graph's nodes name: stacked layers, layers without state, constants."""
+    parts = dict(known)
+    made = {id(models[0].get_submodule(name)): part for name, part in known.items() if isinstance(part, nn.Module)}
+    for node in graph.nodes:
+        name = str(node.target)
+        if node.op == "call_module" and name not in parts:
+            layer = models[0].get_submodule(name)
+            if id(layer) not in made:
+                made[id(layer)] = _stacked_layer(name, [model.get_submodule(name) for model in models], compute)
+            parts[name] = made[id(layer)]
+        elif node.op == "get_attr":
+            parts[name] = _constant(name, models)
+    return parts
+
+
+def _stacked_layer(name: str, layers: Sequence[nn.Module], compute: torch.dtype) -> nn.Module:
+    first: Any = layers[0]
+    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    if any(getattr(first, hook) for hook in hooks):
+        raise NotStackableError(f"{name} has hooks")
+    if isinstance(first, nn.modules.batchnorm._BatchNorm) and first.momentum is None:
+        raise NotStackableError(f"{name} has no momentum")
+    if isinstance(first, nn.modules.conv._ConvNd) and first.padding_mode != "zeros":
+        raise NotStackableError(f"{name} pads with {first.padding_mode}")
+    form = STACKED_FORMS.get(type(first))
+    if form is not None:
+        return form(layers, compute)
+    if any(True for _ in first.parameters()) or any(True for _ in first.buffers()):
+        raise NotStackableError(f"{name} is {type(first).__name__}, which has weights and no stacked form")
+    if "Dropout" in type(first).__name__:
+        raise NotStackableError(f"{name} is {type(first).__name__}, which draws random numbers and has no stacked form")
+    copied: nn.Module = copy.deepcopy(first)
+    return copied
+
+
+def _constant(name: str, models: Sequence[nn.Module]) -> Any:
+    """A tensor that all models share; weights used outside of a standard layer have no stacked form."""
+    values = [_attribute(model, name) for model in models]
+    if isinstance(values[0], nn.Parameter):
+        raise NotStackableError(f"{name} is a parameter that is used outside of a standard layer")
+    if not all(torch.equal(value, values[0]) for value in values):
+        raise NotStackableError(f"{name} is a buffer that differs between models")
+    return values[0]
+
+
+def _attribute(model: nn.Module, name: str) -> Any:
+    owner, _, attribute = name.rpartition(".")
+    return getattr(model.get_submodule(owner), attribute)
+
+
+def _keep_head_in_float32(graph: fx.Graph, parts: dict[str, Any]) -> None:
+    called = [parts[str(node.target)] for node in graph.nodes if node.op == "call_module"]
+    linear = [part for part in called if isinstance(part, StackedLinear)]
+    if linear:
+        linear[-1].compute = torch.float32

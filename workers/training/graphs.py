@@ -1,0 +1,64 @@
+"""A training step as a CUDA graph: on a GPU small models are bound by launching kernels, and a graph launches once."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+Step = Callable[..., torch.Tensor]
+
+_WARM_UP = 3
+"""Steps taken plainly before a capture, as CUDA graphs need: they make the optimiser's state and the libraries'
+workspaces."""
+
+
+def replayed(step: Step, device: torch.device, generators: Sequence[torch.Generator] = ()) -> Step:
+    """`step`, captured once per shape of its arguments and replayed from then on; off a GPU `step` itself.
+
+    A step takes tensors, returns one, and does everything else by changing tensors in place, without waiting for the
+    device. `generators` are those that it draws from. What it returns is overwritten by the next call.
+    """
+    return _Replayed(step, generators) if device.type == "cuda" else step
+
+
+class _Replayed:
+    """Counts the calls of each shape: plain ones first, then the capture, then replays."""
+
+    def __init__(self, step: Step, generators: Sequence[torch.Generator]) -> None:
+        self.step = step
+        self.generators = generators
+        self.calls: dict[Any, int] = {}
+        self.captured: dict[Any, tuple[torch.cuda.CUDAGraph, Sequence[torch.Tensor], torch.Tensor]] = {}
+        self.side_stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+
+    def __call__(self, *arguments: torch.Tensor) -> torch.Tensor:
+        shapes = tuple(argument.shape for argument in arguments)
+        if shapes not in self.captured:
+            self.calls[shapes] = self.calls.get(shapes, 0) + 1
+            if self.calls[shapes] <= _WARM_UP:
+                return self._plain(arguments)
+            self.captured[shapes] = self._capture(arguments)
+        graph, inputs, result = self.captured[shapes]
+        for held, argument in zip(inputs, arguments, strict=True):
+            held.copy_(argument)
+        graph.replay()
+        return result
+
+    def _plain(self, arguments: Sequence[torch.Tensor]) -> torch.Tensor:
+        """On a side stream, as a capture will be."""
+        self.side_stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self.side_stream):
+            result = self.step(*arguments)
+        torch.cuda.current_stream().wait_stream(self.side_stream)
+        return result
+
+    def _capture(
+        self, arguments: Sequence[torch.Tensor]
+    ) -> tuple[torch.cuda.CUDAGraph, Sequence[torch.Tensor], torch.Tensor]:
+        inputs = [argument.clone() for argument in arguments]
+        graph = torch.cuda.CUDAGraph()
+        for generator in self.generators:
+            graph.register_generator_state(generator)
+        with torch.cuda.graph(graph):
+            result = self.step(*inputs)
+        return graph, inputs, result

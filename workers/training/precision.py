@@ -1,0 +1,42 @@
+"""float32 or bfloat16 products: what a machine is good at, and how a plain module computes in it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+Precision = Literal["float32", "bfloat16"]
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def fast_bfloat16(device: torch.device) -> bool:
+    """Whether the device has instructions for bfloat16 products; without them they are many times slower."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type == "cpu":
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return False
+
+
+@contextmanager
+def computing_in(precision: Precision, device: torch.device) -> Iterator[None]:
+    """A module's matrix products and convolutions in this precision, its weights staying float32."""
+    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+        yield
+
+
+def keep_head_in_float32(model: nn.Module) -> None:
+    """Have the last linear layer compute in float32: ties of rounded logits would all go to the lowest class."""
+    heads = [module for module in model.modules() if type(module) is nn.Linear]
+    if heads:
+        head = heads[-1]
+
+        def forward(x: torch.Tensor) -> torch.Tensor:
+            with torch.autocast(x.device.type, enabled=False):
+                return F.linear(x.float(), head.weight, head.bias)
+
+        head.forward = forward  # type: ignore[method-assign, assignment]

@@ -1,0 +1,139 @@
+"""The engine for small models: a stack of them trains as one program."""
+
+import time
+from collections.abc import Sequence
+from itertools import groupby
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from workers.campaign import Campaign
+from workers.device_data import DeviceData
+from workers.evaluation import Bits, correctness
+from workers.models import build_model
+from workers.recipe import Recipe
+from workers.runs import Run
+from workers.schedule import rate_factor
+from workers.stacking import StackedModel
+from workers.store import RunResult
+from workers.subsets import Purpose, integer_seed
+from workers.training.augmentation import augment
+from workers.training.determinism import deterministic
+from workers.training.graphs import replayed
+from workers.training.initialization import initialize
+from workers.training.optimizers import make_optimizer, set_rate
+from workers.training.precision import DTYPES, Precision
+from workers.training.recording import train_and_record
+from workers.training.streams import Presentations
+
+_EVALUATION_BATCH = 1000
+"""Examples per model. Fixed, because it can change the last bit of a logit."""
+
+
+class StackedEngine:
+    """Trains `size` runs at a time: repetitions 0..size-1 of a ratio, then the next `size`, and so on.
+
+    A stack is always whole, and a run always has the same place in it, because a model's neighbours could change its
+    last bit: where only some of a stack's runs are asked for, the others are trained too and dropped.
+    """
+
+    def __init__(self, size: int, precision: Precision = "float32") -> None:
+        self.size = size
+        self.precision: Precision = precision
+
+    def train(self, campaign: Campaign, data: DeviceData, runs: Sequence[Run]) -> list[RunResult]:
+        """See `Engine.train`. Raises NotStackableError."""
+        results: dict[Run, RunResult] = {}
+        with deterministic(data.device):
+            for (parts, block), _ in groupby(sorted(runs), lambda run: (run.parts, run.repetition // self.size)):
+                stack = [Run(parts, repetition) for repetition in range(block * self.size, (block + 1) * self.size)]
+                results |= {result.run: result for result in self._train_stack(campaign, data, stack)}
+        return [results[run] for run in runs]
+
+    def _train_stack(self, campaign: Campaign, data: DeviceData, runs: Sequence[Run]) -> list[RunResult]:
+        started = time.perf_counter()
+        stack = StackedModel([_started_model(campaign, data, run) for run in runs], DTYPES[self.precision])
+        trainer = _Trainer(campaign, data, runs, stack.to(data.device))
+        return train_and_record(campaign, runs, trainer, data.device, started)
+
+
+def _started_model(campaign: Campaign, data: DeviceData, run: Run) -> nn.Module:
+    torch.manual_seed(integer_seed(campaign, Purpose.INITIALIZATION, run))
+    model = build_model(campaign.model, data.input_shape, data.num_classes)
+    initialize(model, campaign.recipe.initialization)
+    return model
+
+
+class TrainingStep:
+    """One update of all models of a stack, from the data that are on the device."""
+
+    def __init__(self, recipe: Recipe, data: DeviceData, stack: StackedModel, optimizer: torch.optim.Optimizer) -> None:
+        self.recipe = recipe
+        self.data = data
+        self.stack = stack
+        self.optimizer = optimizer
+
+    def __call__(self, index: torch.Tensor, changes: torch.Tensor | None = None) -> torch.Tensor:
+        """Train on examples int64[K, B], with changes int64[DRAWS, K, B]. Returns each model's summed loss."""
+        data, recipe = self.data, self.recipe
+        flat = index.reshape(-1)
+        images = data.scaled(data.train_images.select(flat))
+        if changes is not None:
+            images = augment(images, recipe.augmentation, data.fill, changes.flatten(1))
+        logits, labels = self.stack(images).float(), data.train_labels[flat]
+        losses = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing, reduction="none")
+        sums = losses.view(index.shape).sum(dim=1)
+        self.optimizer.zero_grad()
+        (sums.sum() / index.shape[1]).backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        return sums.detach()
+
+
+class _Trainer:
+    """K models in one stack, one optimiser over it, and every run's own streams of order and augmentation."""
+
+    def __init__(self, campaign: Campaign, data: DeviceData, runs: Sequence[Run], stack: StackedModel) -> None:
+        self.recipe = campaign.recipe
+        self.data = data
+        self.stack = stack
+        self.presentations = [Presentations(campaign, data, run) for run in runs]
+        self.subsets: Sequence[Bits] = [each.subset for each in self.presentations]
+        self.optimizer = make_optimizer(stack.parameters(), self.recipe.optimizer)
+        masks = [torch.Generator(data.device) for _ in runs]
+        for run, generator in zip(runs, masks, strict=True):
+            generator.manual_seed(integer_seed(campaign, Purpose.INITIALIZATION, run))
+        stack.draw_from(masks)
+        step = TrainingStep(self.recipe, data, stack, self.optimizer)
+        self.take_step = replayed(step, data.device, masks if stack.draws else ())
+        self.step = 0
+
+    def train_epoch(self) -> list[float]:
+        """See `Trainer.train_epoch`. The device is waited for once, at the end."""
+        self.stack.train(True)
+        steps, count = self.presentations[0].steps, self.presentations[0].count
+        orders, drawn = zip(*(each.next_epoch() for each in self.presentations), strict=True)
+        order = torch.from_numpy(np.stack(orders)).to(self.data.device)
+        inputs = [torch.split(order, self.recipe.batch_size, dim=1)]
+        if drawn[0] is not None:
+            changes = torch.from_numpy(np.stack(drawn, axis=1)).to(self.data.device)
+            inputs.append(torch.split(changes, self.recipe.batch_size, dim=2))
+        total = torch.zeros(len(orders), device=self.data.device)
+        for batch in zip(*inputs, strict=True):
+            factor = rate_factor(self.recipe, self.step, steps)
+            set_rate(self.optimizer, self.recipe.optimizer.learning_rate * factor)
+            total += self.take_step(*batch)
+            self.step += 1
+        return [float(each) / count for each in total.cpu()]
+
+    def correctness(self) -> tuple[Bits, Bits]:
+        """See `Trainer.correctness`."""
+        self.stack.train(False)
+        return correctness(self._predict, len(self.subsets), self.data, self.recipe.evaluation_flip, _EVALUATION_BATCH)
+
+    def _predict(self, images: torch.Tensor) -> torch.Tensor:
+        """float32[B, ...] to float32[K, B, num_classes]."""
+        count = len(self.subsets)
+        folded = images.expand(count, *images.shape).flatten(0, 1)
+        return self.stack(folded).float().view(count, len(images), -1)

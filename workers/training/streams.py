@@ -1,0 +1,35 @@
+"""A run's own random streams while it trains: the order of its examples and the changes to their images."""
+
+import numpy as np
+import numpy.typing as npt
+
+from workers.campaign import Campaign
+from workers.device_data import DeviceData
+from workers.runs import Run
+from workers.schedule import steps_per_epoch
+from workers.subsets import Purpose, draw_subset, generator
+from workers.training.augmentation import draw_changes
+
+Integers = npt.NDArray[np.int64]
+
+
+class Presentations:
+    """What one run is shown, epoch after epoch."""
+
+    def __init__(self, campaign: Campaign, data: DeviceData, run: Run) -> None:
+        self.recipe = campaign.recipe
+        self.input_shape = data.input_shape
+        self.subset = draw_subset(campaign, run, len(data.train_labels))
+        """bool[N]"""
+        self.members = self.subset.nonzero()[0]
+        self.steps = steps_per_epoch(campaign.recipe, len(self.members))
+        """Minibatches per epoch."""
+        self.count = min(len(self.members), self.steps * campaign.recipe.batch_size)
+        """Presentations per epoch: n."""
+        self._order = generator(campaign, Purpose.ORDER, run)
+        self._changes = generator(campaign, Purpose.AUGMENTATION, run)
+
+    def next_epoch(self) -> tuple[Integers, Integers | None]:
+        """The examples' indices int64[n] in a new order, and the changes int64[DRAWS, n] to their images, if any."""
+        order = self._order.permutation(self.members)[: self.count]
+        return order, draw_changes(self.recipe.augmentation, self.input_shape, self.count, self._changes)
