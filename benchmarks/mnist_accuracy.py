@@ -10,6 +10,7 @@ import argparse
 import platform
 import time
 from importlib.metadata import version
+from typing import cast
 
 import analysis
 from orchestrator import RayRunner, run_campaign
@@ -67,7 +68,8 @@ def main() -> None:
     print(f"Python {platform.python_version()}, torch {version('torch')}, {platform.machine()}")
     print("| ratio | runs | held out | peer | difference | sd over runs | subset | peer | seconds a run |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
-    for ratio, at in runs.groupby("ratio"):
+    for key, at in runs.groupby("ratio"):
+        ratio = cast(float, key)
         held_out, subset = at["heldout_accuracy"], at["subset_accuracy"]
         print(
             f"| {ratio} | {len(at)} | {held_out.mean():.4f} | {PEER_HELD_OUT[ratio]:.4f} "

@@ -14,7 +14,7 @@ from torch import nn
 from benchmarks import airbench, image_loop, jax_child, loops, ours, plain_loop, speed
 from benchmarks.flops import example_operations, model_operations
 from benchmarks.jax_script import measure_jax
-from benchmarks.measure import Contestant, Measurement, rows, turns
+from benchmarks.measure import Contestant, Measurement, PeerError, rows, turns
 from benchmarks.processes import Place, run_in_processes
 from benchmarks.works import NINE_RATIOS, Sizes, make_work
 from tests.datasets.support import torchvision_spec, write_mnist
@@ -220,6 +220,40 @@ def test_airbench_finds_its_data(tmp_path: Path) -> None:
     stored = torch.load(tmp_path / "cifar10" / "train.pt")
     assert np.array_equal(stored["images"].permute(0, 3, 1, 2).numpy(), dataset.train_images)
     assert np.array_equal(stored["labels"].numpy(), dataset.train_labels)
+
+
+ENDLESS = """
+import pathlib, time
+assert pathlib.Path("cifar10/train.pt").is_file()  # 0.5 PFLOPs, it says
+print("|  run  |  epoch  |  tta_val_acc  |  total_time_seconds  |")
+for run in range({models}):
+    print("|  0  |  eval  |  0.94  |  2.5  |")
+    time.sleep(0.01)
+raise ValueError("over")
+"""
+
+
+def test_airbench_is_stopped_when_enough_models_are_through(tmp_path: Path) -> None:
+    dataset = load_dataset(make_work("digits", Sizes()).campaign.dataset)
+    script = tmp_path / "endless.py"
+    script.write_text(ENDLESS.format(models=10**6))
+    measured = airbench.measure_airbench("resnet9", script, dataset, 2)
+    assert (measured.models, measured.rate, measured.accuracy, measured.operations) == (2, 0.4, 0.94, 0.5e15)
+    script.write_text(ENDLESS.format(models=2))
+    with pytest.raises(PeerError, match="ended after 2 of 3 models: ValueError: over"):
+        airbench.measure_airbench("resnet9", script, dataset, 2)
+
+
+def test_a_peer_that_fails_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    def fail() -> Measurement:
+        raise PeerError("no memory")
+
+    contestants = [Contestant("digits", "ours", lambda: measurement("ours", 2)), Contestant("digits", "peer", fail)]
+    notes: list[str] = []
+    measured = speed.race(make_work("digits", Sizes()), contestants, 3, notes)
+    assert [one.contestant for one in measured] == ["ours"] * 3
+    assert notes == ["digits: peer: not measured: no memory"]
+    assert notes[0] in capsys.readouterr().out
 
 
 def test_help() -> None:

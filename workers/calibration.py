@@ -14,7 +14,7 @@ from workers.stacking import StackedModel
 from workers.training.augmentation import DRAWS
 from workers.training.determinism import deterministic
 from workers.training.graphs import replayed
-from workers.training.optimizers import make_optimizer
+from workers.training.optimizers import Update
 from workers.training.precision import DTYPES, Precision
 from workers.training.stacked import TrainingStep
 
@@ -53,7 +53,7 @@ def _seconds_per_step(campaign: Campaign, data: DeviceData, size: int, precision
         stack = StackedModel(models, DTYPES[precision]).to(data.device)
         stack.draw_from([torch.Generator(data.device) for _ in range(size)])
         stack.train(True)
-        step = TrainingStep(campaign.recipe, data, stack, make_optimizer(stack.parameters(), campaign.recipe.optimizer))
+        step = TrainingStep(campaign.recipe, data, stack, Update(stack.parameters(), campaign.recipe.optimizer))
         take_step = replayed(step, data.device) if not stack.draws else step
         how = campaign.recipe.augmentation
         shape = (size, campaign.recipe.batch_size)

@@ -18,7 +18,7 @@ from workers.subsets import Purpose, integer_seed
 from workers.training.augmentation import augment
 from workers.training.determinism import deterministic
 from workers.training.initialization import initialize
-from workers.training.optimizers import make_optimizer, set_rate
+from workers.training.optimizers import Update
 from workers.training.precision import Precision, computing_in, keep_head_in_float32
 from workers.training.recording import train_and_record
 from workers.training.streams import Presentations
@@ -62,7 +62,7 @@ class _Trainer:
         self.precision: Precision = precision
         self.presentations = Presentations(campaign, data, run)
         self.subsets: Sequence[Bits] = [self.presentations.subset]
-        self.optimizer = make_optimizer(model.parameters(), self.recipe.optimizer)
+        self.update = Update(model.parameters(), self.recipe.optimizer)
         self.step = 0
 
     def train_epoch(self) -> list[float]:
@@ -78,11 +78,9 @@ class _Trainer:
             if changes is not None:
                 images = augment(images, recipe.augmentation, data.fill, changes[index])
             loss = F.cross_entropy(self._logits(images), labels[index], label_smoothing=recipe.label_smoothing)
-            self.optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
             factor = rate_factor(recipe, self.step, self.presentations.steps)
-            set_rate(self.optimizer, recipe.optimizer.learning_rate * factor)
-            self.optimizer.step()
+            self.update.set_rate(recipe.optimizer.learning_rate * factor)
+            self.update.descend(loss)
             self.step += 1
             total += loss.detach() * len(raw)
         return [float(total) / self.presentations.count]

@@ -23,7 +23,7 @@ from workers.training.augmentation import augment
 from workers.training.determinism import deterministic
 from workers.training.graphs import replayed
 from workers.training.initialization import initialize
-from workers.training.optimizers import make_optimizer, set_rate
+from workers.training.optimizers import Update
 from workers.training.precision import DTYPES, Precision
 from workers.training.recording import train_and_record
 from workers.training.streams import Presentations
@@ -69,11 +69,11 @@ def _started_model(campaign: Campaign, data: DeviceData, run: Run) -> nn.Module:
 class TrainingStep:
     """One update of all models of a stack, from the data that are on the device."""
 
-    def __init__(self, recipe: Recipe, data: DeviceData, stack: StackedModel, optimizer: torch.optim.Optimizer) -> None:
+    def __init__(self, recipe: Recipe, data: DeviceData, stack: StackedModel, update: Update) -> None:
         self.recipe = recipe
         self.data = data
         self.stack = stack
-        self.optimizer = optimizer
+        self.update = update
 
     def __call__(self, index: torch.Tensor, changes: torch.Tensor | None = None) -> torch.Tensor:
         """Train on examples int64[K, B], with changes int64[DRAWS, K, B]. Returns each model's summed loss."""
@@ -85,14 +85,12 @@ class TrainingStep:
         logits, labels = self.stack(images).float(), data.train_labels[flat]
         losses = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing, reduction="none")
         sums = losses.view(index.shape).sum(dim=1)
-        self.optimizer.zero_grad()
-        (sums.sum() / index.shape[1]).backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
+        self.update.descend(sums.sum() / index.shape[1])
         return sums.detach()
 
 
 class _Trainer:
-    """K models in one stack, one optimiser over it, and every run's own streams of order and augmentation."""
+    """K models in one stack, one update over it, and every run's own streams of order and augmentation."""
 
     def __init__(self, campaign: Campaign, data: DeviceData, runs: Sequence[Run], stack: StackedModel) -> None:
         self.recipe = campaign.recipe
@@ -100,12 +98,12 @@ class _Trainer:
         self.stack = stack
         self.presentations = [Presentations(campaign, data, run) for run in runs]
         self.subsets: Sequence[Bits] = [each.subset for each in self.presentations]
-        self.optimizer = make_optimizer(stack.parameters(), self.recipe.optimizer)
+        self.update = Update(stack.parameters(), self.recipe.optimizer)
         masks = [torch.Generator(data.device) for _ in runs]
         for run, generator in zip(runs, masks, strict=True):
             generator.manual_seed(integer_seed(campaign, Purpose.INITIALIZATION, run))
         stack.draw_from(masks)
-        step = TrainingStep(self.recipe, data, stack, self.optimizer)
+        step = TrainingStep(self.recipe, data, stack, self.update)
         self.take_step = replayed(step, data.device, masks if stack.draws else ())
         self.step = 0
 
@@ -122,7 +120,7 @@ class _Trainer:
         total = torch.zeros(len(orders), device=self.data.device)
         for batch in zip(*inputs, strict=True):
             factor = rate_factor(self.recipe, self.step, steps)
-            set_rate(self.optimizer, self.recipe.optimizer.learning_rate * factor)
+            self.update.set_rate(self.recipe.optimizer.learning_rate * factor)
             total += self.take_step(*batch)
             self.step += 1
         return [float(each) / count for each in total.cpu()]

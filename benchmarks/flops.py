@@ -1,0 +1,53 @@
+"""Floating-point operations of training: two per multiply-add, in matrix products and convolutions.
+
+A training step costs the forward pass, the gradient of every layer's weights and the gradient of every layer's input
+but the first's: three forward passes less that one product. Evaluation costs a forward pass per example.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from workers.campaign import Campaign
+from workers.datasets import Dataset
+from workers.models import build_model
+from workers.schedule import steps_per_epoch
+from workers.subsets import subset_size
+
+_BATCH = 2
+
+
+@dataclass(frozen=True)
+class ExampleOperations:
+    """Operations of one example: of its forward pass, and of its share of a training step."""
+
+    forward: float
+    training: float
+
+
+def example_operations(model: nn.Module, input_shape: tuple[int, ...]) -> ExampleOperations:
+    """Counted by running the model on the CPU; input float32[B, *input_shape] that needs no gradient."""
+    inputs = torch.zeros(_BATCH, *input_shape)
+    model.train()
+    with FlopCounterMode(display=False) as forward, torch.no_grad():
+        model(inputs)
+    with FlopCounterMode(display=False) as training:
+        model(inputs).sum().backward()
+    return ExampleOperations(forward.get_total_flops() / _BATCH, training.get_total_flops() / _BATCH)
+
+
+def model_operations(campaign: Campaign, dataset: Dataset, *, evaluate_test: bool = True) -> float:
+    """Operations of one of the campaign's models, trained and evaluated: the mean over its ratios.
+
+    Evaluation covers all training examples, and all test examples where `evaluate_test`.
+    """
+    recipe = campaign.recipe
+    one = example_operations(build_model(campaign.model, dataset.input_shape, dataset.num_classes), dataset.input_shape)
+    sizes = [subset_size(parts, dataset.num_train) for parts in campaign.subsets.parts]
+    presented = [min(size, steps_per_epoch(recipe, size) * recipe.batch_size) for size in sizes]
+    evaluated = dataset.num_train + (dataset.num_test if evaluate_test else 0)
+    passes = 2 if recipe.evaluation_flip else 1
+    mean_presented = recipe.epochs * sum(presented) / len(presented)
+    return mean_presented * one.training + evaluated * passes * one.forward

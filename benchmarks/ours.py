@@ -1,0 +1,95 @@
+"""Our contestant: the work's campaign, run by `orchestrator.run_campaign` into a temporary store."""
+
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import analysis
+from benchmarks.measure import OURS, Measurement
+from benchmarks.works import Work
+from orchestrator import LocalRunner, run_campaign
+from orchestrator.run import Progress
+from orchestrator.runner import Runner
+from workers.errors import LongtailError
+
+
+class OursError(LongtailError, RuntimeError):
+    """A campaign that cannot be timed: shards failed, or it was over before all workers were ready."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Seconds since the call of run_campaign; workers ready and runs committed then."""
+
+    seconds: float
+    workers: int
+    committed: int
+
+
+def measure_ours(work: Work, device: str, gpus_per_worker: float | None, operations: float) -> Measurement:
+    """Train the whole campaign once, on all cores or GPUs of this machine. `operations` are those of one model.
+
+    Raises OursError, and what run_campaign raises.
+    """
+    moments: list[Moment] = []
+    started = time.perf_counter()
+
+    def watch(progress: Progress) -> None:
+        moments.append(Moment(time.perf_counter() - started, progress.workers, progress.trained))
+
+    with tempfile.TemporaryDirectory(prefix="longtail-speed-") as folder:
+        runner = _runner(device, gpus_per_worker)
+        report = run_campaign(work.campaign, Path(folder) / "store", runner=runner, on_progress=watch)
+        if not report.complete:
+            raise OursError(f"{work.name}: {report.progress.failed} runs failed: {report.failures[0].error.message}")
+        view = analysis.open_store(Path(folder) / "store")
+        runs, header = view.runs(), view.store.header.model_dump(mode="json")
+    ready, end = since_ready(moments, work.name)
+    column = "heldout_accuracy" if work.accuracy == "held out" else "test_accuracy"
+    return Measurement(
+        work=work.name,
+        contestant=OURS,
+        models=end.committed - ready.committed,
+        seconds=end.seconds - ready.seconds,
+        startup_seconds=ready.seconds,
+        accuracy=float(runs[column].mean()),
+        accuracy_of=work.accuracy,
+        operations=operations,
+        # The store knows what a recipe that leaves it open was trained in.
+        precision=header.get("precision", "float32"),
+        details={
+            "runner": type(runner).__name__,
+            "workers": ready.workers,
+            "first_worker_ready_seconds": next(moment.seconds for moment in moments if moment.workers),
+            "runs_before_all_ready": ready.committed,
+            "whole_call_seconds": time.perf_counter() - started,
+            "shard_size": header["shard_size"],
+            "stack_size": header.get("stack_size", 1),
+            "diverged": report.progress.diverged,
+            "moments": [asdict(moment) for moment in moments],
+        },
+    )
+
+
+def since_ready(moments: Sequence[Moment], work: str) -> tuple[Moment, Moment]:
+    """The moment at which all workers were ready, and the last commit. Raises OursError where nothing lies between."""
+    most = max(moment.workers for moment in moments)
+    ready = next(moment for moment in moments if moment.workers == most)
+    end = next(moment for moment in moments if moment.committed == moments[-1].committed)
+    if most == 0 or end.committed <= ready.committed:
+        raise OursError(f"{work}: was over before all {most} workers were ready; give more --repetitions")
+    return ready, end
+
+
+def _runner(device: str, gpus_per_worker: float | None) -> Runner:
+    if find_spec("ray") is None:
+        return LocalRunner(device)
+    from orchestrator import RayRunner
+
+    # This machine is measured, whatever cluster the user's shell points to.
+    os.environ.pop("RAY_ADDRESS", None)
+    return RayRunner(gpus_per_worker=gpus_per_worker if device == "cuda" else 0)

@@ -1,0 +1,227 @@
+"""Models per second, ours and peers' side by side on the machine at hand.
+
+    python -m benchmarks.speed [WORK ...] --mnist-root DIR --cifar-root DIR --jax-script PATH/mnist.py
+        --jax-python PYTHON --airbench PATH/airbench94.py --repeats 3 --json FILE
+
+WORK is digits, mnist, resnet9 or resnet18; by default all that this machine can run. Each repeat trains the models of
+all contestants of a work in turn, forwards and backwards; the table shows medians. Time counts from the moment that all
+processes of a contestant are ready. The peers' scripts are the user's own copies, of pluskid/structural-regularity and
+of KellerJordan/cifar10-airbench. Nothing is downloaded. Exit codes: 0 done, 1 ours failed, 2 a mistake in the command.
+"""
+
+import argparse
+import json
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.measure import Contestant, Measurement, PeerError, hardware, rows, turns, versions
+from benchmarks.table import describe, print_table
+from benchmarks.works import NAMES, Sizes, Work, lacking, make_work
+from orchestrator.output import say, warn
+from workers.errors import CampaignError, DataError, LongtailError
+
+if TYPE_CHECKING:
+    from benchmarks.lineup import Options
+    from benchmarks.peak import PeakRate
+
+# What imports torch waits until something is measured, so that --help and mistakes are answered at once.
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Measure and print; returns the exit code."""
+    wanted = _parser().parse_args(words)
+    try:
+        _check_paths(wanted)
+        return _run(wanted)
+    except LongtailError as error:
+        for line in str(error).splitlines():
+            warn(f"error: {line}")
+        return 2 if isinstance(error, CampaignError | DataError) else 1
+
+
+def _run(wanted: argparse.Namespace) -> int:
+    from benchmarks.lineup import line_up
+    from benchmarks.peak import best_by_precision, measure_peaks
+
+    device = _device(wanted.device)
+    works, notes = _works(wanted, device)
+    contestants: list[Contestant] = []
+    for work in works:
+        found, missing = line_up(work, _options(wanted, device))
+        contestants += found
+        notes += missing
+    for note in notes:
+        say(note)
+    if not contestants:
+        return 0
+    machine = hardware(device)
+    peaks = measure_peaks(device)
+    measurements: list[Measurement] = []
+    for work in works:
+        measurements += race(work, contestants, wanted.repeats, notes)
+        # After each work: what took minutes is kept if a later one is interrupted.
+        _write(wanted, works, machine, peaks, measurements, notes)
+    # Before and after: a machine that was busy at one of the times does not make the shares too large.
+    peaks += measure_peaks(device)
+    print_table(rows(measurements, best_by_precision(peaks)), best_by_precision(peaks), machine, notes)
+    _write(wanted, works, machine, peaks, measurements, notes)
+    if wanted.json is not None:
+        say(f"wrote {wanted.json}")
+    return 0
+
+
+def _device(wanted: str | None) -> str:
+    import torch
+
+    available = torch.cuda.is_available()
+    if wanted == "cuda" and not available:
+        raise CampaignError("--device: cuda needs a GPU that torch can use, and there is none")
+    return wanted or ("cuda" if available else "cpu")
+
+
+def _write(
+    wanted: argparse.Namespace,
+    works: Sequence[Work],
+    machine: Mapping[str, Any],
+    peaks: Sequence["PeakRate"],
+    measurements: Sequence[Measurement],
+    notes: Sequence[str],
+) -> None:
+    """Everything measured so far, as JSON."""
+    if wanted.json is None:
+        return
+    jax = next((one.details["jax"] for one in measurements if "jax" in one.details), None)
+    document = {
+        "hardware": machine,
+        "versions": {**versions(), "jax": jax},
+        "options": {name: str(value) if isinstance(value, Path) else value for name, value in vars(wanted).items()},
+        "campaigns": {work.name: work.campaign.model_dump(mode="json") for work in works},
+        "peaks": [asdict(peak) for peak in peaks],
+        "measurements": [{**asdict(one), "models_per_second": one.rate} for one in measurements],
+        "not_measured": notes,
+    }
+    wanted.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+def race(work: Work, contestants: Sequence[Contestant], repeats: int, notes: list[str]) -> list[Measurement]:
+    """All repeats of a work. A peer that fails is left out from then on, with a note."""
+    measurements: list[Measurement] = []
+    failed: set[str] = set()
+    for contestant in turns([one for one in contestants if one.work == work.name], repeats):
+        if contestant.name in failed:
+            continue
+        try:
+            measurements.append(contestant.measure())
+        except PeerError as error:
+            failed.add(contestant.name)
+            notes.append(f"{work.name}: {contestant.name}: not measured: {error}")
+            say(notes[-1])
+        else:
+            say(describe(measurements[-1]))
+    return [one for one in measurements if one.contestant not in failed]
+
+
+def _works(wanted: argparse.Namespace, device: str) -> tuple[list[Work], list[str]]:
+    """The works to measure, and a note for each of the others."""
+    sizes = Sizes(
+        mnist_root=wanted.mnist_root,
+        cifar_root=wanted.cifar_root,
+        ratios=wanted.ratios,
+        repetitions=wanted.repetitions,
+        peer_repetitions=wanted.peer_repetitions,
+        epochs=wanted.epochs,
+        precision=wanted.ours_precision,
+    )
+    notes: list[str] = []
+    names: list[str] = []
+    for name in wanted.works or NAMES:
+        reason = lacking(name, sizes, device, named=bool(wanted.works))
+        if reason is None:
+            names.append(name)
+        else:
+            notes.append(f"{name}: not measured: {reason}")
+    return [make_work(name, sizes) for name in dict.fromkeys(names)], notes
+
+
+def _options(wanted: argparse.Namespace, device: str) -> "Options":
+    from benchmarks.lineup import Options
+
+    return Options(
+        device=device,
+        gpus_per_worker=wanted.ours_gpus_per_worker,
+        peer_bfloat16=wanted.peer_precision == "bfloat16",
+        loop_processes=wanted.loop_processes,
+        loader_workers=wanted.loader_workers,
+        mnist_root=wanted.mnist_root,
+        jax_script=wanted.jax_script,
+        jax_python=wanted.jax_python,
+        airbench=wanted.airbench,
+        airbench_models=wanted.airbench_models,
+    )
+
+
+def _check_paths(wanted: argparse.Namespace) -> None:
+    """Raise CampaignError for the first path or name that cannot be meant."""
+    for name in wanted.works:
+        if name not in NAMES:
+            raise CampaignError(f"WORK: must be one of {', '.join(NAMES)}, got {name!r}")
+    for option in ("mnist_root", "cifar_root"):
+        path = getattr(wanted, option)
+        if path is not None and not path.is_dir():
+            raise CampaignError(f"--{option.replace('_', '-')}: must be a folder, got {path}")
+    for option in ("jax_script", "airbench"):
+        path = getattr(wanted, option)
+        if path is not None and not path.is_file():
+            raise CampaignError(f"--{option.replace('_', '-')}: must be a file, got {path}")
+    if shutil.which(wanted.jax_python) is None:
+        raise CampaignError(f"--jax-python: must be a Python interpreter, got {wanted.jax_python}")
+    if wanted.json is not None and not wanted.json.absolute().parent.is_dir():
+        raise CampaignError(f"--json: must be in a folder that exists, got {wanted.json}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.speed",
+        description=(__doc__ or "").splitlines()[0],
+        epilog="See the top of benchmarks/speed.py for what is compared.",
+    )
+    parser.add_argument("works", nargs="*", metavar="WORK", help=f"{', '.join(NAMES)}; default: what can run here")
+    files = parser.add_argument_group("files of the user's own")
+    files.add_argument("--mnist-root", type=Path, help="folder that holds MNIST/raw, packed or not")
+    files.add_argument("--cifar-root", type=Path, help="holds cifar-10-batches-py/, or train.parquet and test.parquet")
+    files.add_argument("--jax-script", type=Path, help="mnist.py of pluskid/structural-regularity")
+    files.add_argument("--jax-python", default=sys.executable, help="a Python that has jax (default: this one)")
+    files.add_argument("--airbench", type=Path, help="airbench94.py of KellerJordan/cifar10-airbench")
+    files.add_argument("--json", type=Path, help="write all raw measurements here")
+    amount = parser.add_argument_group("how much")
+    amount.add_argument("--repeats", type=_count, default=3, help="of every contestant (default: 3)")
+    amount.add_argument("--repetitions", type=_count, help="models of ours at each ratio, per repeat")
+    amount.add_argument("--peer-repetitions", type=_count, help="of contestants that train one model after the other")
+    amount.add_argument("--airbench-models", type=_count, default=3, help="per repeat, after one that is not counted")
+    amount.add_argument("--ratios", type=float, nargs="+", help="instead of the work's own, for a trial")
+    amount.add_argument("--epochs", type=_count, help="instead of the recipe's, for a trial")
+    how = parser.add_argument_group("how")
+    how.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is a GPU")
+    how.add_argument("--ours-precision", choices=("float32", "bfloat16"), help="recipe.precision (default: its own)")
+    how.add_argument(
+        "--ours-gpus-per-worker", type=float, help="a fraction packs several workers on a GPU (default: 1)"
+    )
+    how.add_argument("--peer-precision", choices=("float32", "bfloat16"), default="float32", help="of the plain loops")
+    how.add_argument("--loop-processes", type=_count, help="plain loops at once (default: as many as cores)")
+    how.add_argument("--loader-workers", type=_count, help="DataLoader processes (default: as many as cores)")
+    return parser
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())
