@@ -4,17 +4,23 @@ import logging
 import os
 import signal
 import socket
+import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import ray
+import torch
 from ray.exceptions import RayError
 
+from workers.calibration import calibrate
+from workers.campaign import Campaign
 from workers.errors import LongtailError
+from workers.machine import Machine, survey
+from workers.training import Precision
 
 _CONNECT_SECONDS = 10.0
 _OBJECT_STORE_BYTES = 100 * 2**20
@@ -75,3 +81,28 @@ def _check_reachable(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
     except OSError as error:
         raise ClusterError(f"no Ray cluster at {address!r}: {error}") from error
+
+
+class Surveyor:
+    """An actor that looks at the GPU it was given."""
+
+    def __init__(self, path: Sequence[str]) -> None:
+        extend_path(path)
+
+    def survey(self) -> Machine:
+        """See `workers.machine.survey`."""
+        return survey(torch.device("cuda"))
+
+    def calibrate(self, campaign: Campaign, sizes: Sequence[int], precision: Precision) -> int:
+        """See `workers.calibration.calibrate`."""
+        return calibrate(campaign, sizes, precision, torch.device("cuda"))
+
+
+def search_path() -> list[str]:
+    """Where this process finds modules."""
+    return [os.getcwd(), *sys.path]  # noqa: PTH109 - a string for sys.path
+
+
+def extend_path(path: Sequence[str]) -> None:
+    """Add the driver's own modules, where this node has them too; a `working_dir` comes first."""
+    sys.path.extend(folder for folder in path if folder not in sys.path)

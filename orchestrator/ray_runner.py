@@ -6,7 +6,6 @@ shard's outcome is unknown; training it twice is harmless, since the store takes
 """
 
 import os
-import sys
 import traceback
 from collections import Counter, deque
 from collections.abc import Generator, Iterator, Sequence
@@ -18,7 +17,7 @@ import ray
 import torch
 from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, WorkerCrashedError
 
-from orchestrator.ray_cluster import ClusterError, connect
+from orchestrator.ray_cluster import ClusterError, Surveyor, connect, extend_path, search_path
 from orchestrator.runner import Attempts, GivenUp, Job, Outcome, WorkersChanged
 from workers.calibration import calibrate
 from workers.campaign import Campaign
@@ -74,7 +73,7 @@ class RayRunner:
             if not gpus:
                 yield None
                 return
-            actor = ray.remote(num_cpus=0, num_gpus=gpus)(_Surveyor).remote(_search_path())
+            actor = ray.remote(num_cpus=0, num_gpus=gpus)(Surveyor).remote(search_path())
             try:
                 yield actor
             finally:
@@ -120,8 +119,8 @@ class RayRunner:
 class _Actor:
     """A worker in a process of its own. Loads its data at the first call, so that what goes wrong there is told."""
 
-    def __init__(self, job: Job, device: str, search_path: Sequence[str]) -> None:
-        _extend_path(search_path)
+    def __init__(self, job: Job, device: str, path: Sequence[str]) -> None:
+        extend_path(path)
         self._job = job
         self._device = device
         self._worker: Worker | None = None
@@ -146,30 +145,6 @@ class _Actor:
         return self._worker
 
 
-class _Surveyor:
-    """Looks at the GPU that it was given."""
-
-    def __init__(self, search_path: Sequence[str]) -> None:
-        _extend_path(search_path)
-
-    def survey(self) -> Machine:
-        """See `workers.machine.survey`."""
-        return survey(torch.device("cuda"))
-
-    def calibrate(self, campaign: Campaign, sizes: Sequence[int], precision: Precision) -> int:
-        """See `workers.calibration.calibrate`."""
-        return calibrate(campaign, sizes, precision, torch.device("cuda"))
-
-
-def _search_path() -> list[str]:
-    return [os.getcwd(), *sys.path]  # noqa: PTH109 - a string for sys.path
-
-
-def _extend_path(search_path: Sequence[str]) -> None:
-    """Add the driver's own modules, where this node has them too; a `working_dir` comes first."""
-    sys.path.extend(path for path in search_path if path not in sys.path)
-
-
 class _Slot:
     """An actor, and the shards it was sent, oldest first: it works on the first."""
 
@@ -187,7 +162,7 @@ class _Pool:
         # As many calls at a time as are in flight: the worker writes one shard while it trains the next.
         limits = {"max_restarts": -1, "max_task_retries": 0, "max_concurrency": IN_FLIGHT}
         remote = ray.remote(num_cpus=0 if gpus else 1, num_gpus=gpus, **limits)(_Actor)
-        self.slots = [_Slot(remote.remote(job, "cuda" if gpus else "cpu", _search_path())) for _ in range(size)]
+        self.slots = [_Slot(remote.remote(job, "cuda" if gpus else "cpu", search_path())) for _ in range(size)]
         self.calls: dict[Any, tuple[_Slot, Shard | None]] = {}
         self.losses: Counter[Shard] = Counter()
         self.lost = 0

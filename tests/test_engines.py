@@ -48,15 +48,23 @@ def told(results: list[RunResult]) -> list[object]:
 
 KINDS = {
     "mlp": {"recipe": {"epochs": 3, "batch_size": 64}},
-    "adamw": {"recipe": {"epochs": 2, "batch_size": 64, "optimizer": {"name": "adamw"}, "label_smoothing": 0.1}},
-    "cnn": {
-        "model": {"name": "small-cnn", "width": 4, "hidden": 8},
+    "adamw": {
+        "model": {"name": "mlp", "hidden": [32]},
         "recipe": {
             "epochs": 2,
-            "batch_size": 128,
-            "optimizer": {"name": "sgd", "momentum": 0.9, "nesterov": True, "weight_decay": 0.001},
-            "schedule": {"name": "one-cycle"},
-            "augmentation": {"flip": True, "translate": 1, "cutout": 2},
+            "batch_size": 16,
+            "optimizer": {"name": "adamw", "learning_rate": 0.01},
+            "label_smoothing": 0.1,
+        },
+    },
+    "cnn": {
+        "model": {"name": "small-cnn", "width": 8, "hidden": 32},
+        "recipe": {
+            "epochs": 6,
+            "batch_size": 16,
+            "optimizer": {"name": "sgd", "learning_rate": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 1e-3},
+            "schedule": {"name": "cosine"},
+            "augmentation": {"flip": True, "translate": 1, "cutout": 1},
             "evaluation_flip": True,
         },
     },
@@ -73,9 +81,10 @@ def test_both_engines_train_the_same_models(kind: str, digits: Dataset) -> None:
     apart, together = (engine.train(campaign, data, runs) for engine in (SequentialEngine(), StackedEngine(3)))
     for one, other in zip(apart, together, strict=True):
         assert (one.run, one.subset.tolist()) == (other.run, other.subset.tolist())
-        assert one.epochs[-1].train_loss == pytest.approx(other.epochs[-1].train_loss, rel=1e-3)
-        assert (one.epochs[-1].train_correct != other.epochs[-1].train_correct).mean() < 0.01
-        assert (one.epochs[-1].test_correct != other.epochs[-1].test_correct).mean() < 0.01
+        assert one.epochs[-1].train_loss == pytest.approx(other.epochs[-1].train_loss, rel=1e-2)
+        assert one.epochs[-1].train_correct.mean() > 0.4, "untrained models agree too"
+        assert (one.epochs[-1].train_correct != other.epochs[-1].train_correct).mean() < 0.02
+        assert (one.epochs[-1].test_correct != other.epochs[-1].test_correct).mean() < 0.02
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

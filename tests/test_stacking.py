@@ -97,7 +97,7 @@ def test_gradients_are_those_of_the_models_one_at_a_time() -> None:
 @pytest.mark.parametrize("shape", [(6, 4, 7), (6, 4, 7, 5), (6, 4, 3, 2, 2)], ids=str)
 def test_grouped_convolutions_are_the_single_ones(shape: tuple[int, ...]) -> None:
     kind = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[len(shape) - 3]
-    stacked = StackedConv([kind(4, 6, 2, groups=2) for _ in range(3)], torch.float32)
+    stacked = StackedConv([kind(4, 6, 2, groups=2) for _ in range(3)])
     x = torch.rand(shape)
     torch.testing.assert_close(
         stacked.grouped(x, stacked.weight, stacked.bias), stacked.one_by_one(x, stacked.weight, stacked.bias)

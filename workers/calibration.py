@@ -50,10 +50,10 @@ def fastest_stack(campaign: Campaign, data: DeviceData, sizes: Sequence[int], pr
 def _seconds_per_step(campaign: Campaign, data: DeviceData, size: int, precision: Precision) -> float:
     with deterministic(data.device):
         models = [build_model(campaign.model, data.input_shape, data.num_classes) for _ in range(size)]
-        stack = StackedModel(models, DTYPES[precision]).to(data.device)
+        stack = StackedModel(models, DTYPES[precision], data.device)
         stack.draw_from([torch.Generator(data.device) for _ in range(size)])
         stack.train(True)
-        step = TrainingStep(campaign.recipe, data, stack, Update(stack.parameters(), campaign.recipe.optimizer))
+        step = TrainingStep(campaign.recipe, data, stack, Update(stack.weights, campaign.recipe.optimizer))
         take_step = replayed(step, data.device) if not stack.draws else step
         how = campaign.recipe.augmentation
         shape = (size, campaign.recipe.batch_size)

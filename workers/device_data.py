@@ -1,7 +1,8 @@
 """A data set on the device that trains: raw pixels once, scaled when a minibatch is gathered."""
 
+import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,8 @@ from workers.errors import CampaignError
 from workers.pixels import Pixels, ResidentPixels, StreamedPixels
 
 _STATISTICS_CHUNK = 4096
+_SCALED_BYTES = 1 << 28
+"""Every worker on a machine holds its own scaled images, while the stored ones are shared."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,8 @@ class DeviceData:
     test_labels: torch.Tensor
     shift: torch.Tensor | None
     """None: 0."""
-    scale: torch.Tensor
+    scale: torch.Tensor | None
+    """None: 1, and the images are floats already."""
     fill: torch.Tensor
     num_classes: int
 
@@ -43,11 +47,29 @@ class DeviceData:
         return self.train_images.shape
 
     def scaled(self, images: torch.Tensor) -> torch.Tensor:
-        """Stored images [B, ...] as float32 model inputs of the same shape."""
+        """Stored images [B, ...] as float32 model inputs of the same shape (or in the dtype of `scaled_once`)."""
+        if self.scale is None:
+            return images
         scaled = images.float()
         if self.shift is not None:
             scaled = scaled - self.shift
         return scaled * self.scale
+
+    def scaled_once(self, dtype: torch.dtype) -> "DeviceData":
+        """The same data with images that are model inputs in this dtype already; itself where they would be large."""
+        images = (self.train_images, self.test_images)
+        size = sum(math.prod((len(each), *each.shape)) for each in images) * dtype.itemsize
+        if size > _SCALED_BYTES or not all(isinstance(each, ResidentPixels) for each in images):
+            return self
+        train, test = (self._inputs(each, dtype) for each in images)
+        return replace(self, train_images=train, test_images=test, shift=None, scale=None)
+
+    def _inputs(self, images: Pixels, dtype: torch.dtype) -> Pixels:
+        inputs = torch.empty((len(images), *images.shape), dtype=dtype, device=self.device)
+        start = 0
+        for raw in images.minibatches(np.arange(len(images)), _STATISTICS_CHUNK):
+            inputs[start : (start := start + len(raw))] = self.scaled(raw)
+        return ResidentPixels(inputs)
 
 
 def load_on_device(

@@ -45,7 +45,7 @@ class Worker:
         self.store = Store.open(store_uri)
         header = self.store.header
         dataset = load_dataset(campaign.dataset, header.fingerprint)
-        self.engine: Engine = choose_engine(campaign, header, dataset.input_shape, torch.device(device))
+        self.engine: Engine = choose_engine(campaign, header, dataset.input_shape)
         self.data = load_on_device(dataset, campaign, self.store.given_labels(), torch.device(device))
         self._device_in_use = threading.Lock()
 
@@ -71,21 +71,16 @@ class Worker:
         return ShardSummary(shard, diverged=sum(result.status == "diverged" for result in results))
 
 
-def choose_engine(campaign: Campaign, header: Header, input_shape: tuple[int, ...], device: torch.device) -> Engine:
-    """The engine for a store's runs on a device.
+def choose_engine(campaign: Campaign, header: Header, input_shape: tuple[int, ...]) -> Engine:
+    """The engine for a store's runs.
 
-    A GPU trains a lone model as a stack of one too, where it can be stacked: then its steps are captured as a graph.
+    A lone model trains as a stack of one where it can be stacked: a stack's program is faster than the model itself.
     """
-    if header.stack_size > 1:
-        return StackedEngine(header.stack_size, header.precision)
-    if device.type == "cuda":
-        with torch.random.fork_rng(devices=[]):
-            obstacle = why_not_stackable(
-                lambda: build_model(campaign.model, input_shape, len(header.class_names)), input_shape
-            )
-        if obstacle is None:
-            return StackedEngine(1, header.precision)
-    return SequentialEngine(header.precision)
+    with torch.random.fork_rng(devices=[]):
+        obstacle = why_not_stackable(
+            lambda: build_model(campaign.model, input_shape, len(header.class_names)), input_shape
+        )
+    return SequentialEngine(header.precision) if obstacle else StackedEngine(header.stack_size, header.precision)
 
 
 def _told(shard: Shard, kind: Literal["user", "store"], error: Exception) -> ShardError:

@@ -2,8 +2,8 @@
 
 A stack's activations are folded: K models' batches of B examples are one tensor [K*B, ...], model after model. So
 whatever treats the examples of a batch independently (activations, pooling, flattening, ...) works on a stack
-unchanged, and only layers with weights or with batch statistics need a form of their own. Parameters are float32
-[K, ...]; products are computed in the layer's `compute` dtype, their gradients are returned in float32.
+unchanged, and only layers with weights or with batch statistics need a form of their own. Parameters are [K, ...]; a
+product is computed in the dtype of its weight, which may be a copy in half precision of the float32 one.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,10 +19,9 @@ class Stacked(nn.Module):
 
     source: ClassVar[tuple[type[nn.Module], ...]]
 
-    def __init__(self, layers: Sequence[Any], compute: torch.dtype) -> None:
+    def __init__(self, layers: Sequence[Any]) -> None:
         super().__init__()
         self.count = len(layers)
-        self.compute = compute
         for name, parameter in layers[0].named_parameters():
             stacked = torch.stack([layer.get_parameter(name).detach() for layer in layers])
             self.register_parameter(name, nn.Parameter(stacked, requires_grad=parameter.requires_grad))
@@ -31,29 +30,29 @@ class Stacked(nn.Module):
 
 
 class _Products(torch.autograd.Function):
-    """x [K, R, I], weight [K, O, I], bias [K, O] to x weight^T + bias [K, R, O], in one dtype.
+    """x [K, R, I], weight [K, O, I], bias float32[K, O] to x weight^T + bias [K, R, O], in the weight's dtype.
 
     Autograd's own form returns the weights' gradient transposed, which makes the update several times slower.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, dtype: torch.dtype) -> Any:
-        x, weight_used = x.to(dtype), weight.to(dtype)
-        ctx.save_for_backward(x, weight_used)
-        ctx.has_bias = bias is not None
+    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> Any:
+        ctx.dtype_of_x = x.dtype
+        x = x.to(weight.dtype)
+        ctx.save_for_backward(x, weight)
         if bias is None:
-            return torch.bmm(x, weight_used.mT)
-        return torch.baddbmm(bias.to(dtype)[:, None], x, weight_used.mT)
+            return torch.bmm(x, weight.mT)
+        return torch.baddbmm(bias.to(weight.dtype)[:, None], x, weight.mT)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
         (gradient,) = gradients
         x, weight = ctx.saved_tensors
         gradient = gradient.to(x.dtype)
-        to_x = torch.bmm(gradient, weight) if ctx.needs_input_grad[0] else None
-        to_weight = torch.bmm(gradient.mT, x).float() if ctx.needs_input_grad[1] else None
-        to_bias = gradient.sum(dim=1, dtype=torch.float32) if ctx.has_bias and ctx.needs_input_grad[2] else None
-        return to_x, to_weight, to_bias, None
+        to_x = torch.bmm(gradient, weight).to(ctx.dtype_of_x) if ctx.needs_input_grad[0] else None
+        to_weight = torch.bmm(gradient.mT, x) if ctx.needs_input_grad[1] else None
+        to_bias = gradient.sum(dim=1, dtype=torch.float32) if ctx.needs_input_grad[2] else None
+        return to_x, to_weight, to_bias
 
 
 class StackedLinear(Stacked):
@@ -63,15 +62,15 @@ class StackedLinear(Stacked):
     weight: torch.Tensor
     bias: torch.Tensor | None
 
-    def __init__(self, layers: Sequence[Any], compute: torch.dtype) -> None:
-        super().__init__(layers, compute)
+    def __init__(self, layers: Sequence[Any]) -> None:
+        super().__init__(layers)
         if layers[0].bias is None:
             self.bias = None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[K*B, ..., I] to [K*B, ..., O] in the `compute` dtype."""
+        """[K*B, ..., I] to [K*B, ..., O] in the weight's dtype."""
         rows = x.reshape(self.count, -1, x.shape[-1])
-        out: torch.Tensor = _Products.apply(rows, self.weight, self.bias, self.compute)
+        out: torch.Tensor = _Products.apply(rows, self.weight, self.bias)
         return out.view(*x.shape[:-1], out.shape[-1])
 
 
@@ -86,8 +85,8 @@ class StackedConv(Stacked):
     weight: torch.Tensor
     bias: torch.Tensor | None
 
-    def __init__(self, layers: Sequence[Any], compute: torch.dtype) -> None:
-        super().__init__(layers, compute)
+    def __init__(self, layers: Sequence[Any]) -> None:
+        super().__init__(layers)
         first = layers[0]
         if first.bias is None:
             self.bias = None
@@ -98,11 +97,14 @@ class StackedConv(Stacked):
         self.convolve = kinds[type(first)]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[K*B, C, *size] to [K*B, O, *size] in the `compute` dtype."""
-        x, weight = x.to(self.compute), self.weight.to(self.compute)
-        bias = None if self.bias is None else self.bias.to(self.compute)
+        """[K*B, C, *size] to [K*B, O, *size] in the weight's dtype."""
+        x, weight = x.to(self.weight.dtype), self.weight
+        bias = None if self.bias is None else self.bias.to(weight.dtype)
         if x.ndim == 4:
             x = x.contiguous(memory_format=torch.channels_last)
+        if self.count == 1:
+            flat_bias = None if bias is None else bias[0]
+            return self.convolve(x, weight[0], flat_bias, groups=self.groups, **self.settings)
         return self.one_by_one(x, weight, bias) if x.device.type == "cpu" else self.grouped(x, weight, bias)
 
     def one_by_one(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
@@ -126,8 +128,8 @@ class StackedBatchNorm(Stacked):
 
     source = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
-    def __init__(self, layers: Sequence[Any], compute: torch.dtype) -> None:
-        super().__init__(layers, compute)
+    def __init__(self, layers: Sequence[Any]) -> None:
+        super().__init__(layers)
         self.momentum: float = layers[0].momentum
         self.eps: float = layers[0].eps
 
@@ -153,8 +155,8 @@ class StackedNorm(Stacked):
 
     source = (nn.LayerNorm, nn.GroupNorm)
 
-    def __init__(self, layers: Sequence[Any], compute: torch.dtype) -> None:
-        super().__init__(layers, compute)
+    def __init__(self, layers: Sequence[Any]) -> None:
+        super().__init__(layers)
         self.plain: Any = layers[0]
         self.plain = type(self.plain)(*_norm_shape(self.plain), eps=self.plain.eps, **_NO_AFFINE[type(self.plain)])
         self.trailing = type(layers[0]) is nn.LayerNorm
@@ -188,8 +190,8 @@ class StackedDropout(Stacked):
 
     source = (nn.Dropout,)
 
-    def __init__(self, layers: Sequence[Any], compute: torch.dtype) -> None:
-        super().__init__(layers, compute)
+    def __init__(self, layers: Sequence[Any]) -> None:
+        super().__init__(layers)
         self.p: float = layers[0].p
         self.generators: Sequence[torch.Generator] = ()
 

@@ -3,27 +3,41 @@
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import fx, nn
 
-from workers.stacking.layers import STACKED_FORMS, StackedDropout, StackedLinear
+from workers.stacking.layers import STACKED_FORMS, StackedConv, StackedDropout, StackedLinear
 
 
 class NotStackableError(Exception):
     """Why a model has no stacked form. Not a mistake: such models are trained one at a time."""
 
 
+@dataclass(frozen=True)
+class Weight:
+    """A trainable float32 tensor [K, ...], and what the program computes with: itself, or a copy in half precision."""
+
+    master: torch.Tensor
+    working: nn.Parameter
+
+
 class StackedModel:
-    """K models of one architecture as one program of float32 weights [K, ...].
+    """K models of one architecture as one program of weights [K, ...].
 
     `models` differ in their values only; they are left alone. `compute` is the dtype of matrix products and
     convolutions; the last linear layer stays in float32, because ties of rounded logits would all go to the lowest
     class. Raises NotStackableError.
     """
 
-    def __init__(self, models: Sequence[nn.Module], compute: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self,
+        models: Sequence[nn.Module],
+        compute: torch.dtype = torch.float32,
+        device: torch.device = torch.device("cpu"),  # noqa: B008 - a constant
+    ) -> None:
         self.count = len(models)
         # A single layer is traced as a layer, not through its own code.
         models = [nn.Sequential(model) if type(model) in STACKED_FORMS else model for model in models]
@@ -34,21 +48,27 @@ class StackedModel:
             evaluating = _trace(models[0])
         parts: dict[str, Any] = {}
         for graph in (training, evaluating):
-            parts |= _stacked_parts(models, graph, compute, known=parts)
-        _keep_head_in_float32(training, parts)
+            parts |= _stacked_parts(models, graph, known=parts)
         self.training_graph = fx.GraphModule(parts, training)
         self.evaluating_graph = fx.GraphModule(parts, evaluating)
         self.layers = nn.ModuleList({id(part): part for part in parts.values() if isinstance(part, nn.Module)}.values())
 
-    def to(self, device: torch.device) -> "StackedModel":
-        """Move all weights to a device, in place."""
         self.training_graph.to(device)
         self.evaluating_graph.to(device)
-        return self
-
-    def parameters(self) -> Iterator[nn.Parameter]:
-        """The trainable weights, float32[K, ...]."""
-        return (parameter for parameter in self.layers.parameters() if parameter.requires_grad)
+        halved = [layer for layer in _product_layers(training, parts) if compute != torch.float32]
+        masters = {layer: layer.weight.detach() for layer in halved}
+        for layer, master in masters.items():
+            layer.weight = nn.Parameter(master.to(compute), requires_grad=layer.weight.requires_grad)
+        self.weights = [
+            Weight(masters.get(layer, parameter.detach()) if name == "weight" else parameter.detach(), parameter)
+            for layer in self.layers
+            for name, parameter in layer.named_parameters()
+            if parameter.requires_grad
+        ]
+        """Everything that is trained."""
+        first = _first_layer(training, parts)
+        self.input_dtype = first.weight.dtype if isinstance(first, StackedLinear | StackedConv) else torch.float32
+        """What the first layer turns its inputs into; inputs may come in it."""
 
     def train(self, training: bool) -> None:
         """Batch statistics and dropout of training, or of evaluation."""
@@ -66,7 +86,7 @@ class StackedModel:
         return any(isinstance(module, StackedDropout) for module in self.layers)
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """Folded float32[K*B, ...] to logits [K*B, num_classes], in the mode set by `train`."""
+        """Folded inputs [K*B, ...], float32 or `input_dtype`, to logits [K*B, num_classes]; in the mode of `train`."""
         graph = self.training_graph if self.layers.training else self.evaluating_graph
         logits: torch.Tensor = graph(images)
         return logits
@@ -110,9 +130,7 @@ def _trace(model: nn.Module) -> fx.Graph:
     return graph
 
 
-def _stacked_parts(
-    models: Sequence[nn.Module], graph: fx.Graph, compute: torch.dtype, known: dict[str, Any]
-) -> dict[str, Any]:
+def _stacked_parts(models: Sequence[nn.Module], graph: fx.Graph, known: dict[str, Any]) -> dict[str, Any]:
     """What the graph's nodes name: stacked layers, layers without state, constants."""
     parts = dict(known)
     made = {id(models[0].get_submodule(name)): part for name, part in known.items() if isinstance(part, nn.Module)}
@@ -121,14 +139,14 @@ def _stacked_parts(
         if node.op == "call_module" and name not in parts:
             layer = models[0].get_submodule(name)
             if id(layer) not in made:
-                made[id(layer)] = _stacked_layer(name, [model.get_submodule(name) for model in models], compute)
+                made[id(layer)] = _stacked_layer(name, [model.get_submodule(name) for model in models])
             parts[name] = made[id(layer)]
         elif node.op == "get_attr":
             parts[name] = _constant(name, models)
     return parts
 
 
-def _stacked_layer(name: str, layers: Sequence[nn.Module], compute: torch.dtype) -> nn.Module:
+def _stacked_layer(name: str, layers: Sequence[nn.Module]) -> nn.Module:
     first: Any = layers[0]
     hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     if any(getattr(first, hook) for hook in hooks):
@@ -139,7 +157,7 @@ def _stacked_layer(name: str, layers: Sequence[nn.Module], compute: torch.dtype)
         raise NotStackableError(f"{name} pads with {first.padding_mode}")
     form = STACKED_FORMS.get(type(first))
     if form is not None:
-        return form(layers, compute)
+        return form(layers)
     if any(True for _ in first.parameters()) or any(True for _ in first.buffers()):
         raise NotStackableError(f"{name} is {type(first).__name__}, which has weights and no stacked form")
     if "Dropout" in type(first).__name__:
@@ -163,8 +181,20 @@ def _attribute(model: nn.Module, name: str) -> Any:
     return getattr(model.get_submodule(owner), attribute)
 
 
-def _keep_head_in_float32(graph: fx.Graph, parts: dict[str, Any]) -> None:
+def _product_layers(graph: fx.Graph, parts: dict[str, Any]) -> list[Any]:
+    """The linear and convolution layers that compute in half precision: all but the last linear one."""
     called = [parts[str(node.target)] for node in graph.nodes if node.op == "call_module"]
-    linear = [part for part in called if isinstance(part, StackedLinear)]
-    if linear:
-        linear[-1].compute = torch.float32
+    heads = [part for part in called if isinstance(part, StackedLinear)][-1:]
+    products = dict.fromkeys(part for part in called if isinstance(part, StackedLinear | StackedConv))
+    return [part for part in products if part not in heads]
+
+
+def _first_layer(graph: fx.Graph, parts: dict[str, Any]) -> Any:
+    """The layer that takes the inputs, flattened at most; None where anything else does."""
+    (node,) = (node for node in graph.nodes if node.op == "placeholder")
+    while len(node.users) == 1:
+        (node,) = node.users
+        part = parts.get(str(node.target)) if node.op == "call_module" else None
+        if not isinstance(part, nn.Flatten | nn.Identity):
+            return part
+    return None

@@ -18,7 +18,7 @@ def deterministic(device: torch.device) -> Iterator[None]:
     # cuBLAS reads this when it starts; without it deterministic mode refuses matrix products.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     threads = torch.get_num_threads()
-    algorithms = torch.are_deterministic_algorithms_enabled()
+    algorithms = torch.get_deterministic_debug_mode()
     memory: Any = torch.utils.deterministic  # its one attribute is a property that type checkers do not see
     fill = memory.fill_uninitialized_memory
     precision = torch.get_float32_matmul_precision()
@@ -28,13 +28,14 @@ def deterministic(device: torch.device) -> Iterator[None]:
         torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
     ):
         torch.set_num_threads(1)
-        torch.use_deterministic_algorithms(True)
+        # The same as use_deterministic_algorithms, which imports the compiler: most of a second in every worker.
+        torch.set_deterministic_debug_mode("error")
         memory.fill_uninitialized_memory = False
         torch.set_float32_matmul_precision("highest")
         try:
             yield
         finally:
             torch.set_num_threads(threads)
-            torch.use_deterministic_algorithms(algorithms)
+            torch.set_deterministic_debug_mode(algorithms)
             memory.fill_uninitialized_memory = fill
             torch.set_float32_matmul_precision(precision)

@@ -1,10 +1,10 @@
-"""The recipe's optimiser over a model's or a stack's parameters: one fused, elementwise update.
+"""The recipe's optimiser over a model's or a stack's weights: one fused, elementwise update.
 
 PyTorch's functional forms: its optimiser classes import the compiler at their first step, most of a second in every
 worker, and add their bookkeeping to every step.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,21 +12,25 @@ from torch.optim.adamw import adamw
 from torch.optim.sgd import sgd
 
 from workers.recipe import SGD, AdamW
+from workers.stacking import Weight
 
 
 class Update:
-    """Changes parameters by their gradients, as `how` says. Parameters without a gradient are left alone."""
+    """Changes weights by their gradients, as `how` says. Weights without a gradient are left alone."""
 
-    def __init__(self, parameters: Iterable[torch.nn.Parameter], how: SGD | AdamW) -> None:
+    def __init__(self, weights: Sequence[Weight], how: SGD | AdamW) -> None:
         self.how = how
-        self.parameters = [parameter for parameter in parameters if parameter.requires_grad]
-        on_gpu = bool(self.parameters) and self.parameters[0].device.type == "cuda"
+        self.weights = weights
+        device = weights[0].master.device if weights else torch.device("cpu")
         # On a GPU the rate lies there, so that a captured step sees it change.
-        self.rate: Any = torch.tensor(how.learning_rate, device=self.parameters[0].device) if on_gpu else 0.0
-        self.first = [torch.zeros_like(parameter) for parameter in self.parameters]
+        self.rate: Any = torch.tensor(how.learning_rate, device=device) if device.type == "cuda" else 0.0
+        self.first = [torch.zeros_like(weight.master) for weight in weights]
         """Momentum, or Adam's mean gradient."""
-        self.second = [torch.zeros_like(parameter) for parameter in self.parameters if isinstance(how, AdamW)]
-        self.steps = [torch.zeros((), device=moment.device) for moment in self.second]
+        self.second = [torch.zeros_like(weight.master) for weight in weights if isinstance(how, AdamW)]
+        self.steps = [torch.zeros((), device=device) for _ in self.second]
+        # Held, because a core finds memory that it used a moment ago in its cache, and new memory not.
+        halved = [weight.working.dtype != weight.master.dtype for weight in weights]
+        self.gradients = [torch.zeros_like(w.master) if half else None for w, half in zip(weights, halved, strict=True)]
 
     def set_rate(self, rate: float) -> None:
         """The learning rate of the next steps."""
@@ -37,21 +41,26 @@ class Update:
 
     def descend(self, loss: torch.Tensor) -> None:
         """One step down the gradient of a scalar loss."""
-        for parameter in self.parameters:
-            parameter.grad = None
-        loss.backward()  # type: ignore[no-untyped-call]
-        used = [index for index, parameter in enumerate(self.parameters) if parameter.grad is not None]
+        # Not through `.grad`, for which gradients that custom functions return are copied once more.
+        found = torch.autograd.grad(loss, [weight.working for weight in self.weights], allow_unused=True)
+        used = [index for index, gradient in enumerate(found) if gradient is not None]
 
-        def of(values: list[Any]) -> list[Any]:
+        def of(values: Sequence[Any]) -> list[Any]:
             return [values[index] for index in used]
 
-        parameters = of(self.parameters)
-        gradients = [parameter.grad for parameter in parameters]
         with torch.no_grad():
+            gradients = [
+                gradient if held is None else held.copy_(gradient)
+                for held, gradient in zip(of(self.gradients), of(found), strict=True)
+            ]
+            masters = [weight.master for weight in of(self.weights)]
             if isinstance(self.how, SGD):
-                self._sgd(self.how, parameters, gradients, of(self.first))
+                self._sgd(self.how, masters, gradients, of(self.first))
             else:
-                self._adamw(self.how, parameters, gradients, [of(self.first), of(self.second), of(self.steps)])
+                self._adamw(self.how, masters, gradients, [of(self.first), of(self.second), of(self.steps)])
+            for weight, held in zip(of(self.weights), of(self.gradients), strict=True):
+                if held is not None:
+                    weight.working.copy_(weight.master)
 
     def _sgd(self, how: SGD, parameters: list[Any], gradients: list[Any], momentum: list[Any]) -> None:
         sgd(

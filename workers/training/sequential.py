@@ -13,6 +13,7 @@ from workers.evaluation import Bits, correctness
 from workers.models import build_model
 from workers.runs import Run
 from workers.schedule import rate_factor
+from workers.stacking import Weight
 from workers.store import RunResult
 from workers.subsets import Purpose, integer_seed
 from workers.training.augmentation import augment
@@ -62,7 +63,8 @@ class _Trainer:
         self.precision: Precision = precision
         self.presentations = Presentations(campaign, data, run)
         self.subsets: Sequence[Bits] = [self.presentations.subset]
-        self.update = Update(model.parameters(), self.recipe.optimizer)
+        weights = [Weight(each.detach(), each) for each in model.parameters() if each.requires_grad]
+        self.update = Update(weights, self.recipe.optimizer)
         self.step = 0
 
     def train_epoch(self) -> list[float]:
