@@ -1,11 +1,13 @@
 """Engines: the same results whichever trains, in either precision, wherever the pixels are."""
 
+import copy
 import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from orchestrator import LocalRunner
 from orchestrator.arrangement import arrange
@@ -15,11 +17,14 @@ from workers.campaign import Campaign
 from workers.datasets import Dataset, load_dataset
 from workers.device_data import DeviceData, load_on_device
 from workers.machine import Machine
+from workers.recipe import SGD, AdamW
 from workers.runs import Run
+from workers.stacking import Weight
 from workers.store import RunResult
 from workers.subsets import given_labels
 from workers.training import Engine, SequentialEngine, StackedEngine
 from workers.training.graphs import replayed
+from workers.training.optimizers import Update
 
 CPU = torch.device("cpu")
 LAPTOP = Machine("cpu", bfloat16=False, memory=0)
@@ -81,10 +86,34 @@ def test_both_engines_train_the_same_models(kind: str, digits: Dataset) -> None:
     apart, together = (engine.train(campaign, data, runs) for engine in (SequentialEngine(), StackedEngine(3)))
     for one, other in zip(apart, together, strict=True):
         assert (one.run, one.subset.tolist()) == (other.run, other.subset.tolist())
-        assert one.epochs[-1].train_loss == pytest.approx(other.epochs[-1].train_loss, rel=1e-2)
-        assert one.epochs[-1].train_correct.mean() > 0.4, "untrained models agree too"
-        assert (one.epochs[-1].train_correct != other.epochs[-1].train_correct).mean() < 0.02
-        assert (one.epochs[-1].test_correct != other.epochs[-1].test_correct).mean() < 0.02
+        assert one.epochs[-1].train_loss == pytest.approx(other.epochs[-1].train_loss, rel=1e-4)
+        assert one.epochs[-1].train_correct.mean() > 0.3, "untrained models agree too"
+        assert (one.epochs[-1].train_correct != other.epochs[-1].train_correct).mean() < 0.005
+        assert (one.epochs[-1].test_correct != other.epochs[-1].test_correct).mean() < 0.01
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
+@pytest.mark.parametrize("how", [SGD(nesterov=True, weight_decay=0.01), AdamW(name="adamw")], ids=lambda how: how.name)
+def test_updates_are_pytorchs(how: SGD | AdamW, layout: torch.memory_format) -> None:
+    """Also where a gradient and its weight lie in memory in different orders."""
+    torch.manual_seed(0)
+    ours = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 3)).to(memory_format=layout)
+    theirs = copy.deepcopy(ours)
+    update = Update([Weight(each.detach(), each) for each in ours.parameters()], how)
+    optimizer: torch.optim.Optimizer
+    if isinstance(how, SGD):
+        optimizer = torch.optim.SGD(theirs.parameters(), 0.1, how.momentum, nesterov=True, weight_decay=0.01)
+    else:
+        optimizer = torch.optim.AdamW(theirs.parameters(), 0.1, (how.beta1, how.beta2), how.epsilon, how.weight_decay)
+    update.set_rate(0.1)
+    for memory in (torch.channels_last, torch.contiguous_format, torch.channels_last):
+        images = torch.rand(5, 3, 6, 6).contiguous(memory_format=memory)
+        update.descend(ours(images).square().mean())
+        optimizer.zero_grad()
+        theirs(images).square().mean().backward()
+        optimizer.step()
+    for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

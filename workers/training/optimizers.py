@@ -49,11 +49,11 @@ class Update:
             return [values[index] for index in used]
 
         with torch.no_grad():
-            gradients = [
-                gradient if held is None else held.copy_(gradient)
-                for held, gradient in zip(of(self.gradients), of(found), strict=True)
-            ]
             masters = [weight.master for weight in of(self.weights)]
+            gradients = [
+                _laid_out_like(master, gradient) if held is None else held.copy_(gradient)
+                for master, held, gradient in zip(masters, of(self.gradients), of(found), strict=True)
+            ]
             if isinstance(self.how, SGD):
                 self._sgd(self.how, masters, gradients, of(self.first))
             else:
@@ -95,3 +95,8 @@ class Update:
             eps=how.epsilon,
             maximize=False,
         )
+
+
+def _laid_out_like(master: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+    """The gradient with the weight's strides: the fused updates walk through memory, whatever the order there."""
+    return gradient if gradient.stride() == master.stride() else torch.empty_like(master).copy_(gradient)
