@@ -84,10 +84,10 @@ def test_both_engines_train_the_same_models(kind: str, digits: Dataset) -> None:
     data = on_device(campaign, digits)
     runs = [Run(600_000, repetition) for repetition in range(3)]
     apart, together = (engine.train(campaign, data, runs) for engine in (SequentialEngine(), StackedEngine(3)))
+    assert max(one.epochs[-1].train_correct.mean() for one in apart) > 0.4, "untrained models agree too"
     for one, other in zip(apart, together, strict=True):
         assert (one.run, one.subset.tolist()) == (other.run, other.subset.tolist())
         assert one.epochs[-1].train_loss == pytest.approx(other.epochs[-1].train_loss, rel=1e-4)
-        assert one.epochs[-1].train_correct.mean() > 0.3, "untrained models agree too"
         assert (one.epochs[-1].train_correct != other.epochs[-1].train_correct).mean() < 0.005
         assert (one.epochs[-1].test_correct != other.epochs[-1].test_correct).mean() < 0.01
 
