@@ -69,6 +69,9 @@ class StackedLinear(Stacked):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[K*B, ..., I] to [K*B, ..., O] in the weight's dtype."""
+        if self.count == 1:
+            bias = None if self.bias is None else self.bias.squeeze(0).to(self.weight.dtype)
+            return F.linear(x.to(self.weight.dtype), self.weight.squeeze(0), bias)
         rows = x.reshape(self.count, -1, x.shape[-1])
         out: torch.Tensor = _Products.apply(rows, self.weight, self.bias)
         return out.view(*x.shape[:-1], out.shape[-1])
