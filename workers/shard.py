@@ -2,6 +2,7 @@
 
 import threading
 import traceback
+from functools import cache
 from dataclasses import dataclass
 from typing import Literal
 
@@ -45,7 +46,8 @@ class Worker:
         self.store = Store.open(store_uri)
         header = self.store.header
         dataset = load_dataset(campaign.dataset, header.fingerprint)
-        self.engine: Engine = choose_engine(campaign, header, dataset.input_shape)
+        # Chosen when the first shard trains: the choice runs the campaign's own code, which may fail.
+        self.choose_engine = cache(lambda: choose_engine(campaign, header, dataset.input_shape))
         self.data = load_on_device(dataset, campaign, self.store.given_labels(), torch.device(device))
         self._device_in_use = threading.Lock()
 
@@ -58,7 +60,7 @@ class Worker:
     def train(self, shard: Shard) -> list[RunResult] | ShardError:
         """Train a shard's runs; what goes wrong comes back as text, which reaches a driver whatever was raised."""
         try:
-            return self.engine.train(self.campaign, self.data, shard.runs)
+            return self.choose_engine().train(self.campaign, self.data, shard.runs)
         except Exception as error:  # noqa: BLE001 - the boundary at which user code is reported, with its traceback
             return _told(shard, "user", error)
 
