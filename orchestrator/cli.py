@@ -221,7 +221,7 @@ def demo(
     store: StoreOption = "demo-store",
     runs: Annotated[int | None, typer.Option("--runs", min=10, max=100_000, help="Models to train.")] = None,
 ) -> None:
-    """Train the digits campaign on a Ray cluster of this machine, and show who is memorized.
+    """Train the digits campaign in this process, and show who is memorized.
 
     Example: longtail demo
     """
@@ -231,7 +231,7 @@ def demo(
     campaign = with_repetitions(parse_campaign(preset_text("digits"), "digits"), runs)
     count = campaign.subsets.repetitions
     say(f"Training {count} small networks, each on a random 70% of the handwritten digits.")
-    report = run_and_show(campaign, store, _runner(RunnerName.ray, None, 0, None, None), None, None)
+    report = run_and_show(campaign, store, _runner(RunnerName.local, None, None, None, None), None, None)
     exit_on_failures(report)
     print_findings(report.store_uri, console)
 

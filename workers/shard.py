@@ -2,8 +2,8 @@
 
 import threading
 import traceback
-from functools import cache
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import torch
