@@ -94,6 +94,7 @@ def test_errors_of_user_code_are_reported_from_ray(tmp_path: Path) -> None:
     assert code == 1
     assert "failed: r200000-000000-000003: RuntimeError: the user's own mistake (traceback: " in output
     assert "in fault" in campaign_status(str(tmp_path / "s")).failures[0].traceback
+    assert (tmp_path / ".ray" / "auth_token").exists(), "the cluster was open to everybody"
 
 
 def test_a_shard_that_kills_its_workers_is_given_up(tmp_path: Path) -> None:
@@ -143,5 +144,4 @@ def test_the_demo_ends_with_who_is_memorized(tmp_path: Path) -> None:
     assert "Most memorized digits" in output
     assert "Strongest influence pairs" in output
     assert str(tmp_path / "s" / "estimates" / "memorization.parquet") in output
-    assert (tmp_path / ".ray" / "auth_token").exists(), "the cluster was open to everybody"
     assert yaml.safe_load((tmp_path / "s" / "campaign.json").read_text())["dataset"] == "digits"
