@@ -65,7 +65,7 @@ def arrange(
     if campaign.recipe.precision == "auto" and machine.bfloat16:
         precision = "bfloat16"
     limit = min(_stack_limit(campaign, facts, machine), shard_size or _GPU_STACK)
-    apart = None if limit > 1 else "its steps are long enough alone"
+    apart = None if limit > 1 else "a step of one model is work enough"
     if limit > 1:
         apart = why_not_stackable(lambda: new_model(campaign, dataset), dataset.input_shape)
     stack = 1 if apart else _evenly(campaign.subsets.repetitions, limit)

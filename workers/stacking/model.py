@@ -28,8 +28,8 @@ class StackedModel:
     """K models of one architecture as one program of weights [K, ...].
 
     `models` differ in their values only; they are left alone. `compute` is the dtype of matrix products and
-    convolutions; the last linear layer stays in float32, because ties of rounded logits would all go to the lowest
-    class. Raises NotStackableError.
+    convolutions; the last of them stays in float32, because ties of rounded logits would all go to the lowest class.
+    Raises NotStackableError.
     """
 
     def __init__(
@@ -52,13 +52,13 @@ class StackedModel:
         self.training_graph = fx.GraphModule(parts, training)
         self.evaluating_graph = fx.GraphModule(parts, evaluating)
         self.layers = nn.ModuleList({id(part): part for part in parts.values() if isinstance(part, nn.Module)}.values())
-
         self.training_graph.to(device)
         self.evaluating_graph.to(device)
-        halved = [layer for layer in _product_layers(training, parts) if compute != torch.float32]
-        masters = {layer: layer.weight.detach() for layer in halved}
-        for layer, master in masters.items():
-            layer.weight = nn.Parameter(master.to(compute), requires_grad=layer.weight.requires_grad)
+        masters: dict[nn.Module, torch.Tensor] = {}
+        if compute != torch.float32:
+            for layer in _product_layers(training, parts):
+                masters[layer] = layer.weight.detach()
+                layer.weight = nn.Parameter(masters[layer].to(compute), requires_grad=layer.weight.requires_grad)
         self.weights = [
             Weight(masters.get(layer, parameter.detach()) if name == "weight" else parameter.detach(), parameter)
             for layer in self.layers
@@ -182,11 +182,10 @@ def _attribute(model: nn.Module, name: str) -> Any:
 
 
 def _product_layers(graph: fx.Graph, parts: dict[str, Any]) -> list[Any]:
-    """The linear and convolution layers that compute in half precision: all but the last linear one."""
+    """The linear and convolution layers that compute in half precision: all but the last one."""
     called = [parts[str(node.target)] for node in graph.nodes if node.op == "call_module"]
-    heads = [part for part in called if isinstance(part, StackedLinear)][-1:]
-    products = dict.fromkeys(part for part in called if isinstance(part, StackedLinear | StackedConv))
-    return [part for part in products if part not in heads]
+    products = [part for part in called if isinstance(part, StackedLinear | StackedConv)]
+    return [part for part in dict.fromkeys(products) if part is not products[-1]]
 
 
 def _first_layer(graph: fx.Graph, parts: dict[str, Any]) -> Any:
