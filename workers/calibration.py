@@ -55,10 +55,9 @@ def _seconds_per_step(campaign: Campaign, data: DeviceData, size: int, precision
         stack.train(True)
         step = TrainingStep(campaign.recipe, data, stack, Update(stack.weights, campaign.recipe.optimizer))
         take_step = replayed(step, data.device) if not stack.draws else step
-        how = campaign.recipe.augmentation
         shape = (size, campaign.recipe.batch_size)
         arguments = [torch.randint(len(data.train_images), shape, device=data.device)]
-        if how.flip or how.translate or how.cutout:
+        if campaign.recipe.augmentation.changes_images:
             arguments.append(torch.zeros((DRAWS, *shape), dtype=torch.int64, device=data.device))
         for _ in range(_WARM_UP_STEPS):
             take_step(*arguments).cpu()

@@ -126,7 +126,7 @@ def fits(dataset: Dataset, device: torch.device) -> bool:
 def check_augmentation(dataset: Dataset, campaign: Campaign) -> None:
     """Raise CampaignError where the recipe's augmentation cannot be applied to this data set."""
     how = campaign.recipe.augmentation
-    wanted = how.flip or how.translate or how.cutout or campaign.recipe.evaluation_flip
+    wanted = how.changes_images or campaign.recipe.evaluation_flip
     if wanted and len(dataset.input_shape) != 3:
         raise CampaignError(
             f"recipe.augmentation: needs images [C, H, W], the data set has {list(dataset.input_shape)}"

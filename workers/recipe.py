@@ -108,6 +108,11 @@ class Augmentation(Frozen):
     cutout: Annotated[int, Field(ge=0, le=256)] = 0
     """Blank a square of this side at a random place."""
 
+    @property
+    def changes_images(self) -> bool:
+        """Whether any of it is asked for."""
+        return self.flip or self.translate > 0 or self.cutout > 0
+
 
 class Recipe(Frozen):
     """Everything that decides how a model is trained on its subset."""

@@ -19,7 +19,7 @@ def draw_changes(
     how: Augmentation, image_shape: Sequence[int], count: int, random: np.random.Generator
 ) -> npt.NDArray[np.int64] | None:
     """The changes of `count` presentations of images [C, H, W]: int64[DRAWS, count]; None where there are none."""
-    if not (how.flip or how.translate or how.cutout):
+    if not how.changes_images:
         return None
     height, width = image_shape[-2:]
     limits = (

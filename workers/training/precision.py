@@ -1,7 +1,5 @@
 """float32 or bfloat16 products: what a machine is good at, and how a plain module computes in it."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -22,11 +20,9 @@ def fast_bfloat16(device: torch.device) -> bool:
     return False
 
 
-@contextmanager
-def computing_in(precision: Precision, device: torch.device) -> Iterator[None]:
-    """A module's matrix products and convolutions in this precision, its weights staying float32."""
-    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-        yield
+def computing_in(precision: Precision, device: torch.device) -> torch.autocast:
+    """A context: a module's matrix products and convolutions in this precision, its weights staying float32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 
 def keep_head_in_float32(model: nn.Module) -> None:

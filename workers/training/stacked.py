@@ -65,8 +65,7 @@ class StackedEngine:
         """The data, scaled once and for all where they are few and not augmented."""
         key = (id(data), stack.input_dtype)
         if self._scaled is None or self._scaled[0] != key:
-            how = campaign.recipe.augmentation
-            augmented = how.flip or how.translate or how.cutout
+            augmented = campaign.recipe.augmentation.changes_images
             self._scaled = (key, data, data if augmented else data.scaled_once(stack.input_dtype))
         return self._scaled[2]
 
