@@ -30,7 +30,9 @@ from workers.training.streams import Presentations
 
 _SMALL_BATCH = 512
 _EVALUATION_BATCH = 1000
-"""Examples per model. Fixed, because it can change the last bit of a logit."""
+"""Examples per model, at most. It depends on the stack's size alone, because it can change the last bit of a logit."""
+_CACHED_ROWS = 4096
+"""Examples of all models together whose activations stay in a core's cache."""
 
 
 class StackedEngine:
@@ -154,7 +156,10 @@ class _Trainer:
     def correctness(self) -> tuple[Bits, Bits]:
         """See `Trainer.correctness`."""
         self.stack.train(False)
-        return correctness(self._predict, len(self.subsets), self.data, self.recipe.evaluation_flip, _EVALUATION_BATCH)
+        count, batch = len(self.subsets), _EVALUATION_BATCH
+        if self.data.device.type == "cpu":
+            batch = min(batch, max(1, _CACHED_ROWS // count))
+        return correctness(self._predict, count, self.data, self.recipe.evaluation_flip, batch)
 
     def _predict(self, images: torch.Tensor) -> torch.Tensor:
         """float32[B, ...] to float32[K, B, num_classes]."""
