@@ -1,0 +1,150 @@
+"""Campaign files into stores: init, plan, run, demo."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich import filesize
+from rich.table import Table
+
+from orchestrator.options import (
+    AddressOption,
+    CampaignPath,
+    GpusOption,
+    RepetitionsOption,
+    RunnerName,
+    RunnerOption,
+    StoreOption,
+    WorkersOption,
+)
+from orchestrator.output import console, exit_on_failures, run_and_show, say
+from orchestrator.presets import NAMES, preset_text
+from workers.errors import CampaignError
+
+if TYPE_CHECKING:
+    from orchestrator.runner import Runner
+    from workers.campaign import Campaign
+
+
+def init(
+    preset: Annotated[str | None, typer.Argument(help=f"One of {', '.join(NAMES)}.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write here instead of printing.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+) -> None:
+    """Print a commented campaign file to start from.
+
+    Example: longtail init digits -o campaign.yaml
+    """
+    if preset is None:
+        say(f"presets: {', '.join(NAMES)}")
+        return
+    try:
+        text = preset_text(preset)
+    except KeyError:
+        raise CampaignError(f"preset: must be one of {', '.join(NAMES)}, got {preset!r}") from None
+    if output is None:
+        sys.stdout.write(text)
+        return
+    try:
+        with output.open("w" if force else "x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise CampaignError(f"{output}: exists already; --force replaces it") from None
+    except OSError as error:
+        raise CampaignError(f"{output}: cannot be written: {error.strerror}") from error
+    say(f"wrote {output}; next: longtail run {output} --store STORE")
+
+
+def plan(
+    campaign: CampaignPath,
+    store: Annotated[str | None, typer.Option("--store", "-s", help="Count what this store already has.")] = None,
+    repetitions: RepetitionsOption = None,
+) -> None:
+    """Show what a campaign would train, without training.
+
+    Example: longtail plan campaign.yaml --store STORE
+    """
+    from orchestrator.local_runner import LocalRunner
+    from orchestrator.plan import plan_campaign
+    from workers.campaign_file import with_repetitions
+
+    planned = plan_campaign(with_repetitions(_read(campaign), repetitions), LocalRunner().machine(), store)
+    table = Table(
+        "ratio", "subset", "runs", "committed", "to train", "largest se of mem", box=None, header_style="bold"
+    )
+    for row in planned.ratios:
+        worst = f"{row.largest_se:.3f}" if row.largest_se is not None else "-"
+        cells = (f"{row.ratio:g}", row.subset_size, row.runs, row.committed, row.runs - row.committed, worst)
+        table.add_row(*(str(cell) for cell in cells))
+    console.print(table)
+    how = planned.arrangement
+    together = f"{how.stack_size} at a time" if how.stack_size > 1 else "one at a time"
+    say(f"models train {together}, {how.precision}" + (f" ({how.apart})" if how.apart else ""))
+    text = f"{planned.pending_runs} runs to train in {planned.pending_shards} shards of up to {how.shard_size}; "
+    say(text + f"the results will take about {filesize.decimal(planned.store_bytes)}")
+
+
+def run(
+    campaign: CampaignPath,
+    store: StoreOption,
+    runner: RunnerOption = RunnerName.local,
+    address: AddressOption = None,
+    gpus_per_worker: GpusOption = None,
+    workers: WorkersOption = None,
+    repetitions: RepetitionsOption = None,
+    shard_size: Annotated[
+        int | None, typer.Option("--shard-size", min=1, max=10_000, help="Runs per shard; for a new store only.")
+    ] = None,
+    working_dir: Annotated[
+        str | None, typer.Option("--working-dir", help="Folder with your own code, sent to the cluster's nodes.")
+    ] = None,
+) -> None:
+    """Train a campaign into a store. Run again to resume; with more repetitions or ratios, to extend.
+
+    Example: longtail run campaign.yaml --store STORE --runner ray
+    """
+    parsed = _read(campaign)
+    if runner is RunnerName.local and (address or gpus_per_worker is not None or workers or working_dir):
+        raise typer.BadParameter("--address, --gpus-per-worker, --workers and --working-dir need --runner ray")
+    chosen = _runner(runner, address, gpus_per_worker, workers, working_dir)
+    report = run_and_show(parsed, store, chosen, repetitions, shard_size)
+    exit_on_failures(report)
+    say(f"next: longtail estimate {report.store_uri}")
+
+
+def demo(
+    store: StoreOption = "demo-store",
+    runs: Annotated[int | None, typer.Option("--runs", min=10, max=100_000, help="Models to train.")] = None,
+) -> None:
+    """Train the digits campaign in this process, and show who is memorized.
+
+    Example: longtail demo
+    """
+    from orchestrator.demo import print_findings
+    from workers.campaign_file import parse_campaign, with_repetitions
+
+    campaign = with_repetitions(parse_campaign(preset_text("digits"), "digits"), runs)
+    count = campaign.subsets.repetitions
+    say(f"Training {count} small networks, each on a random 70% of the handwritten digits.")
+    report = run_and_show(campaign, store, _runner(RunnerName.local, None, None, None, None), None, None)
+    exit_on_failures(report)
+    print_findings(report.store_uri, console)
+
+
+def _read(path: Path) -> "Campaign":
+    from workers.campaign_file import read_campaign
+
+    return read_campaign(path)
+
+
+def _runner(
+    name: RunnerName, address: str | None, gpus: float | None, workers: int | None, working_dir: str | None
+) -> "Runner":
+    if name is RunnerName.local:
+        from orchestrator.local_runner import LocalRunner
+
+        return LocalRunner()
+    from orchestrator.ray_runner import RayRunner
+
+    return RayRunner(address=address, gpus_per_worker=gpus, workers=workers, working_dir=working_dir)

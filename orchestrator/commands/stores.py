@@ -1,0 +1,50 @@
+"""How a store is doing: status, verify."""
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from orchestrator.options import StoreArgument
+from orchestrator.output import console, say, warn
+
+
+def status(store: StoreArgument) -> None:
+    """Show how far a campaign is, also while it runs elsewhere.
+
+    Example: longtail status STORE
+    """
+    from orchestrator.status import campaign_status
+
+    state = campaign_status(store)
+    facts = f"{state.dataset}, {state.num_train} training and {state.num_test} test examples"
+    say(f"{state.store_uri}: {facts}; campaign {state.identity[:12]}")
+    table = Table("ratio", "committed", "wanted", "diverged", box=None, header_style="bold")
+    for row in state.ratios:
+        table.add_row(f"{row.ratio:g}", str(row.committed), str(row.wanted), str(row.diverged))
+    console.print(table)
+    accuracy = "" if state.test_accuracy is None else f"; mean test accuracy {state.test_accuracy:.4f}"
+    say(f"{state.committed} of {state.wanted} runs{accuracy}")
+    for failure in state.failures:
+        say(f"failed: {failure.shard_id} after {failure.attempts} attempts: {failure.message}")
+
+
+def verify(
+    store: StoreArgument,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Set damaged files aside; the next run replaces them.")
+    ] = False,
+) -> None:
+    """Check every committed file: checksums, content, form, and that it belongs here.
+
+    Example: longtail verify STORE --repair
+    """
+    from orchestrator.verify import verify_store
+
+    checked, findings = verify_store(store, repair=repair)
+    for finding in findings:
+        moved = f" (set aside as {finding.moved_to})" if finding.moved_to else ""
+        warn(f"{finding.path}: {finding.problem}{moved}")
+    say(f"{checked} files checked, {len(findings)} damaged")
+    if any(finding.moved_to is None for finding in findings):
+        raise typer.Exit(1)
