@@ -1,5 +1,6 @@
 """The subsets and the test correctness of one ratio, packed: influence needs every run, at one bit per example."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,18 +11,78 @@ from analysis.selection import scan_epoch, select_ratio
 from workers.campaign import PARTS
 from workers.store import Store
 
+WORD = 64
+"""Runs in a word."""
+
+Bits = npt.NDArray[np.bool_]
+Words = npt.NDArray[np.uint64]
+
 
 @dataclass(frozen=True)
 class PackedBits:
-    """bool[runs, width] at one bit each; rows start at a byte, the first column is the highest bit."""
+    """bool[runs, width] as uint64[words, width]: run k is bit k % 64, from the lowest, of word k // 64.
 
-    packed: npt.NDArray[np.uint8]
-    width: int
+    So an example's runs are whole words, and how often two examples agree is a matter of AND and counting ones. Bits
+    behind the last run are 0.
+    """
 
-    def columns(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        """The columns `ids` as 0 and 1, float32[runs, len(ids)]."""
-        shifts = (7 - (ids & 7)).astype(np.uint8)
-        return ((self.packed[:, ids >> 3] >> shifts) & 1).astype(np.float32)
+    words: Words
+    runs: int
+
+    @property
+    def width(self) -> int:
+        """Examples."""
+        return int(self.words.shape[1])
+
+    def unpacked(self, rows: npt.NDArray[np.int64] | None = None) -> Bits:
+        """bool[len(rows), width]: some runs in this order, or all."""
+        chosen = np.arange(self.runs) if rows is None else rows
+        return (self.words[chosen // WORD] >> (chosen % WORD).astype(np.uint64)[:, None] & np.uint64(1)).astype(bool)
+
+    def of_runs(self, rows: npt.NDArray[np.int64]) -> "PackedBits":
+        """Some runs, in this order."""
+        packing = _Packing(self.width)
+        for start in range(0, len(rows), WORD):
+            packing.add(self.unpacked(rows[start : start + WORD]))
+        return packing.bits()
+
+
+class _Packing:
+    """Takes runs and makes them PackedBits, a word of runs at a time."""
+
+    def __init__(self, width: int) -> None:
+        self._width = width
+        self._words: list[Words] = []
+        self._waiting = np.zeros((0, width), dtype=bool)
+        self._runs = 0
+
+    def add(self, rows: Bits) -> None:
+        """bool[runs, width]."""
+        self._runs += len(rows)
+        rows = np.concatenate([self._waiting, rows])
+        whole = len(rows) - len(rows) % WORD
+        self._words += [_word(rows[start : start + WORD]) for start in range(0, whole, WORD)]
+        self._waiting = rows[whole:].copy()
+
+    def bits(self) -> PackedBits:
+        """All runs so far."""
+        words = [*self._words, *([_word(self._waiting)] if len(self._waiting) else [])]
+        return PackedBits(np.stack(words) if words else np.zeros((0, self._width), np.uint64), self._runs)
+
+
+def _word(rows: Bits) -> Words:
+    """bool[up to 64, width] to uint64[width]."""
+    octets = np.zeros((rows.shape[1], WORD // 8), dtype=np.uint8)
+    packed = np.packbits(rows, axis=0, bitorder="little")
+    octets[:, : len(packed)] = packed.T
+    return octets.view("<u8")[:, 0].astype(np.uint64)
+
+
+def pack_bits(rows: Bits) -> PackedBits:
+    """bool[runs, width], packed."""
+    packing = _Packing(rows.shape[1])
+    packing.add(rows)
+    return packing.bits()
 
 
 @dataclass(frozen=True)
@@ -52,6 +113,35 @@ class RatioBits:
         """int64[N]: the runs that did not train on an example."""
         return self.runs - self.n_in
 
+    def of_runs(self, rows: Sequence[int] | npt.NDArray[np.int64]) -> "RatioBits":
+        """The same of some of the runs alone: int64[runs], their places from 0."""
+        chosen = np.asarray(rows, dtype=np.int64)
+        return ratio_bits(
+            self.parts,
+            self.epoch,
+            self.diverged,
+            self.labels,
+            self.subsets.of_runs(chosen),
+            self.test_correct.of_runs(chosen),
+        )
+
+
+def ratio_bits(
+    parts: int, epoch: int | None, diverged: int, labels: Labels, subsets: PackedBits, test_correct: PackedBits
+) -> RatioBits:
+    """Packed runs with their counts."""
+    return RatioBits(
+        parts=parts,
+        runs=subsets.runs,
+        diverged=diverged,
+        epoch=epoch,
+        labels=labels,
+        subsets=subsets,
+        test_correct=test_correct,
+        n_in=np.bitwise_count(subsets.words).sum(axis=0, dtype=np.int64),
+        correct=np.bitwise_count(test_correct.words).sum(axis=0, dtype=np.int64),
+    )
+
 
 def pack_runs(store: Store, ratio: float | None = None, epoch: int | None = None) -> RatioBits:
     """The packed runs of one ratio (None: the store's only one) at a recorded epoch (None: the last).
@@ -60,29 +150,12 @@ def pack_runs(store: Store, ratio: float | None = None, epoch: int | None = None
     DamagedFileError for an unreadable file.
     """
     parts = select_ratio(store, ratio)
-    header = store.header
-    n_in, correct = np.zeros(header.num_train, dtype=np.int64), np.zeros(header.num_test, dtype=np.int64)
-    packed_subsets = [np.packbits(np.zeros((0, header.num_train), dtype=bool), axis=1)]
-    packed_correct = [np.packbits(np.zeros((0, header.num_test), dtype=bool), axis=1)]
+    subsets, test_correct = _Packing(store.header.num_train), _Packing(store.header.num_test)
     diverged, last_epoch = 0, None
     for rows in scan_epoch(store, ("subset", "test_correct"), parts, epoch):
         subset, right = (store.bits(rows.shard, rows.table, column)[rows.used] for column in ("subset", "test_correct"))
-        n_in += subset.sum(axis=0)
-        correct += right.sum(axis=0)
-        packed_subsets.append(np.packbits(subset, axis=1))
-        packed_correct.append(np.packbits(right, axis=1))
+        subsets.add(subset)
+        test_correct.add(right)
         diverged += rows.diverged
         last_epoch = max((last_epoch or 0, *rows.epochs[rows.used].tolist())) or None
-    subsets = PackedBits(np.concatenate(packed_subsets), header.num_train)
-    test_correct = PackedBits(np.concatenate(packed_correct), header.num_test)
-    return RatioBits(
-        parts=parts,
-        runs=len(subsets.packed),
-        diverged=diverged,
-        epoch=last_epoch,
-        labels=read_labels(store),
-        subsets=subsets,
-        test_correct=test_correct,
-        n_in=n_in,
-        correct=correct,
-    )
+    return ratio_bits(parts, last_epoch, diverged, read_labels(store), subsets.bits(), test_correct.bits())

@@ -15,7 +15,7 @@ from analysis.counts import RatioCounts, StoreCounts, count_runs
 from analysis.errors import EstimateError, TooManyPairsError
 from analysis.influence import influence_pairs, influence_top, pairs_frame
 from analysis.memorization import estimate_memorization
-from analysis.tiles import Pairs
+from analysis.pairs import Pairs
 from workers.campaign import PARTS
 from workers.store import Store
 

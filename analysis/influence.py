@@ -7,9 +7,10 @@ with A_i the runs whose subset holds training example i, B_i the others, c_k(z) 
 example z. V. Feldman and C. Zhang, "What neural networks memorize and why: discovering the long tail via influence
 estimation", NeurIPS 2020. In the paper an empty group's mean is 1/2.
 
-No estimate depends on the tiles in which the pairs are computed: counts are exact, ties go to the smaller example id.
+No estimate depends on the blocks in which the pairs are counted: counts are exact, ties go to the smaller example id.
 """
 
+from collections.abc import Iterator
 from math import isfinite
 from typing import Any
 
@@ -18,9 +19,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis.bits import RatioBits
+from analysis.counted import Counted, counted, lowest_counts, test_blocks
 from analysis.errors import EstimateError, TooManyPairsError
-from analysis.means import Empty, Floats, difference_se, group_mean
-from analysis.tiles import Ids, Pairs, Tile, tile_rows
+from analysis.means import Empty, difference_se, group_mean
+from analysis.pairs import Ids, Pairs
+from analysis.spread import Spread, Threads
+from analysis.top_pairs import top_of_block
 
 COLUMNS = (
     *("ratio", "test_example_id", "test_label", "example_id", "label", "given_label"),
@@ -30,10 +34,17 @@ TOP_COLUMNS = (*COLUMNS[:2], "rank", *COLUMNS[2:])
 
 MEMORY_MB = 512.0
 MAX_PAIRS = 10_000_000
+_MATRIX_BYTES = 70
+"""Most memory that a pair takes while its influence is computed: two copies on each core."""
 
 
 def influence_top(
-    bits: RatioBits, *, top: int = 5, empty: Empty = "half", memory_mb: float = MEMORY_MB
+    bits: RatioBits,
+    *,
+    top: int = 5,
+    empty: Empty = "half",
+    memory_mb: float = MEMORY_MB,
+    spread: Spread | None = None,
 ) -> pd.DataFrame:
     """The `top` most influential training examples of each test example, with TOP_COLUMNS; `rank` from 1.
 
@@ -42,15 +53,10 @@ def influence_top(
     """
     if top < 1:
         raise EstimateError(f"top must be at least 1, got {top!r}")
-    found = []
-    for tests, tiles in tile_rows(bits, _all_tests(bits), _all_examples(bits), empty, memory_mb):
-        best = Pairs.join([])
-        bars = np.full(len(tests), -np.inf)
-        for tile in tiles:
-            best, bars = _merge(best, tile, bars, top)
-        found.append(best)
-    pairs = Pairs.join(found)
-    frame = pairs_frame(bits, pairs, empty).assign(rank=_ranks(pairs) + 1)
+    every = counted(bits, _all_examples(bits), empty)
+    blocks = test_blocks(every, _all_tests(bits), memory_mb)
+    pairs = Pairs.join(list((spread or Threads()).map(top_of_block, (every, top), blocks)))
+    frame = pairs_frame(bits, pairs, empty).assign(rank=pairs.ranks() + 1)
     return frame[list(TOP_COLUMNS)]
 
 
@@ -61,12 +67,13 @@ def influence_pairs(
     empty: Empty = "half",
     memory_mb: float = MEMORY_MB,
     max_pairs: int = MAX_PAIRS,
+    spread: Spread | None = None,
 ) -> pd.DataFrame:
     """Every pair with infl >= threshold, with COLUMNS, sorted by test example, then infl descending, then example id.
 
     Raises TooManyPairsError where more than `max_pairs` reach the threshold, EstimateError for options without sense.
     """
-    pairs = pairs_above(bits, _all_examples(bits), threshold, empty, memory_mb, max_pairs)
+    pairs = pairs_above(bits, _all_examples(bits), threshold, empty, memory_mb, max_pairs, spread)
     return pairs_frame(bits, pairs, empty)
 
 
@@ -76,6 +83,7 @@ def influence_matrix(
     *,
     empty: Empty = "half",
     memory_mb: float = MEMORY_MB,
+    spread: Spread | None = None,
 ) -> npt.NDArray[np.float32]:
     """infl as float32[len(tests), N], one row per selected test example (a slice, ids, or a mask of length T).
 
@@ -84,33 +92,55 @@ def influence_matrix(
     chosen = _selected_tests(bits, tests)
     matrix = np.empty((len(chosen), bits.labels.num_train), dtype=np.float32)
     row = 0
-    for block, tiles in tile_rows(bits, chosen, _all_examples(bits), empty, memory_mb):
-        for tile in tiles:
-            matrix[row : row + len(block), tile.examples[0] : tile.examples[-1] + 1] = tile.influence()
-        row += len(block)
+    for rows in matrix_blocks(bits, chosen, empty, memory_mb, spread):
+        matrix[row : row + len(rows)] = rows
+        row += len(rows)
     return matrix
 
 
+def matrix_blocks(
+    bits: RatioBits, tests: Ids, empty: Empty, memory_mb: float, spread: Spread | None = None
+) -> Iterator[npt.NDArray[np.float32]]:
+    """Rows of the influence matrix, float32[some tests, N] at a time, in the order of `tests`."""
+    every = counted(bits, _all_examples(bits), empty)
+    return (spread or Threads()).map(Counted.matrix, every, test_blocks(every, tests, memory_mb, _MATRIX_BYTES))
+
+
 def pairs_above(
-    bits: RatioBits, examples: Ids, threshold: float, empty: Empty, memory_mb: float, max_pairs: int
+    bits: RatioBits,
+    examples: Ids,
+    threshold: float,
+    empty: Empty,
+    memory_mb: float,
+    max_pairs: int,
+    spread: Spread | None = None,
 ) -> Pairs:
     """The ranked pairs of these training examples (ascending ids) with infl >= threshold. Raises as above."""
     if not isfinite(threshold):
         raise EstimateError(f"threshold must be a finite number, got {threshold!r}")
+    some = counted(bits, examples, empty)
     found: list[Pairs] = []
-    count = 0
-    for tests, tiles in tile_rows(bits, _all_tests(bits), examples, empty, memory_mb):
-        in_block = []
-        for tile in tiles:
-            in_block.append(tile.at_least(np.full(len(tests), threshold)))
-            count += len(in_block[-1])
-            if count > max_pairs:
-                raise TooManyPairsError(
-                    f"more than {max_pairs:,} pairs at ratio {bits.ratio} reach the threshold: "
-                    f"raise it, or train more runs, got {threshold!r} with {bits.runs} runs"
-                )
-        found.append(Pairs.join(in_block).ranked())
+    blocks = test_blocks(some, _all_tests(bits), memory_mb)
+    for pairs in (spread or Threads()).map(_above_in_block, (some, threshold, max_pairs), blocks):
+        found.append(pairs)
+        if sum(map(len, found)) > max_pairs:
+            raise TooManyPairsError(
+                f"more than {max_pairs:,} pairs at ratio {bits.ratio} reach the threshold: "
+                f"raise it, or train more runs, got {threshold!r} with {bits.runs} runs"
+            )
     return Pairs.join(found)
+
+
+def _above_in_block(shared: tuple[Counted, float, int], tests: Ids) -> Pairs:
+    """The ranked pairs of a block with infl >= threshold, or more than `max_pairs` of them."""
+    some, threshold, max_pairs = shared
+    bars = lowest_counts(some, some.bits.correct[tests], np.full(len(tests), threshold))
+    found: list[Pairs] = []
+    for pairs in some.scan(tests, bars):
+        found.append(pairs)
+        if sum(map(len, found)) > max_pairs:
+            break
+    return Pairs.join(found).ranked()
 
 
 def pairs_frame(bits: RatioBits, pairs: Pairs, empty: Empty) -> pd.DataFrame:
@@ -133,23 +163,6 @@ def pairs_frame(bits: RatioBits, pairs: Pairs, empty: Empty) -> pd.DataFrame:
         "p_out": p_out,
     }
     return pd.DataFrame(columns)
-
-
-def _merge(best: Pairs, tile: Tile, bars: Floats, top: int) -> tuple[Pairs, Floats]:
-    """The best `top` pairs of each test example so far, and the influence that each next one must have."""
-    joined = Pairs.join([best, tile.at_least(bars)]).ranked()
-    ranks = _ranks(joined)
-    best = joined.take(ranks < top)
-    last = joined.take(ranks == top - 1)
-    # Later tiles hold larger ids, which lose ties: they must be strictly above the last of the best.
-    bars = bars.copy()
-    bars[np.searchsorted(tile.tests, last.tests)] = np.nextafter(last.infl, np.inf)
-    return best, bars
-
-
-def _ranks(pairs: Pairs) -> Ids:
-    """int64, from 0: the place of each of the ranked pairs among those of its test example."""
-    return np.arange(len(pairs)) - np.searchsorted(pairs.tests, pairs.tests)
 
 
 def _selected_tests(bits: RatioBits, tests: slice | npt.ArrayLike) -> Ids:

@@ -18,8 +18,7 @@ FIELDS = ("n_in", "correct_in", "n_out", "correct_out")
 
 
 def unpacked(bits: RatioBits) -> tuple[np.ndarray, np.ndarray]:
-    subsets = bits.subsets.columns(np.arange(bits.labels.num_train)).astype(bool)
-    return subsets, bits.test_correct.columns(np.arange(bits.labels.num_test)).astype(bool)
+    return bits.subsets.unpacked(), bits.test_correct.unpacked()
 
 
 def slow_counts(runs: Runs, num_train: int) -> dict[str, list[int]]:

@@ -1,0 +1,41 @@
+"""Work in pieces, on all cores of this machine, or wherever else something with the same method takes it."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol, TypeVar
+
+Shared = TypeVar("Shared")
+Piece = TypeVar("Piece")
+Result = TypeVar("Result")
+
+
+class Spread(Protocol):
+    """Where pieces of work are done."""
+
+    def map(self, work: Callable[[Shared, Piece], Result], shared: Shared, pieces: Sequence[Piece]) -> Iterator[Result]:
+        """The results in the order of the pieces; `work` is a module's function. Closing it early ends the work."""
+
+
+class Threads:
+    """On this machine's cores. `on_progress` is called with the pieces done and all of them."""
+
+    def __init__(self, count: int | None = None, on_progress: Callable[[int, int], None] | None = None) -> None:
+        self.count = count or len(os.sched_getaffinity(0))
+        self.on_progress = on_progress
+
+    def map(self, work: Callable[[Shared, Piece], Result], shared: Shared, pieces: Sequence[Piece]) -> Iterator[Result]:
+        """See `Spread.map`. The work must let go of Python's lock to gain anything."""
+        pool = ThreadPoolExecutor(self.count)
+        try:
+            # Few in advance, so that results that nobody has taken yet do not fill the memory.
+            waiting = [pool.submit(work, shared, piece) for piece in pieces[: 2 * self.count]]
+            for done in range(len(pieces)):
+                result = waiting.pop(0).result()
+                if done + 2 * self.count < len(pieces):
+                    waiting.append(pool.submit(work, shared, pieces[done + 2 * self.count]))
+                if self.on_progress is not None:
+                    self.on_progress(done + 1, len(pieces))
+                yield result
+        finally:
+            pool.shutdown(cancel_futures=True)
