@@ -39,6 +39,10 @@ class PackedBits:
         chosen = np.arange(self.runs) if rows is None else rows
         return (self.words[chosen // WORD] >> (chosen % WORD).astype(np.uint64)[:, None] & np.uint64(1)).astype(bool)
 
+    def of_examples(self, ids: npt.NDArray[np.int64]) -> "PackedBits":
+        """Some examples, in this order."""
+        return PackedBits(np.ascontiguousarray(self.words[:, ids]), self.runs)
+
     def of_runs(self, rows: npt.NDArray[np.int64]) -> "PackedBits":
         """Some runs, in this order."""
         packing = _Packing(self.width)
