@@ -13,6 +13,7 @@ import typer
 
 from orchestrator.commands.campaigns import demo, init, plan, run
 from orchestrator.commands.estimates import estimate
+from orchestrator.commands.imports import imports
 from orchestrator.commands.stores import status, verify
 from orchestrator.output import interruption, say, warn
 from workers.errors import CampaignError, LongtailError
@@ -45,6 +46,7 @@ def _root(
 
 for command in (init, plan, run, status, estimate, verify, demo):
     app.command()(command)
+app.add_typer(imports, name="import")
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
