@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from orchestrator.commands.campaigns import demo, init, plan, run
-from orchestrator.commands.estimates import estimate
+from orchestrator.commands.estimates import compare, estimate
 from orchestrator.commands.imports import imports
 from orchestrator.commands.stores import status, verify
 from orchestrator.output import interruption, say, warn
@@ -44,7 +44,7 @@ def _root(
     pass
 
 
-for command in (init, plan, run, status, estimate, verify, demo):
+for command in (init, plan, run, status, estimate, compare, verify, demo):
     app.command()(command)
 app.add_typer(imports, name="import")
 
