@@ -6,7 +6,7 @@ difference, and, for each threshold, the Jaccard index of the examples selected 
     J = |A and B| / |A or B|        A = {i: mem_a(i) >= threshold}, or {i: C-score_a(i) <= threshold}; B likewise
 
 so that both directions select the long tail: the memorized, or the least regular, examples. J is NaN where neither
-selects any. V. Feldman and C. Zhang (NeurIPS 2020) compare architectures by such overlaps.
+selects any.
 """
 
 import math
@@ -22,10 +22,7 @@ from analysis.errors import EstimateError
 from analysis.means import Floats
 from analysis.scores import Estimate, Scores, Source, is_score_file, read_scores
 
-THRESHOLDS: dict[Estimate, tuple[float, ...]] = {
-    "memorization": (0.1, 0.25, 0.5, 0.75),
-    "cscore": (0.1, 0.25, 0.5, 0.75),
-}
+THRESHOLDS = (0.1, 0.25, 0.5, 0.75)
 SELECTS: dict[Estimate, str] = {"memorization": ">=", "cscore": "<="}
 """Which side of a threshold is the long tail."""
 
@@ -58,7 +55,7 @@ def compare(
     *,
     estimate: Estimate | None = None,
     ratio: float | None = None,
-    thresholds: Sequence[float] | None = None,
+    thresholds: Sequence[float] = THRESHOLDS,
 ) -> Agreement:
     """The agreement of two stores, of a store and a score file (see `analysis.scores`), or of two score files.
 
@@ -75,7 +72,7 @@ def compare(
     chosen: Estimate = estimate or "memorization"
     ours, theirs = (read_scores(source, chosen, ratio) for source in (a, b))
     ours.check_same_examples(theirs)
-    return agreement(ours, theirs, chosen, THRESHOLDS[chosen] if thresholds is None else thresholds)
+    return agreement(ours, theirs, chosen, thresholds)
 
 
 def agreement(a: Scores, b: Scores, estimate: Estimate, thresholds: Sequence[float]) -> Agreement:

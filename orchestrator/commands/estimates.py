@@ -63,10 +63,11 @@ def compare(
     Example: longtail compare STORE cifar10-cscores-orig-order.npz --estimate cscore -o agreement.png
     """
     import analysis
+    from analysis.agreement import THRESHOLDS
 
     if output is not None and output.suffix not in _PLOTS:
         raise CampaignError(f"--output: must end with {', '.join(_PLOTS)}, got {str(output)!r}")
-    agreement = analysis.compare(a, b, estimate=estimate, ratio=ratio, thresholds=threshold)
+    agreement = analysis.compare(a, b, estimate=estimate, ratio=ratio, thresholds=threshold or THRESHOLDS)
     _show(agreement)
     if output is not None:
         picture = io.BytesIO()

@@ -58,7 +58,10 @@ class EpochRecord:
 
 @dataclass(frozen=True)
 class RunResult:
-    """A trained run: its subset (bool[N]) and its recorded epochs, ascending; `seconds` is training and evaluation."""
+    """A trained run: its subset (bool[N]) and its recorded epochs, ascending.
+
+    `seconds` is training and evaluation, NaN where that is not known.
+    """
 
     run: Run
     subset: npt.NDArray[np.bool_]
