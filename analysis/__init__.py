@@ -1,5 +1,6 @@
 """Reduces a store to estimates: memorization, influence, consistency, C-score. Needs nothing but the store."""
 
+from analysis.agreement import Agreement, compare
 from analysis.bits import PackedBits, RatioBits, pack_runs
 from analysis.consistency import consistency_profile, cscore
 from analysis.counts import RatioCounts, StoreCounts, count_runs
@@ -8,9 +9,11 @@ from analysis.estimates import write_estimates
 from analysis.high_influence import influential_pairs
 from analysis.influence import influence_matrix, influence_pairs, influence_top
 from analysis.memorization import estimate_memorization
+from analysis.plot_agreement import plot_agreement
 from analysis.view import StoreView, open_store
 
 __all__ = [
+    "Agreement",
     "EstimateError",
     "PackedBits",
     "RatioBits",
@@ -18,6 +21,7 @@ __all__ = [
     "StoreCounts",
     "StoreView",
     "TooManyPairsError",
+    "compare",
     "consistency_profile",
     "count_runs",
     "cscore",
@@ -28,5 +32,6 @@ __all__ = [
     "influential_pairs",
     "open_store",
     "pack_runs",
+    "plot_agreement",
     "write_estimates",
 ]

@@ -52,8 +52,11 @@ class StoreView:
 
     @property
     def campaign(self) -> Campaign:
-        """The campaign as first given."""
-        return self.store.header.campaign
+        """The campaign as first given. Raises EstimateError where the runs were imported."""
+        campaign = self.store.header.campaign
+        if not isinstance(campaign, Campaign):
+            raise EstimateError(f"{self.store.uri}: has no campaign, its runs were imported ({campaign.experiment})")
+        return campaign
 
     @property
     def ratios(self) -> tuple[float, ...]:

@@ -12,7 +12,8 @@ from typing import Annotated, NoReturn
 import typer
 
 from orchestrator.commands.campaigns import demo, init, plan, run
-from orchestrator.commands.estimates import estimate
+from orchestrator.commands.estimates import compare, estimate
+from orchestrator.commands.imports import imports
 from orchestrator.commands.stores import status, verify
 from orchestrator.output import interruption, say, warn
 from workers.errors import CampaignError, LongtailError
@@ -43,8 +44,9 @@ def _root(
     pass
 
 
-for command in (init, plan, run, status, estimate, verify, demo):
+for command in (init, plan, run, status, estimate, compare, verify, demo):
     app.command()(command)
+app.add_typer(imports, name="import")
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:

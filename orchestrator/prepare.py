@@ -14,7 +14,7 @@ from workers.device_data import check_augmentation
 from workers.errors import CampaignError
 from workers.models import build_model, check_output
 from workers.schedule import steps_per_epoch
-from workers.store import Header
+from workers.store import Header, examples_table
 from workers.subsets import given_labels, subset_size
 from workers.training import Precision
 
@@ -66,18 +66,10 @@ def make_header(
     )
 
 
-def examples_table(campaign: Campaign, dataset: Dataset) -> pa.Table:
-    """The store's table of examples: split, example_id, label, given_label; N + T rows in canonical order."""
+def campaign_examples(campaign: Campaign, dataset: Dataset) -> pa.Table:
+    """The store's table of a campaign's examples: those of the data set, given labels under label noise."""
     train, test = np.asarray(dataset.train_labels), np.asarray(dataset.test_labels)
-    given = given_labels(campaign, train, dataset.num_classes)
-    return pa.table(
-        {
-            "split": pa.array(["train"] * len(train) + ["test"] * len(test)),
-            "example_id": np.concatenate([np.arange(len(train)), np.arange(len(test))]),
-            "label": np.concatenate([train, test]),
-            "given_label": np.concatenate([given, test]),
-        }
-    )
+    return examples_table(train, given_labels(campaign, train, dataset.num_classes), test)
 
 
 def _check_subsets(campaign: Campaign, num_train: int) -> None:

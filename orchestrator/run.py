@@ -6,7 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 
 from orchestrator.arrangement import arrange
-from orchestrator.prepare import check_campaign_fits, examples_table, make_header
+from orchestrator.prepare import campaign_examples, check_campaign_fits, make_header
 from orchestrator.runner import GivenUp, Job, Outcome, Runner, WorkersChanged
 from orchestrator.shards import pending_shards
 from workers.campaign import Campaign
@@ -85,9 +85,9 @@ def run_campaign(
         arranged = arrange(campaign, dataset, facts, runner.machine(), shard_size, runner.fastest_stack)
         sizes = {"shard_size": arranged.shard_size, "stack_size": arranged.stack_size}
         header = make_header(campaign, dataset, **sizes, precision=arranged.precision)
-    opened = Store.create(store, header, examples_table(campaign, dataset))
+    opened = Store.create(store, header, campaign_examples(campaign, dataset))
     opened.clean()
-    opened.aim(campaign)
+    opened.aim(campaign.subsets)
     pending = pending_shards(campaign, opened.shards(), opened.header.shard_size)
     total = len(campaign.subsets.ratios) * campaign.subsets.repetitions
     progress = Progress(total=total, before=total - sum(shard.stop - shard.start for shard in pending))

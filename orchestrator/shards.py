@@ -18,12 +18,12 @@ def pending_shards(campaign: Campaign, committed: Iterable[Shard], shard_size: i
     pending: list[Shard] = []
     for parts in campaign.subsets.parts:
         there = done.get(parts, set())
-        pending += _ranges(parts, [r for r in range(campaign.subsets.repetitions) if r not in there], shard_size)
+        pending += shards_of(parts, [r for r in range(campaign.subsets.repetitions) if r not in there], shard_size)
     return sorted(pending, key=lambda shard: (shard.start // shard_size, -shard.parts, shard.start))
 
 
-def _ranges(parts: int, repetitions: list[int], shard_size: int) -> list[Shard]:
-    """Ascending repetitions as shards of consecutive ones within one block."""
+def shards_of(parts: int, repetitions: Iterable[int], shard_size: int) -> list[Shard]:
+    """Ascending repetitions as shards of consecutive ones; none crosses a multiple of `shard_size`."""
     shards: list[Shard] = []
     for repetition in repetitions:
         last = shards[-1] if shards else None

@@ -93,11 +93,11 @@ def test_plain_pandas_reads_the_results(tmp_path: Path) -> None:
 
 
 def test_targets_are_the_union_of_what_was_asked_for(store: Store) -> None:
-    store.aim(small_campaign())
-    store.aim(small_campaign(subsets={"ratios": [0.6, 0.9], "repetitions": 7, "seed": 5}))
-    store.aim(small_campaign())
+    store.aim(small_campaign().subsets)
+    store.aim(small_campaign(subsets={"ratios": [0.6, 0.9], "repetitions": 7, "seed": 5}).subsets)
+    store.aim(small_campaign().subsets)
     assert store.targets() == {200_000: 3, 600_000: 7, 900_000: 7}
-    store.aim(small_campaign(subsets={"ratios": [i / 100 for i in range(1, 90)], "repetitions": 1}))
+    store.aim(small_campaign(subsets={"ratios": [i / 100 for i in range(1, 90)], "repetitions": 1}).subsets)
     assert len(store.targets()) == 90 - 1 + 1
 
 

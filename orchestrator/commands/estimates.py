@@ -1,11 +1,21 @@
-"""Stores into estimates: estimate."""
+"""Stores into estimates: estimate, compare."""
 
-from typing import Annotated
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from rich.table import Table
 
 from orchestrator.options import StoreArgument
-from orchestrator.output import say, warn
+from orchestrator.output import console, say, warn
+from workers.errors import CampaignError
+
+if TYPE_CHECKING:
+    from analysis import Agreement
+
+
+_PLOTS = (".png", ".pdf", ".svg")
 
 
 def estimate(
@@ -28,3 +38,59 @@ def estimate(
         say(f"{name}: {path}")
     if not written:
         say("nothing to estimate: at ratio 1 no example is held out")
+
+
+def compare(
+    a: Annotated[str, typer.Argument(metavar="A", help="Store, or .npz file with arrays labels and scores.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Likewise.")],
+    estimate: Annotated[
+        Literal["memorization", "cscore"] | None,
+        typer.Option("--estimate", help="Of stores memorization; must be given with a file."),
+    ] = None,
+    ratio: Annotated[
+        float | None, typer.Option("--ratio", help="Of the stores; default: the only one, for C-scores all.")
+    ] = None,
+    threshold: Annotated[
+        list[float] | None,
+        typer.Option("--threshold", help="Compare who has mem >= this, or C-score <= it. Repeatable."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Draw one against the other: png, pdf, svg.")
+    ] = None,
+) -> None:
+    """Compare two stores, or a store with published scores, of the same examples: correlations and overlaps.
+
+    Example: longtail compare STORE cifar10-cscores-orig-order.npz --estimate cscore -o agreement.png
+    """
+    import analysis
+    from analysis.agreement import THRESHOLDS
+
+    if output is not None and output.suffix not in _PLOTS:
+        raise CampaignError(f"--output: must end with {', '.join(_PLOTS)}, got {str(output)!r}")
+    agreement = analysis.compare(a, b, estimate=estimate, ratio=ratio, thresholds=threshold or THRESHOLDS)
+    _show(agreement)
+    if output is not None:
+        picture = io.BytesIO()
+        analysis.plot_agreement(agreement).savefig(picture, format=output.suffix[1:])
+        try:
+            output.write_bytes(picture.getvalue())
+        except OSError as error:
+            raise CampaignError(f"{output}: cannot be written: {error.strerror}") from error
+        say(f"plot: {output}")
+
+
+def _show(agreement: "Agreement") -> None:
+    from analysis.agreement import SELECTS
+
+    say(f"a: {agreement.name_a}")
+    say(f"b: {agreement.name_b}")
+    say(f"{agreement.estimate} of {len(agreement.scores)} examples; {agreement.left_out} without a value left out")
+    say(
+        f"Spearman {agreement.spearman:.4f}, Pearson {agreement.pearson:.4f}, "
+        f"mean absolute difference {agreement.mean_absolute_difference:.4f}"
+    )
+    table = Table("selected", "in a", "in b", "in both", "Jaccard", box=None, header_style="bold")
+    for row in agreement.selections.itertuples():
+        bar = f"{SELECTS[agreement.estimate]} {row.threshold:g}"
+        table.add_row(bar, str(row.n_a), str(row.n_b), str(row.n_both), f"{row.jaccard:.3f}")
+    console.print(table)

@@ -1,7 +1,7 @@
 """The store of a campaign: Parquet files, committed whole or not at all."""
 
 from workers.store.header import Header
-from workers.store.schema import EpochRecord, RunResult
+from workers.store.schema import EpochRecord, RunResult, examples_table
 from workers.store.store import Failure, Store
 
-__all__ = ["EpochRecord", "Failure", "Header", "RunResult", "Store"]
+__all__ = ["EpochRecord", "Failure", "Header", "RunResult", "Store", "examples_table"]

@@ -7,6 +7,7 @@ from pydantic import Field, ValidationError
 
 from workers.campaign import Campaign, differences
 from workers.errors import DamagedFileError, StoreMismatchError
+from workers.imported import Imported
 from workers.recipe import Frozen
 
 STORE_FORMAT = 1
@@ -31,8 +32,8 @@ class Header(Frozen):
     """Models trained as one program; 1: one at a time."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of matrix products, as the recipe says, or as was decided for `auto`."""
-    campaign: Campaign
-    """As first given, locations and number of runs included."""
+    campaign: Campaign | Imported
+    """As first given, locations and number of runs included; of runs that were trained elsewhere, their origin."""
     versions: dict[str, str]
     """Of Python and of the packages that created the store."""
 
@@ -57,8 +58,14 @@ class Header(Frozen):
         """Raise StoreMismatchError, a line per field, where the given campaign or data are not this store's."""
         if self.identity == given.identity:
             return
+        if type(self.campaign) is not type(given.campaign):
+            runs = {Campaign: "a campaign's runs", Imported: "imported runs"}
+            raise StoreMismatchError(
+                f"{uri}: holds {runs[type(self.campaign)]}, and cannot take {runs[type(given.campaign)]}"
+            )
+        noun = "import" if isinstance(given.campaign, Imported) else "campaign"
         lines = [
-            f"{uri}: {field}: the store has {theirs!r}, the campaign has {ours!r}"
+            f"{uri}: {field}: the store has {theirs!r}, the {noun} has {ours!r}"
             for field, ours, theirs in differences(given.campaign.science(), self.campaign.science())
         ]
         if self.fingerprint != given.fingerprint:

@@ -58,7 +58,10 @@ class EpochRecord:
 
 @dataclass(frozen=True)
 class RunResult:
-    """A trained run: its subset (bool[N]) and its recorded epochs, ascending; `seconds` is training and evaluation."""
+    """A trained run: its subset (bool[N]) and its recorded epochs, ascending.
+
+    `seconds` is training and evaluation, NaN where that is not known.
+    """
 
     run: Run
     subset: npt.NDArray[np.bool_]
@@ -66,6 +69,20 @@ class RunResult:
     status: Status
     seconds: float
     device: str
+
+
+def examples_table(
+    label: npt.NDArray[np.int64], given_label: npt.NDArray[np.int64], test_label: npt.NDArray[np.int64]
+) -> pa.Table:
+    """split, example_id, label, given_label (each int64[N], int64[T]): N + T rows in canonical order."""
+    return pa.table(
+        {
+            "split": pa.array(["train"] * len(label) + ["test"] * len(test_label)),
+            "example_id": np.concatenate([np.arange(len(label)), np.arange(len(test_label))]),
+            "label": np.concatenate([label, test_label]),
+            "given_label": np.concatenate([given_label, test_label]),
+        }
+    )
 
 
 def check_widths(results: Sequence[RunResult], num_train: int, num_test: int) -> None:

@@ -21,7 +21,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from workers.campaign import Campaign
+from workers.campaign import Subsets
 from workers.errors import ConflictError, DamagedFileError, StoreError
 from workers.runs import Run, Shard
 from workers.store import schema
@@ -107,10 +107,10 @@ class Store:
 
     # Targets ------------------------------------------------------------------------------------------------------
 
-    def aim(self, campaign: Campaign) -> None:
-        """Record that this campaign's ratios and repetitions are wanted."""
-        repetitions = campaign.subsets.repetitions
-        document = {str(parts): repetitions for parts in sorted(campaign.subsets.parts)}
+    def aim(self, subsets: Subsets) -> None:
+        """Record that these ratios and repetitions are wanted."""
+        repetitions = subsets.repetitions
+        document = {str(parts): repetitions for parts in sorted(subsets.parts)}
         name = "_".join(document) if len(document) <= 12 else f"{len(document)}-ratios-{_short_hash(document)}"
         self._files.create(f"targets/r{name}-{repetitions:06d}.json", json.dumps(document).encode())
 

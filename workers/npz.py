@@ -1,0 +1,65 @@
+"""Reading `.npz` files that came from elsewhere: nothing is unpickled, and no more is read than was expected."""
+
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from workers.errors import DataError
+
+Vector = npt.NDArray[Any]
+
+_KINDS = "biuf"
+"""NumPy's letters for truth values, integers and real numbers."""
+
+
+def read_vectors(path: Path, longest: Mapping[str, int]) -> dict[str, Vector]:
+    """The one-dimensional arrays of numbers or truth values with the names in `longest`; others are left alone.
+
+    Each may have at most as many values as `longest` says. Types and lengths are checked before any array is read.
+    Raises DataError, naming the file and the array.
+    """
+    with _told(path), zipfile.ZipFile(path) as archive:
+        for name, most in longest.items():
+            if f"{name}.npy" not in archive.namelist():
+                raise DataError(f"{path}: {name}: is missing")
+            with _told(path, name), archive.open(f"{name}.npy") as member:
+                _check_header(f"{path}: {name}", member, most)
+    vectors = {}
+    with _told(path), np.load(path, allow_pickle=False) as arrays:
+        for name in longest:
+            with _told(path, name):
+                vectors[name] = arrays[name]
+    return vectors
+
+
+def _check_header(where: str, member: IO[bytes], most: int) -> None:
+    version = np.lib.format.read_magic(member)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(member)
+    if dtype.kind not in _KINDS:
+        raise DataError(f"{where}: must hold numbers or truth values, got {dtype}")
+    if len(shape) != 1:
+        raise DataError(f"{where}: must have one dimension, got shape {list(shape)}")
+    if shape[0] > most:
+        raise DataError(f"{where}: must have at most {most} values, got {shape[0]}")
+
+
+@contextmanager
+def _told(path: Path, name: str | None = None) -> Iterator[None]:
+    """What zipfile and NumPy raise for a missing, truncated, encrypted or foreign file, as a DataError."""
+    where = str(path) if name is None else f"{path}: {name}"
+    try:
+        yield
+    except DataError:
+        raise
+    except OSError as error:
+        raise DataError(f"{where}: {error.strerror or error}") from error
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"{where}: is not a whole .npz file: {reason}") from error
