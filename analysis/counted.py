@@ -14,7 +14,7 @@ from analysis.bits import RatioBits
 from analysis.errors import EstimateError
 from analysis.means import Empty, Floats, empty_mean, group_mean
 from analysis.pairs import Ids, Pairs
-from analysis.popcount import WIDE, reaching, shared_ones
+from analysis.popcount import WIDE, number_reaching, reaching, shared_ones
 
 Bars = npt.NDArray[np.int32]
 
@@ -74,6 +74,10 @@ class Counted:
             z, i, correct_in = (column.astype(np.int64) for column in room[:, :hits])
             infl = self.influence(correct_in, self.sizes[self.group[i]], self.bits.correct[tests[z]])
             yield Pairs(tests[z], self.examples[i], correct_in, infl)
+
+    def number(self, tests: Ids, bars: Bars) -> int:
+        """How many pairs `scan` would find."""
+        return int(number_reaching(self.test_words(tests), self.words, self.group, bars)) if len(tests) else 0
 
 
 def counted(bits: RatioBits, examples: Ids, empty: Empty) -> Counted:

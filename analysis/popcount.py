@@ -110,3 +110,20 @@ def reaching(
                             hits += 1
         first += wide
     return first, hits
+
+
+@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+def number_reaching(tests: Words, examples: Words, groups: Counts, bars: Counts) -> Any:
+    """How many pairs `reaching` would find among all examples."""
+    tile = np.zeros((examples.shape[0], WIDE), np.uint64)
+    counts = np.empty((2, WIDE), np.uint64)
+    hits = 0
+    for first in range(0, examples.shape[1], WIDE):
+        wide = _tile(examples, first, tile)
+        for z in range(0, len(tests), 2):
+            other = min(z + 1, len(tests) - 1)
+            _count(tests[z], tests[other], tile, counts)
+            for row in range(1 + other - z):
+                for i in range(wide):
+                    hits += counts[row, i] >= np.uint64(bars[z + row, groups[first + i]])
+    return hits
