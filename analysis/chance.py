@@ -1,8 +1,8 @@
 """How surprising an influence is where there is none.
 
-Where it does not matter for test example z whether training example i is in a run's subset, any |A_i| of the n runs are as
-likely to be A_i as any others. So the number of A_i's runs that are right on z is hypergeometric, exactly: n runs, t of
-them right, |A_i| drawn. Its upper tail is the p-value of a positive influence (Fisher's exact test).
+Where it does not matter for test example z whether training example i is in a run's subset, any |A_i| of the n runs
+are as likely to be A_i as any others. So the number of A_i's runs that are right on z is hypergeometric, exactly: n
+runs, t of them right, |A_i| drawn. Its upper tail is the p-value of a positive influence (Fisher's exact test).
 """
 
 import math

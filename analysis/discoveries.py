@@ -49,7 +49,7 @@ def influence_discoveries(
 
     `p_value` is exact and one-sided; `q_value` the smallest rate at which the pair would be a discovery. All N x T
     pairs are tested, or, with `same_class`, those alone whose test label is the training example's given label: a
-    choice made before looking. Raises EstimateError for an `fdr` outside (0, 1), TooManyPairsError over `max_pairs` discoveries.
+    choice made before looking. Raises EstimateError for an `fdr` outside (0, 1), TooManyPairsError over `max_pairs`.
     """
     if not 0 < fdr < 1:
         raise EstimateError(f"fdr must be between 0 and 1, got {fdr!r}")
