@@ -4,10 +4,12 @@ from analysis.agreement import Agreement, compare
 from analysis.bits import PackedBits, RatioBits, pack_runs
 from analysis.consistency import consistency_profile, cscore
 from analysis.counts import RatioCounts, StoreCounts, count_runs
+from analysis.discoveries import influence_discoveries
 from analysis.errors import EstimateError, TooManyPairsError
 from analysis.estimates import write_estimates
 from analysis.high_influence import influential_pairs
 from analysis.influence import influence_matrix, influence_pairs, influence_top
+from analysis.matrix_files import write_influence_matrix
 from analysis.memorization import estimate_memorization
 from analysis.plot_agreement import plot_agreement
 from analysis.view import StoreView, open_store
@@ -26,6 +28,7 @@ __all__ = [
     "count_runs",
     "cscore",
     "estimate_memorization",
+    "influence_discoveries",
     "influence_matrix",
     "influence_pairs",
     "influence_top",
@@ -34,4 +37,5 @@ __all__ = [
     "pack_runs",
     "plot_agreement",
     "write_estimates",
+    "write_influence_matrix",
 ]

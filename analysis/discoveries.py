@@ -21,6 +21,7 @@ from analysis.counted import Counted, counted, test_blocks
 from analysis.errors import EstimateError, TooManyPairsError
 from analysis.influence import COLUMNS as INFLUENCE_COLUMNS
 from analysis.influence import MAX_PAIRS, MEMORY_MB, pairs_frame
+from analysis.intervals import CONFIDENCE
 from analysis.means import Floats
 from analysis.pairs import Ids, Pairs
 from analysis.spread import Spread, Threads
@@ -41,6 +42,7 @@ def influence_discoveries(
     *,
     fdr: float = 0.05,
     same_class: bool = False,
+    confidence: float = CONFIDENCE,
     memory_mb: float = MEMORY_MB,
     max_pairs: int = MAX_PAIRS,
     spread: Spread | None = None,
@@ -67,7 +69,7 @@ def influence_discoveries(
     values = p_values(pairs, bits.n_in[pairs.examples], bits.correct[pairs.tests], bits.runs)
     adjusted = _q_values(values, tried)
     kept = adjusted <= fdr
-    frame = pairs_frame(bits, pairs.take(kept), "half").assign(p_value=values[kept], q_value=adjusted[kept])
+    frame = pairs_frame(bits, pairs.take(kept), "half", confidence).assign(p_value=values[kept], q_value=adjusted[kept])
     order = np.lexsort((frame["example_id"], -frame["infl"], frame["test_example_id"]))
     return frame.iloc[order].reset_index(drop=True)[list(COLUMNS)]
 

@@ -4,18 +4,25 @@ Equal results give equal bytes, whatever the shards, timings and devices: no tab
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from analysis.bits import RatioBits, pack_runs
 from analysis.consistency import consistency_profile, cscore
 from analysis.counts import RatioCounts, StoreCounts, count_runs
+from analysis.discoveries import COLUMNS as DISCOVERY_COLUMNS
+from analysis.discoveries import influence_discoveries
 from analysis.errors import EstimateError, TooManyPairsError
-from analysis.influence import influence_pairs, influence_top, pairs_frame
+from analysis.influence import COLUMNS, TOP_COLUMNS, influence_pairs, influence_top, pairs_frame
+from analysis.intervals import CONFIDENCE
 from analysis.memorization import estimate_memorization
 from analysis.pairs import Pairs
+from analysis.spread import Spread, Threads
 from workers.campaign import PARTS
 from workers.store import Store
 
@@ -35,14 +42,18 @@ def write_estimates(
     progress: Progress | None = None,
     threshold: float = 0.15,
     top: int = 5,
+    fdr: float = 0.05,
+    confidence: float = CONFIDENCE,
     max_pairs: int = MAX_PAIRS,
+    spread: Spread | None = None,
 ) -> dict[str, str]:
     """Write the estimates of all committed runs at their last epoch; returns the path of each by its name.
 
-    memorization, consistency, cscore, and with a test set influence_top (the `top` of each test example) and
-    influence_pairs (infl >= threshold), over the ratios under 1: at ratio 1 nothing is held out. Ratios whose runs all
-    diverged are left out; so are the pairs of a ratio at which more than `max_pairs` reach the threshold, as they do by
-    chance after a few runs (`progress` and the file's metadata tell). The campaign may be unfinished. The files'
+    memorization, consistency, cscore, and with a test set influence_top (the `top` of each test example),
+    influence_pairs (infl >= threshold) and influence_discoveries (at the false discovery rate `fdr`), over the ratios
+    under 1: at ratio 1 nothing is held out. Ratios whose runs all diverged are left out; so are the pairs of a ratio of
+    which there are more than `max_pairs`, as many reach the threshold by chance after a few runs (`progress` and the
+    file's metadata tell). The campaign may be unfinished. The files'
     metadata tell the runs used, those left out as diverged and the epoch at each ratio, and the conventions.
     Raises EstimateError where no run is left.
     """
@@ -56,43 +67,83 @@ def write_estimates(
         return {}
     bases = {str(at.ratio): _basis(at) for at in holding_out}
     tell("memorization, consistency and C-score")
+    said = {"confidence": repr(float(confidence))}
     written = {
-        "memorization": _write(store, "memorization", estimate_memorization(usable), bases, empty="half"),
-        "consistency": _write(store, "consistency", consistency_profile(usable), bases, empty="nan"),
-        "cscore": _write(store, "cscore", cscore(usable), bases, empty="nan"),
+        "memorization": _write(
+            store, "memorization", estimate_memorization(usable, confidence=confidence), bases, empty="half", **said
+        ),
+        "consistency": _write(
+            store, "consistency", consistency_profile(usable, confidence=confidence), bases, empty="nan", **said
+        ),
+        "cscore": _write(store, "cscore", cscore(usable, confidence=confidence), bases, empty="nan", **said),
     }
     if usable.labels.num_test:
-        written |= _write_influence(store, usable, bases, tell, threshold, top, max_pairs)
+        spread = spread or Threads()
+        lists = {
+            "influence_top": _Listing(
+                partial(influence_top, top=top, confidence=confidence, spread=spread),
+                TOP_COLUMNS,
+                {**said, "top": str(top)},
+            ),
+            "influence_pairs": _Listing(
+                partial(
+                    influence_pairs, threshold=threshold, confidence=confidence, max_pairs=max_pairs, spread=spread
+                ),
+                COLUMNS,
+                {**said, "threshold": repr(float(threshold))},
+            ),
+            "influence_discoveries": _Listing(
+                partial(influence_discoveries, fdr=fdr, confidence=confidence, max_pairs=max_pairs, spread=spread),
+                DISCOVERY_COLUMNS,
+                {**said, "fdr": repr(float(fdr))},
+            ),
+        }
+        written |= _write_influence(store, usable, bases, tell, lists)
     return written
 
 
+@dataclass(frozen=True)
+class _Listing:
+    """A list of pairs of one ratio, its columns, and what was chosen for it."""
+
+    make: Callable[[RatioBits], pd.DataFrame]
+    columns: Sequence[str]
+    options: dict[str, str]
+
+    def none(self, bits: RatioBits) -> pd.DataFrame:
+        """The list without a pair."""
+        frame = pairs_frame(bits, Pairs.join([]), "half")
+        further = {name: np.zeros(0) for name in self.columns if name not in frame}
+        return frame.assign(**further)[list(self.columns)]
+
+
 def _write_influence(
-    store: Store,
-    usable: StoreCounts,
-    bases: dict[str, Basis],
-    tell: Progress,
-    threshold: float,
-    top: int,
-    max_pairs: int,
+    store: Store, usable: StoreCounts, bases: dict[str, Basis], tell: Progress, lists: Mapping[str, _Listing]
 ) -> dict[str, str]:
-    tops, pairs, left_out = [], [], []
+    frames: dict[str, list[pd.DataFrame]] = {name: [] for name in lists}
+    left_out: dict[str, list[float]] = {name: [] for name in lists}
     for at in usable.ratios:
         tell(f"influence at ratio {at.ratio}")
         bits = pack_runs(store, at.ratio)
         bases[str(at.ratio)] = _basis(bits)  # may rest on runs that were committed after the counting
-        tops.append(influence_top(bits, top=top))
-        try:
-            pairs.append(influence_pairs(bits, threshold=threshold, max_pairs=max_pairs))
-        except TooManyPairsError as error:
-            pairs.append(pairs_frame(bits, Pairs.join([]), "half"))
-            left_out.append(at.ratio)
-            tell(f"left out of influence_pairs: {error}")
-    conventions = {"empty": "half", "threshold": repr(float(threshold)), "left_out": json.dumps(left_out)}
+        for name, listing in lists.items():
+            try:
+                frames[name].append(listing.make(bits))
+            except TooManyPairsError as error:
+                left_out[name].append(at.ratio)
+                tell(f"left out of {name}: {error}")
+                frames[name].append(listing.none(bits))
     return {
-        "influence_top": _write(
-            store, "influence_top", pd.concat(tops, ignore_index=True), bases, empty="half", top=str(top)
-        ),
-        "influence_pairs": _write(store, "influence_pairs", pd.concat(pairs, ignore_index=True), bases, **conventions),
+        name: _write(
+            store,
+            name,
+            pd.concat(frames[name], ignore_index=True),
+            bases,
+            empty="half",
+            left_out=json.dumps(left_out[name]),
+            **listing.options,
+        )
+        for name, listing in lists.items()
     }
 
 

@@ -15,6 +15,7 @@ from analysis.bits import pack_runs
 from analysis.counts import count_runs
 from analysis.influence import COLUMNS as INFLUENCE_COLUMNS
 from analysis.influence import MAX_PAIRS, MEMORY_MB, pairs_above, pairs_frame
+from analysis.intervals import CONFIDENCE
 from analysis.means import Empty
 from analysis.memorization import estimate_memorization
 from analysis.selection import select_ratio
@@ -32,6 +33,7 @@ def influential_pairs(
     min_mem: float = 0.25,
     same_class: bool = True,
     epoch: int | None = None,
+    confidence: float = CONFIDENCE,
     empty: Empty = "half",
     memory_mb: float = MEMORY_MB,
     max_pairs: int = MAX_PAIRS,
@@ -49,4 +51,4 @@ def influential_pairs(
     pairs = pairs_above(bits, memorized, min_infl, empty, memory_mb, max_pairs)
     if same_class:
         pairs = pairs.take(bits.labels.test_label[pairs.tests] == bits.labels.given_label[pairs.examples])
-    return pairs_frame(bits, pairs, empty).assign(mem=mem[pairs.examples])
+    return pairs_frame(bits, pairs, empty, confidence).assign(mem=mem[pairs.examples])

@@ -7,6 +7,9 @@ with A_i the runs whose subset holds training example i, B_i the others, c_k(z) 
 example z. V. Feldman and C. Zhang, "What neural networks memorize and why: discovering the long tail via influence
 estimation", NeurIPS 2020. In the paper an empty group's mean is 1/2.
 
+`low` and `high` are Newcombe's interval of the difference (analysis/intervals.py), of one pair: many are looked at, and
+which of them are no accident is a matter of analysis/discoveries.py.
+
 No estimate depends on the blocks in which the pairs are counted: counts are exact, ties go to the smaller example id.
 """
 
@@ -21,6 +24,7 @@ import pandas as pd
 from analysis.bits import RatioBits
 from analysis.counted import Counted, counted, lowest_counts, test_blocks
 from analysis.errors import EstimateError, TooManyPairsError
+from analysis.intervals import CONFIDENCE, newcombe
 from analysis.means import Empty, difference_se, group_mean
 from analysis.pairs import Ids, Pairs
 from analysis.spread import Spread, Threads
@@ -28,7 +32,7 @@ from analysis.top_pairs import top_of_block
 
 COLUMNS = (
     *("ratio", "test_example_id", "test_label", "example_id", "label", "given_label"),
-    *("infl", "se", "n_in", "p_in", "n_out", "p_out"),
+    *("infl", "se", "low", "high", "n_in", "p_in", "n_out", "p_out"),
 )
 TOP_COLUMNS = (*COLUMNS[:2], "rank", *COLUMNS[2:])
 
@@ -43,6 +47,7 @@ def influence_top(
     *,
     top: int = 5,
     empty: Empty = "half",
+    confidence: float = CONFIDENCE,
     memory_mb: float = MEMORY_MB,
     spread: Spread | None = None,
 ) -> pd.DataFrame:
@@ -56,7 +61,7 @@ def influence_top(
     every = counted(bits, _all_examples(bits), empty)
     blocks = test_blocks(every, _all_tests(bits), memory_mb)
     pairs = Pairs.join(list((spread or Threads()).map(top_of_block, (every, top), blocks)))
-    frame = pairs_frame(bits, pairs, empty).assign(rank=pairs.ranks() + 1)
+    frame = pairs_frame(bits, pairs, empty, confidence).assign(rank=pairs.ranks() + 1)
     return frame[list(TOP_COLUMNS)]
 
 
@@ -65,6 +70,7 @@ def influence_pairs(
     *,
     threshold: float = 0.15,
     empty: Empty = "half",
+    confidence: float = CONFIDENCE,
     memory_mb: float = MEMORY_MB,
     max_pairs: int = MAX_PAIRS,
     spread: Spread | None = None,
@@ -74,7 +80,7 @@ def influence_pairs(
     Raises TooManyPairsError where more than `max_pairs` reach the threshold, EstimateError for options without sense.
     """
     pairs = pairs_above(bits, _all_examples(bits), threshold, empty, memory_mb, max_pairs, spread)
-    return pairs_frame(bits, pairs, empty)
+    return pairs_frame(bits, pairs, empty, confidence)
 
 
 def influence_matrix(
@@ -143,11 +149,13 @@ def _above_in_block(shared: tuple[Counted, float, int], tests: Ids) -> Pairs:
     return Pairs.join(found).ranked()
 
 
-def pairs_frame(bits: RatioBits, pairs: Pairs, empty: Empty) -> pd.DataFrame:
-    """One row per pair, in their order, with COLUMNS."""
+def pairs_frame(bits: RatioBits, pairs: Pairs, empty: Empty, confidence: float = CONFIDENCE) -> pd.DataFrame:
+    """One row per pair, in their order, with COLUMNS. Raises EstimateError for a `confidence` outside (0, 1)."""
     n_in, n_out = bits.n_in[pairs.examples], bits.n_out[pairs.examples]
     p_in = group_mean(pairs.correct_in, n_in, empty)
-    p_out = group_mean(bits.correct[pairs.tests] - pairs.correct_in, n_out, empty)
+    correct_out = bits.correct[pairs.tests] - pairs.correct_in
+    p_out = group_mean(correct_out, n_out, empty)
+    low, high = newcombe(pairs.correct_in, n_in, correct_out, n_out, confidence)
     columns: dict[str, Any] = {
         "ratio": np.full(len(pairs), bits.ratio),
         "test_example_id": pairs.tests,
@@ -157,6 +165,8 @@ def pairs_frame(bits: RatioBits, pairs: Pairs, empty: Empty) -> pd.DataFrame:
         "given_label": bits.labels.given_label[pairs.examples],
         "infl": pairs.infl,
         "se": difference_se(p_in, n_in, p_out, n_out),
+        "low": low,
+        "high": high,
         "n_in": n_in,
         "p_in": p_in,
         "n_out": n_out,

@@ -9,6 +9,9 @@ Shared = TypeVar("Shared")
 Piece = TypeVar("Piece")
 Result = TypeVar("Result")
 
+OnProgress = Callable[[int, int], None]
+"""Called with the pieces done and all of them."""
+
 
 class Spread(Protocol):
     """Where pieces of work are done."""
@@ -18,10 +21,10 @@ class Spread(Protocol):
 
 
 class Threads:
-    """On this machine's cores. `on_progress` is called with the pieces done and all of them."""
+    """On this machine's cores, or on `count` of them."""
 
-    def __init__(self, count: int | None = None, on_progress: Callable[[int, int], None] | None = None) -> None:
-        self.count = count or len(os.sched_getaffinity(0))
+    def __init__(self, count: int | None = None, on_progress: OnProgress | None = None) -> None:
+        self.count = count or _cores()
         self.on_progress = on_progress
 
     def map(self, work: Callable[[Shared, Piece], Result], shared: Shared, pieces: Sequence[Piece]) -> Iterator[Result]:
@@ -39,3 +42,8 @@ class Threads:
                 yield result
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _cores() -> int:
+    """Those that this process may use, where the system tells."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -11,9 +11,11 @@ import pyarrow as pa
 from analysis.bits import pack_runs
 from analysis.consistency import consistency_profile, cscore
 from analysis.counts import count_runs
+from analysis.discoveries import influence_discoveries
 from analysis.errors import EstimateError
 from analysis.high_influence import influential_pairs
 from analysis.influence import MAX_PAIRS, MEMORY_MB, influence_matrix, influence_pairs, influence_top
+from analysis.intervals import CONFIDENCE
 from analysis.means import Empty
 from analysis.memorization import estimate_memorization
 from analysis.selection import committed_ratios, scan_epoch, select_ratios
@@ -112,18 +114,23 @@ class StoreView:
     # Estimates ------------------------------------------------------------------------------------------------------
 
     def memorization(
-        self, ratio: float | None = None, *, epoch: int | None = None, empty: Empty = "half"
+        self,
+        ratio: float | None = None,
+        *,
+        epoch: int | None = None,
+        empty: Empty = "half",
+        confidence: float = CONFIDENCE,
     ) -> pd.DataFrame:
         """Memorization of each training example at each ratio: see `analysis.memorization`."""
-        return estimate_memorization(count_runs(self.store, ratio, epoch), empty=empty)
+        return estimate_memorization(count_runs(self.store, ratio, epoch), empty=empty, confidence=confidence)
 
-    def consistency(self, epoch: int | None = None) -> pd.DataFrame:
+    def consistency(self, epoch: int | None = None, *, confidence: float = CONFIDENCE) -> pd.DataFrame:
         """Consistency profile of each training example over the ratios under 1: see `analysis.consistency`."""
-        return consistency_profile(count_runs(self.store, epoch=epoch))
+        return consistency_profile(count_runs(self.store, epoch=epoch), confidence=confidence)
 
-    def cscore(self, epoch: int | None = None) -> pd.DataFrame:
+    def cscore(self, epoch: int | None = None, *, confidence: float = CONFIDENCE) -> pd.DataFrame:
         """C-score of each training example: see `analysis.consistency`."""
-        return cscore(count_runs(self.store, epoch=epoch))
+        return cscore(count_runs(self.store, epoch=epoch), confidence=confidence)
 
     def influence(
         self,
@@ -133,6 +140,7 @@ class StoreView:
         threshold: float | None = None,
         epoch: int | None = None,
         empty: Empty = "half",
+        confidence: float = CONFIDENCE,
         memory_mb: float = MEMORY_MB,
         max_pairs: int = MAX_PAIRS,
     ) -> pd.DataFrame:
@@ -144,8 +152,29 @@ class StoreView:
             raise EstimateError(f"give top or threshold, not both, got top={top!r} and threshold={threshold!r}")
         bits = pack_runs(self.store, ratio, epoch)
         if threshold is None:
-            return influence_top(bits, top=5 if top is None else top, empty=empty, memory_mb=memory_mb)
-        return influence_pairs(bits, threshold=threshold, empty=empty, memory_mb=memory_mb, max_pairs=max_pairs)
+            return influence_top(
+                bits, top=5 if top is None else top, empty=empty, confidence=confidence, memory_mb=memory_mb
+            )
+        return influence_pairs(
+            bits, threshold=threshold, empty=empty, confidence=confidence, memory_mb=memory_mb, max_pairs=max_pairs
+        )
+
+    def discoveries(
+        self,
+        ratio: float | None = None,
+        *,
+        fdr: float = 0.05,
+        same_class: bool = False,
+        epoch: int | None = None,
+        confidence: float = CONFIDENCE,
+        memory_mb: float = MEMORY_MB,
+        max_pairs: int = MAX_PAIRS,
+    ) -> pd.DataFrame:
+        """The pairs of positive influence at a false discovery rate: see `analysis.discoveries`."""
+        bits = pack_runs(self.store, ratio, epoch)
+        return influence_discoveries(
+            bits, fdr=fdr, same_class=same_class, confidence=confidence, memory_mb=memory_mb, max_pairs=max_pairs
+        )
 
     def influence_matrix(
         self,
@@ -167,6 +196,7 @@ class StoreView:
         min_mem: float = 0.25,
         same_class: bool = True,
         epoch: int | None = None,
+        confidence: float = CONFIDENCE,
         empty: Empty = "half",
         memory_mb: float = MEMORY_MB,
         max_pairs: int = MAX_PAIRS,
@@ -179,6 +209,7 @@ class StoreView:
             min_mem=min_mem,
             same_class=same_class,
             epoch=epoch,
+            confidence=confidence,
             empty=empty,
             memory_mb=memory_mb,
             max_pairs=max_pairs,

@@ -14,6 +14,7 @@ import typer
 from orchestrator.commands.campaigns import demo, init, plan, run
 from orchestrator.commands.estimates import compare, estimate
 from orchestrator.commands.imports import imports
+from orchestrator.commands.influence import influence
 from orchestrator.commands.stores import status, verify
 from orchestrator.output import interruption, say, warn
 from workers.errors import CampaignError, LongtailError
@@ -44,7 +45,7 @@ def _root(
     pass
 
 
-for command in (init, plan, run, status, estimate, compare, verify, demo):
+for command in (init, plan, run, status, estimate, influence, compare, verify, demo):
     app.command()(command)
 app.add_typer(imports, name="import")
 

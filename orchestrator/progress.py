@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from orchestrator.run import Progress as CampaignProgress
 
@@ -73,6 +73,18 @@ def campaign_display(console: Console) -> Iterator[Display]:
             )
 
         yield show
+
+
+@contextmanager
+def pieces_display(console: Console, what: str) -> Iterator[Callable[[int, int], None]]:
+    """Shows on a terminal how many pieces of a longer piece of work are done; nothing elsewhere."""
+    if not console.is_terminal:
+        yield lambda done, total: None
+        return
+    columns = (TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, total=total, completed=done)
 
 
 class _PlainDisplay:

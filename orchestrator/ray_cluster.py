@@ -1,4 +1,4 @@
-"""Joins a Ray cluster, or starts one on this machine. With ray_runner.py the only files that import ray."""
+"""Joins a Ray cluster, or starts one on this machine. Beside it only ray_runner.py and ray_spread.py import ray."""
 
 import logging
 import os

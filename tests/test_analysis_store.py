@@ -14,7 +14,7 @@ from tests.synthetic import Labelled, Runs, commit, even_shards, make_stores, ra
 from workers.errors import DamagedFileError, LongtailError, StoreError
 from workers.store import Store
 
-NAMES = ["memorization", "consistency", "cscore", "influence_top", "influence_pairs"]
+NAMES = ["memorization", "consistency", "cscore", "influence_top", "influence_pairs", "influence_discoveries"]
 
 
 def two_ratios(**runs: Any) -> dict[float, Runs]:

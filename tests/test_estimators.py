@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 
 from analysis import (
     EstimateError,
@@ -55,6 +56,24 @@ def slow_variance(group: list[bool]) -> float:
     return p * (1 - p) / len(group) if group else NAN
 
 
+def slow_interval(group: list[bool]) -> tuple[float, float]:
+    """scipy's Wilson interval."""
+    if not group:
+        return 0.0, 1.0
+    found = binomtest(sum(group), len(group)).proportion_ci(0.95, "wilson")
+    return float(found.low), float(found.high)
+
+
+def slow_difference_interval(a: list[bool], b: list[bool]) -> tuple[float, float]:
+    """Newcombe's hybrid of the two; where a group is empty all that the other one leaves open."""
+    (low_a, high_a), (low_b, high_b) = slow_interval(a), slow_interval(b)
+    if not a or not b:
+        return low_a - high_b, high_a - low_b
+    p_a, p_b = slow_mean(a, "nan"), slow_mean(b, "nan")
+    low = p_a - p_b - sqrt((p_a - low_a) ** 2 + (high_b - p_b) ** 2)
+    return low, p_a - p_b + sqrt((high_a - p_a) ** 2 + (p_b - low_b) ** 2)
+
+
 def slow_difference(runs: Runs, i: int, correct: npt.NDArray[np.bool_], empty: Empty) -> dict[str, float]:
     """Influence of training example i on whatever `correct` (bool[K]) is about."""
     groups: dict[bool, list[bool]] = {True: [], False: []}
@@ -62,9 +81,12 @@ def slow_difference(runs: Runs, i: int, correct: npt.NDArray[np.bool_], empty: E
         if k not in runs.diverged:
             groups[bool(runs.subsets[k, i])].append(bool(correct[k]))
     p_in, p_out = slow_mean(groups[True], empty), slow_mean(groups[False], empty)
+    low, high = slow_difference_interval(groups[True], groups[False])
     return {
         "value": p_in - p_out,
         "se": sqrt(slow_variance(groups[True]) + slow_variance(groups[False])),
+        "low": low,
+        "high": high,
         "n_in": len(groups[True]),
         "p_in": p_in,
         "n_out": len(groups[False]),
@@ -88,7 +110,7 @@ def slow_pairs(runs: Runs, ratio: float, labels: Labelled, empty: Empty) -> pd.D
 
 INFLUENCE_COLUMNS = [
     *("ratio", "test_example_id", "test_label", "example_id", "label", "given_label"),
-    *("infl", "se", "n_in", "p_in", "n_out", "p_out"),
+    *("infl", "se", "low", "high", "n_in", "p_in", "n_out", "p_out"),
 ]
 
 
@@ -121,7 +143,8 @@ def test_memorization_equals_one_run_at_a_time(drawn_store: dict[str, Any], empt
         own = {"ratio": ratio, "example_id": i, "label": labels.label[i], "given_label": labels.given_label[i]}
         rows.append({**own, "mem": row.pop("value"), **row})
     check_equal(found, pd.DataFrame(rows))
-    assert list(found) == ["ratio", "example_id", "label", "given_label", "mem", "se", "n_in", "p_in", "n_out", "p_out"]
+    columns = ["mem", "se", "low", "high", "n_in", "p_in", "n_out", "p_out"]
+    assert list(found) == ["ratio", "example_id", "label", "given_label", *columns]
 
 
 @settings(max_examples=40, deadline=None)
@@ -189,22 +212,29 @@ def test_consistency_and_cscore_equal_one_run_at_a_time(
     profile, score = consistency_profile(counts), cscore(counts)
     rows, scores = [], []
     for i in range(num_train):
-        values, variances, n_out = [], [], 0
+        values, variances, reaches, n_out = [], [], [], 0
         for ratio in sorted(set(ratios) - {1.0}):
             at = runs[ratio]
             group = [bool(at.train[k, i]) for k in range(1, num_runs) if not at.subsets[k, i]]
             own = {"ratio": ratio, "example_id": i, "label": 0, "given_label": 0}
             mean, variance = slow_mean(group, "nan"), slow_variance(group)
-            rows.append({**own, "consistency": mean, "se": sqrt(variance), "n_out": len(group)})
+            low, high = slow_interval(group)
+            value = {"consistency": mean, "se": sqrt(variance), "low": low, "high": high}
+            rows.append({**own, **value, "n_out": len(group)})
             n_out += len(group)
             if group:
                 values.append(mean)
                 variances.append(variance)
+                reaches.append((mean - low, high - mean))
         mean = sum(values) / len(values) if values else NAN
         se = sqrt(sum(variances)) / len(values) if values else NAN
+        below, above = (
+            sqrt(sum(reach[side] ** 2 for reach in reaches)) / len(values) if values else NAN for side in (0, 1)
+        )
         own = {"example_id": i, "label": 0, "given_label": 0}
-        scores.append({**own, "cscore": mean, "se": se, "n_ratios": len(values), "n_out": n_out})
-    columns = ["ratio", "example_id", "label", "given_label", "consistency", "se", "n_out"]
+        interval = {"low": mean - below, "high": mean + above}
+        scores.append({**own, "cscore": mean, "se": se, **interval, "n_ratios": len(values), "n_out": n_out})
+    columns = ["ratio", "example_id", "label", "given_label", "consistency", "se", "low", "high", "n_out"]
     expected = pd.DataFrame(rows, columns=columns).sort_values(["ratio", "example_id"], ignore_index=True)
     check_equal(profile, expected.astype(profile.dtypes.to_dict()))
     check_equal(score, pd.DataFrame(scores))

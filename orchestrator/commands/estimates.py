@@ -22,6 +22,8 @@ def estimate(
     store: StoreArgument,
     top: Annotated[int, typer.Option(min=1, max=10_000, help="Influential examples kept per test example.")] = 5,
     threshold: Annotated[float, typer.Option(min=-1, max=1, help="Keep all pairs of at least this influence.")] = 0.15,
+    fdr: Annotated[float, typer.Option(help="List the pairs at this false discovery rate.")] = 0.05,
+    confidence: Annotated[float, typer.Option(help="Of the intervals from low to high.")] = 0.95,
     max_pairs: Annotated[
         int, typer.Option(min=1, max=100_000_000, help="Leave a ratio's pairs out where more reach the threshold.")
     ] = 1_000_000,
@@ -33,7 +35,18 @@ def estimate(
     from analysis import write_estimates
     from workers.store import Store
 
-    written = write_estimates(Store.open(store), progress=warn, top=top, threshold=threshold, max_pairs=max_pairs)
+    for name, share in (("--fdr", fdr), ("--confidence", confidence)):
+        if not 0 < share < 1:
+            raise typer.BadParameter(f"{name} must be between 0 and 1, got {share}")
+    written = write_estimates(
+        Store.open(store),
+        progress=warn,
+        top=top,
+        threshold=threshold,
+        fdr=fdr,
+        confidence=confidence,
+        max_pairs=max_pairs,
+    )
     for name, path in written.items():
         say(f"{name}: {path}")
     if not written:

@@ -1,0 +1,109 @@
+"""Who helps whom: influence."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from orchestrator.frames import check_ending, write_frame
+from orchestrator.options import AddressOption, RunnerName, StoreArgument
+from orchestrator.output import console, errors, say
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from analysis.spread import Spread
+
+_SHOWN = 20
+
+
+def influence(
+    store: StoreArgument,
+    ratio: Annotated[float | None, typer.Option("--ratio", help="Default: the store's only one.")] = None,
+    threshold: Annotated[
+        float | None, typer.Option("--threshold", min=-1, max=1, help="All pairs of at least this influence.")
+    ] = None,
+    fdr: Annotated[float | None, typer.Option("--fdr", help="All pairs at this false discovery rate.")] = None,
+    same_class: Annotated[
+        bool, typer.Option("--same-class", help="With --fdr: test pairs of one class alone.")
+    ] = False,
+    top: Annotated[
+        int | None, typer.Option("--top", min=1, max=10_000, help="So many of each test example; by default 5.")
+    ] = None,
+    matrix: Annotated[
+        Path | None, typer.Option("--matrix", help="Write all pairs into this folder, 4 bytes each.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the pairs: .parquet or .csv.")] = None,
+    max_pairs: Annotated[int, typer.Option(min=1, max=1_000_000_000, help="Refuse to list more.")] = 10_000_000,
+    memory_mb: Annotated[
+        float, typer.Option("--memory-mb", min=1, help="For blocks of pairs; the runs themselves take one bit each.")
+    ] = 512,
+    runner: Annotated[RunnerName, typer.Option("--runner", help="On this machine's cores, or on a Ray cluster.")] = (
+        RunnerName.local
+    ),
+    address: AddressOption = None,
+) -> None:
+    """List which training examples help which test examples.
+
+    Example: longtail influence STORE --fdr 0.05 -o pairs.parquet
+    """
+    from analysis import open_store, pack_runs
+    from analysis.discoveries import influence_discoveries
+    from analysis.influence import influence_pairs, influence_top
+    from analysis.matrix_files import write_influence_matrix
+
+    if sum(option is not None for option in (threshold, fdr, top, matrix)) > 1:
+        raise typer.BadParameter("give one of --threshold, --fdr, --top and --matrix")
+    if address is not None and runner is RunnerName.local:
+        raise typer.BadParameter("--address needs --runner ray")
+    if same_class and fdr is None:
+        raise typer.BadParameter("--same-class needs --fdr")
+    if fdr is not None and not 0 < fdr < 1:
+        raise typer.BadParameter(f"--fdr must be between 0 and 1, got {fdr}")
+    check_ending(output)
+    bits = pack_runs(open_store(store).store, ratio)
+    with _spread(runner, address) as spread:
+        if matrix is not None:
+            files = write_influence_matrix(bits, matrix, memory_mb=memory_mb, spread=spread)
+            say(f"{bits.labels.num_test} x {bits.labels.num_train} influences in {files} files in {matrix}")
+            return
+        if fdr is not None:
+            frame = influence_discoveries(
+                bits, fdr=fdr, same_class=same_class, memory_mb=memory_mb, max_pairs=max_pairs, spread=spread
+            )
+        elif threshold is not None:
+            frame = influence_pairs(bits, threshold=threshold, memory_mb=memory_mb, max_pairs=max_pairs, spread=spread)
+        else:
+            frame = influence_top(bits, top=top or 5, memory_mb=memory_mb, spread=spread)
+    _show(frame, bits.runs)
+    if output is not None:
+        write_frame(frame, output)
+        say(f"pairs: {output}")
+
+
+@contextmanager
+def _spread(runner: RunnerName, address: str | None) -> Iterator["Spread"]:
+    from analysis.spread import Threads
+    from orchestrator.progress import pieces_display
+
+    with pieces_display(errors, "blocks of test examples") as show:
+        if runner is RunnerName.local:
+            yield Threads(on_progress=show)
+            return
+        from orchestrator.ray_spread import RaySpread
+
+        yield RaySpread(address, on_progress=show)
+
+
+def _show(frame: "pd.DataFrame", runs: int) -> None:
+    """The pairs of the largest influence."""
+    headings = {"test_example_id": "test", "test_label": "label", "example_id": "train", "label": "label"}
+    columns = [*headings, "infl", "se", *(name for name in ("p_value", "q_value") if name in frame)]
+    table = Table(*(headings.get(name, name) for name in columns), box=None, header_style="bold")
+    for row in frame.nlargest(_SHOWN, "infl")[columns].itertuples(index=False):
+        table.add_row(*(f"{value:.2g}" if isinstance(value, float) else str(value) for value in row))
+    console.print(table)
+    say(f"{len(frame)} pairs from {runs} runs" + (f"; the {_SHOWN} largest are shown" if len(frame) > _SHOWN else ""))

@@ -1,0 +1,34 @@
+"""Writes a data frame where the user asked for it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from workers.errors import CampaignError, LongtailError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ENDINGS = (".parquet", ".csv")
+
+
+def check_ending(path: Path | None) -> None:
+    """Raise CampaignError, before anything is computed, for a file that `write_frame` cannot write."""
+    if path is not None and path.suffix not in ENDINGS:
+        raise CampaignError(f"--output: must end with {' or '.join(ENDINGS)}, got {str(path)!r}")
+
+
+def write_frame(frame: "pd.DataFrame", path: Path) -> None:
+    """Write as Parquet or CSV, by the ending; a file that is there is replaced, when the new one is whole.
+
+    Raises LongtailError where it cannot be written.
+    """
+    unfinished = path.with_name(f"_{path.name}")
+    try:
+        if path.suffix == ".csv":
+            frame.to_csv(unfinished, index=False)
+        else:
+            frame.to_parquet(unfinished, index=False)
+        unfinished.replace(path)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        raise LongtailError(f"{path}: cannot be written: {error.strerror or error}") from error
