@@ -4,7 +4,7 @@
 
 Training examples are in subsets as in a uniform campaign. Each test example is predicted right with a probability of
 its own; some depend on a training example besides (influence 0.2 to 0.6). In half of the rows runs also differ in luck:
-a good run gets more of all test examples right, as real ones do. Printed are means over campaigns, with standard errors.
+a good run gets more of all test examples right, as real ones do. Printed are means over campaigns.
 """
 
 import argparse
