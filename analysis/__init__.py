@@ -2,12 +2,21 @@
 
 from analysis.bits import PackedBits, RatioBits, pack_runs
 from analysis.consistency import consistency_profile, cscore
-from analysis.counts import RatioCounts, StoreCounts, count_runs
+from analysis.counts import RatioCounts, StoreCounts, count_first_runs, count_runs
 from analysis.errors import EstimateError, TooManyPairsError
 from analysis.estimates import write_estimates
 from analysis.high_influence import influential_pairs
 from analysis.influence import influence_matrix, influence_pairs, influence_top
 from analysis.memorization import estimate_memorization
+from analysis.standard_errors import (
+    expected_se,
+    feldman_zhang_bound,
+    largest_unit_variance,
+    most_examples_se,
+    runs_needed,
+    se_of_runs,
+    unit_variance,
+)
 from analysis.view import StoreView, open_store
 
 __all__ = [
@@ -19,14 +28,22 @@ __all__ = [
     "StoreView",
     "TooManyPairsError",
     "consistency_profile",
+    "count_first_runs",
     "count_runs",
     "cscore",
     "estimate_memorization",
+    "expected_se",
+    "feldman_zhang_bound",
     "influence_matrix",
     "influence_pairs",
     "influence_top",
     "influential_pairs",
+    "largest_unit_variance",
+    "most_examples_se",
     "open_store",
     "pack_runs",
+    "runs_needed",
+    "se_of_runs",
+    "unit_variance",
     "write_estimates",
 ]

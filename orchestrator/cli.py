@@ -11,8 +11,9 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from orchestrator.commands.campaigns import demo, init, plan, run
+from orchestrator.commands.campaigns import demo, init, run
 from orchestrator.commands.estimates import estimate
+from orchestrator.commands.plans import plan
 from orchestrator.commands.stores import status, verify
 from orchestrator.output import interruption, say, warn
 from workers.errors import CampaignError, LongtailError
