@@ -6,6 +6,7 @@ A run's time is that of starting its model, of its updates, and of evaluating ev
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from statistics import median
 
 import numpy as np
 import torch
@@ -20,8 +21,11 @@ from workers.training import Engine
 from workers.training.determinism import deterministic
 from workers.training.recording import Trainer
 
-_ENOUGH_SECONDS = 1.5
-"""What is timed is repeated, or done on more examples, until it takes this long."""
+_CALL_SECONDS = 0.3
+"""What is timed is done on more examples until it takes this long."""
+
+_ENOUGH_SECONDS = 2.0
+"""What is timed is repeated for this long; of all times the median counts, as other programs may disturb some."""
 
 _FIRST_STEPS = {"cpu": 1, "cuda": 4}
 """Steps of an epoch on the fewest examples. On a GPU the warm-up must reach the capture of a CUDA graph."""
@@ -51,42 +55,56 @@ def time_runs(campaign: Campaign, dataset: Dataset, engine: Engine, device: torc
     recipe = campaign.recipe.model_copy(update={"schedule": ConstantSchedule()})
     campaign = campaign.model_copy(update={"recipe": recipe})
     runs = [Run(PARTS, repetition) for repetition in range(engine.size)]
-    count = min(dataset.num_train, recipe.batch_size * _FIRST_STEPS[device.type])
+
+    def start(count: int) -> Callable[[], Trainer]:
+        data = _first_examples(campaign, dataset, count, device)
+        return lambda: engine.start(campaign, data, runs)
+
+    fewest = min(dataset.num_train, recipe.batch_size * _FIRST_STEPS[device.type])
     with deterministic(device):
-        while True:
-            data = _first_examples(campaign, dataset, count, device)
-            trainer = engine.start(campaign, data, runs)
-            trainer.train_epoch()
-            if count == dataset.num_train or _seconds(trainer.train_epoch, 0) >= _ENOUGH_SECONDS:
-                break
-            count = min(dataset.num_train, 2 * count)
-        return _times(campaign, engine, data, trainer, runs)
-
-
-def _times(campaign: Campaign, engine: Engine, data: DeviceData, trainer: Trainer, runs: list[Run]) -> RunTimes:
-    steps = steps_per_epoch(campaign.recipe, len(data.train_labels))
-    evaluated = len(data.train_labels) + len(data.test_labels)
+        training, trained = _measure(start, lambda trainer: trainer.train_epoch, fewest, dataset.num_train)
+        evaluating, evaluated = _measure(start, lambda trainer: trainer.correctness, fewest, dataset.num_train)
+        starting = _seconds(start(fewest))
     return RunTimes(
-        start=_seconds(lambda: engine.start(campaign, data, runs), 0) / len(runs),
-        step=_seconds(trainer.train_epoch, _ENOUGH_SECONDS) / steps / len(runs),
-        evaluation=_seconds(trainer.correctness, _ENOUGH_SECONDS) / evaluated / len(runs),
+        start=starting / len(runs),
+        step=training / steps_per_epoch(recipe, trained) / len(runs),
+        evaluation=evaluating / (evaluated + _num_tests(dataset, evaluated)) / len(runs),
     )
 
 
-def _seconds(action: Callable[[], object], enough: float) -> float:
-    """Seconds of one call, the mean of as many as take `enough` seconds."""
-    started, calls = time.perf_counter(), 0
+def _measure(
+    start: Callable[[int], Callable[[], Trainer]],
+    choose: Callable[[Trainer], Callable[[], object]],
+    fewest: int,
+    most: int,
+) -> tuple[float, int]:
+    """(seconds of what is chosen of a trainer, examples that it had): from `fewest` on, until it takes long enough."""
+    count = fewest
     while True:
-        action()
-        calls += 1
-        elapsed = time.perf_counter() - started
-        if elapsed >= enough:
-            return elapsed / calls
+        action = choose(start(count)())
+        action()  # warms up
+        seconds = _seconds(action)
+        if count == most or seconds >= _CALL_SECONDS:
+            return _median_seconds(action), count
+        count = min(most, max(2 * count, round(count * _CALL_SECONDS / seconds)))
+
+
+def _median_seconds(action: Callable[[], object]) -> float:
+    taken = [_seconds(action)]
+    while sum(taken) < _ENOUGH_SECONDS:
+        taken.append(_seconds(action))
+    return median(taken)
+
+
+def _seconds(action: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    action()
+    return time.perf_counter() - started
 
 
 def _first_examples(campaign: Campaign, dataset: Dataset, count: int, device: torch.device) -> DeviceData:
     """The first `count` training examples and as large a share of the test examples, where the workers have theirs."""
-    tests = -(-dataset.num_test * count // dataset.num_train)
+    tests = _num_tests(dataset, count)
     first = replace(
         dataset,
         train_images=dataset.train_images[:count],
@@ -95,3 +113,7 @@ def _first_examples(campaign: Campaign, dataset: Dataset, count: int, device: to
         test_labels=dataset.test_labels[:tests],
     )
     return load_on_device(first, campaign, np.array(first.train_labels), device, streamed=not fits(dataset, device))
+
+
+def _num_tests(dataset: Dataset, count: int) -> int:
+    return -(-dataset.num_test * count // dataset.num_train)
