@@ -34,14 +34,11 @@ def plan(
     """
     from orchestrator.local_runner import LocalRunner
     from orchestrator.plan import plan_campaign
-    from orchestrator.until_se import check_target
     from workers.campaign_file import read_campaign, with_repetitions
 
-    if target_se is not None:
-        check_target("--target-se", target_se)
     parsed, runner = with_repetitions(read_campaign(campaign), repetitions), LocalRunner()
     planned = plan_campaign(parsed, runner.machine(), store, runner.fastest_stack if calibrate else None)
-    _show_ratios(planned, target_se)
+    _show_ratios(planned)
     if target_se is not None:
         _show_runs_needed(planned, target_se)
     _show_arrangement(planned)
@@ -49,16 +46,12 @@ def plan(
         _show_duration(parsed, planned, store, runner.device if calibrate else None, workers)
 
 
-def _show_ratios(planned: "Plan", target: float | None) -> None:
+def _show_ratios(planned: "Plan") -> None:
     names = ["ratio", "subset", "runs", "committed", "to train", "largest se", "bound", "median se", "90% se"]
-    if target is not None:
-        names += [f"runs for {target:g}", "at worst"]
     table = Table(*names, box=None, header_style="bold")
     for row in planned.ratios:
         cells: list[object] = [f"{row.ratio:g}", row.subset_size, row.runs, row.committed, row.runs - row.committed]
         cells += [_number(each) for each in (row.largest_se, row.bound, row.median_se, row.most_se)]
-        if target is not None:
-            cells += ["-" if each is None else each for each in (row.runs_for_most(target), row.runs_for_all(target))]
         table.add_row(*map(str, cells))
     console.print(table)
     say("standard errors of mem: the largest an example can have; Feldman & Zhang's bound on the error;")
@@ -76,10 +69,14 @@ def _show_runs_needed(planned: "Plan", target: float) -> None:
     if not rows:
         say("at ratio 1 there is no mem: no example is held out")
         return
+    table = Table("ratio", f"runs for {target:g}: 90%, by the pilot", "all, at worst", box=None, header_style="bold")
+    for row in rows:
+        table.add_row(f"{row.ratio:g}", str(row.runs_for_most(target) or "-"), str(row.runs_for_all(target)))
+    console.print(table)
     most = [row.runs_for_most(target) for row in rows]
     if all(most):
-        say(f"for {target:g} at every ratio: {_repetitions(most)} for 90% of the examples, judged by the pilot;")
-    say(f"for {target:g} at every ratio: {_repetitions([row.runs_for_all(target) for row in rows])} for all at worst")
+        say(f"at every ratio: {_repetitions(most)} for 90% of the examples, judged by the pilot")
+    say(f"at every ratio: {_repetitions([row.runs_for_all(target) for row in rows])} for all examples at worst")
 
 
 def _repetitions(runs: "Iterable[int | None]") -> str:
@@ -112,9 +109,8 @@ def _show_duration(
         return
     if pace is None:
         pace = calibrated_pace(campaign, planned, torch.device(calibrate_on or "cpu"))
-    say(
-        _duration_line(pace, estimate_duration(planned.pending, pace, planned.arrangement.stack_size, workers), workers)
-    )
+    duration = estimate_duration(planned.pending, pace, planned.arrangement.stack_size, workers)
+    say(_duration_line(pace, duration, workers))
 
 
 def _duration_line(pace: "Pace", duration: "Duration", workers: int) -> str:
