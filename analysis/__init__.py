@@ -3,7 +3,7 @@
 from analysis.agreement import Agreement, compare
 from analysis.bits import PackedBits, RatioBits, pack_runs
 from analysis.consistency import consistency_profile, cscore
-from analysis.counts import RatioCounts, StoreCounts, count_runs
+from analysis.counts import RatioCounts, StoreCounts, count_first_runs, count_runs
 from analysis.discoveries import influence_discoveries
 from analysis.errors import EstimateError, TooManyPairsError
 from analysis.estimates import write_estimates
@@ -12,6 +12,15 @@ from analysis.influence import influence_matrix, influence_pairs, influence_top
 from analysis.matrix_files import write_influence_matrix
 from analysis.memorization import estimate_memorization
 from analysis.plot_agreement import plot_agreement
+from analysis.standard_errors import (
+    expected_se,
+    feldman_zhang_bound,
+    largest_unit_variance,
+    most_examples_se,
+    runs_needed,
+    se_of_runs,
+    unit_variance,
+)
 from analysis.view import StoreView, open_store
 
 __all__ = [
@@ -25,17 +34,25 @@ __all__ = [
     "TooManyPairsError",
     "compare",
     "consistency_profile",
+    "count_first_runs",
     "count_runs",
     "cscore",
     "estimate_memorization",
+    "expected_se",
+    "feldman_zhang_bound",
     "influence_discoveries",
     "influence_matrix",
     "influence_pairs",
     "influence_top",
     "influential_pairs",
+    "largest_unit_variance",
+    "most_examples_se",
     "open_store",
     "pack_runs",
     "plot_agreement",
+    "runs_needed",
+    "se_of_runs",
+    "unit_variance",
     "write_estimates",
     "write_influence_matrix",
 ]

@@ -4,13 +4,13 @@ Memory is bounded by one shard and the sums. The sums are integers, so they do n
 boundaries of shards.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from analysis.examples import Labels, read_labels
-from analysis.selection import scan_epoch, select_ratios
+from analysis.selection import EpochRows, scan_epoch, select_ratios
 from workers.campaign import PARTS
 from workers.store import Store
 
@@ -57,11 +57,29 @@ def count_runs(store: Store, ratio: float | None = None, epoch: int | None = Non
     for rows in scan_epoch(store, ("subset", "train_correct"), chosen[0] if ratio is not None else None, epoch):
         # A shard that another driver commits during the scan may open a ratio that was not there at its start.
         if rows.shard.parts in sums:
-            subset, correct = (
-                store.bits(rows.shard, rows.table, column)[rows.used] for column in ("subset", "train_correct")
-            )
-            sums[rows.shard.parts].add(subset, correct, rows.epochs[rows.used], rows.diverged)
+            sums[rows.shard.parts].add(store, rows)
     return StoreCounts(read_labels(store), tuple(sums[parts].counts() for parts in chosen))
+
+
+def count_first_runs(store: Store, parts: int, repetitions: int) -> RatioCounts:
+    """The sums at a ratio (parts per million) over those of its repetitions 0..repetitions-1 that are committed.
+
+    At the last epoch. They are the same whatever is committed beyond. Raises DamagedFileError for an unreadable file.
+    """
+    sums = _Sums(parts, store.header.num_train)
+    for rows in scan_epoch(store, ("repetition", "subset", "train_correct"), parts, None):
+        if rows.shard.start >= repetitions:
+            break
+        sums.add(store, _cut(rows, rows.table["repetition"].to_numpy() < repetitions))
+    return sums.counts()
+
+
+def _cut(rows: EpochRows, kept: npt.NDArray[np.bool_]) -> EpochRows:
+    """Some of a shard's rows at the last epoch, of which every run has one."""
+    used = rows.used[kept]
+    return replace(
+        rows, table=rows.table.filter(kept), used=used, epochs=rows.epochs[kept], diverged=int((~used).sum())
+    )
 
 
 class _Sums:
@@ -73,15 +91,11 @@ class _Sums:
         self.epoch: int | None = None
         self.n_in, self.correct_in, self.correct = np.zeros((3, num_train), dtype=np.int64)
 
-    def add(
-        self,
-        subset: npt.NDArray[np.bool_],
-        correct: npt.NDArray[np.bool_],
-        epochs: npt.NDArray[np.int64],
-        diverged: int,
-    ) -> None:
+    def add(self, store: Store, rows: EpochRows) -> None:
+        subset, correct = (store.bits(rows.shard, rows.table, name)[rows.used] for name in ("subset", "train_correct"))
+        epochs = rows.epochs[rows.used]
         self.runs += len(subset)
-        self.diverged += diverged
+        self.diverged += rows.diverged
         if len(epochs):
             self.epoch = max(int(epochs.max()), self.epoch or 0)
         self.n_in += subset.sum(axis=0)

@@ -19,6 +19,7 @@ from analysis.intervals import CONFIDENCE
 from analysis.means import Empty
 from analysis.memorization import estimate_memorization
 from analysis.selection import committed_ratios, scan_epoch, select_ratios
+from analysis.standard_errors import expected_se
 from workers.campaign import PARTS, Campaign
 from workers.store import Store
 
@@ -123,6 +124,13 @@ class StoreView:
     ) -> pd.DataFrame:
         """Memorization of each training example at each ratio: see `analysis.memorization`."""
         return estimate_memorization(count_runs(self.store, ratio, epoch), empty=empty, confidence=confidence)
+
+    def expected_se(self, runs: int, ratio: float | None = None) -> pd.DataFrame:
+        """The standard error of mem that `runs` runs would give, judged by those that are there: a plan's figures.
+
+        One row per ratio and training example: see `analysis.standard_errors`.
+        """
+        return expected_se(count_runs(self.store, ratio), runs)
 
     def consistency(self, epoch: int | None = None, *, confidence: float = CONFIDENCE) -> pd.DataFrame:
         """Consistency profile of each training example over the ratios under 1: see `analysis.consistency`."""

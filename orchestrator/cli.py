@@ -11,10 +11,11 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from orchestrator.commands.campaigns import demo, init, plan, run
+from orchestrator.commands.campaigns import demo, init, run
 from orchestrator.commands.estimates import compare, estimate
 from orchestrator.commands.imports import imports
 from orchestrator.commands.influence import influence
+from orchestrator.commands.plans import plan
 from orchestrator.commands.stores import status, verify
 from orchestrator.output import interruption, say, warn
 from workers.errors import CampaignError, LongtailError

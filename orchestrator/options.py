@@ -30,3 +30,13 @@ WorkersOption = Annotated[
 RepetitionsOption = Annotated[
     int | None, typer.Option("--repetitions", min=1, max=1_000_000, help="Runs at each ratio, in place of the file's.")
 ]
+TargetSeOption = Annotated[
+    float | None,
+    typer.Option("--target-se", min=0.0001, max=1, help="Tell how many runs give mem this standard error."),
+]
+UntilSeOption = Annotated[
+    float | None,
+    typer.Option(
+        "--until-se", min=0.0001, max=1, help="End a ratio once mem of 90% of the examples has this standard error."
+    ),
+]

@@ -9,6 +9,7 @@ from rich.console import Console
 if TYPE_CHECKING:
     from orchestrator.run import CampaignReport
     from orchestrator.runner import Runner
+    from orchestrator.until_se import Look
     from workers.campaign import Campaign
 
 interruption = threading.Event()
@@ -30,7 +31,12 @@ def warn(line: str) -> None:
 
 
 def run_and_show(
-    campaign: "Campaign", store: str, runner: "Runner", repetitions: int | None, shard_size: int | None
+    campaign: "Campaign",
+    store: str,
+    runner: "Runner",
+    repetitions: int | None = None,
+    shard_size: int | None = None,
+    until_se: float | None = None,
 ) -> "CampaignReport":
     """Run a campaign with its progress on the console, and tell what was done. Ctrl-C ends the command with 130."""
     from orchestrator.progress import campaign_display
@@ -45,7 +51,13 @@ def run_and_show(
                     raise KeyboardInterrupt
 
             report = run_campaign(
-                campaign, store, runner=runner, repetitions=repetitions, shard_size=shard_size, on_progress=show
+                campaign,
+                store,
+                runner=runner,
+                repetitions=repetitions,
+                shard_size=shard_size,
+                until_se=until_se,
+                on_progress=show,
             )
     except KeyboardInterrupt:
         warn(f"interrupted; what is in {store} stays, and the same command resumes")
@@ -55,7 +67,17 @@ def run_and_show(
     done = report.progress
     text = f"{done.committed} of {done.total} runs in {report.store_uri} ({done.trained} trained now"
     say(f"{text}, {done.diverged} diverged)")
+    for look in report.looks:
+        say(f"ratio {look.ratio:g}: {_looked(look, until_se)}")
     return report
+
+
+def _looked(look: "Look", target: float | None) -> str:
+    if look.se is None:
+        return f"no example is held out, so mem has no standard error; all {look.repetitions} runs"
+    if look.reached:
+        return f"standard error {look.se:.4f} <= {target:g} after {look.repetitions} runs"
+    return f"standard error {look.se:.4f} > {target:g} after all {look.repetitions} runs"
 
 
 def exit_on_failures(report: "CampaignReport") -> None:

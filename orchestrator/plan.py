@@ -1,9 +1,18 @@
-"""What a campaign would train, shown before it is trained."""
+"""What a campaign would train, and how precise its estimates would be, shown before it is trained."""
 
-import math
-from collections.abc import Iterable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from analysis import (
+    RatioCounts,
+    count_runs,
+    feldman_zhang_bound,
+    largest_unit_variance,
+    runs_needed,
+    se_of_runs,
+    unit_variance,
+)
+from analysis.standard_errors import MOST, percentile
 from orchestrator.arrangement import Arrangement, arrange
 from orchestrator.prepare import check_campaign_fits, make_header
 from orchestrator.shards import pending_shards
@@ -13,20 +22,65 @@ from workers.machine import Machine
 from workers.runs import Shard
 from workers.store import Store
 from workers.subsets import subset_size
+from workers.training import Precision
 
 _FILE_BYTES = 5_500
 """What a results file takes beside its vectors: schema, keys, statistics."""
 
 
 @dataclass(frozen=True)
+class Pilot:
+    """What committed runs tell of those to come: how many they are, and V over the examples (see
+    `analysis.standard_errors`)."""
+
+    runs: int
+    median_variance: float
+    most_variance: float
+    """Not exceeded by 90% of the examples."""
+
+
+@dataclass(frozen=True)
 class RatioPlan:
-    """Runs of one ratio; `largest_se` is the largest standard error that mem can have, None at ratio 1."""
+    """Runs of one ratio, and the standard errors of mem that they will give; None where there is none to be told.
+
+    That is at ratio 1, where less than one run with an example (or one without) is expected, and without a pilot.
+    """
 
     ratio: float
+    share: float
+    """m / N, in (0, 1]."""
     subset_size: int
     runs: int
     committed: int
-    largest_se: float | None
+    pilot: Pilot | None
+
+    @property
+    def largest_se(self) -> float | None:
+        """Of an example that is right half of the time."""
+        return se_of_runs(largest_unit_variance(self.share), self.share, self.runs) if self.share < 1 else None
+
+    @property
+    def bound(self) -> float | None:
+        """Feldman & Zhang's, on the root of the mean squared error of any example; None also where it is 1 or more."""
+        return feldman_zhang_bound(self.share, self.runs) if self.share < 1 else None
+
+    @property
+    def median_se(self) -> float | None:
+        """Of the median example, judged by the pilot."""
+        return se_of_runs(self.pilot.median_variance, self.share, self.runs) if self.pilot else None
+
+    @property
+    def most_se(self) -> float | None:
+        """Not exceeded by 90% of the examples, judged by the pilot."""
+        return se_of_runs(self.pilot.most_variance, self.share, self.runs) if self.pilot else None
+
+    def runs_for_all(self, target: float) -> int | None:
+        """Runs at which the largest standard error is at most `target`."""
+        return runs_needed(largest_unit_variance(self.share), self.share, target) if self.share < 1 else None
+
+    def runs_for_most(self, target: float) -> int | None:
+        """Runs at which that of 90% of the examples is, judged by the pilot."""
+        return runs_needed(self.pilot.most_variance, self.share, target) if self.pilot else None
 
 
 @dataclass(frozen=True)
@@ -35,7 +89,7 @@ class Plan:
 
     ratios: tuple[RatioPlan, ...]
     arrangement: Arrangement
-    pending_shards: int
+    pending: Sequence[Shard]
     store_bytes: int
 
     @property
@@ -44,38 +98,54 @@ class Plan:
         return sum(ratio.runs - ratio.committed for ratio in self.ratios)
 
 
-def plan_campaign(campaign: Campaign, machine: Machine, store_uri: str | None = None) -> Plan:
+def plan_campaign(
+    campaign: Campaign,
+    machine: Machine,
+    store_uri: str | None = None,
+    fastest: Callable[[Campaign, Sequence[int], Precision], int] | None = None,
+) -> Plan:
     """Plan a campaign, less what a store holds already (none: nothing, and a store that does not exist is empty).
 
-    A new store's arrangement is for workers like `machine`.
+    A new store's arrangement is for workers like `machine`, `fastest` as in `arrange`. A store's runs are the pilot.
 
-    Raises CampaignError, DataError; StoreMismatchError where the store is another campaign's.
+    Raises CampaignError, DataError; StoreMismatchError where the store is another campaign's, DamagedFileError where it
+    cannot be read.
     """
     dataset = load_dataset(campaign.dataset)
     facts = check_campaign_fits(campaign, dataset)
     committed: list[Shard] = []
+    counts: dict[int, RatioCounts] = {}
     if store_uri is not None and Store.exists(store_uri):
         store = Store.open(store_uri)
         store.header.check_same(make_header(campaign, dataset), store.uri)
         arrangement = Arrangement(store.header.shard_size, store.header.stack_size, store.header.precision)
         committed = store.shards()
+        if committed:
+            counts = {at.parts: at for at in count_runs(store).ratios}
     else:
-        arrangement = arrange(campaign, dataset, facts, machine)
+        arrangement = arrange(campaign, dataset, facts, machine, fastest=fastest)
     pending = pending_shards(campaign, committed, arrangement.shard_size)
-    runs = campaign.subsets.repetitions * len(campaign.subsets.ratios)
+    ratios = [_ratio_plan(campaign, parts, dataset.num_train, pending, counts) for parts in campaign.subsets.parts]
+    runs = campaign.subsets.repetitions * len(ratios)
     row_bytes = (2 * dataset.num_train + dataset.num_test) // 8
     return Plan(
-        ratios=tuple(_ratio_plan(campaign, parts, dataset.num_train, pending) for parts in campaign.subsets.parts),
+        ratios=tuple(ratios),
         arrangement=arrangement,
-        pending_shards=len(pending),
+        pending=pending,
         store_bytes=runs * len(campaign.recorded_epochs()) * row_bytes
         + -(-runs // arrangement.shard_size) * _FILE_BYTES,
     )
 
 
-def _ratio_plan(campaign: Campaign, parts: int, num_train: int, pending: Iterable[Shard]) -> RatioPlan:
-    ratio, runs = parts / PARTS, campaign.subsets.repetitions
+def _ratio_plan(
+    campaign: Campaign, parts: int, num_train: int, pending: Sequence[Shard], counts: Mapping[int, RatioCounts]
+) -> RatioPlan:
     left = sum(shard.stop - shard.start for shard in pending if shard.parts == parts)
-    # Both means at 1/2, where their variance is largest; |A| = ratio x runs on average.
-    largest = math.sqrt(0.25 / (ratio * runs) + 0.25 / ((1 - ratio) * runs)) if ratio < 1 else None
-    return RatioPlan(ratio, subset_size(parts, num_train), runs, runs - left, largest)
+    runs, size = campaign.subsets.repetitions, subset_size(parts, num_train)
+    pilot = _pilot(counts[parts]) if parts in counts and counts[parts].runs and size < num_train else None
+    return RatioPlan(parts / PARTS, size / num_train, size, runs, runs - left, pilot)
+
+
+def _pilot(at: RatioCounts) -> Pilot:
+    variance = unit_variance(at)
+    return Pilot(at.runs, percentile(variance, 0.5), percentile(variance, MOST))

@@ -9,10 +9,12 @@ from orchestrator.arrangement import arrange
 from orchestrator.prepare import campaign_examples, check_campaign_fits, make_header
 from orchestrator.runner import GivenUp, Job, Outcome, Runner, WorkersChanged
 from orchestrator.shards import pending_shards
+from orchestrator.until_se import Look, UntilSe, check_target
 from workers.campaign import Campaign
 from workers.campaign_file import with_repetitions
 from workers.datasets import load_dataset
 from workers.errors import LongtailError
+from workers.runs import Shard
 from workers.store import Failure, Header, Store
 
 HOPELESS = 10
@@ -21,7 +23,8 @@ HOPELESS = 10
 
 @dataclass
 class Progress:
-    """How far a campaign is, in runs. `total` counts all runs asked for, `before` those committed by earlier calls."""
+    """How far a campaign is, in runs. `total` counts all runs asked for, less those that reaching a standard error
+    spared; `before` those committed by earlier calls."""
 
     total: int
     before: int
@@ -39,16 +42,20 @@ class Progress:
 
 @dataclass(frozen=True)
 class CampaignReport:
-    """What a call of `run_campaign` did. `failures` are the shards given up; their runs are not in the store."""
+    """What a call of `run_campaign` did. `failures` are the shards given up; their runs are not in the store.
+
+    `looks` are the last ones at each ratio, in the campaign's order, where a standard error was to be reached.
+    """
 
     store_uri: str
     progress: Progress
     failures: Sequence[GivenUp] = field(default=())
     notes: Sequence[str] = field(default=())
+    looks: Sequence[Look] = field(default=())
 
     @property
     def complete(self) -> bool:
-        """Every run asked for is committed."""
+        """Every run asked for, and not spared, is committed."""
         return self.progress.committed == self.progress.total
 
 
@@ -63,21 +70,47 @@ def run_campaign(
     runner: Runner | None = None,
     repetitions: int | None = None,
     shard_size: int | None = None,
+    until_se: float | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> CampaignReport:
     """Train what a campaign lacks in its store, creating the store where there is none.
 
     `runner` defaults to `LocalRunner()`. `repetitions` replaces the campaign's; `shard_size` (runs per shard) holds for
-    a new store and is ignored for an existing one, whose size is fixed. Calling again resumes; more repetitions or
-    ratios extend. Raises CampaignError, DataError, ModelError before anything is written; StoreError where the store is
-    of another campaign or cannot be written; CampaignFailedError where nothing can be trained at all. KeyboardInterrupt
-    passes through; whatever was committed stays.
+    a new store and is ignored for an existing one, whose size is fixed. With `until_se` a ratio's training ends once
+    the standard error of mem is at most that for 90% of the examples (see `orchestrator.until_se`). Calling again
+    resumes; more repetitions or ratios, or no `until_se`, extend. Raises CampaignError, DataError, ModelError before
+    anything is written; StoreError where the store is of another campaign or cannot be written; CampaignFailedError
+    where nothing can be trained at all. KeyboardInterrupt passes through; whatever was committed stays.
     """
     if runner is None:
         from orchestrator.local_runner import LocalRunner
 
         runner = LocalRunner()
+    if until_se is not None:
+        until_se = check_target("until_se", until_se)
     campaign = with_repetitions(campaign, repetitions).with_absolute_paths()
+    opened, notes = _prepared_store(campaign, store, runner, shard_size)
+    pending = pending_shards(campaign, opened.shards(), opened.header.shard_size)
+    total = len(campaign.subsets.ratios) * campaign.subsets.repetitions
+    progress = Progress(total=total, before=total - sum(shard.stop - shard.start for shard in pending))
+    failures: list[GivenUp] = []
+    if until_se is None:
+        opened.aim(campaign.subsets)
+        _train(campaign, opened, runner, pending, progress, failures, on_progress)
+        return CampaignReport(opened.uri, progress, failures, notes)
+    until = UntilSe(campaign, opened, until_se)
+    for step in until.steps(pending):
+        progress.total = total - until.spared
+        _train(campaign, opened, runner, step, progress, failures, on_progress)
+    progress.total = total - until.spared
+    on_progress(progress)
+    return CampaignReport(opened.uri, progress, failures, notes, tuple(until.looks.values()))
+
+
+def _prepared_store(
+    campaign: Campaign, store: str | os.PathLike[str], runner: Runner, shard_size: int | None
+) -> tuple[Store, list[str]]:
+    """The campaign's store, made where there is none, and what is to be noted about it. Raises as `run_campaign`."""
     dataset = load_dataset(campaign.dataset)
     facts = check_campaign_fits(campaign, dataset)
     header = make_header(campaign, dataset)
@@ -87,19 +120,27 @@ def run_campaign(
         header = make_header(campaign, dataset, **sizes, precision=arranged.precision)
     opened = Store.create(store, header, campaign_examples(campaign, dataset))
     opened.clean()
-    opened.aim(campaign.subsets)
-    pending = pending_shards(campaign, opened.shards(), opened.header.shard_size)
-    total = len(campaign.subsets.ratios) * campaign.subsets.repetitions
-    progress = Progress(total=total, before=total - sum(shard.stop - shard.start for shard in pending))
+    return opened, _version_notes(header, opened.header)
+
+
+def _train(
+    campaign: Campaign,
+    store: Store,
+    runner: Runner,
+    shards: Sequence[Shard],
+    progress: Progress,
+    failures: list[GivenUp],
+    on_progress: Callable[[Progress], None],
+) -> None:
+    """Train shards, and add what becomes of them to `progress` and `failures`."""
     on_progress(progress)
-    failures: list[GivenUp] = []
-    failed_before = {failure.shard_id for failure in opened.failures()}
-    if pending:
-        with closing(runner.run(Job(campaign, opened.uri), pending)) as outcomes:
-            for outcome in outcomes:
-                _account(outcome, opened, progress, failures, failed_before)
-                on_progress(progress)
-    return CampaignReport(opened.uri, progress, failures, _version_notes(header, opened.header))
+    if not shards:
+        return
+    failed_before = {failure.shard_id for failure in store.failures()}
+    with closing(runner.run(Job(campaign, store.uri), shards)) as outcomes:
+        for outcome in outcomes:
+            _account(outcome, store, progress, failures, failed_before)
+            on_progress(progress)
 
 
 def _account(

@@ -1,12 +1,10 @@
-"""Campaign files into stores: init, plan, run, demo."""
+"""Campaign files into stores: init, run, demo."""
 
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich import filesize
-from rich.table import Table
 
 from orchestrator.options import (
     AddressOption,
@@ -16,6 +14,7 @@ from orchestrator.options import (
     RunnerName,
     RunnerOption,
     StoreOption,
+    UntilSeOption,
     WorkersOption,
 )
 from orchestrator.output import console, exit_on_failures, run_and_show, say
@@ -56,35 +55,6 @@ def init(
     say(f"wrote {output}; next: longtail run {output} --store STORE")
 
 
-def plan(
-    campaign: CampaignPath,
-    store: Annotated[str | None, typer.Option("--store", "-s", help="Count what this store already has.")] = None,
-    repetitions: RepetitionsOption = None,
-) -> None:
-    """Show what a campaign would train, without training.
-
-    Example: longtail plan campaign.yaml --store STORE
-    """
-    from orchestrator.local_runner import LocalRunner
-    from orchestrator.plan import plan_campaign
-    from workers.campaign_file import with_repetitions
-
-    planned = plan_campaign(with_repetitions(_read(campaign), repetitions), LocalRunner().machine(), store)
-    table = Table(
-        "ratio", "subset", "runs", "committed", "to train", "largest se of mem", box=None, header_style="bold"
-    )
-    for row in planned.ratios:
-        worst = f"{row.largest_se:.3f}" if row.largest_se is not None else "-"
-        cells = (f"{row.ratio:g}", row.subset_size, row.runs, row.committed, row.runs - row.committed, worst)
-        table.add_row(*(str(cell) for cell in cells))
-    console.print(table)
-    how = planned.arrangement
-    together = f"{how.stack_size} at a time" if how.stack_size > 1 else "one at a time"
-    say(f"models train {together}, {how.precision}" + (f" ({how.apart})" if how.apart else ""))
-    text = f"{planned.pending_runs} runs to train in {planned.pending_shards} shards of up to {how.shard_size}; "
-    say(text + f"the results will take about {filesize.decimal(planned.store_bytes)}")
-
-
 def run(
     campaign: CampaignPath,
     store: StoreOption,
@@ -96,6 +66,7 @@ def run(
     shard_size: Annotated[
         int | None, typer.Option("--shard-size", min=1, max=10_000, help="Runs per shard; for a new store only.")
     ] = None,
+    until_se: UntilSeOption = None,
     working_dir: Annotated[
         str | None, typer.Option("--working-dir", help="Folder with your own code, sent to the cluster's nodes.")
     ] = None,
@@ -108,7 +79,7 @@ def run(
     if runner is RunnerName.local and (address or gpus_per_worker is not None or workers or working_dir):
         raise typer.BadParameter("--address, --gpus-per-worker, --workers and --working-dir need --runner ray")
     chosen = _runner(runner, address, gpus_per_worker, workers, working_dir)
-    report = run_and_show(parsed, store, chosen, repetitions, shard_size)
+    report = run_and_show(parsed, store, chosen, repetitions, shard_size, until_se)
     exit_on_failures(report)
     say(f"next: longtail estimate {report.store_uri}")
 
@@ -127,7 +98,7 @@ def demo(
     campaign = with_repetitions(parse_campaign(preset_text("digits"), "digits"), runs)
     count = campaign.subsets.repetitions
     say(f"Training {count} small networks, each on a random 70% of the handwritten digits.")
-    report = run_and_show(campaign, store, _runner(RunnerName.local, None, None, None, None), None, None)
+    report = run_and_show(campaign, store, _runner(RunnerName.local, None, None, None, None))
     exit_on_failures(report)
     print_findings(report.store_uri, console)
 

@@ -21,7 +21,7 @@ from workers.training.determinism import deterministic
 from workers.training.initialization import initialize
 from workers.training.optimizers import Update
 from workers.training.precision import Precision, computing_in, keep_head_in_float32
-from workers.training.recording import train_and_record
+from workers.training.recording import Trainer, train_and_record
 from workers.training.streams import Presentations
 
 _EVALUATION_BATCH = 2000
@@ -30,6 +30,8 @@ _EVALUATION_BATCH = 2000
 
 class SequentialEngine:
     """Trains any `torch.nn.Module`, one run at a time."""
+
+    size = 1
 
     def __init__(self, precision: Precision = "float32") -> None:
         self.precision: Precision = precision
@@ -41,6 +43,12 @@ class SequentialEngine:
 
     def _train_run(self, campaign: Campaign, data: DeviceData, run: Run) -> RunResult:
         started = time.perf_counter()
+        trainer = self.start(campaign, data, [run])
+        return train_and_record(campaign, [run], trainer, data.device, started)[0]
+
+    def start(self, campaign: Campaign, data: DeviceData, runs: Sequence[Run]) -> Trainer:
+        """See `Engine.start`."""
+        (run,) = runs
         # Seeds the global generators too: dropout and the like in user models draw from them.
         torch.manual_seed(integer_seed(campaign, Purpose.INITIALIZATION, run))
         model = build_model(campaign.model, data.input_shape, data.num_classes)
@@ -49,8 +57,7 @@ class SequentialEngine:
             keep_head_in_float32(model)
         if len(data.input_shape) == 3:
             model = model.to(memory_format=torch.channels_last)
-        trainer = _Trainer(campaign, data, run, model.to(data.device), self.precision)
-        return train_and_record(campaign, [run], trainer, data.device, started)[0]
+        return _Trainer(campaign, data, run, model.to(data.device), self.precision)
 
 
 class _Trainer:

@@ -25,7 +25,7 @@ from workers.training.graphs import replayed
 from workers.training.initialization import initialize
 from workers.training.optimizers import Update
 from workers.training.precision import DTYPES, Precision
-from workers.training.recording import train_and_record
+from workers.training.recording import Trainer, train_and_record
 from workers.training.streams import Presentations
 
 _SMALL_BATCH = 512
@@ -58,10 +58,14 @@ class StackedEngine:
 
     def _train_stack(self, campaign: Campaign, data: DeviceData, runs: Sequence[Run]) -> list[RunResult]:
         started = time.perf_counter()
+        trainer = self.start(campaign, data, runs)
+        return train_and_record(campaign, runs, trainer, data.device, started)
+
+    def start(self, campaign: Campaign, data: DeviceData, runs: Sequence[Run]) -> Trainer:
+        """See `Engine.start`."""
         models = [_started_model(campaign, data, run) for run in runs]
         stack = StackedModel(models, DTYPES[self.precision], data.device)
-        trainer = _Trainer(campaign, self._inputs_for(stack, campaign, data), runs, stack)
-        return train_and_record(campaign, runs, trainer, data.device, started)
+        return _Trainer(campaign, self._inputs_for(stack, campaign, data), runs, stack)
 
     def _inputs_for(self, stack: StackedModel, campaign: Campaign, data: DeviceData) -> DeviceData:
         """The data, scaled once and for all where they are few and not augmented."""

@@ -1,0 +1,93 @@
+"""Ends a ratio's training once its estimates are precise enough.
+
+Ratios are trained in steps, and looked at between them, after 10 repetitions, then after a quarter more each time. A
+look rests on those first repetitions alone, whatever else is committed, so that a campaign stops at the same number of
+runs with any number of workers and after any interruption. A step is made of whole shards: what it holds beyond the
+look's repetitions is trained already at the next look.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from analysis import count_first_runs, most_examples_se
+from analysis.standard_errors import SMALLEST_TARGET
+from workers.campaign import PARTS, Campaign
+from workers.errors import CampaignError
+from workers.runs import Shard
+from workers.store import Store
+
+_FIRST_LOOK = 10
+
+
+@dataclass(frozen=True)
+class Look:
+    """The standard error of mem that 90% of the examples do not exceed after the first `repetitions` at a ratio.
+
+    `se` is infinite where too many examples have no run with them, or none without; None at ratio 1, where there is no
+    mem.
+    """
+
+    ratio: float
+    repetitions: int
+    se: float | None
+    reached: bool
+
+
+class UntilSe:
+    """A campaign's pending shards in steps, until every ratio has reached a standard error or has no more runs.
+
+    `looks` holds the last look at each ratio (parts per million); `spared` counts the pending runs that a ratio was
+    spared by reaching the target.
+    """
+
+    def __init__(self, campaign: Campaign, store: Store, target: float) -> None:
+        self.campaign = campaign
+        self.store = store
+        self.target = target
+        self.looks: dict[int, Look] = {}
+        self.spared = 0
+
+    def steps(self, pending: Sequence[Shard]) -> Iterator[list[Shard]]:
+        """What to train next, perhaps nothing; to be trained, as far as it can be, before the next step is asked for.
+
+        The store aims at what the steps hold: what a ratio is spared was never asked for.
+        """
+        cap, size = self.campaign.subsets.repetitions, self.store.header.shard_size
+        ratios, left = list(self.campaign.subsets.parts), list(pending)
+        for repetitions in looks_until(cap):
+            stop = min(cap, -(-repetitions // size) * size)
+            self._aim(ratios, stop)
+            yield [shard for shard in left if shard.start < stop]
+            left = [shard for shard in left if shard.start >= stop]
+            self.looks |= {parts: self._look(parts, repetitions) for parts in ratios}
+            ratios = [parts for parts in ratios if not self.looks[parts].reached]
+            self.spared += sum(shard.stop - shard.start for shard in left if shard.parts not in ratios)
+            left = [shard for shard in left if shard.parts in ratios]
+            if not ratios:
+                break
+
+    def _aim(self, ratios: Sequence[int], repetitions: int) -> None:
+        asked = {"ratios": tuple(parts / PARTS for parts in ratios), "repetitions": repetitions}
+        self.store.aim(self.campaign.subsets.model_copy(update=asked))
+
+    def _look(self, parts: int, repetitions: int) -> Look:
+        if parts == PARTS:
+            return Look(1.0, repetitions, None, reached=False)
+        se = most_examples_se(count_first_runs(self.store, parts, repetitions))
+        return Look(parts / PARTS, repetitions, se, reached=se <= self.target)
+
+
+def looks_until(repetitions: int) -> Iterator[int]:
+    """10, 13, 17, 22, ...: a quarter more each time, rounded up; the last is `repetitions` itself."""
+    look = _FIRST_LOOK
+    while look < repetitions:
+        yield look
+        look += -(-look // 4)
+    yield repetitions
+
+
+def check_target(name: str, target: float) -> float:
+    """A target standard error; `name` is what it was given as. Raises CampaignError where it cannot be one."""
+    if not isinstance(target, float | int) or not SMALLEST_TARGET <= target <= 1:
+        raise CampaignError(f"{name}: must be a number from {SMALLEST_TARGET} to 1, got {target!r}")
+    return float(target)
