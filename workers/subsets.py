@@ -9,7 +9,8 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
-from workers.campaign import PARTS, Campaign
+from workers.campaign import PARTS, Campaign, block_length
+from workers.designs import balanced_subset, uniform_subset
 from workers.errors import CampaignError
 from workers.runs import Run
 
@@ -22,6 +23,7 @@ class Purpose(IntEnum):
     ORDER = 2
     AUGMENTATION = 3
     LABEL_NOISE = 4
+    SUBSET_BLOCK = 5
 
 
 _WHOLE_CAMPAIGN = Run(0, 0)
@@ -55,11 +57,13 @@ def subset_size(parts: int, num_examples: int) -> int:
 
 
 def draw_subset(campaign: Campaign, run: Run, num_examples: int) -> npt.NDArray[np.bool_]:
-    """bool[N], true at the floor(ratio x N) examples that the run trains on, uniform among all such subsets."""
-    subset = np.zeros(num_examples, dtype=bool)
-    chosen = generator(campaign, Purpose.SUBSET, run).permutation(num_examples)[: subset_size(run.parts, num_examples)]
-    subset[chosen] = True
-    return subset
+    """bool[N], true at the floor(ratio x N) examples that the run trains on: see `workers.designs`."""
+    size = subset_size(run.parts, num_examples)
+    if campaign.subsets.design == "uniform":
+        return uniform_subset(generator(campaign, Purpose.SUBSET, run), num_examples, size)
+    length = block_length(run.parts)
+    block = generator(campaign, Purpose.SUBSET_BLOCK, Run(run.parts, run.repetition // length))
+    return balanced_subset(block, num_examples, run.parts, run.repetition % length)
 
 
 def given_labels(campaign: Campaign, labels: npt.NDArray[np.int64], num_classes: int) -> npt.NDArray[np.int64]:
