@@ -12,6 +12,7 @@ from analysis.influence import influence_matrix, influence_pairs, influence_top
 from analysis.matrix_files import write_influence_matrix
 from analysis.memorization import estimate_memorization
 from analysis.plot_agreement import plot_agreement
+from analysis.reliability import estimate_reliability
 from analysis.standard_errors import (
     expected_se,
     feldman_zhang_bound,
@@ -38,6 +39,7 @@ __all__ = [
     "count_runs",
     "cscore",
     "estimate_memorization",
+    "estimate_reliability",
     "expected_se",
     "feldman_zhang_bound",
     "influence_discoveries",

@@ -26,6 +26,9 @@ THRESHOLDS = (0.1, 0.25, 0.5, 0.75)
 SELECTS: dict[Estimate, str] = {"memorization": ">=", "cscore": "<="}
 """Which side of a threshold is the long tail."""
 
+_DECIMALS = 12
+"""Scores that are equal, such as 1 - 2/3 and 1/3, differ behind these, and would get different ranks."""
+
 SELECTION_COLUMNS = ("threshold", "n_a", "n_b", "n_both", "jaccard")
 
 
@@ -88,8 +91,8 @@ def agreement(a: Scores, b: Scores, estimate: Estimate, thresholds: Sequence[flo
         name_b=f"{b.source} ({b.basis})",
         scores=scores,
         left_out=int((~valued).sum()),
-        spearman=_correlation(stats.spearmanr, x, y),
-        pearson=_correlation(stats.pearsonr, x, y),
+        spearman=correlation(stats.spearmanr, x, y),
+        pearson=correlation(stats.pearsonr, x, y),
         mean_absolute_difference=float(np.abs(x - y).mean()),
         selections=pd.DataFrame(
             [_selection(x, y, estimate, threshold) for threshold in thresholds], columns=list(SELECTION_COLUMNS)
@@ -97,9 +100,12 @@ def agreement(a: Scores, b: Scores, estimate: Estimate, thresholds: Sequence[flo
     )
 
 
-def _correlation(coefficient: Callable[..., Any], x: Floats, y: Floats) -> float:
+def correlation(coefficient: Callable[..., Any], x: Floats, y: Floats) -> float:
     """A correlation of SciPy's; NaN, and no warning, where one side does not vary."""
-    return float("nan") if np.ptp(x) == 0 or np.ptp(y) == 0 else float(coefficient(x, y).statistic)
+    x, y = x.round(_DECIMALS), y.round(_DECIMALS)
+    if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return float("nan")
+    return float(coefficient(x, y).statistic)
 
 
 def _selection(x: Floats, y: Floats, estimate: Estimate, threshold: float) -> tuple[float, int, int, int, float]:

@@ -1,6 +1,6 @@
 """The subsets and the test correctness of one ratio, packed: influence needs every run, at one bit per example."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -147,6 +147,32 @@ def ratio_bits(
     )
 
 
+@dataclass(frozen=True)
+class PackedColumns:
+    """Vectors of one ratio's runs by their column's name; otherwise as `RatioBits`."""
+
+    columns: Mapping[str, PackedBits]
+    diverged: int
+    epoch: int | None
+
+
+def pack_columns(store: Store, columns: Sequence[str], parts: int, epoch: int | None = None) -> PackedColumns:
+    """Vector columns (subset, train_correct, test_correct) of a ratio's runs (parts per million), in one scan.
+
+    Holds runs x width / 8 bytes for each. Raises EstimateError for an epoch that the store does not have,
+    DamagedFileError for an unreadable file.
+    """
+    header = store.header
+    packing = {name: _Packing(header.num_test if name == "test_correct" else header.num_train) for name in columns}
+    diverged, last_epoch = 0, None
+    for rows in scan_epoch(store, columns, parts, epoch):
+        for name in columns:
+            packing[name].add(store.bits(rows.shard, rows.table, name)[rows.used])
+        diverged += rows.diverged
+        last_epoch = max((last_epoch or 0, *rows.epochs[rows.used].tolist())) or None
+    return PackedColumns({name: each.bits() for name, each in packing.items()}, diverged, last_epoch)
+
+
 def pack_runs(store: Store, ratio: float | None = None, epoch: int | None = None) -> RatioBits:
     """The packed runs of one ratio (None: the store's only one) at a recorded epoch (None: the last).
 
@@ -154,12 +180,6 @@ def pack_runs(store: Store, ratio: float | None = None, epoch: int | None = None
     DamagedFileError for an unreadable file.
     """
     parts = select_ratio(store, ratio)
-    subsets, test_correct = _Packing(store.header.num_train), _Packing(store.header.num_test)
-    diverged, last_epoch = 0, None
-    for rows in scan_epoch(store, ("subset", "test_correct"), parts, epoch):
-        subset, right = (store.bits(rows.shard, rows.table, column)[rows.used] for column in ("subset", "test_correct"))
-        subsets.add(subset)
-        test_correct.add(right)
-        diverged += rows.diverged
-        last_epoch = max((last_epoch or 0, *rows.epochs[rows.used].tolist())) or None
-    return ratio_bits(parts, last_epoch, diverged, read_labels(store), subsets.bits(), test_correct.bits())
+    packed = pack_columns(store, ("subset", "test_correct"), parts, epoch)
+    subsets, test_correct = packed.columns["subset"], packed.columns["test_correct"]
+    return ratio_bits(parts, packed.epoch, packed.diverged, read_labels(store), subsets, test_correct)

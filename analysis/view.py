@@ -18,6 +18,7 @@ from analysis.influence import MAX_PAIRS, MEMORY_MB, influence_matrix, influence
 from analysis.intervals import CONFIDENCE
 from analysis.means import Empty
 from analysis.memorization import estimate_memorization
+from analysis.reliability import estimate_reliability
 from analysis.selection import committed_ratios, scan_epoch, select_ratios
 from analysis.standard_errors import expected_se
 from workers.campaign import PARTS, Campaign
@@ -139,6 +140,12 @@ class StoreView:
     def cscore(self, epoch: int | None = None, *, confidence: float = CONFIDENCE) -> pd.DataFrame:
         """C-score of each training example: see `analysis.consistency`."""
         return cscore(count_runs(self.store, epoch=epoch), confidence=confidence)
+
+    def reliability(
+        self, ratio: float | None = None, *, splits: int = 10, seed: int = 0, epoch: int | None = None
+    ) -> pd.DataFrame:
+        """How far halves of the runs agree on each estimate, by the number of runs: see `analysis.reliability`."""
+        return estimate_reliability(self.store, ratio, splits=splits, seed=seed, epoch=epoch)
 
     def influence(
         self,

@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from orchestrator.commands.campaigns import demo, init, run
-from orchestrator.commands.estimates import compare, estimate
+from orchestrator.commands.estimates import compare, estimate, reliability
 from orchestrator.commands.imports import imports
 from orchestrator.commands.influence import influence
 from orchestrator.commands.plans import plan
@@ -46,7 +46,7 @@ def _root(
     pass
 
 
-for command in (init, plan, run, status, estimate, influence, compare, verify, demo):
+for command in (init, plan, run, status, estimate, influence, compare, reliability, verify, demo):
     app.command()(command)
 app.add_typer(imports, name="import")
 

@@ -1,4 +1,4 @@
-"""Stores into estimates: estimate, compare."""
+"""Stores into estimates: estimate, compare, reliability."""
 
 import io
 from pathlib import Path
@@ -7,15 +7,27 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.table import Table
 
+from orchestrator.frames import check_ending, write_frame
 from orchestrator.options import StoreArgument
 from orchestrator.output import console, say, warn
 from workers.errors import CampaignError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from analysis import Agreement
 
 
 _PLOTS = (".png", ".pdf", ".svg")
+_RELIABILITY = {
+    "runs": "runs",
+    "pearson": "Pearson",
+    "spearman": "Spearman",
+    "spearman_brown": "Spearman-Brown",
+    "selected": "selected",
+    "jaccard": "Jaccard",
+}
+"""Columns shown, and what they are called."""
 
 
 def estimate(
@@ -107,3 +119,51 @@ def _show(agreement: "Agreement") -> None:
         bar = f"{SELECTS[agreement.estimate]} {row.threshold:g}"
         table.add_row(bar, str(row.n_a), str(row.n_b), str(row.n_both), f"{row.jaccard:.3f}")
     console.print(table)
+
+
+def reliability(
+    store: StoreArgument,
+    ratio: Annotated[float | None, typer.Option("--ratio", help="One ratio; default: all, and the C-score.")] = None,
+    splits: Annotated[int, typer.Option("--splits", min=1, max=10_000, help="Random splits averaged over.")] = 10,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the splits.")] = 0,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write the table here: .parquet or .csv.")
+    ] = None,
+) -> None:
+    """Show how far two halves of the runs agree on each estimate, by the number of runs.
+
+    Example: longtail reliability STORE -o reliability.parquet
+    """
+    from analysis import estimate_reliability
+    from workers.store import Store
+
+    check_ending(output)
+    frame = estimate_reliability(Store.open(store), ratio, splits=splits, seed=seed, progress=warn)
+    _show_reliability(frame)
+    say(f"means over {splits} random splits of the runs into halves, ± their standard deviation")
+    if output is not None:
+        write_frame(frame, output)
+        say(f"table: {output}")
+
+
+def _show_reliability(frame: "pd.DataFrame") -> None:
+    """A table for each estimate and ratio, without the columns that an estimate does not have."""
+    for (estimate, ratio), rows in frame.groupby(["estimate", "ratio"], sort=False, dropna=False):
+        say(str(estimate) if ratio != ratio else f"{estimate} at ratio {ratio:g}")
+        names = [name for name in _RELIABILITY if name == "runs" or rows[name].notna().any()]
+        if names == ["runs"]:
+            say(f"  no value from {rows['runs'].max()} runs")
+            continue
+        table = Table(*(_RELIABILITY[name] for name in names), box=None, header_style="bold")
+        for row in rows.to_dict("records"):
+            table.add_row(*(_cell(row[name], row.get(f"{name}_sd")) for name in names))
+        console.print(table)
+
+
+def _cell(value: float, deviation: float | None) -> str:
+    """NaN, where there is no value or no deviation, is not shown as a number."""
+    if value != value:
+        return "-"
+    if deviation is None:
+        return f"{value:.10g}"
+    return f"{value:.3f}" if deviation != deviation else f"{value:.3f} ± {deviation:.3f}"
