@@ -9,6 +9,7 @@ from analysis.errors import EstimateError, TooManyPairsError
 from analysis.estimates import write_estimates
 from analysis.high_influence import influential_pairs
 from analysis.influence import influence_matrix, influence_pairs, influence_top
+from analysis.intervals import average_interval, difference_interval, mean_interval
 from analysis.matrix_files import write_influence_matrix
 from analysis.memorization import estimate_memorization
 from analysis.plot_agreement import plot_agreement
@@ -33,11 +34,13 @@ __all__ = [
     "StoreCounts",
     "StoreView",
     "TooManyPairsError",
+    "average_interval",
     "compare",
     "consistency_profile",
     "count_first_runs",
     "count_runs",
     "cscore",
+    "difference_interval",
     "estimate_memorization",
     "estimate_reliability",
     "expected_se",
@@ -48,6 +51,7 @@ __all__ = [
     "influence_top",
     "influential_pairs",
     "largest_unit_variance",
+    "mean_interval",
     "most_examples_se",
     "open_store",
     "pack_runs",

@@ -6,8 +6,7 @@
 Z. Jiang, C. Zhang, K. Talwar and M. C. Mozer, "Characterizing structural regularities of labeled data in
 overparameterized models", ICML 2021. The mean over the ratios is unweighted. An example that no run held out at r has
 no value at r, and does not count as 0: a 0 would make it the least regular example there is. At ratio 1 nothing is ever
-held out, so that ratio is left out. `low` and `high` are Wilson's interval of a profile, and what follows from
-these for the C-score (analysis/intervals.py).
+held out, so that ratio is left out.
 """
 
 from collections.abc import Sequence
@@ -16,8 +15,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.counts import RatioCounts, StoreCounts
-from analysis.intervals import CONFIDENCE, wilson
-from analysis.means import Floats, group_mean, mean_se
+from analysis.intervals import CONFIDENCE, average_interval, mean_interval
+from analysis.means import group_mean, mean_se
 from workers.campaign import PARTS
 
 PROFILE_COLUMNS = ("ratio", "example_id", "label", "given_label", "consistency", "se", "low", "high", "n_out")
@@ -27,7 +26,8 @@ CSCORE_COLUMNS = ("example_id", "label", "given_label", "cscore", "se", "low", "
 def consistency_profile(counts: StoreCounts, *, confidence: float = CONFIDENCE) -> pd.DataFrame:
     """One row per ratio under 1 and example, with PROFILE_COLUMNS; consistency and se are NaN where n_out is 0.
 
-    There the interval is from 0 to 1. Raises EstimateError for a `confidence` outside (0, 1).
+    `low` and `high` are the limits of consistency at the level `confidence`, 0 and 1 where n_out is 0. Raises
+    EstimateError for a bad `confidence`.
     """
     frames = [_at_ratio(counts, at, confidence) for at in _holding_out(counts)]
     # The rows of ratio 1 have the right columns and types; it is not among those held out, so none of its rows stay.
@@ -37,29 +37,25 @@ def consistency_profile(counts: StoreCounts, *, confidence: float = CONFIDENCE) 
 def cscore(counts: StoreCounts, *, confidence: float = CONFIDENCE) -> pd.DataFrame:
     """One row per example, with CSCORE_COLUMNS: the mean over the `n_ratios` ratios at which the example has a value.
 
-    cscore, se and the interval are NaN where there is none; `n_out` is the number of runs behind the score.
+    cscore and se are NaN where there is none; `n_out` is the number of runs behind the score, over all ratios. `low`
+    and `high` are the limits of cscore at the level `confidence`, 0 and 1 where there is none. Raises EstimateError for
+    a bad `confidence`.
     """
-    num_train = counts.labels.num_train
-    total, squares, below, above, n_ratios, n_out = (np.zeros(num_train, dtype=kind) for kind in "ddddll")
-    for at in _holding_out(counts):
-        profile, se = _profile(at)
-        low, high = wilson(at.correct_out, at.n_out, confidence)
-        valued = at.n_out > 0
-        total += np.where(valued, profile, 0.0)
-        squares += np.where(valued, se**2, 0.0)
-        below += np.where(valued, (profile - low) ** 2, 0.0)
-        above += np.where(valued, (high - profile) ** 2, 0.0)
-        n_ratios += valued
-        n_out += at.n_out
+    held_out = _holding_out(counts)
+    shape = (len(held_out), counts.labels.num_train)
+    n_out = np.array([at.n_out for at in held_out], dtype=np.int64).reshape(shape)
+    correct = np.array([at.correct_out for at in held_out], dtype=np.int64).reshape(shape)
+    profiles = group_mean(correct, n_out, "nan")
+    n_ratios = (n_out > 0).sum(axis=0)
     some = np.where(n_ratios > 0, n_ratios, np.nan)
-    score = total / some
+    low, high = average_interval(profiles, n_out, confidence)
     frame = counts.labels.columns().assign(
-        cscore=score,
-        se=np.sqrt(squares) / some,
-        low=score - np.sqrt(below) / some,
-        high=score + np.sqrt(above) / some,
+        cscore=np.nansum(profiles, axis=0) / some,
+        se=np.sqrt(np.nansum(mean_se(profiles, n_out) ** 2, axis=0)) / some,
+        low=low,
+        high=high,
         n_ratios=n_ratios,
-        n_out=n_out,
+        n_out=n_out.sum(axis=0),
     )
     return frame[list(CSCORE_COLUMNS)]
 
@@ -69,14 +65,9 @@ def _holding_out(counts: StoreCounts) -> Sequence[RatioCounts]:
 
 
 def _at_ratio(counts: StoreCounts, at: RatioCounts, confidence: float) -> pd.DataFrame:
-    profile, se = _profile(at)
-    low, high = wilson(at.correct_out, at.n_out, confidence)
+    profile = group_mean(at.correct_out, at.n_out, "nan")
+    low, high = mean_interval(profile, at.n_out, confidence)
     frame = counts.labels.columns().assign(
-        ratio=at.ratio, consistency=profile, se=se, low=low, high=high, n_out=at.n_out
+        ratio=at.ratio, consistency=profile, se=mean_se(profile, at.n_out), low=low, high=high, n_out=at.n_out
     )
     return frame[list(PROFILE_COLUMNS)]
-
-
-def _profile(at: RatioCounts) -> tuple[Floats, Floats]:
-    profile = group_mean(at.correct_out, at.n_out, "nan")
-    return profile, mean_se(profile, at.n_out)

@@ -21,7 +21,7 @@ from analysis.counted import Counted, counted, test_blocks
 from analysis.errors import EstimateError, TooManyPairsError
 from analysis.influence import COLUMNS as INFLUENCE_COLUMNS
 from analysis.influence import MAX_PAIRS, MEMORY_MB, pairs_frame
-from analysis.intervals import CONFIDENCE
+from analysis.intervals import CONFIDENCE, check_confidence
 from analysis.means import Floats
 from analysis.pairs import Ids, Pairs
 from analysis.spread import Spread, Threads
@@ -55,6 +55,7 @@ def influence_discoveries(
     """
     if not 0 < fdr < 1:
         raise EstimateError(f"fdr must be between 0 and 1, got {fdr!r}")
+    check_confidence(confidence)
     spread = spread or Threads()
     families = _families(bits, same_class)
     blocks = [

@@ -19,7 +19,7 @@ from analysis.discoveries import COLUMNS as DISCOVERY_COLUMNS
 from analysis.discoveries import influence_discoveries
 from analysis.errors import EstimateError, TooManyPairsError
 from analysis.influence import COLUMNS, TOP_COLUMNS, influence_pairs, influence_top, pairs_frame
-from analysis.intervals import CONFIDENCE
+from analysis.intervals import CONFIDENCE, check_confidence
 from analysis.memorization import estimate_memorization
 from analysis.pairs import Pairs
 from analysis.spread import Spread, Threads
@@ -58,6 +58,7 @@ def write_estimates(
     Raises EstimateError where no run is left.
     """
     tell = progress or (lambda line: None)
+    check_confidence(confidence)
     tell("counting")
     counts = count_runs(store)
     _check_runs(store, counts)

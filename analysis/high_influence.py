@@ -15,7 +15,7 @@ from analysis.bits import pack_runs
 from analysis.counts import count_runs
 from analysis.influence import COLUMNS as INFLUENCE_COLUMNS
 from analysis.influence import MAX_PAIRS, MEMORY_MB, pairs_above, pairs_frame
-from analysis.intervals import CONFIDENCE
+from analysis.intervals import CONFIDENCE, check_confidence
 from analysis.means import Empty
 from analysis.memorization import estimate_memorization
 from analysis.selection import select_ratio
@@ -43,6 +43,7 @@ def influential_pairs(
     `same_class` keeps those whose test label equals the training example's given label, the one that the models saw.
     Ratio None stands for the store's only one. Raises EstimateError as `pack_runs` and `influence_pairs`.
     """
+    check_confidence(confidence)
     parts = select_ratio(store, ratio)
     bits = pack_runs(store, parts / PARTS, epoch)
     mem = estimate_memorization(count_runs(store, parts / PARTS, epoch), empty=empty)["mem"].to_numpy()

@@ -7,7 +7,7 @@ with A_i the runs whose subset holds training example i, B_i the others, c_k(z) 
 example z. V. Feldman and C. Zhang, "What neural networks memorize and why: discovering the long tail via influence
 estimation", NeurIPS 2020. In the paper an empty group's mean is 1/2.
 
-`low` and `high` are Newcombe's interval of the difference (analysis/intervals.py), of one pair: many are looked at, and
+`low` and `high` are the limits of one pair's infl (analysis/intervals.py): many are looked at, and
 which of them are no accident is a matter of analysis/discoveries.py.
 
 No estimate depends on the blocks in which the pairs are counted: counts are exact, ties go to the smaller example id.
@@ -24,7 +24,7 @@ import pandas as pd
 from analysis.bits import RatioBits
 from analysis.counted import Counted, counted, lowest_counts, test_blocks
 from analysis.errors import EstimateError, TooManyPairsError
-from analysis.intervals import CONFIDENCE, newcombe
+from analysis.intervals import CONFIDENCE, check_confidence, difference_interval
 from analysis.means import Empty, difference_se, group_mean
 from analysis.pairs import Ids, Pairs
 from analysis.spread import Spread, Threads
@@ -56,6 +56,7 @@ def influence_top(
     Sorted by test example, then rank; of equal influences the smaller example id comes first. With empty="nan" pairs
     without a value are left out. Raises EstimateError for a `top` under 1, an unknown `empty`, a bad `memory_mb`.
     """
+    check_confidence(confidence)
     if top < 1:
         raise EstimateError(f"top must be at least 1, got {top!r}")
     every = counted(bits, _all_examples(bits), empty)
@@ -79,6 +80,7 @@ def influence_pairs(
 
     Raises TooManyPairsError where more than `max_pairs` reach the threshold, EstimateError for options without sense.
     """
+    check_confidence(confidence)
     pairs = pairs_above(bits, _all_examples(bits), threshold, empty, memory_mb, max_pairs, spread)
     return pairs_frame(bits, pairs, empty, confidence)
 
@@ -153,9 +155,8 @@ def pairs_frame(bits: RatioBits, pairs: Pairs, empty: Empty, confidence: float =
     """One row per pair, in their order, with COLUMNS. Raises EstimateError for a `confidence` outside (0, 1)."""
     n_in, n_out = bits.n_in[pairs.examples], bits.n_out[pairs.examples]
     p_in = group_mean(pairs.correct_in, n_in, empty)
-    correct_out = bits.correct[pairs.tests] - pairs.correct_in
-    p_out = group_mean(correct_out, n_out, empty)
-    low, high = newcombe(pairs.correct_in, n_in, correct_out, n_out, confidence)
+    p_out = group_mean(bits.correct[pairs.tests] - pairs.correct_in, n_out, empty)
+    low, high = difference_interval(p_in, n_in, p_out, n_out, confidence)
     columns: dict[str, Any] = {
         "ratio": np.full(len(pairs), bits.ratio),
         "test_example_id": pairs.tests,

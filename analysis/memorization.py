@@ -9,17 +9,19 @@ holds i and B_i the others,
     mem(i) = mean_{k in A_i} c_k(i) - mean_{k in B_i} c_k(i)
     SE(i)  = sqrt(p_A (1 - p_A) / |A_i| + p_B (1 - p_B) / |B_i|)
 
-In the paper an empty group's mean is 1/2. `low` and `high` are Newcombe's interval of the difference
-(analysis/intervals.py).
+In the paper an empty group's mean is 1/2.
 """
 
 import pandas as pd
 
 from analysis.counts import RatioCounts, StoreCounts
-from analysis.intervals import CONFIDENCE, newcombe
+from analysis.intervals import CONFIDENCE, difference_interval
 from analysis.means import Empty, difference_se, group_mean
 
-COLUMNS = ("ratio", "example_id", "label", "given_label", "mem", "se", "low", "high", "n_in", "p_in", "n_out", "p_out")
+COLUMNS = (
+    *("ratio", "example_id", "label", "given_label"),
+    *("mem", "se", "low", "high", "n_in", "p_in", "n_out", "p_out"),
+)
 
 
 def estimate_memorization(
@@ -28,8 +30,8 @@ def estimate_memorization(
     """One row per ratio and example, with COLUMNS; mem = p_in - p_out in [-1, 1].
 
     `p_in` and `p_out` are the means used: `empty` decides those of groups without runs (n_in or n_out is 0); then `se`
-    is NaN, and the interval rests on the other group alone. Raises EstimateError for an unknown `empty`, and for a
-    `confidence` outside (0, 1).
+    is NaN. `low` and `high` are the limits of mem at the level `confidence`, and do not depend on `empty`: see
+    `analysis.intervals`. Raises EstimateError for an unknown `empty` and a bad `confidence`.
     """
     return pd.concat([_at_ratio(counts, each, empty, confidence) for each in counts.ratios], ignore_index=True)
 
@@ -37,7 +39,7 @@ def estimate_memorization(
 def _at_ratio(counts: StoreCounts, at: RatioCounts, empty: Empty, confidence: float) -> pd.DataFrame:
     p_in = group_mean(at.correct_in, at.n_in, empty)
     p_out = group_mean(at.correct_out, at.n_out, empty)
-    low, high = newcombe(at.correct_in, at.n_in, at.correct_out, at.n_out, confidence)
+    low, high = difference_interval(p_in, at.n_in, p_out, at.n_out, confidence)
     frame = counts.labels.columns().assign(
         ratio=at.ratio,
         mem=p_in - p_out,

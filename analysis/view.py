@@ -15,7 +15,7 @@ from analysis.discoveries import influence_discoveries
 from analysis.errors import EstimateError
 from analysis.high_influence import influential_pairs
 from analysis.influence import MAX_PAIRS, MEMORY_MB, influence_matrix, influence_pairs, influence_top
-from analysis.intervals import CONFIDENCE
+from analysis.intervals import CONFIDENCE, check_confidence
 from analysis.means import Empty
 from analysis.memorization import estimate_memorization
 from analysis.reliability import estimate_reliability
@@ -42,8 +42,9 @@ class StoreView:
     """A store's results and estimates as data frames. Every call reads the runs that are committed at that moment.
 
     `ratio` None stands for all committed ratios, or, where a result belongs to one ratio, for the only one; `epoch`
-    None stands for the last. Methods raise EstimateError for a ratio or an epoch that the store does not have, and
-    DamagedFileError, naming the file, where one is unreadable.
+    None stands for the last; `confidence` is the level of the limits `low` and `high`. Methods raise EstimateError for
+    a ratio or an epoch that the store does not have and for a level that is not between 0 and 1, and DamagedFileError,
+    naming the file, where one is unreadable.
     """
 
     def __init__(self, store: Store) -> None:
@@ -124,6 +125,7 @@ class StoreView:
         confidence: float = CONFIDENCE,
     ) -> pd.DataFrame:
         """Memorization of each training example at each ratio: see `analysis.memorization`."""
+        check_confidence(confidence)
         return estimate_memorization(count_runs(self.store, ratio, epoch), empty=empty, confidence=confidence)
 
     def expected_se(self, runs: int, ratio: float | None = None) -> pd.DataFrame:
@@ -135,10 +137,12 @@ class StoreView:
 
     def consistency(self, epoch: int | None = None, *, confidence: float = CONFIDENCE) -> pd.DataFrame:
         """Consistency profile of each training example over the ratios under 1: see `analysis.consistency`."""
+        check_confidence(confidence)
         return consistency_profile(count_runs(self.store, epoch=epoch), confidence=confidence)
 
     def cscore(self, epoch: int | None = None, *, confidence: float = CONFIDENCE) -> pd.DataFrame:
         """C-score of each training example: see `analysis.consistency`."""
+        check_confidence(confidence)
         return cscore(count_runs(self.store, epoch=epoch), confidence=confidence)
 
     def reliability(
@@ -165,6 +169,7 @@ class StoreView:
         """
         if top is not None and threshold is not None:
             raise EstimateError(f"give top or threshold, not both, got top={top!r} and threshold={threshold!r}")
+        check_confidence(confidence)
         bits = pack_runs(self.store, ratio, epoch)
         if threshold is None:
             return influence_top(
@@ -186,6 +191,7 @@ class StoreView:
         max_pairs: int = MAX_PAIRS,
     ) -> pd.DataFrame:
         """The pairs of positive influence at a false discovery rate: see `analysis.discoveries`."""
+        check_confidence(confidence)
         bits = pack_runs(self.store, ratio, epoch)
         return influence_discoveries(
             bits, fdr=fdr, same_class=same_class, confidence=confidence, memory_mb=memory_mb, max_pairs=max_pairs

@@ -1,5 +1,8 @@
 """What the demo shows at its end: the most memorized digits, the strongest influence, and where the tables lie."""
 
+from collections.abc import Hashable
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -36,19 +39,25 @@ def print_findings(store_uri: str, console: Console) -> None:
 
 
 def _memorized_table(memorized: pd.DataFrame) -> Table:
-    table = Table("example", "label", "mem", "se", "right if seen", "right if not", title="Most memorized digits")
+    table = Table(
+        "example", "label", "mem", "95% interval", "right if seen", "right if not", title="Most memorized digits"
+    )
     for row in memorized.to_dict("records"):
         rates = (f"{row['p_in']:.0%} of {row['n_in']}", f"{row['p_out']:.0%} of {row['n_out']}")
-        table.add_row(str(row["example_id"]), str(row["label"]), f"{row['mem']:.2f}", f"{row['se']:.2f}", *rates)
+        table.add_row(str(row["example_id"]), str(row["label"]), f"{row['mem']:.2f}", _interval(row), *rates)
     return table
 
 
 def _influence_table(pairs: pd.DataFrame) -> Table:
-    table = Table("test example", "label", "helped by", "influence", "se", title="Strongest influence pairs")
+    table = Table("test example", "label", "helped by", "influence", "95% interval", title="Strongest influence pairs")
     for row in pairs.to_dict("records"):
         ids = (str(row["test_example_id"]), str(row["test_label"]), str(row["example_id"]))
-        table.add_row(*ids, f"{row['infl']:.2f}", f"{row['se']:.2f}")
+        table.add_row(*ids, f"{row['infl']:.2f}", _interval(row))
     return table
+
+
+def _interval(row: dict[Hashable, Any]) -> str:
+    return f"{row['low']:.2f} to {row['high']:.2f}"
 
 
 def _pictures(data: Dataset, shown: list[tuple[str, int]]) -> Columns:

@@ -97,6 +97,13 @@ def test_nothing_is_discovered_where_there_is_nothing() -> None:
         assert influence_discoveries(bits).empty
 
 
+def test_discoveries_have_limits_of_the_level_asked_for() -> None:
+    usual, wider = influence_discoveries(planted(0)), influence_discoveries(planted(0), confidence=0.999)
+    assert len(usual) >= PLANTED
+    assert (wider["low"] < usual["low"]).all()
+    assert (usual["high"] < wider["high"]).all()
+
+
 @pytest.mark.parametrize("fdr", [0, 1, -1, 5, float("nan")])
 def test_a_rate_is_between_0_and_1(fdr: float) -> None:
     with pytest.raises(EstimateError, match="fdr must be between 0 and 1, got"):

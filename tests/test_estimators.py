@@ -1,7 +1,8 @@
 """Every estimator: against one run at a time, and on models whose estimates are known exactly."""
 
-from math import isnan, sqrt
+from math import hypot, isnan, sqrt
 from pathlib import Path
+from statistics import NormalDist
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -57,21 +58,37 @@ def slow_variance(group: list[bool]) -> float:
 
 
 def slow_interval(group: list[bool]) -> tuple[float, float]:
-    """scipy's Wilson interval."""
+    """SciPy's Wilson interval at 95%; [0, 1] of nothing."""
     if not group:
         return 0.0, 1.0
-    found = binomtest(sum(group), len(group)).proportion_ci(0.95, "wilson")
+    found = binomtest(sum(group), len(group)).proportion_ci(0.95, method="wilson")
     return float(found.low), float(found.high)
 
 
 def slow_difference_interval(a: list[bool], b: list[bool]) -> tuple[float, float]:
-    """Newcombe's hybrid of the two; where a group is empty all that the other one leaves open."""
+    """Newcombe's from those of two groups; all that is possible where one of them is empty."""
     (low_a, high_a), (low_b, high_b) = slow_interval(a), slow_interval(b)
-    if not a or not b:
+    if not (a and b):
         return low_a - high_b, high_a - low_b
     p_a, p_b = slow_mean(a, "nan"), slow_mean(b, "nan")
-    low = p_a - p_b - sqrt((p_a - low_a) ** 2 + (high_b - p_b) ** 2)
-    return low, p_a - p_b + sqrt((high_a - p_a) ** 2 + (p_b - low_b) ** 2)
+    below, above = hypot(p_a - low_a, high_b - p_b), hypot(high_a - p_a, p_b - low_b)
+    return p_a - p_b - below, p_a - p_b + above
+
+
+def slow_average_interval(groups: list[list[bool]]) -> tuple[float, float]:
+    """Wilson's of the average at as many runs as one mean would need for the same variance."""
+    if not groups:
+        return 0.0, 1.0
+    z = NormalDist().inv_cdf(0.975)
+    mean = sum(slow_mean(group, "nan") for group in groups) / len(groups)
+    variance = bare = 0.0
+    for group in groups:
+        q = (sum(group) + z**2 * mean) / (len(group) + z**2)
+        variance += q * (1 - q) / len(group) / len(groups) ** 2
+        bare += 1 / len(group) / len(groups) ** 2
+    n = mean * (1 - mean) / variance if 0 < mean < 1 else 1 / bare
+    middle, reach = mean + z**2 / (2 * n), z * sqrt(mean * (1 - mean) / n + z**2 / (4 * n**2))
+    return (middle - reach) / (1 + z**2 / n), (middle + reach) / (1 + z**2 / n)
 
 
 def slow_difference(runs: Runs, i: int, correct: npt.NDArray[np.bool_], empty: Empty) -> dict[str, float]:
@@ -143,8 +160,8 @@ def test_memorization_equals_one_run_at_a_time(drawn_store: dict[str, Any], empt
         own = {"ratio": ratio, "example_id": i, "label": labels.label[i], "given_label": labels.given_label[i]}
         rows.append({**own, "mem": row.pop("value"), **row})
     check_equal(found, pd.DataFrame(rows))
-    columns = ["mem", "se", "low", "high", "n_in", "p_in", "n_out", "p_out"]
-    assert list(found) == ["ratio", "example_id", "label", "given_label", *columns]
+    own = ["ratio", "example_id", "label", "given_label"]
+    assert list(found) == [*own, "mem", "se", "low", "high", "n_in", "p_in", "n_out", "p_out"]
 
 
 @settings(max_examples=40, deadline=None)
@@ -212,28 +229,27 @@ def test_consistency_and_cscore_equal_one_run_at_a_time(
     profile, score = consistency_profile(counts), cscore(counts)
     rows, scores = [], []
     for i in range(num_train):
-        values, variances, reaches, n_out = [], [], [], 0
+        values, variances, groups, n_out = [], [], [], 0
         for ratio in sorted(set(ratios) - {1.0}):
             at = runs[ratio]
             group = [bool(at.train[k, i]) for k in range(1, num_runs) if not at.subsets[k, i]]
             own = {"ratio": ratio, "example_id": i, "label": 0, "given_label": 0}
             mean, variance = slow_mean(group, "nan"), slow_variance(group)
             low, high = slow_interval(group)
-            value = {"consistency": mean, "se": sqrt(variance), "low": low, "high": high}
-            rows.append({**own, **value, "n_out": len(group)})
+            rows.append(
+                {**own, "consistency": mean, "se": sqrt(variance), "low": low, "high": high, "n_out": len(group)}
+            )
             n_out += len(group)
             if group:
                 values.append(mean)
                 variances.append(variance)
-                reaches.append((mean - low, high - mean))
+                groups.append(group)
         mean = sum(values) / len(values) if values else NAN
         se = sqrt(sum(variances)) / len(values) if values else NAN
-        below, above = (
-            sqrt(sum(reach[side] ** 2 for reach in reaches)) / len(values) if values else NAN for side in (0, 1)
-        )
+        low, high = slow_average_interval(groups)
         own = {"example_id": i, "label": 0, "given_label": 0}
-        interval = {"low": mean - below, "high": mean + above}
-        scores.append({**own, "cscore": mean, "se": se, **interval, "n_ratios": len(values), "n_out": n_out})
+        limits = {"low": low, "high": high}
+        scores.append({**own, "cscore": mean, "se": se, **limits, "n_ratios": len(values), "n_out": n_out})
     columns = ["ratio", "example_id", "label", "given_label", "consistency", "se", "low", "high", "n_out"]
     expected = pd.DataFrame(rows, columns=columns).sort_values(["ratio", "example_id"], ignore_index=True)
     check_equal(profile, expected.astype(profile.dtypes.to_dict()))
