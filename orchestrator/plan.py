@@ -63,7 +63,7 @@ def plan_campaign(campaign: Campaign, machine: Machine, store_uri: str | None = 
         arrangement = arrange(campaign, dataset, facts, machine)
     pending = pending_shards(campaign, committed, arrangement.shard_size)
     runs = campaign.subsets.repetitions * len(campaign.subsets.ratios)
-    row_bytes = (2 * dataset.num_train + dataset.num_test) // 8
+    row_bytes = (2 * dataset.num_train + dataset.num_test) // 8 + 2 * dataset.num_test * campaign.record.margins
     return Plan(
         ratios=tuple(_ratio_plan(campaign, parts, dataset.num_train, pending) for parts in campaign.subsets.parts),
         arrangement=arrangement,
