@@ -11,11 +11,14 @@ import pyarrow as pa
 from analysis.bits import pack_runs
 from analysis.consistency import consistency_profile, cscore
 from analysis.counts import count_runs
+from analysis.datamodels import Datamodels, fit_datamodels
 from analysis.errors import EstimateError
 from analysis.high_influence import influential_pairs
 from analysis.influence import MAX_PAIRS, MEMORY_MB, influence_matrix, influence_pairs, influence_top
+from analysis.linear_fits import Method
 from analysis.means import Empty
 from analysis.memorization import estimate_memorization
+from analysis.outputs import read_outputs
 from analysis.selection import committed_ratios, scan_epoch, select_ratios
 from workers.campaign import PARTS, Campaign
 from workers.store import Store
@@ -180,6 +183,21 @@ class StoreView:
             memory_mb=memory_mb,
             max_pairs=max_pairs,
         )
+
+    def datamodels(
+        self,
+        ratio: float | None = None,
+        *,
+        method: Method = "ridge",
+        tests: slice | npt.ArrayLike = slice(None),
+        top: int = 10,
+        heldout: float = 0.2,
+        seed: int = 0,
+        epoch: int | None = None,
+    ) -> Datamodels:
+        """Linear datamodels of test examples (a slice, ids, or a mask), and their scores: see `analysis.datamodels`."""
+        source = read_outputs(self.store, ratio, tests, epoch)
+        return fit_datamodels(source, method=method, top=top, heldout=heldout, seed=seed)
 
     def _vectors(self, column: str, ratio: float | None, epoch: int | None) -> pd.DataFrame:
         """One vector column of every run, diverged ones included, as a frame."""

@@ -12,6 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from orchestrator.commands.campaigns import demo, init, plan, run
+from orchestrator.commands.datamodels import datamodels
 from orchestrator.commands.estimates import estimate
 from orchestrator.commands.stores import status, verify
 from orchestrator.output import interruption, say, warn
@@ -43,7 +44,7 @@ def _root(
     pass
 
 
-for command in (init, plan, run, status, estimate, verify, demo):
+for command in (init, plan, run, status, estimate, datamodels, verify, demo):
     app.command()(command)
 
 
