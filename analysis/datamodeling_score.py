@@ -64,9 +64,8 @@ def rank_correlation(predicted: Floats, actual: Floats) -> Floats:
 
 
 def _jackknife(replicates: Floats) -> Floats:
-    """Standard error from estimates that each leave one of equal groups out: float64[groups, ...] over the first axis."""
-    groups = len(replicates)
-    return np.sqrt((groups - 1) * replicates.var(axis=0))
+    """Standard error from estimates float64[groups, T] that each leave one of equal groups out."""
+    return np.asarray(np.sqrt((len(replicates) - 1) * replicates.var(axis=0)))
 
 
 def _mean(values: Floats) -> float:

@@ -20,8 +20,8 @@ import pyarrow as pa
 
 from analysis.datamodeling_score import DatamodelingScore, datamodeling_score
 from analysis.errors import EstimateError
-from analysis.linear_fits import FITS, Floats, InfluenceFit, Method
-from analysis.membership import Membership
+from analysis.linear_fits import FITS, InfluenceFit, Method
+from analysis.membership import Floats, Membership
 from analysis.outputs import RatioOutputs
 from workers.campaign import PARTS
 from workers.store import Store
@@ -70,8 +70,11 @@ class Datamodels:
         table = pa.table({column: self.weights[column].to_numpy() for column in WEIGHT_COLUMNS})
         source = self.source
         basis = {
-            "fitted": self.fitted_runs, "heldout": self.heldout_runs, "seed": self.seed,
-            "diverged": source.diverged, "not_finite": source.not_finite,
+            "fitted": self.fitted_runs,
+            "heldout": self.heldout_runs,
+            "seed": self.seed,
+            "diverged": source.diverged,
+            "not_finite": source.not_finite,
         }
         metadata = {
             "estimate": f"datamodels_{self.method}",
@@ -111,7 +114,7 @@ def fit_datamodels(
     count = len(source.tests)
     predicted, by_influence = np.empty((len(held), count)), np.empty((len(held), count))
     penalties, strongest = np.empty(count), []
-    step = max(1, _BLOCK_VALUES // max(1, *members.subsets.shape))
+    step = max(1, min(fit.outputs_at_once, _BLOCK_VALUES // max(members.subsets.shape)))
     for start in range(0, count, step):
         block = slice(start, start + step)
         outputs = source.outputs[fitted, block].astype(np.float64)

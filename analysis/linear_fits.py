@@ -10,6 +10,7 @@ A. Ilyas, S. M. Park, L. Engstrom, G. Leclerc, A. Madry, "Datamodels: predicting
 2022, fit the lasso. The penalty is chosen for each output by cross-validation over the runs: see each class.
 """
 
+from collections.abc import Callable
 from typing import Literal, Protocol
 
 import numpy as np
@@ -28,7 +29,9 @@ LASSO_DECADES = 3
 
 
 class Fit(Protocol):
-    """A way to fit, bound to the subsets of the fitted runs."""
+    """A way to fit, bound to the subsets of the fitted runs; `outputs_at_once` is how many it is best given."""
+
+    outputs_at_once: int
 
     def weights(self, outputs: Floats) -> tuple[Floats, Floats]:
         """For outputs float64[runs, B]: weights float64[B, N], and the penalties float64[B] that were chosen."""
@@ -39,6 +42,8 @@ class RidgeFit:
 
     The penalty is the one of RIDGE_PENALTIES with the least squared error on runs left out one at a time.
     """
+
+    outputs_at_once = 1000
 
     def __init__(self, members: Membership) -> None:
         self._members = members
@@ -53,16 +58,20 @@ class RidgeFit:
     def weights(self, outputs: Floats) -> tuple[Floats, Floats]:
         """See `Fit.weights`."""
         fitted = RidgeCV(self._penalties, alpha_per_target=True).fit(self._coordinates, outputs)
-        return self._members.combine(self._back @ fitted.coef_.T), fitted.alpha_
+        # RidgeCV drops the dimension of a single output.
+        coefficients = fitted.coef_.reshape(outputs.shape[1], -1)
+        return self._members.combine(self._back @ coefficients.T), np.atleast_1d(fitted.alpha_)
 
 
 class LassoFit:
     """Lasso by coordinate descent, one output after the other.
 
-    The penalty is the one with the least mean squared error in LASSO_FOLDS folds of consecutive runs, of LASSO_PENALTIES
-    in geometric progression, from the least one at which every weight is 0 down to a tenth of it. Where the smallest is
-    the best, smaller ones are tried: a hundredth, a thousandth. Holds the subsets as float64 twice.
+    The penalty is the one with the least mean squared error in LASSO_FOLDS folds of consecutive runs, among
+    LASSO_PENALTIES in geometric progression, from the least one at which every weight is 0 down to a tenth of it. Where
+    the smallest is the best, smaller ones are tried: a hundredth, a thousandth. Holds the subsets as float64 twice.
     """
+
+    outputs_at_once = 20
 
     def __init__(self, members: Membership) -> None:
         self._regressors = np.asfortranarray(members.dense())
@@ -90,6 +99,8 @@ class LassoFit:
 class InfluenceFit:
     """Differences of means: no regression, every example by itself."""
 
+    outputs_at_once = 1000
+
     def __init__(self, members: Membership) -> None:
         self._members = members
         variance = members.mean * (1 - members.mean)
@@ -103,4 +114,4 @@ class InfluenceFit:
         return self._members.combine(outputs) * self._scale, np.full(outputs.shape[1], np.nan)
 
 
-FITS: dict[Method, type[RidgeFit] | type[LassoFit]] = {"ridge": RidgeFit, "lasso": LassoFit}
+FITS: dict[Method, Callable[[Membership], Fit]] = {"ridge": RidgeFit, "lasso": LassoFit}

@@ -1,6 +1,7 @@
 """A store as data frames: what was trained, and every estimate of it."""
 
 import os
+from functools import partial
 from typing import Literal, get_args
 
 import numpy as np
@@ -86,6 +87,15 @@ class StoreView:
         Takes one byte a value. Holds diverged runs too: `runs()` tells which they are.
         """
         return self._vectors(f"{_checked(split)}_correct", ratio, epoch)
+
+    def margins(self, *, ratio: float | None = None, epoch: int | None = None) -> pd.DataFrame:
+        """float16 frame as `correctness("test")`: the label's logit less the largest other one; NaN if not finite.
+
+        Raises EstimateError where the campaign does not record margins.
+        """
+        if not self.store.header.campaign.record.margins:
+            raise EstimateError(f"{self.store.uri}: has no margins: record.margins must be true, got False")
+        return self._vectors("test_margin", ratio, epoch)
 
     def subsets(self, ratio: float | None = None) -> pd.DataFrame:
         """bool frame, one row per run (index run_id), one column per training example: did the run train on it."""
@@ -201,12 +211,13 @@ class StoreView:
 
     def _vectors(self, column: str, ratio: float | None, epoch: int | None) -> pd.DataFrame:
         """One vector column of every run, diverged ones included, as a frame."""
+        read = self.store.margins if column == "test_margin" else partial(self.store.bits, column=column)
         chosen = select_ratios(self.store, ratio)
         ids: list[str] = []
         blocks = []
         for rows in scan_epoch(self.store, ("run_id", column), None if ratio is None else chosen[0], epoch):
             ids += rows.table["run_id"].to_pylist()
-            blocks.append(self.store.bits(rows.shard, rows.table, column))
+            blocks.append(read(rows.shard, rows.table))
         matrix = np.concatenate(blocks)
         columns = pd.RangeIndex(matrix.shape[1], name="example_id")
         return pd.DataFrame(matrix, index=pd.Index(ids, name="run_id"), columns=columns)
