@@ -73,6 +73,7 @@ class Datamodels:
             "fitted": self.fitted_runs,
             "heldout": self.heldout_runs,
             "seed": self.seed,
+            "epoch": source.epoch,
             "diverged": source.diverged,
             "not_finite": source.not_finite,
         }
@@ -102,7 +103,7 @@ def fit_datamodels(
     """Fit a datamodel to each test example of `source`, and score it on round(heldout x runs) runs, drawn with `seed`.
 
     Of equal |weight| the smaller example id comes first; weights of 0 are left out. Holds runs x N bytes beside 512 MB;
-    `lasso` 16 x runs x N bytes more. Raises EstimateError for an option without sense, too few runs, or ratio 1.
+    `lasso` about 20 x runs x N bytes more. Raises EstimateError for an option without sense, too few runs, or ratio 1.
     """
     _check_options(source, method, top)
     fitted, held = _split_runs(source, heldout, seed)
@@ -118,7 +119,7 @@ def fit_datamodels(
     for start in range(0, count, step):
         block = slice(start, start + step)
         outputs = source.outputs[fitted, block].astype(np.float64)
-        by_influence[:, block] = unseen.predict(influence.weights(outputs)[0])
+        by_influence[:, block] = unseen.predict(influence.weights(outputs))
         weights, penalties[block] = fit.weights(outputs)
         predicted[:, block] = unseen.predict(weights)
         strongest += [strongest_weights(row, top) for row in weights]

@@ -34,7 +34,10 @@ class Fit(Protocol):
     outputs_at_once: int
 
     def weights(self, outputs: Floats) -> tuple[Floats, Floats]:
-        """For outputs float64[runs, B]: weights float64[B, N], and the penalties float64[B] that were chosen."""
+        """For outputs float64[runs, B]: weights float64[B, N], and the penalties float64[B] that were chosen.
+
+        An output that is the same in all runs has weights of 0 and the penalty NaN.
+        """
 
 
 class RidgeFit:
@@ -60,7 +63,10 @@ class RidgeFit:
         fitted = RidgeCV(self._penalties, alpha_per_target=True).fit(self._coordinates, outputs)
         # RidgeCV drops the dimension of a single output.
         coefficients = fitted.coef_.reshape(outputs.shape[1], -1)
-        return self._members.combine(self._back @ coefficients.T), np.atleast_1d(fitted.alpha_)
+        # A constant less its mean is not always 0 in floating point.
+        varies = np.ptp(outputs, axis=0) > 0
+        weights = self._members.combine(self._back @ (coefficients * varies[:, None]).T)
+        return weights, np.where(varies, fitted.alpha_, np.nan)
 
 
 class LassoFit:
@@ -77,7 +83,7 @@ class LassoFit:
         self._regressors = np.asfortranarray(members.dense())
 
     def weights(self, outputs: Floats) -> tuple[Floats, Floats]:
-        """See `Fit.weights`; the penalty is NaN where an output is the same in all runs."""
+        """See `Fit.weights`."""
         weights = np.zeros((outputs.shape[1], self._regressors.shape[1]))
         penalties = np.full(outputs.shape[1], np.nan)
         for index, output in enumerate(outputs.T):
@@ -99,8 +105,6 @@ class LassoFit:
 class InfluenceFit:
     """Differences of means: no regression, every example by itself."""
 
-    outputs_at_once = 1000
-
     def __init__(self, members: Membership) -> None:
         self._members = members
         variance = members.mean * (1 - members.mean)
@@ -108,10 +112,10 @@ class InfluenceFit:
         varies = np.minimum(members.mean, 1 - members.mean) * len(members.subsets) > 0.5
         self._scale = np.divide(1 / len(members.subsets), variance, out=np.zeros_like(variance), where=varies)
 
-    def weights(self, outputs: Floats) -> tuple[Floats, Floats]:
-        """See `Fit.weights`; there is no penalty: NaN."""
+    def weights(self, outputs: Floats) -> Floats:
+        """For outputs float64[runs, B]: weights float64[B, N]."""
         # mean_A y - mean_B y = sum_k x_k(i) y_k / (runs p_i (1 - p_i)), with p_i the share of runs that trained on i.
-        return self._members.combine(outputs) * self._scale, np.full(outputs.shape[1], np.nan)
+        return self._members.combine(outputs) * self._scale
 
 
 FITS: dict[Method, Callable[[Membership], Fit]] = {"ridge": RidgeFit, "lasso": LassoFit}

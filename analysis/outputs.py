@@ -21,11 +21,12 @@ class RatioOutputs:
     """The runs of one ratio in ascending repetition: `subsets` bool[runs, N], `outputs` float32[runs, len(tests)].
 
     `tests` are int64 ids of test examples, ascending. `diverged` runs are left out, and so are those with a margin that
-    is not finite on one of the test examples (`not_finite`).
+    is not finite on one of the test examples (`not_finite`). `epoch` is None where no run is left.
     """
 
     parts: int
     output: Output
+    epoch: int | None
     diverged: int
     not_finite: int
     labels: Labels
@@ -64,7 +65,7 @@ def read_outputs(
     column = f"test_{'margin' if output == 'margin' else 'correct'}"
     subsets = [np.zeros((0, header.num_train), dtype=bool)]
     outputs = [np.zeros((0, len(chosen)), dtype=np.float32)]
-    diverged = not_finite = 0
+    diverged, not_finite, last_epoch = 0, 0, 0
     for rows in scan_epoch(store, ("subset", column), parts, epoch):
         read = store.margins if output == "margin" else partial(store.bits, column=column)
         values = read(rows.shard, rows.table)[:, chosen].astype(np.float32)
@@ -72,10 +73,12 @@ def read_outputs(
         subsets.append(store.bits(rows.shard, rows.table, "subset")[rows.used & finite])
         outputs.append(values[rows.used & finite])
         diverged += rows.diverged
+        last_epoch = max(last_epoch, *rows.epochs[rows.used & finite].tolist(), 0)
         not_finite += int((rows.used & ~finite).sum())
     return RatioOutputs(
         parts=parts,
         output=output,
+        epoch=last_epoch or None,
         diverged=diverged,
         not_finite=not_finite,
         labels=read_labels(store),

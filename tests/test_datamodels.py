@@ -42,6 +42,7 @@ def source(subsets: npt.NDArray[np.bool_], outputs: npt.NDArray[Any], parts: int
     return RatioOutputs(
         parts=parts,
         output="margin",
+        epoch=1,
         diverged=0,
         not_finite=0,
         labels=Labels(ids % 3, ids % 2, np.arange(num_test) % 3),
@@ -110,6 +111,9 @@ def test_ridge_is_the_closed_form(runs: int) -> None:
         slow = np.linalg.solve(x.T @ x + penalty * np.eye(TRAIN), x.T @ output)
         np.testing.assert_allclose(row, slow, atol=1e-9)
         np.testing.assert_allclose(row, Ridge(penalty).fit(subsets.astype(float), output).coef_, atol=1e-7)
+    still, penalties_of_still = RidgeFit(Membership.centred(subsets)).weights(np.full((runs, 2), 0.1))
+    assert not still.any(), "outputs that never change"
+    assert np.isnan(penalties_of_still).all()
     slowest = [_left_out_one_by_one(subsets, outputs[:, 0], penalty) for penalty in RIDGE_PENALTIES * scale]
     assert penalties[0] == pytest.approx(RIDGE_PENALTIES[np.argmin(slowest)] * scale)
     usual = RidgeCV(RIDGE_PENALTIES * scale, alpha_per_target=True).fit(x, outputs)
@@ -150,7 +154,7 @@ def test_influence_is_the_difference_of_means() -> None:
     subsets = random.random((25, 9)) < 0.6
     subsets[:, 3], subsets[:, 5] = True, False
     outputs = random.normal(size=(25, 4))
-    found, _ = InfluenceFit(Membership.centred(subsets)).weights(outputs)
+    found = InfluenceFit(Membership.centred(subsets)).weights(outputs)
     for i in range(9):
         inside = subsets[:, i]
         slow = outputs[inside].mean(axis=0) - outputs[~inside].mean(axis=0) if 0 < inside.sum() < 25 else np.zeros(4)
@@ -310,7 +314,7 @@ def test_tables_are_written(view: StoreView, tmp_path: Path) -> None:
     metadata = pq.read_schema(path).metadata
     assert metadata[b"longtail.output"] == b"margin"
     assert metadata[b"longtail.ratios"] == (
-        b'{"0.7": {"fitted": 46, "heldout": 12, "seed": 0, "diverged": 2, "not_finite": 0}}'
+        b'{"0.7": {"fitted": 46, "heldout": 12, "seed": 0, "epoch": 1, "diverged": 2, "not_finite": 0}}'
     )
     elsewhere = tmp_path / "w.parquet"
     assert found.write(view.store, elsewhere) == str(elsewhere)
