@@ -4,6 +4,7 @@ from analysis.agreement import Agreement, compare
 from analysis.bits import PackedBits, RatioBits, pack_runs
 from analysis.consistency import consistency_profile, cscore
 from analysis.counts import RatioCounts, StoreCounts, count_first_runs, count_runs
+from analysis.datamodels import Datamodels, fit_datamodels
 from analysis.discoveries import influence_discoveries
 from analysis.errors import EstimateError, TooManyPairsError
 from analysis.estimates import write_estimates
@@ -12,6 +13,7 @@ from analysis.influence import influence_matrix, influence_pairs, influence_top
 from analysis.intervals import average_interval, difference_interval, mean_interval
 from analysis.matrix_files import write_influence_matrix
 from analysis.memorization import estimate_memorization
+from analysis.outputs import RatioOutputs, read_outputs
 from analysis.plot_agreement import plot_agreement
 from analysis.reliability import estimate_reliability
 from analysis.standard_errors import (
@@ -27,10 +29,12 @@ from analysis.view import StoreView, open_store
 
 __all__ = [
     "Agreement",
+    "Datamodels",
     "EstimateError",
     "PackedBits",
     "RatioBits",
     "RatioCounts",
+    "RatioOutputs",
     "StoreCounts",
     "StoreView",
     "TooManyPairsError",
@@ -45,6 +49,7 @@ __all__ = [
     "estimate_reliability",
     "expected_se",
     "feldman_zhang_bound",
+    "fit_datamodels",
     "influence_discoveries",
     "influence_matrix",
     "influence_pairs",
@@ -56,6 +61,7 @@ __all__ = [
     "open_store",
     "pack_runs",
     "plot_agreement",
+    "read_outputs",
     "runs_needed",
     "se_of_runs",
     "unit_variance",

@@ -1,6 +1,7 @@
 """A store as data frames: what was trained, and every estimate of it."""
 
 import os
+from functools import partial
 from typing import Literal, get_args
 
 import numpy as np
@@ -11,13 +12,16 @@ import pyarrow as pa
 from analysis.bits import pack_runs
 from analysis.consistency import consistency_profile, cscore
 from analysis.counts import count_runs
+from analysis.datamodels import Datamodels, fit_datamodels
 from analysis.discoveries import influence_discoveries
 from analysis.errors import EstimateError
 from analysis.high_influence import influential_pairs
 from analysis.influence import MAX_PAIRS, MEMORY_MB, influence_matrix, influence_pairs, influence_top
 from analysis.intervals import CONFIDENCE, check_confidence
+from analysis.linear_fits import Method
 from analysis.means import Empty
 from analysis.memorization import estimate_memorization
+from analysis.outputs import read_outputs
 from analysis.reliability import estimate_reliability
 from analysis.selection import committed_ratios, scan_epoch, select_ratios
 from analysis.standard_errors import expected_se
@@ -91,6 +95,15 @@ class StoreView:
         Takes one byte a value. Holds diverged runs too: `runs()` tells which they are.
         """
         return self._vectors(f"{_checked(split)}_correct", ratio, epoch)
+
+    def margins(self, *, ratio: float | None = None, epoch: int | None = None) -> pd.DataFrame:
+        """float16 frame as `correctness("test")`: the label's logit less the largest other one; NaN if not finite.
+
+        Raises EstimateError where the campaign does not record margins.
+        """
+        if not self.store.header.margins:
+            raise EstimateError(f"{self.store.uri}: has no margins: record.margins must be true, got False")
+        return self._vectors("test_margin", ratio, epoch)
 
     def subsets(self, ratio: float | None = None) -> pd.DataFrame:
         """bool frame, one row per run (index run_id), one column per training example: did the run train on it."""
@@ -236,14 +249,30 @@ class StoreView:
             max_pairs=max_pairs,
         )
 
+    def datamodels(
+        self,
+        ratio: float | None = None,
+        *,
+        method: Method = "ridge",
+        tests: slice | npt.ArrayLike = slice(None),
+        top: int = 10,
+        heldout: float = 0.2,
+        seed: int = 0,
+        epoch: int | None = None,
+    ) -> Datamodels:
+        """Linear datamodels of test examples (a slice, ids, or a mask), and their scores: see `analysis.datamodels`."""
+        source = read_outputs(self.store, ratio, tests, epoch)
+        return fit_datamodels(source, method=method, top=top, heldout=heldout, seed=seed)
+
     def _vectors(self, column: str, ratio: float | None, epoch: int | None) -> pd.DataFrame:
         """One vector column of every run, diverged ones included, as a frame."""
+        read = self.store.margins if column == "test_margin" else partial(self.store.bits, column=column)
         chosen = select_ratios(self.store, ratio)
         ids: list[str] = []
         blocks = []
         for rows in scan_epoch(self.store, ("run_id", column), None if ratio is None else chosen[0], epoch):
             ids += rows.table["run_id"].to_pylist()
-            blocks.append(self.store.bits(rows.shard, rows.table, column))
+            blocks.append(read(rows.shard, rows.table))
         matrix = np.concatenate(blocks)
         columns = pd.RangeIndex(matrix.shape[1], name="example_id")
         return pd.DataFrame(matrix, index=pd.Index(ids, name="run_id"), columns=columns)

@@ -12,6 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from orchestrator.commands.campaigns import demo, init, run
+from orchestrator.commands.datamodels import datamodels
 from orchestrator.commands.estimates import compare, estimate, reliability
 from orchestrator.commands.imports import imports
 from orchestrator.commands.influence import influence
@@ -46,7 +47,7 @@ def _root(
     pass
 
 
-for command in (init, plan, run, status, estimate, influence, compare, reliability, verify, demo):
+for command in (init, plan, run, status, estimate, influence, compare, reliability, datamodels, verify, demo):
     app.command()(command)
 app.add_typer(imports, name="import")
 

@@ -1,10 +1,13 @@
 """The arguments and options of the command line."""
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from workers.errors import CampaignError
 
 
 class RunnerName(StrEnum):
@@ -40,3 +43,17 @@ UntilSeOption = Annotated[
         "--until-se", min=0.0001, max=1, help="End a ratio once mem of 90% of the examples has this standard error."
     ),
 ]
+
+_MOST_IDS = 10_000_000
+
+
+def parse_ids(text: str, option: str) -> list[int]:
+    """Ids from text such as 0-99,105 (ends of a range included). Raises CampaignError, which names the option."""
+    ids: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d{1,10})(?:-(\d{1,10}))?\s*", part, re.ASCII)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, -1)
+        if last < first or len(ids) + last - first >= _MOST_IDS:
+            raise CampaignError(f"--{option}: must be ids and ranges such as 0-99,105, got {part!r}")
+        ids += range(first, last + 1)
+    return ids

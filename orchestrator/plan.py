@@ -127,7 +127,7 @@ def plan_campaign(
     pending = pending_shards(campaign, committed, arrangement.shard_size)
     ratios = [_ratio_plan(campaign, parts, dataset.num_train, pending, counts) for parts in campaign.subsets.parts]
     runs = campaign.subsets.repetitions * len(ratios)
-    row_bytes = (2 * dataset.num_train + dataset.num_test) // 8
+    row_bytes = (2 * dataset.num_train + dataset.num_test) // 8 + 2 * dataset.num_test * campaign.record.margins
     return Plan(
         ratios=tuple(ratios),
         arrangement=arrangement,

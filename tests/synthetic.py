@@ -31,6 +31,8 @@ class Runs:
     earlier: Sequence[tuple[Bools, Bools]] = ()
     seconds: float = 1.0
     device: str = "cpu"
+    margin: npt.NDArray[np.float16] | None = None
+    """float16[K, T], of all epochs; recorded where given."""
 
     def results(self, ratio: float) -> list[RunResult]:
         """As a worker would commit them, repetition k being row k."""
@@ -38,9 +40,10 @@ class Runs:
 
     def _result(self, run: Run, k: int) -> RunResult:
         diverged = k in self.diverged
+        margin = None if self.margin is None else self.margin[k]
         epochs = [*self.earlier, (self.train, self.test)]
         records = [
-            EpochRecord(epoch, train[k], test[k], float("nan") if diverged else 1 / epoch)
+            EpochRecord(epoch, train[k], test[k], float("nan") if diverged else 1 / epoch, margin)
             for epoch, (train, test) in enumerate(epochs, start=1)
         ]
         status = "diverged" if diverged else "completed"
@@ -109,7 +112,7 @@ def header(runs: Mapping[float, Runs], num_train: int, num_test: int, shard_size
     campaign = Campaign(
         recipe=Recipe(epochs=len(first.earlier) + 1, batch_size=8),
         subsets=Subsets(ratios=tuple(runs), repetitions=max(1, *(len(at.subsets) for at in runs.values()), 1)),
-        record=Record(epochs="all"),
+        record=Record(epochs="all", margins=first.margin is not None),
     )
     return Header(
         identity=campaign.identity("5" * 64),

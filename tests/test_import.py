@@ -98,7 +98,7 @@ def test_imported_runs_give_the_estimates_of_the_same_runs_trained_here(
     write_estimates(here)
     write_estimates(Store.open(tmp_path / "s"))
     tables = sorted((tmp_path / "here" / "estimates").iterdir())
-    assert len(tables) == 5
+    assert len(tables) == 6
     for table in tables:
         ours = pd.read_parquet(tmp_path / "s" / "estimates" / table.name)
         pd.testing.assert_frame_equal(ours, pd.read_parquet(table))

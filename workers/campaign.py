@@ -89,10 +89,12 @@ class Subsets(Frozen):
 
 
 class Record(Frozen):
-    """Which epochs' correctness is stored."""
+    """What is stored of each run: which epochs' correctness, and whether margins beside it."""
 
     epochs: Literal["final", "all"] | Annotated[int, Field(ge=1, le=100_000)] = "final"
     """`final`; `all`; or a number k for every k-th epoch. The last epoch is always stored."""
+    margins: bool = False
+    """Also each test example's margin: its class's logit less the largest other one, 2 bytes a value."""
 
 
 class Campaign(Frozen):

@@ -63,7 +63,7 @@ def time_runs(campaign: Campaign, dataset: Dataset, engine: Engine, device: torc
     fewest = min(dataset.num_train, recipe.batch_size * _FIRST_STEPS[device.type])
     with deterministic(device):
         training, trained = _measure(start, lambda trainer: trainer.train_epoch, fewest, dataset.num_train)
-        evaluating, evaluated = _measure(start, lambda trainer: trainer.correctness, fewest, dataset.num_train)
+        evaluating, evaluated = _measure(start, lambda trainer: trainer.evaluate, fewest, dataset.num_train)
         starting = _seconds(start(fewest))
     return RunTimes(
         start=starting / len(runs),

@@ -37,6 +37,11 @@ class Header(Frozen):
     versions: dict[str, str]
     """Of Python and of the packages that created the store."""
 
+    @property
+    def margins(self) -> bool:
+        """Whether results hold margins."""
+        return isinstance(self.campaign, Campaign) and self.campaign.record.margins
+
     def to_json(self) -> bytes:
         """The bytes of campaign.json."""
         return json.dumps(self.model_dump(mode="json"), indent=1).encode()

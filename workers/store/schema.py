@@ -1,9 +1,9 @@
-"""The Parquet form of results: one row per run and recorded epoch, the three vectors as list<bool>."""
+"""The Parquet form of results: one row per run and recorded epoch, the vectors as lists."""
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +16,10 @@ from workers.runs import Run
 SCHEMA_VERSION = 1
 Status = Literal["completed", "diverged"]
 VECTORS = ("subset", "train_correct", "test_correct")
+MARGIN = "test_margin"
 
 _BITS = pa.list_(pa.field("element", pa.bool_(), nullable=False))
+_HALVES = pa.list_(pa.field("element", pa.float16(), nullable=False))
 
 
 def _required(name: str, kind: pa.DataType) -> pa.Field:
@@ -43,17 +45,24 @@ RESULTS = pa.schema(
 )
 """Accuracies are null where they rest on no example; train_loss is null for an epoch whose loss is not finite."""
 
+RESULTS_WITH_MARGINS = RESULTS.insert(RESULTS.get_field_index("test_correct") + 1, _required(MARGIN, _HALVES))
+"""The columns of a store whose campaign records margins: NaN where a logit is not finite."""
+
 _HASHED = ("run_id", "epoch", "is_final", "train_loss", "status", *VECTORS)
 
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """What one model got right after one epoch (epochs count from 1): bool[N], bool[T], mean minibatch loss."""
+    """What one model got right after one epoch (epochs count from 1): bool[N], bool[T], mean minibatch loss.
+
+    `test_margin` is float16[T] where the campaign records it.
+    """
 
     epoch: int
     train_correct: npt.NDArray[np.bool_]
     test_correct: npt.NDArray[np.bool_]
     train_loss: float
+    test_margin: npt.NDArray[np.float16] | None = None
 
 
 @dataclass(frozen=True)
@@ -85,8 +94,11 @@ def examples_table(
     )
 
 
-def check_widths(results: Sequence[RunResult], num_train: int, num_test: int) -> None:
-    """Raise ValueError where a vector of these results is not bool[num_train], or bool[num_test] for test_correct."""
+def check_vectors(results: Sequence[RunResult], num_train: int, num_test: int, margins: bool) -> None:
+    """Raise ValueError where a vector of these results is not bool[num_train], or bool[num_test] for test_correct.
+
+    Margins must be float16[num_test] where they are recorded, and absent elsewhere.
+    """
     for result in results:
         vectors = [("subset", result.subset, num_train)]
         for record in result.epochs:
@@ -94,8 +106,15 @@ def check_widths(results: Sequence[RunResult], num_train: int, num_test: int) ->
             vectors += [("test_correct", record.test_correct, num_test)]
         for name, vector, width in vectors:
             if vector.shape != (width,) or vector.dtype != bool:
-                given = f"{vector.dtype}{list(vector.shape)}"
-                raise ValueError(f"{result.run.run_id}: {name} must be bool[{width}], got {given}")
+                raise ValueError(f"{result.run.run_id}: {name} must be bool[{width}], got {_kind(vector)}")
+        kind = f"float16[{num_test}]" if margins else "None"
+        for given in (_kind(record.test_margin) for record in result.epochs):
+            if given != kind:
+                raise ValueError(f"{result.run.run_id}: {MARGIN} must be {kind}, got {given}")
+
+
+def _kind(vector: npt.NDArray[Any] | None) -> str:
+    return "None" if vector is None else f"{vector.dtype}{list(vector.shape)}"
 
 
 def results_table(results: Sequence[RunResult]) -> pa.Table:
@@ -108,9 +127,9 @@ def results_table(results: Sequence[RunResult]) -> pa.Table:
         "repetition": [result.run.repetition for result, _ in rows],
         "epoch": [record.epoch for _, record in rows],
         "is_final": [record is result.epochs[-1] for result, record in rows],
-        "subset": bit_lists([result.subset for result, _ in rows]),
-        "train_correct": bit_lists([record.train_correct for _, record in rows]),
-        "test_correct": bit_lists([record.test_correct for _, record in rows]),
+        "subset": _lists([result.subset for result, _ in rows], _BITS),
+        "train_correct": _lists([record.train_correct for _, record in rows], _BITS),
+        "test_correct": _lists([record.test_correct for _, record in rows], _BITS),
         "subset_accuracy": [_mean(record.train_correct[result.subset]) for result, record in rows],
         "heldout_accuracy": [_mean(record.train_correct[~result.subset]) for result, record in rows],
         "test_accuracy": [_mean(record.test_correct) for _, record in rows],
@@ -119,21 +138,27 @@ def results_table(results: Sequence[RunResult]) -> pa.Table:
         "device": [result.device for result, _ in rows],
         "status": [result.status for result, _ in rows],
     }
-    return pa.table(columns, schema=RESULTS)
+    margins = [record.test_margin for _, record in rows if record.test_margin is not None]
+    if not margins:
+        return pa.table(columns, schema=RESULTS)
+    return pa.table({**columns, MARGIN: _lists(margins, _HALVES)}, schema=RESULTS_WITH_MARGINS)
 
 
 def _mean(values: npt.NDArray[np.bool_]) -> float | None:
     return float(values.mean()) if len(values) else None
 
 
-def bit_lists(vectors: Sequence[npt.NDArray[np.bool_]]) -> pa.ListArray:
-    """list<bool> array with one row per vector."""
+def _lists(vectors: Sequence[npt.NDArray[Any]], kind: pa.DataType) -> pa.ListArray:
+    """Array of lists, one per vector."""
     offsets = np.cumsum([0, *(len(vector) for vector in vectors)], dtype=np.int32)
-    return pa.ListArray.from_arrays(offsets, pa.array(np.concatenate(vectors)), type=_BITS)
+    return pa.ListArray.from_arrays(offsets, pa.array(np.concatenate(vectors)), type=kind)
 
 
-def bit_matrix(table: pa.Table, column: str, width: int) -> npt.NDArray[np.bool_]:
-    """A vector column as bool[rows, width]. Raises DamagedFileError where a row has another length."""
+def matrix(table: pa.Table, column: str, width: int) -> npt.NDArray[Any]:
+    """A vector column as bool[rows, width]; float16 for test_margin.
+
+    Raises DamagedFileError where a row has another length.
+    """
     lists = table[column].combine_chunks()
     lengths = np.diff(lists.offsets.to_numpy())
     if (lengths != width).any():
@@ -141,19 +166,20 @@ def bit_matrix(table: pa.Table, column: str, width: int) -> npt.NDArray[np.bool_
             f"column {column} has rows of {set(lengths.tolist()) - {width}} values, expected {width}"
         )
     flat = lists.flatten().to_numpy(zero_copy_only=False)
-    return np.asarray(flat, dtype=bool).reshape(len(lists), width)
+    return np.asarray(flat).reshape(len(lists), width)
 
 
 def content_hash(table: pa.Table) -> str:
-    """SHA-256 (hex) of what a results table says: keys, status, losses and vectors; not timings and devices."""
+    """SHA-256 (hex) of what a results table says: keys, status, losses, vectors, margins; not timings and devices."""
     digest = hashlib.sha256()
-    for name in _HASHED:
+    for name in (*_HASHED, *({MARGIN} & set(table.column_names))):
         column = table[name]
         digest.update(name.encode())
-        if name in VECTORS:
+        if name in (*VECTORS, MARGIN):
             lists = column.combine_chunks()
             digest.update(np.diff(lists.offsets.to_numpy()).astype("<i8").tobytes())
-            digest.update(np.packbits(lists.flatten().to_numpy(zero_copy_only=False)).tobytes())
+            flat = lists.flatten().to_numpy(zero_copy_only=False)
+            digest.update((flat.astype("<f2") if name == MARGIN else np.packbits(flat)).tobytes())
         else:
             digest.update(repr(column.to_pylist()).encode())
     return digest.hexdigest()

@@ -48,6 +48,7 @@ class Store:
     def __init__(self, files: Files, header: Header) -> None:
         self._files = files
         self.header = header
+        self._results = schema.RESULTS_WITH_MARGINS if header.margins else schema.RESULTS
 
     @property
     def uri(self) -> str:
@@ -138,9 +139,10 @@ class Store:
         """Add a shard's results, whole or not at all. False where equal results were committed before.
 
         Raises ConflictError where different results are there under the same name, StoreError where the place cannot be
-        written, ValueError where a vector has not the length of the store's data.
+        written, ValueError where a vector has not the form that the store's data and campaign ask for.
         """
-        schema.check_widths(results, self.header.num_train, self.header.num_test)
+        margins = self.header.margins
+        schema.check_vectors(results, self.header.num_train, self.header.num_test, margins)
         table = schema.results_table(results)
         digest = schema.content_hash(table)
         metadata = {
@@ -162,7 +164,7 @@ class Store:
     def read(self, shard: Shard, columns: Sequence[str] | None = None) -> pa.Table:
         """A committed shard's rows (or some columns). Raises DamagedFileError, or StoreError where it is missing."""
         table = self._table(_results_path(shard), columns)
-        expected = schema.RESULTS if columns is None else [schema.RESULTS.field(name) for name in columns]
+        expected = self._results if columns is None else [self._results.field(name) for name in columns]
         # Parquet's checksums cover its pages, not the footer that names and types them.
         if list(table.schema) != list(expected):
             raise DamagedFileError(f"{self._path(_results_path(shard))}: has not the columns of a results file")
@@ -188,13 +190,17 @@ class Store:
             yield shard, table.select(list(columns))
 
     def bits(self, shard: Shard, table: pa.Table, column: str) -> npt.NDArray[np.bool_]:
-        """A vector column of a shard's rows as bool[rows, N] (bool[rows, T] for test_correct).
+        """A vector column of rows as bool[rows, N]; bool[rows, T] for test_correct. Raises DamagedFileError."""
+        return self._matrix(shard, table, column)
 
-        Raises DamagedFileError, naming the file, where a row has another length.
-        """
-        width = self.header.num_test if column == "test_correct" else self.header.num_train
+    def margins(self, shard: Shard, table: pa.Table) -> npt.NDArray[np.float16]:
+        """The test margins of a shard's rows, where they are recorded: float16[rows, T]. Raises DamagedFileError."""
+        return self._matrix(shard, table, schema.MARGIN)
+
+    def _matrix(self, shard: Shard, table: pa.Table, column: str) -> npt.NDArray[Any]:
+        width = self.header.num_train if column in ("subset", "train_correct") else self.header.num_test
         try:
-            return schema.bit_matrix(table, column, width)
+            return schema.matrix(table, column, width)
         except DamagedFileError as error:
             raise DamagedFileError(f"{self._path(_results_path(shard))}: {error}") from error
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 
 from workers.campaign import Campaign
+from workers.evaluation import Evaluation
 from workers.runs import Run
 from workers.store import EpochRecord, RunResult
 
@@ -26,8 +27,8 @@ class Trainer(Protocol):
     def train_epoch(self) -> list[float]:
         """One pass of every model over its subset. Returns each one's mean loss over the examples presented."""
 
-    def correctness(self) -> tuple[Bits, Bits]:
-        """What every model gets right now: bool[K, N] and bool[K, T]."""
+    def evaluate(self) -> Evaluation:
+        """What every model gets right now, and by what margin where that is recorded."""
 
 
 def train_and_record(
@@ -41,11 +42,12 @@ def train_and_record(
         losses = trainer.train_epoch()
         ended = [not before and not math.isfinite(loss) for before, loss in zip(diverged, losses, strict=True)]
         if epoch in recorded or any(ended):
-            train_correct, test_correct = trainer.correctness()
+            now = trainer.evaluate()
             for k, loss in enumerate(losses):
                 if ended[k] or (epoch in recorded and not diverged[k]):
-                    epochs[k].append(EpochRecord(epoch, train_correct[k], test_correct[k], loss))
-        diverged = [before or now for before, now in zip(diverged, ended, strict=True)]
+                    margin = None if now.test_margin is None else now.test_margin[k]
+                    epochs[k].append(EpochRecord(epoch, now.train_correct[k], now.test_correct[k], loss, margin))
+        diverged = [before or at_once for before, at_once in zip(diverged, ended, strict=True)]
         if all(diverged):
             break
     seconds = (time.perf_counter() - started) / len(runs)

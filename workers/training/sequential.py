@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from workers.campaign import Campaign
 from workers.device_data import DeviceData
-from workers.evaluation import Bits, correctness
+from workers.evaluation import Bits, Evaluation, evaluate
 from workers.models import build_model
 from workers.runs import Run
 from workers.schedule import rate_factor
@@ -65,6 +65,7 @@ class _Trainer:
 
     def __init__(self, campaign: Campaign, data: DeviceData, run: Run, model: nn.Module, precision: Precision) -> None:
         self.recipe = campaign.recipe
+        self.record = campaign.record
         self.data = data
         self.model = model
         self.precision: Precision = precision
@@ -94,11 +95,11 @@ class _Trainer:
             total += loss.detach() * len(raw)
         return [float(total) / self.presentations.count]
 
-    def correctness(self) -> tuple[Bits, Bits]:
-        """See `Trainer.correctness`."""
+    def evaluate(self) -> Evaluation:
+        """See `Trainer.evaluate`."""
         self.model.eval()
-        flip = self.recipe.evaluation_flip
-        return correctness(lambda images: self._logits(images)[None], 1, self.data, flip, _EVALUATION_BATCH)
+        flip, margins = self.recipe.evaluation_flip, self.record.margins
+        return evaluate(lambda images: self._logits(images)[None], 1, self.data, flip, _EVALUATION_BATCH, margins)
 
     def _logits(self, images: torch.Tensor) -> torch.Tensor:
         """float32[B, ...] to float32[B, num_classes]."""

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from workers.campaign import Campaign
 from workers.device_data import DeviceData
-from workers.evaluation import Bits, correctness
+from workers.evaluation import Bits, Evaluation, evaluate
 from workers.models import build_model
 from workers.recipe import Recipe
 from workers.runs import Run
@@ -126,6 +126,7 @@ class _Trainer:
 
     def __init__(self, campaign: Campaign, data: DeviceData, runs: Sequence[Run], stack: StackedModel) -> None:
         self.recipe = campaign.recipe
+        self.record = campaign.record
         self.data = data
         self.stack = stack
         self.presentations = [Presentations(campaign, data, run) for run in runs]
@@ -157,13 +158,14 @@ class _Trainer:
             self.step += 1
         return [float(each) / count for each in total.cpu()]
 
-    def correctness(self) -> tuple[Bits, Bits]:
-        """See `Trainer.correctness`."""
+    def evaluate(self) -> Evaluation:
+        """See `Trainer.evaluate`."""
         self.stack.train(False)
         count, batch = len(self.subsets), _EVALUATION_BATCH
         if self.data.device.type == "cpu":
             batch = min(batch, max(1, _CACHED_ROWS // count))
-        return correctness(self._predict, count, self.data, self.recipe.evaluation_flip, batch)
+        flip, margins = self.recipe.evaluation_flip, self.record.margins
+        return evaluate(self._predict, count, self.data, flip, batch, margins)
 
     def _predict(self, images: torch.Tensor) -> torch.Tensor:
         """float32[B, ...] to float32[K, B, num_classes]."""

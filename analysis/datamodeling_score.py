@@ -1,0 +1,74 @@
+"""The linear datamodeling score: how well a predictor ranks the outputs of models that it was not fitted to.
+
+    LDS(z) = Spearman correlation, over held-out runs k, of predicted and actual outputs on test example z
+
+S. M. Park, K. Georgiev, A. Ilyas, G. Leclerc, A. Madry, "TRAK: attributing model behavior at scale", ICML 2023, eq. 3.
+
+Standard errors are those of the grouped jackknife over held-out runs. All test examples share these runs, so that the
+spread of their scores would not tell how sure their mean is.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import rankdata
+
+Floats = npt.NDArray[np.float64]
+
+_GROUPS = 20
+
+
+@dataclass(frozen=True)
+class DatamodelingScore:
+    """LDS of each test example and its standard error (float64[T]); their mean over `tests`, those that have one."""
+
+    lds: Floats
+    se: Floats
+    mean: float
+    mean_se: float
+    tests: int
+
+
+def datamodeling_score(predicted: Floats, actual: Floats) -> DatamodelingScore:
+    """LDS from predicted and actual outputs, float64[held-out runs, T].
+
+    NaN where the actual output is the same in all runs: there is nothing to predict. 0 where only the prediction is.
+    A standard error is NaN where the jackknife leaves nothing to predict.
+    """
+    lds = rank_correlation(predicted, actual)
+    groups = np.array_split(np.arange(len(actual)), min(_GROUPS, len(actual)))
+    left = [np.delete(np.arange(len(actual)), group) for group in groups]
+    without = np.stack([rank_correlation(predicted[rows], actual[rows]) for rows in left])
+    defined = ~np.isnan(lds)
+    means = np.array([_mean(row[defined]) for row in without])
+    return DatamodelingScore(
+        lds=lds,
+        se=_jackknife(without),
+        mean=_mean(lds),
+        mean_se=float(_jackknife(means[:, None])[0]),
+        tests=int(defined.sum()),
+    )
+
+
+def rank_correlation(predicted: Floats, actual: Floats) -> Floats:
+    """Spearman correlation of each column of two float64[runs, T], ties at their mean rank: float64[T].
+
+    NaN where `actual` is constant, 0 where only `predicted` is.
+    """
+    ours, theirs = (rankdata(each, axis=0) - (len(each) + 1) / 2 for each in (predicted, actual))
+    ours_squared, theirs_squared = (ours**2).sum(axis=0), (theirs**2).sum(axis=0)
+    scale = np.sqrt(ours_squared * theirs_squared)
+    found = np.divide((ours * theirs).sum(axis=0), scale, out=np.zeros(len(scale)), where=scale > 0)
+    return np.where(theirs_squared > 0, found, np.nan)
+
+
+def _jackknife(replicates: Floats) -> Floats:
+    """Standard error from estimates float64[groups, T] that each leave one of equal groups out."""
+    return np.asarray(np.sqrt((len(replicates) - 1) * replicates.var(axis=0)))
+
+
+def _mean(values: Floats) -> float:
+    """The mean of the values that are numbers; NaN of none."""
+    numbers = values[~np.isnan(values)]
+    return float(numbers.mean()) if len(numbers) else float("nan")

@@ -1,0 +1,224 @@
+"""Margins: what is recorded where a campaign asks for it, and that nothing changes where it does not."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestrator import run_campaign
+from orchestrator.verify import verify_store
+from tests.conftest import small_campaign
+from tests.stores import NUM_TEST, examples, header, new_store, results
+from workers.campaign import Campaign
+from workers.datasets import load_dataset
+from workers.device_data import load_on_device
+from workers.errors import CampaignError, ConflictError, DamagedFileError
+from workers.evaluation import correct, evaluate, margin
+from workers.runs import Run, Shard
+from workers.store import RunResult, Store, schema
+from workers.training import SequentialEngine, StackedEngine
+
+SHARD = Shard(500_000, 0, 2)
+CPU = torch.device("cpu")
+
+
+def recording(**changes: object) -> Campaign:
+    return small_campaign(**{"record": {"margins": True}, **changes})
+
+
+def margin_store(path: Path) -> Store:
+    """An empty store that wants margins."""
+    return Store.create(path, header(recording()), examples())
+
+
+def with_margins(given: list[RunResult], seed: int = 0) -> list[RunResult]:
+    random = np.random.default_rng(seed)
+
+    def drawn() -> np.ndarray:
+        return random.normal(size=NUM_TEST).astype(np.float16)
+
+    return [replace(one, epochs=[replace(each, test_margin=drawn()) for each in one.epochs]) for one in given]
+
+
+# What a margin is -----------------------------------------------------------------------------------------------------
+
+LOGITS = st.lists(st.floats(width=32, allow_nan=True), min_size=3, max_size=3)
+
+
+@settings(deadline=None)
+@given(st.lists(LOGITS, min_size=1, max_size=5), st.integers(0, 2))
+def test_margin_is_the_slow_definition(logits: list[list[float]], label: int) -> None:
+    tensor, labels = torch.tensor([logits]), torch.full((len(logits),), label)
+    found = margin(tensor, labels)[0].numpy()
+    for row, got, right in zip(logits, found, correct(tensor, labels)[0], strict=True):
+        if not np.isfinite(row).all():
+            assert np.isnan(got)
+            assert not right
+            continue
+        exact = row[label] - max(logit for c, logit in enumerate(row) if c != label)
+        assert got == np.float16(np.float32(np.clip(exact, -65504, 65504)))
+        assert right or got <= 0
+        assert not right or got >= 0
+
+
+def test_flipped_images_count_as_in_correctness() -> None:
+    """Margins are those of the averaged logits, whatever the batches."""
+    campaign = recording()
+    dataset = load_dataset(campaign.dataset)
+    data = load_on_device(dataset, campaign, np.array(dataset.train_labels), CPU)
+    weight = torch.randn(64, 10, generator=torch.Generator().manual_seed(0))
+
+    def predict(images: torch.Tensor) -> torch.Tensor:
+        return (images.flatten(1) @ weight)[None]
+
+    images = torch.from_numpy(np.array(dataset.test_images)).float() / 16
+    found = evaluate(predict, 1, data, flip=True, batch=100, margins=True)
+    logits = (data.scaled(images * 16).flatten(1) @ weight + data.scaled(images * 16).flip(-1).flatten(1) @ weight) / 2
+    slow = [
+        float(row[label] - max(value for c, value in enumerate(row) if c != label))
+        for row, label in zip(logits, dataset.test_labels, strict=True)
+    ]
+    assert found.test_margin is not None
+    np.testing.assert_allclose(found.test_margin[0], slow, rtol=2e-3, atol=2e-3)
+    assert evaluate(predict, 1, data, flip=True, batch=7, margins=False).test_margin is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"recipe": {"epochs": 3, "batch_size": 64}},
+        {
+            "model": {"name": "small-cnn", "width": 8, "hidden": 16},
+            "recipe": {"epochs": 2, "batch_size": 16, "evaluation_flip": True},
+        },
+    ],
+    ids=["mlp", "cnn"],
+)
+def test_both_engines_record_the_same_margins(changes: dict[str, object]) -> None:
+    campaign = recording(**changes)
+    dataset = load_dataset(campaign.dataset)
+    data = load_on_device(dataset, campaign, np.array(dataset.train_labels), CPU)
+    runs = [Run(600_000, repetition) for repetition in range(2)]
+    apart, together = (engine.train(campaign, data, runs) for engine in (SequentialEngine(), StackedEngine(2)))
+    for one, other in zip(apart, together, strict=True):
+        ours, theirs = one.epochs[-1], other.epochs[-1]
+        assert ours.test_margin is not None
+        assert theirs.test_margin is not None
+        assert ours.test_margin.dtype == np.float16
+        assert ours.test_margin.std() > 0.1
+        np.testing.assert_allclose(ours.test_margin, theirs.test_margin, rtol=2e-3, atol=2e-3)
+        decided = ours.test_margin != 0
+        assert ((ours.test_margin > 0) == ours.test_correct)[decided].all()
+
+
+# The store ------------------------------------------------------------------------------------------------------------
+
+
+def test_stores_without_margins_stay_as_they_were() -> None:
+    """Content hash, columns and identity as before margins could be recorded."""
+    table = schema.results_table(results(SHARD))
+    assert schema.content_hash(table) == "9f1c4763730f5b71f168507eb5c9026afe977954f2f1a23dab556a95bf0d0807"
+    assert schema.MARGIN not in table.column_names
+    identity = "aaadef7c107dc5614cb849215b2c63a86e8392908899597775c07856ad18c1ee"
+    assert small_campaign().identity("a" * 64) == identity
+    assert small_campaign(record={"margins": False}).identity("a" * 64) == identity
+    assert recording().identity("a" * 64) != identity
+
+
+def test_margins_read_back_and_pandas_reads_them(tmp_path: Path) -> None:
+    store = margin_store(tmp_path / "s")
+    given_results = with_margins(results(SHARD))
+    given_results[0].epochs[0].test_margin[:2] = np.nan, -65504  # type: ignore[index]
+    assert store.commit(SHARD, given_results)
+    table = Store.open(store.uri).read(SHARD, ["test_margin"])
+    expected = [record.test_margin for result in given_results for record in result.epochs]
+    assert store.margins(SHARD, table).dtype == np.float16
+    np.testing.assert_array_equal(store.margins(SHARD, table), np.stack(expected))
+    frame = pd.read_parquet(f"{store.uri}/results")
+    np.testing.assert_array_equal(np.stack(list(frame["test_margin"])), np.stack(expected))
+    assert verify_store(store.uri) == (2, [])
+
+
+def test_margins_belong_to_the_content(tmp_path: Path) -> None:
+    store = margin_store(tmp_path / "s")
+    store.commit(SHARD, with_margins(results(SHARD)))
+    assert not store.commit(SHARD, with_margins(results(SHARD, seconds=9.0)))
+    with pytest.raises(ConflictError, match="is committed with other content"):
+        store.commit(SHARD, with_margins(results(SHARD), seed=1))
+
+
+@pytest.mark.parametrize("change", ["value", "column"])
+def test_verify_finds_changed_margins(change: str, tmp_path: Path) -> None:
+    store = margin_store(tmp_path / "s")
+    store.commit(SHARD, with_margins(results(SHARD)))
+    path = tmp_path / "s" / "results" / f"{SHARD.shard_id}.parquet"
+    table = pq.read_table(path)
+    index = table.column_names.index("test_margin")
+    if change == "value":
+        values = table["test_margin"].combine_chunks()
+        flat = values.flatten().to_numpy().copy()
+        flat[-1] += 1
+        changed = pa.ListArray.from_arrays(values.offsets, pa.array(flat), type=values.type)
+        table = table.set_column(index, table.schema.field(index), changed)
+        problem = "does not hold the content that it was committed with"
+    else:
+        table = table.remove_column(index)
+        problem = "has not the columns of a results file"
+    pq.write_table(table, path, write_page_checksum=True)
+    _, findings = verify_store(store.uri)
+    assert [finding.problem for finding in findings] == [problem]
+    if change == "column":
+        with pytest.raises(DamagedFileError, match="has no column test_margin"):
+            store.read(SHARD, ["test_margin"])
+
+
+def test_only_what_the_campaign_asks_for_is_committed(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"r500000-000000: test_margin must be None, got float16\[5\]"):
+        new_store(tmp_path / "without").commit(SHARD, with_margins(results(SHARD)))
+    store = margin_store(tmp_path / "with")
+    with pytest.raises(ValueError, match=r"r500000-000000: test_margin must be float16\[5\], got None"):
+        store.commit(SHARD, results(SHARD))
+    wide = [replace(each, epochs=[replace(e, test_margin=np.zeros(3)) for e in each.epochs]) for each in results(SHARD)]
+    with pytest.raises(ValueError, match=r"test_margin must be float16\[5\], got float64\[3\]"):
+        store.commit(SHARD, wide)
+    assert store.shards() == []
+
+
+def test_the_field_must_be_a_truth_value() -> None:
+    with pytest.raises(CampaignError, match=r"record.margins: must be .*got 'yes'"):
+        small_campaign(record={"margins": "yes"})
+
+
+# Campaigns ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_resumed_campaign_records_the_same_bits(tmp_path: Path) -> None:
+    campaign = recording(record={"margins": True, "epochs": "all"})
+    run_campaign(campaign, tmp_path / "whole", shard_size=2)
+    shutil.copytree(tmp_path / "whole", tmp_path / "torn")
+    for path in sorted((tmp_path / "torn" / "results").iterdir())[::2]:
+        path.unlink()
+    run_campaign(campaign, tmp_path / "torn", shard_size=2)
+    whole, torn = Store.open(tmp_path / "whole"), Store.open(tmp_path / "torn")
+    assert whole.shards() == torn.shards() != []
+    for shard in whole.shards():
+        theirs, ours = whole.read(shard), torn.read(shard)
+        assert schema.content_hash(theirs) == schema.content_hash(ours)
+        margins, right = torn.margins(shard, ours), torn.bits(shard, ours, "test_correct")
+        assert margins.tobytes() == whole.margins(shard, theirs).tobytes()
+        assert (right == (margins > 0))[margins != 0].all()
+        assert (margins != 0).mean() > 0.99
+    assert verify_store(str(tmp_path / "torn"))[1] == []
+    without = recording(record={"epochs": "all"})
+    run_campaign(without, tmp_path / "without", shard_size=2)
+    plain = Store.open(tmp_path / "without")
+    for shard in plain.shards():
+        assert plain.read(shard)["test_correct"].equals(whole.read(shard)["test_correct"])
