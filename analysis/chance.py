@@ -9,9 +9,9 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 from scipy.stats import hypergeom
 
+from analysis.compiled import compiled
 from analysis.counted import NEVER, Bars, Counted
 from analysis.means import Floats
 from analysis.pairs import Ids, Pairs
@@ -44,14 +44,14 @@ def unlikely_counts(counted: Counted, total: Ids, level: float) -> Bars:
     return np.ascontiguousarray(bars[where])
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def _fill(bars: Bars, runs: int, sizes: Ids, totals: Ids, log_level: float, log_factorials: Floats) -> None:
     for row in range(len(totals)):
         for column in range(len(sizes)):
             bars[row, column] = _lowest(runs, sizes[column], totals[row], log_level, log_factorials)
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def _lowest(runs: int, n_in: int, total: int, log_level: float, log_factorials: Floats) -> Any:
     """The smallest count c with P[C >= c] <= the level."""
     fewest, most = max(0, total - (runs - n_in)), min(n_in, total)
@@ -76,7 +76,7 @@ def _lowest(runs: int, n_in: int, total: int, log_level: float, log_factorials: 
     return bar if bar <= most else NEVER
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def _log_chance(runs: int, n_in: int, total: int, count: int, f: Floats) -> Any:
     """log P[C = count]."""
     inside = f[n_in] - f[count] - f[n_in - count]

@@ -11,6 +11,8 @@ import numpy.typing as npt
 from numba import njit, types
 from numba.extending import intrinsic
 
+from analysis.compiled import compiled
+
 WIDE = 128
 """Examples of a tile: with 2000 runs its bits take 32 KB, a core's first cache."""
 
@@ -28,7 +30,7 @@ def _ones(typing: Any, word: Any) -> Any:
     return types.uint64(types.uint64), generate
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def _tile(examples: Words, first: int, tile: Words) -> Any:
     """Copy the examples from `first` on into uint64[words, WIDE]; returns how many there are."""
     wide = min(WIDE, examples.shape[1] - first)
@@ -63,7 +65,7 @@ def _count(one: Words, other: Words, tile: Words, counts: npt.NDArray[np.uint64]
             second[i] += _ones(row[i] & q)
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def shared_ones(tests: Words, examples: Words, out: Counts) -> None:
     """out[z, i] = ones that uint64[tests, words] and uint64[words, examples] share: int32[tests, examples]."""
     tile = np.zeros((examples.shape[0], WIDE), np.uint64)
@@ -78,7 +80,7 @@ def shared_ones(tests: Words, examples: Words, out: Counts) -> None:
                 out[other, first + i] = counts[other - z, i]
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def reaching(
     tests: Words, examples: Words, groups: Counts, bars: Counts, first: int, last: int, found: Counts
 ) -> tuple[int, int]:
@@ -112,7 +114,7 @@ def reaching(
     return first, hits
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@compiled
 def number_reaching(tests: Words, examples: Words, groups: Counts, bars: Counts) -> Any:
     """How many pairs `reaching` would find among all examples."""
     tile = np.zeros((examples.shape[0], WIDE), np.uint64)

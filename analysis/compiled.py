@@ -1,0 +1,18 @@
+"""Functions compiled to machine code at their first call, which takes a second; kept on disk where that is possible."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from numba import njit
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def compiled(function: Function) -> Function:
+    """The function, compiled; other threads go on while it runs."""
+    try:
+        kept: Function = njit(nogil=True, cache=True)(function)
+    except RuntimeError:
+        # No folder to keep it in: neither beside this file nor in the user's home.
+        kept = njit(nogil=True)(function)
+    return kept
