@@ -62,7 +62,10 @@ def test_own_data_and_model(folder: Path) -> None:
 
 def test_commands_exist() -> None:
     commands = set(re.findall(r"^\$ longtail (\w+)", README, flags=re.MULTILINE))
-    assert commands == {"init", "plan", "run", "status", "estimate", "verify"}
+    assert commands == {
+        *("init", "plan", "run", "status", "estimate", "verify"),
+        *("influence", "reliability", "datamodels", "compare", "import"),
+    }
 
 
 def test_links_lead_somewhere() -> None:

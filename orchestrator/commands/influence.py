@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.table import Table
@@ -41,6 +41,12 @@ def influence(
     memory_mb: Annotated[
         float, typer.Option("--memory-mb", min=1, help="For blocks of pairs; the runs themselves take one bit each.")
     ] = 512,
+    empty: Annotated[
+        Literal["nan", "half", "zero"],
+        typer.Option(
+            "--empty", help="Mean of runs with (or without) an example where there are none: nan leaves it out."
+        ),
+    ] = "nan",
     runner: Annotated[RunnerName, typer.Option("--runner", help="On this machine's cores, or on a Ray cluster.")] = (
         RunnerName.local
     ),
@@ -67,7 +73,7 @@ def influence(
     bits = pack_runs(open_store(store).store, ratio)
     with _spread(runner, address) as spread:
         if matrix is not None:
-            files = write_influence_matrix(bits, matrix, memory_mb=memory_mb, spread=spread)
+            files = write_influence_matrix(bits, matrix, empty=empty, memory_mb=memory_mb, spread=spread)
             say(f"{bits.labels.num_test} x {bits.labels.num_train} influences in {files} files in {matrix}")
             return
         if fdr is not None:
@@ -75,9 +81,11 @@ def influence(
                 bits, fdr=fdr, same_class=same_class, memory_mb=memory_mb, max_pairs=max_pairs, spread=spread
             )
         elif threshold is not None:
-            frame = influence_pairs(bits, threshold=threshold, memory_mb=memory_mb, max_pairs=max_pairs, spread=spread)
+            frame = influence_pairs(
+                bits, threshold=threshold, empty=empty, memory_mb=memory_mb, max_pairs=max_pairs, spread=spread
+            )
         else:
-            frame = influence_top(bits, top=top or 5, memory_mb=memory_mb, spread=spread)
+            frame = influence_top(bits, top=top or 5, empty=empty, memory_mb=memory_mb, spread=spread)
     _show(frame, bits.runs)
     if output is not None:
         write_frame(frame, output)
