@@ -159,6 +159,8 @@ def test_levels_next_to_the_ends_still_make_intervals(extreme: float) -> None:
     low, high = difference_interval(0.25, 40, 0.5, 10, extreme)
     assert -1 <= low <= -0.25 <= high <= 1
     assert mean_interval(0.25, 10**15, extreme)[1] < 0.250001
+    low, high = average_interval(np.array([0.0, 1.0]), np.array([5, 8]), extreme)
+    assert 0 <= low <= 0.5 <= high <= 1
 
 
 @pytest.mark.parametrize("confidence", [0, 1, -0.5, 95, nan, inf, -inf, True, "0.95", None, 0.95j, [0.9]])
