@@ -299,16 +299,18 @@ def test_intervals_hold_the_truth_as_often_as_they_say(simulate: Simulation) -> 
 
 
 def test_the_simulation_finds_the_exact_coverage() -> None:
-    """Summed over all sizes and all outcomes of a group."""
-    found = profile_coverage(20, 0.7, 0.9, 20_000, np.random.default_rng(1))
+    """Summed over all sizes and all outcomes of a group that has runs."""
+    draws, sizes = 20_000, range(1, 21)
+    found = profile_coverage(20, 0.9, 0.9, draws, np.random.default_rng(1))
+    some = 1 - 0.9**20
     for place, truth in enumerate(MEANS):
         exact = sum(
-            binom.pmf(size, 20, 0.3) * binom.pmf(right, size, truth)
-            for size in range(21)
+            binom.pmf(size, 20, 0.1) * binom.pmf(right, size, truth) / some
+            for size in sizes
             for right in range(size + 1)
-            if size == 0 or holds(right, size, truth)
+            if holds(right, size, truth)
         )
-        assert found.score[place] == pytest.approx(exact, abs=4 * sqrt(exact * (1 - exact) / 20_000))
+        assert found.score[place] == pytest.approx(exact, abs=4 * sqrt(exact * (1 - exact) / draws / some))
 
 
 def holds(right: int, size: int, truth: float) -> bool:
