@@ -90,7 +90,8 @@ def average_interval(means: Floats, runs: Runs, confidence: float = CONFIDENCE) 
     spread, variance = average * (1 - average), (weights * shrunk * (1 - shrunk)).sum(axis=0)
     # Where the average is 0 or 1 all means are, and both are 0: their ratio is that of means that do not differ.
     inverse = np.where(spread > 0, variance / np.where(spread > 0, spread, 1.0), weights.sum(axis=0))
-    return mean_interval(average, np.where(groups > 0, groups**2 / np.where(groups > 0, inverse, 1.0), 0.0), confidence)
+    # It is 0 too where the level's quantile rounds to 0: then the limits are the average, whatever the runs.
+    return mean_interval(average, groups**2 / np.where(inverse > 0, inverse, 1.0), confidence)
 
 
 def _quantile(confidence: float) -> float:

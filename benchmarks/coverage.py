@@ -3,8 +3,9 @@
     python -m benchmarks.coverage
 
 A training example is in a uniform subset of m among N with probability m / N, independently in each run, so it is in a
-binomial number of the runs; groups that stay empty are counted like the others, and an interval that is NaN covers
-nothing. Every point of the grid has its own draws; a share of 0.95 of 10,000 draws has a standard error of 0.002.
+binomial number of the runs. Shares are of the draws that have an estimate: where a group stays empty a score interval
+can hardly miss and Wald's is NaN, which says nothing of either. Every point of the grid has its own draws; a share of
+0.95 of 10,000 draws has a standard error of 0.002.
 
 Memorization and influence are one statistic and one row. A C-score averages the profiles at these four ratios, or at
 the nine of the published campaign; the mean correctness is the same at all ratios or rises with them.
@@ -32,12 +33,13 @@ SLOPES = (0.0, 0.1, 0.3, 0.6)
 _SLACK = 1e-12
 """For limits that equal the truth but for rounding."""
 
-Counts = npt.NDArray[np.int64]
-
 
 @dataclass(frozen=True)
 class Coverage:
-    """Shares of draws whose interval holds the truth, float64, one per point of the grid; `width` is the mean width."""
+    """Shares of draws whose interval holds the truth, float64, one per point of the grid; `width` is the mean width.
+
+    Of the draws that have an estimate.
+    """
 
     estimate: str
     runs: int
@@ -58,7 +60,7 @@ def difference_coverage(
     found_out = group_mean(random.binomial(n_out, p_out), n_out, "half")
     score = difference_interval(found_in, n_in, found_out, n_out, confidence)
     wald = _wald(found_in - found_out, difference_se(found_in, n_in, found_out, n_out), confidence)
-    return _coverage("memorization, influence", runs, p_in - p_out, score, wald)
+    return _coverage("memorization, influence", runs, p_in - p_out, np.minimum(n_in, n_out) > 0, score, wald)
 
 
 def profile_coverage(runs: int, ratio: float, confidence: float, draws: int, random: np.random.Generator) -> Coverage:
@@ -67,7 +69,8 @@ def profile_coverage(runs: int, ratio: float, confidence: float, draws: int, ran
     n_out = random.binomial(runs, 1 - ratio, (len(truth), draws))
     found = group_mean(random.binomial(n_out, truth), n_out, "nan")
     score = mean_interval(found, n_out, confidence)
-    return _coverage("consistency profile", runs, truth, score, _wald(found, mean_se(found, n_out), confidence))
+    wald = _wald(found, mean_se(found, n_out), confidence)
+    return _coverage("consistency profile", runs, truth, n_out > 0, score, wald)
 
 
 def cscore_coverage(
@@ -89,9 +92,8 @@ def cscore_coverage(
     truth = np.where(valued, p, 0.0).sum(axis=0) / groups
     se = np.sqrt(np.nansum(mean_se(found, n_out) ** 2, axis=0)) / groups
     score = average_interval(found, n_out, confidence)
-    return _coverage(
-        f"C-score, {len(ratios)} ratios", runs, truth, score, _wald(np.nansum(found, axis=0) / groups, se, confidence)
-    )
+    wald = _wald(np.nansum(found, axis=0) / groups, se, confidence)
+    return _coverage(f"C-score, {len(ratios)} ratios", runs, truth, groups > 0, score, wald)
 
 
 def measure(confidence: float, draws: int, seed: int = 0) -> Iterator[Coverage]:
@@ -111,12 +113,18 @@ def _wald(estimate: Floats, se: Floats, confidence: float) -> tuple[Floats, Floa
 
 
 def _coverage(
-    estimate: str, runs: int, truth: Floats, score: tuple[Floats, Floats], wald: tuple[Floats, Floats]
+    estimate: str,
+    runs: int,
+    truth: Floats,
+    estimated: npt.NDArray[np.bool_],
+    score: tuple[Floats, Floats],
+    wald: tuple[Floats, Floats],
 ) -> Coverage:
     held, widths = [], []
     for low, high in (score, wald):
-        held.append(((low <= truth + _SLACK) & (truth - _SLACK <= high)).mean(axis=1))
-        widths.append(float(np.nanmean(high - low)))
+        holds = (low <= truth + _SLACK) & (truth - _SLACK <= high)
+        held.append((holds & estimated).sum(axis=1) / estimated.sum(axis=1))
+        widths.append(float((high - low)[estimated].mean()))
     return Coverage(estimate, runs, *held, *widths)
 
 
@@ -147,7 +155,7 @@ def _cells(found: list[Coverage], near: tuple[float, float]) -> tuple[str, ...]:
     for shares, width in ((score, "width"), (wald, "wald_width")):
         within = ((near[0] <= shares) & (shares <= near[1])).mean()
         mean_width = np.mean([getattr(each, width) for each in found])
-        cells += [f"{shares.mean():.3f}", f"{shares.min():.3f}", f"{within:.0%}", f"{mean_width:.3f}"]
+        cells += [f"{shares.mean():.4f}", f"{shares.min():.3f}", f"{within:.0%}", f"{mean_width:.3f}"]
     return tuple(cells)
 
 

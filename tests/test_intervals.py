@@ -159,6 +159,8 @@ def test_levels_next_to_the_ends_still_make_intervals(extreme: float) -> None:
     low, high = difference_interval(0.25, 40, 0.5, 10, extreme)
     assert -1 <= low <= -0.25 <= high <= 1
     assert mean_interval(0.25, 10**15, extreme)[1] < 0.250001
+    low, high = average_interval(np.array([0.0, 1.0]), np.array([5, 8]), extreme)
+    assert 0 <= low <= 0.5 <= high <= 1
 
 
 @pytest.mark.parametrize("confidence", [0, 1, -0.5, 95, nan, inf, -inf, True, "0.95", None, 0.95j, [0.9]])
@@ -297,16 +299,18 @@ def test_intervals_hold_the_truth_as_often_as_they_say(simulate: Simulation) -> 
 
 
 def test_the_simulation_finds_the_exact_coverage() -> None:
-    """Summed over all sizes and all outcomes of a group."""
-    found = profile_coverage(20, 0.7, 0.9, 20_000, np.random.default_rng(1))
+    """Summed over all sizes and all outcomes of a group that has runs."""
+    draws, sizes = 20_000, range(1, 21)
+    found = profile_coverage(20, 0.9, 0.9, draws, np.random.default_rng(1))
+    some = 1 - 0.9**20
     for place, truth in enumerate(MEANS):
         exact = sum(
-            binom.pmf(size, 20, 0.3) * binom.pmf(right, size, truth)
-            for size in range(21)
+            binom.pmf(size, 20, 0.1) * binom.pmf(right, size, truth) / some
+            for size in sizes
             for right in range(size + 1)
-            if size == 0 or holds(right, size, truth)
+            if holds(right, size, truth)
         )
-        assert found.score[place] == pytest.approx(exact, abs=4 * sqrt(exact * (1 - exact) / 20_000))
+        assert found.score[place] == pytest.approx(exact, abs=4 * sqrt(exact * (1 - exact) / draws / some))
 
 
 def holds(right: int, size: int, truth: float) -> bool:
