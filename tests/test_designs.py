@@ -1,123 +1,184 @@
-"""Designs of subsets: exact sizes and shares, and nothing that joins examples or blocks."""
+"""Subset designs: what a balanced campaign promises of its runs, and that a uniform one draws what it always drew."""
 
 import hashlib
+from fractions import Fraction
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from analysis import open_store
 from orchestrator import run_campaign
 from tests.conftest import small_campaign
-from tests.test_run import contents
-from workers.campaign import Campaign
-from workers.campaign_file import check_campaign
+from workers.balanced_subsets import balanced_subset, block_length
+from workers.campaign import PARTS, Campaign
+from workers.campaign_file import check_campaign, dump_campaign, parse_campaign
 from workers.errors import CampaignError
 from workers.runs import Run
 from workers.subsets import draw_subset, subset_size
 
-RATIOS = {0.7: (7, 10), 0.75: (3, 4), 0.1: (1, 10), 0.5: (1, 2), 0.99: (99, 100), 1.0: (1, 1), 0.32: (8, 25)}
+Bools = npt.NDArray[np.bool_]
 
 
-def campaign(design: str = "balanced", ratio: float = 0.7, seed: int = 5) -> Campaign:
-    return small_campaign(subsets={"design": design, "ratios": [ratio], "repetitions": 10, "seed": seed})
+def designed(design: str, seed: int = 5) -> Campaign:
+    return small_campaign(subsets={"design": design, "ratios": [0.5], "repetitions": 1, "seed": seed})
 
 
-def block(ratio: float, num_examples: int, number: int = 0, seed: int = 5) -> np.ndarray:
-    """bool[b, N]: the subsets of a block."""
-    runs = RATIOS[ratio][1]
-    parts = round(ratio * 1e6)
-    made = campaign(ratio=ratio, seed=seed)
-    return np.stack([draw_subset(made, Run(parts, number * runs + k), num_examples) for k in range(runs)])
+BALANCED = designed("balanced")
 
 
-@settings(deadline=None)
-@given(ratio=st.sampled_from(list(RATIOS)), num_examples=st.integers(1, 400), number=st.integers(0, 9999))
-def test_sizes_and_shares_are_exact(ratio: float, num_examples: int, number: int) -> None:
-    chosen, runs = RATIOS[ratio]
-    if chosen * num_examples < runs:
+def block_of(parts: int, number: int, num_examples: int, campaign: Campaign = BALANCED) -> Bools:
+    """bool[length, N]: the subsets of a ratio's block."""
+    length = block_length(parts)
+    runs = [Run(parts, repetition) for repetition in range(number * length, (number + 1) * length)]
+    return np.array([draw_subset(campaign, run, num_examples) for run in runs])
+
+
+def drawn_block(seed: int, length: int, size: int, num_examples: int) -> Bools:
+    sizes = {"length": length, "size": size, "num_examples": num_examples}
+    return np.array([balanced_subset(np.random.default_rng(seed), place, **sizes) for place in range(length)])
+
+
+@pytest.mark.parametrize(
+    ("parts", "length"),
+    [(500_000, 20), (700_000, 20), (50_000, 20), (250_000, 20), (875_000, 24), (310_000, 100), (PARTS, 20)],
+)
+def test_a_block_is_the_shortest_of_20_runs_or_more_with_whole_shares(parts: int, length: int) -> None:
+    assert block_length(parts) == length
+
+
+@given(st.integers(1, PARTS) | st.integers(1, 1000).map(lambda thousandths: thousandths * 1000))
+def test_blocks_hold_whole_shares_where_they_can(parts: int) -> None:
+    length, denominator = block_length(parts), Fraction(parts, PARTS).denominator
+    assert 20 <= length <= 100
+    assert length % denominator == 0 if denominator <= 100 else length == 20
+
+
+@given(st.sampled_from([1, 2, 4, 5, 8, 10, 16, 20, 25, 32, 40, 50, 64, 80, 100]), st.integers(0, 99), st.data())
+def test_every_example_is_in_exactly_its_share_of_a_block(denominator: int, number: int, data: st.DataObject) -> None:
+    parts = data.draw(st.integers(1, denominator)) * PARTS // denominator
+    num_examples = data.draw(st.integers(1, 12)) * denominator
+    subsets = block_of(parts, number, num_examples)
+    assert (subsets.sum(axis=1) * PARTS == parts * num_examples).all()
+    assert (subsets.sum(axis=0) * PARTS == parts * len(subsets)).all()
+
+
+@given(st.integers(0, 2**32), st.integers(1, 60), st.data())
+def test_sizes_are_exact_and_shares_as_even_as_they_can_be(seed: int, length: int, data: st.DataObject) -> None:
+    num_examples = data.draw(st.integers(1, 200))
+    size = data.draw(st.integers(1, num_examples))
+    subsets = drawn_block(seed, length, size, num_examples)
+    assert subsets.dtype == bool
+    assert (subsets.sum(axis=1) == size).all()
+    share = subsets.sum(axis=0)
+    assert share.min() >= length * size // num_examples
+    assert share.max() <= -(-length * size // num_examples)
+
+
+@given(st.integers(1, PARTS), st.integers(0, 999_999), st.integers(1, 300))
+def test_a_balanced_run_depends_on_its_key_alone_and_has_the_size_of_a_uniform_one(
+    parts: int, repetition: int, num_examples: int
+) -> None:
+    run = Run(parts, repetition)
+    if parts * num_examples < PARTS:
         with pytest.raises(CampaignError, match="empty subset"):
-            block(ratio, num_examples, number)
+            draw_subset(BALANCED, run, num_examples)
         return
-    subsets = block(ratio, num_examples, number)
-    assert (subsets.sum(axis=1) == subset_size(round(ratio * 1e6), num_examples)).all()
-    shares = np.sort(subsets.sum(axis=0))
-    left_over = num_examples % runs
-    assert (shares[left_over:] == chosen).all()
-    if left_over:
-        assert shares[:left_over].max() - shares[:left_over].min() <= 1
-    assert (subsets == block(ratio, num_examples, number)).all()
+    subset = draw_subset(BALANCED, run, num_examples)
+    assert subset.sum() == subset_size(parts, num_examples)
+    longer = small_campaign(subsets={"design": "balanced", "ratios": [0.1, 0.9], "repetitions": 77, "seed": 5})
+    assert (draw_subset(longer, run, num_examples) == subset).all()
 
 
-def test_every_choice_of_runs_is_as_likely_and_blocks_share_nothing() -> None:
-    counts: dict[bytes, int] = {}
-    together = np.zeros((12, 12))
-    blocks = 3000
-    for number in range(blocks):
-        subsets = block(0.5, 12, number)
-        together += subsets.T.astype(int) @ subsets.astype(int)
-        for i in range(12):
-            key = subsets[:, i].tobytes()
-            counts[key] = counts.get(key, 0) + 1
-    # The two rotations of a choice always come together.
-    assert len(counts) == 2
-    assert counts[bytes([1, 0])] == 18_000
-    # A run has 6 of 12, so a pair is in the same run of a block with probability 5/11; standard deviation under 28.
-    pairs = together[~np.eye(12, dtype=bool)]
-    assert abs(pairs - blocks * 5 / 11).max() < 5 * 28
-
-
-def test_choices_at_another_ratio_are_uniform_too() -> None:
-    counts: dict[bytes, int] = {}
-    for number in range(2000):
-        for column in block(0.75, 8, number).T:
-            counts[column.tobytes()] = counts.get(column.tobytes(), 0) + 1
-    assert len(counts) == 4
-    assert abs(np.array(list(counts.values())) - 4000).max() < 5 * np.sqrt(16_000 * 0.25 * 0.75)
-
-
-def test_pairs_of_examples_are_seldom_joined() -> None:
-    subsets = block(0.5, 2000)
-    alike = (subsets[:, :, None] == subsets[:, None, :]).all(axis=0).sum() - 2000
-    # Independent choices between two runs agree half of the time.
-    assert abs(alike / (2000 * 1999) - 0.5) < 0.01
-
-
-def test_seeds_ratios_and_designs_share_nothing() -> None:
-    draws = [block(0.5, 500, seed=1)[0], block(0.5, 500, seed=2)[0], block(0.5, 500, number=1, seed=1)[0]]
-    draws.append(draw_subset(campaign("uniform", 0.5, 1), Run(500_000, 0), 500))
-    for one in range(4):
-        for other in range(one):
-            assert 80 < (draws[one] & draws[other]).sum() < 170
-
-
-def test_draws_are_fixed() -> None:
-    """They are part of every campaign's results: they must never change."""
-    digests = [
-        hashlib.sha256(np.packbits(subsets).tobytes()).hexdigest()[:16]
-        for subsets in (
-            block(0.7, 1437),
-            np.stack([draw_subset(campaign("uniform"), Run(700_000, k), 1437) for k in range(3)]),
-        )
+def test_blocks_ratios_and_seeds_share_nothing() -> None:
+    blocks = [
+        block_of(500_000, 0, 2000),
+        block_of(500_000, 1, 2000),
+        block_of(700_000, 0, 2000),
+        block_of(500_000, 0, 2000, designed("balanced", seed=6)),
     ]
-    assert digests == ["b6b67b1c9fc230a9", "bd6ac57def731a33"]
+    for one, other in combinations(blocks, 2):
+        correlation = np.corrcoef(one, other)[: len(one), len(one) :]
+        # 400 correlations of independent subsets of 2000 examples: standard deviation 0.022.
+        assert abs(correlation).max() < 5 * 0.0224
+        assert abs(correlation.mean()) < 5 * 0.0224 / 20
 
 
-def test_a_balanced_campaign_is_another_campaign_and_its_shards_do_not_matter(tmp_path: Path) -> None:
-    made = campaign()
-    assert made.identity("f") != campaign("uniform").identity("f")
-    run_campaign(made, tmp_path / "a", repetitions=4, shard_size=2)
-    run_campaign(made, tmp_path / "a")
-    run_campaign(made, tmp_path / "b", shard_size=2)
-    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+def test_subsets_of_one_block_differ() -> None:
+    subsets = block_of(500_000, 0, 2000)
+    assert len({subset.tobytes() for subset in subsets}) == len(subsets)
 
 
-@pytest.mark.parametrize("ratio", [0.333333, 0.7001])
-def test_ratios_without_short_blocks_are_refused(ratio: float) -> None:
-    document = campaign().model_dump(mode="json")
-    document["subsets"]["ratios"] = [0.5, ratio]
-    with pytest.raises(CampaignError, match=rf"subsets: ratios of a balanced design must .* got {ratio}, whose blocks"):
+@pytest.mark.parametrize("place", [0, 3])
+@pytest.mark.parametrize(("length", "num_examples", "size"), [(4, 5, 2), (2, 4, 2), (4, 8, 2), (5, 7, 3)])
+def test_each_subset_alone_is_uniform_among_all_of_its_size(
+    place: int, length: int, num_examples: int, size: int
+) -> None:
+    block, draws = np.random.default_rng(place), 6_000
+    place %= length
+    sizes = {"length": length, "size": size, "num_examples": num_examples}
+    chosen = [tuple(np.flatnonzero(balanced_subset(block, place, **sizes))) for _ in range(draws)]
+    every = list(combinations(range(num_examples), size))
+    counts = np.array([chosen.count(subset) for subset in every])
+    expected = draws / len(every)
+    assert counts.sum() == draws
+    # Chi-squared with len(every) - 1 degrees of freedom, five standard deviations above its mean.
+    assert ((counts - expected) ** 2 / expected).sum() < len(every) - 1 + 5 * np.sqrt(2 * len(every))
+
+
+def test_pairs_of_examples_are_together_as_rarely_as_balance_allows() -> None:
+    """The mean square correlation of two examples within a block is at Welch's bound, 1 / (length - 1)."""
+    subsets = np.array([block_of(700_000, number, 400) for number in range(30)])
+    centred = (subsets - 0.7) / np.sqrt(0.21 * 20)
+    correlation = np.einsum("brm,brn->bmn", centred, centred)
+    square = correlation[:, ~np.eye(400, dtype=bool)] ** 2
+    # Below the bound by what each example's correlation of 1 with itself takes, 1/N.
+    assert square.mean() == pytest.approx(1 / 19, rel=0.08)
+    together = (correlation > 0.99).mean(axis=0)[~np.eye(400, dtype=bool)]
+    assert together.max() <= 3 / 30
+
+
+@pytest.mark.parametrize(("repetitions", "spread"), [(40, 0), (50, 2)])
+def test_examples_have_as_many_runs_with_and_without_them_as_each_other(repetitions: int, spread: int) -> None:
+    with_it = sum(draw_subset(BALANCED, Run(300_000, r), 100).astype(int) for r in range(repetitions))
+    assert abs(with_it.mean() - 0.3 * repetitions) < 1e-9
+    # A block begun: 3 of its first 10 runs on average, hypergeometric with variance 3 x 0.7 x 10 / 19.
+    assert with_it.std() == pytest.approx(np.sqrt(2.1 * 10 / 19) if spread else 0, abs=0.25 * bool(spread))
+
+
+def test_a_campaign_that_was_extended_in_the_middle_of_a_block_is_balanced(tmp_path: Path) -> None:
+    campaign = small_campaign(subsets={"design": "balanced", "ratios": [0.2, 0.7], "repetitions": 7})
+    run_campaign(campaign, tmp_path / "s")
+    run_campaign(campaign, tmp_path / "s", repetitions=20)
+    runs = open_store(tmp_path / "s").memorization().groupby("ratio")["n_in"]
+    # floor(ratio x 1437) examples a run: 20 x 287 = 4 x 1437 - 8 and 20 x 1005 = 14 x 1437 - 18.
+    assert runs.value_counts().to_dict() == {(0.2, 4): 1429, (0.2, 3): 8, (0.7, 14): 1419, (0.7, 13): 18}
+
+
+def test_uniform_subsets_never_change() -> None:
+    subset = draw_subset(designed("uniform"), Run(700_000, 3), 1437)
+    assert hashlib.sha256(np.packbits(subset).tobytes()).hexdigest()[:16] == "cbb4b5c1d858851b"
+
+
+def test_balanced_subsets_never_change() -> None:
+    subsets = np.array([draw_subset(BALANCED, Run(700_000, repetition), 1437) for repetition in (3, 27)])
+    assert hashlib.sha256(np.packbits(subsets).tobytes()).hexdigest()[:16] == "dfb931cf5cc9b9f5"
+
+
+def test_the_design_is_part_of_the_identity() -> None:
+    uniform, balanced = designed("uniform"), designed("balanced")
+    default = small_campaign(subsets={"ratios": [0.5], "repetitions": 1, "seed": 5})
+    assert default.identity("x") == uniform.identity("x") != balanced.identity("x")
+    assert parse_campaign(dump_campaign(balanced)) == balanced
+
+
+@pytest.mark.parametrize("design", ["blanced", "Balanced", None, 1, ["balanced"]])
+def test_another_design_is_refused(design: object) -> None:
+    document = BALANCED.model_dump(mode="json")
+    document["subsets"]["design"] = design
+    with pytest.raises(CampaignError, match=r"^campaign: subsets.design: must be 'uniform' or 'balanced', got "):
         check_campaign(document)
-    document["subsets"]["design"] = "uniform"
-    check_campaign(document)

@@ -2,11 +2,10 @@
 
 import hashlib
 import json
-from math import gcd
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, model_validator
+from pydantic import AfterValidator, BaseModel, Field
 from pydantic.fields import FieldInfo
 
 from workers.recipe import Fraction, Frozen, Recipe
@@ -20,9 +19,6 @@ PARTS = 1_000_000
 
 MAX_REPETITIONS = 1_000_000
 
-MAX_BLOCK = 100
-"""Most runs of a balanced block: until a block is complete, nothing is balanced."""
-
 
 def parts_per_million(ratio: float) -> int:
     """The ratio in parts per million, exactly (0.7 -> 700000). Raises ValueError where it is not a whole number."""
@@ -31,11 +27,6 @@ def parts_per_million(ratio: float) -> int:
     if abs(ratio * PARTS - parts) > 1e-6 or parts == 0:
         raise ValueError(f"must be greater than 0, at most 1, with at most 6 decimals, got {ratio!r}")
     return parts
-
-
-def block_length(parts: int) -> int:
-    """The denominator of a ratio (parts per million) in lowest terms: 10 for 0.7."""
-    return PARTS // gcd(parts, PARTS)
 
 
 def _exact_ratio(ratio: float) -> float:
@@ -63,24 +54,15 @@ class Subsets(Frozen):
     """Which subsets the models are trained on, and how many."""
 
     design: Literal["uniform", "balanced"] = "uniform"
-    """`uniform`: each subset is drawn uniformly among all subsets of its size, floor(ratio x N). `balanced`: besides,
-    in every block of runs (10 at ratio 0.7, 4 at 0.75) each example is in exactly its share of the subsets."""
+    """`uniform`: each subset is drawn uniformly among all subsets of its size, floor(ratio x N).
+
+    `balanced`: so is each, but in every block of 20 to 100 runs every example is in the same share of the subsets.
+    """
     ratios: Ratios
     """Subset size over the number of training examples; each ratio has its own independent subsets."""
     repetitions: Annotated[int, Field(ge=1, le=MAX_REPETITIONS)]
     """Runs at each ratio."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-
-    @model_validator(mode="after")
-    def _short_blocks(self) -> "Subsets":
-        if self.design == "balanced":
-            for ratio, parts in zip(self.ratios, self.parts, strict=True):
-                if block_length(parts) > MAX_BLOCK:
-                    raise ValueError(
-                        f"ratios of a balanced design must be fractions with a denominator of at most {MAX_BLOCK}, "
-                        f"such as 0.7 or 0.125, got {ratio!r}, whose blocks would have {block_length(parts)} runs"
-                    )
-        return self
 
     @property
     def parts(self) -> tuple[int, ...]:

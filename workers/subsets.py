@@ -1,7 +1,8 @@
 """Which examples each run trains on, and the seed of every random stream.
 
 Each stream is `SeedSequence(campaign seed, spawn_key=(purpose, ratio in parts per million, repetition))`: it depends on
-the run's key alone, so neither the order of training nor the number of workers can change a draw.
+the run's key alone, so neither the order of training nor the number of workers can change a draw. Runs of one block of
+the balanced design share a stream, whose key has the number of the block for the repetition.
 """
 
 from enum import IntEnum
@@ -9,8 +10,8 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
-from workers.campaign import PARTS, Campaign, block_length
-from workers.designs import balanced_subset, uniform_subset
+from workers.balanced_subsets import balanced_subset, block_length
+from workers.campaign import PARTS, Campaign
 from workers.errors import CampaignError
 from workers.runs import Run
 
@@ -57,13 +58,20 @@ def subset_size(parts: int, num_examples: int) -> int:
 
 
 def draw_subset(campaign: Campaign, run: Run, num_examples: int) -> npt.NDArray[np.bool_]:
-    """bool[N], true at the floor(ratio x N) examples that the run trains on: see `workers.designs`."""
+    """bool[N], true at the floor(ratio x N) examples that the run trains on, uniform among all such subsets.
+
+    Under the design `uniform` independent of every other run's; under `balanced` of those in other blocks.
+    Raises CampaignError where the subset is empty.
+    """
     size = subset_size(run.parts, num_examples)
-    if campaign.subsets.design == "uniform":
-        return uniform_subset(generator(campaign, Purpose.SUBSET, run), num_examples, size)
-    length = block_length(run.parts)
-    block = generator(campaign, Purpose.SUBSET_BLOCK, Run(run.parts, run.repetition // length))
-    return balanced_subset(block, num_examples, run.parts, run.repetition % length)
+    if campaign.subsets.design == "balanced":
+        length = block_length(run.parts)
+        block, place = divmod(run.repetition, length)
+        random = generator(campaign, Purpose.SUBSET_BLOCK, Run(run.parts, block))
+        return balanced_subset(random, place, length=length, size=size, num_examples=num_examples)
+    subset = np.zeros(num_examples, dtype=bool)
+    subset[generator(campaign, Purpose.SUBSET, run).permutation(num_examples)[:size]] = True
+    return subset
 
 
 def given_labels(campaign: Campaign, labels: npt.NDArray[np.int64], num_classes: int) -> npt.NDArray[np.int64]:

@@ -1,0 +1,76 @@
+"""Balanced subsets: in each block of runs every example is in its exact share of the subsets.
+
+The runs of a ratio r = a/b in lowest terms fall into blocks of L consecutive repetitions, L the smallest multiple of b
+that is at least 20. Within a block every example is in exactly r L subsets, so over whole blocks every example has the
+same number of runs with and without it, and no group is empty. Where that is no whole number (b over 100, for which
+L = 20; or r N no whole number, for every subset has exactly floor(r N) examples), it is in one of the two nearest
+numbers of subsets. Blocks are independent, and each subset alone is uniform among all of its size, as in the design
+`uniform`: means over runs have the same expectation under both.
+
+This is the idea of the balanced bootstrap (A. C. Davison, D. V. Hinkley and E. Schechtman, "Efficient bootstrap
+simulation", Biometrika 1986) for subsets. Write correctness as a sum of effects of single examples and a rest; let x_i
+in {0,1}^L be which of a block's runs train on i.
+
+- Group sizes no longer vary. For any variance sigma^2 that subsets do not explain, a difference of the two groups'
+  means has sigma^2 / (r (1-r) t) after t runs; under `uniform` it has
+  (1 + (1 - 3 r (1-r)) / (r (1-r) t)) times that to first order, and empty groups besides.
+- The mean of the runs without i (consistency profile, C-score) loses variance like a sample without replacement: the
+  part that single other examples explain is multiplied by r L / (L-1), the same part of the mean of the runs with i by
+  (1-r) L / (L-1).
+- The difference of both means (memorization, influence) does not gain there, because the two are now negatively
+  correlated: that part is multiplied by L / (L-1). The correlation of x_i and x_j within a block has mean 0 but for
+  -1/(N-1) and mean square 1/(L-1), against 1/L for independent draws; as N vectors in the L-1 dimensions that balance
+  leaves, no balanced design has a smaller mean square (L. R. Welch, "Lower bounds on the maximum cross correlation of
+  signals", 1974). Complementary pairs of subsets (antithetic sampling, L = 2 at r = 1/2) would double it, and so would
+  hide one example's influence behind others'; hence blocks of at least 20 runs, where it is at most 5%.
+"""
+
+from math import gcd
+
+import numpy as np
+import numpy.typing as npt
+
+from workers.campaign import PARTS
+
+_SHORTEST = 20
+_LONGEST = 100
+"""Limits of a block's length: see above for shorter ones; a longer one is rarely complete."""
+
+
+def block_length(parts: int) -> int:
+    """Runs in a block at a ratio in parts per million: the smallest multiple of the ratio's denominator from 20 on.
+
+    20 where the denominator is over 100, such as 1,000,000 for 0.333333.
+    """
+    denominator = PARTS // gcd(parts, PARTS)
+    return _SHORTEST if denominator > _LONGEST else denominator * -(-_SHORTEST // denominator)
+
+
+def balanced_subset(
+    block: np.random.Generator, place: int, *, length: int, size: int, num_examples: int
+) -> npt.NDArray[np.bool_]:
+    """bool[N], true at the `size` examples of the subset at `place`, 0..length-1, of a block.
+
+    `block` is a generator at the start of the block's stream, the same for all its places. Every example is in
+    floor(length x size / N) or ceil(length x size / N) of the block's subsets. Takes O(N) time and memory.
+
+    The examples, in random order, fall into cells of `length` examples. A cell draws a random set of q places; its
+    j-th example is in the subsets at those places moved back by j, cyclically. So each example's places are a uniformly
+    random set of q, and every subset has q examples of the cell. Cells are independent. Up to 2 x length - 1 examples
+    are left over where `length` does not divide N; the subsets take these in turn, in random order.
+    """
+    order = block.permutation(num_examples)
+    cells = max(0, num_examples // length - (num_examples % length > 0))
+    inside, left_over = order[: cells * length], order[cells * length :]
+    share = length * size // num_examples
+    # As many cells as possible have a share of one more, such that those left over have at least `share` too.
+    extra = size - share * cells - -(-share * len(left_over) // length)
+    shares = share + (np.arange(cells) < extra)
+    places = np.broadcast_to(np.arange(length, dtype=np.int32), (cells, length))
+    drawn = block.permuted(places, axis=1) < shares[:, np.newaxis]
+    turn = block.permutation(length)[place]
+    rest = size - int(shares.sum())
+    subset = np.zeros(num_examples, dtype=bool)
+    subset[inside] = np.roll(drawn, -place, axis=1).ravel()
+    subset[left_over[(turn * rest + np.arange(rest)) % max(1, len(left_over))]] = True
+    return subset
