@@ -1,26 +1,29 @@
-"""How much less do estimates vary with balanced subsets than with uniform ones, at the same number of runs?
+"""What the balanced design is worth: variance of estimates over campaigns, against the uniform design's at equal cost.
 
-    python -m benchmarks.designs                # simulated runs
-    python -m benchmarks.designs --digits 12    # and digits campaigns of 12 seeds for each design
+    python -m benchmarks.designs planted --campaigns 300
+    python -m benchmarks.designs digits --ratios 0.3 0.7 --repetitions 40 --campaigns 24
 
-Simulated: each example is right with one probability in runs that have it and with another in those that do not, and
-runs differ in luck, which all examples of a run share. Each figure is the root mean square over the examples of a kind:
-of the standard deviation over campaigns, and of the standard error that campaigns state for themselves.
+`planted` needs no training: an example is predicted right where its own membership, that of its neighbours, the run's
+luck and chance add up to enough. `digits` trains the preset's campaign again and again, seed after seed, in this
+process. Expected: the number of runs that trained on an example hardly varies, so that variance by luck falls by about
+(1 - 3 r (1-r)) / (r (1-r) t) at t runs, most with few; consistency also loses part of the variance by which other
+examples were in the subset; influence does not (see `workers.balanced_subsets`).
+
+A variance is over campaigns, averaged over examples or pairs. "SE^2 / variance" is the mean squared standard error over
+it: 1 is right, above 1 conservative; below 1 also where p (1 - p) / n is estimated from few runs.
 """
 
 import argparse
 import tempfile
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
-from analysis import open_store
-from analysis.means import difference_se, group_mean
-from orchestrator import run_campaign
+from analysis.means import difference_se, group_mean, mean_se
 from orchestrator.presets import preset_text
 from workers.campaign import Campaign
 from workers.campaign_file import check_campaign, parse_campaign
@@ -28,91 +31,179 @@ from workers.runs import Run
 from workers.subsets import draw_subset
 
 DESIGNS = ("uniform", "balanced")
-EXAMPLES = 300
-KINDS = {"easy": (0.99, 0.95), "typical": (1.0, 0.8), "hard": (0.95, 0.4), "memorized": (1.0, 0.02)}
-"""Probability of being right: in runs with the example, and without."""
-LUCK = 0.7
-"""Standard deviation of a run's log odds."""
+MEMORIZED = 0.25
 
-Estimates = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
-"""mem and its stated standard error, [N] each."""
+Bools = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float64]
 
 
-def simulate(design: str, ratio: float, runs: int, seed: int) -> Estimates:
-    """One campaign; the kinds take turns over the examples."""
-    campaign = _campaign(design, seed, ratio, runs)
-    parts = campaign.subsets.parts[0]
-    subsets = np.stack([draw_subset(campaign, Run(parts, k), EXAMPLES) for k in range(runs)])
-    random = np.random.default_rng((seed, runs, DESIGNS.index(design)))
-    chance = np.where(subsets, *(np.resize(each, EXAMPLES) for each in zip(*KINDS.values(), strict=True)))
-    odds = np.log(chance / (1 - chance + 1e-9)) + LUCK * random.standard_normal((runs, 1))
-    right = random.random(chance.shape) < 1 / (1 + np.exp(-odds))
-    n_in = subsets.sum(axis=0)
-    p_in = group_mean((subsets & right).sum(axis=0), n_in, "half")
-    p_out = group_mean((~subsets & right).sum(axis=0), runs - n_in, "half")
-    return p_in - p_out, difference_se(p_in, n_in, p_out, runs - n_in)
+@dataclass(frozen=True)
+class Results:
+    """One campaign's runs at one ratio: subsets and train bool[K, N], test bool[K, T]."""
+
+    subsets: Bools
+    train: Bools
+    test: Bools
 
 
-def digits(design: str, runs: int, seed: int) -> Estimates:
-    """One trained campaign."""
+@dataclass(frozen=True)
+class Spread:
+    """Of one quantity, elementwise over campaigns: mean, variance, and the mean squared standard error."""
+
+    mean: Floats
+    variance: Floats
+    squared_se: Floats
+
+
+def estimates(results: Results) -> dict[str, tuple[Floats, Floats]]:
+    """Values and standard errors of every quantity: of N examples, and of T x N pairs for influence."""
+    subsets, held_out = results.subsets.astype(float), (~results.subsets).astype(float)
+    n_in, n_out = results.subsets.sum(axis=0), (~results.subsets).sum(axis=0)
+    p_in = group_mean((results.subsets & results.train).sum(axis=0), n_in, "half")
+    p_out = group_mean((~results.subsets & results.train).sum(axis=0), n_out, "half")
+    q_in = group_mean(results.test.T @ subsets, n_in, "half")
+    q_out = group_mean(results.test.T @ held_out, n_out, "half")
+    return {
+        "runs with the example": (n_in.astype(float), np.full(len(n_in), np.nan)),
+        "mem": (p_in - p_out, difference_se(p_in, n_in, p_out, n_out)),
+        "consistency": (np.where(n_out > 0, p_out, np.nan), mean_se(p_out, n_out)),
+        "influence": (q_in - q_out, difference_se(q_in, n_in, q_out, n_out)),
+    }
+
+
+def spreads(campaigns: Iterable[Results]) -> dict[str, Spread]:
+    """The spread of every quantity over two campaigns or more; an element without a value in one leaves it out."""
+    sums: dict[str, list[Floats]] = {}
+    for results in campaigns:
+        for name, (value, se) in estimates(results).items():
+            there, measured = np.isfinite(value), np.isfinite(se)
+            filled = np.where(there, value, 0)
+            terms = [there, filled, filled**2, measured, np.where(measured, se, 0) ** 2]
+            sums[name] = [old + new for old, new in zip(sums.get(name, [0.0] * 5), terms, strict=True)]
+    return {name: _spread(*each) for name, each in sums.items()}
+
+
+def _spread(count: Floats, total: Floats, squares: Floats, measured: Floats, squared_se: Floats) -> Spread:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = total / count
+        return Spread(mean, (squares - count * mean**2) / (count - 1), squared_se / measured)
+
+
+def rows(by_design: Mapping[str, Mapping[str, Spread]]) -> list[tuple[str, ...]]:
+    """The table's cells: quantity, both variances, their ratio, and SE^2 / variance of both."""
+    memorized = by_design["uniform"]["mem"].mean >= MEMORIZED
+    chosen: list[tuple[str, str, Bools | slice]] = [
+        ("runs with the example", "runs with the example", slice(None)),
+        (f"mem, {memorized.sum()} memorized", "mem", memorized),
+        (f"mem, {(~memorized).sum()} others", "mem", ~memorized),
+        ("consistency", "consistency", slice(None)),
+        ("influence", "influence", slice(None)),
+    ]
+    found = []
+    for title, name, where in chosen:
+        variance = {design: _mean(by_design[design][name].variance[where]) for design in DESIGNS}
+        cells = [f"{variance[design]:.3g}" for design in DESIGNS]
+        cells.append(_quotient(variance["balanced"], variance["uniform"]))
+        for design in DESIGNS:
+            squared_se = _mean(by_design[design][name].squared_se[where])
+            cells.append(_quotient(squared_se, variance[design]))
+        found.append((title, *cells))
+    return found
+
+
+def _mean(values: Floats) -> float:
+    """The mean of the finite values; NaN where there is none."""
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if finite.size else float("nan")
+
+
+def _quotient(above: float, below: float) -> str:
+    return f"{above / below:.3f}" if np.isfinite(above) and below > 0 else "-"
+
+
+def designed(design: str, ratio: float, repetitions: int, seed: int) -> Campaign:
+    """The digits campaign with other subsets."""
+    plain = parse_campaign(preset_text("digits"), "digits").model_dump(mode="json")
+    plain["subsets"] |= {"design": design, "ratios": [ratio], "repetitions": repetitions, "seed": seed}
+    return check_campaign(plain)
+
+
+class Planted:
+    """Correctness that is made up: right where effects of memberships, luck of the run and chance sum to more than 0.
+
+    Of `count` training examples a quarter are hard: right only by their own membership. Each example and each of the
+    count / 4 test examples has ten training examples as neighbours, which help it by random amounts.
+    """
+
+    def __init__(self, count: int = 400) -> None:
+        random = np.random.default_rng(0)
+        self.count = count
+        hard = np.arange(count) % 4 == 0
+        self.ease = np.concatenate([np.where(hard, -1.5, 2.0), random.normal(0.5, 1, count // 4)])
+        self.own = np.where(hard, 3.0, 0.5)
+        self.neighbours = np.zeros((len(self.ease), count))
+        for row in self.neighbours:
+            row[random.choice(count, 10, replace=False)] = random.exponential(0.6, 10)
+
+    def __call__(self, campaign: Campaign) -> Results:
+        """The results of a campaign of one ratio."""
+        (parts,), repetitions = campaign.subsets.parts, campaign.subsets.repetitions
+        runs = [Run(parts, repetition) for repetition in range(repetitions)]
+        subsets = np.array([draw_subset(campaign, run, self.count) for run in runs])
+        random = np.random.default_rng(campaign.subsets.seed)
+        luck = random.normal(0, 0.5, (repetitions, 1)) + random.normal(0, 1, (repetitions, len(self.ease)))
+        score = self.ease + luck + (subsets - campaign.subsets.ratios[0]) @ self.neighbours.T
+        score[:, : self.count] += self.own * subsets
+        return Results(subsets, score[:, : self.count] > 0, score[:, self.count :] > 0)
+
+
+def trained(campaign: Campaign) -> Results:
+    """The results of a campaign of one ratio, trained in this process."""
+    import analysis
+    from orchestrator import run_campaign
+
     with tempfile.TemporaryDirectory() as folder:
-        run_campaign(_campaign(design, seed, 0.7, runs), Path(folder) / "store")
-        table = open_store(Path(folder) / "store").memorization()
-    return table["mem"].to_numpy(), table["se"].to_numpy()
+        run_campaign(campaign, f"{folder}/store")
+        view = analysis.open_store(f"{folder}/store")
+        frames = (view.subsets(), view.correctness("train"), view.correctness("test"))
+        return Results(*(frame.to_numpy(dtype=bool) for frame in frames))
 
 
-def _campaign(design: str, seed: int, ratio: float, runs: int) -> Campaign:
-    document = parse_campaign(preset_text("digits"), "digits").model_dump(mode="json")
-    document["subsets"] = {"design": design, "seed": seed, "ratios": [ratio], "repetitions": runs}
-    return check_campaign(document)
+def compare(
+    source: Callable[[Campaign], Results], ratio: float, repetitions: int, campaigns: int
+) -> list[tuple[str, ...]]:
+    """The table's rows for campaigns with seeds 0, 1, ... under both designs."""
+    by_design = {
+        design: spreads(source(designed(design, ratio, repetitions, seed)) for seed in range(campaigns))
+        for design in DESIGNS
+    }
+    return [(f"{ratio:g}", str(repetitions), *row) for row in rows(by_design)]
 
 
-def _rows(name: str, ratio: float, runs: int, found: dict[str, list[Estimates]]) -> Iterator[tuple[str, ...]]:
-    """A row per kind of example: where trained, the quarter whose mem varies most, and the others that vary."""
-    spreads = {design: np.std([mem for mem, _ in each], axis=0, ddof=1) for design, each in found.items()}
-    stated = {design: np.sqrt(np.nanmean([se**2 for _, se in each], axis=0)) for design, each in found.items()}
-    if name == "simulated":
-        groups = {kind: np.arange(EXAMPLES) % len(KINDS) == place for place, kind in enumerate(KINDS)}
-    else:
-        pooled = np.hypot(*spreads.values())
-        hard = pooled >= np.quantile(pooled, 0.9)
-        groups = {"tenth that varies most": hard, "others that vary": (pooled > 0) & ~hard}
-    for kind, chosen in groups.items():
-        sds = [float(np.sqrt((spreads[design][chosen] ** 2).mean())) for design in DESIGNS]
-        ses = [float(np.sqrt(np.nanmean(stated[design][chosen] ** 2))) for design in DESIGNS]
-        ratio_of_variances = (sds[1] / sds[0]) ** 2
-        numbers = (sds[0], ses[0], sds[1], ses[1], ratio_of_variances)
-        yield (name, f"{ratio:g}", str(runs), kind, *(f"{number:.3f}" for number in numbers))
-
-
-def main() -> None:
-    """Measure, and print the table."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Compare at every ratio and number of runs, then print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--campaigns", type=int, default=400, help="simulated ones of each kind")
-    parser.add_argument("--digits", type=int, default=0, help="trained campaigns of each design")
-    parser.add_argument("--runs", type=int, default=40, help="runs of a trained campaign")
-    given = parser.parse_args()
-    titles = (
-        "runs are",
-        "ratio",
-        "runs",
-        "examples",
-        "sd uniform",
-        "stated",
-        "sd balanced",
-        "stated",
-        "variance ratio",
-    )
-    table = Table(*titles, box=None, header_style="bold", title="mem, with balanced subsets and with uniform ones")
-    for ratio, runs in ((0.7, 20), (0.7, 200), (0.9, 40), (0.5, 40)):
-        found = {d: [simulate(d, ratio, runs, seed) for seed in range(given.campaigns)] for d in DESIGNS}
-        for row in _rows("simulated", ratio, runs, found):
-            table.add_row(*row)
-    if given.digits:
-        found = {d: [digits(d, given.runs, seed) for seed in range(given.digits)] for d in DESIGNS}
-        for row in _rows("trained", 0.7, given.runs, found):
-            table.add_row(*row)
-    Console(width=120).print(table)
+    parser.add_argument("source", choices=("planted", "digits"))
+    parser.add_argument("--ratios", nargs="+", type=float, default=[0.3, 0.7])
+    parser.add_argument("--repetitions", nargs="+", type=int, default=[10, 40, 200])
+    parser.add_argument("--campaigns", type=int, default=10, help="of each design, with seeds 0, 1, ...; at least 2")
+    wanted = parser.parse_args(arguments)
+    if wanted.campaigns < 2:
+        parser.error(f"--campaigns must be at least 2, got {wanted.campaigns}")
+    if not all(0 < ratio < 1 for ratio in wanted.ratios):
+        parser.error(f"--ratios must be greater than 0 and less than 1, got {wanted.ratios}")
+    source = Planted() if wanted.source == "planted" else trained
+    table = Table(title=f"{wanted.source}: variance over {wanted.campaigns} campaigns of each design")
+    for name in ("ratio", "runs", "quantity"):
+        table.add_column(name)
+    for name in (*DESIGNS, "balanced / uniform", "SE²/variance, uniform", "SE²/variance, balanced"):
+        table.add_column(name, justify="right")
+    for ratio in wanted.ratios:
+        for repetitions in wanted.repetitions:
+            for row in compare(source, ratio, repetitions, wanted.campaigns):
+                table.add_row(*row)
+            table.add_section()
+    Console(width=150).print(table)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis import open_store
+from benchmarks import designs
 from orchestrator import run_campaign
 from tests.conftest import small_campaign
 from workers.balanced_subsets import balanced_subset, block_length
@@ -182,3 +183,25 @@ def test_another_design_is_refused(design: object) -> None:
     document["subsets"]["design"] = design
     with pytest.raises(CampaignError, match=r"^campaign: subsets.design: must be 'uniform' or 'balanced', got "):
         check_campaign(document)
+
+
+def test_the_comparison_of_designs_takes_variances_over_campaigns() -> None:
+    random = np.random.default_rng(3)
+    campaigns = [designs.Results(*(random.random((6, n)) < 0.5 for n in (9, 9, 4))) for _ in range(5)]
+    found = designs.spreads(campaigns)
+    values = {name: np.array([designs.estimates(each)[name][0] for each in campaigns]) for name in found}
+    for name in ("runs with the example", "mem", "influence"):
+        assert np.allclose(found[name].variance, values[name].var(axis=0, ddof=1))
+        assert np.allclose(found[name].mean, values[name].mean(axis=0))
+    one, pair = campaigns[0], (slice(None), 2)
+    subset, right = one.subsets[pair], one.test[:, 1]
+    assert values["influence"][0][1, 2] == pytest.approx(right[subset].mean() - right[~subset].mean())
+    own = one.train[pair]
+    assert values["mem"][0][2] == pytest.approx(own[subset].mean() - own[~subset].mean())
+
+
+def test_balance_lowers_the_variance_of_consistency_and_not_of_influence() -> None:
+    by_quantity = {row[2]: row for row in designs.compare(designs.Planted(200), 0.3, 40, 40)}
+    assert float(by_quantity["runs with the example"][4]) == 0
+    assert float(by_quantity["consistency"][5]) < 0.93
+    assert 0.93 < float(by_quantity["influence"][5]) < 1.03

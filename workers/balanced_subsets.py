@@ -5,24 +5,28 @@ that is at least 20. Within a block every example is in exactly r L subsets, so 
 same number of runs with and without it, and no group is empty. Where that is no whole number (b over 100, for which
 L = 20; or r N no whole number, for every subset has exactly floor(r N) examples), it is in one of the two nearest
 numbers of subsets. Blocks are independent, and each subset alone is uniform among all of its size, as in the design
-`uniform`: means over runs have the same expectation under both.
+`uniform`: both estimate the same.
 
 This is the idea of the balanced bootstrap (A. C. Davison, D. V. Hinkley and E. Schechtman, "Efficient bootstrap
 simulation", Biometrika 1986) for subsets. Write correctness as a sum of effects of single examples and a rest; let x_i
 in {0,1}^L be which of a block's runs train on i.
 
 - Group sizes no longer vary. For any variance sigma^2 that subsets do not explain, a difference of the two groups'
-  means has sigma^2 / (r (1-r) t) after t runs; under `uniform` it has
-  (1 + (1 - 3 r (1-r)) / (r (1-r) t)) times that to first order, and empty groups besides.
+  means has variance sigma^2 / (r (1-r) t) after t runs; under `uniform` 1 + (1 - 3 r (1-r)) / (r (1-r) t) times that
+  to first order, and empty groups besides.
 - The mean of the runs without i (consistency profile, C-score) loses variance like a sample without replacement: the
   part that single other examples explain is multiplied by r L / (L-1), the same part of the mean of the runs with i by
   (1-r) L / (L-1).
-- The difference of both means (memorization, influence) does not gain there, because the two are now negatively
-  correlated: that part is multiplied by L / (L-1). The correlation of x_i and x_j within a block has mean 0 but for
-  -1/(N-1) and mean square 1/(L-1), against 1/L for independent draws; as N vectors in the L-1 dimensions that balance
-  leaves, no balanced design has a smaller mean square (L. R. Welch, "Lower bounds on the maximum cross correlation of
-  signals", 1974). Complementary pairs of subsets (antithetic sampling, L = 2 at r = 1/2) would double it, and so would
-  hide one example's influence behind others'; hence blocks of at least 20 runs, where it is at most 5%.
+- The difference of both means (influence) does not gain there, because the two are now negatively correlated: that part
+  is multiplied by L / (L-1). Memorization gains like consistency where models that trained on i are always right.
+
+So standard errors, which are those of independent runs, become conservative for consistency, and for differences are at
+most sqrt(L / (L-1)) too small, 2.6% (what p (1-p) / n misses with few runs comes on top, under both designs). That
+factor comes from the correlation of x_i and x_j within a block, whose mean square is 1 / (L-1) for the subsets drawn
+here. No balanced design has less: x_1..x_N have only L-1 dimensions (L. R. Welch, "Lower bounds on the maximum cross
+correlation of signals", IEEE Trans. Inf. Theory 1974). Short blocks are worse: complementary pairs of subsets
+(antithetic sampling, L = 2 at r = 1/2) double that part of the variance of influence, because other examples' effects
+are mistaken for i's. Hence at least 20 runs.
 """
 
 from math import gcd
