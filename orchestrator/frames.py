@@ -11,10 +11,17 @@ if TYPE_CHECKING:
 ENDINGS = (".parquet", ".csv")
 
 
-def check_ending(path: Path | None) -> None:
-    """Raise CampaignError, before anything is computed, for a file that `write_frame` cannot write."""
-    if path is not None and path.suffix not in ENDINGS:
+def check_output(path: Path | None) -> None:
+    """Find out before anything is computed that `write_frame` cannot write there.
+
+    Raises CampaignError for an ending that is not known, LongtailError where there is no such folder.
+    """
+    if path is None:
+        return
+    if path.suffix not in ENDINGS:
         raise CampaignError(f"--output: must end with {' or '.join(ENDINGS)}, got {str(path)!r}")
+    if not path.parent.is_dir():
+        raise LongtailError(f"{path}: cannot be written: there is no folder {path.parent}")
 
 
 def write_frame(frame: "pd.DataFrame", path: Path) -> None:

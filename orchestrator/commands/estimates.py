@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.table import Table
 
-from orchestrator.frames import check_ending, write_frame
+from orchestrator.frames import check_output, write_frame
 from orchestrator.options import StoreArgument
 from orchestrator.output import console, say, warn
 from workers.errors import CampaignError
@@ -137,7 +137,7 @@ def reliability(
     from analysis import estimate_reliability
     from workers.store import Store
 
-    check_ending(output)
+    check_output(output)
     frame = estimate_reliability(Store.open(store), ratio, splits=splits, seed=seed, progress=warn)
     _show_reliability(frame)
     say(f"means over {splits} random splits of the runs into halves, ± their standard deviation")
@@ -165,5 +165,5 @@ def _cell(value: float, deviation: float | None) -> str:
     if value != value:
         return "-"
     if deviation is None:
-        return f"{value:.10g}"
+        return f"{value:.10g}" if value == round(value) else f"{value:.1f}"
     return f"{value:.3f}" if deviation != deviation else f"{value:.3f} ± {deviation:.3f}"

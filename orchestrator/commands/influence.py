@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.table import Table
 
-from orchestrator.frames import check_ending, write_frame
+from orchestrator.frames import check_output, write_frame
 from orchestrator.options import AddressOption, RunnerName, StoreArgument
 from orchestrator.output import console, errors, say
 
@@ -69,7 +69,7 @@ def influence(
         raise typer.BadParameter("--same-class needs --fdr")
     if fdr is not None and not 0 < fdr < 1:
         raise typer.BadParameter(f"--fdr must be between 0 and 1, got {fdr}")
-    check_ending(output)
+    check_output(output)
     bits = pack_runs(open_store(store).store, ratio)
     with _spread(runner, address) as spread:
         if matrix is not None:
