@@ -85,7 +85,7 @@ def counted(bits: RatioBits, examples: Ids, empty: Empty) -> Counted:
     empty_mean(empty)
     order = examples[np.lexsort((examples, bits.n_in[examples]))]
     sizes, group = np.unique(bits.n_in[order], return_inverse=True)
-    words = np.ascontiguousarray(bits.subsets.words[:, order])
+    words = bits.subsets.of_examples(order).words
     return Counted(bits, empty, order, words, group.astype(np.int32), sizes)
 
 
