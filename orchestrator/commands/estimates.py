@@ -93,7 +93,6 @@ def compare(
     if output is not None and output.suffix not in _PLOTS:
         raise CampaignError(f"--output: must end with {', '.join(_PLOTS)}, got {str(output)!r}")
     agreement = analysis.compare(a, b, estimate=estimate, ratio=ratio, thresholds=threshold or THRESHOLDS)
-    _show(agreement)
     if output is not None:
         picture = io.BytesIO()
         analysis.plot_agreement(agreement).savefig(picture, format=output.suffix[1:])
@@ -101,6 +100,8 @@ def compare(
             output.write_bytes(picture.getvalue())
         except OSError as error:
             raise CampaignError(f"{output}: cannot be written: {error.strerror}") from error
+    _show(agreement)
+    if output is not None:
         say(f"plot: {output}")
 
 
@@ -139,10 +140,11 @@ def reliability(
 
     check_output(output)
     frame = estimate_reliability(Store.open(store), ratio, splits=splits, seed=seed, progress=warn)
+    if output is not None:
+        write_frame(frame, output)
     _show_reliability(frame)
     say(f"means over {splits} random splits of the runs into halves, ± their standard deviation")
     if output is not None:
-        write_frame(frame, output)
         say(f"table: {output}")
 
 

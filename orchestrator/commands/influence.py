@@ -86,9 +86,10 @@ def influence(
             )
         else:
             frame = influence_top(bits, top=top or 5, empty=empty, memory_mb=memory_mb, spread=spread)
-    _show(frame, bits.runs)
     if output is not None:
         write_frame(frame, output)
+    _show(frame, bits.runs)
+    if output is not None:
         say(f"pairs: {output}")
 
 
