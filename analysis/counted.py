@@ -80,6 +80,14 @@ class Counted:
         return int(number_reaching(self.test_words(tests), self.words, self.group, bars)) if len(tests) else 0
 
 
+@dataclass(frozen=True)
+class FamilyBlock:
+    """Test examples, and the place among several families of the training examples that they are paired with."""
+
+    family: int
+    tests: Ids
+
+
 def counted(bits: RatioBits, examples: Ids, empty: Empty) -> Counted:
     """Prepare the pairs of these training examples (ids). Raises EstimateError for an unknown `empty`."""
     empty_mean(empty)

@@ -10,14 +10,13 @@ s = q R(s) / m, which s <- q R(s) / m reaches from s = q downwards, counting onc
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from analysis.bits import RatioBits
 from analysis.chance import p_values, unlikely_counts
-from analysis.counted import Counted, counted, test_blocks
+from analysis.counted import Counted, FamilyBlock, counted, test_blocks
 from analysis.errors import EstimateError, TooManyPairsError
 from analysis.influence import COLUMNS as INFLUENCE_COLUMNS
 from analysis.influence import MAX_PAIRS, MEMORY_MB, pairs_frame
@@ -27,14 +26,6 @@ from analysis.pairs import Ids, Pairs
 from analysis.spread import Spread, Threads
 
 COLUMNS = (*INFLUENCE_COLUMNS, "p_value", "q_value")
-
-
-@dataclass(frozen=True)
-class _Block:
-    """Test examples, and which of the families of training examples they are tested with."""
-
-    family: int
-    tests: Ids
 
 
 def influence_discoveries(
@@ -59,7 +50,7 @@ def influence_discoveries(
     spread = spread or Threads()
     families = _families(bits, same_class)
     blocks = [
-        _Block(number, tests)
+        FamilyBlock(number, tests)
         for number, (some, family_tests) in enumerate(families)
         for tests in test_blocks(some, family_tests, memory_mb)
     ]
@@ -86,7 +77,7 @@ def _families(bits: RatioBits, same_class: bool) -> list[tuple[Counted, Ids]]:
 
 
 def _countable_level(
-    families: Sequence[Counted], blocks: Sequence[_Block], tried: int, fdr: float, max_pairs: int, spread: Spread
+    families: Sequence[Counted], blocks: Sequence[FamilyBlock], tried: int, fdr: float, max_pairs: int, spread: Spread
 ) -> float:
     """A level that no discovery's p-value is above, and that at most `max_pairs` pairs reach; 0: there are none."""
     level, reached = fdr, tried
@@ -101,13 +92,13 @@ def _countable_level(
         level = fdr * reached / tried
 
 
-def _number_unlikely(shared: tuple[Sequence[Counted], float], block: _Block) -> int:
+def _number_unlikely(shared: tuple[Sequence[Counted], float], block: FamilyBlock) -> int:
     families, level = shared
     some = families[block.family]
     return some.number(block.tests, unlikely_counts(some, some.bits.correct[block.tests], level))
 
 
-def _unlikely(shared: tuple[Sequence[Counted], float], block: _Block) -> Pairs:
+def _unlikely(shared: tuple[Sequence[Counted], float], block: FamilyBlock) -> Pairs:
     families, level = shared
     some = families[block.family]
     bars = unlikely_counts(some, some.bits.correct[block.tests], level)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.bits import RatioBits
-from analysis.counted import Counted, counted, lowest_counts, test_blocks
+from analysis.counted import Counted, FamilyBlock, counted, lowest_counts, test_blocks
 from analysis.influence import MEMORY_MB
 from analysis.pairs import Ids
 from analysis.spread import Spread, Threads
@@ -36,14 +36,6 @@ class Overlap:
         return self.both / either if either else float("nan")
 
 
-@dataclass(frozen=True)
-class _Block:
-    """Test examples of one class, whose place among the classes is `family`."""
-
-    family: int
-    tests: Ids
-
-
 def overlap(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> Overlap:
     """Of two sets of examples, bool[N] each."""
     return Overlap(int(first.sum()), int(second.sum()), int((first & second).sum()))
@@ -64,7 +56,7 @@ def pair_overlap(
     """
     labels = halves[0].labels
     families: list[list[Counted]] = []
-    blocks: list[_Block] = []
+    blocks: list[FamilyBlock] = []
     for label in np.intersect1d(labels.given_label, labels.test_label):
         in_class = labels.given_label == label
         pair = [
@@ -72,7 +64,7 @@ def pair_overlap(
             for bits, chosen in zip(halves, memorized, strict=True)
         ]
         tests = np.flatnonzero(labels.test_label == label)
-        blocks += [_Block(len(families), block) for block in test_blocks(pair[0], tests, memory_mb)]
+        blocks += [FamilyBlock(len(families), block) for block in test_blocks(pair[0], tests, memory_mb)]
         families.append(pair)
     sizes = np.zeros(3, dtype=np.int64)
     for found in (spread or Threads()).map(_in_block, (families, min_infl), blocks):
@@ -80,7 +72,7 @@ def pair_overlap(
     return Overlap(*sizes.tolist())
 
 
-def _in_block(shared: tuple[list[list[Counted]], float], block: _Block) -> tuple[int, int, int]:
+def _in_block(shared: tuple[list[list[Counted]], float], block: FamilyBlock) -> tuple[int, int, int]:
     families, min_infl = shared
     first, second = (_selected(half, block.tests, min_infl) for half in families[block.family])
     return len(first), len(second), len(np.intersect1d(first, second, assume_unique=True))
