@@ -69,7 +69,7 @@ class Lost:
 Event = Loaded | NotLoaded | Ended | Lost
 
 
-class _Actor:
+class WorkerActor:
     """A worker in a process of its own. Loads its data at the first call, so that what goes wrong there is told."""
 
     def __init__(self, job: Job, device: str, path: Sequence[str]) -> None:
@@ -116,12 +116,14 @@ class _Seat:
 class Pool:
     """The actors, and every call that is open: (worker, its life, shard, or None for loading the data)."""
 
-    def __init__(self, job: Job, gpus: float, device: str, most: int | None) -> None:
+    def __init__(
+        self, job: Job, gpus: float, device: str, most: int | None, actor: type[WorkerActor] = WorkerActor
+    ) -> None:
         """At most `most` workers, also where the cluster has fewer places now: an autoscaler sees who waits for one.
         Without it, as many as there are places."""
         # As many calls at a time as are needed: the worker writes one shard while it trains the next.
         limits = {"max_restarts": -1, "max_task_retries": 0, "max_concurrency": 2}
-        self._remote = ray.remote(num_cpus=0 if gpus else 1, num_gpus=gpus, **limits)(_Actor)
+        self._remote = ray.remote(num_cpus=0 if gpus else 1, num_gpus=gpus, **limits)(actor)
         self._job, self._gpus, self._device, self._most = job, gpus, device, most
         self._seats: dict[int, _Seat] = {}
         self._calls: dict[Any, tuple[int, int, Shard | None]] = {}

@@ -68,7 +68,7 @@ class RayRunner:
             device = self.device or ("cuda" if gpus else "cpu")
             pool = Pool(job, gpus, device, self.workers)
             try:
-                yield from _drive(pool, Dispatch(shards))
+                yield from drive(pool, Dispatch(shards))
             finally:
                 pool.close()
 
@@ -120,8 +120,8 @@ class RayRunner:
         )
 
 
-def _drive(pool: Pool, dispatch: Dispatch) -> Iterator[Outcome]:
-    """Keep every ready worker busy until each shard is committed or given up."""
+def drive(pool: Pool, dispatch: Dispatch) -> Iterator[Outcome]:
+    """Keep every ready worker busy until each shard is committed or given up. Raises StoreError, ClusterError."""
     kinds: set[str] = set()
     while dispatch.left:
         for worker in pool.adapt(wanted=dispatch.left):

@@ -6,6 +6,8 @@ Prints a line for each step that was seen to work; see test_nodes_join_leave_and
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import ray
@@ -23,19 +25,26 @@ FAST_HEALTH_CHECKS = {
 }
 
 
+class SeenEnough(Exception):
+    """Ends the campaign."""
+
+
 class Course:
     """What the driver said last; waits for something to be so."""
 
     def __init__(self) -> None:
         self.changed = threading.Condition()
         self.now = Progress(total=0, before=0)
+        self.over = False
 
     def show(self, progress: Progress) -> None:
         with self.changed:
             self.now = progress
             self.changed.notify_all()
+        if self.over:
+            raise SeenEnough
 
-    def wait(self, what: str, condition: object) -> None:
+    def wait(self, what: str, condition: Callable[[Progress], bool]) -> None:
         with self.changed:
             seen = self.changed.wait_for(lambda: condition(self.now), timeout=60)
         print(f"{what}: {seen}", flush=True)
@@ -46,7 +55,8 @@ class Course:
 def drain(address: str, node_id: str) -> None:
     """Tell a node that its machine is about to be taken away."""
     command = ["ray", "drain-node", "--address", address, "--node-id", node_id]
-    command += ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot", "--deadline-remaining-seconds", "600"]
+    command += ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot"]
+    command += ["--deadline-remaining-seconds", "600"]
     subprocess.run([str(Path(sys.executable).with_name(command[0])), *command[1:]], check=True, capture_output=True)
 
 
@@ -54,11 +64,11 @@ def main(store: str) -> None:
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "_system_config": FAST_HEALTH_CHECKS})
     course = Course()
     runner = RayRunner(address=cluster.address, workers=4)
-    outcome: list[object] = []
 
     def train() -> None:
         campaign = busy_campaign()
-        outcome.append(run_campaign(campaign, store, runner=runner, shard_size=1, on_progress=course.show))
+        with suppress(SeenEnough):
+            run_campaign(campaign, store, runner=runner, repetitions=100_000, shard_size=1, on_progress=course.show)
 
     driver = threading.Thread(target=train)
     driver.start()
@@ -72,9 +82,8 @@ def main(store: str) -> None:
     course.wait("another took over", lambda now: (now.workers, now.nodes) == (2, 2))
     cluster.remove_node(second, allow_graceful=False)
     course.wait("a node died", lambda now: now.workers_lost >= 1 and now.workers == 1)
+    course.over = True
     driver.join()
-    (report,) = outcome
-    print(f"complete: {report.complete}, {report.progress.trained} trained")
     ray.shutdown()
     cluster.shutdown()
 
