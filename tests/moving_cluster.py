@@ -25,7 +25,7 @@ FAST_HEALTH_CHECKS = {
 }
 
 
-class SeenEnough(Exception):
+class SeenEnoughError(Exception):
     """Ends the campaign."""
 
 
@@ -42,7 +42,7 @@ class Course:
             self.now = progress
             self.changed.notify_all()
         if self.over:
-            raise SeenEnough
+            raise SeenEnoughError
 
     def wait(self, what: str, condition: Callable[[Progress], bool]) -> None:
         with self.changed:
@@ -67,7 +67,7 @@ def main(store: str) -> None:
 
     def train() -> None:
         campaign = busy_campaign()
-        with suppress(SeenEnough):
+        with suppress(SeenEnoughError):
             run_campaign(campaign, store, runner=runner, repetitions=100_000, shard_size=1, on_progress=course.show)
 
     driver = threading.Thread(target=train)
