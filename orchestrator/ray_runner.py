@@ -141,7 +141,7 @@ class _Actor:
 
     def _loaded(self) -> Worker:
         if self._worker is None:
-            self._worker = Worker(self._job.campaign, self._job.store_uri, self._device)
+            self._worker = Worker(self._job.campaign, self._job.store_uri, self._device, self._job.checkpoint_minutes)
         return self._worker
 
 
