@@ -36,7 +36,7 @@ class CheckpointFiles:
                 size, limit = file.size(), most() + _DIGEST_BYTES
                 if size > limit:
                     raise DamagedFileError(f"{path}: must have at most {limit} bytes, got {size}")
-                whole = memoryview(file.read_buffer())
+                whole: bytes = file.read()
         except DamagedFileError:
             raise
         except OSError as error:
@@ -44,7 +44,7 @@ class CheckpointFiles:
         digest, content = whole[:_DIGEST_BYTES], whole[_DIGEST_BYTES:]
         if hashlib.sha256(content).digest() != digest:
             raise DamagedFileError(f"{path}: is truncated or altered")
-        return bytes(content)
+        return content
 
     def write(self, shard: Shard, content: bytes) -> None:
         """Write a shard's checkpoint, whole or not at all, in place of an earlier one."""
