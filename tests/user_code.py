@@ -2,7 +2,6 @@
 
 import os
 import signal
-
 from pathlib import Path
 
 import numpy as np
@@ -84,13 +83,12 @@ def explosive_model(input_shape: tuple[int, ...], num_classes: int) -> nn.Module
 
 
 def noted(images: Tensor, log: str) -> Tensor:
-    """The images as they are, and a line in the log. Where a file LOG.fault holds n, the n-th line raises, once."""
+    """The images as they are, and a line in the log. The lines whose numbers LOG.faults holds raise."""
     path = Path(log)
     with path.open("a") as file:
         file.write(f"{os.getpid()}\n")
-    fault = path.with_suffix(".fault")
-    if fault.exists() and len(path.read_text().splitlines()) >= int(fault.read_text()):
-        fault.unlink()
+    faults = path.with_suffix(".faults")
+    if faults.exists() and str(len(path.read_text().splitlines())) in faults.read_text().split():
         raise MemoryError("full this once")
     return images
 
@@ -125,11 +123,27 @@ class _Noted(nn.Module):
         return self.head(self.dropout(hidden.flatten(1)))
 
 
+class _Secretive(_Noted):
+    """Keeps something that is neither parameter nor buffer, and says so."""
+
+    def get_extra_state(self) -> object:
+        return {"seen": 1}
+
+    def set_extra_state(self, state: object) -> None:
+        raise NotImplementedError
+
+
 def noted_model(
-    input_shape: tuple[int, ...], num_classes: int, log: str, stackable: bool, scale: float = 1.0
+    input_shape: tuple[int, ...],
+    num_classes: int,
+    log: str,
+    stackable: bool = True,
+    scale: float = 1.0,
+    secretive: bool = False,
 ) -> nn.Module:
     """Writes a line to `log` at every minibatch. `scale` multiplies the last layer's weights, for half of all seeds."""
-    return _Noted(input_shape, num_classes, log, stackable, scale)
+    kind = _Secretive if secretive else _Noted
+    return kind(input_shape, num_classes, log, stackable and not secretive, scale)
 
 
 def blobs(examples: int = 60, seed: int = 0) -> Dataset:

@@ -81,8 +81,8 @@ def run(
     parsed = _read(campaign)
     if runner is RunnerName.local and (address or gpus_per_worker is not None or workers or working_dir):
         raise typer.BadParameter("--address, --gpus-per-worker, --workers and --working-dir need --runner ray")
-    chosen = _runner(runner, address, gpus_per_worker, workers, working_dir)
     minutes = parse_minutes(checkpoint_minutes, "checkpoint-minutes")
+    chosen = _runner(runner, address, gpus_per_worker, workers, working_dir)
     report = run_and_show(parsed, store, chosen, repetitions, shard_size, until_se, minutes)
     exit_on_failures(report)
     say(f"next: longtail estimate {report.store_uri}")

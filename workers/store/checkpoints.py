@@ -36,7 +36,7 @@ class CheckpointFiles:
                 size, limit = file.size(), most() + _DIGEST_BYTES
                 if size > limit:
                     raise DamagedFileError(f"{path}: must have at most {limit} bytes, got {size}")
-                whole: bytes = file.read()
+                whole: bytes = file.read(size)
         except DamagedFileError:
             raise
         except OSError as error:

@@ -56,23 +56,24 @@ class ShardCheckpoints:
         if not self._looked:
             self._looked = True
             self._saved = self._load(course)
-        saved = self._saved
-        if saved is not None:
+        if self._saved is not None:
             try:
-                _bring(course, saved)
+                _bring(course, self._saved)
             except (ValueError, RuntimeError) as error:
-                self._saved = None
                 self._discard(str(error))
                 course = begin()
         if course.done:
             self._done.append(course.progress)
+        else:
+            self._saved = None  # of no use for the stacks that come after this one
         return course
 
     def reached(self, course: Course) -> None:
         """See `Checkpoints.reached`. Writes a checkpoint where it is time for one and there is something left to do."""
         if course.done:
             self._done.append(course.progress)
-        elif time.monotonic() - self._last >= self._seconds:
+        done = {run for stack in self._done for run in stack.runs}
+        if time.monotonic() - self._last >= self._seconds and not done.issuperset(self._shard.runs):
             self._save(course)
             self._last = time.monotonic()
 
@@ -87,8 +88,11 @@ class ShardCheckpoints:
 
     def _save(self, course: Course) -> None:
         try:
-            stacks = [*self._done, course.progress]
-            self._files.write(self._shard, encode(Saved(self._conditions, stacks, course.trainer.state())))
+            if course.done:
+                saved = Saved(self._conditions, self._done, None)
+            else:
+                saved = Saved(self._conditions, [*self._done, course.progress], course.trainer.state())
+            self._files.write(self._shard, encode(saved))
             self._present = True
         except (StoreError, ValueError) as error:
             self._note(f"cannot be written, so that an interruption costs more: {error}")

@@ -52,21 +52,25 @@ class _Stack(Frozen):
     seconds: Annotated[float, Field(ge=0)]
 
 
-class _Document(Frozen):
-    conditions: dict[str, str]
-    stacks: tuple[_Stack, ...]
+class _Trainer(Frozen):
     step: _Count
     streams: tuple[_Streams, ...]
 
 
+class _Document(Frozen):
+    conditions: dict[str, str]
+    stacks: tuple[_Stack, ...]
+    trainer: _Trainer | None
+
+
 @dataclass(frozen=True)
 class Saved:
-    """A shard in training. `state` is that of the last stack; those before it are done."""
+    """A shard in training. `state` is that of the last stack, where that is not done; those before it are."""
 
     conditions: dict[str, str]
     """What must be the same where it is read, for the same bits to come out."""
     stacks: Sequence[Progress]
-    state: TrainerState
+    state: TrainerState | None
 
 
 def encode(saved: Saved) -> bytes:
@@ -83,13 +87,13 @@ def encode(saved: Saved) -> bytes:
             )
             for stack in saved.stacks
         ),
-        step=saved.state.step,
-        streams=tuple(_Streams.model_validate(each) for each in saved.state.streams),
+        trainer=None if saved.state is None else _trainer(saved.state),
     )
+    own = {} if saved.state is None else saved.state.tensors
     try:
         # Copies, because safetensors refuses tensors that share memory or are not contiguous.
-        state = {_STATE + name: tensor.to("cpu", copy=True) for name, tensor in saved.state.tensors.items()}
-        tensors = {name: tensor.contiguous() for name, tensor in state.items()} | _rows(saved.stacks)
+        copies = {_STATE + name: tensor.to("cpu", copy=True).contiguous() for name, tensor in own.items()}
+        tensors = copies | _rows(saved.stacks)
         tensors[_DOCUMENT] = torch.frombuffer(bytearray(document.model_dump_json().encode()), dtype=torch.uint8)
         return save(tensors)
     except (SafetensorError, KeyError, RuntimeError) as error:
@@ -114,9 +118,15 @@ def decode(content: bytes, num_train: int, num_test: int) -> Saved:
         runs = [Run(stack.parts, repetition) for repetition in stack.repetitions]
         of_runs = [records.get(run.repetition, []) for run in runs]
         stacks.append(Progress(runs, stack.epoch, of_runs, list(stack.diverged), stack.seconds))
-    state = {name.removeprefix(_STATE): tensor for name, tensor in tensors.items() if name.startswith(_STATE)}
-    streams = [each.model_dump() for each in document.streams]
-    return Saved(document.conditions, stacks, TrainerState(state, document.step, streams))
+    if document.trainer is None:
+        return Saved(document.conditions, stacks, None)
+    own = {name.removeprefix(_STATE): tensor for name, tensor in tensors.items() if name.startswith(_STATE)}
+    streams = [each.model_dump() for each in document.trainer.streams]
+    return Saved(document.conditions, stacks, TrainerState(own, document.trainer.step, streams))
+
+
+def _trainer(state: TrainerState) -> _Trainer:
+    return _Trainer(step=state.step, streams=tuple(_Streams.model_validate(each) for each in state.streams))
 
 
 def _rows(stacks: Sequence[Progress]) -> dict[str, torch.Tensor]:
