@@ -83,13 +83,16 @@ def explosive_model(input_shape: tuple[int, ...], num_classes: int) -> nn.Module
 
 
 def noted(images: Tensor, log: str) -> Tensor:
-    """The images as they are, and a line in the log. The lines whose numbers LOG.faults holds raise."""
+    """The images as they are, and a line in the log. Lines whose numbers LOG.faults holds raise, LOG.deaths kill."""
     path = Path(log)
     with path.open("a") as file:
         file.write(f"{os.getpid()}\n")
-    faults = path.with_suffix(".faults")
-    if faults.exists() and str(len(path.read_text().splitlines())) in faults.read_text().split():
+    line = str(len(path.read_text().splitlines()))
+    faults, deaths = path.with_suffix(".faults"), path.with_suffix(".deaths")
+    if faults.exists() and line in faults.read_text().split():
         raise MemoryError("full this once")
+    if deaths.exists() and line in deaths.read_text().split():
+        os.kill(os.getpid(), signal.SIGKILL)
     return images
 
 

@@ -29,6 +29,9 @@ from workers.training.saved import Saved, decode, encode
 FORMAT = 1
 """Of the state that is saved; another one is not read."""
 
+_LONGEST_NOTE = 500
+"""Characters: what a note tells may come from a damaged file."""
+
 
 class ShardCheckpoints:
     """The checkpoint of one shard, written every so many minutes, to the store. Nothing that goes wrong is an error:
@@ -127,7 +130,7 @@ class ShardCheckpoints:
         self.remove()
 
     def _note(self, text: str) -> None:
-        note = f"checkpoint of {self._shard.shard_id} {text}"
+        note = f"checkpoint of {self._shard.shard_id} {text}"[:_LONGEST_NOTE]
         if note not in self.notes:
             self.notes.append(note)
 
