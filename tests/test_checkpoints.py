@@ -184,6 +184,12 @@ def no_epochs(path: Path) -> bytes:
     return changed(path, stacks=[replace(stacks[0], records=[[]]), *stacks[1:]])
 
 
+def no_margins(path: Path) -> bytes:
+    stacks = decode(path.read_bytes()[32:], 1437, 360).stacks
+    bare = [[replace(record, test_margin=None) for record in records] for records in stacks[0].records]
+    return changed(path, stacks=[replace(stacks[0], records=bare), replace(stacks[1], records=bare), *stacks[2:]])
+
+
 def other_torch(path: Path) -> bytes:
     conditions = decode(path.read_bytes()[32:], 1437, 360).conditions
     return changed(path, conditions={**conditions, "torch": "1.0"})
@@ -202,7 +208,8 @@ FOUND: dict[str, tuple[Callable[[Path], bytes], str]] = {
     "a header only": (lambda path: sealed((2**60).to_bytes(8, "little") + b"{"), "is not a checkpoint: "),
     "of another model": (other_weights, "holds the state of another model"),
     "of an impossible generator": (other_generator, "mt19937"),
-    "without its records": (no_epochs, "holds other epochs than the campaign records"),
+    "without its records": (no_epochs, "holds other epochs, or other values"),
+    "without its margins": (no_margins, "or other values, than the campaign records"),
     "of another version": (other_torch, "is of other conditions (torch '1.0', here "),
 }
 

@@ -94,7 +94,7 @@ class Course:
         used then.
         """
         if progress.epoch > self.campaign.recipe.epochs or not self._complete(progress):
-            raise ValueError("holds other epochs than the campaign records")
+            raise ValueError("holds other epochs, or other values, than the campaign records")
         self.progress = progress
         if not self.done:
             if state is None:
@@ -102,8 +102,10 @@ class Course:
             self.trainer.restore(state)
 
     def _complete(self, progress: Progress) -> bool:
-        """Whether each run has the epochs that should have been recorded so far."""
+        """Whether each run has the epochs that should have been recorded so far, with margins where they should be."""
         for records, diverged in zip(progress.records, progress.diverged, strict=True):
+            if any((record.test_margin is not None) != self.campaign.record.margins for record in records):
+                return False
             there = [record.epoch for record in records]
             last = there[-1] if diverged and there else progress.epoch
             ended = {last} if diverged else set()
