@@ -98,7 +98,8 @@ class WorkerActor:
 
     def _loaded(self) -> Worker:
         if self._worker is None:
-            self._worker = Worker(self._job.campaign, self._job.store_uri, self._device)
+            job = self._job
+            self._worker = Worker(job.campaign, job.store_uri, self._device, job.checkpoint_minutes)
         return self._worker
 
 
