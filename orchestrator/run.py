@@ -3,11 +3,11 @@
 import os
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from orchestrator.arrangement import arrange
 from orchestrator.prepare import campaign_examples, check_campaign_fits, make_header
-from orchestrator.runner import CHECKPOINT_MINUTES, GivenUp, Job, Outcome, Runner, WorkersChanged, check_minutes
+from orchestrator.runner import CHECKPOINT_MINUTES, GivenUp, Job, Note, Outcome, Runner, WorkersChanged, check_minutes
 from orchestrator.shards import pending_shards
 from orchestrator.until_se import Look, UntilSe, check_target
 from workers.campaign import Campaign
@@ -28,7 +28,7 @@ MOST_NOTES = 20
 @dataclass
 class Progress:
     """How far a campaign is, in runs. `total` counts all runs asked for, less those that reaching a standard error
-    spared; `before` those committed by earlier calls."""
+    spared; `before` those committed by earlier calls. `workers` are ready, on `nodes` machines."""
 
     total: int
     before: int
@@ -36,7 +36,9 @@ class Progress:
     diverged: int = 0
     failed: int = 0
     workers: int = 0
+    nodes: int = 1
     workers_lost: int = 0
+    notes: list[str] = field(default_factory=list)
 
     @property
     def committed(self) -> int:
@@ -53,9 +55,13 @@ class CampaignReport:
 
     store_uri: str
     progress: Progress
-    failures: list[GivenUp] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    failures: Sequence[GivenUp] = field(default=())
     looks: Sequence[Look] = field(default=())
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What was out of the ordinary, a line each."""
+        return self.progress.notes
 
     @property
     def complete(self) -> bool:
@@ -100,20 +106,20 @@ def run_campaign(
     opened, notes = _prepared_store(campaign, store, runner, shard_size)
     pending = pending_shards(campaign, opened.shards(), opened.header.shard_size)
     total = len(campaign.subsets.ratios) * campaign.subsets.repetitions
-    progress = Progress(total=total, before=total - sum(shard.stop - shard.start for shard in pending))
-    report = CampaignReport(opened.uri, progress, [], notes)
+    progress = Progress(total=total, before=total - sum(shard.stop - shard.start for shard in pending), notes=notes)
+    failures: list[GivenUp] = []
     job = Job(campaign, opened.uri, checkpoint_minutes)
     if until_se is None:
         opened.aim(campaign.subsets)
-        _train(job, opened, runner, pending, report, on_progress)
-        return report
+        _train(job, opened, runner, pending, progress, failures, on_progress)
+        return CampaignReport(opened.uri, progress, failures)
     until = UntilSe(campaign, opened, until_se)
     for step in until.steps(pending):
         progress.total = total - until.spared
-        _train(job, opened, runner, step, report, on_progress)
+        _train(job, opened, runner, step, progress, failures, on_progress)
     progress.total = total - until.spared
     on_progress(progress)
-    return replace(report, looks=tuple(until.looks.values()))
+    return CampaignReport(opened.uri, progress, failures, tuple(until.looks.values()))
 
 
 def _prepared_store(
@@ -138,26 +144,30 @@ def _train(
     store: Store,
     runner: Runner,
     shards: Sequence[Shard],
-    report: CampaignReport,
+    progress: Progress,
+    failures: list[GivenUp],
     on_progress: Callable[[Progress], None],
 ) -> None:
-    """Train shards, and add what becomes of them to the report."""
-    on_progress(report.progress)
+    """Train shards, and add what becomes of them to `progress` and `failures`."""
+    on_progress(progress)
     if not shards:
         return
     failed_before = {failure.shard_id for failure in store.failures()}
     with closing(runner.run(job, shards)) as outcomes:
         for outcome in outcomes:
-            _account(outcome, store, report, failed_before)
-            on_progress(report.progress)
+            _account(outcome, store, progress, failures, failed_before)
+            on_progress(progress)
     CheckpointFiles(store.uri).remove_stale(store.shards)
 
 
-def _account(outcome: Outcome, store: Store, report: CampaignReport, failed_before: set[str]) -> None:
-    progress, failures = report.progress, report.failures
+def _account(
+    outcome: Outcome, store: Store, progress: Progress, failures: list[GivenUp], failed_before: set[str]
+) -> None:
     match outcome:
         case WorkersChanged():
-            progress.workers, progress.workers_lost = outcome.ready, outcome.lost
+            progress.workers, progress.nodes, progress.workers_lost = outcome.ready, outcome.nodes, outcome.lost
+        case Note(text=text):
+            progress.notes.append(text)
         case GivenUp(error=error):
             failures.append(outcome)
             progress.failed += error.shard.stop - error.shard.start
@@ -171,7 +181,7 @@ def _account(outcome: Outcome, store: Store, report: CampaignReport, failed_befo
         case _:
             progress.trained += outcome.shard.stop - outcome.shard.start
             progress.diverged += outcome.diverged
-            report.notes.extend(outcome.notes[: max(0, MOST_NOTES - len(report.notes))])
+            progress.notes.extend(outcome.notes[: max(0, MOST_NOTES - len(progress.notes))])
             if outcome.shard.shard_id in failed_before:
                 store.clear_failure(outcome.shard)
 
