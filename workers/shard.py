@@ -21,10 +21,12 @@ from workers.training import Engine, SequentialEngine, StackedEngine
 
 @dataclass(frozen=True)
 class ShardSummary:
-    """A committed shard, as the driver sees it."""
+    """A committed shard, as the driver sees it: seconds of training, bytes written (0 where it was there already)."""
 
     shard: Shard
     diverged: int
+    seconds: float = 0.0
+    bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -67,10 +69,11 @@ class Worker:
     def commit(self, shard: Shard, results: list[RunResult]) -> ShardSummary | ShardError:
         """Write a shard's results to the store, whole or not at all."""
         try:
-            self.store.commit(shard, results)
+            written = self.store.commit(shard, results)
         except StoreError as error:
             return _told(shard, "store", error)
-        return ShardSummary(shard, diverged=sum(result.status == "diverged" for result in results))
+        diverged = sum(result.status == "diverged" for result in results)
+        return ShardSummary(shard, diverged, seconds=sum(result.seconds for result in results), bytes=written)
 
 
 def choose_engine(campaign: Campaign, header: Header, input_shape: tuple[int, ...]) -> Engine:
