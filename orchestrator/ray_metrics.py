@@ -17,6 +17,7 @@ COUNTERS = {
     "longtail_shards_committed": "Shards committed to the store.",
     "longtail_shards_failed": "Shards given up.",
     "longtail_store_bytes": "Bytes of results written to the store.",
+    "longtail_training_seconds": "Seconds of training, summed over the workers.",
     "longtail_workers_lost": "Workers whose process or node died.",
 }
 GAUGES = {
@@ -30,9 +31,12 @@ _BOUNDARIES = [2.0**power for power in range(-2, 17, 2)]  # a quarter of a secon
 
 
 def exported_names() -> set[str]:
-    """The names under which Prometheus finds the figures."""
+    """The names under which Prometheus finds the figures.
+
+    A histogram's sum is not among them: Ray adds up the middles of buckets. The counter of seconds is exact.
+    """
     names = {f"ray_{name}_total" for name in COUNTERS} | {f"ray_{name}" for name in GAUGES}
-    return names | {f"ray_{name}_{part}" for name in HISTOGRAMS for part in ("bucket", "count", "sum")}
+    return names | {f"ray_{name}_{part}" for name in HISTOGRAMS for part in ("bucket", "count")}
 
 
 class CampaignMetrics:
@@ -60,6 +64,7 @@ class CampaignMetrics:
             self._add("longtail_runs_diverged", outcome.diverged)
             self._add("longtail_shards_committed", 1)
             self._add("longtail_store_bytes", outcome.bytes)
+            self._add("longtail_training_seconds", outcome.seconds)
             self._histograms["longtail_shard_seconds"].observe(outcome.seconds)
         elif isinstance(outcome, GivenUp):
             self._add("longtail_shards_failed", 1)
@@ -69,7 +74,7 @@ class CampaignMetrics:
         self._gauges["longtail_shards_pending"].set(pending)
         self._gauges["longtail_shards_running"].set(running)
 
-    def _add(self, name: str, amount: int) -> None:
+    def _add(self, name: str, amount: float) -> None:
         if amount > 0:  # Ray's counters refuse 0
             self._counters[name].inc(amount)
 
