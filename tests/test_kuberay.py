@@ -72,7 +72,7 @@ def test_kuberays_own_definitions_agree(kind: str) -> None:
     path = folder / f"ray.io_{kind.lower()}s.yaml"
     if not path.exists():
         pytest.skip(f"{path} is missing; LONGTAIL_KUBERAY_CRDS names another folder")
-    definition = yaml.load(path.read_text(), Loader=yaml.CSafeLoader)  # noqa: S506 - a safe loader, in C
+    definition = yaml.load(path.read_text(), Loader=yaml.CSafeLoader)
     version = next(version for version in definition["spec"]["versions"] if version["name"] == "v1")
     validator = jsonschema.Draft202012Validator(strict(version["schema"]["openAPIV3Schema"]))
     validator.validate(manifest(kind))
@@ -134,10 +134,19 @@ def test_a_job_cleans_up_and_tries_again() -> None:
     assert spec["shutdownAfterJobFinishes"] is True
     assert spec["ttlSecondsAfterFinished"] > 0
     assert spec["backoffLimit"] > 0
-    mount = next(mount for mount in templates(manifest("RayJob"))[0]["spec"]["containers"][0]["volumeMounts"] if mount["name"] == "campaign")
+    mount = next(
+        mount
+        for mount in templates(manifest("RayJob"))[0]["spec"]["containers"][0]["volumeMounts"]
+        if mount["name"] == "campaign"
+    )
     assert f"{mount['mountPath']}/campaign.yaml" in spec["entrypoint"]
 
 
 def test_one_image() -> None:
-    names = {line.split("image:")[1].split("}")[0].strip() for path in DEPLOY.rglob("*.yaml") for line in path.read_text().splitlines() if " image:" in line}
+    names = {
+        line.split("image:")[1].split("}")[0].strip()
+        for path in DEPLOY.rglob("*.yaml")
+        for line in path.read_text().splitlines()
+        if " image:" in line
+    }
     assert names == {"REGISTRY/longtail:0.1.0"}
