@@ -123,6 +123,40 @@ def test_aws_knows_the_machines() -> None:
             assert "Unknown parameter" in report(changed), where
 
 
+def test_rays_launcher_starts_these_machines_on_aws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray's own launcher, against a mock of EC2 and IAM: what `ray up` and then the autoscaler ask for."""
+    import boto3
+    from moto import mock_aws
+    from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
+    from ray.autoscaler._private.util import prepare_config
+
+    (tmp_path / ".ssh").mkdir()
+    for name, value in {"HOME": str(tmp_path), "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"}.items():
+        monkeypatch.setenv(name, value)
+    document = load("aws.yaml")
+    region = document["provider"]["region"]
+    with mock_aws():
+        ec2, iam = boto3.client("ec2", region_name=region), boto3.client("iam")
+        image = next(image for image in ec2.describe_images()["Images"] if image.get("RootDeviceName") == "/dev/sda1")
+        for name, kind in document["available_node_types"].items():
+            kind["node_config"]["ImageId"] = image["ImageId"]
+            iam.create_instance_profile(InstanceProfileName=f"longtail-{name}")
+        config = AWSNodeProvider.fillout_available_node_types_resources(prepare_config(document))
+        assert config["available_node_types"]["worker"]["resources"]["GPU"] == 1
+        config = AWSNodeProvider.bootstrap_config(config)
+        provider = AWSNodeProvider(config["provider"], config["cluster_name"])
+        for kind in config["available_node_types"].values():
+            provider.create_node(kind["node_config"], {}, 1)
+        machines = [machine for group in ec2.describe_instances()["Reservations"] for machine in group["Instances"]]
+    started = {machine["IamInstanceProfile"]["Arn"].rpartition("/")[2]: machine for machine in machines}
+    assert set(started) == {"longtail-head", "longtail-worker"}
+    assert started["longtail-worker"]["InstanceLifecycle"] == "spot"
+    assert "InstanceLifecycle" not in started["longtail-head"]
+    for machine in machines:
+        assert machine["MetadataOptions"]["HttpTokens"] == "required"
+        assert {"Key": "ray-cluster-name", "Value": "longtail"} in machine["Tags"], "the head's policy goes by it"
+
+
 @pytest.mark.parametrize("name", LAUNCHERS)
 def test_a_closed_head_that_trains_nothing_and_spot_workers(name: str) -> None:
     document = load(name)
