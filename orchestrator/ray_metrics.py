@@ -24,6 +24,7 @@ GAUGES = {
     "longtail_shards_pending": "Shards that no worker has been sent.",
     "longtail_shards_running": "Shards that a worker has been sent.",
     "longtail_workers": "Workers that are ready.",
+    "longtail_nodes": "Nodes that they are on.",
 }
 HISTOGRAMS = {"longtail_shard_seconds": "Seconds that the training of a shard took."}
 
@@ -54,9 +55,10 @@ class CampaignMetrics:
         self._lost = 0
 
     def observe(self, outcome: Outcome) -> None:
-        """Count what a runner yields."""
+        """Count what a runner yields; notes are not counted."""
         if isinstance(outcome, WorkersChanged):
             self._gauges["longtail_workers"].set(outcome.ready)
+            self._gauges["longtail_nodes"].set(outcome.nodes)
             self._add("longtail_workers_lost", outcome.lost - self._lost)
             self._lost = outcome.lost
         elif isinstance(outcome, ShardSummary):

@@ -42,7 +42,7 @@ ray.init(num_cpus=1, num_gpus=2, include_dashboard=False, object_store_memory=10
 metrics = CampaignMetrics("s3://KEY:HIDDEN@bucket/mnist?secret=HIDDEN")
 metrics.observe(WorkersChanged(ready=2, lost=0))
 metrics.observe(WorkersChanged(ready=1, lost=3))
-metrics.observe(WorkersChanged(ready=2, lost=4))
+metrics.observe(WorkersChanged(ready=2, lost=4, nodes=2))
 metrics.observe(ShardSummary(Shard(500_000, 0, 4), 1, seconds=3.5, bytes=1000))
 metrics.observe(ShardSummary(Shard(500_000, 4, 8), 0, seconds=1.0, bytes=0))
 metrics.observe(GivenUp(ShardError(Shard(500_000, 8, 12), "user", "", ""), 2))
@@ -85,6 +85,7 @@ def test_what_a_driver_reports_is_scraped(scraped: list[tuple[str, dict[str, str
         "ray_longtail_training_seconds_total": 4.5,
         "ray_longtail_workers_lost_total": 4,
         "ray_longtail_workers": 2,
+        "ray_longtail_nodes": 2,
         "ray_longtail_shards_pending": 3,
         "ray_longtail_shards_running": 2,
         "ray_longtail_shard_seconds_count": 2,
