@@ -30,10 +30,12 @@ from workers.training.engine import NO_CHECKPOINTS
 
 @dataclass(frozen=True)
 class ShardSummary:
-    """A committed shard, as the driver sees it."""
+    """A committed shard, as the driver sees it: seconds of training, bytes written (0 where it was there already)."""
 
     shard: Shard
     diverged: int
+    seconds: float = 0.0
+    bytes: int = 0
     notes: tuple[str, ...] = ()
     """What did not hinder it, but is to be told."""
 
@@ -88,15 +90,15 @@ class Worker:
     def commit(self, shard: Shard, results: list[RunResult]) -> ShardSummary | ShardError:
         """Write a shard's results to the store, whole or not at all."""
         try:
-            self.store.commit(shard, results)
+            written = self.store.commit(shard, results)
         except StoreError as error:
             return _told(shard, "store", error)
         diverged = sum(result.status == "diverged" for result in results)
         checkpoints = self._checkpoints.pop(shard, None)
-        if checkpoints is None:
-            return ShardSummary(shard, diverged)
-        checkpoints.remove()
-        return ShardSummary(shard, diverged, tuple(checkpoints.notes))
+        if checkpoints is not None:
+            checkpoints.remove()
+        notes = () if checkpoints is None else tuple(checkpoints.notes)
+        return ShardSummary(shard, diverged, sum(result.seconds for result in results), written, notes)
 
     def _checkpoints_of(self, shard: Shard, engine: Engine) -> Checkpoints:
         if self._checkpoint_minutes is None:
