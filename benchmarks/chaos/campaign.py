@@ -37,17 +37,17 @@ SLOTS = 2
 """CPUs of each node: room for two drivers with two workers each."""
 WORKERS = 2
 
-_DRIVER_SECONDS = 60.0
-_CAMPAIGN_SECONDS = 420.0
+_DRIVER_SECONDS = 120.0
+_CAMPAIGN_SECONDS = 480.0
 
 
-def chaos_campaign(repetitions: int) -> Campaign:
-    """Digits, one hidden layer, two ratios: a fraction of a second a run."""
+def chaos_campaign(repetitions: int, epochs: int) -> Campaign:
+    """Digits, one hidden layer, two ratios: a fraction of a second a run, by the number of epochs."""
     return check_campaign(
         {
             "dataset": {"name": "digits"},
             "model": {"name": "benchmarks.chaos.model:noted_mlp", "options": {"hidden": 64}},
-            "recipe": {"epochs": 12, "batch_size": 32},
+            "recipe": {"epochs": epochs, "batch_size": 32},
             "subsets": {"ratios": [0.3, 0.7], "repetitions": repetitions, "seed": 1},
         }
     )
@@ -63,6 +63,7 @@ class Plan:
     place: str
     seed: str
     repetitions: int
+    epochs: int
     faults: list[tuple[int, str]]
     reference: dict[str, dict[str, str]] | None = None
 
@@ -96,7 +97,7 @@ class ChaosCampaign:
         self.drivers: list[Driver] = []
         self.problems: list[str] = []
         self.ended: list[str] = []
-        self.campaign = chaos_campaign(plan.repetitions)
+        self.campaign = chaos_campaign(plan.repetitions, plan.epochs)
         self.wanted = {Run(parts, r) for parts in self.campaign.subsets.parts for r in range(plan.repetitions)}
         self.history = History(self.wanted)
         self._held = 0
@@ -185,9 +186,7 @@ class ChaosCampaign:
         self.place.close()
         seeds = {integer_seed(self.campaign, Purpose.INITIALIZATION, run): run for run in self.wanted}
         injections = self.history.account(read_begun(self.note), seeds)
-        return Result(
-            self.plan, self.history.seconds, injections, digest, seen["polls"], self.problems, self.ended
-        )
+        return Result(self.plan, self.history.seconds, injections, digest, seen["polls"], self.problems, self.ended)
 
     def _work(self) -> None:
         due = list(self.plan.faults)

@@ -7,6 +7,8 @@ from pathlib import Path
 from tests.isolation import longtail
 
 INTERRUPTED = 130
+_HEAD_IS_GONE = "Failed to connect to GCS"
+"""Ray ends a process whose cluster's head is gone, with a line of its own that begins so."""
 
 
 @dataclass
@@ -18,10 +20,11 @@ class Ended:
 
     @property
     def clear(self) -> bool:
-        """Did it end as promised: done, killed from outside, interrupted, or with an error in one line."""
+        """Did it end as promised: done, killed from outside, interrupted, or with what is wrong in one line."""
         if self.code < 0 or self.code in (0, INTERRUPTED):
             return True
-        return self.code == 1 and "error: " in self.output and "Traceback" not in self.output
+        told = any(line.startswith("error: ") or _HEAD_IS_GONE in line for line in self.output.splitlines())
+        return self.code == 1 and told and "Traceback" not in self.output
 
     @property
     def last_line(self) -> str:

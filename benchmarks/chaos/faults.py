@@ -145,13 +145,13 @@ def failing_requests(chaos: "ChaosCampaign", random: Random) -> Waits:
 
 
 def unreachable_store(chaos: "ChaosCampaign", random: Random) -> Waits:
-    """Every request to the object store fails, until the driver has ended over it."""
+    """Every request to the object store fails for 5 to 20 s; the driver rides that out, or is started again."""
     place = chaos.place
     if not isinstance(place, Bucket):
         raise TypeError("needs a bucket")
     chaos.hold()
     place.door.fail(2**31)
-    yield chaos.drivers_gone()
+    yield chaos.in_seconds(random.uniform(5, 20))
     place.heal()
     chaos.release()
 

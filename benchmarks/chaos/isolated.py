@@ -36,7 +36,10 @@ def run_plan(plan: Plan, keep: Path | None = None, seconds: float = 600) -> Resu
         with (folder / "harness.log").open("wb") as log:
             process = subprocess.Popen(
                 isolated([*_FIRST, *command, str(folder / "result.json")]),
-                cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT,
+                cwd=ROOT,
+                env=environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
             )
             try:
                 process.wait(seconds)

@@ -15,7 +15,7 @@ TRAINED = "LONGTAIL_CHAOS_TRAINED"
 
 @dataclass(frozen=True)
 class Begun:
-    """A run whose training began: the monotonic clock's seconds, the worker's process, the run's initialisation seed."""
+    """A run whose training began: monotonic seconds, the worker's process, the run's initialisation seed."""
 
     at: float
     pid: int

@@ -1,6 +1,6 @@
 """Asks a cluster's head about its nodes, in a process of its own: Ray ends a process that loses its head.
 
-    python -m benchmarks.chaos.nodes HOST:PORT reachable | alive COUNT | dead NODE_ADDRESS | id NODE_ADDRESS
+python -m benchmarks.chaos.nodes HOST:PORT reachable | alive COUNT | dead NODE_ADDRESS | id NODE_ADDRESS
 """
 
 import socket
@@ -18,7 +18,7 @@ def main() -> int:
     address, question, *words = sys.argv[1:]
     if question == "reachable":
         return _wait(lambda: _reachable(address))
-    from ray._raylet import GcsClient
+    from ray._raylet import GcsClient  # type: ignore[attr-defined]  # no public call asks without joining
 
     client = GcsClient(address=address)
 

@@ -11,6 +11,8 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Protocol
 
+import pyarrow.fs as pafs
+
 _DISK_BYTES = 32 * 2**20
 _BUCKET = "chaos"
 _ERRORS = (HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.SERVICE_UNAVAILABLE, None)
@@ -91,9 +93,7 @@ class Bucket:
 
     @staticmethod
     def _make_bucket(endpoint: str) -> None:
-        import boto3
-
-        boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1").create_bucket(Bucket=_BUCKET)
+        pafs.S3FileSystem(endpoint_override=endpoint, allow_bucket_creation=True).create_dir(_BUCKET)
 
     def heal(self) -> None:
         self.door.fail(0)
@@ -132,6 +132,8 @@ class FailingDoor:
             connection.close()
             raise ConnectionResetError
         environ["wsgi.input"].read()
-        start_response(f"{status.value} {status.phrase}", [("Content-Type", "application/xml"), ("Connection", "close")])
+        start_response(
+            f"{status.value} {status.phrase}", [("Content-Type", "application/xml"), ("Connection", "close")]
+        )
         code = "SlowDown" if status == HTTPStatus.SERVICE_UNAVAILABLE else "InternalError"
         return [f"<Error><Code>{code}</Code><Message>chaos</Message></Error>".encode()]

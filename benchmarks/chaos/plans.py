@@ -10,11 +10,12 @@ _LAST = 0.85
 """No fault strikes later than at this share of the runs: every one must have work to disturb."""
 
 
-def draw_plan(seed: int, number: int, faults: int, repetitions: int, *, compaction: bool) -> Plan:
+def draw_plan(seed: int, number: int, faults: int, sizes: tuple[int, int], *, compaction: bool) -> Plan:
     """Campaign `number` of a seed. Every third store is an S3 bucket, the others are on a disk.
 
-    `compaction` False leaves `longtail compact` out.
+    `sizes`: repetitions at each ratio, epochs. `compaction` False leaves `longtail compact` out.
     """
+    repetitions, epochs = sizes
     random = Random(f"{seed}-{number}")  # noqa: S311 - reproducible, not secret
     place = "bucket" if number % 3 == 2 else "disk"
     known = LOCAL if place == "disk" else REMOTE
@@ -26,4 +27,4 @@ def draw_plan(seed: int, number: int, faults: int, repetitions: int, *, compacti
         names += random.sample(tickets, min(faults - len(names), len(tickets)))
     share = RATIOS * repetitions * _LAST / faults
     points = [int((place_in_line + random.random()) * share) + 1 for place_in_line in range(faults)]
-    return Plan(place, f"{seed}-{number}", repetitions, list(zip(points, names, strict=True)))
+    return Plan(place, f"{seed}-{number}", repetitions, epochs, list(zip(points, names, strict=True)))
