@@ -81,6 +81,9 @@ def test_the_reader_and_the_digest_find_what_is_wrong(tmp_path: Path) -> None:
     assert compare(sound, found) == [
         f"runs r500000-00000{r} epoch 1: differs from the undisturbed campaign's" for r in (3, 6)
     ]
+    reader.poll()
+    assert [error for error in reader.errors if "there twice" not in error] == []
+    assert len(reader.errors) == 2
     one.write_bytes(b"PAR1")
     reader.poll()
     assert len(reader.errors) == 2 + 3

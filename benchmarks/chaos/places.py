@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import pyarrow.fs as pafs
 
 _DISK_BYTES = 32 * 2**20
+_MNT_DETACH = 2  # as soon as nobody uses it
 _BUCKET = "chaos"
 _ERRORS = (HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.SERVICE_UNAVAILABLE, None)
 
@@ -44,7 +45,7 @@ class Disk:
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.mount(b"tmpfs", os.fsencode(folder), b"tmpfs", 0, f"size={_DISK_BYTES}".encode()):
             raise OSError(ctypes.get_errno(), f"{folder}: cannot mount a file system")
-        self._unmount = lambda: libc.umount2(os.fsencode(folder), 2)  # 2: as soon as nobody uses it
+        self._libc = libc
         self.uri = str(folder / "store")
         self.environment: dict[str, str] = {}
 
@@ -60,7 +61,7 @@ class Disk:
         (self._folder / "filler").unlink(missing_ok=True)
 
     def close(self) -> None:
-        self._unmount()
+        self._libc.umount2(os.fsencode(self._folder), _MNT_DETACH)
 
 
 class Bucket:
