@@ -177,6 +177,7 @@ def _pick_node(chaos: "ChaosCampaign", random: Random) -> Generator[Callable[[],
     return random.choice([node for node in chaos.cluster.nodes if node.workers()])
 
 
+COMPACTION = "compaction, killed and repeated"
 LOCAL: Mapping[str, tuple[Fault, int]] = {
     "worker killed": (killed_worker, 4),
     "worker hung, then back": (hung_worker, 1),
@@ -190,7 +191,7 @@ LOCAL: Mapping[str, tuple[Fault, int]] = {
     "node preempted": (preempted_node, 1),
     "head killed": (killed_head, 1),
     "disk full": (full_disk, 2),
-    "compaction, killed and repeated": (compaction, 1),
+    COMPACTION: (compaction, 1),
 }
 """The faults of a campaign on a disk, by name, and how many tickets each has in the draw."""
 

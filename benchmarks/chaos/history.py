@@ -14,7 +14,8 @@ class Injection:
     """A fault, and what happened from then until the next fault of its campaign (or the campaign's last commit).
 
     `seconds` and `runs`: time passed and runs committed; `again`: runs whose training began once more; `lost`: runs
-    that were committed and then were not; `duplicated`: runs that were in two files at a moment; `replaced_after`:
+    that were committed and then were not; `duplicated`: runs that were in two files at a moment (a compaction's
+    sources stay for a while, beside what they were merged into); `replaced_after`:
     seconds until a process that was not there before had its first run committed, None where that never came.
     """
 

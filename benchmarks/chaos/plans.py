@@ -3,7 +3,7 @@
 from random import Random
 
 from benchmarks.chaos.campaign import Plan
-from benchmarks.chaos.faults import LOCAL, REMOTE
+from benchmarks.chaos.faults import COMPACTION, LOCAL, REMOTE
 
 RATIOS = 2
 _LAST = 0.85
@@ -21,7 +21,7 @@ def draw_plan(seed: int, number: int, faults: int, sizes: tuple[int, int], *, co
     known = LOCAL if place == "disk" else REMOTE
     tickets = [name for name, (_, count) in known.items() for _ in range(count)]
     if not compaction:
-        tickets = [name for name in tickets if not name.startswith("compaction")]
+        tickets = [name for name in tickets if name != COMPACTION]
     names: list[str] = []
     while len(names) < faults:
         names += random.sample(tickets, min(faults - len(names), len(tickets)))

@@ -2,7 +2,7 @@
 
     python -m benchmarks.chaos.reader STORE REPORT
 
-Ends at SIGTERM, after a last look, and writes what it saw: {"polls": .., "errors": [..], "fewer": [..]}.
+Ends at SIGTERM, after a last look, and writes what it saw: {"polls": .., "errors": [..], "fewer": [..], "twice": ..}.
 """
 
 import json
@@ -43,9 +43,10 @@ def by_status(uri: str) -> list[str]:
     return [str(number) for number in range(campaign_status(uri).committed)]
 
 
+PANDAS = "pandas.read_parquet"
 WAYS: dict[str, Callable[[str], list[str]]] = {
     "analysis.open_store": by_notebook,
-    "pandas.read_parquet": by_pandas,
+    PANDAS: by_pandas,
     "longtail status": by_status,
 }
 
@@ -58,6 +59,8 @@ class Reader:
         self.polls = 0
         self.errors: list[str] = []
         self.fewer: list[str] = []
+        self.twice = 0
+        """Most runs that pandas found in two files at a time. While a compaction works, that is how it should be."""
         self._seen: dict[str, set[str]] = {way: set() for way in WAYS}
 
     def poll(self) -> None:
@@ -71,8 +74,11 @@ class Reader:
                 continue
             if self._seen[way] - set(runs):
                 self.fewer.append(f"{way}: {sorted(self._seen[way] - set(runs))} are gone")
-            if len(runs) > len(set(runs)):
-                self.errors.append(f"{way}: {len(runs) - len(set(runs))} runs are there twice")
+            twice = len(runs) - len(set(runs))
+            if twice and way == PANDAS:
+                self.twice = max(self.twice, twice)
+            elif twice:
+                self.errors.append(f"{way}: {twice} runs are there twice")
             self._seen[way] = set(runs)
 
 
@@ -87,7 +93,9 @@ def main() -> None:
             reader.poll()
         time.sleep(_PAUSE)
     reader.poll()
-    report.write_text(json.dumps({"polls": reader.polls, "errors": reader.errors, "fewer": reader.fewer}))
+    report.write_text(
+        json.dumps({"polls": reader.polls, "errors": reader.errors, "fewer": reader.fewer, "twice": reader.twice})
+    )
 
 
 if __name__ == "__main__":
