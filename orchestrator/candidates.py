@@ -105,5 +105,7 @@ def _candidate(
     elif drawn.recipe.epochs > max_epochs:
         raise CampaignError(f"recipe.epochs: must be at most --max-epochs {max_epochs}, got {drawn.recipe.epochs}")
     if steps_per_epoch(drawn.recipe, smallest) == 0:
-        raise CampaignError(f"recipe.drop_last: leaves no minibatch of {drawn.recipe.batch_size} in {smallest} examples")
+        raise CampaignError(
+            f"recipe.drop_last: leaves no minibatch of {drawn.recipe.batch_size} in {smallest} examples"
+        )
     return Candidate(number, values, drawn)

@@ -9,7 +9,7 @@ import logging
 import os
 import tempfile
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import ray
 from ray import tune
 from ray.tune.result import DONE
-from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
+from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler
 
 from orchestrator.ray_cluster import ClusterError, connect, extend_path, search_path
 from orchestrator.trial import Bench, EpochFigures, Trial
@@ -162,7 +162,7 @@ class TrialRunner:
             ).fit()
 
 
-class _Trainable(tune.Trainable):
+class _Trainable(tune.Trainable):  # type: ignore[misc]
     """A worker's process: one trial after the other, a step for each epoch."""
 
     def setup(
@@ -171,7 +171,7 @@ class _Trainable(tune.Trainable):
         extend_path(path)
         self._trials = trials
         self._bench = Bench(device)
-        self._epochs: Iterator[EpochFigures] | None = None
+        self._epochs: Generator[EpochFigures] | None = None
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -193,7 +193,7 @@ class _Trainable(tune.Trainable):
 
     def cleanup(self) -> None:
         if self._epochs is not None:
-            self._epochs.close()  # type: ignore[attr-defined] - a generator, which holds torch's settings
+            self._epochs.close()  # gives torch's settings back
         self._epochs = None
 
 
@@ -204,11 +204,18 @@ def _score(figures: EpochFigures) -> float:
     return (figures.subset_accuracy + figures.heldout_accuracy) / 2
 
 
-class _Hearing(tune.Callback):
-    """Tells the listener what Tune hears."""
+class _Listening:
+    """Has a listener, which stays out of the state that Tune pickles."""
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class _Hearing(_Listening, tune.Callback):  # type: ignore[misc]
+    """Tells the listener what Tune hears."""
 
     def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
         if "figures" in result:
@@ -228,11 +235,8 @@ class _Hearing(tune.Callback):
         self._listener.failed(trial.config["trial"], message, str(trial.get_error() or message))
 
 
-class _Stopping(tune.Stopper):
+class _Stopping(_Listening, tune.Stopper):  # type: ignore[misc]
     """Ends the search where the listener says so."""
-
-    def __init__(self, listener: Listener) -> None:
-        self._listener = listener
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False

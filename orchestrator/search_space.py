@@ -66,7 +66,7 @@ Space = Mapping[str, Domain]
 
 
 def read_space(path: Path) -> dict[str, Domain]:
-    """Read a space from a YAML file; whether its fields exist is for `check_space`. Raises CampaignError, a line each."""
+    """Read a space from a YAML file; whether its fields exist is for `check_space`. Raises CampaignError."""
     source = str(path)
     document = parse_mapping(read_text(path), source, "fields such as recipe.batch_size: {choice: [64, 128]}")
     if not document:
@@ -95,7 +95,9 @@ def default_space(campaign: Campaign, max_epochs: int, smallest_subset: int) -> 
     sizes = [recipe.batch_size * factor for factor in (1, 2, 4)]
     sizes = [size for size in sizes if size <= max(smallest_subset, recipe.batch_size)]
     own = recipe.schedule.model_dump(mode="json")
-    schedules = [own] if isinstance(recipe.schedule, CosineSchedule) else [own, CosineSchedule(name="cosine").model_dump()]
+    schedules = (
+        [own] if isinstance(recipe.schedule, CosineSchedule) else [own, CosineSchedule(name="cosine").model_dump()]
+    )
     return {
         "recipe.optimizer.learning_rate": Domain("log_uniform", rates),
         "recipe.optimizer.weight_decay": Domain("choice", tuple(sorted({0.0, 5e-4, optimizer.weight_decay}))),
@@ -136,7 +138,7 @@ def check_space(space: Space, source: str, try_values: Callable[[Mapping[str, An
 
 def with_values(document: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """A campaign as plain data with fields replaced, outer ones first; the data given stay as they are."""
-    changed = _copied(document)
+    changed: dict[str, Any] = _copied(document)
     for field in sorted(values, key=lambda field: field.count(".")):
         *parents, name = field.split(".")
         at = changed

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from statistics import fmean, stdev
 from typing import Literal
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from orchestrator.arrangement import arrange
-from orchestrator.prepare import check_campaign_fits, make_header
+from orchestrator.prepare import ModelFacts, check_campaign_fits, make_header
 from workers.campaign import Campaign
 from workers.datasets import Dataset, load_dataset
 from workers.device_data import DeviceData, load_on_device
@@ -85,17 +85,17 @@ class Bench:
         self._dataset: Dataset | None = None
         self._data: dict[str, DeviceData] = {}
 
-    def epochs(self, trial: Trial) -> Iterator[EpochFigures]:
+    def epochs(self, trial: Trial) -> Generator[EpochFigures]:
         """Train a trial; the figures after each epoch, the last with `ended`. What user code raises passes through.
 
         Until it ends or is closed, torch is set up for bit-identical results, in all of this process.
         """
         campaign = trial.campaign
         dataset = self._dataset = self._dataset or load_dataset(campaign.dataset)
-        operations = TRAINING_PASSES * check_campaign_fits(campaign, dataset).forward_operations
-        operations *= fmean(subset_size(parts, dataset.num_train) for parts in campaign.subsets.parts)
+        facts = check_campaign_fits(campaign, dataset)
+        size = fmean(subset_size(parts, dataset.num_train) for parts in campaign.subsets.parts)
         with deterministic(self.device):
-            ratios = self._start(trial, dataset)
+            ratios = self._start(trial, dataset, facts)
             for epoch in range(1, campaign.recipe.epochs + 1):
                 started = time.perf_counter()
                 losses = [loss for trainers in ratios for trainer in trainers for loss in trainer.train_epoch()]
@@ -108,17 +108,16 @@ class Bench:
                     heldout=[heldout for _, heldout in measured],
                     loss=loss if math.isfinite(loss) else None,
                     seconds=seconds,
-                    operations=epoch * operations,
+                    operations=epoch * size * TRAINING_PASSES * facts.forward_operations,
                 )
                 figures = figures.model_copy(update={"ended": _ending(trial, figures)})
                 yield figures
                 if figures.ended:
                     return
 
-    def _start(self, trial: Trial, dataset: Dataset) -> list[list[Trainer]]:
+    def _start(self, trial: Trial, dataset: Dataset, facts: ModelFacts) -> list[list[Trainer]]:
         """The models before their first update: of each ratio the stacks, or single models."""
         campaign, device = trial.campaign, self.device
-        facts = check_campaign_fits(campaign, dataset)
         how = arrange(campaign, dataset, facts, survey(device))
         header = make_header(campaign, dataset, stack_size=how.stack_size, precision=how.precision)
         engine = choose_engine(campaign, header, dataset.input_shape)
