@@ -32,16 +32,16 @@ class Candidate:
     campaign: Campaign
 
     @property
-    def open_ended(self) -> bool:
-        """Whether the schedule is the same however many epochs there are: training may end once the model fits.
-
-        Of other schedules the number of epochs is part of the recipe, to be searched with the rest of it.
-        """
-        return is_open_ended(self.campaign)
+    def until_fit(self) -> bool:
+        """Whether training ends once the models fit, which finds the epochs. The recipe given has its own."""
+        return self.number > 0 and is_open_ended(self.campaign)
 
 
 def is_open_ended(campaign: Campaign) -> bool:
-    """See `Candidate.open_ended`."""
+    """Whether the schedule is the same however many epochs follow: training for fewer is the same, cut short.
+
+    Of other schedules the number of epochs is part of the recipe, to be searched with the rest of it.
+    """
     return isinstance(campaign.recipe.schedule, ConstantSchedule | StepSchedule)
 
 
@@ -99,9 +99,9 @@ def _candidate(
 ) -> Candidate:
     drawn = check_campaign(with_values(document, values))
     if is_open_ended(drawn):
-        # The search finds the epochs: training goes on until the model fits.
+        # The search finds the epochs: training goes on until the models fit.
         values = {field: value for field, value in values.items() if field != "recipe.epochs"}
-        drawn = frozen(drawn, max_epochs)
+        drawn = frozen(drawn, max_epochs if number else min(max_epochs, drawn.recipe.epochs))
     elif drawn.recipe.epochs > max_epochs:
         raise CampaignError(f"recipe.epochs: must be at most --max-epochs {max_epochs}, got {drawn.recipe.epochs}")
     if steps_per_epoch(drawn.recipe, smallest) == 0:

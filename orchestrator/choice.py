@@ -89,7 +89,7 @@ def differing(candidate: Candidate) -> str:
     """Where a candidate differs from the campaign given, in words."""
     if not candidate.values:
         return "as given"
-    return ", ".join(f"{field.removeprefix('recipe.')} {_short(value)}" for field, value in candidate.values.items())
+    return ", ".join(f"{field.rpartition('.')[2]} {_short(value)}" for field, value in candidate.values.items())
 
 
 def _value(candidate: Candidate, field: str) -> Any:
@@ -107,6 +107,7 @@ def _cell(value: Any) -> Any:
 
 def _short(value: Any) -> str:
     if isinstance(value, Mapping):
-        inner = ", ".join(f"{key} {_short(each)}" for key, each in value.items() if key != "name")
+        told = {key: each for key, each in value.items() if key != "name" and each not in (0, None)}
+        inner = ", ".join(f"{key} {_short(each)}" for key, each in told.items())
         return f"{value.get('name', '')}" + (f" ({inner})" if inner else "")
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -142,7 +142,7 @@ class Session:
         return done.get(pending[0].key), done.get(pending[1].key)
 
     def _trial(self, key: str, each: Candidate) -> Trial:
-        return Trial(key=key, campaign=each.campaign, first=0, fit=self.search.fit, until_fit=each.open_ended)
+        return Trial(key=key, campaign=each.campaign, first=0, fit=self.search.fit, until_fit=each.until_fit)
 
     def _train(
         self, trials: Sequence[Trial], asha: "Asha | None", finished: Mapping[str, Sequence[EpochFigures]]
@@ -195,7 +195,7 @@ class Session:
     def failed(self, key: str, message: str, details: str) -> None:
         """See `Listener.failed`."""
         path = self.record.fail(key, details)
-        self.failures[key] = f"trial {key.removeprefix('0' * 4)}: {message} (traceback: {path})"
+        self.failures[key] = f"trial {int(key) if key.isdigit() else key}: {message} (traceback: {path})"
         self.progress.failed += 1
         self.on_progress(self.progress)
 

@@ -135,7 +135,8 @@ def _show_trials(report: "SearchReport", choice: "Choice") -> None:
     shown = fitted[:_SHOWN] + [choice.chosen] * (choice.chosen not in fitted[:_SHOWN])
     table = Table(box=None, header_style="bold")
     for name in ("trial", "epochs", "subset", "held-out", "se", "operations", "s a run", "", "recipe"):
-        table.add_column(name, justify="left" if name in ("", "recipe") else "right")
+        words = name in ("", "recipe")
+        table.add_column(name, justify="left" if words else "right", no_wrap=name != "recipe")
     for each in shown:
         last, number = each.trial.last, each.candidate.number
         mark = "chosen" if each is choice.chosen else "as good" if each in choice.as_good else ""
