@@ -63,12 +63,15 @@ def choose(tried: Sequence[Tried], cost: Cost) -> Choice | None:
     return Choice(as_good[0], best, as_good)
 
 
-def trials_frame(tried: Sequence[Tried], choice: Choice | None, fields: Sequence[str]) -> pd.DataFrame:
-    """A row for each finished trial, in the order drawn: figures, and the value of each field searched."""
+def trials_frame(
+    tried: Sequence[Tried], fresh: Mapping[int, FinishedTrial], choice: Choice | None, fields: Sequence[str]
+) -> pd.DataFrame:
+    """A row for each finished trial, in the order drawn: figures, also on fresh subsets, and values of the fields."""
     as_good = {each.candidate.number for each in choice.as_good} if choice else set()
     rows = []
     for each in tried:
         last, number = each.trial.last, each.candidate.number
+        anew = fresh.get(number)
         row: dict[str, Any] = {
             "trial": number,
             "ended": each.trial.ended,
@@ -78,6 +81,8 @@ def trials_frame(tried: Sequence[Tried], choice: Choice | None, fields: Sequence
             "heldout_se": last.heldout_se,
             "operations": last.operations,
             "seconds": each.seconds,
+            "fresh_subset_accuracy": anew.last.subset_accuracy if anew else None,
+            "fresh_heldout_accuracy": anew.last.heldout_accuracy if anew else None,
             "as_good": number in as_good,
             "chosen": choice is not None and number == choice.chosen.candidate.number,
         }

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 _HOPELESS = 10
 """So many failed trials, with none that ended otherwise, end a search: the mistake is in all of them."""
 
+_MEASURED = 5
+"""So many of the recipes that are as good as any are measured anew at a time, the cheapest."""
+
 
 @dataclass(frozen=True)
 class Search:
@@ -65,13 +68,16 @@ class SearchProgress:
 
 @dataclass(frozen=True)
 class SearchReport:
-    """What a search found. `fresh` and `given` are the recipe chosen and the campaign's own on subsets of neither."""
+    """What a search found. No `choice`: nothing fits.
+
+    `fresh` are trials that were nearly chosen, by number, and `given` the campaign's own recipe: on fresh subsets.
+    """
 
     progress: SearchProgress
     tried: Sequence[Tried]
     choice: Choice | None
     campaign: Campaign | None = None
-    fresh: FinishedTrial | None = None
+    fresh: Mapping[int, FinishedTrial] = field(default_factory=dict)
     given: FinishedTrial | None = None
     failures: Sequence[str] = field(default=())
 
@@ -99,7 +105,7 @@ class Session:
         self._deadline = time.monotonic() + 60 * search.minutes if search.minutes else None
 
     def run(self, candidates: Sequence[Candidate], fields: Sequence[str], max_epochs: int) -> SearchReport:
-        """Train what is not finished, choose, and measure the choice on fresh subsets."""
+        """Train what is not finished, and choose what fits on fresh subsets too."""
         with self._connections:
             return self._run(candidates, fields, max_epochs)
 
@@ -116,30 +122,49 @@ class Session:
         self._train(pending, asha, {key: trial.epochs for key, trial in finished.items()})
         done = self.record.finished
         tried = [Tried(each, done[key]) for key, each in keys.items() if key in done]
-        choice = choose(tried, self.search.cost)
-        write_frame(trials_frame(tried, choice, fields), self.record.root / "trials.parquet")
-        failures = tuple(self.failures.values())
-        if choice is None:
-            return SearchReport(self.progress, tried, None, failures=failures)
-        last = choice.chosen.trial.last
-        recipe = frozen(choice.chosen.candidate.campaign, last.epoch)
-        fresh, given = self._measure_anew(f"{_key(choice.chosen.candidate)}-{last.epoch}", recipe)
-        found = {"model": recipe.model, "recipe": recipe.recipe}
+        choice = self._confirmed(tried)
+        fresh = {each.candidate.number: done[key] for each in tried if (key := _fresh_key(each)) in done}
+        write_frame(trials_frame(tried, fresh, choice, fields), self.record.root / "trials.parquet")
         return SearchReport(
-            self.progress, tried, choice, self.campaign.model_copy(update=found), fresh, given, tuple(failures)
+            progress=self.progress,
+            tried=tried,
+            choice=choice,
+            campaign=None if choice is None else self._found(choice.chosen),
+            fresh=fresh,
+            given=done.get(_given_key(self.tuning)),
+            failures=tuple(self.failures.values()),
         )
 
-    def _measure_anew(self, key: str, recipe: Campaign) -> tuple[FinishedTrial | None, FinishedTrial | None]:
-        """The recipe chosen and the campaign's own, to their ends, on subsets that no trial has seen."""
+    def _confirmed(self, tried: Sequence[Tried]) -> Choice | None:
+        """The choice among the trials that fit on fresh subsets too; None where none does.
+
+        The first epoch at which accuracy reached a level is a lucky one, as likely as not: elsewhere it falls short.
+        """
         self._deadline = None
-        first = self.search.runs
-        pending = [
-            Trial(key=name, campaign=each, first=first, fit=self.search.fit, until_fit=False)
-            for name, each in ((f"fresh-{key}", recipe), ("fresh-given", self.tuning))
-        ]
-        self._train([trial for trial in pending if trial.key not in self.record.finished], None, {})
-        done = self.record.finished
-        return done.get(pending[0].key), done.get(pending[1].key)
+        left = list(tried)
+        while choice := choose(left, self.search.cost):
+            nearest = choice.as_good[:_MEASURED]
+            wanted = {_fresh_key(each): _cut(each) for each in nearest} | {_given_key(self.tuning): self.tuning}
+            self._train(
+                [self._fresh(*each) for each in wanted.items() if each[0] not in self.record.finished], None, {}
+            )
+            misses = [each for each in nearest if not self._fits_anew(each)]
+            if choice.chosen not in misses:
+                return choice
+            left = [each for each in left if each not in misses]
+        return None
+
+    def _fits_anew(self, each: Tried) -> bool:
+        fresh = self.record.finished.get(_fresh_key(each))
+        return fresh is not None and fresh.ended == "fitted"
+
+    def _found(self, chosen: Tried) -> Campaign:
+        recipe = _cut(chosen)
+        return self.campaign.model_copy(update={"model": recipe.model, "recipe": recipe.recipe})
+
+    def _fresh(self, key: str, campaign: Campaign) -> Trial:
+        """To its end, on subsets that no trial of the search has seen."""
+        return Trial(key=key, campaign=campaign, first=self.search.runs, fit=self.search.fit, until_fit=False)
 
     def _trial(self, key: str, each: Candidate) -> Trial:
         return Trial(key=key, campaign=each.campaign, first=0, fit=self.search.fit, until_fit=each.until_fit)
@@ -207,3 +232,16 @@ class Session:
 
 def _key(candidate: Candidate) -> str:
     return f"{candidate.number:05d}"
+
+
+def _fresh_key(each: Tried) -> str:
+    return f"fresh-{_key(each.candidate)}-{each.trial.last.epoch}"
+
+
+def _given_key(tuning: Campaign) -> str:
+    return f"fresh-{0:05d}-{tuning.recipe.epochs}"
+
+
+def _cut(each: Tried) -> Campaign:
+    """The campaign of a trial, with the epochs that it took."""
+    return frozen(each.candidate.campaign, each.trial.last.epoch)

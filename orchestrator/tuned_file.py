@@ -55,8 +55,8 @@ def write_tuned(path: Path, report: SearchReport, campaign: Campaign, choice: Ch
 def fresh_lines(report: SearchReport) -> list[str]:
     """The recipe chosen and the one given, on subsets that no trial has seen."""
     lines = []
-    if report.fresh:
-        lines.append(f"On fresh subsets: {figures(report.fresh)}")
+    if report.choice:
+        lines.append(f"On fresh subsets: {figures(report.fresh[report.choice.chosen.candidate.number])}")
     if report.given:
         lines.append(f"The recipe given, on the same ones: {figures(report.given)}")
     return lines

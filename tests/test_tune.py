@@ -1,7 +1,6 @@
 """`longtail tune`: spaces checked at the edge, searches on a Ray cluster, killed and resumed, and what they write."""
 
 import json
-import random
 import signal
 from pathlib import Path
 
@@ -167,43 +166,49 @@ def keys(results: Path) -> set[str]:
     return {path.stem for path in (results / "trials").glob("[!_]*.json")}
 
 
-def test_a_search_killed_and_resumed_writes_what_an_undisturbed_one_does(tmp_path: Path) -> None:
-    """Without early stopping nothing depends on order, so the recipe is the same; then it runs."""
-    campaign = campaign_file(
-        tmp_path, recipe={"epochs": 20, "batch_size": 64}, subsets={"ratios": [0.5], "repetitions": 3}
-    )
+def test_killed_interrupted_and_resumed_a_search_ends_as_if_undisturbed(tmp_path: Path) -> None:
+    """Without early stopping nothing depends on order: every trial is what this process trains."""
+    parts = {"recipe": {"epochs": 20, "batch_size": 64}, "subsets": {"ratios": [0.5], "repetitions": 3}}
+    campaign, results = campaign_file(tmp_path, **parts), tmp_path / "t-search"
     space = space_file(tmp_path, **RATES, model={"choice": [{"name": "mlp", "hidden": [n]} for n in (16, 48)]})
-    words = ["tune", campaign, "--space", space, "--fit", 0.97, "--seeds", 2, "--trials", 8, "--no-early-stopping"]
-    chance = random.Random(0)
-    disturbed = longtail(*words, "-o", tmp_path / "a.yaml")
-    for _ in range(2):
-        process = start(disturbed, tmp_path)
-        more = len(keys(tmp_path / "a-search")) + chance.randint(1, 3)
-        assert wait_until(lambda more=more: len(keys(tmp_path / "a-search")) >= more, process)
-        kill(driver_of(process))
-        finish(process)
-    kept = {key: (tmp_path / "a-search" / "trials" / f"{key}.json").read_bytes() for key in keys(tmp_path / "a-search")}
-    code, output = finish(start(disturbed, tmp_path))
-    assert code == 0, output
-    assert "Traceback" not in output
-    assert all((tmp_path / "a-search" / "trials" / f"{key}.json").read_bytes() == text for key, text in kept.items())
-    code, output = finish(start(longtail(*words, "-o", tmp_path / "b.yaml", "--workers", 1), tmp_path))
+    command = longtail("tune", campaign, "--space", space, "-o", tmp_path / "t.yaml", "--no-early-stopping")
+    command += ["--fit", "0.96", "--seeds", "2", "--trials", "10"]
+    for number, ends in ((signal.SIGKILL, 1), (signal.SIGTERM, 3)):
+        process = start(command, tmp_path)
+        assert wait_until(lambda ends=ends: len(keys(results)) >= ends, process)
+        kill(driver_of(process), number)
+        code, output = finish(process)
+        assert "Traceback" not in output
+    assert code == 130, output
+    assert f"interrupted; finished trials stay in {results}, and the same command resumes" in output
+    kept = {key: (results / "trials" / f"{key}.json").read_bytes() for key in keys(results)}
+    code, output = finish(start(command, tmp_path))
     assert code == 0, output
     assert "On fresh subsets: " in output
-    found = read_campaign(tmp_path / "a.yaml")
-    assert found == read_campaign(tmp_path / "b.yaml")
-    assert found.subsets == read_campaign(campaign).subsets
-    text = (tmp_path / "a.yaml").read_text()
-    assert text.startswith("# Found by longtail tune, longtail ")
-    frame = pd.read_parquet(tmp_path / "a-search" / "trials.parquet")
-    assert list(frame["trial"]) == list(range(8))
-    assert frame["chosen"].sum() == 1
-    chosen = frame[frame["chosen"]].iloc[0]
-    assert (chosen["ended"], chosen["epochs"]) == ("fitted", found.recipe.epochs)
-    assert list((tmp_path / "a-search" / "tensorboard" / "00003").glob("events.out.tfevents.*"))
-    report = run_campaign(found, tmp_path / "s")
-    assert report.complete
+    assert all((results / "trials" / f"{key}.json").read_bytes() == text for key, text in kept.items())
+    tuning = small_campaign(
+        **{**parts, "subsets": {"ratios": [0.5], "repetitions": 2, "seed": tuning_seed(small_campaign(**parts), 0)}}
+    )
+    limits = {"seed": 0, "max_epochs": 40, "smallest_subset": 718}
+    for candidate in draw_candidates(tuning, read_space(space), trials=10, **limits):
+        key = f"{candidate.number:05d}"
+        trial = Trial(key=key, campaign=candidate.campaign, first=0, fit=0.96, until_fit=candidate.until_fit)
+        ours = [(each.subset, each.heldout) for each in Bench("cpu").epochs(trial)]
+        theirs = FinishedTrial.model_validate_json((results / "trials" / f"{key}.json").read_bytes())
+        assert [(each.subset, each.heldout) for each in theirs.epochs] == ours
+    frame = pd.read_parquet(results / "trials.parquet")
+    assert list(frame["trial"]) == list(range(10))
+    (chosen,) = frame[frame["chosen"]].itertuples()
+    assert chosen.ended == "fitted"
+    assert chosen.as_good
+    assert chosen.fresh_subset_accuracy >= 0.96
+    found, given = read_campaign(tmp_path / "t.yaml"), read_campaign(campaign)
+    assert found.recipe.epochs == chosen.epochs
+    assert (found.subsets, found.dataset, found.record) == (given.subsets, given.dataset, given.record)
+    assert (tmp_path / "t.yaml").read_text().startswith("# Found by longtail tune, longtail ")
+    assert list((results / "tensorboard" / "00003").glob("events.out.tfevents.*"))
     assert not (tmp_path / "ray_results").exists(), "Tune left files in the user's home"
+    assert run_campaign(found, tmp_path / "s").complete
 
 
 def test_early_stopping_failures_and_what_does_not_fit(tmp_path: Path) -> None:
@@ -225,18 +230,6 @@ def test_early_stopping_failures_and_what_does_not_fit(tmp_path: Path) -> None:
     code, output = finish(start([*command, "--seeds", "3"], tmp_path))
     assert code == 2
     assert f"error: {results}: holds another search: search.runs was 2, now 3" in output
-
-
-def test_interrupted_then_resumed_without_a_cluster(tmp_path: Path) -> None:
-    campaign = campaign_file(tmp_path, recipe={"epochs": 60, "batch_size": 16})
-    command = longtail("tune", campaign, "-o", tmp_path / "t.yaml", "--trials", 6, "--seeds", 2, "--fit", 0.9)
-    process = start(command, tmp_path)
-    assert wait_until(lambda: len(keys(tmp_path / "t-search")) >= 1, process)
-    kill(driver_of(process), signal.SIGTERM)
-    code, output = finish(process)
-    assert code == 130, output
-    assert f"interrupted; finished trials stay in {tmp_path / 't-search'}" in output
-    assert "Traceback" not in output
 
 
 # --- files ----------------------------------------------------------------------------------------------------------

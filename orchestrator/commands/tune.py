@@ -13,7 +13,7 @@ from orchestrator.output import console, interruption, say, warn
 from orchestrator.search_display import search_display
 
 if TYPE_CHECKING:
-    from orchestrator.choice import Choice
+    from orchestrator.choice import Choice, Tried
     from orchestrator.search_session import Place, Search, SearchProgress, SearchReport
     from workers.campaign import Campaign
 
@@ -87,8 +87,6 @@ def tune(
     write_tuned(output, report, report.campaign, report.choice, shlex.join(["longtail", *sys.argv[1:]]))
     for line in fresh_lines(report):
         say(line)
-    if report.fresh and report.fresh.ended != "fitted":
-        warn(f"note: on fresh subsets the recipe does not reach {fit:g}; a higher --fit or more --seeds leave room")
     say(f"wrote {output}; all trials: {folder / 'trials.parquet'}")
     say(f"curves: tensorboard --logdir {folder / 'tensorboard'}; next: longtail plan {output}")
 
@@ -116,14 +114,21 @@ def _tell_best(report: "SearchReport", fit: float) -> None:
     if not report.tried:
         warn("no trial was finished")
         return
-    best = max(report.tried, key=lambda each: each.trial.last.subset_accuracy)
     from orchestrator.choice import differing
     from orchestrator.tuned_file import figures
 
-    warn(
-        f"none of {len(report.tried)} trials fits its subsets to {fit:g}; the nearest, "
-        f"{differing(best.candidate)}: {figures(best.trial)}"
-    )
+    best = max(report.tried, key=lambda each: each.trial.last.subset_accuracy)
+    what = f"none of {len(report.tried)} trials fits its subsets to {fit:g}"
+    if report.fresh:
+        best = max(report.tried, key=lambda each: _fresh_accuracy(report, each))
+        what = f"none of {report.progress.fitted} trials that fit their subsets to {fit:g} fits fresh ones as well"
+    trial = report.fresh.get(best.candidate.number, best.trial)
+    warn(f"{what}; the nearest, {differing(best.candidate)}: {figures(trial)}")
+
+
+def _fresh_accuracy(report: "SearchReport", each: "Tried") -> float:
+    fresh = report.fresh.get(each.candidate.number)
+    return fresh.last.subset_accuracy if fresh else -1.0
 
 
 def _show_trials(report: "SearchReport", choice: "Choice") -> None:
@@ -134,16 +139,20 @@ def _show_trials(report: "SearchReport", choice: "Choice") -> None:
     fitted.sort(key=lambda each: -each.trial.last.heldout_accuracy)
     shown = fitted[:_SHOWN] + [choice.chosen] * (choice.chosen not in fitted[:_SHOWN])
     table = Table(box=None, header_style="bold")
-    for name in ("trial", "epochs", "subset", "held-out", "se", "operations", "s a run", "", "recipe"):
-        words = name in ("", "recipe")
-        table.add_column(name, justify="left" if words else "right", no_wrap=name != "recipe")
+    for name in ("trial", "epochs", "subset", "held-out", "se", "operations", "s a run", ""):
+        table.add_column(name, justify="right" if name else "left")
     for each in shown:
         last, number = each.trial.last, each.candidate.number
-        mark = "chosen" if each is choice.chosen else "as good" if each in choice.as_good else ""
+        misses = number in report.fresh and report.fresh[number].ended != "fitted"
+        mark = "by luck" if misses else "as good" if each in choice.as_good else ""
+        mark = "chosen" if each is choice.chosen else mark
         accuracies = (f"{last.subset_accuracy:.4f}", f"{last.heldout_accuracy:.4f}", f"{last.heldout_se:.4f}")
         cells = (number, last.epoch, *accuracies, f"{last.operations:.3g}", f"{each.seconds:.3g}", mark)
-        table.add_row(*map(str, cells), differing(each.candidate))
+        table.add_row(*map(str, cells))
     console.print(table)
+    say("as good: within a standard error of the best; by luck: does not fit fresh subsets as well")
+    for each in shown:
+        say(f"trial {each.candidate.number}: {differing(each.candidate)}")
     now = report.progress
     rest = f"{now.stopped} stopped early, {now.ended - now.fitted - now.stopped} ended without"
     say(f"{now.fitted} of {now.ended} trials fit their subsets, {rest}, {now.failed} failed")
