@@ -90,18 +90,20 @@ def run_campaign(
         until_se = check_target("until_se", until_se)
     campaign = with_repetitions(campaign, repetitions).with_absolute_paths()
     opened, notes = _prepared_store(campaign, store, runner, shard_size)
-    pending = pending_shards(campaign, opened.shards(), opened.header.shard_size)
+    committed = opened.shards()
+    pending = pending_shards(campaign, committed, opened.header.shard_size)
+    failed_before = {failure.shard_id for failure in opened.failures(committed)}
     total = len(campaign.subsets.ratios) * campaign.subsets.repetitions
     progress = Progress(total=total, before=total - sum(shard.stop - shard.start for shard in pending))
     failures: list[GivenUp] = []
     if until_se is None:
         opened.aim(campaign.subsets)
-        _train(campaign, opened, runner, pending, progress, failures, on_progress)
+        _train(campaign, opened, runner, pending, progress, failures, failed_before, on_progress)
         return CampaignReport(opened.uri, progress, failures, notes)
     until = UntilSe(campaign, opened, until_se)
     for step in until.steps(pending):
         progress.total = total - until.spared
-        _train(campaign, opened, runner, step, progress, failures, on_progress)
+        _train(campaign, opened, runner, step, progress, failures, failed_before, on_progress)
     progress.total = total - until.spared
     on_progress(progress)
     return CampaignReport(opened.uri, progress, failures, notes, tuple(until.looks.values()))
@@ -130,13 +132,16 @@ def _train(
     shards: Sequence[Shard],
     progress: Progress,
     failures: list[GivenUp],
+    failed_before: set[str],
     on_progress: Callable[[Progress], None],
 ) -> None:
-    """Train shards, and add what becomes of them to `progress` and `failures`."""
+    """Train shards, and add what becomes of them to `progress` and `failures`.
+
+    `failed_before` are the ids of those that an earlier call gave up.
+    """
     on_progress(progress)
     if not shards:
         return
-    failed_before = {failure.shard_id for failure in store.failures()}
     with closing(runner.run(Job(campaign, store.uri), shards)) as outcomes:
         for outcome in outcomes:
             _account(outcome, store, progress, failures, failed_before)
