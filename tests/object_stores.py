@@ -42,7 +42,8 @@ def swift(folder: Path) -> Iterator[str]:
     except OSError as error:
         pytest.skip(f"Swift needs extended attributes on {folder}: {error.strerror}")
     command = [sys.executable, "-W", "ignore", str(ROOT / "tests" / "swift_server.py"), str(folder)]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=(folder / "log").open("w"), text=True)
+    with (folder / "log").open("w") as log:
+        server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
     try:
         ready, _, _ = select.select([server.stdout], [], [], 60)
         port = server.stdout.readline().strip() if ready else ""
