@@ -104,19 +104,21 @@ def run_campaign(
         checkpoint_minutes = check_minutes("checkpoint_minutes", checkpoint_minutes)
     campaign = with_repetitions(campaign, repetitions).with_absolute_paths()
     opened, notes = _prepared_store(campaign, store, runner, shard_size)
-    pending = pending_shards(campaign, opened.shards(), opened.header.shard_size)
+    committed = opened.shards()
+    pending = pending_shards(campaign, committed, opened.header.shard_size)
+    failed_before = {failure.shard_id for failure in opened.failures(committed)}
     total = len(campaign.subsets.ratios) * campaign.subsets.repetitions
     progress = Progress(total=total, before=total - sum(shard.stop - shard.start for shard in pending))
     report = CampaignReport(opened.uri, progress, [], notes)
     job = Job(campaign, opened.uri, checkpoint_minutes)
     if until_se is None:
         opened.aim(campaign.subsets)
-        _train(job, opened, runner, pending, report, on_progress)
+        _train(job, opened, runner, pending, report, failed_before, on_progress)
         return report
     until = UntilSe(campaign, opened, until_se)
     for step in until.steps(pending):
         progress.total = total - until.spared
-        _train(job, opened, runner, step, report, on_progress)
+        _train(job, opened, runner, step, report, failed_before, on_progress)
     progress.total = total - until.spared
     on_progress(progress)
     return replace(report, looks=tuple(until.looks.values()))
@@ -145,13 +147,16 @@ def _train(
     runner: Runner,
     shards: Sequence[Shard],
     report: CampaignReport,
+    failed_before: set[str],
     on_progress: Callable[[Progress], None],
 ) -> None:
-    """Train shards, and add what becomes of them to the report."""
+    """Train shards, and add what becomes of them to the report.
+
+    `failed_before` are the ids of those that an earlier call gave up.
+    """
     on_progress(report.progress)
     if not shards:
         return
-    failed_before = {failure.shard_id for failure in store.failures()}
     with closing(runner.run(job, shards)) as outcomes:
         for outcome in outcomes:
             _account(outcome, store, report, failed_before)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from workers.errors import DamagedFileError
+from workers.errors import DamagedFileError, StoreError
 from workers.runs import Run
 
 SCHEMA_VERSION = 1
@@ -230,6 +230,6 @@ def decode(source: pa.NativeFile, columns: Sequence[str] | None = None) -> pa.Ta
                 raise DamagedFileError(f"has no column {', '.join(sorted(missing))}")
             return file.read(columns=None if columns is None else list(columns))
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        if isinstance(error, DamagedFileError):
+        if isinstance(error, StoreError):  # the store did not answer: that says nothing about the file
             raise
         raise DamagedFileError(f"is damaged: {str(error).splitlines()[0]}") from error

@@ -152,7 +152,7 @@ class Store:
             "content_sha256": digest,
         }
         content = schema.encode(table, metadata)
-        if self._files.create(_results_path(shard), content):
+        if self._files.create(_results_path(shard), content, digest):
             return int(content.size)
         theirs = schema.content_hash(self.read(shard))
         if theirs != digest:
@@ -215,10 +215,14 @@ class Store:
         """Remove a shard's failure, now that it is committed."""
         self._files.delete(f"failures/{shard.shard_id}.json")
 
-    def failures(self) -> list[Failure]:
-        """The shards that failed and have runs that are not committed, by id. Raises DamagedFileError."""
+    def failures(self, committed: Sequence[Shard] | None = None) -> list[Failure]:
+        """The shards that failed and have runs that are not committed, by id. Raises DamagedFileError.
+
+        `committed`: the store's shards, where they were listed just now.
+        """
         failed = [Shard.parse(name.removesuffix(".json")) for name in self._files.names("failures")]
-        done = {run for shard in self.shards() for run in shard.runs} if failed else set()
+        shards = self.shards() if failed and committed is None else committed or []
+        done = {run for shard in shards for run in shard.runs} if failed else set()
         lacking = [shard.shard_id for shard in failed if shard is not None and not done.issuperset(shard.runs)]
         documents = (self._json(f"failures/{shard_id}.json") for shard_id in lacking)
         try:
@@ -287,7 +291,7 @@ class Store:
                 raise DamagedFileError(f"{self._path(path)}: {error}") from error
 
     def _path(self, path: str) -> str:
-        return f"{self.uri}/{path}"
+        return self._files.place(path)
 
 
 def _results_path(shard: Shard) -> str:

@@ -1,0 +1,39 @@
+"""Errors of disks and object stores: in one line that names the path, and which of them are worth another try."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from workers.errors import StoreError
+
+# What AWS's and Google's clients say of throttling, overload, time-outs and broken connections. 507 is a full disk.
+_TRANSIENT = re.compile(
+    r"HTTP status (?:408|425|429|50[0-6]|509|5[1-9]\d)\b"
+    r"|AWS Error (?:NETWORK_CONNECTION|INTERNAL_FAILURE|SERVICE_UNAVAILABLE|SLOW_DOWN|THROTTLING|REQUEST_TIMEOUT)\b"
+    r"|google::cloud::Status\((?:UNAVAILABLE|DEADLINE_EXCEEDED|RESOURCE_EXHAUSTED|INTERNAL|ABORTED)\b"
+)
+
+
+@contextmanager
+def told(path: str | Path) -> Iterator[None]:
+    """OSError (disk full, no permission, unreachable) as a StoreError that names the path."""
+    try:
+        yield
+    except StoreError:
+        raise
+    except (OSError, ImportError, ValueError) as error:
+        raise StoreError(f"{path}: {reason_of(error)}") from error
+
+
+def reason_of(error: Exception) -> str:
+    """An error's text in one line."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(text.partition(" error_info={")[0].split())  # what follows are Google's client's own notes
+
+
+def is_transient(error: OSError) -> bool:
+    """May the same request succeed a moment later."""
+    if isinstance(error, StoreError | FileNotFoundError | PermissionError):
+        return False
+    return isinstance(error, TimeoutError | ConnectionError) or _TRANSIENT.search(str(error)) is not None

@@ -1,0 +1,110 @@
+"""Files on a disk that has hard links: temporary name, fsync, link to the final name. Of racing writers one wins."""
+
+import errno
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pyarrow as pa
+
+from workers.durability import sync_folder
+from workers.store.file_errors import told
+
+_NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+
+STALE_SECONDS = 3600.0
+"""Age at which a temporary file is taken for the leftover of a killed writer: a commit takes milliseconds."""
+
+
+class LocalFiles:
+    """Files on a disk that has hard links: temporary name, fsync, link to the final name."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.expanduser().absolute()
+        self.uri = str(self.root)
+
+    def place(self, path: str) -> str:
+        return str(self.root / path)
+
+    def names(self, folder: str) -> list[str]:
+        with told(self.root / folder):
+            try:
+                return sorted(os.listdir(self.root / folder))  # noqa: PTH208 - names, 100,000 of them
+            except FileNotFoundError:
+                return []
+
+    def read(self, path: str) -> pa.Buffer | None:
+        with told(self.root / path):
+            try:
+                return pa.py_buffer((self.root / path).read_bytes())
+            except FileNotFoundError:
+                return None
+
+    def open(self, path: str) -> pa.NativeFile | None:
+        with told(self.root / path):
+            try:
+                return pa.OSFile(str(self.root / path), "rb")
+            except FileNotFoundError:
+                return None
+
+    def create(self, path: str, content: bytes | pa.Buffer, digest: str | None = None) -> bool:
+        with told(self.root / path), self._temporary(path, content) as temporary:
+            created = _link(temporary, self.root / path)
+            sync_folder((self.root / path).parent)
+            return created
+
+    def replace(self, path: str, content: bytes | pa.Buffer) -> None:
+        with told(self.root / path), self._temporary(path, content) as temporary:
+            temporary.replace(self.root / path)
+            sync_folder((self.root / path).parent)
+
+    def move(self, path: str, target: str) -> None:
+        with told(self.root / path):
+            (self.root / target).parent.mkdir(parents=True, exist_ok=True)
+            (self.root / path).replace(self.root / target)
+
+    def delete(self, path: str) -> None:
+        with told(self.root / path):
+            (self.root / path).unlink(missing_ok=True)
+
+    def clean(self) -> None:
+        horizon = time.time() - STALE_SECONDS
+        for leftover in self.root.glob("**/_new-*"):
+            with told(leftover), suppress(FileNotFoundError):
+                if leftover.stat().st_mtime < horizon:
+                    leftover.unlink()
+
+    @contextmanager
+    def _temporary(self, path: str, content: bytes | pa.Buffer) -> Iterator[Path]:
+        """The content in a synced file beside its final place; the leading `_` hides it from readers of the folder."""
+        final = self.root / path
+        final.parent.mkdir(parents=True, exist_ok=True)
+        temporary = final.with_name(f"_new-{uuid.uuid4().hex}-{final.name}")
+        try:
+            with temporary.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            yield temporary
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _link(temporary: Path, final: Path) -> bool:
+    """Give a whole file its final name, unless that exists."""
+    try:
+        os.link(temporary, final)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        # Some network and removable disks know no hard links. A rename replaces what another writer put there in
+        # between: the same name stands for the same content.
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        if final.exists():
+            return False
+        temporary.rename(final)
+    return True
