@@ -211,7 +211,7 @@ def test_a_store_that_stays_away_ends_in_one_line(
     assert "attempts in" in str(caught.value)
     assert "\n" not in str(caught.value)
     proxy.disturb = lambda request: None
-    assert store.commit(SHARD, results(SHARD)) in (True, False)
+    assert store.commit(SHARD, results(SHARD)) >= 0
     assert verify_store(s3) == (2, [])
 
 
