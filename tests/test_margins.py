@@ -24,6 +24,7 @@ from workers.errors import CampaignError, ConflictError, DamagedFileError
 from workers.evaluation import correct, evaluate, margin
 from workers.runs import Run, Shard
 from workers.store import RunResult, Store, schema
+from workers.store.content import content_hash
 from workers.training import SequentialEngine, StackedEngine
 
 SHARD = Shard(500_000, 0, 2)
@@ -125,7 +126,7 @@ def test_both_engines_record_the_same_margins(changes: dict[str, object]) -> Non
 def test_stores_without_margins_stay_as_they_were() -> None:
     """Content hash, columns and identity as before margins could be recorded."""
     table = schema.results_table(results(SHARD))
-    assert schema.content_hash(table) == "9f1c4763730f5b71f168507eb5c9026afe977954f2f1a23dab556a95bf0d0807"
+    assert content_hash(table) == "9f1c4763730f5b71f168507eb5c9026afe977954f2f1a23dab556a95bf0d0807"
     assert schema.MARGIN not in table.column_names
     identity = "aaadef7c107dc5614cb849215b2c63a86e8392908899597775c07856ad18c1ee"
     assert small_campaign().identity("a" * 64) == identity
@@ -211,7 +212,7 @@ def test_a_resumed_campaign_records_the_same_bits(tmp_path: Path) -> None:
     assert whole.shards() == torn.shards() != []
     for shard in whole.shards():
         theirs, ours = whole.read(shard), torn.read(shard)
-        assert schema.content_hash(theirs) == schema.content_hash(ours)
+        assert content_hash(theirs) == content_hash(ours)
         margins, right = torn.margins(shard, ours), torn.bits(shard, ours, "test_correct")
         assert margins.tobytes() == whole.margins(shard, theirs).tobytes()
         assert (right == (margins > 0))[margins != 0].all()

@@ -59,7 +59,7 @@ def test_opening_again_gives_the_same_store(store: Store) -> None:
     store.commit(SHARD, results(SHARD))
     again = Store.open(store.uri)
     assert again.header == store.header
-    assert again.header.campaign == small_campaign()
+    assert again.header.campaign == small_campaign(record={"epochs": "all"})
     assert again.shards() == [SHARD]
     assert new_store(store.uri).shards() == [SHARD]
     assert again.examples().num_rows == NUM_TRAIN + NUM_TEST
@@ -104,7 +104,9 @@ def test_targets_are_the_union_of_what_was_asked_for(store: Store) -> None:
 def test_another_campaign_or_other_data_are_refused_and_named(tmp_path: Path) -> None:
     store = new_store(tmp_path / "store")
     before = everything(tmp_path)
-    other = small_campaign(recipe={"epochs": 3, "batch_size": 256}, model={"name": "mlp", "hidden": [9]})
+    other = small_campaign(
+        recipe={"epochs": 3, "batch_size": 256}, model={"name": "mlp", "hidden": [9]}, record={"epochs": "all"}
+    )
     with pytest.raises(StoreMismatchError) as caught:
         Store.create(store.uri, header(other, "b"), examples())
     assert [line.removeprefix(f"{store.uri}: ").split(" (")[0] for line in str(caught.value).splitlines()] == [
@@ -211,8 +213,8 @@ def test_of_racing_writers_one_wins(tmp_path: Path) -> None:
     for writer in writers:
         writer.join()
     assert sorted(won) == [False, False, False, True]
-    assert store.result_names() == [f"{SHARD.shard_id}.parquet"]
-    assert store.inspect(f"{SHARD.shard_id}.parquet") is None
+    assert store.upkeep.names("results") == [f"{SHARD.shard_id}.parquet"]
+    assert store.upkeep.inspect(f"results/{SHARD.shard_id}.parquet") is None
 
 
 def test_a_disk_without_hard_links_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -288,14 +290,14 @@ def test_a_flipped_bit_is_found_or_changes_nothing(
     damaged = bytearray(whole)
     damaged[int(place * len(whole))] ^= 1 << bit
     path.write_bytes(damaged)
-    problem = store.inspect(path.name)
+    problem = store.upkeep.inspect(f"results/{path.name}")
     if problem is None:
         table = store.read(SHARD)
         path.write_bytes(whole)
         columns = [name for name in table.column_names if name not in ("seconds", "device")]
         assert table.select(columns).equals(store.read(SHARD).select(columns))
     path.write_bytes(whole)
-    assert store.inspect(path.name) is None
+    assert store.upkeep.inspect(f"results/{path.name}") is None
 
 
 @settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -305,7 +307,7 @@ def test_a_truncated_file_is_found(committed: tuple[Store, Path, bytes], share: 
     path.write_bytes(whole[: int(share * len(whole))])
     with pytest.raises(DamagedFileError, match=str(path)):
         store.read(SHARD)
-    assert store.inspect(path.name) is not None
+    assert store.upkeep.inspect(f"results/{path.name}") is not None
     path.write_bytes(whole)
 
 
@@ -338,7 +340,7 @@ def test_another_campaigns_file_is_foreign(tmp_path: Path) -> None:
     other.commit(SHARD, results(SHARD))
     (tmp_path / "a" / "results").mkdir()
     shutil.copy(tmp_path / "b" / "results" / f"{SHARD.shard_id}.parquet", tmp_path / "a" / "results")
-    assert store.inspect(f"{SHARD.shard_id}.parquet") == "belongs to another campaign"
+    assert store.upkeep.inspect(f"results/{SHARD.shard_id}.parquet") == "belongs to another campaign"
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ A file either exists with all its bytes or does not exist. `create` never overwr
 import errno
 import os
 import re
+import stat
 import time
 import uuid
 from collections.abc import Iterator
@@ -95,14 +96,14 @@ class LocalFiles:
     def read(self, path: str) -> pa.Buffer | None:
         with _told(self.root / path):
             try:
-                return pa.py_buffer((self.root / path).read_bytes())
+                return pa.py_buffer(_regular(self.root / path).read_bytes())
             except FileNotFoundError:
                 return None
 
     def open(self, path: str) -> pa.NativeFile | None:
         with _told(self.root / path):
             try:
-                return pa.OSFile(str(self.root / path), "rb")
+                return pa.OSFile(str(_regular(self.root / path)), "rb")
             except FileNotFoundError:
                 return None
 
@@ -201,6 +202,16 @@ class RemoteFiles:
 
     def _exists(self, path: str) -> bool:
         return bool(self.filesystem.get_file_info(f"{self.root}/{path}").type == pafs.FileType.File)
+
+
+def _regular(path: Path) -> Path:
+    """The path of a file, links followed. A pipe put in its place would keep a reader waiting, a device never end."""
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(mode):
+        raise StoreError(f"{path}: is not a regular file")
+    return path
 
 
 def _link(temporary: Path, final: Path) -> bool:
