@@ -172,7 +172,7 @@ def test_verify_finds_changed_margins(change: str, tmp_path: Path) -> None:
         problem = "does not hold the content that it was committed with"
     else:
         table = table.remove_column(index)
-        problem = "has not the columns of a results file"
+        problem = "has not the columns of such a file"
     pq.write_table(table, path, write_page_checksum=True)
     _, findings = verify_store(store.uri)
     assert [finding.problem for finding in findings] == [problem]

@@ -39,7 +39,7 @@ def encode_results(table: pa.Table, shard: Shard, header: Header) -> tuple[pa.Bu
     runs = max(1, GROUP_BYTES // header.bytes_per_run)
     group = table["repetition"].to_numpy() // runs
     starts = [0, *(np.flatnonzero(np.diff(group)) + 1).tolist()]
-    return encode(table, metadata, starts), digest
+    return encode(table.replace_schema_metadata(None), metadata, starts), digest
 
 
 def merge(files: Files, results: Results, header: Header, target: Shard, sources: Sequence[Shard]) -> None:

@@ -1,16 +1,16 @@
 """Walks the pages of a Parquet column before anything is decoded.
 
 A page's header says how large it becomes, and a decoder believes it: a few bytes can claim gigabytes. Arrow cannot be
-given a bound, so the headers are read here first. They are thrift structs in the compact protocol; the layout is
-`PageHeader` in parquet.thrift (https://github.com/apache/parquet-format).
+given a bound, so the headers are read here first: `PageHeader` in parquet.thrift
+(https://github.com/apache/parquet-format).
 """
 
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from workers.errors import DamagedFileError
+from workers.store.thrift import read_struct
 
 _DATA, _INDEX, _DICTIONARY, _DATA_V2 = range(4)
 _PLAIN, _PLAIN_DICTIONARY, _RLE, _RLE_DICTIONARY = 0, 2, 3, 8
@@ -18,7 +18,6 @@ _ENCODINGS = {_PLAIN, _PLAIN_DICTIONARY, _RLE, _RLE_DICTIONARY}
 """Those that the store writes. Delta encodings can make long texts of nothing."""
 
 _MAX_HEADER = 1 << 16
-_MAX_DEPTH = 4
 _SUBHEADERS = {_DATA: 5, _DICTIONARY: 7, _DATA_V2: 8}
 """Field of a page header that holds what belongs to its kind."""
 _ENCODING_FIELD = {_DATA: 2, _DICTIONARY: 2, _DATA_V2: 4}
@@ -40,7 +39,8 @@ def pages(chunk: memoryview) -> Iterator[Page]:
     """The pages of a column chunk's bytes. Raises DamagedFileError where they are not well-formed, or unusual."""
     at = 0
     while at < len(chunk):
-        header, start = _read_header(chunk, at)
+        header, length = read_struct(bytes(chunk[at : at + _MAX_HEADER]))
+        start = at + length
         kind, size, compressed = (header.get(field) for field in (1, 2, 3))
         if kind not in _SUBHEADERS or not isinstance(size, int) or not isinstance(compressed, int):
             raise DamagedFileError("is damaged: has a page of no known kind")
@@ -80,67 +80,3 @@ def check_checksums(chunk: memoryview) -> None:
     for page in pages(chunk):
         if page.crc is None or zlib.crc32(chunk[page.start : page.stop]) != page.crc & 0xFFFFFFFF:
             raise DamagedFileError("is damaged: a page does not have the content of its checksum")
-
-
-def _read_header(chunk: memoryview, at: int) -> tuple[dict[int, Any], int]:
-    """A page header's fields by number, and where it ends."""
-    window = bytes(chunk[at : at + _MAX_HEADER])
-    try:
-        fields, end = _struct(window, 0, 0)
-    except IndexError as error:
-        raise DamagedFileError("is damaged: a page header has no end") from error
-    return fields, at + end
-
-
-def _struct(data: bytes, at: int, depth: int) -> tuple[dict[int, Any], int]:
-    if depth > _MAX_DEPTH:
-        raise DamagedFileError("is damaged: a page header is nested")
-    fields: dict[int, Any] = {}
-    number = 0
-    while (head := data[at]) != 0:
-        at += 1
-        if head >> 4:
-            number += head >> 4
-        else:
-            number, at = _zigzag(data, at)
-        fields[number], at = _value(data, at, head & 15, depth)
-    return fields, at + 1
-
-
-def _value(data: bytes, at: int, kind: int, depth: int) -> tuple[Any, int]:
-    """A field's value: 1 and 2 are truth values, 3 a byte, 4 to 6 integers, 7 a double, 8 bytes, 12 a struct."""
-    if kind in (1, 2):
-        return kind == 1, at
-    if kind == 3:
-        return data[at], at + 1
-    if kind in (4, 5, 6):
-        return _zigzag(data, at)
-    if kind == 7:
-        return None, at + 8
-    if kind == 8:
-        length, at = _varint(data, at)
-        return (
-            None,
-            at + length,
-        )  # statistics: what lies there is of no interest, and a wrong end shows at the next byte
-    if kind == 12:
-        return _struct(data, at, depth + 1)
-    raise DamagedFileError("is damaged: a page header holds what no page header holds")
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    number = shift = 0
-    while True:
-        octet = data[at]
-        at += 1
-        number |= (octet & 127) << shift
-        shift += 7
-        if octet < 128:
-            return number, at
-        if shift > 63:
-            raise DamagedFileError("is damaged: a page header holds a number without end")
-
-
-def _zigzag(data: bytes, at: int) -> tuple[int, int]:
-    number, at = _varint(data, at)
-    return (number >> 1) ^ -(number & 1), at

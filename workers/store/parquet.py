@@ -7,7 +7,6 @@ page that is wanted, before Arrow allocates or decodes anything. So a hostile fi
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,10 +14,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from workers.errors import DamagedFileError, StoreError
+from workers.store.footer import Footer, read_footer
 from workers.store.pages import check_checksums, check_pages
 
 MAX_FILE = 1 << 31
-MAX_FOOTER = 8 << 20
+MAX_FOOTER = 2 << 20
 MAX_TEXT = 1000
 """Characters of a text in a table; dictionaries would let a page of text grow without a trace in its header."""
 
@@ -70,19 +70,20 @@ class TableFile:
     def __init__(self, source: pa.NativeFile, layout: Layout) -> None:
         self.layout = layout
         self._bytes = _Ranges(source)
-        self._file = _parse(self._bytes, [f.name for f in layout.schema if pa.types.is_string(f.type)])
+        self._footer = self._bytes.footer()
         self._checked: set[tuple[int, str]] = set()
         self._check_footer()
+        self._file = self._parse()
 
     @property
     def num_rows(self) -> int:
         """Rows in the file."""
-        return int(self._file.metadata.num_rows)
+        return self._footer.rows
 
     @property
     def num_groups(self) -> int:
         """Row groups in the file."""
-        return int(self._file.metadata.num_row_groups)
+        return len(self._footer.groups)
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -108,34 +109,37 @@ class TableFile:
         return pa.concat_tables(tables) if tables else self.layout.schema.empty_table().select(columns or slice(None))
 
     def _check_footer(self) -> None:
-        found, layout = self._file.metadata, self.layout
-        missing = set(layout.schema.names) - set(self._file.schema_arrow.names)
-        if missing:
-            raise DamagedFileError(f"has no column {', '.join(sorted(missing))}")
-        theirs = [_plain(each) for each in self._file.schema_arrow]
-        if found.num_columns != len(layout.schema) or theirs != list(layout.schema):
-            raise DamagedFileError("has not the columns of its kind of file")
-        if not layout.min_rows <= found.num_rows <= layout.max_rows:
-            raise DamagedFileError(f"has {found.num_rows} rows, expected {layout.min_rows} to {layout.max_rows}")
-        rows = [found.row_group(group).num_rows for group in range(found.num_row_groups)]
-        if sum(rows) != found.num_rows or min(rows, default=0) < 0:
-            raise DamagedFileError("is damaged: its row groups do not have its rows")
+        """Before Arrow sees it."""
+        layout = self.layout
+        if any(len(group.chunks) != len(layout.schema) for group in self._footer.groups):
+            raise DamagedFileError("has not the columns of such a file")
+        if not layout.min_rows <= self._footer.rows <= layout.max_rows:
+            raise DamagedFileError(f"has {self._footer.rows} rows, expected {layout.min_rows} to {layout.max_rows}")
+
+    def _parse(self) -> pq.ParquetFile:
+        texts = [each.name for each in self.layout.schema if pa.types.is_string(each.type)]
+        with _damage_told():
+            source = pa.BufferReader(self._bytes.buffer())
+            checked = {"page_checksum_verification": True, "pre_buffer": False}
+            file = pq.ParquetFile(source, read_dictionary=texts, **checked, **_THRIFT)
+        if [_plain(each) for each in file.schema_arrow] != list(self.layout.schema):
+            raise DamagedFileError("has not the columns of such a file")
+        return file
 
     def _fetch(self, group: int, names: Sequence[str]) -> None:
         """Bring the columns' bytes here, and look at what their pages claim."""
+        row_group, schema = self._footer.groups[group], self.layout.schema
         wanted = [name for name in names if (group, name) not in self._checked]
-        row_group = self._file.metadata.row_group(group)
-        ranges = {}
-        for name in wanted:
-            position = self.layout.schema.get_field_index(name)
-            ranges[name] = _range(row_group.column(position), self._bytes.size)
-        self._bytes.fetch(list(ranges.values()))
-        for name, (start, stop) in ranges.items():
-            width = self.layout.widths.get(name, 1)
-            values = row_group.num_rows * max(1, width)  # a list without elements takes a place too
-            kind = self.layout.schema.field(name).type
+        chunks = {name: row_group.chunks[schema.get_field_index(name)] for name in wanted}
+        self._bytes.fetch([(chunk.start, chunk.stop) for chunk in chunks.values()])
+        for name, chunk in chunks.items():
+            # A list without elements takes the place of a value.
+            values = row_group.rows * max(1, self.layout.widths.get(name, 1))
             try:
-                check_pages(self._bytes.view(start, stop), values, values * _value_bits(kind) // 8 + _SLACK)
+                if chunk.values != values:
+                    raise DamagedFileError(f"has {chunk.values} values, expected {values}")
+                size = values * _value_bits(schema.field(name).type) // 8 + _SLACK
+                check_pages(self._bytes.view(chunk.start, chunk.stop), values, size)
             except DamagedFileError as error:
                 raise DamagedFileError(f"column {name}: {error}") from error
             self._checked.add((group, name))
@@ -161,15 +165,15 @@ class _Ranges:
         """A fetched range."""
         return memoryview(self._bytes[start:stop])  # type: ignore[arg-type]
 
-    def footer_size(self) -> int:
-        """Bytes of the footer, which is fetched now."""
+    def footer(self) -> Footer:
+        """The footer, which is fetched now."""
         if self.size < 12 or bytes(self.view(self.size - 4, self.size)) != b"PAR1":
             raise DamagedFileError("is damaged: is not a whole Parquet file")
         size = int.from_bytes(self.view(self.size - 8, self.size - 4), "little")
         if size > min(MAX_FOOTER, self.size - 12):
             raise DamagedFileError(f"is damaged: claims a footer of {size} bytes")
         self._extend(self.size - 8 - size)
-        return size
+        return read_footer(bytes(self.view(self.size - 8 - size, self.size - 8)), self.size)
 
     def fetch(self, ranges: Sequence[tuple[int, int]]) -> None:
         """Bring some ranges, those that lie close to each other in one request."""
@@ -203,32 +207,10 @@ class _Ranges:
 def verify_checksums(source: pa.NativeFile) -> None:
     """Compare every page of a Parquet file of any columns with its checksum. Raises DamagedFileError."""
     fetched = _Ranges(source)
-    found = _parse(fetched, []).metadata
-    for group in range(found.num_row_groups):
-        for column in range(found.num_columns):
-            start, stop = _range(found.row_group(group).column(column), fetched.size)
-            fetched.fetch([(start, stop)])
-            check_checksums(fetched.view(start, stop))
-
-
-def _parse(fetched: _Ranges, dictionaries: list[str]) -> pq.ParquetFile:
-    fetched.footer_size()
-    with _damage_told():
-        source = pa.BufferReader(fetched.buffer())
-        return pq.ParquetFile(
-            source, read_dictionary=dictionaries, page_checksum_verification=True, pre_buffer=False, **_THRIFT
-        )
-
-
-def _range(column: Any, size: int) -> tuple[int, int]:
-    """Where a column chunk's bytes lie."""
-    start = column.data_page_offset
-    if column.has_dictionary_page and column.dictionary_page_offset is not None:
-        start = min(start, column.dictionary_page_offset)
-    stop = start + column.total_compressed_size
-    if not 0 < start <= stop <= size:
-        raise DamagedFileError("is damaged: a column lies outside of the file")
-    return int(start), int(stop)
+    for group in fetched.footer().groups:
+        for chunk in group.chunks:
+            fetched.fetch([(chunk.start, chunk.stop)])
+            check_checksums(fetched.view(chunk.start, chunk.stop))
 
 
 def _value_bits(kind: pa.DataType) -> int:
@@ -264,5 +246,7 @@ def _damage_told() -> Iterator[None]:
         yield
     except DamagedFileError:
         raise
+    except KeyError as error:
+        raise DamagedFileError(f"has no column {error.args[0].decode(errors='replace')}") from error
     except (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError) as error:
         raise DamagedFileError(f"is damaged: {(str(error).splitlines() or [type(error).__name__])[0]}") from error
