@@ -37,7 +37,7 @@ def recording(**changes: object) -> Campaign:
 
 def margin_store(path: Path) -> Store:
     """An empty store that wants margins."""
-    return Store.create(path, header(recording()), examples())
+    return Store.create(path, header(recording(record={"epochs": "all", "margins": True})), examples())
 
 
 def with_margins(given: list[RunResult], seed: int = 0) -> list[RunResult]:
@@ -177,7 +177,7 @@ def test_verify_finds_changed_margins(change: str, tmp_path: Path) -> None:
     _, findings = verify_store(store.uri)
     assert [finding.problem for finding in findings] == [problem]
     if change == "column":
-        with pytest.raises(DamagedFileError, match="has no column test_margin"):
+        with pytest.raises(DamagedFileError, match="has not the columns of such a file"):
             store.read(SHARD, ["test_margin"])
 
 

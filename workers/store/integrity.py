@@ -17,6 +17,7 @@ def check_results(file: TableFile, shard: Shard, header: Header) -> None:
     said = file.metadata
     if said.get("campaign") != header.identity:
         raise DamagedFileError("belongs to another campaign")
+    file.keep()
     if said.get("content_sha256") != file_hash(file) or said.get("shard") != shard.shard_id:
         raise DamagedFileError("does not hold the content that it was committed with")
     _check_runs(file, shard)

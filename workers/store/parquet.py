@@ -72,6 +72,7 @@ class TableFile:
         self._bytes = _Ranges(source)
         self._footer = self._bytes.footer()
         self._checked: set[tuple[int, str]] = set()
+        self._kept: pa.Table | None = None
         self._check_footer()
         self._file = self._parse()
 
@@ -93,11 +94,18 @@ class TableFile:
     def read(self, group: int, columns: Sequence[str] | None = None) -> pa.Table:
         """Some columns (None: all) of a row group."""
         names = self.layout.schema.names if columns is None else list(columns)
+        if self._kept is not None:
+            return self._kept.select(names)
         self._fetch(group, names)
         with _damage_told():
             table = self._file.read_row_group(group, columns=names, use_threads=False)
             schema = pa.schema([self.layout.schema.field(name) for name in names], table.schema.metadata)
             return _without_dictionaries(table.select(names)).cast(schema)
+
+    def keep(self) -> None:
+        """Decode the columns once for all that follows, where there is but one row group."""
+        if self.num_groups == 1:
+            self._kept = self.read(0)
 
     def groups(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         """The row groups, one after the other."""
