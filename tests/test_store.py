@@ -14,18 +14,20 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.verify import verify_store
+from orchestrator.verify import missing_runs, verify_store
 from tests.conftest import small_campaign
 from tests.stores import NUM_TEST, NUM_TRAIN, examples, header, new_store, powerless, results
 from workers.errors import ConflictError, DamagedFileError, StoreError, StoreMismatchError
-from workers.runs import Shard
+from workers.runs import Run, Shard
 from workers.store import Failure, Store
 from workers.store.files import STALE_SECONDS
+from workers.store.parquet import encode
 
 SHARD = Shard(500_000, 0, 2)
 NEXT = Shard(500_000, 2, 4)
@@ -333,6 +335,55 @@ def test_verify_names_damage_and_repair_sets_it_aside(tmp_path: Path) -> None:
     assert store.shards() == [SHARD]
     assert verify_store(store.uri) == (2, [])
     assert len(list((tmp_path / "store" / "damaged").iterdir())) == 4
+
+
+def test_repair_overwrites_nothing_that_was_set_aside(store: Store) -> None:
+    for content in (b"PAR1", b"first", b"second"):
+        store.commit(SHARD, results(SHARD))
+        store._files.replace(f"results/{SHARD.shard_id}.parquet", content)
+        _, (finding,) = verify_store(store.uri, repair=True)
+        assert finding.problem == "is damaged: is not a whole Parquet file"
+    aside = [f"{SHARD.shard_id}.parquet{ending}" for ending in ("", ".2", ".3")]
+    assert store._files.names("damaged") == aside
+    assert [bytes(store._files.read(f"damaged/{name}")) for name in aside] == [b"PAR1", b"first", b"second"]
+
+
+def test_verify_covers_every_folder(store: Store) -> None:
+    """Examples, targets, failures and estimates: named, set aside, and written again."""
+    store.commit(SHARD, results(SHARD))
+    store.aim(small_campaign().subsets)
+    store.write_estimate("memorization", pa.table({"mem": np.arange(1000.0)}), {})
+    assert verify_store(store.uri) == (4, [])
+    files = store._files
+    estimate = bytearray(files.read("estimates/memorization.parquet"))
+    estimate[len(estimate) // 2] ^= 1
+    damaged = {
+        "examples.parquet": encode(examples().slice(1), {}).to_pybytes(),
+        "targets/notes.txt": b"mine",
+        "targets/r500000-000003.json": b"{}}",
+        "failures/r500000-000000-000002.json": b"{}",
+        "estimates/memorization.parquet": bytes(estimate),
+    }
+    for path, content in damaged.items():
+        files.replace(path, content)
+    problems = {finding.path.removeprefix(f"{store.uri}/"): finding.problem for finding in verify_store(store.uri)[1]}
+    assert problems.keys() == damaged.keys()
+    assert problems["examples.parquet"] == f"does not hold {NUM_TRAIN} training and {NUM_TEST} test examples"
+    assert problems["estimates/memorization.parquet"].startswith("is damaged")
+    assert all(finding.moved_to for finding in verify_store(store.uri, repair=True)[1])
+    assert len(files.names("damaged")) == len(damaged)
+    assert [(each.path.removeprefix(f"{store.uri}/"), each.problem) for each in verify_store(store.uri)[1]] == [
+        ("examples.parquet", "is missing")
+    ]
+    assert new_store(store.uri).examples().num_rows == NUM_TRAIN + NUM_TEST
+    assert verify_store(store.uri)[1] == []
+
+
+def test_verify_names_runs_that_are_missing(store: Store) -> None:
+    store.commit(Shard(600_000, 1, 3), results(Shard(600_000, 1, 3)))
+    assert missing_runs(store.uri) == {}
+    store.aim(small_campaign().subsets)
+    assert missing_runs(store.uri) == {200_000: list(Shard(200_000, 0, 3).runs), 600_000: [Run(600_000, 0)]}
 
 
 def test_another_campaigns_file_is_foreign(tmp_path: Path) -> None:
