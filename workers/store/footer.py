@@ -53,11 +53,9 @@ def _chunk(fields: Struct, file_size: int) -> Chunk:
     if 1 in fields:
         raise DamagedFileError("has a column in another file")
     column = fields[3]
-    start = min(_number(column[9]), _number(column.get(11, column[9])))
-    if start == 0:  # some writers' dictionary offset, where there is no dictionary
-        start = _number(column[9])
+    start = _number(column.get(11, 0)) or _number(column[9])  # a dictionary comes first
     stop = start + _number(column[7])
-    if not 0 < start <= stop <= file_size:
+    if not 0 <= start <= stop <= file_size:
         raise DamagedFileError("is damaged: a column lies outside of the file")
     return Chunk(_number(column[5]), start, stop)
 

@@ -42,11 +42,13 @@ def pages(chunk: memoryview) -> Iterator[Page]:
         header, length = read_struct(bytes(chunk[at : at + _MAX_HEADER]))
         start = at + length
         kind, size, compressed = (header.get(field) for field in (1, 2, 3))
-        if kind not in _SUBHEADERS or not isinstance(size, int) or not isinstance(compressed, int):
+        if not isinstance(kind, int) or kind not in _SUBHEADERS:
             raise DamagedFileError("is damaged: has a page of no known kind")
         detail = header.get(_SUBHEADERS[kind])
         values = detail.get(1) if isinstance(detail, dict) else None
-        if not isinstance(detail, dict) or not isinstance(values, int) or min(values, size, compressed) < 0:
+        if not isinstance(detail, dict) or any(
+            type(each) is not int or each < 0 for each in (values, size, compressed)
+        ):
             raise DamagedFileError("is damaged: has a page header that makes no sense")
         if detail.get(_ENCODING_FIELD[kind]) not in _ENCODINGS:
             raise DamagedFileError(f"has a page in encoding {detail.get(_ENCODING_FIELD[kind])}, which no store has")
