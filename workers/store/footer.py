@@ -1,10 +1,9 @@
 """What a Parquet file's footer says of its columns and row groups: `FileMetaData` in parquet.thrift."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from workers.errors import DamagedFileError
-from workers.store.thrift import Struct, read_struct
+from workers.store.thrift import Struct, number, read_struct
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ def read_footer(content: bytes, file_size: int) -> Footer:
     fields, _ = read_struct(content)
     try:
         groups = tuple(_row_group(group, file_size) for group in fields[4])
-        rows = _number(fields[3])
+        rows = number(fields[3])
     except (KeyError, TypeError, AttributeError) as error:
         raise DamagedFileError("is damaged: its footer is not one of a Parquet file") from error
     if sum(group.rows for group in groups) != rows:
@@ -46,21 +45,15 @@ def read_footer(content: bytes, file_size: int) -> Footer:
 
 
 def _row_group(fields: Struct, file_size: int) -> RowGroup:
-    return RowGroup(_number(fields[3]), tuple(_chunk(column, file_size) for column in fields[1]))
+    return RowGroup(number(fields[3]), tuple(_chunk(column, file_size) for column in fields[1]))
 
 
 def _chunk(fields: Struct, file_size: int) -> Chunk:
     if 1 in fields:
         raise DamagedFileError("has a column in another file")
     column = fields[3]
-    start = _number(column.get(11, 0)) or _number(column[9])  # a dictionary comes first
-    stop = start + _number(column[7])
+    start = number(column.get(11, 0)) or number(column[9])  # a dictionary comes first
+    stop = start + number(column[7])
     if not 0 <= start <= stop <= file_size:
         raise DamagedFileError("is damaged: a column lies outside of the file")
-    return Chunk(_number(column[5]), start, stop)
-
-
-def _number(value: Any) -> int:
-    if type(value) is not int or value < 0:
-        raise DamagedFileError("is damaged: its footer has a number that makes no sense")
-    return value
+    return Chunk(number(column[5]), start, stop)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from workers.errors import DamagedFileError
-from workers.store.thrift import read_struct
+from workers.store.thrift import number, read_struct
 
 _DATA, _INDEX, _DICTIONARY, _DATA_V2 = range(4)
 _PLAIN, _PLAIN_DICTIONARY, _RLE, _RLE_DICTIONARY = 0, 2, 3, 8
@@ -41,21 +41,18 @@ def pages(chunk: memoryview) -> Iterator[Page]:
     while at < len(chunk):
         header, length = read_struct(bytes(chunk[at : at + _MAX_HEADER]))
         start = at + length
-        kind, size, compressed = (header.get(field) for field in (1, 2, 3))
-        if not isinstance(kind, int) or kind not in _SUBHEADERS:
+        kind = number(header.get(1))
+        detail = header.get(_SUBHEADERS.get(kind, 0))
+        if not isinstance(detail, dict):
             raise DamagedFileError("is damaged: has a page of no known kind")
-        detail = header.get(_SUBHEADERS[kind])
-        values = detail.get(1) if isinstance(detail, dict) else None
-        if not isinstance(detail, dict) or any(
-            type(each) is not int or each < 0 for each in (values, size, compressed)
-        ):
-            raise DamagedFileError("is damaged: has a page header that makes no sense")
-        if detail.get(_ENCODING_FIELD[kind]) not in _ENCODINGS:
-            raise DamagedFileError(f"has a page in encoding {detail.get(_ENCODING_FIELD[kind])}, which no store has")
-        at = start + compressed
+        encoding = number(detail.get(_ENCODING_FIELD[kind]))
+        if encoding not in _ENCODINGS:
+            raise DamagedFileError(f"has a page in encoding {encoding}, which no store has")
+        at = start + number(header.get(3))
         if at > len(chunk):
             raise DamagedFileError("is damaged: a page ends beyond its column")
         crc = header.get(4)
+        size, values = number(header.get(2)), number(detail.get(1))
         yield Page(values, kind == _DICTIONARY, size, start, at, crc if isinstance(crc, int) else None)
 
 

@@ -25,6 +25,13 @@ def read_struct(data: bytes, at: int = 0) -> tuple[Struct, int]:
         raise DamagedFileError("is damaged: a header has no end") from error
 
 
+def number(value: Any) -> int:
+    """A field that must be a count or a place: an integer from 0 on. Raises DamagedFileError."""
+    if type(value) is not int or value < 0:
+        raise DamagedFileError("is damaged: a header has a number that makes no sense")
+    return value
+
+
 def _struct(data: bytes, at: int, depth: int) -> tuple[Struct, int]:
     if depth == 0:
         raise DamagedFileError("is damaged: a header is nested too deeply")
