@@ -9,6 +9,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -208,7 +209,8 @@ def test_no_code_in_a_file_runs(tmp_path: Path) -> None:
         schema = schema.with_metadata({**(table.schema.metadata or {}), b"pandas": evil})
         pq.write_table(table.cast(schema), path, write_page_checksum=True)
         store.upkeep.inspect(f"results/{NAME}")
-        list(store.scan(["device", "train_correct"]))
+        with suppress(DamagedFileError):  # once pandas has registered its types, Arrow asks them, and they refuse
+            list(store.scan(["device", "train_correct"]))
     assert not (tmp_path / "ran").exists()
 
 

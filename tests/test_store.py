@@ -214,7 +214,7 @@ def test_of_racing_writers_one_wins(tmp_path: Path) -> None:
     won = [wins.get(timeout=60) for _ in writers]
     for writer in writers:
         writer.join()
-    assert sorted(won) == [False, False, False, True]
+    assert sorted(written > 0 for written in won) == [False, False, False, True]
     assert store.upkeep.names("results") == [f"{SHARD.shard_id}.parquet"]
     assert store.upkeep.inspect(f"results/{SHARD.shard_id}.parquet") is None
 

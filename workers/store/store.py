@@ -128,8 +128,8 @@ class Store:
         """The committed shards, ascending. One listing: the names say which runs they hold."""
         return self._results.shards()
 
-    def commit(self, shard: Shard, results: Sequence[schema.RunResult]) -> bool:
-        """Add a shard's results, whole or not at all. False where equal results were committed before.
+    def commit(self, shard: Shard, results: Sequence[schema.RunResult]) -> int:
+        """Add a shard's results, whole or not at all. Bytes written: 0 where equal results were committed before.
 
         Raises ConflictError where different results are there under the same name, StoreError where the place cannot be
         written, ValueError where a vector has not the form that the store's data and campaign ask for.
@@ -144,12 +144,12 @@ class Store:
             except MissingFileError:
                 continue  # a compaction merged it away just now
             if theirs == digest:
-                return False
+                return 0
             raise ConflictError(
                 f"{self._path(results_path(shard))}: is committed with other content (SHA-256 {theirs[:12]}, "
                 f"now {digest[:12]}): the same runs gave different results, on other hardware or versions?"
             )
-        return True
+        return int(content.size)
 
     def read(self, shard: Shard, columns: Sequence[str] | None = None) -> pa.Table:
         """A committed shard's rows (or some columns). Raises DamagedFileError, or StoreError where it is missing."""
