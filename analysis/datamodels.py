@@ -26,7 +26,7 @@ from analysis.outputs import RatioOutputs
 from workers.campaign import PARTS
 from workers.store import Store
 from workers.store.files import open_files
-from workers.store.schema import encode
+from workers.store.parquet import encode
 
 WEIGHT_COLUMNS = (
     *("ratio", "test_example_id", "test_label", "lds", "rank"),

@@ -17,7 +17,7 @@ from orchestrator.commands.estimates import compare, estimate, reliability
 from orchestrator.commands.imports import imports
 from orchestrator.commands.influence import influence
 from orchestrator.commands.plans import plan
-from orchestrator.commands.stores import status, verify
+from orchestrator.commands.stores import compact, status, verify
 from orchestrator.commands.tune import tune
 from orchestrator.output import interruption, say, warn
 from workers.errors import CampaignError, LongtailError
@@ -48,7 +48,21 @@ def _root(
     pass
 
 
-for command in (init, tune, plan, run, status, estimate, influence, compare, reliability, datamodels, verify, demo):
+for command in (
+    init,
+    tune,
+    plan,
+    run,
+    status,
+    estimate,
+    influence,
+    compare,
+    reliability,
+    datamodels,
+    verify,
+    compact,
+    demo,
+):
     app.command()(command)
 app.add_typer(imports, name="import")
 

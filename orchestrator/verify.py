@@ -1,9 +1,14 @@
-"""Checks every committed file of a store, and sets damaged ones aside so that their runs are trained again."""
+"""Checks every committed file of a store, and sets damaged ones aside so that they are made again."""
 
+from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from workers.errors import LongtailError
+from workers.errors import DamagedFileError, MissingFileError
+from workers.runs import Run, Shard
 from workers.store import Store
+from workers.store.results import shard_of
+from workers.store.upkeep import EXAMPLES, FOLDERS
 
 
 @dataclass(frozen=True)
@@ -16,20 +21,71 @@ class Finding:
 
 
 def verify_store(uri: str, *, repair: bool = False) -> tuple[int, list[Finding]]:
-    """(files checked, findings). With `repair`, damaged results are moved to `damaged/`.
+    """(files checked, findings). With `repair`, damaged files are moved to `damaged/`.
 
-    Raises StoreError where there is no store, or where it cannot be read or (repairing) written.
+    Raises StoreError where there is no store, or where it cannot be read or (repairing) written; DamagedFileError where
+    campaign.json is damaged, without which nothing can be said of the rest. May run beside writers and compactions.
     """
     store = Store.open(uri)
     findings: list[Finding] = []
-    names = store.result_names()
-    for name in names:
-        problem = store.inspect(name)
-        if problem is not None:
-            moved_to = store.set_aside(name) if repair else None
-            findings.append(Finding(f"{store.uri}/results/{name}", problem, moved_to))
+    paths = [f"{folder}/{name}" for folder in FOLDERS for name in store.upkeep.names(folder)]
+    sound: list[Shard] = []
+    for path in [*paths, EXAMPLES]:
+        problem = store.upkeep.inspect(path)
+        if problem is None:
+            shard = shard_of(path.removeprefix("results/"))
+            sound += [shard] if shard is not None else []
+        else:
+            findings.append(_found(store, path, problem, repair and problem != "is missing"))
+    for shard, problem in _disagreeing(store, sound):
+        findings.append(_found(store, f"results/{shard.shard_id}.parquet", problem, repair))
+    return len(paths) + 1, findings
+
+
+def missing_runs(uri: str) -> dict[int, list[Run]]:
+    """The runs that were asked for and are not committed, by ratio (parts per million); none where all are there.
+
+    Raises as `verify_store`, and DamagedFileError for a damaged target.
+    """
+    store = Store.open(uri)
+    there: dict[int, set[int]] = defaultdict(set)
+    for shard in store.shards():
+        there[shard.parts].update(range(shard.start, shard.stop))
+    missing = {
+        parts: [Run(parts, repetition) for repetition in range(wanted) if repetition not in there[parts]]
+        for parts, wanted in store.targets().items()
+    }
+    return {parts: runs for parts, runs in missing.items() if runs}
+
+
+def _found(store: Store, path: str, problem: str, repair: bool) -> Finding:
+    return Finding(f"{store.uri}/{path}", problem, store.upkeep.set_aside(path) if repair else None)
+
+
+def _disagreeing(store: Store, shards: list[Shard]) -> Iterator[tuple[Shard, str]]:
+    """Shards that hold a run otherwise than the file which readers take it from.
+
+    Two files with the same run are no damage: a compaction is under way, or drivers had other numbers of repetitions.
+    """
+    before: list[Shard] = []
+    """Those of the same ratio that may overlap what follows."""
+    for shard in sorted(shards, key=lambda each: (each.parts, each.start, -each.stop)):
+        before = [each for each in before if each.parts == shard.parts and each.stop > shard.start]
+        for other in before:
+            run = _first_difference(store, shard, other)
+            if run is not None:
+                yield shard, f"differs from {other.shard_id}.parquet in run {run.run_id}, which readers take from there"
+                break
+        else:
+            before.append(shard)
+
+
+def _first_difference(store: Store, shard: Shard, other: Shard) -> Run | None:
     try:
-        store.examples()
-    except LongtailError as error:
-        findings.append(Finding(f"{store.uri}/examples.parquet", str(error)))
-    return len(names) + 1, findings
+        ours, theirs = store.upkeep.run_hashes(shard), store.upkeep.run_hashes(other)
+    except (MissingFileError, DamagedFileError):
+        return None  # gone, or to be found by the next inspection
+    different = [
+        repetition for repetition in sorted(ours.keys() & theirs.keys()) if ours[repetition] != theirs[repetition]
+    ]
+    return Run(shard.parts, different[0]) if different else None

@@ -17,7 +17,7 @@ NUM_TRAIN, NUM_TEST = 21, 5
 
 def header(campaign: Campaign | None = None, data: str = "a") -> Header:
     """The header of a campaign on imaginary data, told apart by a hex digit."""
-    campaign, fingerprint = campaign or small_campaign(), data * 64
+    campaign, fingerprint = campaign or small_campaign(record={"epochs": "all"}), data * 64
     return Header(
         identity=campaign.identity(fingerprint),
         fingerprint=fingerprint,

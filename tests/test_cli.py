@@ -47,7 +47,7 @@ def test_from_init_to_estimates(tmp_path: Path) -> None:
     code, output, _ = call("estimate", tmp_path / "s")
     assert output.count(".parquet") == 6
     code, output, _ = call("verify", tmp_path / "s")
-    assert (code, output) == (0, "2 files checked, 0 damaged\n")
+    assert (code, output) == (0, "9 files checked, 0 damaged\n")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -194,6 +194,19 @@ def test_damage_is_reported_and_repaired(tmp_path: Path) -> None:
     code, _, error = call("verify", tmp_path / "s", "--repair")
     assert (code, f"(set aside as {tmp_path}/s/damaged/{victim.name})" in error) == (0, True)
     assert call("status", tmp_path / "s")[0] == 0
+
+
+def test_compaction_from_the_command_line(tmp_path: Path) -> None:
+    store = new_store(tmp_path / "s")
+    for start in (0, 2, 4):
+        store.commit(Shard(500_000, start, start + 2), results(Shard(500_000, start, start + 2)))
+    victim = tmp_path / "s" / "results" / "r500000-000004-000006.parquet"
+    victim.write_bytes(b"PAR1")
+    code, output, error = call("compact", tmp_path / "s", "--grace", "0")
+    assert (code, output) == (1, f"{store.uri}: 3 result files before, 2 now\n")
+    assert error == f"{victim}: is damaged: is not a whole Parquet file (left as it is; see longtail verify)\n"
+    assert call("verify", tmp_path / "s", "--repair")[0] == 0
+    assert call("compact", tmp_path / "s")[:2] == (0, f"{store.uri}: 1 result files before, 1 now\n")
 
 
 def test_a_closed_pipe_is_no_traceback() -> None:

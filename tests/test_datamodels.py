@@ -396,7 +396,7 @@ def test_ids_are_parsed() -> None:
 
 def test_a_store_without_runs_is_refused(view: StoreView) -> None:
     store = Store.open(view.store.uri)
-    for name in store.result_names():
-        store.set_aside(name)
+    for name in store.upkeep.names("results"):
+        store.upkeep.set_aside(f"results/{name}")
     with pytest.raises(EstimateError, match="has no committed run"):
         view.datamodels()

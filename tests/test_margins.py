@@ -24,6 +24,7 @@ from workers.errors import CampaignError, ConflictError, DamagedFileError
 from workers.evaluation import correct, evaluate, margin
 from workers.runs import Run, Shard
 from workers.store import RunResult, Store, schema
+from workers.store.content import content_hash
 from workers.training import SequentialEngine, StackedEngine
 
 SHARD = Shard(500_000, 0, 2)
@@ -36,7 +37,7 @@ def recording(**changes: object) -> Campaign:
 
 def margin_store(path: Path) -> Store:
     """An empty store that wants margins."""
-    return Store.create(path, header(recording()), examples())
+    return Store.create(path, header(recording(record={"epochs": "all", "margins": True})), examples())
 
 
 def with_margins(given: list[RunResult], seed: int = 0) -> list[RunResult]:
@@ -125,7 +126,7 @@ def test_both_engines_record_the_same_margins(changes: dict[str, object]) -> Non
 def test_stores_without_margins_stay_as_they_were() -> None:
     """Content hash, columns and identity as before margins could be recorded."""
     table = schema.results_table(results(SHARD))
-    assert schema.content_hash(table) == "9f1c4763730f5b71f168507eb5c9026afe977954f2f1a23dab556a95bf0d0807"
+    assert content_hash(table) == "9f1c4763730f5b71f168507eb5c9026afe977954f2f1a23dab556a95bf0d0807"
     assert schema.MARGIN not in table.column_names
     identity = "aaadef7c107dc5614cb849215b2c63a86e8392908899597775c07856ad18c1ee"
     assert small_campaign().identity("a" * 64) == identity
@@ -171,12 +172,12 @@ def test_verify_finds_changed_margins(change: str, tmp_path: Path) -> None:
         problem = "does not hold the content that it was committed with"
     else:
         table = table.remove_column(index)
-        problem = "has not the columns of a results file"
+        problem = "has not the columns of such a file"
     pq.write_table(table, path, write_page_checksum=True)
     _, findings = verify_store(store.uri)
     assert [finding.problem for finding in findings] == [problem]
     if change == "column":
-        with pytest.raises(DamagedFileError, match="has no column test_margin"):
+        with pytest.raises(DamagedFileError, match="has not the columns of such a file"):
             store.read(SHARD, ["test_margin"])
 
 
@@ -211,7 +212,7 @@ def test_a_resumed_campaign_records_the_same_bits(tmp_path: Path) -> None:
     assert whole.shards() == torn.shards() != []
     for shard in whole.shards():
         theirs, ours = whole.read(shard), torn.read(shard)
-        assert schema.content_hash(theirs) == schema.content_hash(ours)
+        assert content_hash(theirs) == content_hash(ours)
         margins, right = torn.margins(shard, ours), torn.bits(shard, ours, "test_correct")
         assert margins.tobytes() == whole.margins(shard, theirs).tobytes()
         assert (right == (margins > 0))[margins != 0].all()

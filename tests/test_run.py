@@ -276,7 +276,7 @@ def test_everything_at_once_without_test_examples(tmp_path: Path) -> None:
     assert (view.examples()["label"] != view.examples()["given_label"]).sum() == 6
     assert sorted(estimates(tmp_path / "s")) == ["consistency.parquet", "cscore.parquet", "memorization.parquet"]
     assert campaign_status(str(tmp_path / "s")).test_accuracy is None
-    assert verify_store(str(tmp_path / "s")) == (3, [])
+    assert verify_store(str(tmp_path / "s")) == (7, [])
 
 
 def test_features_train_as_well_as_images(tmp_path: Path) -> None:

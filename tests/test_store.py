@@ -14,18 +14,20 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.verify import verify_store
+from orchestrator.verify import missing_runs, verify_store
 from tests.conftest import small_campaign
 from tests.stores import NUM_TEST, NUM_TRAIN, examples, header, new_store, powerless, results
 from workers.errors import ConflictError, DamagedFileError, StoreError, StoreMismatchError
-from workers.runs import Shard
+from workers.runs import Run, Shard
 from workers.store import Failure, Store
 from workers.store.files import STALE_SECONDS
+from workers.store.parquet import encode
 
 SHARD = Shard(500_000, 0, 2)
 NEXT = Shard(500_000, 2, 4)
@@ -59,7 +61,7 @@ def test_opening_again_gives_the_same_store(store: Store) -> None:
     store.commit(SHARD, results(SHARD))
     again = Store.open(store.uri)
     assert again.header == store.header
-    assert again.header.campaign == small_campaign()
+    assert again.header.campaign == small_campaign(record={"epochs": "all"})
     assert again.shards() == [SHARD]
     assert new_store(store.uri).shards() == [SHARD]
     assert again.examples().num_rows == NUM_TRAIN + NUM_TEST
@@ -104,7 +106,9 @@ def test_targets_are_the_union_of_what_was_asked_for(store: Store) -> None:
 def test_another_campaign_or_other_data_are_refused_and_named(tmp_path: Path) -> None:
     store = new_store(tmp_path / "store")
     before = everything(tmp_path)
-    other = small_campaign(recipe={"epochs": 3, "batch_size": 256}, model={"name": "mlp", "hidden": [9]})
+    other = small_campaign(
+        recipe={"epochs": 3, "batch_size": 256}, model={"name": "mlp", "hidden": [9]}, record={"epochs": "all"}
+    )
     with pytest.raises(StoreMismatchError) as caught:
         Store.create(store.uri, header(other, "b"), examples())
     assert [line.removeprefix(f"{store.uri}: ").split(" (")[0] for line in str(caught.value).splitlines()] == [
@@ -211,8 +215,8 @@ def test_of_racing_writers_one_wins(tmp_path: Path) -> None:
     for writer in writers:
         writer.join()
     assert sorted(written > 0 for written in won) == [False, False, False, True]
-    assert store.result_names() == [f"{SHARD.shard_id}.parquet"]
-    assert store.inspect(f"{SHARD.shard_id}.parquet") is None
+    assert store.upkeep.names("results") == [f"{SHARD.shard_id}.parquet"]
+    assert store.upkeep.inspect(f"results/{SHARD.shard_id}.parquet") is None
 
 
 def test_a_disk_without_hard_links_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -288,14 +292,14 @@ def test_a_flipped_bit_is_found_or_changes_nothing(
     damaged = bytearray(whole)
     damaged[int(place * len(whole))] ^= 1 << bit
     path.write_bytes(damaged)
-    problem = store.inspect(path.name)
+    problem = store.upkeep.inspect(f"results/{path.name}")
     if problem is None:
         table = store.read(SHARD)
         path.write_bytes(whole)
         columns = [name for name in table.column_names if name not in ("seconds", "device")]
         assert table.select(columns).equals(store.read(SHARD).select(columns))
     path.write_bytes(whole)
-    assert store.inspect(path.name) is None
+    assert store.upkeep.inspect(f"results/{path.name}") is None
 
 
 @settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -305,7 +309,7 @@ def test_a_truncated_file_is_found(committed: tuple[Store, Path, bytes], share: 
     path.write_bytes(whole[: int(share * len(whole))])
     with pytest.raises(DamagedFileError, match=str(path)):
         store.read(SHARD)
-    assert store.inspect(path.name) is not None
+    assert store.upkeep.inspect(f"results/{path.name}") is not None
     path.write_bytes(whole)
 
 
@@ -333,12 +337,61 @@ def test_verify_names_damage_and_repair_sets_it_aside(tmp_path: Path) -> None:
     assert len(list((tmp_path / "store" / "damaged").iterdir())) == 4
 
 
+def test_repair_overwrites_nothing_that_was_set_aside(store: Store) -> None:
+    for content in (b"PAR1", b"first", b"second"):
+        store.commit(SHARD, results(SHARD))
+        store._files.replace(f"results/{SHARD.shard_id}.parquet", content)
+        _, (finding,) = verify_store(store.uri, repair=True)
+        assert finding.problem == "is damaged: is not a whole Parquet file"
+    aside = [f"{SHARD.shard_id}.parquet{ending}" for ending in ("", ".2", ".3")]
+    assert store._files.names("damaged") == aside
+    assert [bytes(store._files.read(f"damaged/{name}")) for name in aside] == [b"PAR1", b"first", b"second"]
+
+
+def test_verify_covers_every_folder(store: Store) -> None:
+    """Examples, targets, failures and estimates: named, set aside, and written again."""
+    store.commit(SHARD, results(SHARD))
+    store.aim(small_campaign().subsets)
+    store.write_estimate("memorization", pa.table({"mem": np.arange(1000.0)}), {})
+    assert verify_store(store.uri) == (4, [])
+    files = store._files
+    estimate = bytearray(files.read("estimates/memorization.parquet"))
+    estimate[len(estimate) // 2] ^= 1
+    damaged = {
+        "examples.parquet": encode(examples().slice(1), {}).to_pybytes(),
+        "targets/notes.txt": b"mine",
+        "targets/r500000-000003.json": b"{}}",
+        "failures/r500000-000000-000002.json": b"{}",
+        "estimates/memorization.parquet": bytes(estimate),
+    }
+    for path, content in damaged.items():
+        files.replace(path, content)
+    problems = {finding.path.removeprefix(f"{store.uri}/"): finding.problem for finding in verify_store(store.uri)[1]}
+    assert problems.keys() == damaged.keys()
+    assert problems["examples.parquet"] == f"does not hold {NUM_TRAIN} training and {NUM_TEST} test examples"
+    assert problems["estimates/memorization.parquet"].startswith("is damaged")
+    assert all(finding.moved_to for finding in verify_store(store.uri, repair=True)[1])
+    assert len(files.names("damaged")) == len(damaged)
+    assert [(each.path.removeprefix(f"{store.uri}/"), each.problem) for each in verify_store(store.uri)[1]] == [
+        ("examples.parquet", "is missing")
+    ]
+    assert new_store(store.uri).examples().num_rows == NUM_TRAIN + NUM_TEST
+    assert verify_store(store.uri)[1] == []
+
+
+def test_verify_names_runs_that_are_missing(store: Store) -> None:
+    store.commit(Shard(600_000, 1, 3), results(Shard(600_000, 1, 3)))
+    assert missing_runs(store.uri) == {}
+    store.aim(small_campaign().subsets)
+    assert missing_runs(store.uri) == {200_000: list(Shard(200_000, 0, 3).runs), 600_000: [Run(600_000, 0)]}
+
+
 def test_another_campaigns_file_is_foreign(tmp_path: Path) -> None:
     store, other = new_store(tmp_path / "a"), Store.create(tmp_path / "b", header(data="c"), examples())
     other.commit(SHARD, results(SHARD))
     (tmp_path / "a" / "results").mkdir()
     shutil.copy(tmp_path / "b" / "results" / f"{SHARD.shard_id}.parquet", tmp_path / "a" / "results")
-    assert store.inspect(f"{SHARD.shard_id}.parquet") == "belongs to another campaign"
+    assert store.upkeep.inspect(f"results/{SHARD.shard_id}.parquet") == "belongs to another campaign"
 
 
 @pytest.mark.parametrize(

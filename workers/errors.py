@@ -24,6 +24,10 @@ class StoreError(LongtailError, OSError):
         return str(self.args[0]) if self.args else ""
 
 
+class MissingFileError(StoreError):
+    """A file that was there, or should be, is not."""
+
+
 class StoreMismatchError(StoreError):
     """The store belongs to another campaign or to other data; the message names what differs."""
 

@@ -1,4 +1,4 @@
-"""How a store is doing: status, verify."""
+"""How a store is doing, and keeping it sound: status, verify, compact."""
 
 from typing import Annotated
 
@@ -7,6 +7,7 @@ from rich.table import Table
 
 from orchestrator.options import StoreArgument
 from orchestrator.output import console, say, warn
+from workers.campaign import PARTS
 
 
 def status(store: StoreArgument) -> None:
@@ -35,11 +36,11 @@ def verify(
         bool, typer.Option("--repair", help="Set damaged files aside; the next run replaces them.")
     ] = False,
 ) -> None:
-    """Check every committed file: checksums, content, form, and that it belongs here.
+    """Check every committed file: checksums, content, form, and that it belongs here. Name the runs that are missing.
 
     Example: longtail verify STORE --repair
     """
-    from orchestrator.verify import verify_store
+    from orchestrator.verify import missing_runs, verify_store
 
     checked, findings = verify_store(store, repair=repair)
     for finding in findings:
@@ -47,4 +48,33 @@ def verify(
         warn(f"{finding.path}: {finding.problem}{moved}")
     say(f"{checked} files checked, {len(findings)} damaged")
     if any(finding.moved_to is None for finding in findings):
+        raise typer.Exit(1)
+    for parts, runs in missing_runs(store).items():
+        say(f"ratio {parts / PARTS:g}: {len(runs)} runs that were asked for are missing, {runs[0].run_id} first")
+
+
+def compact(
+    store: StoreArgument,
+    size: Annotated[
+        int,
+        typer.Option(
+            "--size", min=1, max=1024, help="MB in a merged file, before compression; memory is 3 times that."
+        ),
+    ] = 64,
+    grace: Annotated[
+        float,
+        typer.Option("--grace", min=0, max=86_400, help="Seconds before merged files go, for other programs' readers."),
+    ] = 10.0,
+) -> None:
+    """Merge many small result files into few large ones. Safe to interrupt, and beside runs and readers.
+
+    Example: longtail compact STORE
+    """
+    from orchestrator.compact import compact_store
+
+    report = compact_store(store, size=size << 20, grace=grace)
+    for path, problem in report.problems.items():
+        warn(f"{path}: {problem} (left as it is; see longtail verify)")
+    say(f"{report.store_uri}: {report.before} result files before, {report.after} now")
+    if report.problems:
         raise typer.Exit(1)

@@ -1,7 +1,8 @@
 """The store of a campaign: Parquet files, committed whole or not at all."""
 
+from workers.store.documents import Failure
 from workers.store.header import Header
 from workers.store.schema import EpochRecord, RunResult, examples_table
-from workers.store.store import Failure, Store
+from workers.store.store import Store
 
 __all__ = ["EpochRecord", "Failure", "Header", "RunResult", "Store", "examples_table"]

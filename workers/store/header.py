@@ -11,9 +11,14 @@ from workers.imported import Imported
 from workers.recipe import Frozen
 
 STORE_FORMAT = 1
+CAMPAIGN = "campaign.json"
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-Examples = Annotated[int, Field(ge=0, lt=2**31)]
+MAX_EXAMPLES = 1 << 27
+"""More examples, training or test, are a mistake, or meant to fill a reader's memory."""
+MAX_JSON = 16 << 20
+"""Bytes of campaign.json; a data set of 100,000 classes with long names takes a fifth."""
+Examples = Annotated[int, Field(ge=0, le=MAX_EXAMPLES)]
 
 
 class Header(Frozen):
@@ -42,6 +47,17 @@ class Header(Frozen):
         """Whether results hold margins."""
         return isinstance(self.campaign, Campaign) and self.campaign.record.margins
 
+    @property
+    def rows_per_run(self) -> int:
+        """Recorded epochs of a run; a diverged one may have fewer."""
+        return len(self.campaign.recorded_epochs()) if isinstance(self.campaign, Campaign) else 1
+
+    @property
+    def bytes_per_run(self) -> int:
+        """Memory that a run's rows take, bits packed; what the columns beside vectors take is rounded up."""
+        bits = 2 * self.num_train + self.num_test * (17 if self.margins else 1)
+        return self.rows_per_run * (bits // 8 + 256)
+
     def to_json(self) -> bytes:
         """The bytes of campaign.json."""
         return json.dumps(self.model_dump(mode="json"), indent=1).encode()
@@ -49,6 +65,8 @@ class Header(Frozen):
     @classmethod
     def from_json(cls, content: bytes, path: str) -> "Header":
         """Read campaign.json; `path` opens an error. Raises DamagedFileError."""
+        if len(content) > MAX_JSON:
+            raise DamagedFileError(f"{path}: has more than {MAX_JSON} bytes, which no {CAMPAIGN} has")
         try:
             header = cls.model_validate_json(content)
         except ValidationError as error:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 import time
 import uuid
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from workers.durability import sync_folder
+from workers.errors import StoreError
 from workers.store.file_errors import told
 
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
@@ -39,14 +41,14 @@ class LocalFiles:
     def read(self, path: str) -> pa.Buffer | None:
         with told(self.root / path):
             try:
-                return pa.py_buffer((self.root / path).read_bytes())
+                return pa.py_buffer(_regular(self.root / path).read_bytes())
             except FileNotFoundError:
                 return None
 
     def open(self, path: str) -> pa.NativeFile | None:
         with told(self.root / path):
             try:
-                return pa.OSFile(str(self.root / path), "rb")
+                return pa.OSFile(str(_regular(self.root / path)), "rb")
             except FileNotFoundError:
                 return None
 
@@ -91,6 +93,16 @@ class LocalFiles:
             yield temporary
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _regular(path: Path) -> Path:
+    """The path of a file, links followed. A pipe put in its place would keep a reader waiting, a device never end."""
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(mode):
+        raise StoreError(f"{path}: is not a regular file")
+    return path
 
 
 def _link(temporary: Path, final: Path) -> bool:

@@ -1,6 +1,5 @@
 """The Parquet form of results: one row per run and recorded epoch, the vectors as lists."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -8,9 +7,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from workers.errors import DamagedFileError, StoreError
+from workers.errors import DamagedFileError
 from workers.runs import Run
 
 SCHEMA_VERSION = 1
@@ -48,7 +46,9 @@ RESULTS = pa.schema(
 RESULTS_WITH_MARGINS = RESULTS.insert(RESULTS.get_field_index("test_correct") + 1, _required(MARGIN, _HALVES))
 """The columns of a store whose campaign records margins: NaN where a logit is not finite."""
 
-_HASHED = ("run_id", "epoch", "is_final", "train_loss", "status", *VECTORS)
+EXAMPLES = pa.schema(
+    [("split", pa.string()), ("example_id", pa.int64()), ("label", pa.int64()), ("given_label", pa.int64())]
+)
 
 
 @dataclass(frozen=True)
@@ -169,22 +169,6 @@ def matrix(table: pa.Table, column: str, width: int) -> npt.NDArray[Any]:
     return np.asarray(flat).reshape(len(lists), width)
 
 
-def content_hash(table: pa.Table) -> str:
-    """SHA-256 (hex) of what a results table says: keys, status, losses, vectors, margins; not timings and devices."""
-    digest = hashlib.sha256()
-    for name in (*_HASHED, *({MARGIN} & set(table.column_names))):
-        column = table[name]
-        digest.update(name.encode())
-        if name in (*VECTORS, MARGIN):
-            lists = column.combine_chunks()
-            digest.update(np.diff(lists.offsets.to_numpy()).astype("<i8").tobytes())
-            flat = lists.flatten().to_numpy(zero_copy_only=False)
-            digest.update((flat.astype("<f2") if name == MARGIN else np.packbits(flat)).tobytes())
-        else:
-            digest.update(repr(column.to_pylist()).encode())
-    return digest.hexdigest()
-
-
 def consistent(
     table: pa.Table,
     subset: npt.NDArray[np.bool_],
@@ -199,37 +183,3 @@ def consistent(
         [_mean(right) for right in test_correct],
     )
     return given == list(derived)
-
-
-def encode(table: pa.Table, metadata: dict[str, str]) -> pa.Buffer:
-    """Parquet bytes, zstd, with page checksums; `metadata` (keys get the prefix `longtail.`) goes into the footer."""
-    prefixed = {f"longtail.{key}": value for key, value in metadata.items()}
-    sink = pa.BufferOutputStream()
-    table = table.replace_schema_metadata({**(table.schema.metadata or {}), **prefixed})
-    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
-    return sink.getvalue()
-
-
-def metadata_of(schema: pa.Schema) -> dict[str, str]:
-    """The metadata that `encode` wrote, without the prefix."""
-    pairs = (
-        (key.decode(errors="replace"), value.decode(errors="replace")) for key, value in (schema.metadata or {}).items()
-    )
-    return {key.removeprefix("longtail."): value for key, value in pairs if key.startswith("longtail.")}
-
-
-def decode(source: pa.NativeFile, columns: Sequence[str] | None = None) -> pa.Table:
-    """The table in a Parquet file; page checksums are verified.
-
-    Raises DamagedFileError where the bytes are not a whole, unaltered Parquet file or lack a column.
-    """
-    try:
-        with pq.ParquetFile(source, page_checksum_verification=True) as file:
-            missing = set(columns or ()) - set(file.schema_arrow.names)
-            if missing:
-                raise DamagedFileError(f"has no column {', '.join(sorted(missing))}")
-            return file.read(columns=None if columns is None else list(columns))
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        if isinstance(error, StoreError):  # the store did not answer: that says nothing about the file
-            raise
-        raise DamagedFileError(f"is damaged: {str(error).splitlines()[0]}") from error

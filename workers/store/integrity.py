@@ -1,0 +1,62 @@
+"""What is wrong with a store's files: each is read whole, in pieces, and compared with all that is known of it."""
+
+import numpy as np
+
+from workers.errors import DamagedFileError
+from workers.runs import Shard
+from workers.store import schema
+from workers.store.content import file_hash
+from workers.store.header import Header
+from workers.store.parquet import TableFile
+
+_KEYS = ("run_id", "ratio", "repetition", "epoch", "is_final", "status")
+
+
+def check_results(file: TableFile, shard: Shard, header: Header) -> None:
+    """Raise DamagedFileError unless a results file is this campaign's, whole and unaltered, and holds its runs."""
+    said = file.metadata
+    if said.get("campaign") != header.identity:
+        raise DamagedFileError("belongs to another campaign")
+    file.keep()
+    if said.get("content_sha256") != file_hash(file) or said.get("shard") != shard.shard_id:
+        raise DamagedFileError("does not hold the content that it was committed with")
+    _check_runs(file, shard)
+    widths = file.layout.widths
+    for table in file.groups():
+        if not schema.consistent(table, *(schema.matrix(table, name, widths[name]) for name in schema.VECTORS)):
+            raise DamagedFileError("has accuracies that its vectors do not give")
+
+
+def _check_runs(file: TableFile, shard: Shard) -> None:
+    """Every run of the shard, ascending, its epochs ascending, the last one final."""
+    table = file.read_all(_KEYS)
+    repetitions, epochs = (table[name].to_numpy() for name in ("repetition", "epoch"))
+    final = table["is_final"].to_numpy()
+    starts = np.flatnonzero(np.diff(repetitions, prepend=-1))
+    held = repetitions[starts]
+    if not np.array_equal(held, np.arange(shard.start, shard.stop)):
+        raise DamagedFileError("does not hold the runs of its name")
+    runs = dict(zip(held.tolist(), (run.run_id for run in shard.runs), strict=True))
+    named = [runs[repetition] for repetition in repetitions.tolist()]
+    if table["run_id"].to_pylist() != named or set(table["ratio"].to_pylist()) != {shard.runs[0].ratio}:
+        raise DamagedFileError("does not hold the runs of its name")
+    last = np.append(starts[1:], len(epochs)) - 1
+    ascending = np.diff(epochs) > 0
+    ascending[starts[1:] - 1] = True  # from one run to the next
+    if not ascending.all() or not np.array_equal(np.flatnonzero(final), last):
+        raise DamagedFileError("has epochs in disorder")
+
+
+def check_examples(file: TableFile, header: Header) -> None:
+    """Raise DamagedFileError unless the examples are those of the header, in canonical order."""
+    table = file.read_all()
+    expected = ["train"] * header.num_train + ["test"] * header.num_test
+    if table["split"].to_pylist() != expected:
+        raise DamagedFileError(f"does not hold {header.num_train} training and {header.num_test} test examples")
+    ids = np.concatenate([np.arange(header.num_train), np.arange(header.num_test)])
+    if not np.array_equal(table["example_id"].to_numpy(), ids):
+        raise DamagedFileError("does not hold the examples in their order")
+    for name in ("label", "given_label"):
+        labels = table[name].to_numpy()
+        if len(labels) and not (labels.min() >= 0 and labels.max() < len(header.class_names)):
+            raise DamagedFileError(f"column {name}: holds a class that the data set does not have")

@@ -1,0 +1,133 @@
+"""results/: the committed shards, listed, opened and scanned, also while other processes commit and compact."""
+
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+
+import pyarrow as pa
+
+from workers.errors import DamagedFileError, MissingFileError, StoreError
+from workers.runs import Shard
+from workers.store import schema
+from workers.store.files import Files
+from workers.store.header import Header
+from workers.store.parquet import Layout, TableFile
+
+GROUP_BYTES = 4 << 20
+"""Bits of a row group, packed: a reader unpacks one row group at a time, to eight times that and more."""
+_PATIENCE = 3
+"""Listings that may name a file which is not there, before that is an error."""
+
+
+def results_path(shard: Shard) -> str:
+    """Where a shard's results are, relative to the store."""
+    return f"results/{shard.shard_id}.parquet"
+
+
+def shard_of(name: str) -> Shard | None:
+    """The shard of a file name in results/; None where it is another file."""
+    return Shard.parse(name.removesuffix(".parquet")) if name.endswith(".parquet") else None
+
+
+class Results:
+    """The result files of one store."""
+
+    def __init__(self, files: Files, header: Header) -> None:
+        self._files = files
+        self._header = header
+        self._schema = schema.RESULTS_WITH_MARGINS if header.margins else schema.RESULTS
+        vectors = {"subset": header.num_train, "train_correct": header.num_train, "test_correct": header.num_test}
+        self.widths = {**vectors, schema.MARGIN: header.num_test}
+        """Values in each row of the vector columns."""
+
+    @property
+    def uri(self) -> str:
+        """Where the store is."""
+        return self._files.uri
+
+    def names(self) -> list[str]:
+        """Every file name that is not a temporary one."""
+        return [name for name in self._files.names("results") if not name.startswith(("_", "."))]
+
+    def shards(self) -> list[Shard]:
+        """The committed shards, ascending. One listing: the names say which runs they hold."""
+        return sorted(filter(None, map(shard_of, self._files.names("results"))))
+
+    def every_shard(self) -> list[Shard]:
+        """The committed shards, those included that a compaction merges meanwhile.
+
+        No place lists at one instant. While it lists, a merged file can appear behind the place that it has reached,
+        and the files it was made of vanish before it: their runs would be missing. So two listings, one after the
+        other, are joined: a merged file that appeared during the first one is in the second. Files are opened one by
+        one after that, a listing names a thousand at a time.
+        """
+        return sorted({*self.shards(), *self.shards()})
+
+    def open(self, shard: Shard) -> AbstractContextManager[TableFile]:
+        """A shard's file; as `open_table`."""
+        runs = shard.stop - shard.start
+        layout = Layout(self._schema, runs * self._header.rows_per_run, min_rows=runs, widths=self.widths)
+        return open_table(self._files, results_path(shard), layout)
+
+    def scan(self, columns: Sequence[str], ratio: int | None) -> Iterator[tuple[Shard, pa.Table]]:
+        """As `Store.scan`."""
+        names = columns if "repetition" in columns else [*columns, "repetition"]
+        parts = position = 0
+        """Where the scan is: every run before this repetition of this ratio was yielded, or was not there."""
+        vanished: Counter[Shard] = Counter()
+        left = self._every_shard_of(ratio)
+        while left:
+            shard = left.popleft()
+            if (shard.parts, shard.stop) <= (parts, position):
+                continue
+            if shard.parts != parts:
+                parts, position = shard.parts, 0
+            fresh_from = position
+            try:
+                with self.open(shard) as file:
+                    for table in file.groups(names):
+                        repetitions = table["repetition"].to_numpy()
+                        if shard.start < fresh_from:
+                            table = table.filter(repetitions >= fresh_from)
+                        if table.num_rows:
+                            yield shard, table.select(list(columns))
+                            position = max(position, int(repetitions[-1]) + 1)
+                position = shard.stop
+            except MissingFileError:
+                # A compaction merged it away after the listing: its runs are in a file that a new listing has.
+                vanished[shard] += 1
+                if vanished[shard] > _PATIENCE:
+                    raise
+                left = self._every_shard_of(ratio)
+
+    def _every_shard_of(self, ratio: int | None) -> deque[Shard]:
+        """In the order of a scan: of shards that start together the longest, which makes the others superfluous."""
+        shards = [shard for shard in self.every_shard() if ratio is None or shard.parts == ratio]
+        return deque(sorted(shards, key=lambda shard: (shard.parts, shard.start, -shard.stop)))
+
+
+@contextmanager
+def open_table(files: Files, path: str, layout: Layout) -> Iterator[TableFile]:
+    """A Parquet file of a store. Raises DamagedFileError, MissingFileError, or StoreError where the place fails.
+
+    Errors from reading it in the `with` block get its path.
+    """
+    file = files.open(path)
+    if file is None:
+        raise MissingFileError(f"{files.place(path)}: is missing")
+    with file:
+        try:
+            yield TableFile(file, layout)
+        except (DamagedFileError, StoreError) as error:
+            gone = not isinstance(error, DamagedFileError) and not exists(files, path)
+            place = files.place(path)
+            said = str(error).removeprefix(f"{place}: ")
+            raise (MissingFileError if gone else type(error))(f"{place}: {said}") from error
+
+
+def exists(files: Files, path: str) -> bool:
+    """Is there such a file."""
+    file = files.open(path)
+    if file is not None:
+        file.close()
+    return file is not None
