@@ -16,6 +16,7 @@ from orchestrator.commands.datamodels import datamodels
 from orchestrator.commands.estimates import compare, estimate, reliability
 from orchestrator.commands.imports import imports
 from orchestrator.commands.influence import influence
+from orchestrator.commands.jobs import submit
 from orchestrator.commands.plans import plan
 from orchestrator.commands.stores import status, verify
 from orchestrator.output import interruption, say, warn
@@ -47,7 +48,7 @@ def _root(
     pass
 
 
-for command in (init, plan, run, status, estimate, influence, compare, reliability, datamodels, verify, demo):
+for command in (init, plan, run, submit, status, estimate, influence, compare, reliability, datamodels, verify, demo):
     app.command()(command)
 app.add_typer(imports, name="import")
 

@@ -34,8 +34,13 @@ class Rate:
         if not progress.trained:
             return "training"
         rate = progress.trained / max(now - self._started, 1e-6)
-        left = timedelta(seconds=round((progress.total - progress.committed - progress.failed) / rate))
-        return f"{rate:.2f} runs/s, {left} left" if rate >= 0.1 else f"{rate * 60:.2f} runs/min, {left} left"
+        return pace_text(rate, progress.total - progress.committed - progress.failed)
+
+
+def pace_text(rate: float, runs: int) -> str:
+    """Runs per second (above 0), and the time that so many runs take."""
+    left = timedelta(seconds=round(runs / rate))
+    return f"{rate:.2f} runs/s, {left} left" if rate >= 0.1 else f"{rate * 60:.2f} runs/min, {left} left"
 
 
 def notes(progress: CampaignProgress) -> str:
