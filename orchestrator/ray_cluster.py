@@ -30,8 +30,8 @@ HEALTH_CHECKS = {
     "health_check_timeout_ms": 1000,
     "health_check_failure_threshold": 5,
 }
-"""A node that hangs is given up after ten seconds, not after a minute. Not sooner: a node that was given up while it was
-only busy does not come back. For `ray start --head --system-config` as well."""
+"""A node that hangs is given up after ten seconds, not after a minute. Not sooner: one that was only busy does not come
+back. For `ray start --head --system-config` as well."""
 
 
 def connect(address: str | None, workers: int | None, working_dir: str | None) -> None:

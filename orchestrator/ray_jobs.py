@@ -66,7 +66,7 @@ class Jobs:
                     raise
 
     def follow(self, job: str, write: Callable[[str], None]) -> int:
-        """Pass on what the job prints until it ends; returns its exit code, 130 if it was stopped. Raises ClusterError."""
+        """Pass on what the job prints until it ends; its exit code, 130 where it was stopped. Raises ClusterError."""
         details = asyncio.run(self._followed(job, write))
         if details.status is JobStatus.SUCCEEDED:
             return 0

@@ -212,5 +212,5 @@ def _table(uri: str, view: View) -> Group:
     table = Table("ratio", "committed", "wanted", "diverged", box=None, header_style="bold")
     for row in view.ratios:
         table.add_row(f"{row.ratio:g}", str(row.committed), str(row.wanted), str(row.diverged))
-    lines = [Text(uri, overflow="fold"), table, Text(view.summary(), overflow="fold")]
-    return Group(*lines, *([Text(view.trouble, overflow="fold")] if view.trouble else []))
+    below = view.summary() if view.trouble is None else f"{view.summary()}\n{view.trouble}"
+    return Group(Text(uri, overflow="fold"), table, Text(below, overflow="fold"))
