@@ -10,6 +10,13 @@ import typer
 from workers.errors import CampaignError
 
 
+class DeviceName(StrEnum):
+    """What workers train on."""
+
+    cpu = "cpu"
+    cuda = "cuda"
+
+
 class RunnerName(StrEnum):
     """Where runs are trained."""
 
@@ -27,8 +34,14 @@ AddressOption = Annotated[
 GpusOption = Annotated[
     float | None, typer.Option("--gpus-per-worker", min=0, max=64, help="GPUs (or a fraction of one) of each worker.")
 ]
+DeviceOption = Annotated[
+    DeviceName | None, typer.Option("--device", help="What to train on; default: the GPU where workers have one.")
+]
 WorkersOption = Annotated[
-    int | None, typer.Option("--workers", min=1, max=100_000, help="Most Ray workers at a time; default: every slot.")
+    int | None,
+    typer.Option(
+        "--workers", min=1, max=100_000, help="Most Ray workers, asked of an autoscaler too; default: every place."
+    ),
 ]
 RepetitionsOption = Annotated[
     int | None, typer.Option("--repetitions", min=1, max=1_000_000, help="Runs at each ratio, in place of the file's.")

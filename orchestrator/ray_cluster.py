@@ -74,14 +74,6 @@ def _own_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, former)
 
 
-def worker_device(gpus: float) -> torch.device:
-    """What a worker with so many GPUs trains on. In its own process: the CPU where torch sees none of Ray's GPUs.
-
-    Ray takes the word of `ray start --num-gpus`; a machine without CUDA can pretend, for tests of the scheduling.
-    """
-    return torch.device("cuda" if gpus and torch.cuda.is_available() else "cpu")
-
-
 class Surveyor:
     """An actor that looks at the GPU it was given."""
 
@@ -90,11 +82,11 @@ class Surveyor:
 
     def survey(self) -> Machine:
         """See `workers.machine.survey`."""
-        return survey(worker_device(1))
+        return survey(torch.device("cuda"))
 
     def calibrate(self, campaign: Campaign, sizes: Sequence[int], precision: Precision) -> int:
         """See `workers.calibration.calibrate`."""
-        return calibrate(campaign, sizes, precision, worker_device(1))
+        return calibrate(campaign, sizes, precision, torch.device("cuda"))
 
 
 def search_path() -> list[str]:

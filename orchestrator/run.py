@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from orchestrator.arrangement import arrange
 from orchestrator.prepare import campaign_examples, check_campaign_fits, make_header
-from orchestrator.runner import GivenUp, Job, Outcome, Runner, WorkersChanged
+from orchestrator.runner import GivenUp, Job, Note, Outcome, Runner, WorkersChanged
 from orchestrator.shards import pending_shards
 from orchestrator.until_se import Look, UntilSe, check_target
 from workers.campaign import Campaign
@@ -24,7 +24,7 @@ HOPELESS = 10
 @dataclass
 class Progress:
     """How far a campaign is, in runs. `total` counts all runs asked for, less those that reaching a standard error
-    spared; `before` those committed by earlier calls."""
+    spared; `before` those committed by earlier calls. `workers` are ready, on `nodes` machines."""
 
     total: int
     before: int
@@ -32,7 +32,9 @@ class Progress:
     diverged: int = 0
     failed: int = 0
     workers: int = 0
+    nodes: int = 1
     workers_lost: int = 0
+    notes: list[str] = field(default_factory=list)
 
     @property
     def committed(self) -> int:
@@ -50,8 +52,12 @@ class CampaignReport:
     store_uri: str
     progress: Progress
     failures: Sequence[GivenUp] = field(default=())
-    notes: Sequence[str] = field(default=())
     looks: Sequence[Look] = field(default=())
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What was out of the ordinary, a line each."""
+        return self.progress.notes
 
     @property
     def complete(self) -> bool:
@@ -92,19 +98,19 @@ def run_campaign(
     opened, notes = _prepared_store(campaign, store, runner, shard_size)
     pending = pending_shards(campaign, opened.shards(), opened.header.shard_size)
     total = len(campaign.subsets.ratios) * campaign.subsets.repetitions
-    progress = Progress(total=total, before=total - sum(shard.stop - shard.start for shard in pending))
+    progress = Progress(total=total, before=total - sum(shard.stop - shard.start for shard in pending), notes=notes)
     failures: list[GivenUp] = []
     if until_se is None:
         opened.aim(campaign.subsets)
         _train(campaign, opened, runner, pending, progress, failures, on_progress)
-        return CampaignReport(opened.uri, progress, failures, notes)
+        return CampaignReport(opened.uri, progress, failures)
     until = UntilSe(campaign, opened, until_se)
     for step in until.steps(pending):
         progress.total = total - until.spared
         _train(campaign, opened, runner, step, progress, failures, on_progress)
     progress.total = total - until.spared
     on_progress(progress)
-    return CampaignReport(opened.uri, progress, failures, notes, tuple(until.looks.values()))
+    return CampaignReport(opened.uri, progress, failures, tuple(until.looks.values()))
 
 
 def _prepared_store(
@@ -148,7 +154,9 @@ def _account(
 ) -> None:
     match outcome:
         case WorkersChanged():
-            progress.workers, progress.workers_lost = outcome.ready, outcome.lost
+            progress.workers, progress.nodes, progress.workers_lost = outcome.ready, outcome.nodes, outcome.lost
+        case Note(text=text):
+            progress.notes.append(text)
         case GivenUp(error=error):
             failures.append(outcome)
             progress.failed += error.shard.stop - error.shard.start

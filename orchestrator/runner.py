@@ -33,13 +33,21 @@ class GivenUp:
 
 @dataclass(frozen=True)
 class WorkersChanged:
-    """How many workers are ready now, and how many were lost so far."""
+    """How many workers are ready now, on how many nodes, and how many were lost so far."""
 
     ready: int
     lost: int
+    nodes: int = 1
 
 
-Outcome = ShardSummary | GivenUp | WorkersChanged
+@dataclass(frozen=True)
+class Note:
+    """Something out of the ordinary that does not end the campaign, told at its end."""
+
+    text: str
+
+
+Outcome = ShardSummary | GivenUp | WorkersChanged | Note
 
 
 class Runner(Protocol):
@@ -52,7 +60,10 @@ class Runner(Protocol):
         """The stack size, of `sizes`, that trains most models per second on a worker. Measured, in seconds."""
 
     def run(self, job: Job, shards: Sequence[Shard]) -> Generator[Outcome, None, None]:
-        """Yield one ShardSummary or GivenUp per shard, in order of completion. Raises StoreError, DataError."""
+        """Yield one ShardSummary or GivenUp per shard, in order of completion, and what happens to workers.
+
+        Raises StoreError, DataError.
+        """
 
 
 class Attempts:

@@ -2,6 +2,7 @@
 
 import random
 import signal
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -136,6 +137,19 @@ echo second $?
     assert "error: no Ray cluster at '127.0.0.1:6398'" in output
     assert "second 1" in output
     assert "Traceback" not in output
+
+
+def test_nodes_join_leave_and_die(tmp_path: Path) -> None:
+    code, output = finish(start([sys.executable, "-m", "tests.moving_cluster", str(tmp_path / "s")], tmp_path))
+    assert code == 0, output
+    steps = [
+        "two workers on the node that joined",
+        "a third on the next node",
+        "its workers left the node that ends soon",
+        "another took over",
+        "a node died",
+    ]
+    assert [line for line in output.splitlines() if line.endswith(": True")] == [f"{step}: True" for step in steps]
 
 
 def test_the_demo_ends_with_who_is_memorized(tmp_path: Path) -> None:

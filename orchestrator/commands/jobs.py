@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.options import CampaignPath, GpusOption, RepetitionsOption, UntilSeOption, WorkersOption
+from orchestrator.options import CampaignPath, DeviceOption, GpusOption, RepetitionsOption, UntilSeOption, WorkersOption
 from orchestrator.output import console, interruption, say, warn
 
 
@@ -19,6 +19,7 @@ def submit(
     ],
     gpus_per_worker: GpusOption = None,
     workers: WorkersOption = None,
+    device: DeviceOption = None,
     repetitions: RepetitionsOption = None,
     shard_size: Annotated[
         int | None, typer.Option("--shard-size", min=1, max=10_000, help="Runs per shard; for a new store only.")
@@ -38,7 +39,7 @@ def submit(
 
     parsed = with_repetitions(read_campaign(campaign), repetitions).with_absolute_paths()
     place = absolute_store(store)
-    options: dict[str, object] = {"--gpus-per-worker": gpus_per_worker, "--workers": workers}
+    options: dict[str, object] = {"--gpus-per-worker": gpus_per_worker, "--workers": workers, "--device": device}
     options |= {"--shard-size": shard_size, "--until-se": until_se}
     with driver_folder(dump_campaign(parsed), working_dir) as folder:
         from orchestrator.ray_jobs import Jobs
