@@ -75,11 +75,13 @@ def _checked(folder: Path) -> Path:
         raise CampaignError(f"--working-dir: {given} has a {CAMPAIGN_FILE}, which is the name of what is sent with it")
     try:
         for link in _links(folder):
-            target = link.resolve()
-            if not target.is_relative_to(folder) or link.is_relative_to(target):
-                raise CampaignError(
-                    f"--working-dir: {link} leads to {target}, outside of what it is in; copy it instead"
-                )
+            target, leads = link.resolve(), f"--working-dir: {link} leads to"
+            if not target.is_relative_to(folder):
+                raise CampaignError(f"{leads} {target}, outside of the folder that is sent")
+            if link.is_relative_to(target):
+                raise CampaignError(f"{leads} {target}, which holds the link itself")
+            if not target.exists():
+                raise CampaignError(f"{leads} {target}, which is missing")
     except OSError as error:
         raise CampaignError(f"--working-dir: {given} cannot be read: {error}") from error
     return folder

@@ -202,7 +202,7 @@ def _painter(uri: str, console: Console) -> Iterator[Callable[[View], None]]:
 
 
 def _line(view: View) -> str:
-    if len(view.ratios) == 1:
+    if len(view.ratios) <= 1:
         return view.summary()
     parts = ", ".join(f"{ratio.ratio:g}: {ratio.committed}/{ratio.wanted}" for ratio in view.ratios)
     return f"{view.summary()} ({parts})"

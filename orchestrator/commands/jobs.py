@@ -1,11 +1,17 @@
 """Campaigns sent to a cluster: submit."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from orchestrator.options import CampaignPath, DeviceOption, GpusOption, RepetitionsOption, UntilSeOption, WorkersOption
 from orchestrator.output import console, interruption, say, warn
+
+if TYPE_CHECKING:
+    from orchestrator.ray_jobs import Jobs
+
+_NO_COMMAND = 127
+"""A shell's exit code."""
 
 
 def submit(
@@ -49,8 +55,12 @@ def submit(
     say(f"{job} trains into {place}")
     for line in describe(jobs.address, job, place):
         say(line)
-    if not follow:
-        return
+    if follow:
+        _follow(jobs, job)
+
+
+def _follow(jobs: "Jobs", job: str) -> NoReturn:
+    """Show what a job prints; end with its exit code, or at Ctrl-C, which leaves the job alone."""
 
     def show(text: str) -> None:
         console.print(text, markup=False, highlight=False, soft_wrap=True, end="")
@@ -62,6 +72,6 @@ def submit(
     except KeyboardInterrupt:
         warn(f"no longer following; {job} goes on")
         raise typer.Exit(130) from None
-    if code == 127:
-        warn("the cluster's head has no longtail command: install Longtail where its `ray` command is")
+    if code == _NO_COMMAND:
+        warn("the cluster's head has no longtail command: install Longtail where its ray command is")
     raise typer.Exit(code)
