@@ -3,11 +3,11 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from orchestrator.pace import pace_text
 from orchestrator.run import Progress as CampaignProgress
 
 PLAIN_SECONDS = 10.0
@@ -35,12 +35,6 @@ class Rate:
             return "training"
         rate = progress.trained / max(now - self._started, 1e-6)
         return pace_text(rate, progress.total - progress.committed - progress.failed)
-
-
-def pace_text(rate: float, runs: int) -> str:
-    """Runs per second (above 0), and the time that so many runs take."""
-    left = timedelta(seconds=round(runs / rate))
-    return f"{rate:.2f} runs/s, {left} left" if rate >= 0.1 else f"{rate * 60:.2f} runs/min, {left} left"
 
 
 def notes(progress: CampaignProgress) -> str:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,8 +15,9 @@ from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from orchestrator.admission import ClusterError, check_listening, refusal
 
-_AGAIN_SECONDS = 1.0
-_RECONNECTS = 10
+_POLL_SECONDS = 1.0
+_MOST_UNREACHABLE = 30
+"""So often in a row a dashboard may not answer before we stop following."""
 
 
 class JobRunningError(ClusterError):
@@ -88,30 +89,34 @@ class Jobs:
         return max((int(number) for number in numbers if number.isdecimal()), default=0) + 1
 
     async def _followed(self, job: str, write: Callable[[str], None]) -> JobDetails:
-        """The job once it has ended. A connection that breaks is made anew; Ray then starts at the log's beginning."""
-        written = broken = 0
+        """The job once it has ended. Asked for beside its log, whose end Ray tells five seconds late."""
+        log, unreachable = _Log(write), 0
+        tail = asyncio.create_task(self._tail(job, log))
         while True:
-            position = 0
-            try:
-                async for text in self._client.tail_job_logs(job):
-                    fresh = text[max(0, written - position) :]
-                    position += len(text)
-                    if fresh:
-                        write(fresh)
-                        written = position
-                        broken = 0
-            except (aiohttp.ClientError, RuntimeError, OSError):
-                broken += 1
+            await asyncio.wait([tail], timeout=_POLL_SECONDS)
             try:
                 with self._told():
                     details = self._client.get_job_info(job)
-                if details.status.is_terminal():
-                    return details
+                    if details.status.is_terminal():
+                        tail.cancel()
+                        log.add(0, self._client.get_job_logs(job))
+                        return details
+                unreachable = 0
             except ClusterError as error:
-                broken += 1
-                if broken > _RECONNECTS:
+                unreachable += 1
+                if unreachable > _MOST_UNREACHABLE:
                     raise ClusterError(f"{error}; where the cluster goes on, so does {job}") from error
-            await asyncio.sleep(_AGAIN_SECONDS)
+            if tail.done():
+                await asyncio.sleep(_POLL_SECONDS)
+                tail = asyncio.create_task(self._tail(job, log))
+
+    async def _tail(self, job: str, log: "_Log") -> None:
+        """Pass on the log until its end, or until the connection breaks: a new one starts at the log's beginning."""
+        position = 0
+        with suppress(aiohttp.ClientError, RuntimeError, OSError):
+            async for text in self._client.tail_job_logs(job):
+                log.add(position, text)
+                position += len(text)
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -126,3 +131,18 @@ class Jobs:
             # A traceback of the cluster's, which ends with the reason.
             lines = [line for line in str(error).splitlines() if len(line) > 1] or [type(error).__name__]
             raise ClusterError(f"the Ray cluster at {self.address!r} does not do it: {lines[-1]}") from error
+
+
+class _Log:
+    """Passes on each piece of a text once, however often it is read from its beginning."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
+        self._written = 0
+
+    def add(self, position: int, text: str) -> None:
+        """The text that begins at this position."""
+        fresh = text[max(0, self._written - position) :]
+        if fresh:
+            self._write(fresh)
+            self._written = position + len(text)

@@ -16,7 +16,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.progress import pace_text
+from orchestrator.pace import pace_text
 from workers.campaign import PARTS
 from workers.errors import DamagedFileError, StoreError
 from workers.runs import Run, Shard

@@ -34,9 +34,9 @@ submit() {{ longtail submit {home}/campaign.yaml --store {home}/store --working-
 until_seen() {{ until grep -q "$1" "$2"; do sleep 0.05; done; }}
 
 quiet ray get-auth-token --generate
-quiet ray start --head --port 6379 --num-cpus 0 --num-gpus 0 --dashboard-host 127.0.0.1 --temp-dir {short}/a \
+quiet ray start --head --port 6379 --num-cpus 1 --num-gpus 2 --dashboard-host 127.0.0.1 --temp-dir {short}/a \
     --object-store-memory 100000000 --system-config '{health}'
-quiet ray start --address 127.0.0.1:6379 --num-cpus 2 --num-gpus 4 --temp-dir {short}/b --object-store-memory 100000000
+quiet ray start --address 127.0.0.1:6379 --num-cpus 1 --num-gpus 2 --temp-dir {short}/b --object-store-memory 100000000
 
 echo "--- strangers"
 RAY_AUTH_MODE=disabled submit; echo "exit $?"
@@ -118,7 +118,9 @@ def test_a_cluster_as_the_readme_starts_it(tmp_path: Path, short_path: str) -> N
     exits, *lines = said["two at a time"]
     assert exits == "exits 1", output
     assert f"{job}-1 trains into {store}" in lines
-    assert [line for line in lines if re.match(rf"error: {job}-1 already trains into {store} \((pending|running)\)", line)]
+    assert [
+        line for line in lines if re.match(rf"error: {job}-1 already trains into {store} \((pending|running)\)", line)
+    ]
     assert said["stopped; the next is followed, and left alone"] == [
         "exit 130",
         f"no longer following; {job}-2 goes on",
