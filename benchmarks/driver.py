@@ -15,8 +15,9 @@ import ray
 from orchestrator.dispatch import Dispatch
 from orchestrator.presets import preset_text
 from orchestrator.ray_cluster import connect
-from orchestrator.ray_pool import Pool, WorkerActor
+from orchestrator.ray_pool import Pool
 from orchestrator.ray_runner import drive
+from orchestrator.ray_worker import WorkerActor
 from orchestrator.runner import Job
 from workers.campaign_file import parse_campaign
 from workers.runs import Shard

@@ -19,6 +19,7 @@ from orchestrator.commands.influence import influence
 from orchestrator.commands.jobs import submit
 from orchestrator.commands.plans import plan
 from orchestrator.commands.stores import status, verify
+from orchestrator.commands.tune import tune
 from orchestrator.output import interruption, say, warn
 from workers.errors import CampaignError, LongtailError
 
@@ -48,7 +49,11 @@ def _root(
     pass
 
 
+<<<<<<< HEAD
 for command in (init, plan, run, submit, status, estimate, influence, compare, reliability, datamodels, verify, demo):
+=======
+for command in (init, tune, plan, run, status, estimate, influence, compare, reliability, datamodels, verify, demo):
+>>>>>>> main
     app.command()(command)
 app.add_typer(imports, name="import")
 

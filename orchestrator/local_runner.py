@@ -35,7 +35,7 @@ class LocalRunner:
 
     def run(self, job: Job, shards: Sequence[Shard]) -> Generator[Outcome, None, None]:
         """See `Runner.run`."""
-        worker = Worker(job.campaign, job.store_uri, self.device)
+        worker = Worker(job.campaign, job.store_uri, self.device, job.checkpoint_minutes)
         yield WorkersChanged(ready=1, lost=0)
         attempts = Attempts()
         with ThreadPoolExecutor(1) as writer:

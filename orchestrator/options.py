@@ -50,12 +50,31 @@ TargetSeOption = Annotated[
     float | None,
     typer.Option("--target-se", min=0.0001, max=1, help="Tell how many runs give mem this standard error."),
 ]
+CheckpointOption = Annotated[
+    str,
+    typer.Option(
+        "--checkpoint-minutes",
+        metavar="MINUTES",
+        help="How often a shard in training is saved, to be resumed there; 0: after every epoch; or never.",
+    ),
+]
 UntilSeOption = Annotated[
     float | None,
     typer.Option(
         "--until-se", min=0.0001, max=1, help="End a ratio once mem of 90% of the examples has this standard error."
     ),
 ]
+
+
+def parse_minutes(text: str, option: str) -> float | None:
+    """A number, or None for never. Raises CampaignError, which names the option."""
+    if text == "never":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise CampaignError(f"--{option}: must be a number of minutes or never, got {text!r}") from None
+
 
 _MOST_IDS = 10_000_000
 

@@ -5,32 +5,40 @@ Actors come back by themselves after a crash (`max_restarts`), but their shards 
 unknown; training it twice is harmless, since the store takes the first of equal files.
 """
 
+import socket
 import time
-import traceback
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import ray
-import torch
 from ray._private import state
-from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, WorkerCrashedError
+from ray.exceptions import (
+    ActorUnavailableError,
+    NodeDiedError,
+    OutOfMemoryError,
+    RayActorError,
+    WorkerCrashedError,
+)
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.places import Node, next_places
-from orchestrator.ray_cluster import ClusterError, extend_path, search_path
+from orchestrator.ray_cluster import ClusterError, search_path
+from orchestrator.ray_worker import WorkerActor
 from orchestrator.runner import Job, WorkersChanged
-from workers.errors import LongtailError
 from workers.runs import Shard
-from workers.shard import ShardError, ShardSummary, Worker
-from workers.training.recording import device_name
+from workers.shard import ShardError, ShardSummary
 
 MAX_FAILED_LOADS = 5
 _LOST = (RayActorError, NodeDiedError, OutOfMemoryError, WorkerCrashedError)
 _POLL_SECONDS = 1.0
 _LOOK_SECONDS = 2.0
 """How often the pool looks which nodes there are."""
+_HEAD_SECONDS = 20.0
+"""For so long the cluster's head may not answer; after a minute Ray would end this process in mid-sentence."""
+_PAUSE_SECONDS = 0.5
+"""Before a worker that was lost is asked to load again: while Ray starts it anew, calls fail at once."""
 
 
 @dataclass(frozen=True)
@@ -69,39 +77,6 @@ class Lost:
 Event = Loaded | NotLoaded | Ended | Lost
 
 
-class WorkerActor:
-    """A worker in a process of its own. Loads its data at the first call, so that what goes wrong there is told."""
-
-    def __init__(self, job: Job, device: str, path: Sequence[str]) -> None:
-        extend_path(path)
-        self._job = job
-        self._device = device
-        self._worker: Worker | None = None
-
-    def load(self) -> tuple[str, str, str | None]:
-        """Get ready for shards: (node, hardware, None), or why that is impossible in place of None."""
-        node, kind, problem = ray.get_runtime_context().get_node_id(), self._device, None
-        try:
-            if self._device == "cuda" and not torch.cuda.is_available():
-                raise ClusterError("Ray gave it a GPU that PyTorch cannot use (--device cpu trains on the CPU)")
-            kind = device_name(torch.device(self._device))
-            self._loaded()
-        except LongtailError as error:
-            problem = str(error)
-        except Exception:  # noqa: BLE001 - the boundary at which the campaign's own code is reported
-            problem = traceback.format_exc()
-        return node, kind, problem
-
-    def attempt(self, shard: Shard) -> ShardSummary | ShardError:
-        """See `Worker.attempt`."""
-        return self._loaded().attempt(shard)
-
-    def _loaded(self) -> Worker:
-        if self._worker is None:
-            self._worker = Worker(self._job.campaign, self._job.store_uri, self._device)
-        return self._worker
-
-
 @dataclass
 class _Seat:
     """An actor; the node it was meant for or is on; how often it was started anew, and whether it is ready."""
@@ -127,9 +102,11 @@ class Pool:
         self._job, self._gpus, self._device, self._most = job, gpus, device, most
         self._seats: dict[int, _Seat] = {}
         self._calls: dict[Any, tuple[int, int, Shard | None]] = {}
+        self._reloads: dict[int, float] = {}
         self._numbers = 0
         self._barred: set[str] = set()
         self._looked = float("-inf")
+        self._answered = time.monotonic()
         self.lost = 0
 
     def adapt(self, wanted: int) -> list[int]:
@@ -137,6 +114,8 @@ class Pool:
         if time.monotonic() - self._looked < _LOOK_SECONDS:
             return []
         self._looked = time.monotonic()
+        if not self._head_answers():
+            return []
         nodes = [node for node in cluster_nodes() if node.node_id not in self._barred]
         places = sum(node.places(self._gpus) for node in nodes)
         count = min(self._most or places, wanted) - len(self._seats)
@@ -157,8 +136,11 @@ class Pool:
 
     def wait(self) -> Iterator[Event]:
         """What happened, as soon as something did; nothing after a second in which nothing did."""
+        for worker in [worker for worker, due in self._reloads.items() if due <= time.monotonic()]:
+            del self._reloads[worker]
+            self._load(worker)
         if not self._calls:
-            time.sleep(_POLL_SECONDS)
+            time.sleep(_PAUSE_SECONDS if self._reloads else _POLL_SECONDS)
             return
         ray.wait(list(self._calls), num_returns=1, timeout=_POLL_SECONDS)
         finished, _ = ray.wait(list(self._calls), num_returns=len(self._calls), timeout=0)
@@ -176,6 +158,7 @@ class Pool:
     def dismiss(self, worker: int) -> None:
         """End a worker, whatever it is doing."""
         seat = self._seats.pop(worker, None)
+        self._reloads.pop(worker, None)
         if seat is not None:
             ray.kill(seat.actor)
             self._calls = {call: entry for call, entry in self._calls.items() if entry[0] != worker}
@@ -202,6 +185,20 @@ class Pool:
     def size(self) -> int:
         """Workers, those included that wait for a place."""
         return len(self._seats)
+
+    def _head_answers(self) -> bool:
+        """Is the cluster's head there. Raises ClusterError once it is gone for good."""
+        head = ray.get_runtime_context().gcs_address
+        host, _, port = head.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=_LOOK_SECONDS).close()
+        except OSError as error:
+            if time.monotonic() - self._answered < _HEAD_SECONDS:
+                return False
+            self._seats.clear()  # they end with their cluster; to end them, the head would be asked
+            raise ClusterError(f"the Ray cluster's head at {head} does not answer: {error}") from error
+        self._answered = time.monotonic()
+        return True
 
     def _start(self, node: str | None) -> None:
         remote = self._remote
@@ -231,14 +228,17 @@ class Pool:
         if seat is None or seat.life != life:
             return None
         node_lost = seat.node not in {node.node_id for node in cluster_nodes()}
+        seat.life += 1
+        self._reloads[worker] = time.monotonic() + _PAUSE_SECONDS
+        if loading and isinstance(error, ActorUnavailableError):
+            return None  # it was lost before, and is not there again yet
         if loading and not node_lost:
             seat.failed_loads += 1
             if seat.failed_loads >= MAX_FAILED_LOADS:
                 raise ClusterError(f"a worker died {MAX_FAILED_LOADS} times while loading its data: {error}")
         self.lost += 1
-        seat.life, seat.ready = seat.life + 1, False
+        seat.ready = False
         seat.node = None if node_lost else seat.node
-        self._load(worker)
         return Lost(worker, node_lost)
 
 

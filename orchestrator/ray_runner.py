@@ -11,6 +11,7 @@ import torch
 
 from orchestrator.dispatch import Dispatch
 from orchestrator.ray_cluster import ClusterError, Surveyor, connect, search_path
+from orchestrator.ray_metrics import CampaignMetrics
 from orchestrator.ray_pool import Ended, Event, Loaded, Lost, NotLoaded, Pool, cluster_nodes
 from orchestrator.runner import Job, Note, Outcome
 from workers.calibration import calibrate
@@ -66,9 +67,16 @@ class RayRunner:
             gpus = self._gpus()
             self._check_places(gpus)
             device = self.device or ("cuda" if gpus else "cpu")
-            pool = Pool(job, gpus, device, self.workers)
+            pool, dispatch, metrics = (
+                Pool(job, gpus, device, self.workers),
+                Dispatch(shards),
+                CampaignMetrics(job.store_uri),
+            )
             try:
-                yield from drive(pool, Dispatch(shards))
+                for outcome in drive(pool, dispatch):
+                    metrics.observe(outcome)
+                    metrics.shards(pending=dispatch.left - dispatch.running, running=dispatch.running)
+                    yield outcome
             finally:
                 pool.close()
 

@@ -6,13 +6,26 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from workers.campaign import Campaign
+from workers.errors import CampaignError
 from workers.machine import Machine
 from workers.runs import Shard
 from workers.shard import ShardError, ShardSummary
 from workers.training import Precision
 
+CHECKPOINT_MINUTES = 10.0
+"""Most runs take less, and then write no checkpoint at all."""
+
+_YEAR_MINUTES = 525_600
+
 MAX_ATTEMPTS = 2
 """How often a shard whose code raises is tried: twice, since what exhausted memory once may fit the next time."""
+
+
+def check_minutes(name: str, minutes: float) -> float:
+    """Minutes between checkpoints, from 0 to a year. Raises CampaignError, which names the option."""
+    if not isinstance(minutes, int | float) or not 0 <= minutes <= _YEAR_MINUTES:
+        raise CampaignError(f"{name}: must be from 0 to {_YEAR_MINUTES} minutes, got {minutes!r}")
+    return float(minutes)
 
 
 @dataclass(frozen=True)
@@ -21,6 +34,8 @@ class Job:
 
     campaign: Campaign
     store_uri: str
+    checkpoint_minutes: float | None = CHECKPOINT_MINUTES
+    """Time between two checkpoints of a shard in training; 0: one after every epoch; None: never."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import typer
 from orchestrator.options import (
     AddressOption,
     CampaignPath,
+    CheckpointOption,
     DeviceName,
     DeviceOption,
     GpusOption,
@@ -18,6 +19,7 @@ from orchestrator.options import (
     StoreOption,
     UntilSeOption,
     WorkersOption,
+    parse_minutes,
 )
 from orchestrator.output import console, exit_on_failures, run_and_show, say
 from orchestrator.presets import NAMES, preset_text
@@ -70,6 +72,7 @@ def run(
         int | None, typer.Option("--shard-size", min=1, max=10_000, help="Runs per shard; for a new store only.")
     ] = None,
     until_se: UntilSeOption = None,
+    checkpoint_minutes: CheckpointOption = "10",
     working_dir: Annotated[
         str | None, typer.Option("--working-dir", help="Folder with your own code, sent to the cluster's nodes.")
     ] = None,
@@ -81,8 +84,9 @@ def run(
     parsed = _read(campaign)
     if runner is RunnerName.local and (address or gpus_per_worker is not None or workers or working_dir):
         raise typer.BadParameter("--address, --gpus-per-worker, --workers and --working-dir need --runner ray")
+    minutes = parse_minutes(checkpoint_minutes, "checkpoint-minutes")
     chosen = _runner(runner, device, address, gpus_per_worker, workers, working_dir)
-    report = run_and_show(parsed, store, chosen, repetitions, shard_size, until_se)
+    report = run_and_show(parsed, store, chosen, repetitions, shard_size, until_se, minutes)
     exit_on_failures(report)
     say(f"next: longtail estimate {report.store_uri}")
 
