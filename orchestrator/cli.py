@@ -49,11 +49,8 @@ def _root(
     pass
 
 
-<<<<<<< HEAD
-for command in (init, plan, run, submit, status, estimate, influence, compare, reliability, datamodels, verify, demo):
-=======
-for command in (init, tune, plan, run, status, estimate, influence, compare, reliability, datamodels, verify, demo):
->>>>>>> main
+_commands = (init, tune, plan, run, submit, status, estimate, influence, compare, reliability, datamodels, verify, demo)
+for command in _commands:
     app.command()(command)
 app.add_typer(imports, name="import")
 
