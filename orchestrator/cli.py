@@ -16,6 +16,7 @@ from orchestrator.commands.datamodels import datamodels
 from orchestrator.commands.estimates import compare, estimate, reliability
 from orchestrator.commands.imports import imports
 from orchestrator.commands.influence import influence
+from orchestrator.commands.jobs import submit
 from orchestrator.commands.plans import plan
 from orchestrator.commands.stores import compact, status, verify
 from orchestrator.commands.tune import tune
@@ -53,6 +54,7 @@ for command in (
     tune,
     plan,
     run,
+    submit,
     status,
     estimate,
     influence,

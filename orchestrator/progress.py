@@ -3,11 +3,11 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from orchestrator.pace import pace_text
 from orchestrator.run import Progress as CampaignProgress
 
 PLAIN_SECONDS = 10.0
@@ -34,8 +34,7 @@ class Rate:
         if not progress.trained:
             return "training"
         rate = progress.trained / max(now - self._started, 1e-6)
-        left = timedelta(seconds=round((progress.total - progress.committed - progress.failed) / rate))
-        return f"{rate:.2f} runs/s, {left} left" if rate >= 0.1 else f"{rate * 60:.2f} runs/min, {left} left"
+        return pace_text(rate, progress.total - progress.committed - progress.failed)
 
 
 def notes(progress: CampaignProgress) -> str:

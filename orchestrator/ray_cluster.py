@@ -1,9 +1,8 @@
-"""Joins a Ray cluster, or starts one on this machine. Beside it only ray_runner.py and ray_spread.py import ray."""
+"""Joins a Ray cluster, or starts one on this machine, which lets in only who has this user's token."""
 
 import logging
 import os
 import signal
-import socket
 import sys
 import tempfile
 import threading
@@ -16,18 +15,22 @@ import ray
 import torch
 from ray.exceptions import RayError
 
+from orchestrator.admission import ClusterError, check_cluster
 from workers.calibration import calibrate
 from workers.campaign import Campaign
-from workers.errors import LongtailError
 from workers.machine import Machine, survey
 from workers.training import Precision
 
-_CONNECT_SECONDS = 10.0
 _OBJECT_STORE_BYTES = 100 * 2**20
 
-
-class ClusterError(LongtailError, RuntimeError):
-    """A cluster that cannot be reached, or that has no place for a worker."""
+HEALTH_CHECKS = {
+    "health_check_initial_delay_ms": 0,
+    "health_check_period_ms": 1000,
+    "health_check_timeout_ms": 1000,
+    "health_check_failure_threshold": 5,
+}
+"""A node that hangs is given up after ten seconds, not after a minute. Not sooner: one that was only busy does not come
+back. For `ray start --head --system-config` as well."""
 
 
 def connect(address: str | None, workers: int | None, working_dir: str | None) -> None:
@@ -40,12 +43,13 @@ def connect(address: str | None, workers: int | None, working_dir: str | None) -
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address:
-        _check_reachable(address)
+        check_cluster(address)
         options |= {"address": address, "runtime_env": {"working_dir": working_dir} if working_dir else None}
     else:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         options |= {"address": "local", "num_cpus": max(workers or 0, os.cpu_count() or 1)}
         options |= {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
+        options["_system_config"] = HEALTH_CHECKS
         if not Path("/dev/shm").is_dir():  # noqa: S108 - where Ray keeps objects, unless told otherwise
             options["_plasma_directory"] = tempfile.gettempdir()
     with _own_sigterm():
@@ -53,8 +57,7 @@ def connect(address: str | None, workers: int | None, working_dir: str | None) -
             ray.init(**options)
         except (RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
             where = f"no Ray cluster at {address!r}" if address else "no Ray cluster can be started on this machine"
-            hint = "; one that asks for a token needs RAY_AUTH_MODE=token" if address else ""
-            raise ClusterError(f"{where}: {(str(error) or type(error).__name__).splitlines()[0]}{hint}") from error
+            raise ClusterError(f"{where}: {(str(error) or type(error).__name__).splitlines()[0]}") from error
 
 
 @contextmanager
@@ -68,19 +71,6 @@ def _own_sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, former)
-
-
-def _check_reachable(address: str) -> None:
-    """Raise ClusterError where nothing listens at host:port: Ray itself tries for minutes before it says so."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdigit():
-        return  # `auto`, or what Ray alone can judge
-    if not 0 < int(port) < 2**16:
-        raise ClusterError(f"address: must have a port from 1 to 65535, got {address!r}")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
-    except OSError as error:
-        raise ClusterError(f"no Ray cluster at {address!r}: {error}") from error
 
 
 class Surveyor:

@@ -23,8 +23,9 @@ from ray.exceptions import (
 )
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from orchestrator.admission import ClusterError
 from orchestrator.places import Node, next_places
-from orchestrator.ray_cluster import ClusterError, search_path
+from orchestrator.ray_cluster import search_path
 from orchestrator.ray_worker import WorkerActor
 from orchestrator.runner import Job, WorkersChanged
 from workers.runs import Shard

@@ -9,8 +9,9 @@ from typing import Any
 import ray
 import torch
 
+from orchestrator.admission import ClusterError
 from orchestrator.dispatch import Dispatch
-from orchestrator.ray_cluster import ClusterError, Surveyor, connect, search_path
+from orchestrator.ray_cluster import Surveyor, connect, search_path
 from orchestrator.ray_metrics import CampaignMetrics
 from orchestrator.ray_pool import Ended, Event, Loaded, Lost, NotLoaded, Pool, cluster_nodes
 from orchestrator.runner import Job, Note, Outcome

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import ray
 import torch
 
-from orchestrator.ray_cluster import ClusterError, extend_path
+from orchestrator.admission import ClusterError
+from orchestrator.ray_cluster import extend_path
 from orchestrator.runner import Job
 from workers.errors import LongtailError
 from workers.runs import Shard

@@ -6,17 +6,25 @@ import typer
 from rich.table import Table
 
 from orchestrator.options import StoreArgument
-from orchestrator.output import console, say, warn
+from orchestrator.output import console, interruption, say, warn
 from workers.campaign import PARTS
 
 
-def status(store: StoreArgument) -> None:
+def status(
+    store: StoreArgument,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Repaint until every run asked for is there.")] = False,
+    every: Annotated[float, typer.Option("--every", min=0.1, max=86_400, help="With --watch: seconds between.")] = 2.0,
+) -> None:
     """Show how far a campaign is, also while it runs elsewhere.
 
-    Example: longtail status STORE
+    Example: longtail status STORE --watch
     """
     from orchestrator.status import campaign_status
+    from orchestrator.watch import watch_store
 
+    if watch:
+        watch_store(store, every, console, interruption.wait)
+        return
     state = campaign_status(store)
     facts = f"{state.dataset}, {state.num_train} training and {state.num_test} test examples"
     say(f"{state.store_uri}: {facts}; campaign {state.identity[:12]}")

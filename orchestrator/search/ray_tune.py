@@ -20,7 +20,8 @@ from ray import tune
 from ray.tune.result import DONE
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler
 
-from orchestrator.ray_cluster import ClusterError, connect, extend_path, search_path
+from orchestrator.admission import ClusterError
+from orchestrator.ray_cluster import connect, extend_path, search_path
 from orchestrator.search.trial import Bench, EpochFigures, Trial
 from workers.errors import LongtailError
 

@@ -1,0 +1,77 @@
+"""Campaigns sent to a cluster: submit."""
+
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from orchestrator.options import CampaignPath, DeviceOption, GpusOption, RepetitionsOption, UntilSeOption, WorkersOption
+from orchestrator.output import console, interruption, say, warn
+
+if TYPE_CHECKING:
+    from orchestrator.ray_jobs import Jobs
+
+_NO_COMMAND = 127
+"""A shell's exit code."""
+
+
+def submit(
+    campaign: CampaignPath,
+    store: Annotated[
+        str, typer.Option("--store", "-s", metavar="STORE", help="Folder or URI that all nodes reach; made if missing.")
+    ],
+    address: Annotated[
+        str,
+        typer.Option("--address", envvar="RAY_API_SERVER_ADDRESS", help="The cluster's dashboard: http://HEAD:8265."),
+    ],
+    gpus_per_worker: GpusOption = None,
+    workers: WorkersOption = None,
+    device: DeviceOption = None,
+    repetitions: RepetitionsOption = None,
+    shard_size: Annotated[
+        int | None, typer.Option("--shard-size", min=1, max=10_000, help="Runs per shard; for a new store only.")
+    ] = None,
+    until_se: UntilSeOption = None,
+    working_dir: Annotated[
+        str | None, typer.Option("--working-dir", help="Folder with your own code, sent along.")
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Show what the job prints until it ends.")] = False,
+) -> None:
+    """Train a campaign as a job of a Ray cluster, which needs this machine no longer. One job for each store.
+
+    Example: longtail submit campaign.yaml --store s3://bucket/mnist --address http://HEAD:8265
+    """
+    from orchestrator.submission import absolute_store, describe, driver_command, driver_folder, driver_name
+    from workers.campaign_file import dump_campaign, read_campaign, with_repetitions
+
+    parsed = with_repetitions(read_campaign(campaign), repetitions).with_absolute_paths()
+    place = absolute_store(store)
+    options: dict[str, object] = {"--gpus-per-worker": gpus_per_worker, "--workers": workers, "--device": device}
+    options |= {"--shard-size": shard_size, "--until-se": until_se}
+    with driver_folder(dump_campaign(parsed), working_dir) as folder:
+        from orchestrator.ray_jobs import Jobs
+
+        jobs = Jobs(address)
+        job = jobs.submit(driver_name(place), driver_command(place, options), folder, {"store": place})
+    say(f"{job} trains into {place}")
+    for line in describe(jobs.address, job, place):
+        say(line)
+    if follow:
+        _follow(jobs, job)
+
+
+def _follow(jobs: "Jobs", job: str) -> NoReturn:
+    """Show what a job prints; end with its exit code, or at Ctrl-C, which leaves the job alone."""
+
+    def show(text: str) -> None:
+        console.print(text, markup=False, highlight=False, soft_wrap=True, end="")
+        if interruption.is_set():
+            raise KeyboardInterrupt
+
+    try:
+        code = jobs.follow(job, show)
+    except KeyboardInterrupt:
+        warn(f"no longer following; {job} goes on")
+        raise typer.Exit(130) from None
+    if code == _NO_COMMAND:
+        warn("the cluster's head has no longtail command: install Longtail where its ray command is")
+    raise typer.Exit(code)

@@ -1,0 +1,134 @@
+"""A two-node cluster, started as the README says: drivers as jobs, one for each store, and nobody without the token."""
+
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator.ray_cluster import HEALTH_CHECKS
+from orchestrator.submission import driver_name
+from tests.conftest import small_campaign
+from tests.isolation import finish, longtail, start
+from tests.test_run import runs_of
+from workers.campaign_file import dump_campaign
+
+MODEL = """
+import os, time
+from torch import nn
+from parts.width import WIDTH
+
+def model(input_shape, num_classes, gate):
+    while not os.path.exists(gate):
+        time.sleep(0.05)
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, WIDTH), nn.ReLU(), nn.Linear(WIDTH, num_classes))
+"""
+
+SESSION = r"""
+export PATH="{bin}:$PATH" RAY_AUTH_MODE=token RAY_API_SERVER_ADDRESS=http://127.0.0.1:8265
+longtail() {{ "{python}" -c "{code}" "$@"; }}
+quiet() {{ "$@" > {home}/log 2>&1 || cat {home}/log; }}
+submit() {{ longtail submit {home}/campaign.yaml --store {home}/store --working-dir {home}/code "$@"; }}
+until_seen() {{ until grep -q "$1" "$2"; do sleep 0.05; done; }}
+
+quiet ray get-auth-token --generate
+quiet ray start --head --port 6379 --num-cpus 1 --num-gpus 2 --dashboard-host 127.0.0.1 --temp-dir {short}/a \
+    --object-store-memory 100000000 --system-config '{health}'
+quiet ray start --address 127.0.0.1:6379 --num-cpus 1 --num-gpus 2 --temp-dir {short}/b --object-store-memory 100000000
+
+echo "--- strangers"
+RAY_AUTH_MODE=disabled submit; echo "exit $?"
+RAY_AUTH_TOKEN=wrong submit; echo "exit $?"
+HOME={short} submit; echo "exit $?"
+RAY_AUTH_TOKEN=wrong longtail run {home}/plain.yaml --store {home}/no --runner ray --address 127.0.0.1:6379
+echo "exit $?"
+submit --address http://127.0.0.1:8266; echo "exit $?"
+
+echo "--- two at a time"
+submit --gpus-per-worker 0.5 --device cpu > {home}/one 2>&1 & one=$!
+submit --gpus-per-worker 0.5 --device cpu > {home}/two 2>&1 & two=$!
+wait $one; first=$?; wait $two; echo "exits $(($first + $?))"
+cat {home}/one {home}/two
+job=$(grep -oh 'longtail-[0-9a-f]*-1' {home}/one | head -1)
+
+echo "--- stopped; the next is followed, and left alone"
+quiet ray job stop $job
+submit --gpus-per-worker 0.5 --device cpu --follow > {home}/followed 2>&1 & follower=$!
+until_seen "Running entrypoint" {home}/followed
+pkill -INT -P $follower; wait $follower; echo "exit $?"
+tail -1 {home}/followed
+touch {home}/gate
+longtail status {home}/store --watch --every 0.2 | tail -1
+
+echo "--- ended; then another campaign"
+until ray job list 2>&1 | grep -q SUCCEEDED; do sleep 0.2; done
+sed s/256/255/ {home}/campaign.yaml > {home}/other && mv {home}/other {home}/campaign.yaml
+submit --follow; echo "exit $?"
+
+echo "--- secrets"
+token=$(cat {home}/.ray/auth_token)
+grep -rl "$token" {short}
+ray job list 2>&1 | grep "$token"
+find {short} -name left_out.txt
+"""
+
+
+@pytest.fixture
+def short_path() -> Iterator[str]:
+    """A folder whose name leaves room for Ray's sockets: they may have 107 characters."""
+    with tempfile.TemporaryDirectory(prefix="lt-") as path:
+        yield path
+
+
+@pytest.mark.timeout(300)
+def test_a_cluster_as_the_readme_starts_it(tmp_path: Path, short_path: str) -> None:
+    campaign = small_campaign(model={"name": "model:model", "options": {"gate": str(tmp_path / "gate")}})
+    (tmp_path / "campaign.yaml").write_text(dump_campaign(campaign))
+    (tmp_path / "plain.yaml").write_text(dump_campaign(small_campaign()))
+    (tmp_path / "code" / "parts").mkdir(parents=True)
+    (tmp_path / "code" / "model.py").write_text(MODEL)
+    (tmp_path / "code" / "parts" / "width.py").write_text("WIDTH = 8")
+    (tmp_path / "code" / ".gitignore").write_text("left_out.txt")
+    (tmp_path / "code" / "left_out.txt").write_text("mine")
+    python, _, code = longtail()
+    health = str(HEALTH_CHECKS).replace("'", '"')
+    script = SESSION.format(
+        bin=Path(sys.executable).parent, python=python, code=code, home=tmp_path, short=short_path, health=health
+    )
+    _, output = finish(start(["/bin/bash", "-c", script], tmp_path), 280)
+    assert "Traceback" not in output
+    said = {title: lines.splitlines() for title, lines in re.findall(r"^--- (.*)\n((?:(?!--- ).*\n)*)", output, re.M)}
+    dashboard = "error: the Ray cluster at 'http://127.0.0.1:8265'"
+    assert said["strangers"] == [
+        f"{dashboard} asks for its token, and none was sent: set RAY_AUTH_MODE=token",
+        "exit 1",
+        f"{dashboard} refuses this user's token (RAY_AUTH_TOKEN): it has another",
+        "exit 1",
+        f"{dashboard} asks for its token: copy its ~/.ray/auth_token to this user's home",
+        "exit 1",
+        "error: the Ray cluster at '127.0.0.1:6379' refuses this user's token (RAY_AUTH_TOKEN): it has another",
+        "exit 1",
+        "error: no Ray dashboard at 'http://127.0.0.1:8266': [Errno 111] Connection refused",
+        "exit 1",
+    ], output
+    store = tmp_path / "store"
+    job = driver_name(str(store))
+    exits, *lines = said["two at a time"]
+    assert exits == "exits 1", output
+    assert f"{job}-1 trains into {store}" in lines
+    assert [
+        line for line in lines if re.match(rf"error: {job}-1 already trains into {store} \((pending|running)\)", line)
+    ]
+    assert said["stopped; the next is followed, and left alone"] == [
+        "exit 130",
+        f"no longer following; {job}-2 goes on",
+        "6 of 6 runs, 0 failed, 0 diverged (0.2: 3/3, 0.6: 3/3)",
+    ], output
+    assert said["ended; then another campaign"][-2:] == [
+        f"error: {store}: recipe.batch_size: the store has 256, the campaign has 255",
+        "exit 1",
+    ], output
+    assert said["secrets"] == [], output
+    assert len(runs_of(store)) == 6

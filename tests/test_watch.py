@@ -1,0 +1,122 @@
+"""`longtail status --watch`: from nothing to all runs, across compaction, damage and outages."""
+
+import io
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from orchestrator import run_campaign
+from orchestrator.watch import Watch, watch_store
+from tests.isolation import ROOT, longtail
+from tests.stores import new_store, results
+from workers.campaign import Campaign
+from workers.runs import Shard
+from workers.store import Failure, Store
+
+HALF = 500_000
+
+
+@pytest.fixture
+def store(tmp_path: Path, small: Campaign) -> Store:
+    """A store that aims at 8 runs at one ratio and has 4, in two shards; one is a diverged run."""
+    store = new_store(tmp_path / "s")
+    store.aim(small.subsets.model_copy(update={"ratios": (0.5,), "repetitions": 8}))
+    store.commit(Shard(HALF, 0, 2), results(Shard(HALF, 0, 2)))
+    store.commit(Shard(HALF, 2, 4), diverged(Shard(HALF, 2, 4)))
+    return store
+
+
+def diverged(shard: Shard) -> list[object]:
+    first, *rest = results(shard)
+    return [first.__class__(**{**vars(first), "status": "diverged"}), *rest]
+
+
+def start(*words: object) -> subprocess.Popen[str]:
+    environment = {**os.environ, "COLUMNS": "200", "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        longtail("status", *words, "--watch", "--every", "0.1"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+    )
+
+
+def test_from_before_there_is_a_store_until_all_is_committed(small: Campaign, tmp_path: Path) -> None:
+    with start(tmp_path / "s") as process:
+        lines: Iterator[str] = iter(process.stdout or [])
+        assert next(lines) == f"{tmp_path}/s: there is no store yet\n"
+        run_campaign(small, tmp_path / "s")
+        *_, last = lines
+    assert last == "6 of 6 runs, 0 failed, 0 diverged (0.2: 3/3, 0.6: 3/3)\n"
+    assert process.returncode == 0
+
+
+def test_ctrl_c_ends_it(store: Store) -> None:
+    with start(store.uri) as process:
+        lines: Iterator[str] = iter(process.stdout or [])
+        assert next(lines).startswith("4 of 8 runs, 0 failed, ")
+        process.send_signal(signal.SIGINT)
+        assert all(line.startswith("4 of 8 runs, 0 failed, ") for line in lines)
+    assert process.returncode == 130
+
+
+def test_merged_files_are_no_new_runs(store: Store) -> None:
+    watch = Watch(store.uri)
+    assert watch.look(60).summary() == "4 of 8 runs, 0 failed, 1 diverged"
+    merged = Shard(HALF, 0, 4)
+    store.commit(merged, [*results(Shard(HALF, 0, 2)), *diverged(Shard(HALF, 2, 4))])
+    assert watch.look(60).summary() == "4 of 8 runs, 0 failed, 1 diverged"
+    for old in (Shard(HALF, 0, 2), Shard(HALF, 2, 4)):
+        (Path(store.uri) / "results" / f"{old.shard_id}.parquet").unlink()
+    assert watch.look(60).summary() == "4 of 8 runs, 0 failed, 1 diverged"
+
+
+def test_files_are_read_once_and_in_time(store: Store) -> None:
+    watch = Watch(store.uri)
+    view = watch.look(-1)
+    assert view.summary() == "4 of 8 runs, 0 failed, 0 diverged (of those read so far; 4 to read)"
+    assert watch.look(60).unread == 0
+    for path in Path(store.uri, "results").iterdir():
+        path.write_bytes(b"no longer whole, and not read again")
+    assert watch.look(60) == watch.look(60)
+    assert Watch(store.uri).look(60).damaged == 2
+
+
+def test_failures_rate_and_outages_are_told(store: Store, tmp_path: Path) -> None:
+    watch = Watch(store.uri)
+    watch.look(60)
+    store.commit(Shard(HALF, 4, 6), results(Shard(HALF, 4, 6)))
+    store.record_failure(Failure(Shard(HALF, 6, 8).shard_id, 2, "message", "traceback"))
+    view = watch.look(60)
+    assert (view.committed, view.failed) == (6, 2)
+    assert view.rate is not None
+    assert " left, 2 failed, 1 diverged" in view.summary()
+    folder, elsewhere = Path(store.uri, "results"), tmp_path / "elsewhere"
+    folder.rename(elsewhere)
+    folder.write_text("not a folder: as unreadable as a store that cannot be reached")
+    away = watch.look(60)
+    assert str(away.trouble) == f"not to be read just now: {folder}: Not a directory"
+    assert (away.committed, away.complete) == (6, False)
+    folder.unlink()
+    elsewhere.rename(folder)
+    assert watch.look(60).trouble is None
+
+
+def test_on_a_terminal_it_is_repainted(store: Store) -> None:
+    terminal = io.StringIO()
+
+    def pause(seconds: float) -> None:
+        shard = Shard(HALF, len(store.shards()) * 2, len(store.shards()) * 2 + 2)
+        store.commit(shard, results(shard))
+
+    watch_store(store.uri, 0.5, Console(file=terminal, force_terminal=True, width=100), pause)
+    shown = terminal.getvalue()
+    assert "4 of 8 runs, 0 failed, 1 diverged" in shown
+    assert "8 of 8 runs, 0 failed, 1 diverged" in shown
+    assert "\x1b[1A" in shown, "nothing was painted over"
