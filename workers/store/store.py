@@ -215,10 +215,7 @@ class Store:
         self._files.delete(f"failures/{shard.shard_id}.json")
 
     def failures(self, committed: Sequence[Shard] | None = None) -> list[Failure]:
-        """The shards that failed and have runs that are not committed, by id. Raises DamagedFileError.
-
-        `committed`: the store's shards, where they were listed just now.
-        """
+        """The failed shards with runs that are not `committed` (default: a listing), by id. Raises DamagedFileError."""
         failed = [Shard.parse(name.removesuffix(".json")) for name in self._files.names("failures")]
         shards = self.shards() if failed and committed is None else committed or []
         done = {run for shard in shards for run in shard.runs} if failed else set()
