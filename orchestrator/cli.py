@@ -18,6 +18,7 @@ from orchestrator.commands.imports import imports
 from orchestrator.commands.influence import influence
 from orchestrator.commands.plans import plan
 from orchestrator.commands.stores import status, verify
+from orchestrator.commands.tune import tune
 from orchestrator.output import interruption, say, warn
 from workers.errors import CampaignError, LongtailError
 
@@ -47,7 +48,7 @@ def _root(
     pass
 
 
-for command in (init, plan, run, status, estimate, influence, compare, reliability, datamodels, verify, demo):
+for command in (init, tune, plan, run, status, estimate, influence, compare, reliability, datamodels, verify, demo):
     app.command()(command)
 app.add_typer(imports, name="import")
 

@@ -8,7 +8,7 @@ import torch
 from orchestrator.runner import Attempts, GivenUp, Job, Outcome, WorkersChanged
 from workers.calibration import calibrate
 from workers.campaign import Campaign
-from workers.errors import StoreError
+from workers.errors import CampaignError, StoreError
 from workers.machine import Machine, survey
 from workers.runs import Shard
 from workers.shard import ShardError, ShardSummary, Worker
@@ -20,6 +20,9 @@ class LocalRunner:
     """One worker, in this process, on the GPU where there is one."""
 
     def __init__(self, device: str | None = None) -> None:
+        """`device` is a torch device, such as `cpu`. Raises CampaignError where this machine has it not."""
+        if device is not None and device.startswith("cuda") and not torch.cuda.is_available():
+            raise CampaignError(f"device: PyTorch sees no GPU on this machine, got {device!r}")
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
 
     def machine(self) -> Machine:
@@ -32,7 +35,7 @@ class LocalRunner:
 
     def run(self, job: Job, shards: Sequence[Shard]) -> Generator[Outcome, None, None]:
         """See `Runner.run`."""
-        worker = Worker(job.campaign, job.store_uri, self.device)
+        worker = Worker(job.campaign, job.store_uri, self.device, job.checkpoint_minutes)
         yield WorkersChanged(ready=1, lost=0)
         attempts = Attempts()
         with ThreadPoolExecutor(1) as writer:

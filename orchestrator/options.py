@@ -10,6 +10,13 @@ import typer
 from workers.errors import CampaignError
 
 
+class DeviceName(StrEnum):
+    """What workers train on."""
+
+    cpu = "cpu"
+    cuda = "cuda"
+
+
 class RunnerName(StrEnum):
     """Where runs are trained."""
 
@@ -27,8 +34,14 @@ AddressOption = Annotated[
 GpusOption = Annotated[
     float | None, typer.Option("--gpus-per-worker", min=0, max=64, help="GPUs (or a fraction of one) of each worker.")
 ]
+DeviceOption = Annotated[
+    DeviceName | None, typer.Option("--device", help="What to train on; default: the GPU where workers have one.")
+]
 WorkersOption = Annotated[
-    int | None, typer.Option("--workers", min=1, max=100_000, help="Most Ray workers at a time; default: every slot.")
+    int | None,
+    typer.Option(
+        "--workers", min=1, max=100_000, help="Most Ray workers, asked of an autoscaler too; default: every place."
+    ),
 ]
 RepetitionsOption = Annotated[
     int | None, typer.Option("--repetitions", min=1, max=1_000_000, help="Runs at each ratio, in place of the file's.")
@@ -37,12 +50,31 @@ TargetSeOption = Annotated[
     float | None,
     typer.Option("--target-se", min=0.0001, max=1, help="Tell how many runs give mem this standard error."),
 ]
+CheckpointOption = Annotated[
+    str,
+    typer.Option(
+        "--checkpoint-minutes",
+        metavar="MINUTES",
+        help="How often a shard in training is saved, to be resumed there; 0: after every epoch; or never.",
+    ),
+]
 UntilSeOption = Annotated[
     float | None,
     typer.Option(
         "--until-se", min=0.0001, max=1, help="End a ratio once mem of 90% of the examples has this standard error."
     ),
 ]
+
+
+def parse_minutes(text: str, option: str) -> float | None:
+    """A number, or None for never. Raises CampaignError, which names the option."""
+    if text == "never":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise CampaignError(f"--{option}: must be a number of minutes or never, got {text!r}") from None
+
 
 _MOST_IDS = 10_000_000
 

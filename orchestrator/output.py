@@ -37,6 +37,7 @@ def run_and_show(
     repetitions: int | None = None,
     shard_size: int | None = None,
     until_se: float | None = None,
+    checkpoint_minutes: float | None = None,
 ) -> "CampaignReport":
     """Run a campaign with its progress on the console, and tell what was done. Ctrl-C ends the command with 130."""
     from orchestrator.progress import campaign_display
@@ -57,6 +58,7 @@ def run_and_show(
                 repetitions=repetitions,
                 shard_size=shard_size,
                 until_se=until_se,
+                checkpoint_minutes=checkpoint_minutes,
                 on_progress=show,
             )
     except KeyboardInterrupt:

@@ -41,6 +41,8 @@ class Rate:
 def notes(progress: CampaignProgress) -> str:
     """What is out of the ordinary, and the workers."""
     parts = [f"{progress.workers} worker{'s' if progress.workers != 1 else ''}"]
+    if progress.nodes > 1:
+        parts = [f"{parts[0]} on {progress.nodes} nodes"]
     counts = (("lost", progress.workers_lost), ("diverged", progress.diverged), ("failed", progress.failed))
     return ", ".join(parts + [f"{count} {what}" for what, count in counts if count])
 

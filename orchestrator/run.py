@@ -3,11 +3,11 @@
 import os
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from orchestrator.arrangement import arrange
 from orchestrator.prepare import campaign_examples, check_campaign_fits, make_header
-from orchestrator.runner import GivenUp, Job, Outcome, Runner, WorkersChanged
+from orchestrator.runner import CHECKPOINT_MINUTES, GivenUp, Job, Note, Outcome, Runner, WorkersChanged, check_minutes
 from orchestrator.shards import pending_shards
 from orchestrator.until_se import Look, UntilSe, check_target
 from workers.campaign import Campaign
@@ -16,15 +16,19 @@ from workers.datasets import load_dataset
 from workers.errors import LongtailError
 from workers.runs import Shard
 from workers.store import Failure, Header, Store
+from workers.store.checkpoints import CheckpointFiles
 
 HOPELESS = 10
 """So many shards in a row failing, with none committed before, end the campaign: the mistake is in all of them."""
+
+MOST_NOTES = 20
+"""Notes kept of what thousands of shards may all have to tell."""
 
 
 @dataclass
 class Progress:
     """How far a campaign is, in runs. `total` counts all runs asked for, less those that reaching a standard error
-    spared; `before` those committed by earlier calls."""
+    spared; `before` those committed by earlier calls. `workers` are ready, on `nodes` machines."""
 
     total: int
     before: int
@@ -32,6 +36,7 @@ class Progress:
     diverged: int = 0
     failed: int = 0
     workers: int = 0
+    nodes: int = 1
     workers_lost: int = 0
 
     @property
@@ -49,9 +54,14 @@ class CampaignReport:
 
     store_uri: str
     progress: Progress
-    failures: Sequence[GivenUp] = field(default=())
-    notes: Sequence[str] = field(default=())
+    failures: list[GivenUp] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     looks: Sequence[Look] = field(default=())
+
+    def note(self, text: str) -> None:
+        """Add to the notes, unless there are many."""
+        if len(self.notes) < MOST_NOTES:
+            self.notes.append(text)
 
     @property
     def complete(self) -> bool:
@@ -71,13 +81,15 @@ def run_campaign(
     repetitions: int | None = None,
     shard_size: int | None = None,
     until_se: float | None = None,
+    checkpoint_minutes: float | None = CHECKPOINT_MINUTES,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> CampaignReport:
     """Train what a campaign lacks in its store, creating the store where there is none.
 
     `runner` defaults to `LocalRunner()`. `repetitions` replaces the campaign's; `shard_size` (runs per shard) holds for
     a new store and is ignored for an existing one, whose size is fixed. With `until_se` a ratio's training ends once
-    the standard error of mem is at most that for 90% of the examples (see `orchestrator.until_se`). Calling again
+    the standard error of mem is at most that for 90% of the examples (see `orchestrator.until_se`). A shard in training
+    is checkpointed every `checkpoint_minutes` (0: after every epoch; None: never) and goes on from there. Calling again
     resumes; more repetitions or ratios, or no `until_se`, extend. Raises CampaignError, DataError, ModelError before
     anything is written; StoreError where the store is of another campaign or cannot be written; CampaignFailedError
     where nothing can be trained at all. KeyboardInterrupt passes through; whatever was committed stays.
@@ -88,6 +100,8 @@ def run_campaign(
         runner = LocalRunner()
     if until_se is not None:
         until_se = check_target("until_se", until_se)
+    if checkpoint_minutes is not None:
+        checkpoint_minutes = check_minutes("checkpoint_minutes", checkpoint_minutes)
     campaign = with_repetitions(campaign, repetitions).with_absolute_paths()
     opened, notes = _prepared_store(campaign, store, runner, shard_size)
     committed = opened.shards()
@@ -95,18 +109,19 @@ def run_campaign(
     failed_before = {failure.shard_id for failure in opened.failures(committed)}
     total = len(campaign.subsets.ratios) * campaign.subsets.repetitions
     progress = Progress(total=total, before=total - sum(shard.stop - shard.start for shard in pending))
-    failures: list[GivenUp] = []
+    report = CampaignReport(opened.uri, progress, [], notes)
+    job = Job(campaign, opened.uri, checkpoint_minutes)
     if until_se is None:
         opened.aim(campaign.subsets)
-        _train(campaign, opened, runner, pending, progress, failures, failed_before, on_progress)
-        return CampaignReport(opened.uri, progress, failures, notes)
+        _train(job, opened, runner, pending, report, failed_before, on_progress)
+        return report
     until = UntilSe(campaign, opened, until_se)
     for step in until.steps(pending):
         progress.total = total - until.spared
-        _train(campaign, opened, runner, step, progress, failures, failed_before, on_progress)
+        _train(job, opened, runner, step, report, failed_before, on_progress)
     progress.total = total - until.spared
     on_progress(progress)
-    return CampaignReport(opened.uri, progress, failures, notes, tuple(until.looks.values()))
+    return replace(report, looks=tuple(until.looks.values()))
 
 
 def _prepared_store(
@@ -122,38 +137,37 @@ def _prepared_store(
         header = make_header(campaign, dataset, **sizes, precision=arranged.precision)
     opened = Store.create(store, header, campaign_examples(campaign, dataset))
     opened.clean()
+    CheckpointFiles(opened.uri).remove_stale(opened.shards)
     return opened, _version_notes(header, opened.header)
 
 
 def _train(
-    campaign: Campaign,
+    job: Job,
     store: Store,
     runner: Runner,
     shards: Sequence[Shard],
-    progress: Progress,
-    failures: list[GivenUp],
+    report: CampaignReport,
     failed_before: set[str],
     on_progress: Callable[[Progress], None],
 ) -> None:
-    """Train shards, and add what becomes of them to `progress` and `failures`.
-
-    `failed_before` are the ids of those that an earlier call gave up.
-    """
-    on_progress(progress)
+    """Train shards, and add what becomes of them to the report; earlier calls gave up those `failed_before`, by id."""
+    on_progress(report.progress)
     if not shards:
         return
-    with closing(runner.run(Job(campaign, store.uri), shards)) as outcomes:
+    with closing(runner.run(job, shards)) as outcomes:
         for outcome in outcomes:
-            _account(outcome, store, progress, failures, failed_before)
-            on_progress(progress)
+            _account(outcome, store, report, failed_before)
+            on_progress(report.progress)
+    CheckpointFiles(store.uri).remove_stale(store.shards)
 
 
-def _account(
-    outcome: Outcome, store: Store, progress: Progress, failures: list[GivenUp], failed_before: set[str]
-) -> None:
+def _account(outcome: Outcome, store: Store, report: CampaignReport, failed_before: set[str]) -> None:
+    progress, failures = report.progress, report.failures
     match outcome:
         case WorkersChanged():
-            progress.workers, progress.workers_lost = outcome.ready, outcome.lost
+            progress.workers, progress.nodes, progress.workers_lost = outcome.ready, outcome.nodes, outcome.lost
+        case Note(text=text):
+            report.note(text)
         case GivenUp(error=error):
             failures.append(outcome)
             progress.failed += error.shard.stop - error.shard.start
@@ -167,6 +181,8 @@ def _account(
         case _:
             progress.trained += outcome.shard.stop - outcome.shard.start
             progress.diverged += outcome.diverged
+            for text in outcome.notes:
+                report.note(text)
             if outcome.shard.shard_id in failed_before:
                 store.clear_failure(outcome.shard)
 

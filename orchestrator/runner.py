@@ -6,13 +6,26 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from workers.campaign import Campaign
+from workers.errors import CampaignError
 from workers.machine import Machine
 from workers.runs import Shard
 from workers.shard import ShardError, ShardSummary
 from workers.training import Precision
 
+CHECKPOINT_MINUTES = 10.0
+"""Most runs take less, and then write no checkpoint at all."""
+
+_YEAR_MINUTES = 525_600
+
 MAX_ATTEMPTS = 2
 """How often a shard whose code raises is tried: twice, since what exhausted memory once may fit the next time."""
+
+
+def check_minutes(name: str, minutes: float) -> float:
+    """Minutes between checkpoints, from 0 to a year. Raises CampaignError, which names the option."""
+    if not isinstance(minutes, int | float) or not 0 <= minutes <= _YEAR_MINUTES:
+        raise CampaignError(f"{name}: must be from 0 to {_YEAR_MINUTES} minutes, got {minutes!r}")
+    return float(minutes)
 
 
 @dataclass(frozen=True)
@@ -21,6 +34,8 @@ class Job:
 
     campaign: Campaign
     store_uri: str
+    checkpoint_minutes: float | None = CHECKPOINT_MINUTES
+    """Time between two checkpoints of a shard in training; 0: one after every epoch; None: never."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +48,21 @@ class GivenUp:
 
 @dataclass(frozen=True)
 class WorkersChanged:
-    """How many workers are ready now, and how many were lost so far."""
+    """How many workers are ready now, on how many nodes, and how many were lost so far."""
 
     ready: int
     lost: int
+    nodes: int = 1
 
 
-Outcome = ShardSummary | GivenUp | WorkersChanged
+@dataclass(frozen=True)
+class Note:
+    """Something out of the ordinary that does not end the campaign, told at its end."""
+
+    text: str
+
+
+Outcome = ShardSummary | GivenUp | WorkersChanged | Note
 
 
 class Runner(Protocol):
@@ -52,7 +75,10 @@ class Runner(Protocol):
         """The stack size, of `sizes`, that trains most models per second on a worker. Measured, in seconds."""
 
     def run(self, job: Job, shards: Sequence[Shard]) -> Generator[Outcome, None, None]:
-        """Yield one ShardSummary or GivenUp per shard, in order of completion. Raises StoreError, DataError."""
+        """Yield one ShardSummary or GivenUp per shard, in order of completion, and what happens to workers.
+
+        Raises StoreError, DataError.
+        """
 
 
 class Attempts:

@@ -104,7 +104,7 @@ def driver_of(process: subprocess.Popen[str]) -> int:
 
 def actors_of(process: subprocess.Popen[str]) -> list[int]:
     """The process ids of a campaign's Ray workers."""
-    return [pid for pid, title in descendants(process.pid) if title.startswith("ray::_Actor")]
+    return [pid for pid, title in descendants(process.pid) if title.startswith("ray::WorkerActor")]
 
 
 def kill(pid: int, number: int = signal.SIGKILL) -> None:

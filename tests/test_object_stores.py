@@ -325,7 +325,7 @@ def test_resuming_lists_each_folder_once(proxy: FaultyProxy, s3: str) -> None:
     run_campaign(small_campaign(subsets={"ratios": [0.2, 0.6], "repetitions": 4, "seed": 5}), s3)
     listed = [request.path.partition("prefix=")[2].partition("&")[0] for request in proxy.log if request.lists]
     folders = sorted(prefix.rpartition("store%2F")[2] for prefix in listed)
-    assert folders == ["", "_writing%2F", "failures%2F", "results%2F"]
+    assert folders == ["", "_checkpoints%2F", "_writing%2F", "failures%2F", "results%2F"]
     assert Store.open(s3).failures() == []
 
 

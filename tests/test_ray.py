@@ -2,6 +2,7 @@
 
 import random
 import signal
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -136,6 +137,33 @@ echo second $?
     assert "error: no Ray cluster at '127.0.0.1:6398'" in output
     assert "second 1" in output
     assert "Traceback" not in output
+
+
+def test_a_frozen_worker_does_not_hold_up_the_end(undisturbed: Callable[[int], Path], tmp_path: Path) -> None:
+    """Ray does not notice a process that stands still; the shards that it holds are trained by another."""
+    (tmp_path / "campaign.yaml").write_text(dump_campaign(busy_campaign()))
+    store = tmp_path / "s"
+    command = longtail("run", tmp_path / "campaign.yaml", "-s", store, "--runner", "ray", "--workers", 2)
+    process = start([*command, "--shard-size", "1"], tmp_path)
+    assert wait_until(lambda: committed(store) >= 20, process)
+    kill(actors_of(process)[0], signal.SIGSTOP)
+    code, output = finish(process)
+    assert code == 0, output
+    assert "80 of 80 runs" in output
+    assert contents(store) == contents(undisturbed(1))
+
+
+def test_nodes_join_leave_and_die(tmp_path: Path) -> None:
+    code, output = finish(start([sys.executable, "-m", "tests.moving_cluster", str(tmp_path / "s")], tmp_path))
+    assert code == 0, output
+    steps = [
+        "two workers on the node that joined",
+        "a third on the next node",
+        "its workers left the node that ends soon",
+        "another took over",
+        "a node died",
+    ]
+    assert [line for line in output.splitlines() if line.endswith(": True")] == [f"{step}: True" for step in steps]
 
 
 def test_the_demo_ends_with_who_is_memorized(tmp_path: Path) -> None:

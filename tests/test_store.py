@@ -210,7 +210,7 @@ def test_of_racing_writers_one_wins(tmp_path: Path) -> None:
     won = [wins.get(timeout=60) for _ in writers]
     for writer in writers:
         writer.join()
-    assert sorted(won) == [False, False, False, True]
+    assert sorted(written > 0 for written in won) == [False, False, False, True]
     assert store.result_names() == [f"{SHARD.shard_id}.parquet"]
     assert store.inspect(f"{SHARD.shard_id}.parquet") is None
 

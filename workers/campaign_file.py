@@ -48,6 +48,11 @@ def read_campaign(path: str | Path) -> Campaign:
 
     Raises CampaignError: the file is missing, is not YAML, or has mistakes (one line each).
     """
+    return parse_campaign(read_text(path), source=str(path))
+
+
+def read_text(path: str | Path) -> str:
+    """The text of a file that a user wrote. Raises CampaignError where it cannot be read, is too large or not UTF-8."""
     path = Path(path)
     try:
         with path.open("rb") as file:
@@ -57,14 +62,18 @@ def read_campaign(path: str | Path) -> Campaign:
     if len(raw) > MAX_BYTES:
         raise CampaignError(f"{path}: is larger than {MAX_BYTES:,} bytes, which no campaign file is")
     try:
-        text = raw.decode("utf-8")
+        return raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise CampaignError(f"{path}: is not UTF-8 text: {error.reason} at byte {error.start}") from error
-    return parse_campaign(text, source=str(path))
 
 
 def parse_campaign(text: str, source: str = "campaign") -> Campaign:
     """Check a campaign given as YAML text; `source` opens every line of an error. Raises CampaignError."""
+    return check_campaign(parse_mapping(text, source, "dataset, model, recipe, ..."), source)
+
+
+def parse_mapping(text: str, source: str, keys: str) -> dict[str, Any]:
+    """YAML text that must be a mapping; `keys` says of what, in an error. Raises CampaignError."""
     try:
         document = yaml.load(text, Loader=_Loader)  # noqa: S506 - _Loader is a SafeLoader
     except yaml.YAMLError as error:
@@ -76,8 +85,8 @@ def parse_campaign(text: str, source: str = "campaign") -> Campaign:
     except (RecursionError, ValueError) as error:
         raise CampaignError(f"{source}: is not valid YAML: {type(error).__name__}: {error}") from error
     if not isinstance(document, dict):
-        raise CampaignError(f"{source}: must be a mapping with dataset, model, recipe, ..., got {short(document)}")
-    return check_campaign(document, source)
+        raise CampaignError(f"{source}: must be a mapping with {keys}, got {short(document)}")
+    return document
 
 
 def check_campaign(document: dict[str, Any], source: str = "campaign") -> Campaign:

@@ -16,15 +16,28 @@ from workers.models import build_model
 from workers.runs import Shard
 from workers.stacking import why_not_stackable
 from workers.store import Header, RunResult, Store
-from workers.training import Engine, SequentialEngine, StackedEngine
+from workers.store.checkpoints import CheckpointFiles
+from workers.training import (
+    Checkpoints,
+    Engine,
+    SequentialEngine,
+    ShardCheckpoints,
+    StackedEngine,
+    training_conditions,
+)
+from workers.training.engine import NO_CHECKPOINTS
 
 
 @dataclass(frozen=True)
 class ShardSummary:
-    """A committed shard, as the driver sees it."""
+    """A committed shard, as the driver sees it: seconds of training, bytes written (0 where it was there already)."""
 
     shard: Shard
     diverged: int
+    seconds: float = 0.0
+    bytes: int = 0
+    notes: tuple[str, ...] = ()
+    """What did not hinder it, but is to be told."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +53,13 @@ class ShardError:
 class Worker:
     """A process's share of a campaign: the data on its device, the open store, the engine. Loads the data once."""
 
-    def __init__(self, campaign: Campaign, store_uri: str, device: str) -> None:
-        """`device` is a torch device, such as `cpu` or `cuda`. Raises StoreError or DataError."""
+    def __init__(
+        self, campaign: Campaign, store_uri: str, device: str, checkpoint_minutes: float | None = None
+    ) -> None:
+        """`device` is a torch device, such as `cpu` or `cuda`; None minutes: shards in training are not checkpointed.
+
+        Raises StoreError or DataError.
+        """
         self.campaign = campaign
         self.store = Store.open(store_uri)
         header = self.store.header
@@ -50,6 +68,10 @@ class Worker:
         self.choose_engine = cache(lambda: choose_engine(campaign, header, dataset.input_shape))
         self.data = load_on_device(dataset, campaign, self.store.given_labels(), torch.device(device))
         self._device_in_use = threading.Lock()
+        self._checkpoint_minutes = checkpoint_minutes
+        self._files = CheckpointFiles(store_uri)
+        self._checkpoints: dict[Shard, ShardCheckpoints] = {}
+        """Of the shards that are trained or waiting to be committed."""
 
     def attempt(self, shard: Shard) -> ShardSummary | ShardError:
         """Train and commit a shard. May be called by two threads: one shard is written while the next one trains."""
@@ -60,17 +82,31 @@ class Worker:
     def train(self, shard: Shard) -> list[RunResult] | ShardError:
         """Train a shard's runs; what goes wrong comes back as text, which reaches a driver whatever was raised."""
         try:
-            return self.choose_engine().train(self.campaign, self.data, shard.runs)
+            engine = self.choose_engine()
+            return engine.train(self.campaign, self.data, shard.runs, self._checkpoints_of(shard, engine))
         except Exception as error:  # noqa: BLE001 - the boundary at which user code is reported, with its traceback
             return _told(shard, "user", error)
 
     def commit(self, shard: Shard, results: list[RunResult]) -> ShardSummary | ShardError:
         """Write a shard's results to the store, whole or not at all."""
         try:
-            self.store.commit(shard, results)
+            written = self.store.commit(shard, results)
         except StoreError as error:
             return _told(shard, "store", error)
-        return ShardSummary(shard, diverged=sum(result.status == "diverged" for result in results))
+        diverged = sum(result.status == "diverged" for result in results)
+        checkpoints = self._checkpoints.pop(shard, None)
+        if checkpoints is not None:
+            checkpoints.remove()
+        notes = () if checkpoints is None else tuple(checkpoints.notes)
+        return ShardSummary(shard, diverged, sum(result.seconds for result in results), written, notes)
+
+    def _checkpoints_of(self, shard: Shard, engine: Engine) -> Checkpoints:
+        if self._checkpoint_minutes is None:
+            return NO_CHECKPOINTS
+        conditions = training_conditions(engine, self.store.header, self.data.device)
+        made = ShardCheckpoints(self._files, shard, self.store.header, conditions, self._checkpoint_minutes)
+        self._checkpoints[shard] = made
+        return made
 
 
 def choose_engine(campaign: Campaign, header: Header, input_shape: tuple[int, ...]) -> Engine:

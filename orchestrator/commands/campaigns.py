@@ -9,6 +9,9 @@ import typer
 from orchestrator.options import (
     AddressOption,
     CampaignPath,
+    CheckpointOption,
+    DeviceName,
+    DeviceOption,
     GpusOption,
     RepetitionsOption,
     RunnerName,
@@ -16,6 +19,7 @@ from orchestrator.options import (
     StoreOption,
     UntilSeOption,
     WorkersOption,
+    parse_minutes,
 )
 from orchestrator.output import console, exit_on_failures, run_and_show, say
 from orchestrator.presets import NAMES, preset_text
@@ -62,11 +66,13 @@ def run(
     address: AddressOption = None,
     gpus_per_worker: GpusOption = None,
     workers: WorkersOption = None,
+    device: DeviceOption = None,
     repetitions: RepetitionsOption = None,
     shard_size: Annotated[
         int | None, typer.Option("--shard-size", min=1, max=10_000, help="Runs per shard; for a new store only.")
     ] = None,
     until_se: UntilSeOption = None,
+    checkpoint_minutes: CheckpointOption = "10",
     working_dir: Annotated[
         str | None, typer.Option("--working-dir", help="Folder with your own code, sent to the cluster's nodes.")
     ] = None,
@@ -78,8 +84,9 @@ def run(
     parsed = _read(campaign)
     if runner is RunnerName.local and (address or gpus_per_worker is not None or workers or working_dir):
         raise typer.BadParameter("--address, --gpus-per-worker, --workers and --working-dir need --runner ray")
-    chosen = _runner(runner, address, gpus_per_worker, workers, working_dir)
-    report = run_and_show(parsed, store, chosen, repetitions, shard_size, until_se)
+    minutes = parse_minutes(checkpoint_minutes, "checkpoint-minutes")
+    chosen = _runner(runner, device, address, gpus_per_worker, workers, working_dir)
+    report = run_and_show(parsed, store, chosen, repetitions, shard_size, until_se, minutes)
     exit_on_failures(report)
     say(f"next: longtail estimate {report.store_uri}")
 
@@ -98,7 +105,7 @@ def demo(
     campaign = with_repetitions(parse_campaign(preset_text("digits"), "digits"), runs)
     count = campaign.subsets.repetitions
     say(f"Training {count} small networks, each on a random 70% of the handwritten digits.")
-    report = run_and_show(campaign, store, _runner(RunnerName.local, None, None, None, None))
+    report = run_and_show(campaign, store, _runner(RunnerName.local))
     exit_on_failures(report)
     print_findings(report.store_uri, console)
 
@@ -110,12 +117,18 @@ def _read(path: Path) -> "Campaign":
 
 
 def _runner(
-    name: RunnerName, address: str | None, gpus: float | None, workers: int | None, working_dir: str | None
+    name: RunnerName,
+    device: DeviceName | None = None,
+    address: str | None = None,
+    gpus: float | None = None,
+    workers: int | None = None,
+    working_dir: str | None = None,
 ) -> "Runner":
+    where = None if device is None else device.value
     if name is RunnerName.local:
         from orchestrator.local_runner import LocalRunner
 
-        return LocalRunner()
+        return LocalRunner(where)
     from orchestrator.ray_runner import RayRunner
 
-    return RayRunner(address=address, gpus_per_worker=gpus, workers=workers, working_dir=working_dir)
+    return RayRunner(address=address, gpus_per_worker=gpus, workers=workers, device=where, working_dir=working_dir)

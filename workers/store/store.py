@@ -135,8 +135,8 @@ class Store:
         parsed = (Shard.parse(name.removesuffix(".parquet")) for name in self._files.names("results"))
         return sorted(shard for shard in parsed if shard is not None)
 
-    def commit(self, shard: Shard, results: Sequence[schema.RunResult]) -> bool:
-        """Add a shard's results, whole or not at all. False where equal results were committed before.
+    def commit(self, shard: Shard, results: Sequence[schema.RunResult]) -> int:
+        """Add a shard's results, whole or not at all. Bytes written: 0 where equal results were committed before.
 
         Raises ConflictError where different results are there under the same name, StoreError where the place cannot be
         written, ValueError where a vector has not the form that the store's data and campaign ask for.
@@ -151,15 +151,16 @@ class Store:
             "shard": shard.shard_id,
             "content_sha256": digest,
         }
-        if self._files.create(_results_path(shard), schema.encode(table, metadata), digest):
-            return True
+        content = schema.encode(table, metadata)
+        if self._files.create(_results_path(shard), content, digest):
+            return int(content.size)
         theirs = schema.content_hash(self.read(shard))
         if theirs != digest:
             raise ConflictError(
                 f"{self._path(_results_path(shard))}: is committed with other content (SHA-256 {theirs[:12]}, "
                 f"now {digest[:12]}): the same runs gave different results, on other hardware or versions?"
             )
-        return False
+        return 0
 
     def read(self, shard: Shard, columns: Sequence[str] | None = None) -> pa.Table:
         """A committed shard's rows (or some columns). Raises DamagedFileError, or StoreError where it is missing."""

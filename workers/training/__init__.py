@@ -1,8 +1,17 @@
 """Training engines: given runs and data on a device, trained models' correctness."""
 
-from workers.training.engine import Engine
+from workers.training.checkpoints import ShardCheckpoints, training_conditions
+from workers.training.engine import Checkpoints, Engine
 from workers.training.precision import Precision
 from workers.training.sequential import SequentialEngine
 from workers.training.stacked import StackedEngine
 
-__all__ = ["Engine", "Precision", "SequentialEngine", "StackedEngine"]
+__all__ = [
+    "Checkpoints",
+    "Engine",
+    "Precision",
+    "SequentialEngine",
+    "ShardCheckpoints",
+    "StackedEngine",
+    "training_conditions",
+]

@@ -1,13 +1,40 @@
 """What an engine is: trains the runs of one shard and tells which examples each model gets right."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import groupby
 from typing import Protocol
 
 from workers.campaign import Campaign
 from workers.device_data import DeviceData
 from workers.runs import Run
 from workers.store import RunResult
-from workers.training.recording import Trainer
+from workers.training.determinism import deterministic
+from workers.training.recording import Course, Trainer
+
+
+class Checkpoints(Protocol):
+    """What an engine asks and tells on its way through a shard, so that it can be interrupted."""
+
+    def resumed(self, begin: Callable[[], Course]) -> Course:
+        """The course that `begin` makes; where it was interrupted, brought to the end of the epoch that was saved."""
+
+    def reached(self, course: Course) -> None:
+        """A course is at the end of an epoch."""
+
+
+class NoCheckpoints:
+    """Every course starts at its beginning, and nothing is saved."""
+
+    def resumed(self, begin: Callable[[], Course]) -> Course:
+        """See `Checkpoints.resumed`."""
+        return begin()
+
+    def reached(self, course: Course) -> None:
+        """See `Checkpoints.reached`."""
+
+
+NO_CHECKPOINTS = NoCheckpoints()
 
 
 class Engine(Protocol):
@@ -20,8 +47,32 @@ class Engine(Protocol):
     def start(self, campaign: Campaign, data: DeviceData, runs: Sequence[Run]) -> Trainer:
         """The models of `size` runs before their first update."""
 
-    def train(self, campaign: Campaign, data: DeviceData, runs: Sequence[Run]) -> list[RunResult]:
+    def train(
+        self, campaign: Campaign, data: DeviceData, runs: Sequence[Run], checkpoints: Checkpoints = NO_CHECKPOINTS
+    ) -> list[RunResult]:
         """One result per run, with the epochs that `campaign.recorded_epochs()` names.
 
         A run whose loss is not finite ends at that epoch, with status `diverged`. Errors of user code propagate.
         """
+
+
+def train_in_stacks(
+    engine: Engine, campaign: Campaign, data: DeviceData, runs: Sequence[Run], checkpoints: Checkpoints
+) -> list[RunResult]:
+    """See `Engine.train`. Stacks are whole: where some runs of one are not asked for, they are trained and dropped."""
+    results: dict[Run, RunResult] = {}
+    with deterministic(data.device):
+        for stack in _stacks(runs, engine.size):
+            start = partial(engine.start, campaign, data, stack)
+            course = checkpoints.resumed(partial(Course, campaign, stack, data.device, start))
+            while not course.done:
+                course.advance()
+                checkpoints.reached(course)
+            results |= {result.run: result for result in course.results()}
+    return [results[run] for run in runs]
+
+
+def _stacks(runs: Sequence[Run], size: int) -> list[list[Run]]:
+    """Repetitions 0..size-1 of a ratio, the next `size`, and so on: those that hold any of the runs."""
+    blocks = groupby(sorted(runs), lambda run: (run.parts, run.repetition // size))
+    return [[Run(parts, block * size + place) for place in range(size)] for (parts, block), _ in blocks]

@@ -32,6 +32,18 @@ class Update:
         halved = [weight.working.dtype != weight.master.dtype for weight in weights]
         self.gradients = [torch.zeros_like(w.master) if half else None for w, half in zip(weights, halved, strict=True)]
 
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """What an update changes, by name, apart from the weights that modules hold."""
+        kinds: dict[str, Sequence[torch.Tensor]] = {
+            "master": [
+                weight.master for weight, held in zip(self.weights, self.gradients, strict=True) if held is not None
+            ],
+            "first": self.first,
+            "second": self.second,
+            "steps": self.steps,
+        }
+        return {f"{kind}.{i}": tensor for kind, tensors in kinds.items() for i, tensor in enumerate(tensors)}
+
     def set_rate(self, rate: float) -> None:
         """The learning rate of the next steps."""
         if isinstance(self.rate, torch.Tensor):

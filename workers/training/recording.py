@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -13,6 +14,7 @@ from workers.campaign import Campaign
 from workers.evaluation import Evaluation
 from workers.runs import Run
 from workers.store import EpochRecord, RunResult
+from workers.training.resumable import TrainerState
 
 Bits = npt.NDArray[np.bool_]
 
@@ -30,38 +32,101 @@ class Trainer(Protocol):
     def evaluate(self) -> Evaluation:
         """What every model gets right now, and by what margin where that is recorded."""
 
+    def state(self) -> TrainerState:
+        """See `Resumable.state`."""
 
-def train_and_record(
-    campaign: Campaign, runs: Sequence[Run], trainer: Trainer, device: torch.device, started: float
-) -> list[RunResult]:
-    """Train the K runs to their end. `started` is a `time.perf_counter`; the runs share the seconds since then."""
-    recorded = set(campaign.recorded_epochs())
-    epochs: list[list[EpochRecord]] = [[] for _ in runs]
-    diverged = [False] * len(runs)
-    for epoch in range(1, campaign.recipe.epochs + 1):
-        losses = trainer.train_epoch()
-        ended = [not before and not math.isfinite(loss) for before, loss in zip(diverged, losses, strict=True)]
-        if epoch in recorded or any(ended):
-            now = trainer.evaluate()
+    def restore(self, state: TrainerState) -> None:
+        """See `Resumable.restore`."""
+
+
+@dataclass
+class Progress:
+    """How far the K runs of a stack are, at the end of an epoch (0 before the first)."""
+
+    runs: Sequence[Run]
+    epoch: int
+    records: list[list[EpochRecord]]
+    """Of each run, ascending."""
+    diverged: list[bool]
+    seconds: float
+    """Spent on all of them so far; what an interruption undid is not counted."""
+
+
+class Course:
+    """K runs on their way through the epochs, with what is recorded of each."""
+
+    def __init__(
+        self, campaign: Campaign, runs: Sequence[Run], device: torch.device, start: Callable[[], Trainer]
+    ) -> None:
+        self.campaign = campaign
+        self.device = device
+        self.progress = Progress(runs, 0, [[] for _ in runs], [False] * len(runs), 0.0)
+        self._clock = time.perf_counter()
+        self._recorded = set(campaign.recorded_epochs())
+        self.trainer = start()
+
+    @property
+    def done(self) -> bool:
+        """Nothing is left to train."""
+        return self.progress.epoch == self.campaign.recipe.epochs or all(self.progress.diverged)
+
+    def advance(self) -> None:
+        """Train the next epoch, and record it where that is asked for. A run that diverges ends with a record."""
+        now = self.progress
+        losses, now.epoch = self.trainer.train_epoch(), now.epoch + 1
+        ended = [not before and not math.isfinite(loss) for before, loss in zip(now.diverged, losses, strict=True)]
+        due = now.epoch in self._recorded
+        if due or any(ended):
+            seen = self.trainer.evaluate()
             for k, loss in enumerate(losses):
-                if ended[k] or (epoch in recorded and not diverged[k]):
-                    margin = None if now.test_margin is None else now.test_margin[k]
-                    epochs[k].append(EpochRecord(epoch, now.train_correct[k], now.test_correct[k], loss, margin))
-        diverged = [before or at_once for before, at_once in zip(diverged, ended, strict=True)]
-        if all(diverged):
-            break
-    seconds = (time.perf_counter() - started) / len(runs)
-    return [
-        RunResult(
-            run=run,
-            subset=trainer.subsets[k],
-            epochs=epochs[k],
-            status="diverged" if diverged[k] else "completed",
-            seconds=seconds,
-            device=device_name(device),
-        )
-        for k, run in enumerate(runs)
-    ]
+                if ended[k] or (due and not now.diverged[k]):
+                    margin = None if seen.test_margin is None else seen.test_margin[k]
+                    record = EpochRecord(now.epoch, seen.train_correct[k], seen.test_correct[k], loss, margin)
+                    now.records[k].append(record)
+        now.diverged = [before or at_once for before, at_once in zip(now.diverged, ended, strict=True)]
+        earlier, self._clock = self._clock, time.perf_counter()
+        now.seconds += self._clock - earlier
+
+    def restore(self, progress: Progress, state: TrainerState | None) -> None:
+        """Go on from there; a course that is done needs no state.
+
+        Raises ValueError where the two do not fit this course, RuntimeError as `Resumable.restore`; it is not to be
+        used then.
+        """
+        if progress.epoch > self.campaign.recipe.epochs or not self._complete(progress):
+            raise ValueError("holds other epochs, or other values, than the campaign records")
+        self.progress = progress
+        if not self.done:
+            if state is None:
+                raise ValueError("has no state to go on from")
+            self.trainer.restore(state)
+
+    def _complete(self, progress: Progress) -> bool:
+        """Whether each run has the epochs that should have been recorded so far, with margins where they should be."""
+        for records, diverged in zip(progress.records, progress.diverged, strict=True):
+            if any((record.test_margin is not None) != self.campaign.record.margins for record in records):
+                return False
+            there = [record.epoch for record in records]
+            last = there[-1] if diverged and there else progress.epoch
+            ended = {last} if diverged else set()
+            if there != sorted({epoch for epoch in self._recorded if epoch <= last} | ended) or last > progress.epoch:
+                return False
+        return True
+
+    def results(self) -> list[RunResult]:
+        """One per run; they share the seconds."""
+        now, name = self.progress, device_name(self.device)
+        return [
+            RunResult(
+                run=run,
+                subset=self.trainer.subsets[k],
+                epochs=now.records[k],
+                status="diverged" if now.diverged[k] else "completed",
+                seconds=now.seconds / len(now.runs),
+                device=name,
+            )
+            for k, run in enumerate(now.runs)
+        ]
 
 
 def device_name(device: torch.device) -> str:

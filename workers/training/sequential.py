@@ -1,6 +1,5 @@
 """The engine for any model: one after the other."""
 
-import time
 from collections.abc import Sequence
 
 import torch
@@ -17,11 +16,12 @@ from workers.stacking import Weight
 from workers.store import RunResult
 from workers.subsets import Purpose, integer_seed
 from workers.training.augmentation import augment
-from workers.training.determinism import deterministic
+from workers.training.engine import NO_CHECKPOINTS, Checkpoints, train_in_stacks
 from workers.training.initialization import initialize
 from workers.training.optimizers import Update
 from workers.training.precision import Precision, computing_in, keep_head_in_float32
-from workers.training.recording import Trainer, train_and_record
+from workers.training.recording import Trainer
+from workers.training.resumable import Resumable, global_generators
 from workers.training.streams import Presentations
 
 _EVALUATION_BATCH = 2000
@@ -36,15 +36,11 @@ class SequentialEngine:
     def __init__(self, precision: Precision = "float32") -> None:
         self.precision: Precision = precision
 
-    def train(self, campaign: Campaign, data: DeviceData, runs: Sequence[Run]) -> list[RunResult]:
+    def train(
+        self, campaign: Campaign, data: DeviceData, runs: Sequence[Run], checkpoints: Checkpoints = NO_CHECKPOINTS
+    ) -> list[RunResult]:
         """See `Engine.train`."""
-        with deterministic(data.device):
-            return [self._train_run(campaign, data, run) for run in runs]
-
-    def _train_run(self, campaign: Campaign, data: DeviceData, run: Run) -> RunResult:
-        started = time.perf_counter()
-        trainer = self.start(campaign, data, [run])
-        return train_and_record(campaign, [run], trainer, data.device, started)[0]
+        return train_in_stacks(self, campaign, data, runs, checkpoints)
 
     def start(self, campaign: Campaign, data: DeviceData, runs: Sequence[Run]) -> Trainer:
         """See `Engine.start`."""
@@ -60,7 +56,7 @@ class SequentialEngine:
         return _Trainer(campaign, data, run, model.to(data.device), self.precision)
 
 
-class _Trainer:
+class _Trainer(Resumable):
     """One model, its optimiser, and the run's own streams of order and augmentation."""
 
     def __init__(self, campaign: Campaign, data: DeviceData, run: Run, model: nn.Module, precision: Precision) -> None:
@@ -69,17 +65,18 @@ class _Trainer:
         self.data = data
         self.model = model
         self.precision: Precision = precision
-        self.presentations = Presentations(campaign, data, run)
-        self.subsets: Sequence[Bits] = [self.presentations.subset]
+        presentations = Presentations(campaign, data, run)
+        self.subsets: Sequence[Bits] = [presentations.subset]
         weights = [Weight(each.detach(), each) for each in model.parameters() if each.requires_grad]
-        self.update = Update(weights, self.recipe.optimizer)
-        self.step = 0
+        update = Update(weights, self.recipe.optimizer)
+        super().__init__([model], update, [presentations], global_generators(data.device))
 
     def train_epoch(self) -> list[float]:
         """See `Trainer.train_epoch`."""
         recipe, data, size = self.recipe, self.data, self.recipe.batch_size
         self.model.train()
-        order, drawn = self.presentations.next_epoch()
+        (presentations,) = self.presentations
+        order, drawn = presentations.next_epoch()
         labels = torch.split(data.train_labels[torch.from_numpy(order).to(data.device)], size)
         changes = None if drawn is None else torch.split(torch.from_numpy(drawn).to(data.device), size, dim=1)
         total = torch.zeros((), device=data.device)
@@ -88,12 +85,12 @@ class _Trainer:
             if changes is not None:
                 images = augment(images, recipe.augmentation, data.fill, changes[index])
             loss = F.cross_entropy(self._logits(images), labels[index], label_smoothing=recipe.label_smoothing)
-            factor = rate_factor(recipe, self.step, self.presentations.steps)
+            factor = rate_factor(recipe, self.step, presentations.steps)
             self.update.set_rate(recipe.optimizer.learning_rate * factor)
             self.update.descend(loss)
             self.step += 1
             total += loss.detach() * len(raw)
-        return [float(total) / self.presentations.count]
+        return [float(total) / presentations.count]
 
     def evaluate(self) -> Evaluation:
         """See `Trainer.evaluate`."""

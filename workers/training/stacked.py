@@ -1,8 +1,6 @@
 """The engine for small models: a stack of them trains as one program."""
 
-import time
 from collections.abc import Sequence
-from itertools import groupby
 
 import numpy as np
 import torch
@@ -20,12 +18,13 @@ from workers.stacking import StackedModel
 from workers.store import RunResult
 from workers.subsets import Purpose, integer_seed
 from workers.training.augmentation import augment
-from workers.training.determinism import deterministic
+from workers.training.engine import NO_CHECKPOINTS, Checkpoints, train_in_stacks
 from workers.training.graphs import replayed
 from workers.training.initialization import initialize
 from workers.training.optimizers import Update
 from workers.training.precision import DTYPES, Precision
-from workers.training.recording import Trainer, train_and_record
+from workers.training.recording import Trainer
+from workers.training.resumable import Resumable, global_generators
 from workers.training.streams import Presentations
 
 _SMALL_BATCH = 512
@@ -47,19 +46,11 @@ class StackedEngine:
         self.precision: Precision = precision
         self._scaled: tuple[object, DeviceData, DeviceData] | None = None
 
-    def train(self, campaign: Campaign, data: DeviceData, runs: Sequence[Run]) -> list[RunResult]:
+    def train(
+        self, campaign: Campaign, data: DeviceData, runs: Sequence[Run], checkpoints: Checkpoints = NO_CHECKPOINTS
+    ) -> list[RunResult]:
         """See `Engine.train`. Raises NotStackableError."""
-        results: dict[Run, RunResult] = {}
-        with deterministic(data.device):
-            for (parts, block), _ in groupby(sorted(runs), lambda run: (run.parts, run.repetition // self.size)):
-                stack = [Run(parts, repetition) for repetition in range(block * self.size, (block + 1) * self.size)]
-                results |= {result.run: result for result in self._train_stack(campaign, data, stack)}
-        return [results[run] for run in runs]
-
-    def _train_stack(self, campaign: Campaign, data: DeviceData, runs: Sequence[Run]) -> list[RunResult]:
-        started = time.perf_counter()
-        trainer = self.start(campaign, data, runs)
-        return train_and_record(campaign, runs, trainer, data.device, started)
+        return train_in_stacks(self, campaign, data, runs, checkpoints)
 
     def start(self, campaign: Campaign, data: DeviceData, runs: Sequence[Run]) -> Trainer:
         """See `Engine.start`."""
@@ -121,7 +112,7 @@ def _cross_entropy(logits: torch.Tensor, labels: torch.Tensor, smoothing: float)
     return logits.logsumexp(dim=1) - target
 
 
-class _Trainer:
+class _Trainer(Resumable):
     """K models in one stack, one update over it, and every run's own streams of order and augmentation."""
 
     def __init__(self, campaign: Campaign, data: DeviceData, runs: Sequence[Run], stack: StackedModel) -> None:
@@ -129,16 +120,17 @@ class _Trainer:
         self.record = campaign.record
         self.data = data
         self.stack = stack
-        self.presentations = [Presentations(campaign, data, run) for run in runs]
-        self.subsets: Sequence[Bits] = [each.subset for each in self.presentations]
-        self.update = Update(stack.weights, self.recipe.optimizer)
+        presentations = [Presentations(campaign, data, run) for run in runs]
+        self.subsets: Sequence[Bits] = [each.subset for each in presentations]
+        update = Update(stack.weights, self.recipe.optimizer)
         masks = [torch.Generator(data.device) for _ in runs]
         for run, generator in zip(runs, masks, strict=True):
             generator.manual_seed(integer_seed(campaign, Purpose.INITIALIZATION, run))
         stack.draw_from(masks)
-        step = TrainingStep(self.recipe, data, stack, self.update)
+        graphs = [stack.training_graph, stack.evaluating_graph]
+        super().__init__(graphs, update, presentations, [*masks, *global_generators(data.device)])
+        step = TrainingStep(self.recipe, data, stack, update)
         self.take_step = replayed(step, data.device, masks if stack.draws else ())
-        self.step = 0
 
     def train_epoch(self) -> list[float]:
         """See `Trainer.train_epoch`. The device is waited for once, at the end."""

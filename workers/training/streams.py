@@ -1,5 +1,8 @@
 """A run's own random streams while it trains: the order of its examples and the changes to their images."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -28,6 +31,15 @@ class Presentations:
         """Presentations per epoch: n."""
         self._order = generator(campaign, Purpose.ORDER, run)
         self._changes = generator(campaign, Purpose.AUGMENTATION, run)
+
+    def state(self) -> dict[str, dict[str, Any]]:
+        """Where the streams are: the states of NumPy's bit generators, by purpose."""
+        return {"order": dict(self._order.bit_generator.state), "augmentation": dict(self._changes.bit_generator.state)}
+
+    def restore(self, state: Mapping[str, Mapping[str, Any]]) -> None:
+        """Go on where `state` was taken."""
+        self._order.bit_generator.state = dict(state["order"])
+        self._changes.bit_generator.state = dict(state["augmentation"])
 
     def next_epoch(self) -> tuple[Integers, Integers | None]:
         """The examples' indices int64[n] in a new order, and the changes int64[DRAWS, n] to their images, if any."""

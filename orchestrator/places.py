@@ -1,0 +1,36 @@
+"""Where workers go on a cluster: how many fit on each node, and which node gets the next ones."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Node:
+    """A machine of the cluster; `leaving` where it was told to end soon (a spot machine's notice, a scale-down)."""
+
+    node_id: str
+    cpus: float
+    gpus: float
+    leaving: bool = False
+
+    def places(self, gpus_per_worker: float) -> int:
+        """How many workers fit. A worker without a GPU takes a core; none takes parts of several GPUs."""
+        if self.leaving:
+            return 0
+        if not gpus_per_worker:
+            return int(self.cpus)
+        if gpus_per_worker < 1:
+            return int(self.gpus) * int(1 / gpus_per_worker + 1e-9)
+        return int(self.gpus / gpus_per_worker + 1e-9)
+
+
+def next_places(nodes: Sequence[Node], taken: Mapping[str, int], gpus_per_worker: float, count: int) -> list[str]:
+    """The nodes of the next `count` workers, as far as there is room beside the `taken` places of each node.
+
+    Node after node, those with workers first: the workers of a node share one copy of the data.
+    """
+    chosen: list[str] = []
+    for node in sorted(nodes, key=lambda node: (-taken.get(node.node_id, 0), node.node_id)):
+        free = node.places(gpus_per_worker) - taken.get(node.node_id, 0)
+        chosen += [node.node_id] * max(0, min(free, count - len(chosen)))
+    return chosen

@@ -1,0 +1,48 @@
+"""A worker of a campaign in a process of its own on a Ray cluster."""
+
+import traceback
+from collections.abc import Sequence
+
+import ray
+import torch
+
+from orchestrator.ray_cluster import ClusterError, extend_path
+from orchestrator.runner import Job
+from workers.errors import LongtailError
+from workers.runs import Shard
+from workers.shard import ShardError, ShardSummary, Worker
+from workers.training.recording import device_name
+
+
+class WorkerActor:
+    """A worker in a process of its own. Loads its data at the first call, so that what goes wrong there is told."""
+
+    def __init__(self, job: Job, device: str, path: Sequence[str]) -> None:
+        extend_path(path)
+        self._job = job
+        self._device = device
+        self._worker: Worker | None = None
+
+    def load(self) -> tuple[str, str, str | None]:
+        """Get ready for shards: (node, hardware, None), or why that is impossible in place of None."""
+        node, kind, problem = ray.get_runtime_context().get_node_id(), self._device, None
+        try:
+            if self._device == "cuda" and not torch.cuda.is_available():
+                raise ClusterError("Ray gave it a GPU that PyTorch cannot use (--device cpu trains on the CPU)")
+            kind = device_name(torch.device(self._device))
+            self._loaded()
+        except LongtailError as error:
+            problem = str(error)
+        except Exception:  # noqa: BLE001 - the boundary at which the campaign's own code is reported
+            problem = traceback.format_exc()
+        return node, kind, problem
+
+    def attempt(self, shard: Shard) -> ShardSummary | ShardError:
+        """See `Worker.attempt`."""
+        return self._loaded().attempt(shard)
+
+    def _loaded(self) -> Worker:
+        if self._worker is None:
+            job = self._job
+            self._worker = Worker(job.campaign, job.store_uri, self._device, job.checkpoint_minutes)
+        return self._worker

@@ -1,0 +1,1 @@
+"""Recipe search: `longtail tune`. Knows campaigns as values, and neither stores nor runners."""

@@ -1,0 +1,92 @@
+"""A cluster whose nodes come, are told to leave, and die, under one campaign. Run in namespaces of its own.
+
+Prints a line for each step that was seen to work; see test_nodes_join_leave_and_die.
+"""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import ray
+from ray.cluster_utils import Cluster
+
+from orchestrator import RayRunner, run_campaign
+from orchestrator.run import Progress
+from tests.conftest import busy_campaign
+
+FAST_HEALTH_CHECKS = {
+    "health_check_initial_delay_ms": 0,
+    "health_check_period_ms": 500,
+    "health_check_timeout_ms": 500,
+    "health_check_failure_threshold": 3,
+}
+
+
+class SeenEnoughError(Exception):
+    """Ends the campaign."""
+
+
+class Course:
+    """What the driver said last; waits for something to be so."""
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self.now = Progress(total=0, before=0)
+        self.over = False
+
+    def show(self, progress: Progress) -> None:
+        with self.changed:
+            self.now = progress
+            self.changed.notify_all()
+        if self.over:
+            raise SeenEnoughError
+
+    def wait(self, what: str, condition: Callable[[Progress], bool]) -> None:
+        with self.changed:
+            seen = self.changed.wait_for(lambda: condition(self.now), timeout=60)
+        print(f"{what}: {seen}", flush=True)
+        if not seen:
+            raise SystemExit(1)
+
+
+def drain(address: str, node_id: str) -> None:
+    """Tell a node that its machine is about to be taken away."""
+    command = ["ray", "drain-node", "--address", address, "--node-id", node_id]
+    command += ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot"]
+    command += ["--deadline-remaining-seconds", "600"]
+    subprocess.run([str(Path(sys.executable).with_name(command[0])), *command[1:]], check=True, capture_output=True)
+
+
+def main(store: str) -> None:
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "_system_config": FAST_HEALTH_CHECKS})
+    course = Course()
+    runner = RayRunner(address=cluster.address, workers=4)
+
+    def train() -> None:
+        campaign = busy_campaign()
+        with suppress(SeenEnoughError):
+            run_campaign(campaign, store, runner=runner, repetitions=100_000, shard_size=1, on_progress=course.show)
+
+    driver = threading.Thread(target=train)
+    driver.start()
+    first = cluster.add_node(num_cpus=2)
+    course.wait("two workers on the node that joined", lambda now: now.workers == 2 and now.trained >= 2)
+    second = cluster.add_node(num_cpus=1)
+    course.wait("a third on the next node", lambda now: (now.workers, now.nodes) == (3, 2))
+    drain(cluster.address, first.node_id)
+    course.wait("its workers left the node that ends soon", lambda now: (now.workers, now.nodes) == (1, 1))
+    cluster.add_node(num_cpus=1)
+    course.wait("another took over", lambda now: (now.workers, now.nodes) == (2, 2))
+    cluster.remove_node(second, allow_graceful=False)
+    course.wait("a node died", lambda now: now.workers_lost >= 1 and now.workers == 1)
+    course.over = True
+    driver.join()
+    ray.shutdown()
+    cluster.shutdown()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

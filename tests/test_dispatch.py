@@ -1,0 +1,183 @@
+"""Which worker trains what: every shard settles once, whatever workers do; stragglers and leaving workers."""
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.dispatch import MAX_LOST, MAX_NODES_LOST, Dispatch
+from orchestrator.places import Node, next_places
+from orchestrator.runner import GivenUp
+from workers.errors import StoreError
+from workers.runs import Shard
+from workers.shard import ShardError, ShardSummary
+
+
+def shards(count: int) -> list[Shard]:
+    return [Shard(500_000, 2 * index, 2 * index + 2) for index in range(count)]
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def done(shard: Shard) -> ShardSummary:
+    return ShardSummary(shard, diverged=0)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 40), st.integers(1, 6))
+def test_every_shard_settles_once_whatever_workers_do(seed: int, count: int, workers: int) -> None:
+    chance, clock = random.Random(seed), Clock()
+    dispatch = Dispatch(shards(count), clock)
+    open_calls: list[tuple[int, int, Shard]] = []
+    lives = dict.fromkeys(range(workers), 0)
+    ready: set[int] = set()
+    settled: list[Shard] = []
+    for step in range(10_000):
+        if not dispatch.left:
+            break
+        clock.now += chance.random()
+        for worker in set(lives) - ready:
+            if chance.random() < 0.5 or step > 500:
+                dispatch.join(worker, "cpu")
+                ready.add(worker)
+        open_calls += [(worker, lives[worker], shard) for worker, shard in dispatch.assign()]
+        assert dispatch.running <= dispatch.left
+        what = chance.random()
+        if what < 0.1 and ready and step < 500:  # a worker dies; what it finished before may still be told later
+            worker = chance.choice(sorted(ready))
+            ready.discard(worker)
+            lives[worker] += 1
+            outcome = dispatch.lose(worker, node_lost=chance.random() < 0.5)
+            settled += [] if outcome is None else [outcome.error.shard]
+        elif what < 0.15 and len(ready) > 1 and step < 500:
+            dispatch.retire(chance.choice(sorted(ready)))
+        elif open_calls:
+            worker, life, shard = open_calls.pop(chance.randrange(len(open_calls)))
+            if life == lives[worker] or chance.random() < 0.3:
+                error = ShardError(shard, "user", "its own mistake", "")
+                outcome = dispatch.ended(worker, shard, error if chance.random() < 0.1 else done(shard))
+                settled += [] if outcome is None else [getattr(outcome, "shard", None) or outcome.error.shard]
+        if ready and all(dispatch.idle(worker) for worker in ready) and step > 500:
+            for worker in list(ready):  # those that were retired come back as new workers
+                dispatch.lose(worker, node_lost=True)
+                ready.discard(worker)
+    assert sorted(settled) == sorted(shards(count))
+
+
+def test_two_in_flight_while_there_is_plenty_and_one_at_the_end() -> None:
+    dispatch = Dispatch(shards(5), Clock())
+    dispatch.join(0, "cpu")
+    dispatch.join(1, "cpu")
+    sent = list(dispatch.assign())
+    assert [worker for worker, _ in sent] == [0, 1, 0]
+    assert dispatch.running == 3
+    assert dispatch.left == 5
+
+
+def test_many_in_flight_where_shards_take_milliseconds() -> None:
+    clock, dispatch = Clock(), None
+    dispatch = Dispatch(shards(100), clock)
+    dispatch.join(0, "cpu")
+    for _ in range(5):
+        sent = list(dispatch.assign())
+        for worker, shard in sent:
+            clock.now += 0.01
+            dispatch.ended(worker, shard, done(shard))
+    assert len(list(dispatch.assign())) == 20  # 0.2 seconds of work
+
+
+def test_an_idle_worker_repeats_what_runs_far_past_the_median_and_the_first_to_commit_wins() -> None:
+    clock = Clock()
+    dispatch = Dispatch(shards(8), clock)
+    dispatch.join(0, "cpu")
+    while dispatch.left > 2:
+        for worker, shard in list(dispatch.assign()):
+            clock.now += 10
+            dispatch.ended(worker, shard, done(shard))
+    dispatch.join(1, "cpu")
+    dispatch.join(2, "NVIDIA H200")
+    slow = dict(dispatch.assign())
+    assert set(slow) == {0, 1}
+    dispatch.ended(1, slow[1], done(slow[1]))
+    clock.now += 15
+    assert not list(dispatch.assign()), "it is not late yet"
+    clock.now += 10
+    assert list(dispatch.assign()) == [(1, slow[0])], "and only hardware of its own kind repeats it"
+    assert not list(dispatch.assign())
+    assert dispatch.ended(1, slow[0], done(slow[0])) == done(slow[0])
+    assert dispatch.left == 0
+    assert dispatch.ended(0, slow[0], ShardError(slow[0], "store", "the other one's place", "")) is None
+
+
+def test_an_idle_worker_takes_what_another_has_not_begun() -> None:
+    dispatch = Dispatch(shards(3), Clock())
+    dispatch.join(0, "cpu")
+    first = list(dispatch.assign())
+    assert len(first) == 2
+    dispatch.join(1, "cpu")
+    assert list(dispatch.assign()) == [(1, shards(3)[2])]
+    assert dispatch.ended(1, shards(3)[2], done(shards(3)[2])) is not None
+    assert list(dispatch.assign()) == [(1, first[1][1])]
+
+
+def test_a_leaving_worker_gets_nothing_more_and_others_take_what_it_has_not_begun() -> None:
+    dispatch = Dispatch(shards(4), Clock())
+    dispatch.join(0, "cpu")
+    (_, training), (_, waiting) = dispatch.assign()
+    dispatch.retire(0)
+    dispatch.join(1, "cpu")
+    assert next(iter(dispatch.assign())) == (1, waiting)
+    assert dispatch.ended(0, training, done(training)) == done(training)
+    assert not dispatch.idle(0)
+    assert dispatch.ended(0, waiting, done(waiting)) == done(waiting)
+    assert dispatch.idle(0)
+    assert all(worker == 1 for worker, _ in dispatch.assign())
+
+
+@pytest.mark.parametrize(("node_lost", "most"), [(False, MAX_LOST), (True, MAX_NODES_LOST)])
+def test_a_shard_that_takes_its_workers_down_is_given_up(node_lost: bool, most: int) -> None:
+    dispatch = Dispatch(shards(1), Clock())
+    for death in range(most):
+        dispatch.join(death, "cpu")
+        assert len(list(dispatch.assign())) == 1
+        outcome = dispatch.lose(death, node_lost)
+    assert isinstance(outcome, GivenUp)
+    assert outcome.attempts == most
+    assert dispatch.left == 0
+
+
+def test_a_shard_that_cannot_be_committed_ends_the_campaign() -> None:
+    dispatch = Dispatch(shards(1), Clock())
+    dispatch.join(0, "cpu")
+    ((worker, shard),) = dispatch.assign()
+    with pytest.raises(StoreError, match="disk full"):
+        dispatch.ended(worker, shard, ShardError(shard, "store", "disk full", ""))
+
+
+@pytest.mark.parametrize(
+    ("node", "gpus", "places"),
+    [
+        (Node("a", cpus=8, gpus=0), 0, 8),
+        (Node("a", cpus=8, gpus=0), 1, 0),
+        (Node("a", cpus=8, gpus=4), 0.25, 16),
+        (Node("a", cpus=8, gpus=4), 0.3, 12),
+        (Node("a", cpus=8, gpus=4), 1, 4),
+        (Node("a", cpus=8, gpus=5), 2, 2),
+        (Node("a", cpus=8, gpus=4, leaving=True), 1, 0),
+    ],
+)
+def test_places_of_a_node(node: Node, gpus: float, places: int) -> None:
+    assert node.places(gpus) == places
+
+
+def test_workers_fill_one_node_after_the_other() -> None:
+    nodes = [Node("a", 4, 0), Node("b", 4, 0), Node("c", 4, 0, leaving=True)]
+    assert next_places(nodes, {}, 0, 6) == ["a"] * 4 + ["b"] * 2
+    assert next_places(nodes, {"b": 2, "c": 1}, 0, 4) == ["b", "b", "a", "a"]
+    assert next_places(nodes, {"a": 4, "b": 4}, 0, 4) == []

@@ -1,0 +1,169 @@
+"""What a campaign reports to Prometheus, and the dashboard that shows it."""
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import promql_parser
+import pytest
+
+from orchestrator.ray_metrics import exported_names
+from tests.isolation import finish, start
+from tests.manifests import DEPLOY, with_unknown_keys
+
+DASHBOARD = json.loads((DEPLOY / "grafana-dashboard.json").read_text())
+# Only where there is an NVIDIA GPU; compared with the names that Ray's own code declares.
+NEEDS_A_GPU = {"ray_node_gpus_utilization"}
+
+
+def expressions() -> list[str]:
+    """The dashboard's PromQL, its variables filled in."""
+    texts = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
+    return [text.replace("$__rate_interval", "1m").replace("$store", ".*") for text in texts]
+
+
+def shown_names() -> set[str]:
+    return {name for text in expressions() for name in re.findall(r"\bray_\w+", text)}
+
+
+# A driver's life in short, on a real Ray node with two pretended GPUs, one of them in use; prints what is scraped.
+SCRIPT = """
+import json, sys, time, urllib.request
+import ray
+from orchestrator.ray_metrics import CampaignMetrics
+from orchestrator.runner import GivenUp, WorkersChanged
+from workers.runs import Shard
+from workers.shard import ShardError, ShardSummary
+
+ray.init(num_cpus=1, num_gpus=2, include_dashboard=False, object_store_memory=100 * 2**20, _metrics_export_port=18080,
+         log_to_driver=False)
+metrics = CampaignMetrics("s3://KEY:HIDDEN@bucket/mnist?secret=HIDDEN")
+metrics.observe(WorkersChanged(ready=2, lost=0))
+metrics.observe(WorkersChanged(ready=1, lost=3))
+metrics.observe(WorkersChanged(ready=2, lost=4, nodes=2))
+metrics.observe(ShardSummary(Shard(500_000, 0, 4), 1, seconds=3.5, bytes=1000))
+metrics.observe(ShardSummary(Shard(500_000, 4, 8), 0, seconds=1.0, bytes=0))
+metrics.observe(GivenUp(ShardError(Shard(500_000, 8, 12), "user", "", ""), 2))
+metrics.shards(pending=3, running=2)
+
+holder = ray.remote(num_gpus=1)(type("Holder", (), {"here": lambda self: True})).remote()
+ray.get(holder.here.remote())
+wanted, text, deadline = set(json.loads(sys.argv[1])), "", time.monotonic() + 60
+while time.monotonic() < deadline and not all(name + "{" in text for name in wanted):
+    try:
+        text = urllib.request.urlopen("http://127.0.0.1:18080/metrics", timeout=5).read().decode()
+    except OSError:
+        pass
+    time.sleep(0.2)
+print("SCRAPED")
+print(text)
+"""
+
+
+@pytest.fixture(scope="module")
+def scraped(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, dict[str, str], float]]:
+    """(name, labels, value) of every sample at the metrics port of a real node, once all that is shown is there."""
+    wanted = json.dumps(sorted((exported_names() | shown_names()) - NEEDS_A_GPU))
+    code, output = finish(start([sys.executable, "-c", SCRIPT, wanted], tmp_path_factory.mktemp("metrics")))
+    assert code == 0, output
+    samples = re.findall(r"^(\w+)\{(.*)\} (\S+)$", output.partition("SCRAPED\n")[2], flags=re.MULTILINE)
+    return [(name, dict(re.findall(r'(\w+)="([^"]*)"', labels)), float(value)) for name, labels, value in samples]
+
+
+def test_what_a_driver_reports_is_scraped(scraped: list[tuple[str, dict[str, str], float]]) -> None:
+    ours = [(name, labels, value) for name, labels, value in scraped if name.startswith("ray_longtail_")]
+    assert {labels["store"] for _, labels, _ in ours} == {"s3://bucket/mnist"}
+    assert exported_names() <= {name for name, _, _ in ours}
+    assert {name: value for name, labels, value in ours if "le" not in labels and not name.endswith("_sum")} == {
+        "ray_longtail_runs_total": 8,
+        "ray_longtail_runs_diverged_total": 1,
+        "ray_longtail_shards_committed_total": 2,
+        "ray_longtail_shards_failed_total": 1,
+        "ray_longtail_store_bytes_total": 1000,
+        "ray_longtail_training_seconds_total": 4.5,
+        "ray_longtail_workers_lost_total": 4,
+        "ray_longtail_workers": 2,
+        "ray_longtail_nodes": 2,
+        "ray_longtail_shards_pending": 3,
+        "ray_longtail_shards_running": 2,
+        "ray_longtail_shard_seconds_count": 2,
+    }
+
+
+def test_everything_shown_exists(scraped: list[tuple[str, dict[str, str], float]]) -> None:
+    from ray.dashboard.modules.reporter.reporter_agent import METRICS_GAUGES
+
+    assert shown_names() - NEEDS_A_GPU <= {name for name, _, _ in scraped}
+    assert {name.removeprefix("ray_") for name in NEEDS_A_GPU} <= set(METRICS_GAUGES)
+    assert exported_names() - shown_names() == {"ray_longtail_shard_seconds_count"}, "reported and not shown"
+    gpus = {
+        labels["State"]: value for name, labels, value in scraped if name == "ray_resources" and labels["Name"] == "GPU"
+    }
+    assert gpus == {"USED": 1, "AVAILABLE": 1}
+    assert all("ip" in labels for name, labels, _ in scraped if name in shown_names() and name.startswith("ray_node_"))
+
+
+def test_expressions_are_promql() -> None:
+    for text in expressions():
+        promql_parser.parse(text)
+
+
+def through_grafanas_types(document: Any) -> Any:
+    """A dashboard read into Grafana's own types and written again: what these do not know is gone."""
+    from grafana_foundation_sdk.cog.encoder import JSONEncoder
+    from grafana_foundation_sdk.cog.plugins import register_default_plugins
+    from grafana_foundation_sdk.models.dashboard import Dashboard
+
+    register_default_plugins()
+    return json.loads(json.dumps(Dashboard.from_json(document), cls=JSONEncoder))
+
+
+def lost(before: Any, after: Any, path: str = "") -> list[str]:
+    """Where something of `before` is missing or another in `after`."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        return [where for key in before for where in (lost(before[key], after.get(key), f"{path}.{key}"))]
+    if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        return [where for place, part in enumerate(before) for where in lost(part, after[place], f"{path}.{place}")]
+    return [] if before == after else [path]
+
+
+def test_grafana_knows_every_key() -> None:
+    assert lost(DASHBOARD, through_grafanas_types(DASHBOARD)) == []
+    smaller = {**DASHBOARD, "panels": [DASHBOARD["panels"][0], DASHBOARD["panels"][6]]}
+    # A query variable's query and current value belong to its data source: Grafana's types leave them open.
+    free = frozenset({"query", "current"})
+    changed = [other for _, other in with_unknown_keys(smaller, free)]
+    assert all(lost(other, through_grafanas_types(other)) for other in changed)
+    assert len(changed) > 20
+
+
+def test_the_dashboards_panels() -> None:
+    panels = DASHBOARD["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    places = [panel["gridPos"] for panel in panels]
+    cells = [
+        (x, y) for at in places for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])
+    ]
+    assert len(set(cells)) == len(cells), "panels overlap"
+    assert max(x for x, _ in cells) < 24
+    assert {panel["datasource"]["uid"] for panel in panels} == {"${datasource}"}
+    assert {variable["name"] for variable in DASHBOARD["templating"]["list"]} == {"datasource", "store"}
+
+
+def test_a_shards_summary_carries_bytes_and_seconds(tmp_path: Path) -> None:
+    from orchestrator import run_campaign
+    from tests.conftest import small_campaign
+    from workers.runs import Shard
+    from workers.shard import ShardSummary, Worker
+
+    campaign = small_campaign()
+    run_campaign(campaign, tmp_path / "s", repetitions=1)
+    worker = Worker(campaign, str(tmp_path / "s"), "cpu")
+    (path,) = (tmp_path / "s" / "results").glob("r200000-*.parquet")
+    again, new = worker.attempt(Shard(200_000, 0, 1)), worker.attempt(Shard(200_000, 1, 2))
+    assert isinstance(again, ShardSummary) and isinstance(new, ShardSummary)
+    assert (again.bytes, path.name) == (0, "r200000-000000-000001.parquet")
+    assert new.bytes == (tmp_path / "s" / "results" / "r200000-000001-000002.parquet").stat().st_size
+    assert new.seconds > 0

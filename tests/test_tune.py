@@ -1,0 +1,259 @@
+"""`longtail tune`: spaces checked at the edge, searches on a Ray cluster, killed and resumed, and what they write."""
+
+import json
+import signal
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from orchestrator import run_campaign
+from orchestrator.search.candidates import draw_candidates, frozen, tuning_seed
+from orchestrator.search.choice import Choice, Cost, Tried, choose
+from orchestrator.search.record import FinishedTrial
+from orchestrator.search.session import Search
+from orchestrator.search.space import Domain, read_space
+from orchestrator.search.trial import Bench, EpochFigures, Trial
+from orchestrator.search.tune import search_recipe
+from tests.conftest import small_campaign
+from tests.isolation import driver_of, finish, kill, longtail, start, wait_until
+from workers.campaign_file import dump_campaign, read_campaign
+from workers.errors import CampaignError, LongtailError
+from workers.store import Store
+
+
+def campaign_file(folder: Path, **parts: object) -> Path:
+    path = folder / "campaign.yaml"
+    path.write_text(dump_campaign(small_campaign(**parts)))
+    return path
+
+
+def space_file(folder: Path, **fields: object) -> Path:
+    path = folder / "space.yaml"
+    path.write_text(yaml.safe_dump({name.replace("__", "."): value for name, value in fields.items()}))
+    return path
+
+
+RATES = {"recipe__optimizer__learning_rate": {"log_uniform": [0.01, 1.0]}}
+
+
+# --- spaces ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        (
+            {"recipe__optimizer__learning_rat": {"choice": [0.1]}},
+            "unknown field (did you mean learning_rate?), got 0.1",
+        ),
+        ({"model__hiden": {"choice": [[8]]}}, "model.hiden: unknown field (did you mean hidden?), got [8]"),
+        ({"recipe__batch_size": {"int_range": [0, 8]}}, "recipe.batch_size: must be greater than or equal to 1, got 0"),
+        ({"recipe__batch_size": {"pick": [8]}}, "recipe.batch_size: must be a mapping with one of choice, uniform,"),
+        ({"recipe__batch_size": {"int_range": [8, 2.5]}}, "int_range must be two whole numbers [lowest, highest]"),
+        ({"recipe__label_smoothing": {"log_uniform": [0, 1]}}, "log_uniform must be of numbers greater than 0"),
+        ({"subsets__seed": {"choice": [1]}}, "subsets.seed: must be a field of recipe or model"),
+        ({"recipe__epochs": {"int_range": [1, 9]}}, "recipe.epochs: is found by the search itself under the schedule"),
+        ({"model": {"choice": [{"name": "cnn"}]}}, "model.name: must be mlp, small-cnn"),
+        ({"model": {"choice": [{"name": "vit", "patch_size": 3}]}}, "patch"),
+        (
+            {"model": {"choice": [{"name": "mlp"}, {"name": "small-cnn"}]}, "model__width": {"choice": [4]}},
+            "model.width: unknown field (allowed: name, hidden), got 4",
+        ),
+    ],
+)
+def test_a_mistaken_space_is_told_before_anything_starts(fields: dict[str, object], told: str, tmp_path: Path) -> None:
+    path = space_file(tmp_path, **fields)
+    with pytest.raises(CampaignError) as caught:
+        search_recipe(small_campaign(), tmp_path / "results", Search(space=path))
+    assert all(line.startswith(f"{path}: ") for line in str(caught.value).splitlines())
+    assert told in str(caught.value)
+    assert not (tmp_path / "results").exists()
+
+
+def test_candidates_depend_on_seed_and_number_alone() -> None:
+    space = {
+        "recipe.optimizer.learning_rate": Domain("log_uniform", (1e-3, 1.0)),
+        "recipe.batch_size": Domain("log_int_range", (8, 64)),
+        "recipe.schedule": Domain("choice", ({"name": "constant"}, {"name": "triangular", "peak_epoch": 3})),
+        "recipe.epochs": Domain("int_range", (1, 9)),
+    }
+    limits = {"seed": 3, "max_epochs": 9, "smallest_subset": 200}
+    few = draw_candidates(small_campaign(), space, trials=5, **limits)
+    many = draw_candidates(small_campaign(), dict(reversed(space.items())), trials=60, **limits)
+    assert few == many[:5]
+    assert few[0].campaign == small_campaign()
+    recipes = [each.campaign.recipe for each in many[1:]]
+    assert {recipe.schedule.name for recipe in recipes} == {"constant", "triangular"}
+    for each in recipes:
+        assert 1e-3 <= each.optimizer.learning_rate <= 1
+        assert 8 <= each.batch_size <= 64
+        assert each.epochs == 9 if each.schedule.name == "constant" else 3 <= each.epochs <= 9
+    rates = np.log10([recipe.optimizer.learning_rate for recipe in recipes])
+    assert -2 < np.median(rates) < -1
+
+
+def test_a_cut_recipe_leaves_out_what_comes_later() -> None:
+    schedule = {"name": "step", "milestones": [2, 5]}
+    campaign = small_campaign(recipe={"epochs": 8, "batch_size": 64, "schedule": schedule})
+    assert frozen(campaign, 4).recipe.schedule.model_dump()["milestones"] == (2,)
+
+
+# --- trials ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_trial_trains_as_the_campaign_will(tmp_path: Path) -> None:
+    """Epoch by epoch, the accuracies are those that a store of the same runs holds."""
+    campaign = small_campaign(record={"epochs": "all"}, recipe={"epochs": 3, "batch_size": 64})
+    run_campaign(campaign, tmp_path / "s")
+    stored = pd.read_parquet(
+        tmp_path / "s" / "results", columns=["ratio", "epoch", "subset_accuracy", "heldout_accuracy"]
+    )
+    expected = stored.groupby(["epoch", "ratio"]).mean()
+    trial = Trial(key="00000", campaign=campaign, first=0, fit=2.0, until_fit=True)
+    for now in Bench("cpu").epochs(trial):
+        at = expected.loc[now.epoch]
+        assert now.subset_accuracy == pytest.approx(at["subset_accuracy"].min())
+        assert now.heldout_accuracy == pytest.approx(at["heldout_accuracy"].mean())
+        assert now.ended == ("unfitted" if now.epoch == 3 else None)
+    assert Store.open(tmp_path / "s").header.stack_size == 3
+
+
+def test_a_search_has_seeds_of_its_own() -> None:
+    campaign = small_campaign()
+    seeds = {tuning_seed(campaign, seed) for seed in range(100)} | {campaign.subsets.seed}
+    assert len(seeds) == 101
+
+
+# --- the choice -----------------------------------------------------------------------------------------------------
+
+
+def tried(number: int, ended: str, heldout: list[float], operations: float, seconds: float = 1.0) -> Tried:
+    figures = EpochFigures(
+        epoch=1, subset=[[1.0] * len(heldout)], heldout=[heldout], loss=0.1, seconds=seconds, operations=operations
+    )
+    (candidate,) = draw_candidates(small_campaign(), {}, trials=1, seed=0, max_epochs=9, smallest_subset=200)
+    trial = FinishedTrial.model_validate({"key": f"{number:05d}", "ended": ended, "epochs": [figures.model_dump()]})
+    return Tried(candidate.__class__(number, {}, candidate.campaign), trial)
+
+
+def test_the_cheapest_within_a_standard_error_of_the_best_is_chosen() -> None:
+    trials = [
+        tried(0, "unfitted", [0.99, 0.99], 1.0),
+        tried(1, "fitted", [0.94, 0.98], 100.0),  # 0.96 +- 0.02
+        tried(2, "fitted", [0.95, 0.95], 50.0, seconds=9.0),
+        tried(3, "fitted", [0.95, 0.94], 60.0),
+        tried(4, "fitted", [0.93, 0.93], 10.0),
+        tried(5, "stopped", [0.99, 0.99], 1.0),
+    ]
+    choice = choose(trials, Cost.operations)
+    assert isinstance(choice, Choice)
+    assert choice.most_accurate is trials[1]
+    assert choice.chosen is trials[2]
+    assert [each.candidate.number for each in choice.as_good] == [2, 3, 1]
+    slow = choose(trials, Cost.seconds)
+    assert slow is not None
+    assert slow.chosen is trials[1]  # of equal seconds the more accurate
+    assert choose([trials[0], trials[5]], Cost.operations) is None
+
+
+# --- searches on a cluster ------------------------------------------------------------------------------------------
+
+
+def keys(results: Path) -> set[str]:
+    return {path.stem for path in (results / "trials").glob("[!_]*.json")}
+
+
+def test_killed_interrupted_and_resumed_a_search_ends_as_if_undisturbed(tmp_path: Path) -> None:
+    """Without early stopping nothing depends on order: every trial is what this process trains."""
+    parts = {"recipe": {"epochs": 20, "batch_size": 64}, "subsets": {"ratios": [0.5], "repetitions": 3}}
+    campaign, results = campaign_file(tmp_path, **parts), tmp_path / "t-search"
+    space = space_file(tmp_path, **RATES, model={"choice": [{"name": "mlp", "hidden": [n]} for n in (16, 48)]})
+    command = longtail("tune", campaign, "--space", space, "-o", tmp_path / "t.yaml", "--no-early-stopping")
+    command += ["--fit", "0.96", "--seeds", "2", "--trials", "10"]
+    for number, ends in ((signal.SIGKILL, 1), (signal.SIGTERM, 3)):
+        process = start(command, tmp_path)
+        assert wait_until(lambda ends=ends: len(keys(results)) >= ends, process)
+        kill(driver_of(process), number)
+        code, output = finish(process)
+        assert "Traceback" not in output
+    assert code == 130, output
+    assert f"interrupted; finished trials stay in {results}, and the same command resumes" in output
+    kept = {key: (results / "trials" / f"{key}.json").read_bytes() for key in keys(results)}
+    code, output = finish(start(command, tmp_path))
+    assert code == 0, output
+    assert "On fresh subsets: " in output
+    assert all((results / "trials" / f"{key}.json").read_bytes() == text for key, text in kept.items())
+    tuning = small_campaign(
+        **{**parts, "subsets": {"ratios": [0.5], "repetitions": 2, "seed": tuning_seed(small_campaign(**parts), 0)}}
+    )
+    limits = {"seed": 0, "max_epochs": 40, "smallest_subset": 718}
+    for candidate in draw_candidates(tuning, read_space(space), trials=10, **limits):
+        key = f"{candidate.number:05d}"
+        trial = Trial(key=key, campaign=candidate.campaign, first=0, fit=0.96, until_fit=candidate.until_fit)
+        ours = [(each.subset, each.heldout) for each in Bench("cpu").epochs(trial)]
+        theirs = FinishedTrial.model_validate_json((results / "trials" / f"{key}.json").read_bytes())
+        assert [(each.subset, each.heldout) for each in theirs.epochs] == ours
+    frame = pd.read_parquet(results / "trials.parquet")
+    assert list(frame["trial"]) == list(range(10))
+    (chosen,) = frame[frame["chosen"]].itertuples()
+    assert chosen.ended == "fitted"
+    assert chosen.as_good
+    assert chosen.fresh_subset_accuracy >= 0.96
+    found, given = read_campaign(tmp_path / "t.yaml"), read_campaign(campaign)
+    assert found.recipe.epochs == chosen.epochs
+    assert (found.subsets, found.dataset, found.record) == (given.subsets, given.dataset, given.record)
+    assert (tmp_path / "t.yaml").read_text().startswith("# Found by longtail tune, longtail ")
+    assert list((results / "tensorboard" / "00003").glob("events.out.tfevents.*"))
+    assert not (tmp_path / "ray_results").exists(), "Tune left files in the user's home"
+    assert run_campaign(found, tmp_path / "s").complete
+
+
+def test_early_stopping_failures_and_what_does_not_fit(tmp_path: Path) -> None:
+    campaign = campaign_file(tmp_path, recipe={"epochs": 9, "batch_size": 64})
+    models = [{"name": "mlp", "hidden": [8]}, {"name": "tests.user_code:raising_model"}]
+    space = space_file(tmp_path, **RATES, model={"choice": models})
+    command = longtail("tune", campaign, "--space", space, "-o", tmp_path / "t.yaml", "--trials", 12, "--fit", 1.0)
+    code, output = finish(start([*command, "--seeds", "2", "--max-epochs", "12"], tmp_path))
+    assert code == 1, output
+    assert "RuntimeError: the user's own mistake (traceback: " in output
+    assert "trials fits its subsets to 1; the nearest, " in output
+    assert "Traceback" not in output
+    assert not (tmp_path / "t.yaml").exists()
+    results = tmp_path / "t-search"
+    assert "in fault" in next((results / "errors").glob("*.txt")).read_text()
+    ends = [json.loads(path.read_text())["ended"] for path in (results / "trials").glob("[!_]*.json")]
+    assert set(ends) <= {"stopped", "unfitted"}
+    assert "stopped" in ends
+    code, output = finish(start([*command, "--seeds", "3"], tmp_path))
+    assert code == 2
+    assert f"error: {results}: holds another search: search.runs was 2, now 3" in output
+
+
+# --- files ----------------------------------------------------------------------------------------------------------
+
+
+def test_what_cannot_be_written_is_told_before_anything_is_trained(tmp_path: Path) -> None:
+    campaign = campaign_file(tmp_path)
+    (tmp_path / "mine.yaml").write_text("my: own\n")
+    code, output = finish(start(longtail("tune", campaign, "-o", tmp_path / "mine.yaml"), tmp_path))
+    assert code == 2
+    assert "mine.yaml: exists already, and is no search's; --force replaces it" in output
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LongtailError, match="file: cannot be written: "):
+        search_recipe(small_campaign(), tmp_path / "file")
+    (tmp_path / "r" / "trials").mkdir(parents=True)
+    (tmp_path / "r" / "trials" / "00000.json").write_text('{"key": "00000"')
+    with pytest.raises(LongtailError, match=r"00000.json: is damaged: .*without it the trial is trained again"):
+        search_recipe(small_campaign(), tmp_path / "r")
+
+
+def test_a_space_is_yaml_of_domains(tmp_path: Path) -> None:
+    path = tmp_path / "space.yaml"
+    path.write_text("recipe.optimizer.learning_rate: {log_uniform: [1e-3, 1]}\nmodel.hidden: {choice: [[8], [8, 8]]}\n")
+    assert read_space(path) == {
+        "recipe.optimizer.learning_rate": Domain("log_uniform", (1e-3, 1.0)),
+        "model.hidden": Domain("choice", ([8], [8, 8])),
+    }
