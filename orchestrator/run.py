@@ -150,10 +150,7 @@ def _train(
     failed_before: set[str],
     on_progress: Callable[[Progress], None],
 ) -> None:
-    """Train shards, and add what becomes of them to the report.
-
-    `failed_before` are the ids of those that an earlier call gave up.
-    """
+    """Train shards, and add what becomes of them to the report; earlier calls gave up those `failed_before`, by id."""
     on_progress(report.progress)
     if not shards:
         return
