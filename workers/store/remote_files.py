@@ -11,6 +11,7 @@ may replace a file by other content unaware.
 """
 
 import hashlib
+import re
 import time
 import uuid
 from collections.abc import Callable
@@ -32,6 +33,7 @@ SMALL_BYTES = 1 << 20
 """A file up to this size is fetched whole: one request is faster than one for each column."""
 
 _CLAIMS = "_writing"
+_CLAIM = re.compile(rb"[0-9a-f]{32} ([0-9a-f]{64})")
 
 T = TypeVar("T")
 
@@ -101,14 +103,29 @@ class RemoteFiles:
         if self._exists(path):
             return False
         self._put(path, content)
-        found = self.read(claim)
-        theirs = (ours if found is None else found.to_pybytes()).decode(errors="replace").rpartition(" ")[2]
+        theirs = self._claimed(claim) or digest
         if theirs != digest:
             raise ConflictError(
                 f"{self.place(path)}: another writer committed other content at the same moment "
                 f"(SHA-256 {theirs[:12]}, here {digest[:12]}): the same work gave different results?"
             )
         return True
+
+    def _claimed(self, claim: str) -> str | None:
+        """The digest in a claim; None where it is gone. One that is not whole is waited for: not every place that
+        fsspec knows makes a file appear at once."""
+
+        def attempt() -> str | None:
+            try:
+                with self.filesystem.open_input_file(self._key(claim)) as file:
+                    match = _CLAIM.fullmatch(file.read())
+            except FileNotFoundError:
+                return None
+            if match is None:
+                raise TimeoutError("is being written, and does not get whole")
+            return match[1].decode()
+
+        return self._persist(claim, attempt)
 
     def replace(self, path: str, content: bytes | pa.Buffer) -> None:
         self._put(path, content)
