@@ -105,6 +105,7 @@ def run_campaign(
     campaign = with_repetitions(campaign, repetitions).with_absolute_paths()
     opened, notes = _prepared_store(campaign, store, runner, shard_size)
     committed = opened.shards()
+    CheckpointFiles(opened.uri).remove_stale(lambda: committed)
     pending = pending_shards(campaign, committed, opened.header.shard_size)
     failed_before = {failure.shard_id for failure in opened.failures(committed)}
     total = len(campaign.subsets.ratios) * campaign.subsets.repetitions
@@ -137,7 +138,6 @@ def _prepared_store(
         header = make_header(campaign, dataset, **sizes, precision=arranged.precision)
     opened = Store.create(store, header, campaign_examples(campaign, dataset))
     opened.clean()
-    CheckpointFiles(opened.uri).remove_stale(opened.shards)
     return opened, _version_notes(header, opened.header)
 
 

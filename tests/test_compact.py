@@ -281,7 +281,7 @@ def test_a_commit_beside_a_compaction(tmp_path: Path, monkeypatch: pytest.Monkey
     expected = everything(store)
     created = LocalFiles.create
 
-    def create(self: LocalFiles, path: str, content: bytes) -> bool:
+    def create(self: LocalFiles, path: str, content: bytes, digest: str | None = None) -> bool:
         found = created(self, path, content)
         monkeypatch.setattr(LocalFiles, "create", created)
         compact_store(store.uri, grace=0)
