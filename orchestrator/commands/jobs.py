@@ -4,7 +4,16 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from orchestrator.options import CampaignPath, DeviceOption, GpusOption, RepetitionsOption, UntilSeOption, WorkersOption
+from orchestrator.options import (
+    CampaignPath,
+    CheckpointOption,
+    DeviceOption,
+    GpusOption,
+    RepetitionsOption,
+    UntilSeOption,
+    WorkersOption,
+    parse_minutes,
+)
 from orchestrator.output import console, interruption, say, warn
 
 if TYPE_CHECKING:
@@ -31,6 +40,7 @@ def submit(
         int | None, typer.Option("--shard-size", min=1, max=10_000, help="Runs per shard; for a new store only.")
     ] = None,
     until_se: UntilSeOption = None,
+    checkpoint_minutes: CheckpointOption = "10",
     working_dir: Annotated[
         str | None, typer.Option("--working-dir", help="Folder with your own code, sent along.")
     ] = None,
@@ -46,7 +56,8 @@ def submit(
     parsed = with_repetitions(read_campaign(campaign), repetitions).with_absolute_paths()
     place = absolute_store(store)
     options: dict[str, object] = {"--gpus-per-worker": gpus_per_worker, "--workers": workers, "--device": device}
-    options |= {"--shard-size": shard_size, "--until-se": until_se}
+    parse_minutes(checkpoint_minutes, "checkpoint-minutes")
+    options |= {"--shard-size": shard_size, "--until-se": until_se, "--checkpoint-minutes": checkpoint_minutes}
     with driver_folder(dump_campaign(parsed), working_dir) as folder:
         from orchestrator.ray_jobs import Jobs
 
