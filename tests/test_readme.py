@@ -63,7 +63,7 @@ def test_own_data_and_model(folder: Path) -> None:
 def test_commands_exist() -> None:
     commands = set(re.findall(r"^\$ longtail (\w+)", README, flags=re.MULTILINE))
     assert commands == {
-        *("init", "plan", "run", "status", "estimate", "verify"),
+        *("init", "tune", "plan", "run", "submit", "status", "estimate", "verify", "compact"),
         *("influence", "reliability", "datamodels", "compare", "import"),
     }
 
