@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 
 from orchestrator import run_campaign
+from orchestrator.compact import compact_store
 from orchestrator.status import campaign_status
 from orchestrator.verify import verify_store
 from tests.conftest import small_campaign
@@ -166,6 +167,20 @@ def test_a_store_from_creation_to_repair(place: str) -> None:
     assert store.shards() == [second]
     assert store.commit(first, results(first))
     assert verify_store(place) == (3, [])
+
+
+def test_compacted_everywhere(place: str) -> None:
+    store, whole = new_store(place), Shard(500_000, 0, 8)
+    committed = [Shard(500_000, start, start + 2) for start in range(0, 8, 2)]
+    for shard in committed:
+        store.commit(shard, results(shard))
+    before = [store.read(shard).drop_columns(["device"]) for shard in committed]
+    assert compact_store(place, grace=0).after == 1
+    assert store.shards() == [whole]
+    assert store.read(whole).drop_columns(["device"]).equals(pa.concat_tables(before).combine_chunks())
+    assert verify_store(place) == (2, [])
+    assert store.commit(committed[0], results(committed[0]))
+    assert compact_store(place, grace=0).after == 1
 
 
 def test_wrong_keys_are_refused(swift_url: str, monkeypatch: pytest.MonkeyPatch, s3: str) -> None:
