@@ -18,6 +18,7 @@ from ray.exceptions import RayError
 from orchestrator.admission import ClusterError, check_cluster
 from workers.calibration import calibrate
 from workers.campaign import Campaign
+from workers.imports import trusted_code
 from workers.machine import Machine, survey
 from workers.training import Precision
 
@@ -44,7 +45,9 @@ def connect(address: str | None, workers: int | None, working_dir: str | None) -
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address:
         check_cluster(address)
-        options |= {"address": address, "runtime_env": {"working_dir": working_dir} if working_dir else None}
+        environment: dict[str, Any] = {"working_dir": working_dir} if working_dir else {}
+        environment |= {"env_vars": trusted} if (trusted := trusted_code()) else {}
+        options |= {"address": address, "runtime_env": environment or None}
     else:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         options |= {"address": "local", "num_cpus": max(workers or 0, os.cpu_count() or 1)}

@@ -14,6 +14,7 @@ from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from orchestrator.admission import ClusterError, check_listening, refusal
+from workers.imports import trusted_code
 
 _POLL_SECONDS = 1.0
 _MOST_UNREACHABLE = 30
@@ -55,7 +56,7 @@ class Jobs:
                     job: str = self._client.submit_job(
                         entrypoint=command,
                         submission_id=f"{name}-{number}",
-                        runtime_env={"working_dir": str(folder)},
+                        runtime_env={"working_dir": str(folder), "env_vars": trusted_code()},
                         metadata=metadata,
                         entrypoint_num_cpus=0,
                         entrypoint_num_gpus=0,

@@ -37,7 +37,8 @@ from orchestrator.runner import GivenUp, WorkersChanged
 from workers.runs import Shard
 from workers.shard import ShardError, ShardSummary
 
-ray.init("local", num_cpus=1, num_gpus=2, include_dashboard=False, object_store_memory=100 * 2**20, _metrics_export_port=18080,
+ray.init("local",
+         num_cpus=1, num_gpus=2, include_dashboard=False, object_store_memory=100 * 2**20, _metrics_export_port=18080,
          log_to_driver=False)
 metrics = CampaignMetrics("s3://KEY:HIDDEN@bucket/mnist?secret=HIDDEN")
 metrics.observe(WorkersChanged(ready=2, lost=0))

@@ -11,14 +11,19 @@ import pytest
 from tests.datasets.support import error_of
 from workers.datasets import load_dataset
 from workers.errors import DataError
+from workers.imports import trusted_code
 from workers.specs import CustomData
 
 USER_MODULE = """
+from functools import partial
+from pathlib import Path
+from subprocess import run
 import numpy as np
 from workers.datasets import Dataset
 
 CALLS = []
 not_a_function = 3
+half = partial(run, "false")
 
 def make_set(value=1, names=("a", "b"), examples=3):
     CALLS.append(value)
@@ -75,6 +80,13 @@ def test_equal_data_under_other_names_keep_their_own_names() -> None:
         ("user_setz:make_set", "no module named user_setz"),
         ("user_sets.inner:make_set", "no module named user_sets.inner"),
         ("user_sets:number", "must return a workers.datasets.Dataset, got int"),
+        ("os:system", "os is part of Python itself"),
+        ("subprocess:run", "subprocess is part of Python itself"),
+        ("builtins:exec", "builtins is part of Python itself"),
+        ("numpy:load", "numpy is an installed package; LONGTAIL_CODE=numpy in the environment lets"),
+        ("torch.hub:load", "torch is an installed package"),
+        ("user_sets:Path", "is a function of Python itself"),
+        ("user_sets:half", "is a function of Python itself"),
     ],
 )
 @pytest.mark.usefixtures("user_module")
@@ -82,6 +94,15 @@ def test_functions_that_are_not_there(function: str, text: str) -> None:
     message = error_of(lambda: load_dataset(custom(function)))
     assert text in message
     assert function in message
+
+
+@pytest.mark.usefixtures("user_module")
+def test_installed_packages_are_trusted_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LONGTAIL_CODE", "torch, numpy")
+    assert "must return a workers.datasets.Dataset, got ndarray" in error_of(
+        lambda: load_dataset(custom("numpy:ones", shape=3))
+    )
+    assert trusted_code() == {"LONGTAIL_CODE": "torch, numpy"}
 
 
 @pytest.mark.parametrize(
