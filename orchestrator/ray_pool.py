@@ -19,6 +19,7 @@ from ray.exceptions import (
     NodeDiedError,
     OutOfMemoryError,
     RayActorError,
+    RuntimeEnvSetupError,
     WorkerCrashedError,
 )
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -146,11 +147,16 @@ class Pool:
         ray.wait(list(self._calls), num_returns=1, timeout=_POLL_SECONDS)
         finished, _ = ray.wait(list(self._calls), num_returns=len(self._calls), timeout=0)
         for call in finished:
+            if call not in self._calls:
+                continue  # its worker was dismissed just now
             worker, life, shard = self._calls.pop(call)
             try:
                 result = ray.get(call)
             except _LOST as error:
                 event = self._died(worker, life, shard is None, error)
+            except RuntimeEnvSetupError as error:
+                reason = str(error).strip().splitlines()[-1]
+                raise ClusterError(f"a worker's environment cannot be set up: {reason}") from error
             else:
                 event = self._loaded(worker, *result) if shard is None else Ended(worker, shard, result)
             if event is not None:
