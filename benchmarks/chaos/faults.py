@@ -7,6 +7,7 @@ nothing is committed for a while: a fault may well be what everybody waits for.
 import signal
 import subprocess
 from collections.abc import Callable, Generator, Mapping
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -157,14 +158,21 @@ def unreachable_store(chaos: "ChaosCampaign", random: Random) -> Waits:
 
 
 def compaction(chaos: "ChaosCampaign", random: Random) -> Waits:
-    """`longtail compact` in the midst, twice; the first one is killed as it works."""
+    """`longtail compact` in the midst, killed as it works, then once more; again where it met another fault."""
     first = _compact(chaos)
     yield chaos.in_seconds(random.uniform(0.5, 2.5))
     first.kill()
-    second = _compact(chaos)
-    yield lambda: second.poll() is not None
-    if second.returncode:
-        chaos.problems.append(f"longtail compact: exit code {second.returncode}")
+    for _ in range(_COMPACTIONS):
+        again = _compact(chaos)
+        yield partial(_ended, again)
+        if again.returncode == 0:
+            return
+        yield chaos.in_seconds(5)
+    chaos.problems.append(f"longtail compact: exit code {again.returncode}")
+
+
+def _ended(process: subprocess.Popen[bytes]) -> bool:
+    return process.poll() is not None
 
 
 def _compact(chaos: "ChaosCampaign") -> subprocess.Popen[bytes]:
@@ -176,6 +184,9 @@ def _pick_node(chaos: "ChaosCampaign", random: Random) -> Generator[Callable[[],
     yield chaos.has_workers
     return random.choice([node for node in chaos.cluster.nodes if node.workers()])
 
+
+_COMPACTIONS = 5
+"""It may meet a full disk, or a store that does not answer, as well."""
 
 COMPACTION = "compaction, killed and repeated"
 LOCAL: Mapping[str, tuple[Fault, int]] = {
