@@ -16,7 +16,8 @@ def table(results: Sequence[Result], pace: float) -> list[str]:
     """One row per kind of fault. `pace`: seconds per run of an undisturbed campaign between its commits."""
     injections = [injection for result in results for injection in result.injections]
     lines = [
-        "| fault | injected | runs lost | runs in two files for a while | runs trained again | extra s, median (range) |",
+        "| fault | injected | runs lost | runs in two files for a while | runs trained again "
+        "| extra s, median (range) |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for name in dict.fromkeys([*LOCAL, *REMOTE]):
