@@ -172,7 +172,7 @@ def test_killed_interrupted_and_resumed_a_search_ends_as_if_undisturbed(tmp_path
     campaign, results = campaign_file(tmp_path, **parts), tmp_path / "t-search"
     space = space_file(tmp_path, **RATES, model={"choice": [{"name": "mlp", "hidden": [n]} for n in (16, 48)]})
     command = longtail("tune", campaign, "--space", space, "-o", tmp_path / "t.yaml", "--no-early-stopping")
-    command += ["--fit", "0.96", "--seeds", "2", "--trials", "10"]
+    command += ["--fit", "0.96", "--repetitions", "2", "--trials", "10"]
     for number, ends in ((signal.SIGKILL, 1), (signal.SIGTERM, 3)):
         process = start(command, tmp_path)
         assert wait_until(lambda ends=ends: len(keys(results)) >= ends, process)
@@ -216,7 +216,7 @@ def test_early_stopping_failures_and_what_does_not_fit(tmp_path: Path) -> None:
     models = [{"name": "mlp", "hidden": [8]}, {"name": "tests.user_code:raising_model"}]
     space = space_file(tmp_path, **RATES, model={"choice": models})
     command = longtail("tune", campaign, "--space", space, "-o", tmp_path / "t.yaml", "--trials", 12, "--fit", 1.0)
-    code, output = finish(start([*command, "--seeds", "2", "--max-epochs", "12"], tmp_path))
+    code, output = finish(start([*command, "--repetitions", "2", "--max-epochs", "12"], tmp_path))
     assert code == 1, output
     assert "RuntimeError: the user's own mistake (traceback: " in output
     assert "trials fits its subsets to 1; the nearest, " in output
@@ -227,7 +227,7 @@ def test_early_stopping_failures_and_what_does_not_fit(tmp_path: Path) -> None:
     ends = [json.loads(path.read_text())["ended"] for path in (results / "trials").glob("[!_]*.json")]
     assert set(ends) <= {"stopped", "unfitted"}
     assert "stopped" in ends
-    code, output = finish(start([*command, "--seeds", "3"], tmp_path))
+    code, output = finish(start([*command, "--repetitions", "3"], tmp_path))
     assert code == 2
     assert f"error: {results}: holds another search: search.runs was 2, now 3" in output
 

@@ -33,7 +33,9 @@ def tune(
     ] = None,
     fit: Annotated[float, typer.Option("--fit", min=0, max=1, help="Accuracy to reach on the subset.")] = 0.99,
     trials: Annotated[int, typer.Option("--trials", min=1, max=99_999, help="Recipes to try; more extend.")] = 40,
-    seeds: Annotated[int, typer.Option("--seeds", min=2, max=1000, help="Models of each trial at each ratio.")] = 4,
+    repetitions: Annotated[
+        int, typer.Option("--repetitions", min=2, max=1000, help="Models of each trial at each ratio.")
+    ] = 4,
     seed: Annotated[int, typer.Option("--seed", min=0, max=2**31, help="Of the recipes and of their subsets.")] = 0,
     max_epochs: Annotated[
         int | None, typer.Option("--max-epochs", min=1, max=100_000, help="Default: twice the campaign's.")
@@ -76,7 +78,7 @@ def tune(
     check_tuned_path(output, force)
     folder = results or output.with_name(f"{output.stem}-search")
     ratios = tuple(ratio) if ratio else None
-    search = Search(fit, trials, seeds, seed, max_epochs, ratios, space, Cost(cost), early_stopping, minutes)
+    search = Search(fit, trials, repetitions, seed, max_epochs, ratios, space, Cost(cost), early_stopping, minutes)
     report = _searched(parsed, folder, search, Place(address, workers, gpus_per_worker, working_dir))
     for failure in report.failures:
         warn(f"failed: {failure}")

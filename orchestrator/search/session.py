@@ -26,7 +26,7 @@ _MEASURED = 5
 
 @dataclass(frozen=True)
 class Search:
-    """What is searched. `runs` is the number of models (seeds) of each trial at each ratio; no `minutes`: no limit."""
+    """What is searched. `runs` is the number of models of each trial at each ratio; no `minutes`: no limit."""
 
     fit: float = 0.99
     trials: int = 40

@@ -71,7 +71,7 @@ class EpochFigures(Frozen):
 
     @property
     def heldout_se(self) -> float:
-        """Standard error of `heldout_accuracy` over the runs (seeds)."""
+        """Standard error of `heldout_accuracy` over the runs."""
         runs = [fmean(run) for run in zip(*self.heldout, strict=True)]
         return stdev(runs) / math.sqrt(len(runs))
 
