@@ -112,7 +112,7 @@ def estimate_densities(
     left_out = _why_no_head(campaign, data)
 
     def pairs(vectors: Vectors, what: str) -> KernelDensities:
-        on_tile: OnTile = partial(progress, f"pairs of examples in {what}")
+        on_tile: OnTile = partial(progress, f"tiles of pairs in {what}")
         return kernel_densities(vectors, labels.given_label, on_tile=on_tile)
 
     inputs = pairs(_inputs(data), "input space")

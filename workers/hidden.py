@@ -93,7 +93,7 @@ def check_head(spec: ModelSpec, input_shape: tuple[int, ...], num_classes: int) 
 def _head(model: nn.Module, num_classes: int) -> nn.Linear:
     head = find_head(model)
     if head is None or head.out_features != num_classes:
-        found = "none" if head is None else f"its last linear layer has {head.out_features}"
+        found = "it has none" if head is None else f"its last one has {head.out_features}"
         raise ModelError(f"model: must have a last linear layer of {num_classes} outputs to have a head, {found}")
     return head
 
