@@ -13,6 +13,7 @@ import typer
 
 from orchestrator.commands.campaigns import demo, init, run
 from orchestrator.commands.datamodels import datamodels
+from orchestrator.commands.density import density
 from orchestrator.commands.estimates import compare, estimate, reliability
 from orchestrator.commands.imports import imports
 from orchestrator.commands.influence import influence
@@ -61,6 +62,7 @@ for command in (
     compare,
     reliability,
     datamodels,
+    density,
     verify,
     compact,
     demo,
