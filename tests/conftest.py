@@ -11,7 +11,6 @@ import pytest
 from workers.campaign import Campaign
 from workers.campaign_file import check_campaign
 
-
 # A shell without job control starts what it puts into the background with Ctrl-C ignored; the tests send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
