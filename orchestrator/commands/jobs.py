@@ -58,11 +58,12 @@ def submit(
         driver_name,
         with_sent_scores,
     )
-    from orchestrator.until_se import check_target
     from workers.campaign_file import dump_campaign, read_campaign, with_repetitions
 
     parsed = with_repetitions(read_campaign(campaign), repetitions).with_absolute_paths()
     if until_se is not None:
+        from orchestrator.until_se import check_target
+
         check_target("--until-se", until_se, parsed)
     place = absolute_store(store)
     options: dict[str, object] = {"--gpus-per-worker": gpus_per_worker, "--workers": workers, "--device": device}
