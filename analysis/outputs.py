@@ -62,7 +62,7 @@ def read_outputs(
     parts = select_ratio(store, ratio)
     header = store.header
     chosen = _chosen_tests(tests, header.num_test)
-    output: Output = "margin" if header.margins else "correctness"
+    output: Output = "margin" if header.record.margins else "correctness"
     column = f"test_{'margin' if output == 'margin' else 'correct'}"
     subsets = [np.zeros((0, header.num_train), dtype=bool)]
     outputs = [np.zeros((0, len(chosen)), dtype=np.float32)]

@@ -102,7 +102,7 @@ class StoreView:
 
         Raises EstimateError where the campaign does not record margins.
         """
-        if not self.store.header.margins:
+        if not self.store.header.record.margins:
             raise EstimateError(f"{self.store.uri}: has no margins: record.margins must be true, got False")
         return self._vectors("test_margin", ratio, epoch)
 

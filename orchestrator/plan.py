@@ -21,6 +21,7 @@ from workers.datasets import load_dataset
 from workers.machine import Machine
 from workers.runs import Shard
 from workers.store import Store
+from workers.store.header import bytes_per_row
 from workers.subsets import subset_size
 from workers.training import Precision
 
@@ -135,7 +136,8 @@ def plan_campaign(
     pending = pending_shards(campaign, committed, arrangement.shard_size)
     ratios = [_ratio_plan(campaign, parts, dataset.num_train, pending, counts) for parts in campaign.subsets.parts]
     runs = campaign.subsets.repetitions * len(ratios)
-    row_bytes = (2 * dataset.num_train + dataset.num_test) // 8 + 2 * dataset.num_test * campaign.record.margins
+    slots = campaign.presentation_slots()
+    row_bytes = bytes_per_row(campaign.record, slots, dataset.num_train, dataset.num_test)
     return Plan(
         ratios=tuple(ratios),
         arrangement=arrangement,

@@ -1,7 +1,7 @@
 """Stores with results that were made up, for tests of everything that reads a store."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,20 @@ class Runs:
     device: str = "cpu"
     margin: npt.NDArray[np.float16] | None = None
     """float16[K, T], of all epochs; recorded where given."""
+    presented: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    """[K, E, N] by column of `workers.store.schema.PRESENTED` (and PROBABILITIES); recorded where given.
+
+    The one row of a run holds all E epochs, unless there are `earlier` ones: then each row holds its own.
+    """
+
+    @property
+    def num_epochs(self) -> int:
+        """E."""
+        return max([len(self.earlier) + 1, *(each.shape[1] for each in self.presented.values())])
+
+    def _slots(self, k: int, epoch: int) -> dict[str, npt.NDArray[Any]]:
+        chosen = slice(epoch - 1, epoch) if self.earlier else slice(None)
+        return {name: each[k, chosen] for name, each in self.presented.items()}
 
     def results(self, ratio: float) -> list[RunResult]:
         """As a worker would commit them, repetition k being row k."""
@@ -42,9 +56,13 @@ class Runs:
         diverged = k in self.diverged
         margin = None if self.margin is None else self.margin[k]
         epochs = [*self.earlier, (self.train, self.test)]
+        last = self.num_epochs
+        rows = enumerate(epochs, start=last - len(epochs) + 1)
         records = [
-            EpochRecord(epoch, train[k], test[k], float("nan") if diverged else 1 / epoch, margin)
-            for epoch, (train, test) in enumerate(epochs, start=1)
+            EpochRecord(
+                epoch, train[k], test[k], float("nan") if diverged else 1 / epoch, margin, self._slots(k, epoch)
+            )
+            for epoch, (train, test) in rows
         ]
         status = "diverged" if diverged else "completed"
         return RunResult(run, self.subsets[k], records, status, self.seconds, self.device)  # type: ignore[arg-type]
@@ -110,9 +128,14 @@ def header(runs: Mapping[float, Runs], num_train: int, num_test: int, shard_size
     """A store's header with a true campaign in it."""
     first = next(iter(runs.values()))
     campaign = Campaign(
-        recipe=Recipe(epochs=len(first.earlier) + 1, batch_size=8),
+        recipe=Recipe(epochs=first.num_epochs, batch_size=8),
         subsets=Subsets(ratios=tuple(runs), repetitions=max(1, *(len(at.subsets) for at in runs.values()), 1)),
-        record=Record(epochs="all", margins=first.margin is not None),
+        record=Record(
+            epochs="final" if first.presented and not first.earlier else "all",
+            margins=first.margin is not None,
+            presentations=bool(first.presented),
+            probabilities=len(first.presented) > 2,
+        ),
     )
     return Header(
         identity=campaign.identity("5" * 64),

@@ -125,7 +125,7 @@ def test_both_engines_record_the_same_margins(changes: dict[str, object]) -> Non
 
 def test_stores_without_margins_stay_as_they_were() -> None:
     """Content hash, columns and identity as before margins could be recorded."""
-    table = schema.results_table(results(SHARD))
+    table = schema.results_table(results(SHARD), schema.RESULTS)
     assert content_hash(table) == "9f1c4763730f5b71f168507eb5c9026afe977954f2f1a23dab556a95bf0d0807"
     assert schema.MARGIN not in table.column_names
     identity = "aaadef7c107dc5614cb849215b2c63a86e8392908899597775c07856ad18c1ee"

@@ -53,16 +53,16 @@ def _seconds_per_step(campaign: Campaign, data: DeviceData, size: int, precision
         stack = StackedModel(models, DTYPES[precision], data.device)
         stack.draw_from([torch.Generator(data.device) for _ in range(size)])
         stack.train(True)
-        step = TrainingStep(campaign.recipe, data, stack, Update(stack.weights, campaign.recipe.optimizer))
+        step = TrainingStep(campaign, data, stack, Update(stack.weights, campaign.recipe.optimizer))
         take_step = replayed(step, data.device) if not stack.draws else step
         shape = (size, campaign.recipe.batch_size)
         arguments = [torch.randint(len(data.train_images), shape, device=data.device)]
         if campaign.recipe.augmentation.changes_images:
             arguments.append(torch.zeros((DRAWS, *shape), dtype=torch.int64, device=data.device))
         for _ in range(_WARM_UP_STEPS):
-            take_step(*arguments).cpu()
+            take_step(*arguments)[0].cpu()
         started = time.perf_counter()
         for _ in range(_TIMED_STEPS):
-            losses = take_step(*arguments)
+            losses, *_ = take_step(*arguments)
         losses.cpu()  # waits for the device
         return (time.perf_counter() - started) / _TIMED_STEPS

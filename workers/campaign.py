@@ -139,12 +139,22 @@ class Subsets(Frozen):
 
 
 class Record(Frozen):
-    """What is stored of each run: which epochs' correctness, and whether margins beside it."""
+    """What is stored of each run: which epochs' correctness, and what beside it."""
 
     epochs: Literal["final", "all"] | Annotated[int, Field(ge=1, le=100_000)] = "final"
     """`final`; `all`; or a number k for every k-th epoch. The last epoch is always stored."""
     margins: bool = False
     """Also each test example's margin: its class's logit less the largest other one, 2 bytes a value."""
+    presentations: bool = False
+    """Also whether each example was predicted right whenever training showed it, before the update: 2 bits an epoch."""
+    probabilities: bool = False
+    """Beside that the label's and the largest probability, and the loss, at each presentation: 6 bytes an epoch."""
+
+    @model_validator(mode="after")
+    def _probabilities_are_of_presentations(self) -> "Record":
+        if self.probabilities and not self.presentations:
+            raise ValueError("probabilities needs presentations to be true")
+        return self
 
 
 class Campaign(Frozen):
@@ -185,6 +195,15 @@ class Campaign(Frozen):
             return (last,)
         step = 1 if rule == "all" else int(rule)
         return tuple(sorted({*range(step, last + 1, step), last}))
+
+    def presentation_slots(self) -> int:
+        """Epochs of presentations in a row of results: the most from one recorded epoch to the next; 0: none are kept.
+
+        The row of epoch e holds those after the last recorded epoch before e, up to e.
+        """
+        epochs = self.recorded_epochs()
+        longest = max(after - before for before, after in zip((0, *epochs), epochs, strict=False))
+        return longest if self.record.presentations else 0
 
     def with_absolute_paths(self) -> "Campaign":
         """The same campaign with its local paths (of data set and scores) made absolute, for processes elsewhere."""

@@ -113,6 +113,14 @@ class SmallCNN(Frozen):
     hidden: Width = 128
 
 
+class MNISTCNN(Frozen):
+    """The network of PyTorch's MNIST example, in which example forgetting was first counted."""
+
+    name: Literal["mnist-cnn"]
+    dropout: Fraction = 0.5
+    """Of the second convolution's channels, and of the hidden layer's units."""
+
+
 class ResNet9(Frozen):
     """The nine-layer residual network of fast CIFAR-10 training and of the datamodels paper."""
 
@@ -166,6 +174,7 @@ DATASET_NAMES = {
 MODEL_NAMES = {
     "mlp": "mlp",
     "small-cnn": "small-cnn",
+    "mnist-cnn": "mnist-cnn",
     "resnet9": "resnet9",
     "resnet18": "resnet",
     "resnet50": "resnet",
@@ -184,6 +193,7 @@ DatasetSpec = Annotated[
 ModelSpec = Annotated[
     Annotated[MLP, Tag("mlp")]
     | Annotated[SmallCNN, Tag("small-cnn")]
+    | Annotated[MNISTCNN, Tag("mnist-cnn")]
     | Annotated[ResNet9, Tag("resnet9")]
     | Annotated[ResNet, Tag("resnet")]
     | Annotated[ViT, Tag("vit")]

@@ -98,7 +98,7 @@ class Bench:
             ratios = self._start(trial, dataset, facts)
             for epoch in range(1, campaign.recipe.epochs + 1):
                 started = time.perf_counter()
-                losses = [loss for trainers in ratios for trainer in trainers for loss in trainer.train_epoch()]
+                losses = [loss for trainers in ratios for trainer in trainers for loss in trainer.train_epoch().losses]
                 seconds = (time.perf_counter() - started) / len(losses)
                 measured = [_accuracies(trainers) for trainers in ratios]
                 loss = fmean(losses)

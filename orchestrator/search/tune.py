@@ -62,7 +62,7 @@ def _tuning_campaign(campaign: Campaign, search: Search, dataset: Dataset) -> Ca
         "repetitions": search.runs,
         "seed": tuning_seed(campaign, search.seed),
     }
-    document["record"] = {"epochs": "final", "margins": False}
+    document["record"] = {"epochs": "final"}
     tuning = check_campaign(document)
     if parts_per_million(1.0) in tuning.subsets.parts and not dataset.num_test:
         raise CampaignError("subsets.ratios: ratio 1 holds out no example, and the data set has no test examples")

@@ -5,7 +5,7 @@ other, piece by piece, so that a file of any size takes little memory; how it is
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from workers.errors import DamagedFileError
 from workers.store.parquet import TableFile
-from workers.store.schema import MARGIN, VECTORS
+from workers.store.schema import OPTIONAL, VECTORS
 
 _SCALARS = ("run_id", "epoch", "is_final", "train_loss", "status")
 _PIECE = 1 << 23
@@ -25,17 +25,17 @@ Pieces = Callable[[str], Iterable[pa.Table]]
 
 def content_hash(table: pa.Table) -> str:
     """SHA-256 (hex) of what a results table says. Raises DamagedFileError where a vector's rows differ in length."""
-    return _content_hash(lambda name: [table.select([name])], table.num_rows, MARGIN in table.column_names)
+    return _content_hash(lambda name: [table.select([name])], table.num_rows, table.column_names)
 
 
 def file_hash(file: TableFile) -> str:
     """The same of a file's rows, a row group's column at a time."""
-    return _content_hash(lambda name: file.groups([name]), file.num_rows, MARGIN in file.layout.schema.names)
+    return _content_hash(lambda name: file.groups([name]), file.num_rows, file.layout.schema.names)
 
 
 def run_hashes(file: TableFile) -> dict[int, str]:
     """The content hash of each run's rows, by repetition. Raises DamagedFileError where row groups cut a run in two."""
-    names = [*_SCALARS, *VECTORS, *({MARGIN} & set(file.layout.schema.names)), "repetition"]
+    names = [*_SCALARS, *_vectors(file.layout.schema.names), "repetition"]
     hashes: dict[int, str] = {}
     for table in file.groups(names):
         repetitions = table["repetition"].to_numpy()
@@ -48,7 +48,11 @@ def run_hashes(file: TableFile) -> dict[int, str]:
     return hashes
 
 
-def _content_hash(pieces: Pieces, rows: int, margins: bool) -> str:
+def _vectors(columns: Sequence[str]) -> list[str]:
+    return [*VECTORS, *(name for name in OPTIONAL if name in columns)]
+
+
+def _content_hash(pieces: Pieces, rows: int, columns: Sequence[str]) -> str:
     digest = hashlib.sha256()
     for name in _SCALARS:
         digest.update(name.encode())
@@ -56,7 +60,7 @@ def _content_hash(pieces: Pieces, rows: int, margins: bool) -> str:
             text = repr(values.to_pylist())[1:-1]
             digest.update(f"{', ' if number else '['}{text}".encode())
         digest.update(b"]" if rows else b"[]")
-    for name in (*VECTORS, *([MARGIN] if margins else [])):
+    for name in _vectors(columns):
         digest.update(name.encode())
         _hash_vectors(digest, name, pieces, rows)
     return digest.hexdigest()
@@ -74,7 +78,7 @@ def _hash_vectors(digest: "hashlib._Hash", name: str, pieces: Pieces, rows: int)
         if (lengths != width).any():
             raise DamagedFileError(f"column {name} has rows of different lengths")
         for flat in _values(lists, width):
-            if name == MARGIN:
+            if flat.dtype == np.float16:
                 digest.update(flat.astype("<f2").tobytes())
                 continue
             bits = np.concatenate([waiting, flat]) if len(waiting) else flat

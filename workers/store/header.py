@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
-from workers.campaign import Campaign, differences
+from workers.campaign import Campaign, Record, differences
 from workers.errors import DamagedFileError, StoreMismatchError
 from workers.imported import Imported
 from workers.recipe import Frozen
@@ -43,9 +43,14 @@ class Header(Frozen):
     """Of Python and of the packages that created the store."""
 
     @property
-    def margins(self) -> bool:
-        """Whether results hold margins."""
-        return isinstance(self.campaign, Campaign) and self.campaign.record.margins
+    def record(self) -> Record:
+        """What results hold beside correctness."""
+        return self.campaign.record if isinstance(self.campaign, Campaign) else Record()
+
+    @property
+    def presentation_slots(self) -> int:
+        """See `Campaign.presentation_slots`."""
+        return self.campaign.presentation_slots() if isinstance(self.campaign, Campaign) else 0
 
     @property
     def scored(self) -> bool:
@@ -60,8 +65,9 @@ class Header(Frozen):
     @property
     def bytes_per_run(self) -> int:
         """Memory that a run's rows take, bits packed; what the columns beside vectors take is rounded up."""
-        bits = 2 * self.num_train + self.num_test * (17 if self.margins else 1)
-        return self.rows_per_run * (bits // 8 + 256)
+        return self.rows_per_run * (
+            bytes_per_row(self.record, self.presentation_slots, self.num_train, self.num_test) + 256
+        )
 
     def to_json(self) -> bytes:
         """The bytes of campaign.json."""
@@ -102,3 +108,9 @@ class Header(Frozen):
                 f"now {given.fingerprint[:12]})"
             )
         raise StoreMismatchError("\n".join(lines or [f"{uri}: belongs to a campaign of another format"]))
+
+
+def bytes_per_row(record: Record, slots: int, num_train: int, num_test: int) -> int:
+    """Of the vectors of a row of results, with `slots` epochs of presentations, bits packed and before compression."""
+    presented = slots * num_train * (2 + 3 * 16 * record.probabilities)
+    return (2 * num_train + num_test * (17 if record.margins else 1) + presented) // 8

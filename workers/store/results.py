@@ -35,10 +35,8 @@ class Results:
     def __init__(self, files: Files, header: Header) -> None:
         self._files = files
         self._header = header
-        self._schema = schema.RESULTS_WITH_MARGINS if header.margins else schema.RESULTS
-        vectors = {"subset": header.num_train, "train_correct": header.num_train, "test_correct": header.num_test}
-        self.widths = {**vectors, schema.MARGIN: header.num_test}
-        """Values in each row of the vector columns."""
+        self.schema = schema.results_schema(header.record)
+        self.widths = schema.Widths(header.num_train, header.num_test, header.presentation_slots)
 
     @property
     def uri(self) -> str:
@@ -66,7 +64,8 @@ class Results:
     def open(self, shard: Shard) -> AbstractContextManager[TableFile]:
         """A shard's file; as `open_table`."""
         runs = shard.stop - shard.start
-        layout = Layout(self._schema, runs * self._header.rows_per_run, min_rows=runs, widths=self.widths)
+        widths = {each.name: self.widths.of(each.name) for each in self.schema if pa.types.is_list(each.type)}
+        layout = Layout(self.schema, runs * self._header.rows_per_run, min_rows=runs, widths=widths)
         return open_table(self._files, results_path(shard), layout)
 
     def scan(self, columns: Sequence[str], ratio: int | None) -> Iterator[tuple[Shard, pa.Table]]:

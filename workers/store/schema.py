@@ -1,13 +1,14 @@
 """The Parquet form of results: one row per run and recorded epoch, the vectors as lists."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from workers.campaign import Record
 from workers.errors import DamagedFileError
 from workers.runs import Run
 
@@ -15,6 +16,11 @@ SCHEMA_VERSION = 1
 Status = Literal["completed", "diverged"]
 VECTORS = ("subset", "train_correct", "test_correct")
 MARGIN = "test_margin"
+PRESENTED = ("presented", "presented_correct")
+PROBABILITIES = ("presented_probability", "presented_max_probability", "presented_loss")
+
+_CHUNK = 1 << 27
+"""Values of an Arrow array: its offsets are 32 bits."""
 
 _BITS = pa.list_(pa.field("element", pa.bool_(), nullable=False))
 _HALVES = pa.list_(pa.field("element", pa.float16(), nullable=False))
@@ -43,8 +49,31 @@ RESULTS = pa.schema(
 )
 """Accuracies are null where they rest on no example; train_loss is null for an epoch whose loss is not finite."""
 
-RESULTS_WITH_MARGINS = RESULTS.insert(RESULTS.get_field_index("test_correct") + 1, _required(MARGIN, _HALVES))
-"""The columns of a store whose campaign records margins: NaN where a logit is not finite."""
+OPTIONAL: Mapping[str, pa.DataType] = {
+    MARGIN: _HALVES,
+    **dict.fromkeys(PRESENTED, _BITS),
+    **dict.fromkeys(PROBABILITIES, _HALVES),
+}
+"""Vectors that some campaigns record, in their order, NaN where a logit is not finite.
+
+`presented` and what follows hold the row's epochs since the one recorded before, one after the other, N values each:
+was the example shown (a recipe may drop an epoch's last minibatch), was it predicted right then. Where those epochs are
+fewer than in other rows, the values behind them are those of an example that was not shown: false, NaN.
+"""
+
+
+def presentation_columns(record: Record) -> tuple[str, ...]:
+    """The names of the vectors of presentations that a campaign records."""
+    return (*PRESENTED, *(PROBABILITIES if record.probabilities else ())) if record.presentations else ()
+
+
+def results_schema(record: Record) -> pa.Schema:
+    """The columns of results."""
+    wanted = [*([MARGIN] if record.margins else []), *presentation_columns(record)]
+    place = RESULTS.get_field_index("test_correct") + 1
+    fields = list(RESULTS)
+    return pa.schema([*fields[:place], *(_required(name, OPTIONAL[name]) for name in wanted), *fields[place:]])
+
 
 EXAMPLES = pa.schema(
     [("split", pa.string()), ("example_id", pa.int64()), ("label", pa.int64()), ("given_label", pa.int64())]
@@ -58,7 +87,7 @@ EXAMPLES_WITH_SCORES = EXAMPLES.append(pa.field("score", pa.float64()))
 class EpochRecord:
     """What one model got right after one epoch (epochs count from 1): bool[N], bool[T], mean minibatch loss.
 
-    `test_margin` is float16[T] where the campaign records it.
+    `test_margin` is float16[T] where the campaign records it, `presentations` [slots, N] by the name of their column.
     """
 
     epoch: int
@@ -66,6 +95,12 @@ class EpochRecord:
     test_correct: npt.NDArray[np.bool_]
     train_loss: float
     test_margin: npt.NDArray[np.float16] | None = None
+    presentations: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+
+    def vectors(self) -> dict[str, npt.NDArray[Any]]:
+        """Those that are there, by column."""
+        margin = {} if self.test_margin is None else {MARGIN: self.test_margin}
+        return {"train_correct": self.train_correct, "test_correct": self.test_correct, **margin, **self.presentations}
 
 
 @dataclass(frozen=True)
@@ -107,30 +142,48 @@ def examples_table(
     return table.append_column("score", pa.chunked_array([pa.array(scores), of_tests]).combine_chunks())
 
 
-def check_vectors(results: Sequence[RunResult], num_train: int, num_test: int, margins: bool) -> None:
-    """Raise ValueError where a vector of these results is not bool[num_train], or bool[num_test] for test_correct.
+@dataclass(frozen=True)
+class Widths:
+    """How many values the vectors of a row have: N, T, and slots x N."""
 
-    Margins must be float16[num_test] where they are recorded, and absent elsewhere.
-    """
+    num_train: int
+    num_test: int
+    slots: int
+    """Epochs of presentations in a row."""
+
+    def of(self, column: str) -> int:
+        """Of one vector column."""
+        if column in ("test_correct", MARGIN):
+            return self.num_test
+        return self.num_train * (self.slots if column in (*PRESENTED, *PROBABILITIES) else 1)
+
+    def shape(self, column: str) -> tuple[int, ...]:
+        """Of one vector in memory: presentations are [slots, N]."""
+        presented = column in (*PRESENTED, *PROBABILITIES)
+        return (self.slots, self.num_train) if presented else (self.of(column),)
+
+
+def check_vectors(results: Sequence[RunResult], columns: pa.Schema, widths: Widths) -> None:
+    """Raise ValueError where these results have not the vectors that the columns ask for, in their shape and type."""
+    kinds = {each.name: each.type.value_type for each in columns if pa.types.is_list(each.type)}
+    forms = {name: f"{_NUMPY[kind]}{list(widths.shape(name))}" for name, kind in kinds.items()}
     for result in results:
-        vectors = [("subset", result.subset, num_train)]
         for record in result.epochs:
-            vectors += [("train_correct", record.train_correct, num_train)]
-            vectors += [("test_correct", record.test_correct, num_test)]
-        for name, vector, width in vectors:
-            if vector.shape != (width,) or vector.dtype != bool:
-                raise ValueError(f"{result.run.run_id}: {name} must be bool[{width}], got {_kind(vector)}")
-        kind = f"float16[{num_test}]" if margins else "None"
-        for given in (_kind(record.test_margin) for record in result.epochs):
-            if given != kind:
-                raise ValueError(f"{result.run.run_id}: {MARGIN} must be {kind}, got {given}")
+            vectors = {"subset": result.subset, **record.vectors()}
+            for name in (*forms, *vectors):
+                given, form = _kind(vectors.get(name)), forms.get(name, "None")
+                if given != form:
+                    raise ValueError(f"{result.run.run_id}: {name} must be {form}, got {given}")
+
+
+_NUMPY = {pa.bool_(): "bool", pa.float16(): "float16"}
 
 
 def _kind(vector: npt.NDArray[Any] | None) -> str:
     return "None" if vector is None else f"{vector.dtype}{list(vector.shape)}"
 
 
-def results_table(results: Sequence[RunResult]) -> pa.Table:
+def results_table(results: Sequence[RunResult], schema: pa.Schema) -> pa.Table:
     """The rows of a shard, in ascending repetition and epoch."""
     ordered = sorted(results, key=lambda result: result.run)
     rows = [(result, record) for result in ordered for record in result.epochs]
@@ -140,9 +193,6 @@ def results_table(results: Sequence[RunResult]) -> pa.Table:
         "repetition": [result.run.repetition for result, _ in rows],
         "epoch": [record.epoch for _, record in rows],
         "is_final": [record is result.epochs[-1] for result, record in rows],
-        "subset": _lists([result.subset for result, _ in rows], _BITS),
-        "train_correct": _lists([record.train_correct for _, record in rows], _BITS),
-        "test_correct": _lists([record.test_correct for _, record in rows], _BITS),
         "subset_accuracy": [_mean(record.train_correct[result.subset]) for result, record in rows],
         "heldout_accuracy": [_mean(record.train_correct[~result.subset]) for result, record in rows],
         "test_accuracy": [_mean(record.test_correct) for _, record in rows],
@@ -151,24 +201,32 @@ def results_table(results: Sequence[RunResult]) -> pa.Table:
         "device": [result.device for result, _ in rows],
         "status": [result.status for result, _ in rows],
     }
-    margins = [record.test_margin for _, record in rows if record.test_margin is not None]
-    if not margins:
-        return pa.table(columns, schema=RESULTS)
-    return pa.table({**columns, MARGIN: _lists(margins, _HALVES)}, schema=RESULTS_WITH_MARGINS)
+    vectors = [{"subset": result.subset, **record.vectors()} for result, record in rows]
+    for each in schema:
+        if pa.types.is_list(each.type):
+            columns[each.name] = _lists([of_row[each.name] for of_row in vectors], each.type)
+    return pa.table(columns, schema=schema)
 
 
 def _mean(values: npt.NDArray[np.bool_]) -> float | None:
     return float(values.mean()) if len(values) else None
 
 
-def _lists(vectors: Sequence[npt.NDArray[Any]], kind: pa.DataType) -> pa.ListArray:
-    """Array of lists, one per vector."""
-    offsets = np.cumsum([0, *(len(vector) for vector in vectors)], dtype=np.int32)
-    return pa.ListArray.from_arrays(offsets, pa.array(np.concatenate(vectors)), type=kind)
+def _lists(vectors: Sequence[npt.NDArray[Any]], kind: pa.DataType) -> pa.ChunkedArray:
+    """A column of lists, one per vector, all of one size."""
+    rows = max(1, _CHUNK // max(1, vectors[0].size)) if vectors else 1
+    return pa.chunked_array(
+        [_list_array(vectors[start : start + rows], kind) for start in range(0, len(vectors), rows)], kind
+    )
+
+
+def _list_array(vectors: Sequence[npt.NDArray[Any]], kind: pa.DataType) -> pa.ListArray:
+    offsets = np.cumsum([0, *(vector.size for vector in vectors)], dtype=np.int32)
+    return pa.ListArray.from_arrays(offsets, pa.array(np.concatenate(vectors, axis=None)), type=kind)
 
 
 def matrix(table: pa.Table, column: str, width: int) -> npt.NDArray[Any]:
-    """A vector column as bool[rows, width]; float16 for test_margin.
+    """A vector column as bool[rows, width]; float16 for margins, probabilities and losses.
 
     Raises DamagedFileError where a row has another length.
     """

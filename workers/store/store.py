@@ -151,9 +151,8 @@ class Store:
         Raises ConflictError where different results are there under the same name, StoreError where the place cannot be
         written, ValueError where a vector has not the form that the store's data and campaign ask for.
         """
-        margins = self.header.margins
-        schema.check_vectors(results, self.header.num_train, self.header.num_test, margins)
-        content, digest = encode_results(schema.results_table(results), shard, self.header)
+        schema.check_vectors(results, self._results.schema, self._results.widths)
+        content, digest = encode_results(schema.results_table(results, self._results.schema), shard, self.header)
         while not self._files.create(results_path(shard), content, digest):
             try:
                 with self._results.open(shard) as file:
@@ -190,9 +189,16 @@ class Store:
         """The test margins of a shard's rows, where they are recorded: float16[rows, T]. Raises DamagedFileError."""
         return self._matrix(shard, table, schema.MARGIN)
 
+    def presentations(self, shard: Shard, table: pa.Table, column: str) -> npt.NDArray[Any]:
+        """A column of presentations, where it is recorded: bool or float16[rows, slots, N]. Raises DamagedFileError.
+
+        A row's slots are its epochs since the row before, and then, where those are fewer, empty ones.
+        """
+        return self._matrix(shard, table, column).reshape(-1, *self._results.widths.shape(column))
+
     def _matrix(self, shard: Shard, table: pa.Table, column: str) -> npt.NDArray[Any]:
         try:
-            return schema.matrix(table, column, self._results.widths[column])
+            return schema.matrix(table, column, self._results.widths.of(column))
         except DamagedFileError as error:
             raise DamagedFileError(f"{self._path(results_path(shard))}: {error}") from error
 

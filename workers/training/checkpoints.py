@@ -176,5 +176,5 @@ def _most_bytes(course: Course, shard: Shard, header: Header) -> int:
     """More than a checkpoint of this shard can have: the state, every record of all stacks' runs, and the rest."""
     tensors, runs = course.trainer.state().tensors, len(shard.runs) + 2 * len(course.progress.runs)
     records = runs * (len(course.campaign.recorded_epochs()) + 1)
-    a_record = header.num_train // 8 + header.num_test // 8 + 2 * header.num_test + 64
+    a_record = header.bytes_per_run // header.rows_per_run
     return sum(tensor.nbytes for tensor in tensors.values()) + records * a_record + 1024 * (1024 + len(tensors) + runs)

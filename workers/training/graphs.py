@@ -5,7 +5,8 @@ from typing import Any
 
 import torch
 
-Step = Callable[..., torch.Tensor]
+Tensors = tuple[torch.Tensor, ...]
+Step = Callable[..., Tensors]
 
 _WARM_UP = 3
 """Steps taken plainly before a capture, as CUDA graphs need: they make the optimiser's state and the libraries'
@@ -15,7 +16,7 @@ workspaces."""
 def replayed(step: Step, device: torch.device, generators: Sequence[torch.Generator] = ()) -> Step:
     """`step`, captured once per shape of its arguments and replayed from then on; off a GPU `step` itself.
 
-    A step takes tensors, returns one, and does everything else by changing tensors in place, without waiting for the
+    A step takes and returns tensors, and does everything else by changing tensors in place, without waiting for the
     device. `generators` are those that it draws from. What it returns is overwritten by the next call.
     """
     return _Replayed(step, generators) if device.type == "cuda" else step
@@ -28,10 +29,10 @@ class _Replayed:
         self.step = step
         self.generators = generators
         self.calls: dict[Any, int] = {}
-        self.captured: dict[Any, tuple[torch.cuda.CUDAGraph, Sequence[torch.Tensor], torch.Tensor]] = {}
+        self.captured: dict[Any, tuple[torch.cuda.CUDAGraph, Tensors, Tensors]] = {}
         self.side_stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
 
-    def __call__(self, *arguments: torch.Tensor) -> torch.Tensor:
+    def __call__(self, *arguments: torch.Tensor) -> Tensors:
         shapes = tuple(argument.shape for argument in arguments)
         if shapes not in self.captured:
             self.calls[shapes] = self.calls.get(shapes, 0) + 1
@@ -44,7 +45,7 @@ class _Replayed:
         graph.replay()
         return result
 
-    def _plain(self, arguments: Sequence[torch.Tensor]) -> torch.Tensor:
+    def _plain(self, arguments: Tensors) -> Tensors:
         """On a side stream, as a capture will be."""
         self.side_stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self.side_stream):
@@ -52,10 +53,8 @@ class _Replayed:
         torch.cuda.current_stream().wait_stream(self.side_stream)
         return result
 
-    def _capture(
-        self, arguments: Sequence[torch.Tensor]
-    ) -> tuple[torch.cuda.CUDAGraph, Sequence[torch.Tensor], torch.Tensor]:
-        inputs = [argument.clone() for argument in arguments]
+    def _capture(self, arguments: Tensors) -> tuple[torch.cuda.CUDAGraph, Tensors, Tensors]:
+        inputs = tuple(argument.clone() for argument in arguments)
         graph = torch.cuda.CUDAGraph()
         for generator in self.generators:
             graph.register_generator_state(generator)

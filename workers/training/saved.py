@@ -14,12 +14,15 @@ from safetensors.torch import load, save
 from workers.recipe import Frozen
 from workers.runs import Run
 from workers.store import EpochRecord
+from workers.store.schema import PRESENTED, PROBABILITIES
+from workers.training.presented import Presented
 from workers.training.recording import Progress
 from workers.training.resumable import TrainerState
 
 _DOCUMENT = "document"
 _STATE = "state."
 _ROWS = "rows."
+_WAITING = "waiting."
 _Count = Annotated[int, Field(ge=0, lt=2**53)]
 _Word = Annotated[int, Field(ge=0, lt=2**32)]
 _Wide = Annotated[int, Field(ge=0, lt=2**128)]
@@ -93,7 +96,7 @@ def encode(saved: Saved) -> bytes:
     try:
         # Copies, because safetensors refuses tensors that share memory or are not contiguous.
         copies = {_STATE + name: tensor.to("cpu", copy=True).contiguous() for name, tensor in own.items()}
-        tensors = copies | _rows(saved.stacks)
+        tensors = copies | _rows(saved.stacks) | _waiting(saved.stacks)
         tensors[_DOCUMENT] = torch.frombuffer(bytearray(document.model_dump_json().encode()), dtype=torch.uint8)
         return save(tensors)
     except (SafetensorError, KeyError, RuntimeError) as error:
@@ -111,13 +114,15 @@ def decode(content: bytes, num_train: int, num_test: int) -> Saved:
     except (SafetensorError, KeyError, TypeError, RuntimeError, OverflowError) as error:
         raise ValueError(f"is not a checkpoint: {_first_line(error)}") from error
     records = _records(tensors, num_train, num_test)
+    waiting = _presented(tensors, num_train)
     stacks = []
     for stack in document.stacks:
         if len(stack.diverged) != len(stack.repetitions):
             raise ValueError("stacks.diverged: must be as many as repetitions")
         runs = [Run(stack.parts, repetition) for repetition in stack.repetitions]
         of_runs = [records.get(run.repetition, []) for run in runs]
-        stacks.append(Progress(runs, stack.epoch, of_runs, list(stack.diverged), stack.seconds))
+        presented = [waiting.get(run.repetition, []) for run in runs]
+        stacks.append(Progress(runs, stack.epoch, of_runs, list(stack.diverged), stack.seconds, presented))
     if document.trainer is None:
         return Saved(document.conditions, stacks, None)
     own = {name.removeprefix(_STATE): tensor for name, tensor in tensors.items() if name.startswith(_STATE)}
@@ -149,7 +154,29 @@ def _rows(stacks: Sequence[Progress]) -> dict[str, torch.Tensor]:
     margins = [record.test_margin for _, record in rows if record.test_margin is not None]
     if margins:
         columns["test_margin"] = np.stack(margins)
+    columns |= _packed([record.presentations for _, record in rows])
     return {_ROWS + name: torch.from_numpy(column) for name, column in columns.items()}
+
+
+def _waiting(stacks: Sequence[Progress]) -> dict[str, torch.Tensor]:
+    """The presentations that no row has yet, an epoch of a run each, in their order."""
+    epochs = [
+        (run.repetition, epoch)
+        for stack in stacks
+        for run, presented in zip(stack.runs, stack.presented, strict=True)
+        for epoch in presented
+    ]
+    if not epochs:
+        return {}
+    columns = _packed([epoch for _, epoch in epochs])
+    columns["repetition"] = np.array([repetition for repetition, _ in epochs], np.int64)
+    return {_WAITING + name: torch.from_numpy(column) for name, column in columns.items()}
+
+
+def _packed(presented: Sequence[Presented]) -> dict[str, npt.NDArray[Any]]:
+    """Vectors of presentations by column, one after the other; correctness as packed bits."""
+    stacked = {name: np.stack([each[name] for each in presented]) for name in presented[0]}
+    return {name: np.packbits(each, axis=-1) if each.dtype == bool else each for name, each in stacked.items()}
 
 
 def _records(tensors: dict[str, torch.Tensor], num_train: int, num_test: int) -> dict[int, list[EpochRecord]]:
@@ -168,9 +195,41 @@ def _records(tensors: dict[str, torch.Tensor], num_train: int, num_test: int) ->
     margins: Sequence[npt.NDArray[Any] | None] = [None] * count
     if _ROWS + "test_margin" in tensors:
         margins = list(_array(tensors, _ROWS + "test_margin", np.float16, (count, num_test)))
+    held = tensors.get(_ROWS + PRESENTED[0])
+    slots = held.shape[1] if held is not None and held.ndim == 3 else 0
+    presentations = _unpacked(tensors, _ROWS, (count, slots), num_train)
     for i, repetition in enumerate(repetitions.tolist()):
-        record = EpochRecord(int(epochs[i]), train[i], test[i], float(losses[i]), margins[i])
+        presented = {name: values[i] for name, values in presentations.items()}
+        record = EpochRecord(int(epochs[i]), train[i], test[i], float(losses[i]), margins[i], presented)
         found.setdefault(repetition, []).append(record)
+    return found
+
+
+def _presented(tensors: dict[str, torch.Tensor], num_train: int) -> dict[int, list[Presented]]:
+    """The presentations that no row has yet, by repetition."""
+    found: dict[int, list[Presented]] = {}
+    if not any(name.startswith(_WAITING) for name in tensors):
+        return found
+    repetitions = _array(tensors, _WAITING + "repetition", np.int64).tolist()
+    columns = _unpacked(tensors, _WAITING, (len(repetitions),), num_train)
+    for i, repetition in enumerate(repetitions):
+        found.setdefault(repetition, []).append({name: values[i] for name, values in columns.items()})
+    return found
+
+
+def _unpacked(
+    tensors: dict[str, torch.Tensor], prefix: str, shape: tuple[int, ...], num_train: int
+) -> dict[str, npt.NDArray[Any]]:
+    """What `_packed` made: [*shape, N] by column."""
+    found: dict[str, npt.NDArray[Any]] = {}
+    for name in (*PRESENTED, *PROBABILITIES):
+        if prefix + name not in tensors:
+            continue
+        if name in PROBABILITIES:
+            found[name] = _array(tensors, prefix + name, np.float16, (*shape, num_train))
+        else:
+            packed = _array(tensors, prefix + name, np.uint8, (*shape, -(-num_train // 8)))
+            found[name] = np.unpackbits(packed, axis=-1, count=num_train) == 1
     return found
 
 

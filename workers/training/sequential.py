@@ -20,7 +20,8 @@ from workers.training.engine import NO_CHECKPOINTS, Checkpoints, train_in_stacks
 from workers.training.initialization import initialize
 from workers.training.optimizers import Update
 from workers.training.precision import Precision, computing_in, keep_head_in_float32
-from workers.training.recording import Trainer
+from workers.training.presented import Presenting, observe
+from workers.training.recording import EpochOfTraining, Trainer
 from workers.training.resumable import Resumable, global_generators
 from workers.training.streams import Presentations
 
@@ -60,6 +61,7 @@ class _Trainer(Resumable):
     """One model, its optimiser, and the run's own streams of order and augmentation."""
 
     def __init__(self, campaign: Campaign, data: DeviceData, run: Run, model: nn.Module, precision: Precision) -> None:
+        self.campaign = campaign
         self.recipe = campaign.recipe
         self.record = campaign.record
         self.data = data
@@ -71,7 +73,7 @@ class _Trainer(Resumable):
         update = Update(weights, self.recipe.optimizer)
         super().__init__([model], update, [presentations], global_generators(data.device))
 
-    def train_epoch(self) -> list[float]:
+    def train_epoch(self) -> EpochOfTraining:
         """See `Trainer.train_epoch`."""
         recipe, data, size = self.recipe, self.data, self.recipe.batch_size
         self.model.train()
@@ -80,17 +82,21 @@ class _Trainer(Resumable):
         labels = torch.split(data.train_labels[torch.from_numpy(order).to(data.device)], size)
         changes = None if drawn is None else torch.split(torch.from_numpy(drawn).to(data.device), size, dim=1)
         total = torch.zeros((), device=data.device)
+        presenting = Presenting(self.record)
         for index, raw in enumerate(data.train_images.minibatches(order, size)):
             images = data.scaled(raw)
             if changes is not None:
                 images = augment(images, recipe.augmentation, data.fill, changes[index])
-            loss = F.cross_entropy(self._logits(images), labels[index], label_smoothing=recipe.label_smoothing)
+            logits = self._logits(images)
+            loss = F.cross_entropy(logits, labels[index], label_smoothing=recipe.label_smoothing)
+            presenting.add(observe(self.campaign, logits[None], labels[index][None]))
             factor = rate_factor(recipe, self.step, presentations.steps)
             self.update.set_rate(recipe.optimizer.learning_rate * factor)
             self.update.descend(loss)
             self.step += 1
             total += loss.detach() * len(raw)
-        return [float(total) / presentations.count]
+        shown = presenting.of_examples(torch.from_numpy(order)[None], len(data.train_labels))
+        return EpochOfTraining([float(total) / presentations.count], shown)
 
     def evaluate(self) -> Evaluation:
         """See `Trainer.evaluate`."""

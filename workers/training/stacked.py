@@ -11,7 +11,6 @@ from workers.campaign import Campaign
 from workers.device_data import DeviceData
 from workers.evaluation import Bits, Evaluation, evaluate
 from workers.models import build_model
-from workers.recipe import Recipe
 from workers.runs import Run
 from workers.schedule import rate_factor
 from workers.stacking import StackedModel
@@ -23,7 +22,8 @@ from workers.training.graphs import replayed
 from workers.training.initialization import initialize
 from workers.training.optimizers import Update
 from workers.training.precision import DTYPES, Precision
-from workers.training.recording import Trainer
+from workers.training.presented import Presenting, observe
+from workers.training.recording import EpochOfTraining, Trainer
 from workers.training.resumable import Resumable, global_generators
 from workers.training.streams import Presentations
 
@@ -77,15 +77,18 @@ def _started_model(campaign: Campaign, data: DeviceData, run: Run) -> nn.Module:
 class TrainingStep:
     """One update of all models of a stack, from the data that are on the device."""
 
-    def __init__(self, recipe: Recipe, data: DeviceData, stack: StackedModel, update: Update) -> None:
-        self.recipe = recipe
+    def __init__(self, campaign: Campaign, data: DeviceData, stack: StackedModel, update: Update) -> None:
+        self.campaign = campaign
         self.data = data
         self.stack = stack
         self.update = update
 
-    def __call__(self, index: torch.Tensor, changes: torch.Tensor | None = None) -> torch.Tensor:
-        """Train on examples int64[K, B], with changes int64[DRAWS, K, B]. Returns each model's summed loss."""
-        data, recipe = self.data, self.recipe
+    def __call__(self, index: torch.Tensor, changes: torch.Tensor | None = None) -> tuple[torch.Tensor, ...]:
+        """Train on examples int64[K, B], with changes int64[DRAWS, K, B].
+
+        Returns each model's summed loss, and then what `observe` does.
+        """
+        data, recipe = self.data, self.campaign.recipe
         flat = index.reshape(-1)
         images = data.scaled(data.train_images.select(flat))
         if changes is not None:
@@ -93,8 +96,9 @@ class TrainingStep:
         logits, labels = self.stack(images).float(), data.train_labels[flat]
         losses = _cross_entropy(logits, labels, recipe.label_smoothing)
         sums = losses.view(index.shape).sum(dim=1)
+        observed = observe(self.campaign, logits.view(*index.shape, -1), labels.view(index.shape))
         self.update.descend(sums.sum() / index.shape[1])
-        return sums.detach()
+        return (sums.detach(), *observed)
 
 
 def _cross_entropy(logits: torch.Tensor, labels: torch.Tensor, smoothing: float) -> torch.Tensor:
@@ -129,10 +133,10 @@ class _Trainer(Resumable):
         stack.draw_from(masks)
         graphs = [stack.training_graph, stack.evaluating_graph]
         super().__init__(graphs, update, presentations, [*masks, *global_generators(data.device)])
-        step = TrainingStep(self.recipe, data, stack, update)
+        step = TrainingStep(campaign, data, stack, update)
         self.take_step = replayed(step, data.device, masks if stack.draws else ())
 
-    def train_epoch(self) -> list[float]:
+    def train_epoch(self) -> EpochOfTraining:
         """See `Trainer.train_epoch`. The device is waited for once, at the end."""
         self.stack.train(True)
         steps, count = self.presentations[0].steps, self.presentations[0].count
@@ -143,12 +147,16 @@ class _Trainer(Resumable):
             changes = torch.from_numpy(np.stack(drawn, axis=1)).to(self.data.device)
             inputs.append(torch.split(changes, self.recipe.batch_size, dim=2))
         total = torch.zeros(len(orders), device=self.data.device)
+        presenting = Presenting(self.record)
         for batch in zip(*inputs, strict=True):
             factor = rate_factor(self.recipe, self.step, steps)
             self.update.set_rate(self.recipe.optimizer.learning_rate * factor)
-            total += self.take_step(*batch)
+            sums, *observed = self.take_step(*batch)
+            total += sums
+            presenting.add(observed)
             self.step += 1
-        return [float(each) / count for each in total.cpu()]
+        losses = [float(each) / count for each in total.cpu()]
+        return EpochOfTraining(losses, presenting.of_examples(order, len(self.data.train_labels)))
 
     def evaluate(self) -> Evaluation:
         """See `Trainer.evaluate`."""
