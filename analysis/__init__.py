@@ -15,7 +15,9 @@ from analysis.matrix_files import write_influence_matrix
 from analysis.memorization import estimate_memorization
 from analysis.outputs import RatioOutputs, read_outputs
 from analysis.plot_agreement import plot_agreement
+from analysis.plot_removal import plot_removal
 from analysis.reliability import estimate_reliability
+from analysis.removal import removal_curve, write_removal
 from analysis.standard_errors import (
     expected_se,
     feldman_zhang_bound,
@@ -61,10 +63,13 @@ __all__ = [
     "open_store",
     "pack_runs",
     "plot_agreement",
+    "plot_removal",
     "read_outputs",
+    "removal_curve",
     "runs_needed",
     "se_of_runs",
     "unit_variance",
     "write_estimates",
     "write_influence_matrix",
+    "write_removal",
 ]

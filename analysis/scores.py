@@ -13,7 +13,7 @@ from analysis.counts import StoreCounts, count_runs
 from analysis.errors import EstimateError
 from analysis.means import Floats
 from analysis.memorization import estimate_memorization
-from analysis.selection import select_ratio
+from analysis.selection import check_random_subsets, select_ratio
 from workers.campaign import PARTS, Campaign
 from workers.errors import DataError
 from workers.npz import read_vectors
@@ -77,6 +77,7 @@ def read_scores(source: Source, estimate: Estimate, ratio: float | None = None) 
 
 
 def _of_store(store: Store, estimate: Estimate, ratio: float | None) -> Scores:
+    check_random_subsets(store)
     if estimate == "memorization":
         counts = count_runs(store, select_ratio(store, ratio) / PARTS)
         values = estimate_memorization(counts, empty="nan")["mem"]

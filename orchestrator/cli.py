@@ -19,6 +19,7 @@ from orchestrator.commands.imports import imports
 from orchestrator.commands.influence import influence
 from orchestrator.commands.jobs import submit
 from orchestrator.commands.plans import plan
+from orchestrator.commands.removal import removal
 from orchestrator.commands.stores import compact, status, verify
 from orchestrator.commands.tune import tune
 from orchestrator.output import interruption, say, warn
@@ -63,6 +64,7 @@ for command in (
     reliability,
     datamodels,
     density,
+    removal,
     verify,
     compact,
     demo,

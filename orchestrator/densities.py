@@ -108,7 +108,7 @@ def estimate_densities(
     where, labels = torch.device(available_device(device)), read_labels(store)
     runs = _first_runs(store, models)
     dataset = load_dataset(campaign.dataset, store.header.fingerprint)
-    data = load_on_device(dataset, campaign, labels.given_label, where)
+    data = load_on_device(dataset, campaign, labels.given_label, where, scores=store.scores())
     left_out = _why_no_head(campaign, data)
 
     def pairs(vectors: Vectors, what: str) -> KernelDensities:

@@ -53,6 +53,11 @@ class Header(Frozen):
         return self.campaign.presentation_slots() if isinstance(self.campaign, Campaign) else 0
 
     @property
+    def scored(self) -> bool:
+        """Whether examples have scores, which explicit subsets go by."""
+        return isinstance(self.campaign, Campaign) and self.campaign.subsets.scores is not None
+
+    @property
     def rows_per_run(self) -> int:
         """Recorded epochs of a run; a diverged one may have fewer."""
         return len(self.campaign.recorded_epochs()) if isinstance(self.campaign, Campaign) else 1
