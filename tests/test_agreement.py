@@ -63,7 +63,7 @@ def test_low_cscores_are_the_long_tail() -> None:
     assert found.selections.to_numpy().tolist() == [[0.5, 2, 2, 1, 1 / 3]]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=2, max_size=30))
 def test_correlations_and_overlaps_are_those_of_the_definitions(pairs: list[tuple[int, int]]) -> None:
     x, y = (np.array(side) / 6 for side in zip(*pairs, strict=True))
