@@ -64,7 +64,8 @@ class Forgetting:
     @property
     def unforgettable(self) -> Bits:
         """Was it learned, and not forgotten."""
-        return np.logical_and(self.learned, self.events == 0)
+        unforgettable: Bits = self.learned & (self.events == 0)
+        return unforgettable
 
     @property
     def forgettability(self) -> Whole:
