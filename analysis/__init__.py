@@ -19,7 +19,9 @@ from analysis.memorization import estimate_memorization
 from analysis.outputs import RatioOutputs, read_outputs
 from analysis.plot_agreement import plot_agreement
 from analysis.plot_forgetting import plot_forgetting
+from analysis.plot_removal import plot_removal
 from analysis.reliability import estimate_reliability
+from analysis.removal import removal_curve, write_removal
 from analysis.standard_errors import (
     expected_se,
     feldman_zhang_bound,
@@ -69,10 +71,13 @@ __all__ = [
     "pack_runs",
     "plot_agreement",
     "plot_forgetting",
+    "plot_removal",
     "read_outputs",
+    "removal_curve",
     "runs_needed",
     "se_of_runs",
     "unit_variance",
     "write_estimates",
     "write_influence_matrix",
+    "write_removal",
 ]

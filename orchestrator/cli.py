@@ -13,12 +13,14 @@ import typer
 
 from orchestrator.commands.campaigns import demo, init, run
 from orchestrator.commands.datamodels import datamodels
+from orchestrator.commands.density import density
 from orchestrator.commands.estimates import compare, estimate, reliability
 from orchestrator.commands.forgetting import forgetting
 from orchestrator.commands.imports import imports
 from orchestrator.commands.influence import influence
 from orchestrator.commands.jobs import submit
 from orchestrator.commands.plans import plan
+from orchestrator.commands.removal import removal
 from orchestrator.commands.stores import compact, status, verify
 from orchestrator.commands.tune import tune
 from orchestrator.output import interruption, say, warn
@@ -63,6 +65,8 @@ for command in (
     compare,
     reliability,
     datamodels,
+    density,
+    removal,
     verify,
     compact,
     demo,

@@ -137,7 +137,9 @@ def test_what_was_asked_for_must_make_sense(stores: tuple[Path, Path], published
         compare(stores[0], published)
     with pytest.raises(EstimateError, match="ratio must be left out with two score files, got 0.7"):
         compare(published, published, estimate="cscore", ratio=0.7)
-    with pytest.raises(EstimateError, match="estimate must be one of memorization, cscore, forgetting, got 'influence'"):
+    with pytest.raises(
+        EstimateError, match="estimate must be one of memorization, cscore, forgetting, got 'influence'"
+    ):
         compare(*stores, estimate="influence")  # type: ignore[arg-type]
     with pytest.raises(EstimateError, match="ratio must be one of 0.3, 0.7, got 0.5"):
         compare(stores[0], published, estimate="cscore", ratio=0.5)
