@@ -1,4 +1,4 @@
-"""Reduces a store to estimates: memorization, influence, consistency, C-score. Needs nothing but the store."""
+"""Reduces a store to estimates: memorization, influence, consistency, C-score, forgetting. Needs only the store."""
 
 from analysis.agreement import Agreement, compare
 from analysis.bits import PackedBits, RatioBits, pack_runs
@@ -8,6 +8,9 @@ from analysis.datamodels import Datamodels, fit_datamodels
 from analysis.discoveries import influence_discoveries
 from analysis.errors import EstimateError, TooManyPairsError
 from analysis.estimates import write_estimates
+from analysis.forgetting import estimate_forgetting
+from analysis.forgetting_agreement import forgetting_agreement
+from analysis.forgetting_summary import forgetting_summary
 from analysis.high_influence import influential_pairs
 from analysis.influence import influence_matrix, influence_pairs, influence_top
 from analysis.intervals import average_interval, difference_interval, mean_interval
@@ -15,6 +18,7 @@ from analysis.matrix_files import write_influence_matrix
 from analysis.memorization import estimate_memorization
 from analysis.outputs import RatioOutputs, read_outputs
 from analysis.plot_agreement import plot_agreement
+from analysis.plot_forgetting import plot_forgetting
 from analysis.plot_removal import plot_removal
 from analysis.reliability import estimate_reliability
 from analysis.removal import removal_curve, write_removal
@@ -47,11 +51,14 @@ __all__ = [
     "count_runs",
     "cscore",
     "difference_interval",
+    "estimate_forgetting",
     "estimate_memorization",
     "estimate_reliability",
     "expected_se",
     "feldman_zhang_bound",
     "fit_datamodels",
+    "forgetting_agreement",
+    "forgetting_summary",
     "influence_discoveries",
     "influence_matrix",
     "influence_pairs",
@@ -63,6 +70,7 @@ __all__ = [
     "open_store",
     "pack_runs",
     "plot_agreement",
+    "plot_forgetting",
     "plot_removal",
     "read_outputs",
     "removal_curve",

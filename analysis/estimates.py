@@ -18,6 +18,7 @@ from analysis.counts import RatioCounts, StoreCounts, count_runs
 from analysis.discoveries import COLUMNS as DISCOVERY_COLUMNS
 from analysis.discoveries import influence_discoveries
 from analysis.errors import EstimateError, TooManyPairsError
+from analysis.forgetting import recorded_at, sum_forgetting
 from analysis.influence import COLUMNS, TOP_COLUMNS, influence_pairs, influence_top, pairs_frame
 from analysis.intervals import CONFIDENCE, check_confidence
 from analysis.memorization import estimate_memorization
@@ -51,10 +52,11 @@ def write_estimates(
 
     memorization, consistency, cscore, and with a test set influence_top (the `top` of each test example),
     influence_pairs (infl >= threshold) and influence_discoveries (at the false discovery rate `fdr`), over the ratios
-    under 1: at ratio 1 nothing is held out. Ratios whose runs all diverged are left out; so are the pairs of a ratio of
-    which there are more than `max_pairs`, as many reach the threshold by chance after a few runs (`progress` and the
-    file's metadata tell). The campaign may be unfinished. The files'
-    metadata tell the runs used, those left out as diverged and the epoch at each ratio, and the conventions.
+    under 1: at ratio 1 nothing is held out. forgetting at every ratio: at presentations where they are recorded, else
+    at the evaluations where those of several epochs are (`at` in its metadata). Ratios whose runs all diverged are left
+    out; so are the pairs of a ratio of which there are more than `max_pairs`, as many reach the threshold by chance
+    after a few runs (`progress` and the file's metadata tell). The campaign may be unfinished. The files' metadata tell
+    the runs used, those left out as diverged and the epoch at each ratio, and the conventions.
     Raises EstimateError where no run is left.
     """
     tell = progress or (lambda line: None)
@@ -62,14 +64,15 @@ def write_estimates(
     tell("counting")
     counts = count_runs(store)
     _check_runs(store, counts)
+    written = _write_forgetting(store, counts, tell)
     holding_out = [at for at in counts.ratios if at.parts < PARTS]
     usable = StoreCounts(counts.labels, tuple(at for at in holding_out if at.runs))
     if not usable.ratios:
-        return {}
+        return written
     bases = {str(at.ratio): _basis(at) for at in holding_out}
     tell("memorization, consistency and C-score")
     said = {"confidence": repr(float(confidence))}
-    written = {
+    written |= {
         "memorization": _write(
             store, "memorization", estimate_memorization(usable, confidence=confidence), bases, empty="half", **said
         ),
@@ -101,6 +104,23 @@ def write_estimates(
         }
         written |= _write_influence(store, usable, bases, tell, lists)
     return written
+
+
+def _write_forgetting(store: Store, counts: StoreCounts, tell: Progress) -> dict[str, str]:
+    at = recorded_at(store)
+    if at is None:
+        return {}
+    tell(f"forgetting at {at}")
+    counted = sum_forgetting(store, at=at)
+    frame = pd.concat([each.frame(counts.labels) for each in counted], ignore_index=True)
+    bases = {str(each.ratio): _basis(each) for each in counts.ratios}
+    for each in counted:
+        of_ratio = str(each.parts / PARTS)
+        bases[of_ratio] = {
+            **bases.get(of_ratio, {}),
+            "runs": each.runs,
+        }  # may rest on runs committed after the counting
+    return {"forgetting": _write(store, "forgetting", frame, bases, at=at)}
 
 
 @dataclass(frozen=True)

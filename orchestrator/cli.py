@@ -15,6 +15,7 @@ from orchestrator.commands.campaigns import demo, init, run
 from orchestrator.commands.datamodels import datamodels
 from orchestrator.commands.density import density
 from orchestrator.commands.estimates import compare, estimate, reliability
+from orchestrator.commands.forgetting import forgetting
 from orchestrator.commands.imports import imports
 from orchestrator.commands.influence import influence
 from orchestrator.commands.jobs import submit
@@ -60,6 +61,7 @@ for command in (
     status,
     estimate,
     influence,
+    forgetting,
     compare,
     reliability,
     datamodels,

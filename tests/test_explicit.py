@@ -424,6 +424,7 @@ def test_what_explicit_subsets_do_not_give(tmp_path: Path) -> None:
         view.influential_pairs,
         view.datamodels,
         view.reliability,
+        view.forgetting,
         lambda: view.expected_se(10),
         lambda: count_first_runs(store, 800_000, 2),
     ):
