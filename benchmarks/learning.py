@@ -1,0 +1,142 @@
+"""How examples are learned, on real data: forgetting, proxies of the C-score, noisy labels, removal curves.
+
+    python -m benchmarks.learning forgetting proxies noise removal --root FOLDER_WITH_MNIST --stores FOLDER --workers 2
+
+Each campaign has a store of its own in FOLDER; what is there already is not trained again. With workers it runs on Ray.
+"""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import analysis
+from analysis.forgetting import count_forgetting
+from analysis.sequences import scan_sequences
+from orchestrator import RayRunner, estimate_densities, run_campaign
+from orchestrator.frames import write_frame
+from orchestrator.presets import preset_text
+from workers.campaign_file import check_campaign, parse_campaign
+from workers.store import Store
+
+ALL_OF_IT = {"epochs": "final", "presentations": True, "probabilities": True}
+NINE = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
+FORGETTING_EPOCHS, FORGETTING_SEEDS = 40, 6
+PREFIXES = (5, 10, 20, 40)
+
+
+class Stores:
+    """The campaigns' stores, trained where they are not there."""
+
+    def __init__(self, folder: Path, root: Path, workers: int | None) -> None:
+        self.folder = folder
+        self._root = str(root)
+        self._runner = None if workers is None else RayRunner(workers=workers)
+
+    def of(self, name: str, preset: str, **changes: Any) -> Store:
+        """The store of a preset's campaign with parts of it replaced (or, for the recipe, changed)."""
+        document = parse_campaign(preset_text(preset), preset).model_dump(mode="json")
+        if document["dataset"]["name"] == "mnist":
+            document["dataset"] |= {"root": self._root, "download": False}
+        document["recipe"] |= changes.pop("recipe", {})
+        run_campaign(check_campaign(document | changes, name), self.folder / name, runner=self._runner)
+        return Store.open(self.folder / name)
+
+
+def forgetting(stores: Stores) -> None:
+    """The share of unforgettable examples, after so many epochs of the same runs."""
+    store = stores.of(
+        "forget",
+        "mnist-forgetting",
+        recipe={"epochs": FORGETTING_EPOCHS},
+        subsets={"ratios": [1.0], "repetitions": FORGETTING_SEEDS},
+    )
+    kept: dict[int, list[np.ndarray]] = {epochs: [] for epochs in PREFIXES}
+    for run in scan_sequences(store):
+        for epochs, found in kept.items():
+            counted = count_forgetting(run.seen[:epochs], run.correct[:epochs], run.epochs[:epochs])
+            found.append(counted.unforgettable)
+    for epochs, found in kept.items():
+        shares = [each.mean() for each in found]
+        five = np.logical_and.reduce(found[:5]).mean()
+        print(
+            f"{epochs} epochs: unforgettable in one run {np.mean(shares):.2%} "
+            f"± {np.std(shares, ddof=1) / np.sqrt(len(shares)):.2%} ({len(shares)} runs), in all of five {five:.2%}"
+        )
+    print(analysis.forgetting_agreement(store).to_string(index=False))
+
+
+def proxies(stores: Stores) -> None:
+    """Each proxy's rank correlation with the C-score of the same campaign."""
+    store = _cscores(stores)
+    if not (stores.folder / "cscore" / "estimates" / "density.parquet").exists():
+        estimate_densities(store).write(store)
+    print(analysis.proxy_agreement(store).to_string(index=False))
+
+
+def noise(stores: Stores) -> None:
+    """How well each score finds labels that were replaced."""
+    for share, name in ((0.05, "05"), (0.2, "20")):
+        for data, preset, repetitions in (("digits", "digits", 200), ("noise", "mnist-cscore", 24)):
+            subsets = {"ratios": [0.3, 0.5, 0.7], "repetitions": repetitions, "seed": 1}
+            label_noise = {"fraction": share}
+            store = stores.of(data + name, preset, subsets=subsets, label_noise=label_noise, record=ALL_OF_IT)
+            print(f"{data} with {share:.0%} noise\n{analysis.noise_detection(store).to_string(index=False)}")
+
+
+def removal(stores: Stores) -> None:
+    """Test accuracy against the share removed, least forgotten first, at random, and most memorized first."""
+    store = _cscores(stores)
+    tables = {
+        "forgettability": analysis.estimate_forgetting(store, 1.0),
+        "mem": analysis.open_store(store.uri).memorization().groupby("example_id", as_index=False)["mem"].mean(),
+    }
+    drops = {"forgettability": ["lowest", "random"], "mem": ["highest"]}
+    frames = []
+    for column, frame in tables.items():
+        file = stores.folder / f"{column}.parquet"
+        write_frame(frame[["example_id", column]], file)
+        subsets = {
+            "design": "explicit",
+            "ratios": [1.0, 0.9, 0.7, 0.5, 0.3, 0.1],
+            "repetitions": 5 * len(drops[column]),
+            "scores": {"file": str(file), "column": column},
+            "drop": drops[column],
+            "seed": 3,
+        }
+        trained = stores.of(f"removal-{column}", "mnist-cscore", subsets=subsets)
+        frames.append(analysis.removal_curve(trained).assign(by=column))
+    print(pd.concat(frames).to_string(index=False))
+
+
+def _cscores(stores: Stores) -> Store:
+    subsets = {"ratios": [*NINE, 1.0], "repetitions": 12}
+    return stores.of("cscore", "mnist-cscore", subsets=subsets, record=ALL_OF_IT)
+
+
+PARTS: dict[str, Callable[[Stores], None]] = {
+    "forgetting": forgetting,
+    "proxies": proxies,
+    "noise": noise,
+    "removal": removal,
+}
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="+", choices=PARTS)
+    parser.add_argument("--root", type=Path, required=True)
+    parser.add_argument("--stores", type=Path, required=True)
+    parser.add_argument("--workers", type=int)
+    given = parser.parse_args()
+    stores = Stores(given.stores, given.root, given.workers)
+    for part in given.parts:
+        PARTS[part](stores)
+
+
+if __name__ == "__main__":
+    main()
