@@ -83,9 +83,12 @@ def _of_store(store: Store, estimate: Estimate, ratio: float | None) -> Scores:
     else:
         counts = count_runs(store, ratio)
         values = cscore(counts)["cscore"]
-    trained_here = isinstance(store.header.campaign, Campaign)
-    fingerprint = store.header.fingerprint if trained_here else None
-    return Scores(store.uri, _basis(counts), counts.labels.label, values.to_numpy(), fingerprint)
+    return Scores(store.uri, _basis(counts), counts.labels.label, values.to_numpy(), known_fingerprint(store))
+
+
+def known_fingerprint(store: Store) -> str | None:
+    """That of labels and pixels; None where runs were imported, of which only the labels are known."""
+    return store.header.fingerprint if isinstance(store.header.campaign, Campaign) else None
 
 
 def _basis(counts: StoreCounts) -> str:

@@ -18,6 +18,7 @@ from analysis.errors import EstimateError
 from analysis.high_influence import influential_pairs
 from analysis.influence import MAX_PAIRS, MEMORY_MB, influence_matrix, influence_pairs, influence_top
 from analysis.intervals import CONFIDENCE, check_confidence
+from analysis.learning_view import LearningView
 from analysis.linear_fits import Method
 from analysis.means import Empty
 from analysis.memorization import estimate_memorization
@@ -42,7 +43,7 @@ def open_store(uri: str | os.PathLike[str]) -> "StoreView":
     return StoreView(Store.open(uri))
 
 
-class StoreView:
+class StoreView(LearningView):
     """A store's results and estimates as data frames. Every call reads the runs that are committed at that moment.
 
     `ratio` None stands for all committed ratios, or, where a result belongs to one ratio, for the only one; `epoch`

@@ -17,7 +17,10 @@ from orchestrator.commands.estimates import compare, estimate, reliability
 from orchestrator.commands.imports import imports
 from orchestrator.commands.influence import influence
 from orchestrator.commands.jobs import submit
+from orchestrator.commands.noise import noise, suspects
 from orchestrator.commands.plans import plan
+from orchestrator.commands.profiles import profiles
+from orchestrator.commands.proxies import proxies
 from orchestrator.commands.stores import compact, status, verify
 from orchestrator.commands.tune import tune
 from orchestrator.output import interruption, say, warn
@@ -61,6 +64,10 @@ for command in (
     compare,
     reliability,
     datamodels,
+    proxies,
+    noise,
+    suspects,
+    profiles,
     verify,
     compact,
     demo,
