@@ -1,4 +1,4 @@
-"""Reduces a store to estimates: memorization, influence, consistency, C-score. Needs nothing but the store."""
+"""Reduces a store to estimates: memorization, influence, consistency, C-score, forgetting. Needs only the store."""
 
 from analysis.agreement import Agreement, compare
 from analysis.bits import PackedBits, RatioBits, pack_runs
@@ -9,6 +9,9 @@ from analysis.discoveries import influence_discoveries
 from analysis.errors import EstimateError, TooManyPairsError
 from analysis.estimates import write_estimates
 from analysis.example_scores import ExampleScore, StoreScores, read_example_scores
+from analysis.forgetting import estimate_forgetting
+from analysis.forgetting_agreement import forgetting_agreement
+from analysis.forgetting_summary import forgetting_summary
 from analysis.groups import Groups, group_examples
 from analysis.high_influence import influential_pairs
 from analysis.influence import influence_matrix, influence_pairs, influence_top
@@ -18,6 +21,7 @@ from analysis.memorization import estimate_memorization
 from analysis.noise import noise_curves, noise_detection
 from analysis.outputs import RatioOutputs, read_outputs
 from analysis.plot_agreement import plot_agreement
+from analysis.plot_forgetting import plot_forgetting
 from analysis.plot_learning import plot_learning
 from analysis.plot_noise import plot_noise
 from analysis.plot_profiles import plot_profiles
@@ -61,12 +65,15 @@ __all__ = [
     "count_runs",
     "cscore",
     "difference_interval",
+    "estimate_forgetting",
     "estimate_memorization",
     "estimate_reliability",
     "estimate_training_statistics",
     "expected_se",
     "feldman_zhang_bound",
     "fit_datamodels",
+    "forgetting_agreement",
+    "forgetting_summary",
     "group_examples",
     "group_profiles",
     "influence_discoveries",
@@ -83,6 +90,7 @@ __all__ = [
     "open_store",
     "pack_runs",
     "plot_agreement",
+    "plot_forgetting",
     "plot_learning",
     "plot_noise",
     "plot_profiles",

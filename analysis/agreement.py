@@ -5,14 +5,15 @@ difference, and, for each threshold, the Jaccard index of the examples selected 
 
     J = |A and B| / |A or B|        A = {i: mem_a(i) >= threshold}, or {i: C-score_a(i) <= threshold}; B likewise
 
-so that both directions select the long tail: the memorized, or the least regular, examples. J is NaN where neither
+so that both directions select the long tail: the memorized, or the least regular, examples; likewise those that are
+forgotten often (`analysis.forgetting`), by forgettability. J is NaN where neither
 selects any.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -22,8 +23,14 @@ from analysis.errors import EstimateError
 from analysis.means import Floats
 from analysis.scores import Estimate, Scores, Source, is_score_file, read_scores
 
-THRESHOLDS = (0.1, 0.25, 0.5, 0.75)
-SELECTS: dict[Estimate, str] = {"memorization": ">=", "cscore": "<="}
+_SHARES = (0.1, 0.25, 0.5, 0.75)
+THRESHOLDS: dict[Estimate, tuple[float, ...]] = {
+    "memorization": _SHARES,
+    "cscore": _SHARES,
+    "forgetting": (0.5, 1, 2, 5),
+}
+"""Looked at unless told otherwise; of forgetting in events a run."""
+SELECTS: dict[Estimate, str] = {"memorization": ">=", "cscore": "<=", "forgetting": ">="}
 """Which side of a threshold is the long tail."""
 
 _DECIMALS = 12
@@ -58,24 +65,27 @@ def compare(
     *,
     estimate: Estimate | None = None,
     ratio: float | None = None,
-    thresholds: Sequence[float] = THRESHOLDS,
+    thresholds: Sequence[float] | None = None,
 ) -> Agreement:
     """The agreement of two stores, of a store and a score file (see `analysis.scores`), or of two score files.
 
     `estimate` must be given where a score file takes part, which does not tell what it holds; of two stores it is the
-    memorization. `ratio` holds for every store: None stands for the only one (memorization), or for all (C-score).
-    Raises EstimateError where the scores are not of the same examples (by fingerprint; by their labels in order for
-    imported stores and score files), or where no example has a value in both; see also `read_scores`.
+    memorization. `ratio` holds for every store: None stands for the only one (memorization, forgetting), or for all
+    (C-score). `thresholds` None stands for THRESHOLDS of the estimate. Raises EstimateError where the scores are not of
+    the same examples (by fingerprint; by their labels in order for imported stores and score files), or where no
+    example has a value in both; see also `read_scores`.
     """
     files = is_score_file(a) + is_score_file(b)
     if estimate is None and files:
-        raise EstimateError("estimate must be given with a score file: memorization or cscore, got None")
+        raise EstimateError(
+            f"estimate must be given with a score file: one of {', '.join(get_args(Estimate))}, got None"
+        )
     if ratio is not None and files == 2:
         raise EstimateError(f"ratio must be left out with two score files, got {ratio!r}")
     chosen: Estimate = estimate or "memorization"
     ours, theirs = (read_scores(source, chosen, ratio) for source in (a, b))
     ours.check_same_examples(theirs)
-    return agreement(ours, theirs, chosen, thresholds)
+    return agreement(ours, theirs, chosen, THRESHOLDS[chosen] if thresholds is None else thresholds)
 
 
 def agreement(a: Scores, b: Scores, estimate: Estimate, thresholds: Sequence[float]) -> Agreement:

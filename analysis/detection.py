@@ -13,8 +13,8 @@ implementation of DeLong's algorithm", IEEE Signal Processing Letters 2014. The 
 The interval is Newcombe's: all a with (AUC - a)^2 <= z^2 a (1 - a) (1 + m ((1 - a) / (2 - a) + a / (1 + a))) / (n_pos
 n_neg), m = (n_pos + n_neg) / 2 - 1. R. G. Newcombe, "Confidence intervals for an effect size measure based on the
 Mann-Whitney statistic. Part 2", Statistics in Medicine 2006, method 5. Unlike AUC +- z SE it stays within [0, 1], and
-does not shrink to a point where a score separates all: DeLong's standard error is 0 there. (Of 1,500 draws of 20 positives
-and 200 negatives with a true AUC of 0.995, 95% intervals held it in 99%, AUC +- z SE in 70%.)
+does not shrink to a point where a score separates all: DeLong's standard error is 0 there. (Of 1,500 draws of 20
+normal positives and 200 negatives with a true AUC of 0.995, 95% intervals held it in 99%, AUC +- z SE in 70%.)
 """
 
 import numpy as np

@@ -10,19 +10,20 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from analysis.bits import RatioBits, pack_runs
 from analysis.consistency import consistency_profile, cscore
-from analysis.counts import RatioCounts, StoreCounts, count_runs
+from analysis.counts import StoreCounts, count_runs
 from analysis.discoveries import COLUMNS as DISCOVERY_COLUMNS
 from analysis.discoveries import influence_discoveries
 from analysis.errors import EstimateError, TooManyPairsError
+from analysis.forgetting import recorded_at, sum_forgetting
 from analysis.influence import COLUMNS, TOP_COLUMNS, influence_pairs, influence_top, pairs_frame
 from analysis.intervals import CONFIDENCE, check_confidence
 from analysis.memorization import estimate_memorization
 from analysis.pairs import Pairs
 from analysis.spread import Spread, Threads
+from analysis.tables import Basis, bases_of, basis, write_table
 from workers.campaign import PARTS
 from workers.store import Store
 
@@ -31,9 +32,6 @@ MAX_PAIRS = 1_000_000
 
 Progress = Callable[[str], None]
 """Called with one line at the start of each step."""
-
-Basis = Mapping[str, int | None]
-"""What an estimate rests on at one ratio: runs used, diverged runs left out, the epoch."""
 
 
 def write_estimates(
@@ -51,10 +49,11 @@ def write_estimates(
 
     memorization, consistency, cscore, and with a test set influence_top (the `top` of each test example),
     influence_pairs (infl >= threshold) and influence_discoveries (at the false discovery rate `fdr`), over the ratios
-    under 1: at ratio 1 nothing is held out. Ratios whose runs all diverged are left out; so are the pairs of a ratio of
-    which there are more than `max_pairs`, as many reach the threshold by chance after a few runs (`progress` and the
-    file's metadata tell). The campaign may be unfinished. The files'
-    metadata tell the runs used, those left out as diverged and the epoch at each ratio, and the conventions.
+    under 1: at ratio 1 nothing is held out. forgetting at every ratio: at presentations where they are recorded, else
+    at the evaluations where those of several epochs are (`at` in its metadata). Ratios whose runs all diverged are left
+    out; so are the pairs of a ratio of which there are more than `max_pairs`, as many reach the threshold by chance
+    after a few runs (`progress` and the file's metadata tell). The campaign may be unfinished. The files' metadata tell
+    the runs used, those left out as diverged and the epoch at each ratio, and the conventions.
     Raises EstimateError where no run is left.
     """
     tell = progress or (lambda line: None)
@@ -62,21 +61,22 @@ def write_estimates(
     tell("counting")
     counts = count_runs(store)
     _check_runs(store, counts)
+    written = _write_forgetting(store, counts, tell)
     holding_out = [at for at in counts.ratios if at.parts < PARTS]
     usable = StoreCounts(counts.labels, tuple(at for at in holding_out if at.runs))
     if not usable.ratios:
-        return {}
-    bases = {str(at.ratio): _basis(at) for at in holding_out}
+        return written
+    bases = bases_of(holding_out)
     tell("memorization, consistency and C-score")
     said = {"confidence": repr(float(confidence))}
-    written = {
-        "memorization": _write(
+    written |= {
+        "memorization": write_table(
             store, "memorization", estimate_memorization(usable, confidence=confidence), bases, empty="half", **said
         ),
-        "consistency": _write(
+        "consistency": write_table(
             store, "consistency", consistency_profile(usable, confidence=confidence), bases, empty="nan", **said
         ),
-        "cscore": _write(store, "cscore", cscore(usable, confidence=confidence), bases, empty="nan", **said),
+        "cscore": write_table(store, "cscore", cscore(usable, confidence=confidence), bases, empty="nan", **said),
     }
     if usable.labels.num_test:
         spread = spread or Threads()
@@ -103,6 +103,23 @@ def write_estimates(
     return written
 
 
+def _write_forgetting(store: Store, counts: StoreCounts, tell: Progress) -> dict[str, str]:
+    at = recorded_at(store)
+    if at is None:
+        return {}
+    tell(f"forgetting at {at}")
+    counted = sum_forgetting(store, at=at)
+    frame = pd.concat([each.frame(counts.labels) for each in counted], ignore_index=True)
+    bases = bases_of(counts.ratios)
+    for each in counted:
+        of_ratio = str(each.parts / PARTS)
+        bases[of_ratio] = {
+            **bases.get(of_ratio, {}),
+            "runs": each.runs,
+        }  # may rest on runs committed after the counting
+    return {"forgetting": write_table(store, "forgetting", frame, bases, at=at)}
+
+
 @dataclass(frozen=True)
 class _Listing:
     """A list of pairs of one ratio, its columns, and what was chosen for it."""
@@ -126,7 +143,7 @@ def _write_influence(
     for at in usable.ratios:
         tell(f"influence at ratio {at.ratio}")
         bits = pack_runs(store, at.ratio)
-        bases[str(at.ratio)] = _basis(bits)  # may rest on runs that were committed after the counting
+        bases[str(at.ratio)] = basis(bits)  # may rest on runs that were committed after the counting
         for name, listing in lists.items():
             try:
                 frames[name].append(listing.make(bits))
@@ -135,7 +152,7 @@ def _write_influence(
                 tell(f"left out of {name}: {error}")
                 frames[name].append(listing.none(bits))
     return {
-        name: _write(
+        name: write_table(
             store,
             name,
             pd.concat(frames[name], ignore_index=True),
@@ -152,13 +169,3 @@ def _check_runs(store: Store, counts: StoreCounts) -> None:
     if not any(at.runs for at in counts.ratios):
         diverged = sum(at.diverged for at in counts.ratios)
         raise EstimateError(f"{store.uri}: has no run to estimate from, all {diverged} committed runs diverged")
-
-
-def _basis(at: RatioCounts | RatioBits) -> Basis:
-    return {"runs": at.runs, "diverged": at.diverged, "epoch": at.epoch}
-
-
-def _write(store: Store, name: str, frame: pd.DataFrame, bases: Mapping[str, Basis], **conventions: str) -> str:
-    table = pa.table({column: frame[column].to_numpy() for column in frame.columns})
-    provenance = {"estimate": name, "campaign": store.header.identity, "ratios": json.dumps(bases)}
-    return store.write_estimate(name, table, {**provenance, **conventions})

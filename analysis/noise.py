@@ -1,9 +1,9 @@
 """Noisy labels: how well each score of the training examples finds those whose given label is not their own.
 
-A model that never saw a mislabelled example predicts its true label, so it counts as wrong: its C-score is low. One that
-is trained on it gets it right by heart, late, and forgets it, so that accuracy and probability over its presentations
-are low; where training ends before that, memorization is low too, and finds nothing: its AUC tells as well how far the
-models fitted wrong labels. See `analysis.detection` for the measures and their papers, `analysis.example_scores` for the scores.
+A model that never saw a mislabelled example predicts its true label, so it counts as wrong: its C-score is low. One
+that is trained on it learns it late, by heart, and forgets it, so that accuracy and probability over its presentations
+are low. Memorization is high where models fit wrong labels in the end; where training stops before, it finds nothing.
+See `analysis.detection` for the measures and their papers, `analysis.example_scores` for the scores.
 """
 
 import numpy as np

@@ -78,8 +78,8 @@ def estimate_reliability(
     mean; where no split has one, and with fewer than 4 runs, it is NaN. Ratio 1 holds nothing out and is left out.
     Raises EstimateError where no run is left, for `splits` under 1, a negative `seed`, and as `pack_columns`.
     """
-    _check_whole("splits", splits, 1)
-    _check_whole("seed", seed, 0)
+    check_whole("splits", splits, 1)
+    check_whole("seed", seed, 0)
     tell = progress or (lambda line: None)
     chosen = [parts for parts in select_ratios(store, ratio) if parts < PARTS]
     if not chosen:
@@ -92,23 +92,24 @@ def estimate_reliability(
         raise EstimateError(f"{store.uri}: has no run to split, all {diverged} committed runs diverged")
     records: list[Record] = []
     for at in ratios:
-        for used in _ladder(at.bits.runs):
+        for used in ladder(at.bits.runs):
             tell(f"ratio {at.bits.ratio}: {splits} splits of {used} runs")
             for split in range(splits):
                 records += _at_ratio(at, used, seed, split)
     if len(ratios) > 1:
-        for used in _ladder(max(at.bits.runs for at in ratios)):
+        for used in ladder(max(at.bits.runs for at in ratios)):
             tell(f"C-score: {splits} splits of {used} runs at each ratio")
             records += [_of_cscore(labels, ratios, used, seed, split) for split in range(splits)]
     return _summary(records, splits)
 
 
-def _check_whole(name: str, given: int, least: int) -> None:
+def check_whole(name: str, given: int, least: int) -> None:
+    """Raise EstimateError, which names the option, where it is no whole number of at least so much."""
     if not isinstance(given, int | np.integer) or isinstance(given, bool) or given < least:
         raise EstimateError(f"{name} must be a whole number of at least {least}, got {given!r}")
 
 
-def _ladder(runs: int) -> list[int]:
+def ladder(runs: int) -> list[int]:
     """How many runs are used: powers of two, then all, an odd one left out; where they are too few, as many as are."""
     if runs < _FEWEST:
         return [runs]
@@ -146,7 +147,7 @@ def _of_cscore(labels: Labels, ratios: Sequence[PackedRatio], used: int, seed: i
     """One split of at most `used` runs at each ratio; the same halves as for the ratio itself."""
     halves: tuple[list[RatioCounts], list[RatioCounts]] = ([], [])
     for at in ratios:
-        taken = min(used, _ladder(at.bits.runs)[-1])
+        taken = min(used, ladder(at.bits.runs)[-1])
         for half, rows in zip(halves, draw_halves(seed, at.bits.parts, at.bits.runs, taken, split), strict=True):
             half.append(count_half(at, rows))
     scores = [cscore(StoreCounts(labels, tuple(half)))["cscore"].to_numpy() for half in halves]
@@ -161,18 +162,26 @@ def _record(
     if used < _FEWEST:
         return record
     if scores is not None:
-        first, second = scores
-        valued = np.isfinite(first) & np.isfinite(second)
-        pearson = correlation(stats.pearsonr, first[valued], second[valued])
-        record |= {
-            "examples": int(valued.sum()),
-            "pearson": pearson,
-            "spearman": correlation(stats.spearmanr, first[valued], second[valued]),
-            "spearman_brown": float("nan") if np.isclose(pearson, -1) else 2 * pearson / (1 + pearson),
-        }
+        record |= correlations(*scores)
     if selected is not None:
         record |= {"selected": selected.selected, "jaccard": selected.jaccard}
     return record
+
+
+def correlations(first: Floats, second: Floats) -> Record:
+    """How far two halves' scores (float64[N], NaN where there is none) agree, over the examples with a value in both.
+
+    examples, pearson, spearman, and by Spearman-Brown the reliability of both halves together; NaN where a half does
+    not vary.
+    """
+    valued = np.isfinite(first) & np.isfinite(second)
+    pearson = correlation(stats.pearsonr, first[valued], second[valued])
+    return {
+        "examples": int(valued.sum()),
+        "pearson": pearson,
+        "spearman": correlation(stats.spearmanr, first[valued], second[valued]),
+        "spearman_brown": float("nan") if np.isclose(pearson, -1) else 2 * pearson / (1 + pearson),
+    }
 
 
 def _summary(records: list[Record], splits: int) -> pd.DataFrame:

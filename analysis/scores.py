@@ -7,10 +7,13 @@ from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from analysis.consistency import cscore
 from analysis.counts import StoreCounts, count_runs
 from analysis.errors import EstimateError
+from analysis.examples import read_labels
+from analysis.forgetting import recorded_at, sum_forgetting
 from analysis.means import Floats
 from analysis.memorization import estimate_memorization
 from analysis.selection import select_ratio
@@ -19,7 +22,7 @@ from workers.errors import DataError
 from workers.npz import read_vectors
 from workers.store import Store
 
-Estimate = Literal["memorization", "cscore"]
+Estimate = Literal["memorization", "cscore", "forgetting"]
 Source = str | os.PathLike[str]
 """A store's path or URI, or the path of an `.npz` file with the arrays `labels` and `scores`."""
 
@@ -68,8 +71,10 @@ def read_scores(source: Source, estimate: Estimate, ratio: float | None = None) 
     """The estimate of each training example in a store, or the scores in a file, which are taken to be that estimate.
 
     Memorization is that at one ratio (None: the store's only one), and without a value where a group of runs is empty.
-    The C-score is the mean over all ratios, or the consistency at one. Raises EstimateError for an unknown estimate or
-    ratio, StoreError where there is no such store, DataError for a file of another form.
+    The C-score is the mean over all ratios, or the consistency at one. Forgetting is the forgettability at one ratio:
+    at presentations where the store records them, else at evaluations. Raises EstimateError for an unknown estimate or
+    ratio and for forgetting that is not recorded, StoreError where there is no such store, DataError for a file of
+    another form.
     """
     if estimate not in get_args(Estimate):
         raise EstimateError(f"estimate must be one of {', '.join(get_args(Estimate))}, got {estimate!r}")
@@ -79,16 +84,25 @@ def read_scores(source: Source, estimate: Estimate, ratio: float | None = None) 
 def _of_store(store: Store, estimate: Estimate, ratio: float | None) -> Scores:
     if estimate == "memorization":
         counts = count_runs(store, select_ratio(store, ratio) / PARTS)
-        values = estimate_memorization(counts, empty="nan")["mem"]
-    else:
+        values, basis = estimate_memorization(counts, empty="nan")["mem"], _basis(counts)
+    elif estimate == "cscore":
         counts = count_runs(store, ratio)
-        values = cscore(counts)["cscore"]
-    return Scores(store.uri, _basis(counts), counts.labels.label, values.to_numpy(), known_fingerprint(store))
+        values, basis = cscore(counts)["cscore"], _basis(counts)
+    else:
+        values, basis = _forgettability(store, select_ratio(store, ratio) / PARTS)
+    return Scores(store.uri, basis, read_labels(store).label, values.to_numpy(), known_fingerprint(store))
 
 
 def known_fingerprint(store: Store) -> str | None:
     """That of labels and pixels; None where runs were imported, of which only the labels are known."""
     return store.header.fingerprint if isinstance(store.header.campaign, Campaign) else None
+
+
+def _forgettability(store: Store, ratio: float) -> tuple["pd.Series[float]", str]:
+    at = recorded_at(store) or "presentations"
+    (counted,) = sum_forgetting(store, ratio, at)
+    values = counted.frame(read_labels(store))["forgettability"]
+    return values, f"ratio {ratio:g}, {counted.runs} runs, at {at}"
 
 
 def _basis(counts: StoreCounts) -> str:

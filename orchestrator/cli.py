@@ -14,6 +14,7 @@ import typer
 from orchestrator.commands.campaigns import demo, init, run
 from orchestrator.commands.datamodels import datamodels
 from orchestrator.commands.estimates import compare, estimate, reliability
+from orchestrator.commands.forgetting import forgetting
 from orchestrator.commands.imports import imports
 from orchestrator.commands.influence import influence
 from orchestrator.commands.jobs import submit
@@ -61,6 +62,7 @@ for command in (
     status,
     estimate,
     influence,
+    forgetting,
     compare,
     reliability,
     datamodels,

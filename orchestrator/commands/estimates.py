@@ -1,16 +1,15 @@
 """Stores into estimates: estimate, compare, reliability."""
 
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.table import Table
 
+from orchestrator.figures import check_figure, write_figure
 from orchestrator.frames import check_output, write_frame
 from orchestrator.options import StoreArgument
 from orchestrator.output import console, say, warn
-from workers.errors import CampaignError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from analysis import Agreement
 
 
-_PLOTS = (".png", ".pdf", ".svg")
 _RELIABILITY = {
     "runs": "runs",
     "pearson": "Pearson",
@@ -62,14 +60,17 @@ def estimate(
     for name, path in written.items():
         say(f"{name}: {path}")
     if not written:
-        say("nothing to estimate: at ratio 1 no example is held out")
+        say(
+            "nothing to estimate: at ratio 1 no example is held out, and forgetting needs record.presentations, or "
+            "record.epochs of several epochs"
+        )
 
 
 def compare(
     a: Annotated[str, typer.Argument(metavar="A", help="Store, or .npz file with arrays labels and scores.")],
     b: Annotated[str, typer.Argument(metavar="B", help="Likewise.")],
     estimate: Annotated[
-        Literal["memorization", "cscore"] | None,
+        Literal["memorization", "cscore", "forgetting"] | None,
         typer.Option("--estimate", help="Of stores memorization; must be given with a file."),
     ] = None,
     ratio: Annotated[
@@ -77,7 +78,7 @@ def compare(
     ] = None,
     threshold: Annotated[
         list[float] | None,
-        typer.Option("--threshold", help="Compare who has mem >= this, or C-score <= it. Repeatable."),
+        typer.Option("--threshold", help="Compare who has mem or events a run >= this, or C-score <= it. Repeatable."),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Draw one against the other: png, pdf, svg.")
@@ -88,18 +89,11 @@ def compare(
     Example: longtail compare STORE cifar10-cscores-orig-order.npz --estimate cscore -o agreement.png
     """
     import analysis
-    from analysis.agreement import THRESHOLDS
 
-    if output is not None and output.suffix not in _PLOTS:
-        raise CampaignError(f"--output: must end with {', '.join(_PLOTS)}, got {str(output)!r}")
-    agreement = analysis.compare(a, b, estimate=estimate, ratio=ratio, thresholds=threshold or THRESHOLDS)
+    check_figure(output, "output")
+    agreement = analysis.compare(a, b, estimate=estimate, ratio=ratio, thresholds=threshold)
     if output is not None:
-        picture = io.BytesIO()
-        analysis.plot_agreement(agreement).savefig(picture, format=output.suffix[1:])
-        try:
-            output.write_bytes(picture.getvalue())
-        except OSError as error:
-            raise CampaignError(f"{output}: cannot be written: {error.strerror}") from error
+        write_figure(analysis.plot_agreement(agreement), output)
     _show(agreement)
     if output is not None:
         say(f"plot: {output}")
