@@ -26,9 +26,11 @@ from analysis.plot_learning import plot_learning
 from analysis.plot_noise import plot_noise
 from analysis.plot_profiles import plot_profiles
 from analysis.plot_proxies import plot_proxies
+from analysis.plot_removal import plot_removal
 from analysis.profiles import class_summary, group_profiles, learning_curves
 from analysis.proxies import collect_proxies, proxy_agreement
 from analysis.reliability import estimate_reliability
+from analysis.removal import removal_curve, write_removal
 from analysis.standard_errors import (
     expected_se,
     feldman_zhang_bound,
@@ -95,13 +97,16 @@ __all__ = [
     "plot_noise",
     "plot_profiles",
     "plot_proxies",
+    "plot_removal",
     "proxy_agreement",
     "rank_suspects",
     "read_example_scores",
     "read_outputs",
+    "removal_curve",
     "runs_needed",
     "se_of_runs",
     "unit_variance",
     "write_estimates",
     "write_influence_matrix",
+    "write_removal",
 ]

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.examples import Labels, read_labels
-from analysis.selection import scan_epoch, select_ratio
+from analysis.selection import check_random_subsets, scan_epoch, select_ratio
 from workers.campaign import PARTS
 from workers.store import Store
 
@@ -159,9 +159,10 @@ class PackedColumns:
 def pack_columns(store: Store, columns: Sequence[str], parts: int, epoch: int | None = None) -> PackedColumns:
     """Vector columns (subset, train_correct, test_correct) of a ratio's runs (parts per million), in one scan.
 
-    Holds runs x width / 8 bytes for each. Raises EstimateError for an epoch that the store does not have,
-    DamagedFileError for an unreadable file.
+    Holds runs x width / 8 bytes for each. Raises EstimateError for an epoch that the store does not have and where
+    subsets are explicit, DamagedFileError for an unreadable file.
     """
+    check_random_subsets(store)
     header = store.header
     packing = {name: _Packing(header.num_test if name == "test_correct" else header.num_train) for name in columns}
     diverged, last_epoch = 0, None
@@ -176,9 +177,10 @@ def pack_columns(store: Store, columns: Sequence[str], parts: int, epoch: int | 
 def pack_runs(store: Store, ratio: float | None = None, epoch: int | None = None) -> RatioBits:
     """The packed runs of one ratio (None: the store's only one) at a recorded epoch (None: the last).
 
-    Holds runs x (N + T) / 8 bytes. Raises EstimateError for a ratio or an epoch that the store does not have,
-    DamagedFileError for an unreadable file.
+    Holds runs x (N + T) / 8 bytes. Raises EstimateError for a ratio or an epoch that the store does not have and where
+    subsets are explicit, DamagedFileError for an unreadable file.
     """
+    check_random_subsets(store)
     parts = select_ratio(store, ratio)
     packed = pack_columns(store, ("subset", "test_correct"), parts, epoch)
     subsets, test_correct = packed.columns["subset"], packed.columns["test_correct"]

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.examples import Labels, read_labels
-from analysis.selection import EpochRows, scan_epoch, select_ratios
+from analysis.selection import EpochRows, check_random_subsets, scan_epoch, select_ratios
 from workers.campaign import PARTS
 from workers.store import Store
 
@@ -54,8 +54,10 @@ class StoreCounts:
 def count_runs(store: Store, ratio: float | None = None, epoch: int | None = None) -> StoreCounts:
     """The sums at one ratio or at every committed one, at a recorded epoch (None: the last).
 
-    Raises EstimateError for a ratio or an epoch that the store does not have, DamagedFileError for an unreadable file.
+    Raises EstimateError for a ratio or an epoch that the store does not have and where subsets are explicit,
+    DamagedFileError for an unreadable file.
     """
+    check_random_subsets(store)
     chosen = select_ratios(store, ratio)
     sums = {parts: _Sums(parts, store.header.num_train) for parts in chosen}
     for rows in scan_epoch(store, ("subset", "train_correct"), chosen[0] if ratio is not None else None, epoch):
@@ -68,8 +70,10 @@ def count_runs(store: Store, ratio: float | None = None, epoch: int | None = Non
 def count_first_runs(store: Store, parts: int, repetitions: int) -> RatioCounts:
     """The sums at a ratio (parts per million) over those of its repetitions 0..repetitions-1 that are committed.
 
-    At the last epoch. They are the same whatever is committed beyond. Raises DamagedFileError for an unreadable file.
+    At the last epoch. They are the same whatever is committed beyond. Raises EstimateError where subsets are explicit,
+    DamagedFileError for an unreadable file.
     """
+    check_random_subsets(store)
     sums = _Sums(parts, store.header.num_train)
     for rows in scan_epoch(store, ("repetition", "subset", "train_correct"), parts, None):
         if rows.shard.start >= repetitions:

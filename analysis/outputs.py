@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from analysis.errors import EstimateError
 from analysis.examples import Labels, read_labels
-from analysis.selection import scan_epoch, select_ratio
+from analysis.selection import check_random_subsets, scan_epoch, select_ratio
 from workers.campaign import PARTS
 from workers.store import Store
 
@@ -55,9 +55,10 @@ def read_outputs(
     has them, else correctness as 0 and 1.
 
     `tests` selects test examples: a slice, ids, or a mask of length T. Holds runs x (N + 4 len(tests)) bytes. Raises
-    EstimateError for a ratio, an epoch or a test example that the store does not have, DamagedFileError for an
-    unreadable file.
+    EstimateError for a ratio, an epoch or a test example that the store does not have and where subsets are explicit,
+    DamagedFileError for an unreadable file.
     """
+    check_random_subsets(store)
     parts = select_ratio(store, ratio)
     header = store.header
     chosen = _chosen_tests(tests, header.num_test)

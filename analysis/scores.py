@@ -16,7 +16,7 @@ from analysis.examples import read_labels
 from analysis.forgetting import recorded_at, sum_forgetting
 from analysis.means import Floats
 from analysis.memorization import estimate_memorization
-from analysis.selection import select_ratio
+from analysis.selection import check_random_subsets, select_ratio
 from workers.campaign import PARTS, Campaign
 from workers.errors import DataError
 from workers.npz import read_vectors
@@ -82,6 +82,7 @@ def read_scores(source: Source, estimate: Estimate, ratio: float | None = None) 
 
 
 def _of_store(store: Store, estimate: Estimate, ratio: float | None) -> Scores:
+    check_random_subsets(store)
     if estimate == "memorization":
         counts = count_runs(store, select_ratio(store, ratio) / PARTS)
         values, basis = estimate_memorization(counts, empty="nan")["mem"], _basis(counts)

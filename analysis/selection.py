@@ -34,6 +34,15 @@ def committed_ratios(store: Store) -> tuple[int, ...]:
     return tuple(sorted({shard.parts for shard in store.shards()}))
 
 
+def check_random_subsets(store: Store) -> None:
+    """Raise EstimateError where subsets are explicit: who is left out then depends on the scores, not on chance."""
+    if store.header.scored:
+        raise EstimateError(
+            f"{store.uri}: has no memorization, influence, C-score or datamodels: "
+            "its subsets are explicit, not random; what it has is a removal curve (longtail removal)"
+        )
+
+
 def select_ratios(store: Store, ratio: float | None) -> tuple[int, ...]:
     """The ratio asked for in parts per million, or every committed one.
 

@@ -25,6 +25,7 @@ from analysis.means import Empty
 from analysis.memorization import estimate_memorization
 from analysis.outputs import read_outputs
 from analysis.reliability import estimate_reliability
+from analysis.removal import removal_curve
 from analysis.selection import committed_ratios, scan_epoch, select_ratios
 from analysis.sequences import At
 from analysis.standard_errors import expected_se
@@ -173,6 +174,10 @@ class StoreView(LearningView):
     ) -> pd.DataFrame:
         """How far halves of the runs agree on each estimate, by the number of runs: see `analysis.reliability`."""
         return estimate_reliability(self.store, ratio, splits=splits, seed=seed, epoch=epoch)
+
+    def removal(self, *, epoch: int | None = None, confidence: float = CONFIDENCE) -> pd.DataFrame:
+        """Test accuracy against the share of examples removed, by rule: see `analysis.removal`."""
+        return removal_curve(self.store, epoch, confidence=confidence)
 
     def influence(
         self,

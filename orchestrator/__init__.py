@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from orchestrator.densities import Densities, estimate_densities
     from orchestrator.local_runner import LocalRunner
     from orchestrator.plan import plan_campaign
     from orchestrator.ray_runner import RayRunner
@@ -13,9 +14,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CampaignReport",
+    "Densities",
     "LocalRunner",
     "RayRunner",
     "campaign_status",
+    "estimate_densities",
     "plan_campaign",
     "read_campaign",
     "run_campaign",
@@ -24,9 +27,11 @@ __all__ = [
 
 _MODULES = {
     "CampaignReport": "orchestrator.run",
+    "Densities": "orchestrator.densities",
     "LocalRunner": "orchestrator.local_runner",
     "RayRunner": "orchestrator.ray_runner",
     "campaign_status": "orchestrator.status",
+    "estimate_densities": "orchestrator.densities",
     "plan_campaign": "orchestrator.plan",
     "read_campaign": "workers.campaign_file",
     "run_campaign": "orchestrator.run",

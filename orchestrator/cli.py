@@ -13,6 +13,7 @@ import typer
 
 from orchestrator.commands.campaigns import demo, init, run
 from orchestrator.commands.datamodels import datamodels
+from orchestrator.commands.density import density
 from orchestrator.commands.estimates import compare, estimate, reliability
 from orchestrator.commands.forgetting import forgetting
 from orchestrator.commands.imports import imports
@@ -22,6 +23,7 @@ from orchestrator.commands.noise import noise, suspects
 from orchestrator.commands.plans import plan
 from orchestrator.commands.profiles import profiles
 from orchestrator.commands.proxies import proxies
+from orchestrator.commands.removal import removal
 from orchestrator.commands.stores import compact, status, verify
 from orchestrator.commands.tune import tune
 from orchestrator.output import interruption, say, warn
@@ -70,6 +72,8 @@ for command in (
     noise,
     suspects,
     profiles,
+    density,
+    removal,
     verify,
     compact,
     demo,

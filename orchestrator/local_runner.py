@@ -16,14 +16,19 @@ from workers.store import RunResult
 from workers.training import Precision
 
 
+def available_device(device: str | None) -> str:
+    """The torch device asked for; None: the GPU where there is one. Raises CampaignError where there is no such GPU."""
+    if device is not None and device.startswith("cuda") and not torch.cuda.is_available():
+        raise CampaignError(f"device: PyTorch sees no GPU on this machine, got {device!r}")
+    return device or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
 class LocalRunner:
     """One worker, in this process, on the GPU where there is one."""
 
     def __init__(self, device: str | None = None) -> None:
         """`device` is a torch device, such as `cpu`. Raises CampaignError where this machine has it not."""
-        if device is not None and device.startswith("cuda") and not torch.cuda.is_available():
-            raise CampaignError(f"device: PyTorch sees no GPU on this machine, got {device!r}")
-        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = available_device(device)
 
     def machine(self) -> Machine:
         """See `Runner.machine`."""

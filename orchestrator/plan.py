@@ -14,13 +14,14 @@ from analysis import (
 )
 from analysis.standard_errors import MOST, percentile
 from orchestrator.arrangement import Arrangement, arrange
-from orchestrator.prepare import check_campaign_fits, make_header
+from orchestrator.prepare import check_campaign_fits, identified, make_header
 from orchestrator.shards import pending_shards
 from workers.campaign import PARTS, Campaign
 from workers.datasets import load_dataset
 from workers.machine import Machine
 from workers.runs import Shard
 from workers.store import Store
+from workers.store.header import bytes_per_row
 from workers.subsets import subset_size
 from workers.training import Precision
 
@@ -43,7 +44,8 @@ class Pilot:
 class RatioPlan:
     """Runs of one ratio, and the standard errors of mem that they will give; None where there is none to be told.
 
-    That is at ratio 1, where less than one run with an example (or one without) is expected, and without a pilot.
+    That is at ratio 1, where less than one run with an example (or one without) is expected, without a pilot, and where
+    subsets are not random.
     """
 
     ratio: float
@@ -53,16 +55,18 @@ class RatioPlan:
     runs: int
     committed: int
     pilot: Pilot | None
+    random: bool = True
+    """Whether subsets are drawn at random, so that mem can be estimated."""
 
     @property
     def largest_se(self) -> float | None:
         """Of an example that is right half of the time."""
-        return se_of_runs(largest_unit_variance(self.share), self.share, self.runs) if self.share < 1 else None
+        return se_of_runs(largest_unit_variance(self.share), self.share, self.runs) if self._has_mem else None
 
     @property
     def bound(self) -> float | None:
         """Feldman & Zhang's, on the root of the mean squared error of any example; None also where it is 1 or more."""
-        return feldman_zhang_bound(self.share, self.runs) if self.share < 1 else None
+        return feldman_zhang_bound(self.share, self.runs) if self._has_mem else None
 
     @property
     def median_se(self) -> float | None:
@@ -76,11 +80,15 @@ class RatioPlan:
 
     def runs_for_all(self, target: float) -> int | None:
         """Runs at which the largest standard error is at most `target`."""
-        return runs_needed(largest_unit_variance(self.share), self.share, target) if self.share < 1 else None
+        return runs_needed(largest_unit_variance(self.share), self.share, target) if self._has_mem else None
 
     def runs_for_most(self, target: float) -> int | None:
         """Runs at which that of 90% of the examples is, judged by the pilot."""
         return runs_needed(self.pilot.most_variance, self.share, target) if self.pilot else None
+
+    @property
+    def _has_mem(self) -> bool:
+        return self.random and self.share < 1
 
 
 @dataclass(frozen=True)
@@ -113,6 +121,7 @@ def plan_campaign(
     """
     dataset = load_dataset(campaign.dataset)
     facts = check_campaign_fits(campaign, dataset)
+    campaign, _ = identified(campaign, dataset)
     committed: list[Shard] = []
     counts: dict[int, RatioCounts] = {}
     if store_uri is not None and Store.exists(store_uri):
@@ -120,14 +129,15 @@ def plan_campaign(
         store.header.check_same(make_header(campaign, dataset), store.uri)
         arrangement = Arrangement(store.header.shard_size, store.header.stack_size, store.header.precision)
         committed = store.shards()
-        if committed:
+        if committed and campaign.subsets.design != "explicit":
             counts = {at.parts: at for at in count_runs(store).ratios}
     else:
         arrangement = arrange(campaign, dataset, facts, machine, fastest=fastest)
     pending = pending_shards(campaign, committed, arrangement.shard_size)
     ratios = [_ratio_plan(campaign, parts, dataset.num_train, pending, counts) for parts in campaign.subsets.parts]
     runs = campaign.subsets.repetitions * len(ratios)
-    row_bytes = (2 * dataset.num_train + dataset.num_test) // 8 + 2 * dataset.num_test * campaign.record.margins
+    slots = campaign.presentation_slots()
+    row_bytes = bytes_per_row(campaign.record, slots, dataset.num_train, dataset.num_test)
     return Plan(
         ratios=tuple(ratios),
         arrangement=arrangement,
@@ -143,7 +153,8 @@ def _ratio_plan(
     left = sum(shard.stop - shard.start for shard in pending if shard.parts == parts)
     runs, size = campaign.subsets.repetitions, subset_size(parts, num_train)
     pilot = _pilot(counts[parts]) if parts in counts and counts[parts].runs and size < num_train else None
-    return RatioPlan(parts / PARTS, size / num_train, size, runs, runs - left, pilot)
+    random = campaign.subsets.design != "explicit"
+    return RatioPlan(parts / PARTS, size / num_train, size, runs, runs - left, pilot, random)
 
 
 def _pilot(at: RatioCounts) -> Pilot:

@@ -12,8 +12,10 @@ from workers.campaign import PARTS, Campaign
 from workers.datasets import Dataset
 from workers.device_data import check_augmentation
 from workers.errors import CampaignError
+from workers.explicit_subsets import Floats, scores_sha256
 from workers.models import build_model, check_output
 from workers.schedule import steps_per_epoch
+from workers.score_table import read_scores
 from workers.store import Header, examples_table
 from workers.subsets import given_labels, subset_size
 from workers.training import Precision
@@ -66,10 +68,22 @@ def make_header(
     )
 
 
-def campaign_examples(campaign: Campaign, dataset: Dataset) -> pa.Table:
-    """The store's table of a campaign's examples: those of the data set, given labels under label noise."""
+def identified(campaign: Campaign, dataset: Dataset) -> tuple[Campaign, Floats | None]:
+    """The campaign with what its identity still lacks: the hash of its scores; and these, float64[N].
+
+    Where subsets go by no scores, the campaign as it is, and None. Raises CampaignError, StoreError.
+    """
+    source = campaign.subsets.scores
+    if source is None:
+        return campaign, None
+    scores = read_scores(source, dataset.num_train)
+    return campaign.with_scores(sha256=scores_sha256(scores)), scores
+
+
+def campaign_examples(campaign: Campaign, dataset: Dataset, scores: Floats | None = None) -> pa.Table:
+    """The store's table of a campaign's examples: those of the data set, given labels under label noise, and scores."""
     train, test = np.asarray(dataset.train_labels), np.asarray(dataset.test_labels)
-    return examples_table(train, given_labels(campaign, train, dataset.num_classes), test)
+    return examples_table(train, given_labels(campaign, train, dataset.num_classes), test, scores)
 
 
 def _check_subsets(campaign: Campaign, num_train: int) -> None:

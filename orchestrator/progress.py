@@ -5,7 +5,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from orchestrator.pace import pace_text
 from orchestrator.run import Progress as CampaignProgress
@@ -86,6 +94,31 @@ def pieces_display(console: Console, what: str) -> Iterator[Callable[[int, int],
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, total=total, completed=done)
+
+
+@contextmanager
+def stages_display(console: Console) -> Iterator[Callable[[str, int, int], None]]:
+    """Shows (what, done, total) of work in stages: a bar for each on a terminal, a line for each elsewhere."""
+    if not console.is_terminal:
+        stages: list[str] = []
+
+        def tell(what: str, done: int, total: int) -> None:
+            if what not in stages:
+                stages.append(what)
+                console.print(f"{what} ({total})", markup=False, highlight=False, soft_wrap=True)
+
+        yield tell
+        return
+    columns = (TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def show(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(what, total=total)
+            bar.update(tasks[what], completed=done)
+
+        yield show
 
 
 class _PlainDisplay:

@@ -6,7 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 
 from orchestrator.arrangement import arrange
-from orchestrator.prepare import campaign_examples, check_campaign_fits, make_header
+from orchestrator.prepare import campaign_examples, check_campaign_fits, identified, make_header
 from orchestrator.runner import CHECKPOINT_MINUTES, GivenUp, Job, Note, Outcome, Runner, WorkersChanged, check_minutes
 from orchestrator.shards import pending_shards
 from orchestrator.until_se import Look, UntilSe, check_target
@@ -99,11 +99,11 @@ def run_campaign(
 
         runner = LocalRunner()
     if until_se is not None:
-        until_se = check_target("until_se", until_se)
+        until_se = check_target("until_se", until_se, campaign)
     if checkpoint_minutes is not None:
         checkpoint_minutes = check_minutes("checkpoint_minutes", checkpoint_minutes)
     campaign = with_repetitions(campaign, repetitions).with_absolute_paths()
-    opened, notes = _prepared_store(campaign, store, runner, shard_size)
+    campaign, opened, notes = _prepared_store(campaign, store, runner, shard_size)
     committed = opened.shards()
     CheckpointFiles(opened.uri).remove_stale(lambda: committed)
     pending = pending_shards(campaign, committed, opened.header.shard_size)
@@ -127,18 +127,22 @@ def run_campaign(
 
 def _prepared_store(
     campaign: Campaign, store: str | os.PathLike[str], runner: Runner, shard_size: int | None
-) -> tuple[Store, list[str]]:
-    """The campaign's store, made where there is none, and what is to be noted about it. Raises as `run_campaign`."""
+) -> tuple[Campaign, Store, list[str]]:
+    """The campaign with its identity complete, its store, made where there is none, and what is to be noted about it.
+
+    Raises as `run_campaign`.
+    """
     dataset = load_dataset(campaign.dataset)
     facts = check_campaign_fits(campaign, dataset)
+    campaign, scores = identified(campaign, dataset)
     header = make_header(campaign, dataset)
     if not Store.exists(store):
         arranged = arrange(campaign, dataset, facts, runner.machine(), shard_size, runner.fastest_stack)
         sizes = {"shard_size": arranged.shard_size, "stack_size": arranged.stack_size}
         header = make_header(campaign, dataset, **sizes, precision=arranged.precision)
-    opened = Store.create(store, header, campaign_examples(campaign, dataset))
+    opened = Store.create(store, header, campaign_examples(campaign, dataset, scores))
     opened.clean()
-    return opened, _version_notes(header, opened.header)
+    return campaign, opened, _version_notes(header, opened.header)
 
 
 def _train(

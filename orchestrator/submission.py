@@ -10,10 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from workers.campaign import Campaign
 from workers.errors import CampaignError
 
 CAMPAIGN_FILE = "longtail-campaign.yaml"
 """The frozen campaign's name in the folder that is sent."""
+
+SCORES_FILE = "longtail-scores"
+"""Likewise that of explicit subsets' scores. No ending: a .gitignore that leaves tables out would leave it out."""
 
 _NEVER_SENT = {".git", ".venv", "venv", "__pycache__"}
 """Folders that Ray leaves out by itself."""
@@ -45,9 +49,27 @@ def driver_command(store: str, options: dict[str, object]) -> str:
     return shlex.join(map(str, words))
 
 
+def with_sent_scores(campaign: Campaign) -> tuple[Campaign, Path | None]:
+    """The campaign as its driver reads it, and the file of scores to send along; None: there is none, or it is a URI.
+
+    Paths are absolute already. Raises CampaignError where the file is missing.
+    """
+    scores = campaign.subsets.scores
+    if scores is None or "://" in scores.file:
+        return campaign, None
+    file = Path(scores.file)
+    if not file.is_file():
+        raise CampaignError(
+            f"subsets.scores.file: must be a file of this machine, to be sent along, or a URI, got {scores.file!r}"
+        )
+    return campaign.with_scores(file=SCORES_FILE), file
+
+
 @contextmanager
-def driver_folder(campaign: str, working_dir: str | None) -> Iterator[Path]:
-    """A temporary folder with the campaign file and, as links, what `working_dir` holds. Raises CampaignError.
+def driver_folder(campaign: str, working_dir: str | None, scores: Path | None = None) -> Iterator[Path]:
+    """A temporary folder with the campaign file, its scores and, as links, what `working_dir` holds.
+
+    Raises CampaignError.
 
     Only for reading, and only while this lasts. Ray sends what links lead to, less `_NEVER_SENT` and what .gitignore
     and .rayignore name; a link to a place outside the folder is refused, since nobody asked to send that.
@@ -59,6 +81,8 @@ def driver_folder(campaign: str, working_dir: str | None) -> Iterator[Path]:
             for entry in source.iterdir():
                 (folder / entry.name).symlink_to(entry)
         (folder / CAMPAIGN_FILE).write_text(campaign, encoding="utf-8")
+        if scores is not None:
+            (folder / SCORES_FILE).symlink_to(scores)
         yield folder
 
 
@@ -71,8 +95,9 @@ def _checked(folder: Path) -> Path:
         raise CampaignError(
             f"--working-dir: {given} holds your home folder with its keys; name the folder of your code"
         )
-    if (folder / CAMPAIGN_FILE).exists():
-        raise CampaignError(f"--working-dir: {given} has a {CAMPAIGN_FILE}, which is the name of what is sent with it")
+    for name in (CAMPAIGN_FILE, SCORES_FILE):
+        if (folder / name).exists():
+            raise CampaignError(f"--working-dir: {given} has a {name}, which is the name of what is sent with it")
     try:
         for link in _links(folder):
             target, leads = link.resolve(), f"--working-dir: {link} leads to"

@@ -86,8 +86,12 @@ def looks_until(repetitions: int) -> Iterator[int]:
     yield repetitions
 
 
-def check_target(name: str, target: float) -> float:
-    """A target standard error; `name` is what it was given as. Raises CampaignError where it cannot be one."""
+def check_target(name: str, target: float, campaign: Campaign) -> float:
+    """A target standard error of a campaign; `name` is what it was given as. Raises CampaignError where it cannot be
+    one, or where the campaign has no such error.
+    """
+    if campaign.subsets.design == "explicit":
+        raise CampaignError(f"{name}: must be left out: explicit subsets are not random, so mem has no standard error")
     if not isinstance(target, float | int) or not SMALLEST_TARGET <= target <= 1:
         raise CampaignError(f"{name}: must be a number from {SMALLEST_TARGET} to 1, got {target!r}")
     return float(target)

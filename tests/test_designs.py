@@ -181,7 +181,8 @@ def test_the_design_is_part_of_the_identity() -> None:
 def test_another_design_is_refused(design: object) -> None:
     document = BALANCED.model_dump(mode="json")
     document["subsets"]["design"] = design
-    with pytest.raises(CampaignError, match=r"^campaign: subsets.design: must be 'uniform' or 'balanced', got "):
+    must = "must be 'uniform', 'balanced' or 'explicit'"
+    with pytest.raises(CampaignError, match=f"^campaign: subsets.design: {must}, got "):
         check_campaign(document)
 
 

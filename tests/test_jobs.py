@@ -31,7 +31,7 @@ export PATH="{bin}:$PATH" RAY_AUTH_MODE=token RAY_API_SERVER_ADDRESS=http://127.
 longtail() {{ "{python}" -c "{code}" "$@"; }}
 quiet() {{ "$@" > {home}/log 2>&1 || cat {home}/log; }}
 submit() {{ longtail submit {home}/campaign.yaml --store {home}/store --working-dir {home}/code "$@"; }}
-until_seen() {{ until grep -q "$1" "$2"; do sleep 0.05; done; }}
+until_seen() {{ until grep -qs "$1" "$2"; do sleep 0.05; done; }}
 
 quiet ray get-auth-token --generate
 quiet ray start --head --port 6379 --num-cpus 1 --num-gpus 2 --dashboard-host 127.0.0.1 --temp-dir {short}/a \

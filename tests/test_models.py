@@ -11,7 +11,7 @@ from torch import nn
 
 from workers.errors import ModelError
 from workers.models import build_model, check_output
-from workers.specs import MLP, CustomModel, ModelSpec, ResNet, ResNet9, SmallCNN, ViT
+from workers.specs import MLP, MNISTCNN, CustomModel, ModelSpec, ResNet, ResNet9, SmallCNN, ViT
 
 RESNET9_SIZE = (
     9 * (3 * 64 + 2 * 128 * 128 + 128 * 256 + 2 * 256 * 256 + 256 * 128)  # 3 x 3 convolutions
@@ -34,6 +34,8 @@ def parameters(model: nn.Module) -> int:
         (MLP(hidden=(5,)), (2, 3, 4, 5)),
         (SmallCNN(name="small-cnn"), (1, 4, 4)),
         (SmallCNN(name="small-cnn", width=4, hidden=8), (5, 9, 7)),
+        (MNISTCNN(name="mnist-cnn"), (1, 28, 28)),
+        (MNISTCNN(name="mnist-cnn", dropout=0.0), (3, 16, 19)),
         (ResNet9(name="resnet9", width=4), (3, 32, 32)),
         (ResNet9(name="resnet9", width=4), (1, 11, 12)),
         (ResNet(name="resnet18"), (1, 8, 8)),
@@ -90,6 +92,7 @@ def test_torchs_seed_decides_the_weights(spec: ModelSpec) -> None:
     ("spec", "shape", "text"),
     [
         (SmallCNN(name="small-cnn"), (64,), "model small-cnn: needs images [C, H, W], got inputs of shape [64]"),
+        (MNISTCNN(name="mnist-cnn"), (1, 15, 28), "needs images of at least 16 x 16 pixels, got 28 x 15"),
         (SmallCNN(name="small-cnn"), (1, 3, 8), "needs images of at least 4 x 4 pixels, got 8 x 3"),
         (ResNet9(name="resnet9"), (1, 8, 8), "model resnet9: needs images of at least 11 x 11 pixels, got 8 x 8"),
         (ResNet(name="resnet18"), (3, 8), "model resnet18: needs images [C, H, W]"),

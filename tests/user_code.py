@@ -18,6 +18,11 @@ def dropout_model(input_shape: tuple[int, ...], num_classes: int, width: int) ->
     )
 
 
+def headless_model(input_shape: tuple[int, ...], num_classes: int) -> nn.Module:
+    """A model that ends with a convolution and an average, without a linear layer."""
+    return nn.Sequential(nn.Conv2d(input_shape[0], num_classes, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
 class _Faulty(nn.Module):
     """Linear, until its `fault` is called at a training step."""
 

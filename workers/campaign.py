@@ -5,11 +5,19 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 
 from workers.recipe import Fraction, Frozen, Recipe
-from workers.specs import MLP, DatasetSpec, Digits, ModelSpec
+from workers.specs import MLP, DatasetSpec, Digits, ModelSpec, ScoreColumn
 
 FORMAT = 1
 """Version of the meaning of a campaign's fields; part of the identity."""
@@ -33,6 +41,12 @@ def _exact_ratio(ratio: float) -> float:
     return parts_per_million(ratio) / PARTS
 
 
+def _quantile(quantile: float) -> float:
+    if not 0 <= quantile < 1:
+        raise ValueError
+    return _exact_ratio(quantile) if quantile else 0.0
+
+
 def _distinct(ratios: tuple[float, ...]) -> tuple[float, ...]:
     if not ratios or len(set(ratios)) != len(ratios):
         raise ValueError(f"must be at least one, all different, got {list(ratios)}")
@@ -50,19 +64,73 @@ class LabelNoise(Frozen):
     """Share of the training examples whose given label differs from the data set's."""
 
 
+class Window(Frozen):
+    """Drops a window of the examples in ascending order of their scores."""
+
+    window: Annotated[float, AfterValidator(_quantile)]
+    """The quantile at which it starts, in [0, 1), with at most 6 decimals."""
+
+    def __str__(self) -> str:
+        return f"window {self.window:g}"
+
+
+def _known_rule(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return check(value)
+    except ValidationError:
+        text = "must be lowest, highest, random or {window: QUANTILE} with a QUANTILE from 0 to less than 1"
+        raise ValueError(f"{text}, got {value!r}") from None
+
+
+Rule = Annotated[Literal["lowest", "highest", "random"] | Window, WrapValidator(_known_rule)]
+"""Which examples a subset of the design `explicit` lacks, by their scores."""
+
+
 class Subsets(Frozen):
     """Which subsets the models are trained on, and how many."""
 
-    design: Literal["uniform", "balanced"] = "uniform"
+    design: Literal["uniform", "balanced", "explicit"] = "uniform"
     """`uniform`: each subset is drawn uniformly among all subsets of its size, floor(ratio x N).
 
     `balanced`: so is each, but in every block of 20 to 100 runs every example is in the same share of the subsets.
+
+    `explicit`: `scores` decide, by rules. Not random, so there is no memorization and no influence to estimate.
     """
     ratios: Ratios
     """Subset size over the number of training examples; each ratio has its own independent subsets."""
     repetitions: Annotated[int, Field(ge=1, le=MAX_REPETITIONS)]
     """Runs at each ratio."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    scores: ScoreColumn | None = None
+    """For `explicit` alone, like what follows."""
+    drop: Annotated[tuple[Rule, ...], Field(strict=False, max_length=100)] = ()
+    """The rules by which examples are dropped. Runs take turns: repetition k has rule k modulo their number, so that
+    3 rules with 5 runs each are 15 repetitions."""
+    per_class: bool = False
+    """Drop the same share of every class (of given labels), each by its own order; else of all examples at once."""
+
+    @model_validator(mode="after")
+    def _scores_fit_design(self) -> "Subsets":
+        given = {"scores": self.scores is not None, "drop": bool(self.drop), "per_class": self.per_class}
+        if self.design != "explicit":
+            if any(given.values()):
+                names = " and ".join(name for name, there in given.items() if there)
+                raise ValueError(f"{names} must be left out, or the design be explicit, got {self.design}")
+            return self
+        missing = [name for name in ("scores", "drop") if not given[name]]
+        if missing:
+            raise ValueError(f"the design explicit needs {' and '.join(missing)}, got none")
+        if len(set(map(str, self.drop))) != len(self.drop):
+            raise ValueError(f"drop must be rules that are all different, got {', '.join(map(str, self.drop))}")
+        for rule in self.drop:
+            if isinstance(rule, Window) and rule.window > min(self.ratios):
+                most = f"must start at the smallest ratio, {min(self.ratios):g}, at the latest"
+                raise ValueError(f"drop: a window must end within the order, so it {most}, got {rule.window:g}")
+        return self
+
+    def rule(self, repetition: int) -> Rule:
+        """What decides the subset of a repetition under the design `explicit`."""
+        return self.drop[repetition % len(self.drop)]
 
     @property
     def parts(self) -> tuple[int, ...]:
@@ -114,7 +182,10 @@ class Campaign(Frozen):
 
     def _science(self, *, defaults: bool) -> dict[str, Any]:
         plain = _without_locations(self, defaults=defaults)
+        drawn = plain["subsets"]
         plain["subsets"] = {"design": self.subsets.design, "seed": self.subsets.seed}
+        if self.subsets.design == "explicit":
+            plain["subsets"] |= {name: drawn[name] for name in ("scores", "drop", "per_class") if name in drawn}
         return plain
 
     def recorded_epochs(self) -> tuple[int, ...]:
@@ -135,13 +206,30 @@ class Campaign(Frozen):
         return longest if self.record.presentations else 0
 
     def with_absolute_paths(self) -> "Campaign":
-        """The same campaign with the data set's local paths made absolute, for processes elsewhere."""
+        """The same campaign with its local paths (of data set and scores) made absolute, for processes elsewhere."""
         paths = {
-            name: str(Path(value).expanduser().absolute())
+            name: _absolute(value)
             for name, field in type(self.dataset).model_fields.items()
-            if _is_location(field) and isinstance(value := getattr(self.dataset, name), str) and "://" not in value
+            if _is_location(field) and isinstance(value := getattr(self.dataset, name), str)
         }
-        return self.model_copy(update={"dataset": self.dataset.model_copy(update=paths)})
+        campaign = self.model_copy(update={"dataset": self.dataset.model_copy(update=paths)})
+        scores = self.subsets.scores
+        return campaign if scores is None else campaign.with_scores(file=_absolute(scores.file))
+
+    def with_scores(self, **changes: str) -> "Campaign":
+        """The same campaign with fields of `subsets.scores` (file, sha256) replaced. It must have scores."""
+        scores = None if self.subsets.scores is None else self.subsets.scores.model_copy(update=changes)
+        return self.model_copy(update={"subsets": self.subsets.model_copy(update={"scores": scores})})
+
+    def with_uniform_subsets(self) -> "Campaign":
+        """The same campaign with uniform subsets of the same sizes: for training that is no run of it."""
+        uniform = {"design": "uniform", "scores": None, "drop": (), "per_class": False}
+        return self.model_copy(update={"subsets": self.subsets.model_copy(update=uniform)})
+
+
+def _absolute(place: str) -> str:
+    """A local path made absolute; a URI as it is."""
+    return place if "://" in place else str(Path(place).expanduser().absolute())
 
 
 def _is_location(field: FieldInfo) -> bool:
@@ -162,7 +250,9 @@ def _without_locations(part: BaseModel, *, defaults: bool) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+    if isinstance(value, tuple):
+        return [_plain(each) for each in value]
+    return value.model_dump(mode="json") if isinstance(value, BaseModel) else value
 
 
 def differences(ours: dict[str, Any], theirs: dict[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:

@@ -11,6 +11,7 @@ import torch
 from workers.campaign import Campaign
 from workers.datasets import Dataset
 from workers.errors import CampaignError
+from workers.explicit_subsets import ScoredExamples
 from workers.pixels import Pixels, ResidentPixels, StreamedPixels
 
 _STATISTICS_CHUNK = 4096
@@ -35,6 +36,8 @@ class DeviceData:
     """None: 1, and the images are floats already."""
     fill: torch.Tensor
     num_classes: int
+    scored: ScoredExamples | None = None
+    """What explicit subsets go by, on the host; None under the other designs."""
 
     @property
     def device(self) -> torch.device:
@@ -78,10 +81,12 @@ def load_on_device(
     given_labels: npt.NDArray[np.int64],
     device: torch.device,
     *,
+    scores: npt.NDArray[np.float64] | None = None,
     streamed: bool | None = None,
 ) -> DeviceData:
     """Put a data set on a device, with the campaign's given labels (int64[N]) and input scaling.
 
+    `scores` (float64[N]) are those that explicit subsets go by.
     `streamed` images stay on the host; by default where they would take more than half of the device's free memory.
     Raises CampaignError where the recipe does not fit the data (augmentation of features, cutout larger than an image).
     """
@@ -112,6 +117,7 @@ def load_on_device(
         scale=per_channel(scale),
         fill=per_channel((mean - shift) * scale),
         num_classes=dataset.num_classes,
+        scored=None if scores is None else ScoredExamples(scores, given_labels),
     )
 
 

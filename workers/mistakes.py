@@ -86,12 +86,18 @@ def _locate(location: tuple[int | str, ...], document: Any) -> tuple[list[str], 
             continue
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             owner = kind
-            kind = kind.model_fields[part].annotation if part in kind.model_fields else None
+            kind = _required(kind.model_fields[part].annotation) if part in kind.model_fields else None
         elif not (isinstance(at, list) and isinstance(part, int)) and not (isinstance(at, dict) and part in at):
             continue  # pydantic names the alternatives of a plain union; the file does not
         at = at[part] if _holds(at, part) else None
         parts.append(str(part))
     return parts, kind if get_args(kind) else owner
+
+
+def _required(kind: Any) -> Any:
+    """The part itself of one that may be left out."""
+    models = [each for each in get_args(kind) if isinstance(each, type) and issubclass(each, BaseModel)]
+    return models[0] if len(models) == 1 and set(get_args(kind)) == {models[0], type(None)} else kind
 
 
 def _holds(at: Any, part: int | str) -> bool:

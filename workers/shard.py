@@ -66,7 +66,8 @@ class Worker:
         dataset = load_dataset(campaign.dataset, header.fingerprint)
         # Chosen when the first shard trains: the choice runs the campaign's own code, which may fail.
         self.choose_engine = cache(lambda: choose_engine(campaign, header, dataset.input_shape))
-        self.data = load_on_device(dataset, campaign, self.store.given_labels(), torch.device(device))
+        labels, scores = self.store.given_labels(), self.store.scores()
+        self.data = load_on_device(dataset, campaign, labels, torch.device(device), scores=scores)
         self._device_in_use = threading.Lock()
         self._checkpoint_minutes = checkpoint_minutes
         self._files = CheckpointFiles(store_uri)

@@ -1,8 +1,9 @@
-"""Which data set and which model: one class per kind, told apart by `name`."""
+"""Which data set, which model and which scores: one class per kind, data sets and models told apart by `name`."""
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, JsonValue, Tag
+from pydantic import AfterValidator, Discriminator, Field, JsonValue, Tag
 
 from workers.recipe import Fraction, Frozen
 
@@ -11,6 +12,7 @@ Path = Annotated[str, Field(min_length=1, max_length=4096)]
 ImportPath = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$", max_length=500)]
 Size = Annotated[int, Field(ge=1, le=1024)]
 Width = Annotated[int, Field(ge=1, le=65_536)]
+Column = Annotated[str, Field(min_length=1, max_length=500)]
 
 LOCATION = {"location": True}
 """Marks a field that says where data lie, not what they are: the campaign's identity leaves it out."""
@@ -62,8 +64,8 @@ class ParquetImages(ImageOptions):
     train: Annotated[Path, Field(json_schema_extra=LOCATION)]
     """A file, or a folder whose `*.parquet` files are read in sorted order."""
     test: Annotated[Path | None, Field(json_schema_extra=LOCATION)] = None
-    image_column: Annotated[str, Field(min_length=1, max_length=500)] = "image"
-    label_column: Annotated[str, Field(min_length=1, max_length=500)] = "label"
+    image_column: Column = "image"
+    label_column: Column = "label"
 
 
 class CustomData(Frozen):
@@ -71,6 +73,28 @@ class CustomData(Frozen):
 
     name: ImportPath
     options: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+def _sha256(text: str) -> str:
+    if not re.fullmatch("[0-9a-f]{64}", text):
+        raise ValueError(f"must be 64 digits of 0-9 and a-f, got {text[:80]!r}")
+    return text
+
+
+class ScoreColumn(Frozen):
+    """A number for each training example: a column of a table, such as those that `longtail estimate` writes.
+
+    Rows are told by a column `example_id`, in any order; without one they are in canonical order.
+    """
+
+    file: Annotated[Path, Field(json_schema_extra=LOCATION)]
+    """Parquet or CSV: a path or a URI. Read where the campaign is started, once: workers take scores from the store."""
+    column: Annotated[Column, Field(json_schema_extra=LOCATION)]
+    ratio: Annotated[float | None, Field(gt=0, le=1, json_schema_extra=LOCATION)] = None
+    """The rows to take of a table that has some at several ratios (column `ratio`)."""
+    sha256: Annotated[str, AfterValidator(_sha256)] | None = None
+    """Of the scores as little-endian float64 in canonical order. Found out when the campaign starts, or given, so that
+    other scores are refused."""
 
 
 class MLP(Frozen):
@@ -87,6 +111,14 @@ class SmallCNN(Frozen):
     name: Literal["small-cnn"]
     width: Width = 32
     hidden: Width = 128
+
+
+class MNISTCNN(Frozen):
+    """The network of PyTorch's MNIST example, in which example forgetting was first counted."""
+
+    name: Literal["mnist-cnn"]
+    dropout: Fraction = 0.5
+    """Of the second convolution's channels, and of the hidden layer's units."""
 
 
 class ResNet9(Frozen):
@@ -142,6 +174,7 @@ DATASET_NAMES = {
 MODEL_NAMES = {
     "mlp": "mlp",
     "small-cnn": "small-cnn",
+    "mnist-cnn": "mnist-cnn",
     "resnet9": "resnet9",
     "resnet18": "resnet",
     "resnet50": "resnet",
@@ -160,6 +193,7 @@ DatasetSpec = Annotated[
 ModelSpec = Annotated[
     Annotated[MLP, Tag("mlp")]
     | Annotated[SmallCNN, Tag("small-cnn")]
+    | Annotated[MNISTCNN, Tag("mnist-cnn")]
     | Annotated[ResNet9, Tag("resnet9")]
     | Annotated[ResNet, Tag("resnet")]
     | Annotated[ViT, Tag("vit")]

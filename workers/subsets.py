@@ -13,6 +13,7 @@ import numpy.typing as npt
 from workers.balanced_subsets import balanced_subset, block_length
 from workers.campaign import PARTS, Campaign
 from workers.errors import CampaignError
+from workers.explicit_subsets import ScoredExamples, explicit_subset
 from workers.runs import Run
 
 
@@ -57,13 +58,21 @@ def subset_size(parts: int, num_examples: int) -> int:
     return size
 
 
-def draw_subset(campaign: Campaign, run: Run, num_examples: int) -> npt.NDArray[np.bool_]:
+def draw_subset(
+    campaign: Campaign, run: Run, num_examples: int, scored: ScoredExamples | None = None
+) -> npt.NDArray[np.bool_]:
     """bool[N], true at the floor(ratio x N) examples that the run trains on, uniform among all such subsets.
 
-    Under the design `uniform` independent of every other run's; under `balanced` of those in other blocks.
-    Raises CampaignError where the subset is empty.
+    Under the design `uniform` independent of every other run's; under `balanced` of those in other blocks. Under
+    `explicit` the rule of the run's repetition decides, which goes by what is `scored`: see `explicit_subsets`.
+    Raises CampaignError where the subset is empty, ValueError where the design needs scores and there are none.
     """
     size = subset_size(run.parts, num_examples)
+    if campaign.subsets.design == "explicit":
+        if scored is None or len(scored.scores) != num_examples:
+            raise ValueError(f"the design explicit needs the scores of {num_examples} examples")
+        rule, random = campaign.subsets.rule(run.repetition), generator(campaign, Purpose.SUBSET, run)
+        return explicit_subset(random, rule, size=size, examples=scored, per_class=campaign.subsets.per_class)
     if campaign.subsets.design == "balanced":
         length = block_length(run.parts)
         block, place = divmod(run.repetition, length)

@@ -53,7 +53,7 @@ def time_runs(campaign: Campaign, dataset: Dataset, engine: Engine, device: torc
     """
     # The rate does not matter here, and a schedule may have no value after the recipe's last epoch.
     recipe = campaign.recipe.model_copy(update={"schedule": ConstantSchedule()})
-    campaign = campaign.model_copy(update={"recipe": recipe})
+    campaign = campaign.with_uniform_subsets().model_copy(update={"recipe": recipe})
     runs = [Run(PARTS, repetition) for repetition in range(engine.size)]
 
     def start(count: int) -> Callable[[], Trainer]:

@@ -88,7 +88,7 @@ def run(
     chosen = _runner(runner, device, address, gpus_per_worker, workers, working_dir)
     report = run_and_show(parsed, store, chosen, repetitions, shard_size, until_se, minutes)
     exit_on_failures(report)
-    say(f"next: longtail estimate {report.store_uri}")
+    say(f"next: longtail {'removal' if parsed.subsets.design == 'explicit' else 'estimate'} {report.store_uri}")
 
 
 def demo(

@@ -50,15 +50,27 @@ def submit(
 
     Example: longtail submit campaign.yaml --store s3://bucket/mnist --address http://HEAD:8265
     """
-    from orchestrator.submission import absolute_store, describe, driver_command, driver_folder, driver_name
+    from orchestrator.submission import (
+        absolute_store,
+        describe,
+        driver_command,
+        driver_folder,
+        driver_name,
+        with_sent_scores,
+    )
     from workers.campaign_file import dump_campaign, read_campaign, with_repetitions
 
     parsed = with_repetitions(read_campaign(campaign), repetitions).with_absolute_paths()
+    if until_se is not None:
+        from orchestrator.until_se import check_target
+
+        check_target("--until-se", until_se, parsed)
     place = absolute_store(store)
     options: dict[str, object] = {"--gpus-per-worker": gpus_per_worker, "--workers": workers, "--device": device}
     parse_minutes(checkpoint_minutes, "checkpoint-minutes")
     options |= {"--shard-size": shard_size, "--until-se": until_se, "--checkpoint-minutes": checkpoint_minutes}
-    with driver_folder(dump_campaign(parsed), working_dir) as folder:
+    sent, scores = with_sent_scores(parsed)
+    with driver_folder(dump_campaign(sent), working_dir, scores) as folder:
         from orchestrator.ray_jobs import Jobs
 
         jobs = Jobs(address)

@@ -54,6 +54,9 @@ def _show_ratios(planned: "Plan") -> None:
         cells += [_number(each) for each in (row.largest_se, row.bound, row.median_se, row.most_se)]
         table.add_row(*map(str, cells))
     console.print(table)
+    if not all(row.random for row in planned.ratios):
+        say("no standard errors of mem: explicit subsets are not random; longtail removal will show test accuracy")
+        return
     say("standard errors of mem: the largest an example can have; Feldman & Zhang's bound on the error;")
     pilots = [row.pilot.runs for row in planned.ratios if row.pilot]
     some = f"{min(pilots)} to {max(pilots)}" if len(set(pilots)) > 1 else f"{max(pilots, default=0)}"
@@ -65,9 +68,10 @@ def _show_ratios(planned: "Plan") -> None:
 
 
 def _show_runs_needed(planned: "Plan", target: float) -> None:
-    rows = [row for row in planned.ratios if row.ratio < 1]
+    rows = [row for row in planned.ratios if row.ratio < 1 and row.random]
     if not rows:
-        say("at ratio 1 there is no mem: no example is held out")
+        why = "at ratio 1 there is no mem: no example is held out"
+        say(why if all(row.random for row in planned.ratios) else "no number of explicit subsets gives mem")
         return
     table = Table("ratio", f"runs for {target:g}: 90%, by the pilot", "all, at worst", box=None, header_style="bold")
     for row in rows:

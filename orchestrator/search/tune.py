@@ -56,12 +56,11 @@ def search_recipe(
 def _tuning_campaign(campaign: Campaign, search: Search, dataset: Dataset) -> Campaign:
     """The campaign of the trials: a seed of their own, few runs, the ratios to try."""
     own = campaign.subsets.ratios
-    document = campaign.with_absolute_paths().model_dump(mode="json")
+    document = campaign.with_absolute_paths().with_uniform_subsets().model_dump(mode="json")
     document["subsets"] |= {
         "ratios": sorted(search.ratios or {min(own), max(own)}),
         "repetitions": search.runs,
         "seed": tuning_seed(campaign, search.seed),
-        "design": "uniform",
     }
     document["record"] = {"epochs": "final"}
     tuning = check_campaign(document)

@@ -5,11 +5,12 @@ import torch
 from workers.errors import ModelError
 from workers.imports import load_function
 from workers.models.mlp import build_mlp
+from workers.models.mnist_cnn import build_mnist_cnn
 from workers.models.resnet import build_resnet
 from workers.models.resnet9 import build_resnet9
 from workers.models.small_cnn import build_small_cnn
 from workers.models.vit import build_vit
-from workers.specs import MLP, CustomModel, ModelSpec, ResNet, ResNet9, SmallCNN, ViT
+from workers.specs import MLP, MNISTCNN, CustomModel, ModelSpec, ResNet, ResNet9, SmallCNN, ViT
 
 
 def build_model(spec: ModelSpec, input_shape: tuple[int, ...], num_classes: int) -> torch.nn.Module:
@@ -23,6 +24,8 @@ def build_model(spec: ModelSpec, input_shape: tuple[int, ...], num_classes: int)
             return build_mlp(spec, input_shape, num_classes)
         case SmallCNN():
             return build_small_cnn(spec, input_shape, num_classes)
+        case MNISTCNN():
+            return build_mnist_cnn(spec, input_shape, num_classes)
         case ResNet9():
             return build_resnet9(spec, input_shape, num_classes)
         case ResNet():

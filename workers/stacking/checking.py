@@ -31,7 +31,7 @@ def why_not_stackable(build: Callable[[], nn.Module], input_shape: tuple[int, ..
         for model in models:
             model.train(training)
         for module in chain(stack.layers, *(model.modules() for model in models)):
-            if isinstance(module, StackedDropout | nn.Dropout):
+            if isinstance(module, StackedDropout | nn.Dropout | nn.Dropout2d):
                 module.eval()
         with torch.no_grad():
             together = stack(images.clone())

@@ -6,6 +6,7 @@ unchanged, and only layers with weights or with batch statistics need a form of 
 product is computed in the dtype of its weight, which may be a copy in half precision of the float32 one.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -189,24 +190,26 @@ def _norm_shape(layer: Any) -> tuple[Any, ...]:
 
 
 class StackedDropout(Stacked):
-    """`nn.Dropout`: each model's mask comes from its own generator, which the stack sets before training."""
+    """Dropout of values or of channels: each model's mask is drawn from its own generator, set before training."""
 
-    source = (nn.Dropout,)
+    source = (nn.Dropout, nn.Dropout2d)
 
     def __init__(self, layers: Sequence[Any]) -> None:
         super().__init__(layers)
         self.p: float = layers[0].p
+        self.of_channels = type(layers[0]) is nn.Dropout2d
         self.generators: Sequence[torch.Generator] = ()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[K*B, ...] to the same shape and dtype."""
         if not self.training or self.p == 0:
             return x
-        kept = torch.empty((self.count, x.numel() // self.count), device=x.device)
+        shape = (*x.shape[:2], *(1 for _ in x.shape[2:])) if self.of_channels else x.shape
+        kept = torch.empty((self.count, math.prod(shape) // self.count), device=x.device)
         for row, generator in zip(kept, self.generators, strict=True):
             row.bernoulli_(1 - self.p, generator=generator)
         scale = 0.0 if self.p == 1 else 1 / (1 - self.p)
-        return x * (kept * scale).view(x.shape).to(x.dtype)
+        return x * (kept * scale).view(shape).to(x.dtype)
 
 
 STACKED_FORMS: dict[type[nn.Module], type[Stacked]] = {

@@ -53,6 +53,11 @@ class Header(Frozen):
         return self.campaign.presentation_slots() if isinstance(self.campaign, Campaign) else 0
 
     @property
+    def scored(self) -> bool:
+        """Whether examples have scores, which explicit subsets go by."""
+        return isinstance(self.campaign, Campaign) and self.campaign.subsets.scores is not None
+
+    @property
     def rows_per_run(self) -> int:
         """Recorded epochs of a run; a diverged one may have fewer."""
         return len(self.campaign.recorded_epochs()) if isinstance(self.campaign, Campaign) else 1
@@ -60,10 +65,9 @@ class Header(Frozen):
     @property
     def bytes_per_run(self) -> int:
         """Memory that a run's rows take, bits packed; what the columns beside vectors take is rounded up."""
-        bits = 2 * self.num_train + self.num_test * (17 if self.record.margins else 1)
-        presented = 2 + 3 * 16 * self.record.probabilities
-        bits += self.presentation_slots * self.num_train * presented
-        return self.rows_per_run * (bits // 8 + 256)
+        return self.rows_per_run * (
+            bytes_per_row(self.record, self.presentation_slots, self.num_train, self.num_test) + 256
+        )
 
     def to_json(self) -> bytes:
         """The bytes of campaign.json."""
@@ -104,3 +108,9 @@ class Header(Frozen):
                 f"now {given.fingerprint[:12]})"
             )
         raise StoreMismatchError("\n".join(lines or [f"{uri}: belongs to a campaign of another format"]))
+
+
+def bytes_per_row(record: Record, slots: int, num_train: int, num_test: int) -> int:
+    """Of the vectors of a row of results, with `slots` epochs of presentations, bits packed and before compression."""
+    presented = slots * num_train * (2 + 3 * 16 * record.probabilities)
+    return (2 * num_train + num_test * (17 if record.margins else 1) + presented) // 8

@@ -1,8 +1,11 @@
 """What is wrong with a store's files: each is read whole, in pieces, and compared with all that is known of it."""
 
 import numpy as np
+import pyarrow as pa
 
+from workers.campaign import Campaign
 from workers.errors import DamagedFileError
+from workers.explicit_subsets import Floats, scores_sha256
 from workers.runs import Shard
 from workers.store import schema
 from workers.store.content import file_hash
@@ -60,3 +63,15 @@ def check_examples(file: TableFile, header: Header) -> None:
         labels = table[name].to_numpy()
         if len(labels) and not (labels.min() >= 0 and labels.max() < len(header.class_names)):
             raise DamagedFileError(f"column {name}: holds a class that the data set does not have")
+    if header.scored:
+        check_scores(table["score"].combine_chunks(), header)
+
+
+def check_scores(column: pa.DoubleArray, header: Header) -> Floats:
+    """float64[N] of N + T scores, in canonical order. Raises DamagedFileError unless they are the campaign's."""
+    scores: Floats = column.slice(0, header.num_train).to_numpy(zero_copy_only=False)
+    wanted = header.campaign.subsets.scores if isinstance(header.campaign, Campaign) else None
+    of_tests = column.slice(header.num_train)
+    if wanted is None or scores_sha256(scores) != wanted.sha256 or of_tests.null_count < len(of_tests):
+        raise DamagedFileError("column score: does not hold the scores that the campaign was made with")
+    return scores

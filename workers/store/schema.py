@@ -79,6 +79,9 @@ EXAMPLES = pa.schema(
     [("split", pa.string()), ("example_id", pa.int64()), ("label", pa.int64()), ("given_label", pa.int64())]
 )
 
+EXAMPLES_WITH_SCORES = EXAMPLES.append(pa.field("score", pa.float64()))
+"""The columns of a store whose subsets are explicit: null for test examples."""
+
 
 @dataclass(frozen=True)
 class EpochRecord:
@@ -116,10 +119,16 @@ class RunResult:
 
 
 def examples_table(
-    label: npt.NDArray[np.int64], given_label: npt.NDArray[np.int64], test_label: npt.NDArray[np.int64]
+    label: npt.NDArray[np.int64],
+    given_label: npt.NDArray[np.int64],
+    test_label: npt.NDArray[np.int64],
+    scores: npt.NDArray[np.float64] | None = None,
 ) -> pa.Table:
-    """split, example_id, label, given_label (each int64[N], int64[T]): N + T rows in canonical order."""
-    return pa.table(
+    """split, example_id, label, given_label (each int64[N], int64[T]): N + T rows in canonical order.
+
+    With scores (float64[N]) a column `score`, null for test examples.
+    """
+    table = pa.table(
         {
             "split": pa.array(["train"] * len(label) + ["test"] * len(test_label)),
             "example_id": np.concatenate([np.arange(len(label)), np.arange(len(test_label))]),
@@ -127,6 +136,10 @@ def examples_table(
             "given_label": np.concatenate([given_label, test_label]),
         }
     )
+    if scores is None:
+        return table
+    of_tests = pa.nulls(len(test_label), pa.float64())
+    return table.append_column("score", pa.chunked_array([pa.array(scores), of_tests]).combine_chunks())
 
 
 @dataclass(frozen=True)

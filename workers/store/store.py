@@ -1,7 +1,7 @@
 """The store: the directory or object-store prefix with the committed files of one campaign. Owns every path in it.
 
 campaign.json          the frozen campaign, data set, shard size, versions; the first file, it decides whose store it is
-examples.parquet       split, example_id, label, given_label
+examples.parquet       split, example_id, label, given_label; score under the design `explicit`
 targets/*.json         how many repetitions of which ratio were asked for; the union is what the campaign aims at
 results/*.parquet      one file per shard; its existence is the only record that the shard is done
 failures/*.json        shards that failed in user code
@@ -30,6 +30,7 @@ from workers.store.content import file_hash
 from workers.store.documents import Failure, read_failure, read_small, read_target
 from workers.store.files import Files, open_files
 from workers.store.header import CAMPAIGN, MAX_JSON, Header
+from workers.store.integrity import check_scores
 from workers.store.merge import encode_results
 from workers.store.parquet import Layout, encode
 from workers.store.results import Results, exists, open_table, results_path
@@ -88,7 +89,10 @@ class Store:
         return store
 
     def examples(self) -> pa.Table:
-        """split (train, test), example_id, label, given_label: N + T rows in canonical order."""
+        """split (train, test), example_id, label, given_label: N + T rows in canonical order.
+
+        And score where subsets are explicit: null for test examples.
+        """
         with open_examples(self._files, self.header) as file:
             return file.read_all()
 
@@ -104,6 +108,19 @@ class Store:
                 f"{self._path(EXAMPLES)}: holds {len(labels)} training examples, expected {self.header.num_train}"
             )
         return np.ascontiguousarray(labels)
+
+    def scores(self) -> npt.NDArray[np.float64] | None:
+        """float64[N], the scores that explicit subsets go by; None under other designs.
+
+        Runs take them from here, and never from the file that they came from. Raises DamagedFileError.
+        """
+        if not self.header.scored:
+            return None
+        column = self.examples()["score"].combine_chunks()
+        try:
+            return check_scores(column, self.header)
+        except DamagedFileError as error:
+            raise DamagedFileError(f"{self._path(EXAMPLES)}: {error}") from error
 
     # Targets ------------------------------------------------------------------------------------------------------
 

@@ -23,7 +23,8 @@ FOLDERS = ("results", "targets", "failures", "estimates")
 def open_examples(files: Files, header: Header) -> AbstractContextManager[TableFile]:
     """A store's examples; as `open_table`."""
     count = header.num_train + header.num_test
-    return open_table(files, EXAMPLES, Layout(schema.EXAMPLES, max_rows=count))
+    columns = schema.EXAMPLES_WITH_SCORES if header.scored else schema.EXAMPLES
+    return open_table(files, EXAMPLES, Layout(columns, max_rows=count))
 
 
 class Upkeep:

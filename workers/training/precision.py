@@ -6,6 +6,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from workers.models.head import find_head
+
 Precision = Literal["float32", "bfloat16"]
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -27,9 +29,8 @@ def computing_in(precision: Precision, device: torch.device) -> torch.autocast:
 
 def keep_head_in_float32(model: nn.Module) -> None:
     """Have the last linear layer compute in float32: ties of rounded logits would all go to the lowest class."""
-    heads = [module for module in model.modules() if type(module) is nn.Linear]
-    if heads:
-        head = heads[-1]
+    head = find_head(model)
+    if head is not None:
 
         def forward(x: torch.Tensor) -> torch.Tensor:
             with torch.autocast(x.device.type, enabled=False):

@@ -21,7 +21,7 @@ from workers.training.initialization import initialize
 from workers.training.optimizers import Update
 from workers.training.precision import Precision, computing_in, keep_head_in_float32
 from workers.training.presented import Presenting, observe
-from workers.training.recording import EpochOfTraining, Trainer
+from workers.training.recording import EpochOfTraining
 from workers.training.resumable import Resumable, global_generators
 from workers.training.streams import Presentations
 
@@ -43,7 +43,7 @@ class SequentialEngine:
         """See `Engine.train`."""
         return train_in_stacks(self, campaign, data, runs, checkpoints)
 
-    def start(self, campaign: Campaign, data: DeviceData, runs: Sequence[Run]) -> Trainer:
+    def start(self, campaign: Campaign, data: DeviceData, runs: Sequence[Run]) -> "_Trainer":
         """See `Engine.start`."""
         (run,) = runs
         # Seeds the global generators too: dropout and the like in user models draw from them.

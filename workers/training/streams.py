@@ -22,7 +22,7 @@ class Presentations:
     def __init__(self, campaign: Campaign, data: DeviceData, run: Run) -> None:
         self.recipe = campaign.recipe
         self.input_shape = data.input_shape
-        self.subset = draw_subset(campaign, run, len(data.train_labels))
+        self.subset = draw_subset(campaign, run, len(data.train_labels), data.scored)
         """bool[N]"""
         self.members = self.subset.nonzero()[0]
         self.steps = steps_per_epoch(campaign.recipe, len(self.members))

@@ -1,0 +1,481 @@
+"""Explicit subsets: who is dropped, where the scores come from, what the store keeps of them, and removal curves."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from analysis import EstimateError, count_first_runs, open_store, plot_removal, removal_curve
+from orchestrator import run_campaign
+from orchestrator.local_runner import LocalRunner
+from orchestrator.plan import plan_campaign
+from orchestrator.prepare import identified
+from orchestrator.submission import CAMPAIGN_FILE, SCORES_FILE, driver_folder, with_sent_scores
+from orchestrator.verify import verify_store
+from tests.conftest import small_campaign
+from tests.stores import NUM_TEST, NUM_TRAIN, header, powerless, results
+from tests.test_cli import call
+from workers.campaign import PARTS, Campaign
+from workers.campaign_file import check_campaign, dump_campaign, parse_campaign, read_campaign
+from workers.datasets import load_dataset
+from workers.errors import CampaignError, DamagedFileError, StoreError, StoreMismatchError
+from workers.explicit_subsets import ScoredExamples, class_sizes, explicit_subset, scores_sha256
+from workers.runs import Run, Shard
+from workers.score_table import read_scores
+from workers.specs import ScoreColumn
+from workers.store import Store, examples_table
+from workers.subsets import draw_subset, subset_size
+
+N = 1437
+"""Training examples of digits."""
+
+
+def explicit(file: Path | str = "scores.parquet", **changes: object) -> Campaign:
+    subsets = {
+        "design": "explicit",
+        "ratios": [0.8, 0.3],
+        "repetitions": 4,
+        "scores": {"file": str(file), "column": "score"},
+        "drop": ["lowest", "random"],
+    }
+    return small_campaign(subsets=subsets | changes)
+
+
+def counts_like_forgetting(seed: int = 0) -> npt.NDArray[np.float64]:
+    return np.random.default_rng(seed).poisson(0.7, N).astype(float)
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """Scores of digits with many ties, the rows in disorder."""
+    frame = pd.DataFrame({"example_id": np.arange(N), "score": counts_like_forgetting()})
+    frame.sample(frac=1, random_state=1).to_parquet(tmp_path / "scores.parquet")
+    return tmp_path / "scores.parquet"
+
+
+# Which examples ----------------------------------------------------------------------------------------------------
+
+rules = st.sampled_from(["lowest", "highest", "random"]) | st.integers(0, 999).map(lambda i: {"window": i / 1000})
+
+
+@given(
+    st.lists(st.integers(0, 3), min_size=1, max_size=60), st.integers(1, 1000), rules, st.integers(0, 9), st.booleans()
+)
+def test_who_is_dropped(values: list[int], thousandths: int, rule: object, seed: int, per_class: bool) -> None:
+    parts = thousandths * PARTS // 1000
+    window = rule["window"] if isinstance(rule, dict) else 0.0
+    if window * 1000 > thousandths or parts * len(values) < PARTS:
+        return
+    campaign = explicit(ratios=[parts / PARTS], drop=[rule], per_class=per_class)
+    scored = ScoredExamples(np.array(values, float), np.arange(len(values)) % 3)
+    run = Run(parts, seed)
+    kept = draw_subset(campaign, run, len(values), scored)
+    assert kept.sum() == subset_size(parts, len(values))
+    assert (kept == draw_subset(campaign, run, len(values), scored)).all()
+    groups = [scored.given_labels == label for label in range(3)] if per_class else [np.full(len(values), True)]
+    for group in groups:
+        share = kept[group].sum() - thousandths * group.sum() / 1000
+        assert abs(share) < (2 if per_class else 1)
+        # Ties stand in any order, but the scores that go are those at the rule's places of the sorted order.
+        ordered, lost = sorted(scored.scores[group]), int((~kept[group]).sum())
+        first = {"lowest": 0, "highest": len(ordered) - lost}.get(str(rule), int(window * 1000 * len(ordered) // 1000))
+        if rule != "random":
+            first = min(first, len(ordered) - lost)
+            assert sorted(scored.scores[group & ~kept]) == ordered[first : first + lost]
+
+
+@given(st.lists(st.integers(1, 10**6), min_size=1, max_size=20), st.data())
+def test_classes_keep_their_shares(counts: list[int], data: st.DataObject) -> None:
+    size = data.draw(st.integers(1, sum(counts)))
+    kept = class_sizes(np.array(counts), size)
+    assert kept.sum() == size
+    assert all(size * c // sum(counts) <= k <= -(-size * c // sum(counts)) for k, c in zip(kept, counts, strict=True))
+
+
+def test_ties_are_broken_anew_in_every_run_and_equally_for_all() -> None:
+    scored = ScoredExamples(np.repeat([0.0, 1.0], [40, 10]), np.zeros(50, np.int64))
+    campaign = explicit(ratios=[0.6], repetitions=1000, drop=["lowest"])
+    kept = sum(draw_subset(campaign, Run(600_000, k), 50, scored).astype(int) for k in range(1000))
+    assert (kept[40:] == 1000).all()
+    # 20 of 40 stay: binomial(1000, 1/2) counts, standard deviation 15.8.
+    assert abs(kept[:40] - 500).max() < 5 * 15.8
+    random = explicit_subset(np.random.default_rng(3), "random", size=30, examples=scored, per_class=False)
+    again = ScoredExamples(-scored.scores, scored.given_labels)
+    assert (
+        random == explicit_subset(np.random.default_rng(3), "random", size=30, examples=again, per_class=False)
+    ).all()
+
+
+def test_rules_take_turns() -> None:
+    campaign = explicit(drop=["lowest", {"window": 0.25}, "highest"])
+    assert [str(campaign.subsets.rule(k)) for k in range(4)] == ["lowest", "window 0.25", "highest", "lowest"]
+    scored = ScoredExamples(np.arange(100.0), np.zeros(100, np.int64))
+    dropped = [np.flatnonzero(~draw_subset(campaign, Run(800_000, k), 100, scored)) for k in range(3)]
+    assert [each.tolist() for each in dropped] == [[*range(20)], [*range(25, 45)], [*range(80, 100)]]
+    with pytest.raises(ValueError, match="needs the scores of 99 examples"):
+        draw_subset(campaign, Run(800_000, 0), 99, scored)
+
+
+# What a campaign file says -----------------------------------------------------------------------------------------
+
+ONE = {"file": "f", "column": "c"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"drop": ["lowes"]}, "subsets.drop.0: must be lowest, highest, random or {window: QUANTILE} .*, got 'lowes'"),
+        ({"drop": [{"window": 1}]}, r"subsets.drop.0: must be lowest, .*, got {'window': 1"),
+        ({"drop": ["lowest", {"window": 0.31}]}, "subsets: drop: a window .* smallest ratio, 0.3, .*, got 0.31"),
+        ({"drop": ["random", "random"]}, "subsets: drop must be rules that are all different, got random, random"),
+        ({"drop": []}, "subsets: the design explicit needs drop, got none"),
+        ({"drop": [], "scores": None}, "subsets: the design explicit needs scores and drop, got none"),
+        ({"scores": {"file": "f"}}, "subsets.scores.column: is required"),
+        ({"scores": ONE | {"sha256": "A" * 64}}, "subsets.scores.sha256: must be 64 digits of 0-9 and a-f, got 'AAA"),
+        ({"scores": ONE | {"row": 1}}, r"subsets.scores.row: unknown field \(.*\), got 1"),
+        ({"design": "uniform"}, "subsets: scores and drop must be left out, or the design be explicit, got uniform"),
+        (
+            {"design": "balanced", "scores": None, "drop": [], "per_class": True},
+            "subsets: per_class must be left out, or the design be explicit, got balanced",
+        ),
+    ],
+)
+def test_mistakes_are_told_in_a_line(changes: dict[str, object], line: str) -> None:
+    with pytest.raises(CampaignError, match=f"^campaign: {line}") as caught:
+        explicit(**changes)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_the_identity_covers_scores_and_rules_and_not_where_they_lie(tmp_path: Path) -> None:
+    def identity(campaign: Campaign, sha256: str = "a" * 64) -> str:
+        return campaign.with_scores(sha256=sha256).identity("data")
+
+    base = explicit()
+    elsewhere = explicit(scores={"file": "/other", "column": "x", "ratio": 0.5}, ratios=[0.5], repetitions=9)
+    assert identity(base) == identity(elsewhere) == identity(parse_campaign(dump_campaign(base)))
+    others = [explicit(drop=["random", "lowest"]), explicit(drop=["lowest", {"window": 0.1}]), explicit(per_class=True)]
+    assert len({identity(base), identity(base, "b" * 64), *map(identity, others)}) == 5
+    # Stores would be orphaned: identities never change.
+    assert identity(others[1]) == "b56dfe02c5a5526d92eecb7e74c27700f41454d1229955d66d09aec3c4836a3d"
+    absolute = base.with_absolute_paths().subsets.scores
+    assert absolute is not None
+    assert absolute.file == str(Path("scores.parquet").absolute())
+    # What is no run of the campaign, such as a recipe search, trains on uniform subsets and needs no scores.
+    uniform = small_campaign(subsets={"ratios": [0.8, 0.3], "repetitions": 4})
+    assert base.with_uniform_subsets() == uniform
+
+
+# The table of scores -----------------------------------------------------------------------------------------------
+
+
+def read(path: Path | str, num_train: int = 4, **fields: object) -> list[float]:
+    return read_scores(ScoreColumn(file=str(path), **{"column": "s", **fields}), num_train).tolist()
+
+
+@pytest.fixture
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Writes columns as f.parquet into the current folder, which is a fresh one."""
+    monkeypatch.chdir(tmp_path)
+
+    def written(**columns: object) -> str:
+        pd.DataFrame(columns).to_parquet("f.parquet", index=False)
+        return "f.parquet"
+
+    return written
+
+
+def test_scores_are_read_in_canonical_order(write: Callable[..., str]) -> None:
+    assert read(write(example_id=[2, 0, 3, 1], s=[20, 0, 30, 10])) == [0, 10, 20, 30]
+    assert read(write(s=[3.5, np.inf, -0.0, -1])) == [3.5, np.inf, 0, -1]
+    ids = [0, 1, 2, 3] * 2
+    two = write(ratio=[0.3] * 4 + [0.7] * 4, example_id=ids, s=np.arange(8.0))
+    assert read(two, ratio=0.7) == [4, 5, 6, 7]
+    Path("f.csv").write_text("s,example_id\n1,1\n0.5,0\n3,3\n2,2\n")
+    assert read("f.csv") == read(Path("f.csv").absolute()) == [0.5, 1, 2, 3]
+    assert read(Path("f.csv").absolute().as_uri()) == [0.5, 1, 2, 3]
+    Path("no-ending").write_bytes(Path(write(s=[1, 2, 3, 4])).read_bytes())
+    assert read("no-ending", sha256=scores_sha256(np.array([1.0, 2, 3, 4]))) == [1, 2, 3, 4]
+    assert read(write(s=[-0.0] * 4), sha256=scores_sha256(np.zeros(4))) == [0] * 4
+    with pytest.raises(CampaignError, match=r"^subsets.scores.sha256: no-ending: column s has other scores, SHA-256 "):
+        read("no-ending", sha256="0" * 64)
+
+
+@pytest.mark.parametrize(
+    ("columns", "fields", "line"),
+    [
+        ({"t": [1.0] * 4}, {}, "column: f.parquet: has no column 's', only t"),
+        ({"s": ["a"] * 4}, {}, "column: f.parquet: column s must hold numbers, got "),
+        ({"s": [True] * 4}, {}, "column: f.parquet: column s must hold numbers, got bool"),
+        ({"s": [1.0] * 3}, {}, "file: f.parquet: without a column example_id must have a row for each of 4 .*, got 3"),
+        (
+            {"s": [1.0, 2, np.nan, 4], "example_id": [3, 2, 1, 0]},
+            {},
+            "column: f.parquet: column s must have a number for each example, got none for 1, example 1 first",
+        ),
+        ({"s": [1.0] * 4, "example_id": [0, 1, 1, 3]}, {}, "file: .* each of 0 to 3 once, got 1 2 times"),
+        ({"s": [1.0] * 3, "example_id": [0, 1, 3]}, {}, "file: .* each of 0 to 3 once, got 2 0 times"),
+        ({"s": [1.0] * 4, "example_id": [0, 1, 2, 4]}, {}, "file: .* each of 0 to 3 once, got 4"),
+        ({"s": [1.0] * 4, "example_id": [0, 1, 2, -1]}, {}, "file: .* each of 0 to 3 once, got -1"),
+        ({"s": [1.0] * 4, "example_id": [0.5] * 4}, {}, "file: .*: column example_id must hold whole numbers, got dou"),
+        (
+            {"s": [1.0] * 8, "example_id": [0, 1, 2, 3] * 2, "ratio": [0.3] * 4 + [0.7] * 4},
+            {},
+            "ratio: f.parquet: has rows at several ratios: must be one of 0.3, 0.7, got none",
+        ),
+        ({"s": [1.0] * 4, "ratio": [0.3] * 4}, {"ratio": 0.5}, "ratio: f.parquet: must be one of 0.3, got 0.5"),
+        ({"s": [1.0] * 4, "ratio": ["x"] * 4}, {}, "ratio: f.parquet: column ratio must hold numbers, got "),
+        ({"s": [1.0] * 4}, {"ratio": 0.5}, "ratio: f.parquet: has no column ratio to look for 0.5 in"),
+    ],
+)
+def test_tables_that_cannot_be_meant(
+    write: Callable[..., str], columns: dict[str, object], fields: dict[str, object], line: str
+) -> None:
+    with pytest.raises(CampaignError, match=f"^subsets.scores.{line}") as caught:
+        read(write(**columns), **fields)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_files_that_cannot_be_read(tmp_path: Path, table: Path) -> None:
+    content = table.read_bytes()
+    (tmp_path / "cut").write_bytes(content[: len(content) // 2])
+    (tmp_path / "empty").write_bytes(b"")
+    (tmp_path / "twice").write_text("s,s\n1,2\n")
+    for name, line in {
+        "missing": "there is no such file",
+        "cut": "is neither Parquet nor CSV that can be read",
+        "empty": "is neither Parquet nor CSV that can be read",
+        "twice": "has the column s twice",
+    }.items():
+        with pytest.raises(CampaignError, match=f"^subsets.scores.file: .*/{name}: {line}"):
+            read(tmp_path / name)
+    with pytest.raises(StoreError, match=f"^{tmp_path}: "):
+        read(tmp_path)
+    table.chmod(0)
+    with powerless(), pytest.raises(StoreError, match=r"scores.parquet: Permission denied"):
+        read(table)
+    with pytest.raises(StoreError, match=r"must not name a user or a password"):
+        read("s3://me:hunter2@bucket/f.parquet")
+
+
+# A store -----------------------------------------------------------------------------------------------------------
+
+
+def test_from_a_table_to_a_removal_curve(tmp_path: Path, table: Path) -> None:
+    """By the command line: run, extend, curve; what is refused, and why."""
+    file, store = tmp_path / "c.yaml", tmp_path / "s"
+    file.write_text(dump_campaign(explicit("scores.parquet")))
+    code, output, error = call("run", file, "--store", store, cwd=tmp_path)
+    assert (code, f"next: longtail removal {store}" in output) == (0, True), error
+    code, output, error = call("run", file, "--store", store, "--repetitions", 6, cwd=tmp_path)
+    assert "12 of 12 runs" in output, error
+    code, output, error = call("removal", store, "--plot", tmp_path / "curve.pdf")
+    assert (code, "removal.parquet" in output, "curve.pdf" in output) == (0, True, True), error
+    assert (tmp_path / "curve.pdf").read_bytes().startswith(b"%PDF")
+    written = pd.read_parquet(store / "estimates" / "removal.parquet")
+    pd.testing.assert_frame_equal(written, open_store(store).removal())
+    assert written[["rule", "removed", "runs"]].to_numpy().tolist() == [
+        [rule, removed, 3] for rule in ("lowest", "random") for removed in (0.2, 0.7)
+    ]
+    runs = open_store(store).runs()
+    by_rule = runs.groupby([runs["repetition"] % 2, -runs["ratio"]])["test_accuracy"]
+    assert written["test_accuracy"].tolist() == pytest.approx(by_rule.mean().tolist())
+    code, output, error = call("estimate", store)
+    assert (code, "its subsets are explicit, not random; what it has is a removal curve" in error) == (1, True)
+    code, output, error = call("run", file, "--store", store, "--until-se", 0.1, cwd=tmp_path)
+    assert (code, error) == (
+        2,
+        "error: until_se: must be left out: explicit subsets are not random, so mem has no standard error\n",
+    )
+    code, output, error = call("removal", store, "-o", tmp_path / "curve.xls")
+    assert (code, "--output: must end with .parquet or .csv" in error) == (2, True)
+
+
+def test_runs_train_on_what_the_rules_keep_and_the_store_keeps_the_scores(tmp_path: Path, table: Path) -> None:
+    campaign = explicit(table, per_class=True)
+    run_campaign(campaign, tmp_path / "s")
+    table.rename(tmp_path / "moved.parquet")
+    moved = campaign.with_scores(file=str(tmp_path / "moved.parquet"))
+    assert run_campaign(moved, tmp_path / "s", repetitions=5).progress.trained == 2
+    view = open_store(tmp_path / "s")
+    examples, scores = view.examples("train"), counts_like_forgetting()
+    assert (examples["score"] == scores).all()
+    assert view.examples("test")["score"].isna().all()
+    scored = ScoredExamples(scores, examples["given_label"].to_numpy())
+    for ratio in (800_000, 300_000):
+        subsets = view.subsets(ratio / PARTS)
+        for repetition, trained in enumerate(subsets.to_numpy()):
+            assert (trained == draw_subset(campaign, Run(ratio, repetition), N, scored)).all()
+    assert plan_campaign(moved, LocalRunner().machine(), str(tmp_path / "s")).pending_runs == 0
+
+
+def test_other_scores_belong_to_another_store(tmp_path: Path, table: Path) -> None:
+    run_campaign(explicit(table, repetitions=1), tmp_path / "s")
+    changed = counts_like_forgetting()
+    changed[17] += 1
+    pd.DataFrame({"score": changed}).to_parquet(table)
+    with pytest.raises(StoreMismatchError, match=r"^[^\n]*: subsets.scores.sha256: the store has '\w{64}', the camp"):
+        run_campaign(explicit(table, repetitions=1), tmp_path / "s")
+    with pytest.raises(StoreMismatchError, match=r"subsets.scores.sha256"):
+        plan_campaign(explicit(table), LocalRunner().machine(), str(tmp_path / "s"))
+    with pytest.raises(StoreMismatchError, match=r"subsets.drop: the store has \['lowest', 'random'\], the campaign"):
+        run_campaign(explicit(table, drop=["highest"]), tmp_path / "s")
+    with pytest.raises(CampaignError, match=r"^subsets.scores.file: .*gone: there is no such file"):
+        run_campaign(explicit(tmp_path / "gone"), tmp_path / "t")
+    assert not (tmp_path / "t").exists()
+
+
+def explicit_store(path: Path, campaign: Campaign | None = None) -> Store:
+    """An empty store on imaginary data, whose scores are 0, 1, 2, ..."""
+    scores, labels = np.arange(float(NUM_TRAIN)), np.zeros(NUM_TRAIN, np.int64)
+    campaign = campaign or explicit()
+    made = header(campaign.with_scores(sha256=scores_sha256(scores)))
+    return Store.create(path, made, examples_table(labels, labels, np.zeros(NUM_TEST, np.int64), scores))
+
+
+def test_a_damaged_column_of_scores_is_found(tmp_path: Path) -> None:
+    store = explicit_store(tmp_path / "s")
+    assert verify_store(store.uri) == (1, [])
+    path = Path(store.uri, "examples.parquet")
+    sound = pq.read_table(path)
+    scores = sound["score"].to_pylist()
+    wrong = "column score: does not hold the scores that the campaign was made with"
+    other = {
+        "value": ([*scores[:3], 7.5, *scores[4:]], wrong),
+        "null": ([None, *scores[1:]], wrong),
+        "of a test": ([*scores[:-1], 1.0], wrong),
+        "none": (None, "has not the columns of such a file"),
+        "texts": ([str(each) for each in scores], "has not the columns of such a file"),
+    }
+    for values, problem in other.values():
+        table = sound.drop_columns("score")
+        table = table if values is None else table.append_column("score", [values])
+        pq.write_table(table, path, compression="zstd", write_page_checksum=True)
+        with pytest.raises(DamagedFileError, match=f"examples.parquet: {problem}"):
+            Store.open(store.uri).scores()
+        assert [finding.problem for finding in verify_store(store.uri)[1]] == [problem]
+    plain = Store.create(tmp_path / "plain", header(), sound.drop_columns("score"))
+    assert plain.scores() is None
+    pq.write_table(sound, Path(plain.uri, "examples.parquet"), write_page_checksum=True)
+    assert [finding.problem for finding in verify_store(plain.uri)[1]] == ["has not the columns of such a file"]
+
+
+# Analysis ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_removal_curve_is_means_over_the_runs_of_each_rule(tmp_path: Path) -> None:
+    campaign = explicit(drop=["highest", {"window": 0.25}, "random"], ratios=[0.8, 1.0], repetitions=8)
+    campaign = campaign.model_copy(update={"record": small_campaign(record={"epochs": "all"}).record})
+    store = explicit_store(tmp_path / "s", campaign)
+    made = {}
+    for parts, start, stop in ((800_000, 0, 3), (800_000, 3, 8), (PARTS, 0, 2)):
+        shard = Shard(parts, start, stop)
+        runs = results(shard, seed=parts)
+        if start == 3:
+            runs[1] = replace(runs[1], epochs=runs[1].epochs[:1], status="diverged")  # repetition 4: window
+        made.update({(parts, run.run.repetition): run for run in runs if run.status == "completed"})
+        store.commit(shard, runs)
+    for epoch in (None, 1):
+        frame = removal_curve(store, epoch, confidence=0.9)
+        assert frame[["rule", "ratio", "removed", "runs", "diverged"]].to_numpy().tolist() == [
+            ["highest", 1.0, 0.0, 1, 0],
+            ["highest", 0.8, 0.2, 3, 0],
+            ["window 0.25", 1.0, 0.0, 1, 0],
+            ["window 0.25", 0.8, 0.2, 2, 1],
+            ["random", 0.8, 0.2, 2, 0],
+        ]
+        for row in frame.to_dict("records"):
+            place = ["highest", "window 0.25", "random"].index(row["rule"])
+            parts = round(row["ratio"] * PARTS)
+            right = [
+                made[parts, k].epochs[(epoch or 2) - 1].test_correct.mean()
+                for k in range(place, 8, 3)
+                if (parts, k) in made
+            ]
+            assert row["test_accuracy"] == pytest.approx(np.mean(right))
+            if len(right) == 1:
+                assert np.isnan([row["se"], row["low"], row["high"]]).all()
+                continue
+            assert row["se"] == pytest.approx(stats.sem(right))
+            low, high = stats.t.interval(0.9, len(right) - 1, np.mean(right), stats.sem(right)) if row["se"] else right
+            assert (row["low"], row["high"]) == pytest.approx((max(low, 0), min(high, 1)))
+    lines = plot_removal(frame).axes[0].get_lines()
+    assert len(plot_removal(frame).axes[0].containers) == 3 <= len(lines)
+    with pytest.raises(EstimateError, match=r"epoch must be one of 1, 2 \(those recorded\), got 3"):
+        removal_curve(store, 3)
+    with pytest.raises(EstimateError, match="confidence must be"):
+        removal_curve(store, confidence=1)
+
+
+def test_what_explicit_subsets_do_not_give(tmp_path: Path) -> None:
+    store = explicit_store(tmp_path / "s")
+    with pytest.raises(EstimateError, match="has no committed run"):
+        removal_curve(store)
+    store.commit(Shard(800_000, 0, 2), [replace(run, epochs=run.epochs[:1]) for run in results(Shard(800_000, 0, 2))])
+    view = open_store(store.uri)
+    assert len(view.subsets()) == len(view.runs()) == 2
+    for estimate in (
+        view.memorization,
+        view.consistency,
+        view.cscore,
+        view.influence,
+        view.discoveries,
+        view.influence_matrix,
+        view.influential_pairs,
+        view.datamodels,
+        view.reliability,
+        lambda: view.expected_se(10),
+        lambda: count_first_runs(store, 800_000, 2),
+    ):
+        with pytest.raises(EstimateError, match=r"its subsets are explicit, not random; what it has is a removal"):
+            estimate()
+    plain = Store.create(tmp_path / "plain", header(), examples_table(*np.zeros((2, NUM_TRAIN), int), np.zeros(5, int)))
+    with pytest.raises(EstimateError, match="has no removal curve: subsets.design must be explicit, got uniform"):
+        removal_curve(plain)
+
+
+# What other commands make of it ------------------------------------------------------------------------------------
+
+
+def test_plans_promise_no_standard_errors(table: Path) -> None:
+    planned = plan_campaign(explicit(table), LocalRunner().machine())
+    assert planned.pending_runs == 8
+    for row in planned.ratios:
+        found = (row.largest_se, row.bound, row.median_se, row.most_se, row.runs_for_all(0.1), row.runs_for_most(0.1))
+        assert found == (None,) * 6
+
+
+def test_scores_are_sent_along_with_a_submitted_campaign(tmp_path: Path, table: Path) -> None:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / ".gitignore").write_text("*.parquet\n")
+    campaign = explicit(table).with_absolute_paths()
+    sent, file = with_sent_scores(campaign)
+    with driver_folder(dump_campaign(sent), str(tmp_path / "code"), file) as folder, pytest.MonkeyPatch.context() as at:
+        at.chdir(folder)
+        arrived = read_campaign(CAMPAIGN_FILE).with_absolute_paths()
+        dataset = load_dataset(campaign.dataset)
+        there, here = (identified(each, dataset)[0].identity("x") for each in (arrived, campaign))
+        assert there == here
+        assert sorted(path.name for path in folder.iterdir()) == [".gitignore", CAMPAIGN_FILE, SCORES_FILE]
+    on_a_bucket = campaign.with_scores(file="s3://bucket/f.parquet")
+    assert with_sent_scores(on_a_bucket) == (on_a_bucket, None)
+    assert with_sent_scores(small_campaign()) == (small_campaign(), None)
+    with pytest.raises(CampaignError, match=r"^subsets.scores.file: must be a file of this machine, .*, got '/none'"):
+        with_sent_scores(campaign.with_scores(file="/none"))
+    (tmp_path / "code" / SCORES_FILE).write_text("")
+    with pytest.raises(CampaignError, match=f"has a {SCORES_FILE}"), driver_folder("", str(tmp_path / "code"), file):
+        pass
+
+
+def test_a_campaign_in_a_header_reads_back() -> None:
+    campaign = explicit(drop=["lowest", {"window": 0.1}]).with_scores(sha256="c" * 64)
+    made = header(campaign)
+    assert type(made).from_json(made.to_json(), "x").campaign == campaign
+    assert check_campaign(campaign.model_dump(mode="json")) == campaign
