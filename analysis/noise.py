@@ -41,8 +41,8 @@ def noise_detection(found: StoreScores, *, confidence: float = CONFIDENCE) -> pd
 def noise_curves(found: StoreScores) -> pd.DataFrame:
     """Points of each score's ROC and precision-recall curves, with CURVE_COLUMNS: see `analysis.detection`.
 
-    `threshold` is the score's own value; from the most irregular one on. Scores that have no AUC have no points. Raises
-    EstimateError where no given label differs.
+    `threshold` is the score's own value, to 12 decimals; from the most irregular one on. Scores that have no AUC have
+    no points. Raises EstimateError where no given label differs.
     """
     noisy = noisy_examples(found.labels, found.source)
     frames = [_points(score, noisy) for score in found.scores]

@@ -71,16 +71,10 @@ def learning_curves(store: Store, groups: Groups, at: At = "presentations", rati
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(LEARNING_COLUMNS))
 
 
-def recorded_curves(store: Store, groups: Groups, ratio: float | None = None) -> pd.DataFrame:
-    """The learning curves of every kind of look that the store records, with LEARNING_COLUMNS; none where it has none.
-
-    Raises EstimateError for a ratio that has no committed run.
-    """
-    kinds: list[At] = ["presentations"] if store.header.record.presentations else []
-    if store.header.rows_per_run > 1:
-        kinds += ["evaluations", "heldout"]
-    frames = [learning_curves(store, groups, at, ratio) for at in kinds]
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(LEARNING_COLUMNS))
+def recorded_kinds(store: Store) -> tuple[At, ...]:
+    """The looks at examples of which the store has several in each run, so that there are learning curves of them."""
+    presented: tuple[At, ...] = ("presentations",) if store.header.record.presentations else ()
+    return (*presented, "evaluations", "heldout") if store.header.rows_per_run > 1 else presented
 
 
 def class_summary(store: Store, counts: StoreCounts) -> pd.DataFrame:

@@ -17,8 +17,8 @@ from analysis.example_scores import NAMES, ExampleScore, StoreScores
 
 ORDER = (
     *("cscore", "probability", "loss", "accuracy", "learning_epoch", "forgettability", "mem"),
-    *("max_probability", "hidden_density_relative", "input_density_relative"),
-    *("hidden_density_same", "input_density_same", "hidden_density", "input_density"),
+    *("max_probability", "hidden_density_same", "hidden_density_relative"),
+    *("input_density_same", "input_density_relative", "hidden_density", "input_density"),
 )
 
 
@@ -48,7 +48,8 @@ def rank_suspects(found: StoreScores, by: str | None = None) -> pd.DataFrame:
 
 def chosen_score(found: StoreScores, by: str | None = None) -> ExampleScore:
     """The score that suspects are ranked by: as asked for, or the first of ORDER. Raises as `rank_suspects`."""
-    check_by(by)
+    if by is not None and by not in NAMES:
+        raise EstimateError(f"by must be one of {', '.join(NAMES)}, got {by!r}")
     there = [name for name in ORDER if found.latest(name) is not None]
     if not there:
         raise EstimateError(
@@ -58,9 +59,3 @@ def chosen_score(found: StoreScores, by: str | None = None) -> ExampleScore:
     if score is None:
         raise EstimateError(f"{found.source}: by must be one of {', '.join(there)} (those it has), got {by!r}")
     return score
-
-
-def check_by(by: str | None) -> None:
-    """Raise EstimateError where that is no score."""
-    if by is not None and by not in NAMES:
-        raise EstimateError(f"by must be one of {', '.join(NAMES)}, got {by!r}")

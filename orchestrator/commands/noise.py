@@ -90,12 +90,14 @@ def suspects(
     Example: longtail suspects STORE --top 50 -o suspects.csv
     """
     from analysis import rank_suspects, read_example_scores
-    from analysis.suspects import check_by, chosen_score
+    from analysis.example_scores import NAMES
+    from analysis.suspects import chosen_score
     from analysis.tables import bases_of
     from workers.store import Store
 
     check_output(output)
-    check_by(by)
+    if by is not None and by not in NAMES:
+        raise typer.BadParameter(f"--by must be one of {', '.join(NAMES)}, got {by!r}")
     opened = Store.open(store)
     found = read_example_scores(opened, ratio)
     chosen = chosen_score(found, by).name

@@ -11,9 +11,12 @@ from orchestrator.frames import check_output
 from orchestrator.options import StoreArgument
 from orchestrator.output import console, say
 from orchestrator.tables import OutputOption, cell, keep_table
+from workers.errors import LongtailError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_NOT_RECORDED = "record.presentations must be true, or record.epochs all or a number"
 
 
 def profiles(
@@ -34,8 +37,10 @@ def profiles(
 
     Example: longtail profiles STORE --by class --plot profiles.png --learning-plot learning.png
     """
+    import pandas as pd
+
     from analysis import class_summary, count_runs, group_examples, group_profiles, plot_learning, plot_profiles
-    from analysis.profiles import recorded_curves
+    from analysis.profiles import learning_curves, recorded_kinds
     from analysis.tables import bases_of
     from workers.store import Store
 
@@ -43,27 +48,31 @@ def profiles(
     check_figure(plot, "plot")
     check_figure(learning_plot, "learning-plot")
     opened = Store.open(store)
+    kinds = recorded_kinds(opened)
+    if learning_plot is not None and not kinds:
+        raise LongtailError(f"{opened.uri}: has no learning curves: {_NOT_RECORDED}")
     counts = count_runs(opened)
     grouped = group_examples(opened, counts, by, groups)
     profile = group_profiles(opened, counts, grouped)
-    learning = recorded_curves(opened, grouped)
+    learning = pd.concat([learning_curves(opened, grouped, at) for at in kinds], ignore_index=True) if kinds else None
     bases = bases_of(counts.ratios)
     written = {
         "profiles": keep_table(opened, "profiles", profile, output, bases, by=by),
         "classes": keep_table(opened, "classes", class_summary(opened, counts), None, bases),
     }
-    if len(learning):
+    if learning is not None:
         written["learning curves"] = keep_table(opened, "learning", learning, None, bases, by=by)
-    pictures = {"plot": (plot, plot_profiles, profile), "learning plot": (learning_plot, plot_learning, learning)}
-    for name, (path, draw, frame) in pictures.items():
-        if path is not None:
-            write_figure(draw(frame), path)
-            written[name] = str(path)
+    if plot is not None:
+        write_figure(plot_profiles(profile), plot)
+        written["plot"] = str(plot)
+    if learning_plot is not None and learning is not None:
+        write_figure(plot_learning(learning), learning_plot)
+        written["learning plot"] = str(learning_plot)
     _show(profile)
     for name, text in written.items():
         say(f"{name}: {text}")
-    if not len(learning):
-        say("no learning curves: record.presentations, or record.epochs all or a number, would tell")
+    if learning is None:
+        say(f"no learning curves: {_NOT_RECORDED}")
 
 
 def _show(frame: "pd.DataFrame") -> None:
