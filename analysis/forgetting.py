@@ -24,6 +24,7 @@ from analysis.errors import EstimateError
 from analysis.examples import Labels, read_labels
 from analysis.means import group_mean
 from analysis.moments import RunMoments
+from analysis.selection import check_random_subsets
 from analysis.sequences import At, Bits, RunSequence, scan_sequences
 from workers.campaign import PARTS
 from workers.store import Store
@@ -64,7 +65,8 @@ class Forgetting:
     @property
     def unforgettable(self) -> Bits:
         """Was it learned, and not forgotten."""
-        return np.logical_and(self.learned, self.events == 0)
+        unforgettable: Bits = self.learned & (self.events == 0)
+        return unforgettable
 
     @property
     def forgettability(self) -> Whole:
@@ -149,7 +151,8 @@ def estimate_forgetting(store: Store, ratio: float | None = None, at: At = "pres
     the events, or, in runs that never learned it, of the number of epochs.
 
     `at` tells when correctness is looked at: see `analysis.sequences`. A ratio whose runs all diverged is left out.
-    Raises EstimateError as `scan_sequences`, and where no run is left.
+    Raises EstimateError as `scan_sequences`, where subsets are explicit (runs of different rules have no common mean),
+    and where no run is left.
     """
     labels = read_labels(store)
     frames = [each.frame(labels) for each in sum_forgetting(store, ratio, at)]
@@ -171,6 +174,7 @@ def sum_forgetting(store: Store, ratio: float | None = None, at: At = "presentat
 
     Memory is bounded by one row group and the sums. Raises EstimateError as `estimate_forgetting`.
     """
+    check_random_subsets(store)
     sums: dict[int, _Sums] = {}
     for sequence in scan_sequences(store, at, ratio):
         parts = sequence.run.parts

@@ -19,7 +19,7 @@ from analysis.halves import draw_halves
 from analysis.means import Floats, group_mean
 from analysis.pairs import Ids
 from analysis.reliability import check_whole, correlations, ladder
-from analysis.selection import select_ratio
+from analysis.selection import check_random_subsets, select_ratio
 from analysis.sequences import At, RunSequence, scan_sequences
 from workers.campaign import PARTS
 from workers.store import Store
@@ -54,12 +54,13 @@ def forgetting_agreement(
     none has one, it is NaN. Takes a byte per run and example, for up to 127 epochs.
 
     Raises EstimateError for fewer than two runs, for `splits` or `max_pairs` under 1, a negative `seed`, and as
-    `scan_sequences`.
+    `estimate_forgetting`.
     """
     check_whole("splits", splits, 1)
     check_whole("max_pairs", max_pairs, 1)
     check_whole("seed", seed, 0)
     tell = progress or (lambda line: None)
+    check_random_subsets(store)
     tell("reading")
     parts = select_ratio(store, ratio)
     runs = [_forgettability(sequence) for sequence in scan_sequences(store, at, parts / PARTS)]

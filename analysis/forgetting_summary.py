@@ -18,9 +18,8 @@ def forgetting_summary(frame: pd.DataFrame) -> pd.DataFrame:
     there are. `unforgettable_per_run` is the share in one run, on average. `forgetting` is the mean number of events of
     an example in a run, `histogram` what `events_histogram` tells.
     """
-    return pd.DataFrame(
-        [_of_ratio(float(ratio), rows) for ratio, rows in frame.groupby("ratio")], columns=list(COLUMNS)
-    )
+    ratios = np.unique(frame["ratio"].to_numpy())
+    return pd.DataFrame([_of_ratio(each, frame[frame["ratio"] == each]) for each in ratios], columns=list(COLUMNS))
 
 
 def _of_ratio(ratio: float, rows: pd.DataFrame) -> dict[str, object]:

@@ -7,12 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from workers.campaign import Campaign
 from workers.campaign_file import check_campaign
 
 # A shell without job control starts what it puts into the background with Ctrl-C ignored; the tests send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How long an example takes says nothing on machines that are shared.
+settings.register_profile("longtail", deadline=None)
+settings.load_profile("longtail")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -63,7 +63,7 @@ def test_low_cscores_are_the_long_tail() -> None:
     assert found.selections.to_numpy().tolist() == [[0.5, 2, 2, 1, 1 / 3]]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=2, max_size=30))
 def test_correlations_and_overlaps_are_those_of_the_definitions(pairs: list[tuple[int, int]]) -> None:
     x, y = (np.array(side) / 6 for side in zip(*pairs, strict=True))
@@ -137,7 +137,9 @@ def test_what_was_asked_for_must_make_sense(stores: tuple[Path, Path], published
         compare(stores[0], published)
     with pytest.raises(EstimateError, match="ratio must be left out with two score files, got 0.7"):
         compare(published, published, estimate="cscore", ratio=0.7)
-    with pytest.raises(EstimateError, match="estimate must be one of memorization, cscore, got 'influence'"):
+    with pytest.raises(
+        EstimateError, match="estimate must be one of memorization, cscore, forgetting, got 'influence'"
+    ):
         compare(*stores, estimate="influence")  # type: ignore[arg-type]
     with pytest.raises(EstimateError, match="ratio must be one of 0.3, 0.7, got 0.5"):
         compare(stores[0], published, estimate="cscore", ratio=0.5)

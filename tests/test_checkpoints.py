@@ -248,7 +248,7 @@ def test_a_true_checkpoint_is_used_also_without_writing_more(
     assert not path.exists()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_altered_bytes_give_a_checkpoint_or_a_value_error(
     data: st.DataObject, interruption: tuple[Campaign, Path, dict[str, str]]

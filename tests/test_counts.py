@@ -34,7 +34,7 @@ def slow_counts(runs: Runs, num_train: int) -> dict[str, list[int]]:
     return counts
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     seed=st.integers(0, 2**32 - 1),
     num_runs=st.integers(1, 20),

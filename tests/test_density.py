@@ -57,7 +57,7 @@ def test_duplicates_count_one_by_one() -> None:
 
 
 @given(st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_equals_the_slow_reference_whatever_the_tiles(data: st.DataObject) -> None:
     shape = data.draw(st.tuples(st.integers(1, 17), st.integers(1, 6)))
     features = data.draw(arrays.arrays(np.float32, shape, elements=st.integers(-5, 5).map(float)))

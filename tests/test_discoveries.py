@@ -56,7 +56,7 @@ def test_the_same_as_with_all_p_values(seed: int, fdr: float, max_pairs: int, sa
     assert found["test_example_id"].is_monotonic_increasing
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     runs=st.integers(0, 300),
     seed=st.integers(0, 1000),

@@ -71,7 +71,7 @@ def check_equal(found: pd.DataFrame, expected: pd.DataFrame) -> None:
     pd.testing.assert_frame_equal(found, expected, check_dtype=False, rtol=1e-12, atol=1e-12)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(drawn_store=stores, empty=st.sampled_from(CONVENTIONS))
 def test_memorization_equals_one_run_at_a_time(drawn_store: dict[str, Any], empty: Empty) -> None:
     with TemporaryDirectory() as folder:
@@ -87,7 +87,7 @@ def test_memorization_equals_one_run_at_a_time(drawn_store: dict[str, Any], empt
     assert list(found) == [*own, "mem", "se", "low", "high", "n_in", "p_in", "n_out", "p_out"]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     drawn_store=stores,
     empty=st.sampled_from(CONVENTIONS),
@@ -119,7 +119,7 @@ def test_influence_equals_one_run_at_a_time(
     np.testing.assert_array_equal(influence_matrix(bits, slice(1, 6, 2), empty=empty), dense[1:6:2].astype(np.float32))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(drawn_store=stores, same_class=st.booleans(), empty=st.sampled_from(CONVENTIONS))
 def test_influential_pairs_are_those_with_both_conditions(
     drawn_store: dict[str, Any], same_class: bool, empty: Empty
@@ -135,7 +135,7 @@ def test_influential_pairs_are_those_with_both_conditions(
     check_equal(found, expected[chosen].reset_index(drop=True))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     seed=st.integers(0, 2**32 - 1),
     num_train=st.integers(1, 12),

@@ -289,13 +289,6 @@ def test_from_a_table_to_a_removal_curve(tmp_path: Path, table: Path) -> None:
     assert written["test_accuracy"].tolist() == pytest.approx(by_rule.mean().tolist())
     code, output, error = call("estimate", store)
     assert (code, "its subsets are explicit, not random; what it has is a removal curve" in error) == (1, True)
-    code, output, error = call("run", file, "--store", store, "--until-se", 0.1, cwd=tmp_path)
-    assert (code, error) == (
-        2,
-        "error: until_se: must be left out: explicit subsets are not random, so mem has no standard error\n",
-    )
-    code, output, error = call("removal", store, "-o", tmp_path / "curve.xls")
-    assert (code, "--output: must end with .parquet or .csv" in error) == (2, True)
 
 
 def test_runs_train_on_what_the_rules_keep_and_the_store_keeps_the_scores(tmp_path: Path, table: Path) -> None:
@@ -431,6 +424,7 @@ def test_what_explicit_subsets_do_not_give(tmp_path: Path) -> None:
         view.influential_pairs,
         view.datamodels,
         view.reliability,
+        view.forgetting,
         lambda: view.expected_se(10),
         lambda: count_first_runs(store, 800_000, 2),
     ):
@@ -444,12 +438,17 @@ def test_what_explicit_subsets_do_not_give(tmp_path: Path) -> None:
 # What other commands make of it ------------------------------------------------------------------------------------
 
 
-def test_plans_promise_no_standard_errors(table: Path) -> None:
+def test_plans_promise_no_standard_errors(tmp_path: Path, table: Path) -> None:
     planned = plan_campaign(explicit(table), LocalRunner().machine())
     assert planned.pending_runs == 8
     for row in planned.ratios:
         found = (row.largest_se, row.bound, row.median_se, row.most_se, row.runs_for_all(0.1), row.runs_for_most(0.1))
         assert found == (None,) * 6
+    with pytest.raises(
+        CampaignError, match=r"^until_se: must be left out: explicit subsets are not random, so mem has"
+    ):
+        run_campaign(explicit(table), tmp_path / "s", until_se=0.1)
+    assert not (tmp_path / "s").exists()
 
 
 def test_scores_are_sent_along_with_a_submitted_campaign(tmp_path: Path, table: Path) -> None:

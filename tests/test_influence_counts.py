@@ -30,7 +30,7 @@ def random_bits(runs: int, examples: int, tests: int, seed: int = 0) -> tuple[Ra
 sizes = st.tuples(st.integers(0, 300), st.integers(1, 300), st.integers(1, 20))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(size=sizes, seed=st.integers(0, 1000))
 def test_packing_keeps_every_run(size: tuple[int, int, int], seed: int) -> None:
     bits, subsets, correct = random_bits(*size, seed=seed)

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator import run_campaign
@@ -54,7 +54,6 @@ def with_margins(given: list[RunResult], seed: int = 0) -> list[RunResult]:
 LOGITS = st.lists(st.floats(width=32, allow_nan=True), min_size=3, max_size=3)
 
 
-@settings(deadline=None)
 @given(st.lists(LOGITS, min_size=1, max_size=5), st.integers(0, 2))
 def test_margin_is_the_slow_definition(logits: list[list[float]], label: int) -> None:
     tensor, labels = torch.tensor([logits]), torch.full((len(logits),), label)

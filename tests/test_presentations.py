@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -55,7 +55,6 @@ logit = st.sampled_from([0.0, 1.0, -2.5, 30.0, math.inf, -math.inf, math.nan])
 
 
 @given(logits=st.lists(st.lists(logit, min_size=3, max_size=3), min_size=1, max_size=6), data=st.data())
-@settings(deadline=None)
 def test_what_is_observed_is_the_slow_definition(logits: list[list[float]], data: st.DataObject) -> None:
     campaign = recording(recipe={"epochs": 1, "batch_size": 8, "label_smoothing": 0.1})
     labels = torch.tensor([data.draw(st.integers(0, 2)) for _ in logits])[None]

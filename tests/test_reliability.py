@@ -195,7 +195,7 @@ def test_selections_that_do_not_depend_on_the_runs_are_the_same_in_both_halves(t
 # Draws ----------------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(seed=st.integers(0, 2**64), runs=st.integers(0, 200), split=st.integers(0, 99), data=st.data())
 def test_halves_are_disjoint_and_of_one_size(seed: int, runs: int, split: int, data: st.DataObject) -> None:
     used = data.draw(st.integers(0, runs))
@@ -238,7 +238,7 @@ def test_pairs_are_the_same_whatever_the_blocks(tmp_path: Path) -> None:
 # What has no value ----------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32 - 1),
     num_runs=st.lists(st.integers(1, 19), min_size=1, max_size=2),

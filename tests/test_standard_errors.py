@@ -108,7 +108,7 @@ def test_targets_that_are_none(target: float) -> None:
         runs_needed(1.0, 0.5, target)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     seed=st.integers(0, 2**32 - 1),
     num_runs=st.integers(1, 20),

@@ -63,7 +63,7 @@ def forgetting(
 
 
 def _show(rows: "pd.DataFrame", top: int) -> None:
-    """One ratio: shares, the most forgettable of the learned examples, and those never learned."""
+    """One ratio: shares, the examples that are forgotten most often, and those never learned."""
     from analysis import forgetting_summary
 
     summary = forgetting_summary(rows).to_dict("records")[0]
@@ -74,10 +74,9 @@ def _show(rows: "pd.DataFrame", top: int) -> None:
     )
     if summary["never_presented"]:
         say(f"{summary['never_presented']} more were never shown")
-    learned = rows[rows["n_learned"] > 0].sort_values("forgettability", ascending=False, kind="stable")
-    names = ("example", "label", "events a run", "learned", "first in epoch", "right when shown")
+    names = ("most forgotten", "label", "events a run", "learned", "first in epoch", "right when shown")
     table = Table(*names, box=None, header_style="bold")
-    for row in learned.head(top).to_dict("records"):
+    for row in rows.nlargest(top, "forgetting").to_dict("records"):
         label, given = str(row["label"]), str(row["given_label"])
         table.add_row(
             str(row["example_id"]),
@@ -97,7 +96,7 @@ def _show(rows: "pd.DataFrame", top: int) -> None:
 def _show_agreement(frame: "pd.DataFrame") -> None:
     """A row for each number of runs; the first compares single runs."""
     names = {"spearman": "Spearman", "pearson": "Pearson", "spearman_brown": "Spearman-Brown"}
-    table = Table("runs in each half", "comparisons", "examples", *names.values(), box=None, header_style="bold")
+    table = Table("runs a half", "compared", "examples", *names.values(), box=None, header_style="bold")
     for row in frame.to_dict("records"):
         figures = (_with_error(row[name], row[f"{name}_sd"]) for name in names)
         table.add_row(str(row["runs_per_half"]), str(row["comparisons"]), f"{row['examples']:.10g}", *figures)

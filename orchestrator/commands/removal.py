@@ -1,21 +1,18 @@
 """Explicit subsets into removal curves: removal."""
 
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
+from orchestrator.figures import check_figure, write_figure
 from orchestrator.frames import check_output, write_frame
 from orchestrator.options import StoreArgument
 from orchestrator.output import console, say
-from workers.errors import CampaignError
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_PLOTS = (".png", ".pdf", ".svg")
 
 
 def removal(
@@ -30,35 +27,23 @@ def removal(
 
     Example: longtail removal STORE -o removal.csv --plot removal.png
     """
-    from analysis import removal_curve, write_removal
+    from analysis import plot_removal, removal_curve, write_removal
     from workers.store import Store
 
     if not 0 < confidence < 1:
         raise typer.BadParameter(f"--confidence must be between 0 and 1, got {confidence}")
     check_output(output)
-    if plot is not None and plot.suffix not in _PLOTS:
-        raise CampaignError(f"--plot: must end with {', '.join(_PLOTS)}, got {str(plot)!r}")
+    check_figure(plot, "plot")
     opened = Store.open(store)
     frame = removal_curve(opened, confidence=confidence)
     if output is not None:
         write_frame(frame, output)
     if plot is not None:
-        _draw(frame, plot)
+        write_figure(plot_removal(frame), plot)
     _show(frame)
     say(f"table: {output if output is not None else write_removal(opened, frame, confidence=confidence)}")
     if plot is not None:
         say(f"plot: {plot}")
-
-
-def _draw(frame: "pd.DataFrame", path: Path) -> None:
-    from analysis import plot_removal
-
-    picture = io.BytesIO()
-    plot_removal(frame).savefig(picture, format=path.suffix[1:])
-    try:
-        path.write_bytes(picture.getvalue())
-    except OSError as error:
-        raise CampaignError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def _show(frame: "pd.DataFrame") -> None:
