@@ -1,9 +1,10 @@
-"""A store's learning dynamics as data frames: training statistics, proxies, noisy labels, groups of examples."""
+"""A store's learning dynamics as data frames: forgetting, training statistics, proxies, noisy labels, groups."""
 
 import pandas as pd
 
 from analysis.counts import count_runs
 from analysis.example_scores import read_example_scores
+from analysis.forgetting import estimate_forgetting
 from analysis.groups import By, group_examples
 from analysis.intervals import CONFIDENCE, check_confidence
 from analysis.noise import noise_curves, noise_detection
@@ -20,6 +21,13 @@ class LearningView:
     """The part of a `StoreView` that is about how examples are learned."""
 
     store: Store
+
+    def forgetting(self, ratio: float | None = None, at: At = "presentations") -> pd.DataFrame:
+        """How often runs forgot each training example, and when they learned it: see `analysis.forgetting`.
+
+        Raises EstimateError also where the campaign does not record presentations, or evaluations of several epochs.
+        """
+        return estimate_forgetting(self.store, ratio, at)
 
     def training_statistics(self, ratio: float | None = None) -> pd.DataFrame:
         """Probability, largest probability and loss of each example at presentations: `analysis.training_statistics`.
