@@ -8,18 +8,27 @@ from analysis.datamodels import Datamodels, fit_datamodels
 from analysis.discoveries import influence_discoveries
 from analysis.errors import EstimateError, TooManyPairsError
 from analysis.estimates import write_estimates
+from analysis.example_scores import ExampleScore, StoreScores, read_example_scores
 from analysis.forgetting import estimate_forgetting
 from analysis.forgetting_agreement import forgetting_agreement
 from analysis.forgetting_summary import forgetting_summary
+from analysis.groups import Groups, group_examples
 from analysis.high_influence import influential_pairs
 from analysis.influence import influence_matrix, influence_pairs, influence_top
 from analysis.intervals import average_interval, difference_interval, mean_interval
 from analysis.matrix_files import write_influence_matrix
 from analysis.memorization import estimate_memorization
+from analysis.noise import noise_curves, noise_detection
 from analysis.outputs import RatioOutputs, read_outputs
 from analysis.plot_agreement import plot_agreement
 from analysis.plot_forgetting import plot_forgetting
+from analysis.plot_learning import plot_learning
+from analysis.plot_noise import plot_noise
+from analysis.plot_profiles import plot_profiles
+from analysis.plot_proxies import plot_proxies
 from analysis.plot_removal import plot_removal
+from analysis.profiles import class_summary, group_profiles, learning_curves
+from analysis.proxies import collect_proxies, proxy_agreement
 from analysis.reliability import estimate_reliability
 from analysis.removal import removal_curve, write_removal
 from analysis.standard_errors import (
@@ -31,20 +40,27 @@ from analysis.standard_errors import (
     se_of_runs,
     unit_variance,
 )
+from analysis.suspects import rank_suspects
+from analysis.training_statistics import estimate_training_statistics
 from analysis.view import StoreView, open_store
 
 __all__ = [
     "Agreement",
     "Datamodels",
     "EstimateError",
+    "ExampleScore",
+    "Groups",
     "PackedBits",
     "RatioBits",
     "RatioCounts",
     "RatioOutputs",
     "StoreCounts",
+    "StoreScores",
     "StoreView",
     "TooManyPairsError",
     "average_interval",
+    "class_summary",
+    "collect_proxies",
     "compare",
     "consistency_profile",
     "count_first_runs",
@@ -54,24 +70,37 @@ __all__ = [
     "estimate_forgetting",
     "estimate_memorization",
     "estimate_reliability",
+    "estimate_training_statistics",
     "expected_se",
     "feldman_zhang_bound",
     "fit_datamodels",
     "forgetting_agreement",
     "forgetting_summary",
+    "group_examples",
+    "group_profiles",
     "influence_discoveries",
     "influence_matrix",
     "influence_pairs",
     "influence_top",
     "influential_pairs",
     "largest_unit_variance",
+    "learning_curves",
     "mean_interval",
     "most_examples_se",
+    "noise_curves",
+    "noise_detection",
     "open_store",
     "pack_runs",
     "plot_agreement",
     "plot_forgetting",
+    "plot_learning",
+    "plot_noise",
+    "plot_profiles",
+    "plot_proxies",
     "plot_removal",
+    "proxy_agreement",
+    "rank_suspects",
+    "read_example_scores",
     "read_outputs",
     "removal_curve",
     "runs_needed",

@@ -110,9 +110,14 @@ def agreement(a: Scores, b: Scores, estimate: Estimate, thresholds: Sequence[flo
     )
 
 
+def rounded(scores: Floats) -> Floats:
+    """Scores of which those that are equal are so to the last bit."""
+    return scores.round(_DECIMALS)
+
+
 def correlation(coefficient: Callable[..., Any], x: Floats, y: Floats) -> float:
     """A correlation of SciPy's; NaN, and no warning, where one side does not vary."""
-    x, y = x.round(_DECIMALS), y.round(_DECIMALS)
+    x, y = rounded(x), rounded(y)
     if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return float("nan")
     return float(coefficient(x, y).statistic)

@@ -46,6 +46,10 @@ class StoreCounts:
     labels: Labels
     ratios: tuple[RatioCounts, ...]
 
+    def holding_out(self) -> "StoreCounts":
+        """Without ratio 1, and ratios whose runs all diverged: they tell nothing of examples that are held out."""
+        return replace(self, ratios=tuple(at for at in self.ratios if at.parts < PARTS and at.runs))
+
 
 def count_runs(store: Store, ratio: float | None = None, epoch: int | None = None) -> StoreCounts:
     """The sums at one ratio or at every committed one, at a recorded epoch (None: the last).

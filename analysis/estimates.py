@@ -10,11 +10,10 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from analysis.bits import RatioBits, pack_runs
 from analysis.consistency import consistency_profile, cscore
-from analysis.counts import RatioCounts, StoreCounts, count_runs
+from analysis.counts import StoreCounts, count_runs
 from analysis.discoveries import COLUMNS as DISCOVERY_COLUMNS
 from analysis.discoveries import influence_discoveries
 from analysis.errors import EstimateError, TooManyPairsError
@@ -24,6 +23,7 @@ from analysis.intervals import CONFIDENCE, check_confidence
 from analysis.memorization import estimate_memorization
 from analysis.pairs import Pairs
 from analysis.spread import Spread, Threads
+from analysis.tables import Basis, bases_of, basis, write_table
 from workers.campaign import PARTS
 from workers.store import Store
 
@@ -32,9 +32,6 @@ MAX_PAIRS = 1_000_000
 
 Progress = Callable[[str], None]
 """Called with one line at the start of each step."""
-
-Basis = Mapping[str, int | None]
-"""What an estimate rests on at one ratio: runs used, diverged runs left out, the epoch."""
 
 
 def write_estimates(
@@ -69,17 +66,17 @@ def write_estimates(
     usable = StoreCounts(counts.labels, tuple(at for at in holding_out if at.runs))
     if not usable.ratios:
         return written
-    bases = {str(at.ratio): _basis(at) for at in holding_out}
+    bases = bases_of(holding_out)
     tell("memorization, consistency and C-score")
     said = {"confidence": repr(float(confidence))}
     written |= {
-        "memorization": _write(
+        "memorization": write_table(
             store, "memorization", estimate_memorization(usable, confidence=confidence), bases, empty="half", **said
         ),
-        "consistency": _write(
+        "consistency": write_table(
             store, "consistency", consistency_profile(usable, confidence=confidence), bases, empty="nan", **said
         ),
-        "cscore": _write(store, "cscore", cscore(usable, confidence=confidence), bases, empty="nan", **said),
+        "cscore": write_table(store, "cscore", cscore(usable, confidence=confidence), bases, empty="nan", **said),
     }
     if usable.labels.num_test:
         spread = spread or Threads()
@@ -113,14 +110,14 @@ def _write_forgetting(store: Store, counts: StoreCounts, tell: Progress) -> dict
     tell(f"forgetting at {at}")
     counted = sum_forgetting(store, at=at)
     frame = pd.concat([each.frame(counts.labels) for each in counted], ignore_index=True)
-    bases = {str(each.ratio): _basis(each) for each in counts.ratios}
+    bases = bases_of(counts.ratios)
     for each in counted:
         of_ratio = str(each.parts / PARTS)
         bases[of_ratio] = {
             **bases.get(of_ratio, {}),
             "runs": each.runs,
         }  # may rest on runs committed after the counting
-    return {"forgetting": _write(store, "forgetting", frame, bases, at=at)}
+    return {"forgetting": write_table(store, "forgetting", frame, bases, at=at)}
 
 
 @dataclass(frozen=True)
@@ -146,7 +143,7 @@ def _write_influence(
     for at in usable.ratios:
         tell(f"influence at ratio {at.ratio}")
         bits = pack_runs(store, at.ratio)
-        bases[str(at.ratio)] = _basis(bits)  # may rest on runs that were committed after the counting
+        bases[str(at.ratio)] = basis(bits)  # may rest on runs that were committed after the counting
         for name, listing in lists.items():
             try:
                 frames[name].append(listing.make(bits))
@@ -155,7 +152,7 @@ def _write_influence(
                 tell(f"left out of {name}: {error}")
                 frames[name].append(listing.none(bits))
     return {
-        name: _write(
+        name: write_table(
             store,
             name,
             pd.concat(frames[name], ignore_index=True),
@@ -172,13 +169,3 @@ def _check_runs(store: Store, counts: StoreCounts) -> None:
     if not any(at.runs for at in counts.ratios):
         diverged = sum(at.diverged for at in counts.ratios)
         raise EstimateError(f"{store.uri}: has no run to estimate from, all {diverged} committed runs diverged")
-
-
-def _basis(at: RatioCounts | RatioBits) -> Basis:
-    return {"runs": at.runs, "diverged": at.diverged, "epoch": at.epoch}
-
-
-def _write(store: Store, name: str, frame: pd.DataFrame, bases: Mapping[str, Basis], **conventions: str) -> str:
-    table = pa.table({column: frame[column].to_numpy() for column in frame.columns})
-    provenance = {"estimate": name, "campaign": store.header.identity, "ratios": json.dumps(bases)}
-    return store.write_estimate(name, table, {**provenance, **conventions})

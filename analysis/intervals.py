@@ -50,7 +50,7 @@ def mean_interval(mean: Floats, runs: Runs, confidence: float = CONFIDENCE) -> I
 
     [0, 1] where `runs` is 0, whatever the mean. Raises EstimateError for a bad `confidence`.
     """
-    z = _quantile(confidence)
+    z = normal_quantile(confidence)
     centre = 2 * runs * mean + z**2
     half = z * np.sqrt(z**2 + 4 * runs * mean * (1 - mean))
     some = np.greater(runs, 0)
@@ -85,7 +85,7 @@ def average_interval(means: Floats, runs: Runs, confidence: float = CONFIDENCE) 
     groups = some.sum(axis=0)
     means, weights = np.where(some, means, 0.0), np.where(some, 1 / np.maximum(runs, 1), 0.0)
     average = means.sum(axis=0) / np.maximum(groups, 1)
-    pseudo_runs = _quantile(confidence) ** 2 * weights
+    pseudo_runs = normal_quantile(confidence) ** 2 * weights
     shrunk = (means + pseudo_runs * average) / (1 + pseudo_runs)
     spread, variance = average * (1 - average), (weights * shrunk * (1 - shrunk)).sum(axis=0)
     # Where the average is 0 or 1 all means are, and both are 0: their ratio is that of means that do not differ.
@@ -94,6 +94,7 @@ def average_interval(means: Floats, runs: Runs, confidence: float = CONFIDENCE) 
     return mean_interval(average, groups**2 / np.where(inverse > 0, inverse, 1.0), confidence)
 
 
-def _quantile(confidence: float) -> float:
+def normal_quantile(confidence: float) -> float:
+    """z such that a standard normal value lies in -z..z with this probability. Raises EstimateError for a bad one."""
     # In the lower tail: a level just under 1 would round to 1 in the upper one.
     return -float(ndtri((1 - float(check_confidence(confidence))) / 2))

@@ -91,9 +91,12 @@ def _of_store(store: Store, estimate: Estimate, ratio: float | None) -> Scores:
         values, basis = cscore(counts)["cscore"], _basis(counts)
     else:
         values, basis = _forgettability(store, select_ratio(store, ratio) / PARTS)
-    trained_here = isinstance(store.header.campaign, Campaign)
-    fingerprint = store.header.fingerprint if trained_here else None
-    return Scores(store.uri, basis, read_labels(store).label, values.to_numpy(), fingerprint)
+    return Scores(store.uri, basis, read_labels(store).label, values.to_numpy(), known_fingerprint(store))
+
+
+def known_fingerprint(store: Store) -> str | None:
+    """That of labels and pixels; None where runs were imported, of which only the labels are known."""
+    return store.header.fingerprint if isinstance(store.header.campaign, Campaign) else None
 
 
 def _forgettability(store: Store, ratio: float) -> tuple["pd.Series[float]", str]:

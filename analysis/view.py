@@ -15,10 +15,10 @@ from analysis.counts import count_runs
 from analysis.datamodels import Datamodels, fit_datamodels
 from analysis.discoveries import influence_discoveries
 from analysis.errors import EstimateError
-from analysis.forgetting import estimate_forgetting
 from analysis.high_influence import influential_pairs
 from analysis.influence import MAX_PAIRS, MEMORY_MB, influence_matrix, influence_pairs, influence_top
 from analysis.intervals import CONFIDENCE, check_confidence
+from analysis.learning_view import LearningView
 from analysis.linear_fits import Method
 from analysis.means import Empty
 from analysis.memorization import estimate_memorization
@@ -26,7 +26,6 @@ from analysis.outputs import read_outputs
 from analysis.reliability import estimate_reliability
 from analysis.removal import removal_curve
 from analysis.selection import committed_ratios, scan_epoch, select_ratios
-from analysis.sequences import At
 from analysis.standard_errors import expected_se
 from workers.campaign import PARTS, Campaign
 from workers.store import Store
@@ -45,7 +44,7 @@ def open_store(uri: str | os.PathLike[str]) -> "StoreView":
     return StoreView(Store.open(uri))
 
 
-class StoreView:
+class StoreView(LearningView):
     """A store's results and estimates as data frames. Every call reads the runs that are committed at that moment.
 
     `ratio` None stands for all committed ratios, or, where a result belongs to one ratio, for the only one; `epoch`
@@ -160,13 +159,6 @@ class StoreView:
         """C-score of each training example: see `analysis.consistency`."""
         check_confidence(confidence)
         return cscore(count_runs(self.store, epoch=epoch), confidence=confidence)
-
-    def forgetting(self, ratio: float | None = None, at: At = "presentations") -> pd.DataFrame:
-        """How often runs forgot each training example, and when they learned it: see `analysis.forgetting`.
-
-        Raises EstimateError also where the campaign does not record presentations, or evaluations of several epochs.
-        """
-        return estimate_forgetting(self.store, ratio, at)
 
     def reliability(
         self, ratio: float | None = None, *, splits: int = 10, seed: int = 0, epoch: int | None = None

@@ -19,7 +19,10 @@ from orchestrator.commands.forgetting import forgetting
 from orchestrator.commands.imports import imports
 from orchestrator.commands.influence import influence
 from orchestrator.commands.jobs import submit
+from orchestrator.commands.noise import noise, suspects
 from orchestrator.commands.plans import plan
+from orchestrator.commands.profiles import profiles
+from orchestrator.commands.proxies import proxies
 from orchestrator.commands.removal import removal
 from orchestrator.commands.stores import compact, status, verify
 from orchestrator.commands.tune import tune
@@ -65,6 +68,10 @@ for command in (
     compare,
     reliability,
     datamodels,
+    proxies,
+    noise,
+    suspects,
+    profiles,
     density,
     removal,
     verify,

@@ -32,8 +32,8 @@ from workers.store.files import Files, open_files
 from workers.store.header import CAMPAIGN, MAX_JSON, Header
 from workers.store.integrity import check_scores
 from workers.store.merge import encode_results
-from workers.store.parquet import encode
-from workers.store.results import Results, exists, results_path
+from workers.store.parquet import Layout, encode
+from workers.store.results import Results, exists, open_table, results_path
 from workers.store.upkeep import EXAMPLES, Upkeep, open_examples
 
 _ESTIMATE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,200}")
@@ -233,6 +233,17 @@ class Store:
         path = f"estimates/{name}.parquet"
         self._files.replace(path, encode(table, dict(metadata)))
         return self._path(path)
+
+    def read_estimate(self, name: str, columns: pa.Schema) -> pa.Table | None:
+        """The table estimates/NAME.parquet of exactly these columns, one row per training example; None: is not there.
+
+        Raises DamagedFileError where it is another table. It is only as current as the call that wrote it.
+        """
+        path = f"estimates/{name}.parquet"
+        if not exists(self._files, path):
+            return None
+        with open_table(self._files, path, Layout(columns, self.header.num_train, self.header.num_train)) as file:
+            return file.read_all()
 
     def clean(self) -> None:
         """Remove temporary files that killed writers left."""

@@ -1,0 +1,81 @@
+"""Groups of training examples: by C-score, by class, or noisy against clean."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import rankdata
+
+from analysis.agreement import rounded
+from analysis.consistency import cscore
+from analysis.counts import StoreCounts
+from analysis.errors import EstimateError
+from analysis.noise import noisy_examples
+from workers.store import Store
+
+By = Literal["cscore", "class", "noise"]
+MAX_GROUPS = 1000
+
+
+@dataclass(frozen=True)
+class Groups:
+    """`names` of G groups, and int64[N] `of_example`, the group of each example: -1 for those in none."""
+
+    by: By
+    names: tuple[str, ...]
+    of_example: npt.NDArray[np.int64]
+
+    def members(self, group: int) -> npt.NDArray[np.bool_]:
+        """bool[N]."""
+        return np.equal(self.of_example, group)
+
+
+def group_examples(store: Store, counts: StoreCounts, by: By = "cscore", groups: int = 5) -> Groups:
+    """The groups of a store's examples, of which `counts` are the sums at all its ratios.
+
+    `cscore`: as many `groups` of equal size as there can be, ascending; equal scores are in one group (that of their
+    mean rank), and a group that gets none is left out; examples without a C-score are in none. These scores rest on the
+    runs whose profile is drawn, so that the lowest group holds the unlucky too, a little: more so with few runs.
+    `class`: by the given label, which models are asked for. `noise`: clean and noisy. Raises EstimateError for an
+    unknown `by`, for `groups` out of range, where no example has a C-score, and where no given label differs.
+    """
+    if by not in get_args(By):
+        raise EstimateError(f"by must be one of {', '.join(get_args(By))}, got {by!r}")
+    labels = counts.labels
+    if by == "noise":
+        return Groups(by, ("clean", "noisy"), noisy_examples(labels, store.uri).astype(np.int64))
+    if by == "class":
+        present, of_example = np.unique(labels.given_label, return_inverse=True)
+        names = tuple(class_name(store, label) for label in present.tolist())
+        return Groups(by, names, of_example.astype(np.int64))
+    if isinstance(groups, bool) or not isinstance(groups, int) or not 1 <= groups <= MAX_GROUPS:
+        raise EstimateError(f"groups must be a whole number of 1 to {MAX_GROUPS}, got {groups!r}")
+    return _by_cscore(store, counts, groups)
+
+
+def class_name(store: Store, label: int) -> str:
+    """A class's name, or its number where it has none."""
+    names = store.header.class_names
+    return names[label] if 0 <= label < len(names) else str(label)
+
+
+def _by_cscore(store: Store, counts: StoreCounts, groups: int) -> Groups:
+    held_out = counts.holding_out()
+    scores = (
+        rounded(cscore(held_out)["cscore"].to_numpy()) if held_out.ratios else np.full(counts.labels.num_train, np.nan)
+    )
+    valued = np.isfinite(scores)
+    if not valued.any():
+        raise EstimateError(f"{store.uri}: has no C-score to group by: no run held an example out")
+    ranks = rankdata(scores[valued])
+    quantile = np.minimum(((ranks - 0.5) / len(ranks) * groups).astype(np.int64), groups - 1)
+    present, of_valued = np.unique(quantile, return_inverse=True)
+    of_example = np.full(len(scores), -1, dtype=np.int64)
+    of_example[valued] = of_valued
+    ends = [(scores[of_example == group].min(), scores[of_example == group].max()) for group in range(len(present))]
+    return Groups("cscore", tuple(_range(low, high) for low, high in ends), of_example)
+
+
+def _range(low: float, high: float) -> str:
+    return f"C-score {low:.3f} to {high:.3f}" if low < high else f"C-score {low:.3f}"

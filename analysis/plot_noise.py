@@ -1,0 +1,48 @@
+"""The picture of noise detection: each score's ROC and precision-recall curve."""
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MAX_CURVES = 20
+"""As many colours as can be told apart."""
+
+
+def plot_noise(table: pd.DataFrame, curves: pd.DataFrame) -> "Figure":
+    """A figure of 11 x 5.2 inches of frames of `noise_detection` and `noise_curves`; save it with `figure.savefig`.
+
+    The scores are in the order of their AUC, the best MAX_CURVES of them where there are more.
+    """
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure  # here: it takes longer to import than all of analysis
+
+    figure = Figure(figsize=(11, 5.2), layout="constrained")
+    roc, precision = figure.subplots(1, 2)
+    best = table.dropna(subset="auc").sort_values("auc", ascending=False, kind="stable").head(MAX_CURVES)
+    for place, row in enumerate(best.to_dict("records")):
+        score, ratio = row["score"], row["ratio"]
+        of_ratio = curves["ratio"].isna() if ratio != ratio else curves["ratio"] == ratio
+        at = curves[(curves["score"] == score) & of_ratio]
+        colour = colormaps["tab20"](place)
+        name = score if ratio != ratio else f"{score} at {ratio:g}"
+        start = pd.DataFrame({"false_positive_rate": [0.0], "recall": [0.0]})
+        whole = pd.concat([start, at[["false_positive_rate", "recall"]]])
+        roc.plot(whole["false_positive_rate"], whole["recall"], color=colour, linewidth=1.2)
+        label = f"{name}: AUC {row['auc']:.3f}, AP {row['average_precision']:.3f}"
+        precision.plot(at["recall"], at["precision"], color=colour, linewidth=1.2, label=label)
+    roc.plot([0, 1], [0, 1], color="black", linewidth=0.8, linestyle="--")
+    share = table["noisy"].max() / table["examples"].max()
+    precision.axhline(share, color="black", linewidth=0.8, linestyle="--", label=f"by chance: {share:.3f}")
+    _label(roc, "false-positive rate", "recall", "ROC")
+    _label(precision, "recall", "precision", "precision and recall")
+    figure.legend(loc="outside right upper", fontsize="small", frameon=False)
+    return figure
+
+
+def _label(axes: "Axes", x: str, y: str, title: str) -> None:
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), xlabel=x, ylabel=y)
+    axes.set_title(title, fontsize="medium")

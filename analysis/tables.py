@@ -1,0 +1,35 @@
+"""Tables in a store's estimates/ folder, and what they rest on."""
+
+import json
+from collections.abc import Iterable, Mapping
+
+import pandas as pd
+import pyarrow as pa
+
+from analysis.bits import RatioBits
+from analysis.counts import RatioCounts
+from workers.store import Store
+
+Basis = Mapping[str, int | None]
+"""What an estimate rests on at one ratio: runs used, diverged runs left out, the epoch."""
+
+
+def basis(at: RatioCounts | RatioBits) -> Basis:
+    """That of sums, or of bits."""
+    return {"runs": at.runs, "diverged": at.diverged, "epoch": at.epoch}
+
+
+def bases_of(ratios: Iterable[RatioCounts]) -> dict[str, Basis]:
+    """Those of several ratios, by ratio."""
+    return {str(at.ratio): basis(at) for at in ratios}
+
+
+def write_table(store: Store, name: str, frame: pd.DataFrame, bases: Mapping[str, Basis], **conventions: str) -> str:
+    """Write (or replace) estimates/NAME.parquet; returns its path or URI.
+
+    Its metadata hold the estimate's name, the campaign's identity, what it rests on at each ratio, and conventions.
+    Raises StoreError where the place cannot be written.
+    """
+    table = pa.table({column: frame[column].to_numpy() for column in frame.columns})
+    provenance = {"estimate": name, "campaign": store.header.identity, "ratios": json.dumps(bases)}
+    return store.write_estimate(name, table, {**provenance, **conventions})

@@ -1,0 +1,125 @@
+"""Noisy labels: noise, suspects."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from orchestrator.figures import check_figure, write_figure
+from orchestrator.frames import check_output
+from orchestrator.options import StoreArgument
+from orchestrator.output import console, say
+from orchestrator.tables import OutputOption, cell, keep_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_DENSITY = "_density"
+
+
+def noise(
+    store: StoreArgument,
+    ratio: Annotated[
+        float | None, typer.Option("--ratio", help="Of mem and of scores from training; default: all.")
+    ] = None,
+    confidence: Annotated[float, typer.Option(help="Of the intervals from low to high.")] = 0.95,
+    output: OutputOption = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", help="Draw ROC and precision-recall curves: .png, .pdf or .svg.")
+    ] = None,
+) -> None:
+    """Show how well each score finds the noisy labels of a campaign with label noise.
+
+    Example: longtail noise STORE --plot noise.png
+    """
+    from analysis import noise_curves, noise_detection, plot_noise, read_example_scores
+    from analysis.examples import read_labels
+    from analysis.noise import noisy_examples
+    from analysis.tables import bases_of
+    from workers.store import Store
+
+    if not 0 < confidence < 1:
+        raise typer.BadParameter(f"--confidence must be between 0 and 1, got {confidence}")
+    check_output(output)
+    check_figure(plot, "plot")
+    opened = Store.open(store)
+    noisy_examples(read_labels(opened), opened.uri)  # before hours of reading
+    found = read_example_scores(opened, ratio)
+    table = noise_detection(found, confidence=confidence)
+    said = {"confidence": repr(confidence), "auc_se": "DeLong 1988", "limits": "Newcombe 2006, method 5"}
+    written = keep_table(opened, "noise", table, output, bases_of(found.counts.ratios), **said)
+    if plot is not None:
+        write_figure(plot_noise(table, noise_curves(found)), plot)
+    _show(table)
+    say(f"table: {written}")
+    if plot is not None:
+        say(f"plot: {plot}")
+
+
+def _show(frame: "pd.DataFrame") -> None:
+    """Best first; scores without a ratio have none."""
+    names = ("score", "ratio", "AUC", "interval", "average precision", "precision at noisy", "examples", "left out")
+    table = Table(*names, box=None, header_style="bold")
+    for row in frame.sort_values("auc", ascending=False, kind="stable").to_dict("records"):
+        table.add_row(
+            row["score"],
+            "" if row["ratio"] != row["ratio"] else f"{row['ratio']:g}",
+            cell(row["auc"], row["auc_se"]),
+            f"{row['low']:.3f} to {row['high']:.3f}",
+            cell(row["average_precision"]),
+            cell(row["precision_at_noisy"]),
+            str(row["examples"]),
+            str(row["left_out"]),
+        )
+    console.print(table)
+    say(f"{frame['noisy'].max()} noisy labels; AUC ± its standard error over examples")
+
+
+def suspects(
+    store: StoreArgument,
+    by: Annotated[str | None, typer.Option("--by", help="Score to rank by; default: the best there is.")] = None,
+    ratio: Annotated[
+        float | None, typer.Option("--ratio", help="Of mem and of scores from training; default: the largest of each.")
+    ] = None,
+    top: Annotated[int, typer.Option("--top", min=1, max=10_000, help="Examples shown; the table has all.")] = 20,
+    output: OutputOption = None,
+) -> None:
+    """List the examples whose labels are most likely wrong, every score beside them.
+
+    Example: longtail suspects STORE --top 50 -o suspects.csv
+    """
+    from analysis import rank_suspects, read_example_scores
+    from analysis.example_scores import NAMES
+    from analysis.suspects import chosen_score
+    from analysis.tables import bases_of
+    from workers.store import Store
+
+    check_output(output)
+    if by is not None and by not in NAMES:
+        raise typer.BadParameter(f"--by must be one of {', '.join(NAMES)}, got {by!r}")
+    opened = Store.open(store)
+    found = read_example_scores(opened, ratio)
+    chosen = chosen_score(found, by).name
+    frame = rank_suspects(found, by)
+    written = keep_table(opened, "suspects", frame, output, bases_of(found.counts.ratios), by=chosen)
+    _show_suspects(frame.head(top), chosen)
+    left_out = found.labels.num_train - len(frame)
+    say(f"ranked by {chosen}: {len(frame)} examples" + (f"; {left_out} have none and are left out" if left_out else ""))
+    say(f"table: {written}")
+
+
+def _show_suspects(rows: "pd.DataFrame", chosen: str) -> None:
+    """The chosen score with its standard error, and then the others, without densities."""
+    scores = [name for name in rows.columns[4:] if not name.endswith("_se") and _DENSITY not in name]
+    others = [name for name in scores if name != chosen]
+    table = Table("rank", "example", "given label", chosen, *others, box=None, header_style="bold")
+    for row in rows.to_dict("records"):
+        given = str(row["given_label"])
+        if row["label"] != row["given_label"]:
+            given += f" (is {row['label']})"
+        values = (cell(row[name]) for name in others)
+        table.add_row(
+            str(row["rank"]), str(row["example_id"]), given, cell(row[chosen], row.get(f"{chosen}_se")), *values
+        )
+    console.print(table)

@@ -1,0 +1,87 @@
+"""Groups of examples: profiles."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.table import Table
+
+from orchestrator.figures import check_figure, write_figure
+from orchestrator.frames import check_output
+from orchestrator.options import StoreArgument
+from orchestrator.output import console, say
+from orchestrator.tables import OutputOption, cell, keep_table
+from workers.errors import LongtailError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_NOT_RECORDED = "record.presentations must be true, or record.epochs all or a number"
+
+
+def profiles(
+    store: StoreArgument,
+    by: Annotated[
+        Literal["cscore", "class", "noise"], typer.Option("--by", help="What the examples are grouped by.")
+    ] = "cscore",
+    groups: Annotated[int, typer.Option("--groups", min=1, max=1000, help="With --by cscore: how many.")] = 5,
+    output: OutputOption = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", help="Draw the consistency profiles: .png, .pdf or .svg.")
+    ] = None,
+    learning_plot: Annotated[
+        Path | None, typer.Option("--learning-plot", help="Draw the learning curves: .png, .pdf or .svg.")
+    ] = None,
+) -> None:
+    """Show groups of examples: how often they are right when held out, and how fast they are learned.
+
+    Example: longtail profiles STORE --by class --plot profiles.png --learning-plot learning.png
+    """
+    import pandas as pd
+
+    from analysis import class_summary, count_runs, group_examples, group_profiles, plot_learning, plot_profiles
+    from analysis.profiles import learning_curves, recorded_kinds
+    from analysis.tables import bases_of
+    from workers.store import Store
+
+    check_output(output)
+    check_figure(plot, "plot")
+    check_figure(learning_plot, "learning-plot")
+    opened = Store.open(store)
+    kinds = recorded_kinds(opened)
+    if learning_plot is not None and not kinds:
+        raise LongtailError(f"{opened.uri}: has no learning curves: {_NOT_RECORDED}")
+    counts = count_runs(opened)
+    grouped = group_examples(opened, counts, by, groups)
+    profile = group_profiles(opened, counts, grouped)
+    learning = pd.concat([learning_curves(opened, grouped, at) for at in kinds], ignore_index=True) if kinds else None
+    bases = bases_of(counts.ratios)
+    written = {
+        "profiles": keep_table(opened, "profiles", profile, output, bases, by=by),
+        "classes": keep_table(opened, "classes", class_summary(opened, counts), None, bases),
+    }
+    if learning is not None:
+        written["learning curves"] = keep_table(opened, "learning", learning, None, bases, by=by)
+    if plot is not None:
+        write_figure(plot_profiles(profile), plot)
+        written["plot"] = str(plot)
+    if learning_plot is not None and learning is not None:
+        write_figure(plot_learning(learning), learning_plot)
+        written["learning plot"] = str(learning_plot)
+    _show(profile)
+    for name, text in written.items():
+        say(f"{name}: {text}")
+    if learning is None:
+        say(f"no learning curves: {_NOT_RECORDED}")
+
+
+def _show(frame: "pd.DataFrame") -> None:
+    """A row per group, a column per ratio."""
+    ratios = sorted(frame["ratio"].unique())
+    table = Table("group", "examples", *(f"{ratio:g}" for ratio in ratios), box=None, header_style="bold")
+    for (_, name), rows in frame.groupby(["group", "name"]):
+        at = rows.set_index("ratio")
+        cells = (cell(at.loc[ratio, "consistency"], at.loc[ratio, "se"]) for ratio in ratios)
+        table.add_row(str(name), str(rows["examples"].max()), *cells)
+    console.print(table)
+    say("correct when held out, by ratio, ± the standard error over the group's examples")

@@ -1,0 +1,80 @@
+"""Proxies of the C-score: proxies."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from orchestrator.figures import check_figure, write_figure
+from orchestrator.frames import check_output
+from orchestrator.options import StoreArgument
+from orchestrator.output import console, say
+from orchestrator.tables import OutputOption, cell, keep_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def proxies(
+    store: StoreArgument,
+    ratio: Annotated[float | None, typer.Option("--ratio", help="Of the runs; default: the largest.")] = None,
+    cscore: Annotated[
+        str | None,
+        typer.Option(
+            "--cscore", metavar="OTHER", help="Another store, or .npz file, with the C-score; default: this store's."
+        ),
+    ] = None,
+    confidence: Annotated[float, typer.Option(help="Of the intervals from low to high.")] = 0.95,
+    output: OutputOption = None,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Draw the correlations: .png, .pdf or .svg.")] = None,
+) -> None:
+    """Write what training tells of each example, and show how far that ranks examples as the C-score does.
+
+    Example: longtail proxies STORE --cscore cifar10-cscores-orig-order.npz --plot proxies.png
+    """
+    from analysis import plot_proxies, proxy_agreement, read_example_scores
+    from analysis.example_scores import largest_ratio
+    from analysis.proxies import proxies_frame, reference_cscore
+    from analysis.tables import bases_of
+    from workers.store import Store
+
+    if not 0 < confidence < 1:
+        raise typer.BadParameter(f"--confidence must be between 0 and 1, got {confidence}")
+    check_output(output)
+    check_figure(plot, "plot")
+    opened = Store.open(store)
+    reference = reference_cscore(opened, cscore)
+    at = largest_ratio(opened, ratio)
+    found = read_example_scores(opened, at)
+    frame = proxies_frame(found)
+    table = proxy_agreement(frame, reference.values, confidence=confidence)
+    bases = bases_of(each for each in found.counts.ratios if each.ratio == at)
+    written = {"proxies": keep_table(opened, "proxies", frame, None, bases, orientation="high is regular")}
+    said = {"cscore": f"{reference.source} ({reference.basis})", "confidence": repr(confidence)}
+    written["correlations"] = keep_table(opened, "proxy_agreement", table, output, bases, **said)
+    if plot is not None:
+        write_figure(plot_proxies(table), plot)
+        written["plot"] = str(plot)
+    say(f"proxies at ratio {at:g}, C-score of {said['cscore']}")
+    _show(table)
+    for name, path in written.items():
+        say(f"{name}: {path}")
+
+
+def _show(frame: "pd.DataFrame") -> None:
+    """Best first."""
+    names = ("proxy", "Spearman", "interval", "Kendall tau-b", "interval", "examples", "left out")
+    table = Table(*names, box=None, header_style="bold")
+    for row in frame.sort_values("spearman", ascending=False, kind="stable").to_dict("records"):
+        correlations = [
+            text
+            for name in ("spearman", "kendall")
+            for text in (cell(row[name], row[f"{name}_se"]), _interval(row[f"{name}_low"], row[f"{name}_high"]))
+        ]
+        table.add_row(row["proxy"], *correlations, str(row["examples"]), str(row["left_out"]))
+    console.print(table)
+
+
+def _interval(low: float, high: float) -> str:
+    return "-" if low != low else f"{low:.3f} to {high:.3f}"

@@ -1,0 +1,47 @@
+"""Keeps a table where the user asked for it, or else among the store's estimates."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestrator.frames import write_frame
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from analysis.tables import Basis
+    from workers.store import Store
+
+OutputOption = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="FILE", help="Write the table here, not into the store: .parquet or .csv."),
+]
+
+
+def keep_table(
+    store: "Store",
+    name: str,
+    frame: "pd.DataFrame",
+    output: Path | None,
+    bases: Mapping[str, "Basis"],
+    **conventions: str,
+) -> str:
+    """Write to `output`, or into estimates/NAME.parquet with what it rests on; returns where.
+
+    Raises LongtailError, or StoreError, where the place cannot be written.
+    """
+    from analysis.tables import write_table
+
+    if output is None:
+        return write_table(store, name, frame, bases, **conventions)
+    write_frame(frame, output)
+    return str(output)
+
+
+def cell(value: float, error: float | None = None) -> str:
+    """A value, and its standard error where there is one; a dash where there is no value."""
+    if value != value:
+        return "-"
+    return f"{value:.3f}" if error is None or error != error else f"{value:.3f} ± {error:.3f}"

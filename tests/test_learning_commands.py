@@ -1,0 +1,125 @@
+"""proxies, noise, suspects and profiles, on one small campaign of digits with label noise."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from analysis import open_store, proxy_agreement
+from orchestrator import run_campaign
+from tests.conftest import small_campaign
+from tests.synthetic import make_stores, random_runs
+from tests.test_cli import call
+
+PICTURE = b"\x89PNG"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 runs of digits, a fifth of the labels wrong."""
+    path = tmp_path_factory.mktemp("noisy") / "store"
+    campaign = small_campaign(
+        model={"name": "mlp", "hidden": [32]},
+        recipe={"epochs": 8, "batch_size": 64},
+        label_noise={"fraction": 0.2},
+        subsets={"ratios": [0.3, 0.7], "repetitions": 12, "seed": 5},
+        record={"epochs": "all", "presentations": True, "probabilities": True},
+    )
+    run_campaign(campaign, path)
+    return path
+
+
+def read(store: Path, name: str) -> tuple[pd.DataFrame, dict[str, str]]:
+    """A table in the store, and what is said of it."""
+    path = store / "estimates" / f"{name}.parquet"
+    metadata = pq.read_schema(path).metadata
+    return pd.read_parquet(path), {
+        key.decode().removeprefix("longtail."): text.decode() for key, text in metadata.items()
+    }
+
+
+def test_noise_is_found_and_drawn(store: Path, tmp_path: Path) -> None:
+    code, output, _ = call("noise", store, "--plot", tmp_path / "noise.png")
+    assert code == 0
+    frame, said = read(store, "noise")
+    pd.testing.assert_frame_equal(frame, open_store(store).noise())
+    assert json.loads(said["ratios"])["0.7"] == {"runs": 12, "diverged": 0, "epoch": 8}
+    assert (said["estimate"], said["confidence"]) == ("noise", "0.95")
+    aucs = frame.set_index("score")["auc"]
+    assert min(aucs["cscore"], aucs["probability"].max(), aucs["accuracy"].max()) > 0.95
+    assert "287 noisy labels" in output
+    assert f"table: {store}/estimates/noise.parquet\nplot: {tmp_path}/noise.png\n" in output
+    assert (tmp_path / "noise.png").read_bytes().startswith(PICTURE)
+
+
+def test_suspects_are_listed(store: Path, tmp_path: Path) -> None:
+    path = tmp_path / "suspects.csv"
+    code, output, _ = call("suspects", store, "--by", "probability", "--top", 3, "-o", path)
+    frame = pd.read_csv(path)
+    pd.testing.assert_frame_equal(frame, open_store(store).suspects("probability"))
+    assert (code, len(frame)) == (0, 1437)
+    assert not (store / "estimates" / "suspects.parquet").exists()
+    first = frame.iloc[0]
+    assert f"1 {first['example_id']:.0f} {first['given_label']:.0f} (is {first['label']:.0f})" in " ".join(
+        output.split()
+    )
+    assert f"ranked by probability: 1437 examples\ntable: {path}\n" in output
+    assert frame["given_label"].ne(frame["label"]).head(100).mean() > 0.9
+    assert call("suspects", store)[0] == 0
+    assert read(store, "suspects")[1]["by"] == "cscore"
+
+
+def test_proxies_are_written_and_compared(store: Path, tmp_path: Path) -> None:
+    code, output, _ = call("proxies", store, "--plot", tmp_path / "proxies.png")
+    assert code == 0
+    view = open_store(store)
+    proxies, said = read(store, "proxies")
+    pd.testing.assert_frame_equal(proxies, view.proxies())
+    assert list(json.loads(said["ratios"])) == ["0.7"]
+    agreement, said = read(store, "proxy_agreement")
+    pd.testing.assert_frame_equal(agreement, view.proxy_agreement())
+    assert said["cscore"] == f"{store} (ratios 0.3, 0.7, 24 runs)"
+    assert agreement.set_index("proxy").loc[["probability", "accuracy"], "spearman"].min() > 0.5
+    assert output.startswith(f"proxies at ratio 0.7, C-score of {said['cscore']}\n")
+    assert (tmp_path / "proxies.png").read_bytes().startswith(PICTURE)
+    scores = np.arange(1437.0)
+    np.savez(tmp_path / "c.npz", labels=view.examples("train")["label"], scores=scores)
+    code, _, _ = call("proxies", store, "--ratio", 0.3, "--cscore", tmp_path / "c.npz", "-o", tmp_path / "c.csv")
+    expected = proxy_agreement(view.proxies(0.3), scores)
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "c.csv"), expected)
+
+
+def test_profiles_are_written_and_drawn(store: Path, tmp_path: Path) -> None:
+    pictures = [tmp_path / "profiles.png", tmp_path / "learning.png"]
+    code, output, _ = call("profiles", store, "--by", "noise", "--plot", pictures[0], "--learning-plot", pictures[1])
+    assert code == 0
+    view = open_store(store)
+    profiles, said = read(store, "profiles")
+    pd.testing.assert_frame_equal(profiles, view.profiles("noise"))
+    assert said["by"] == "noise"
+    learning = read(store, "learning")[0]
+    kinds = ("presentations", "evaluations", "heldout")
+    pd.testing.assert_frame_equal(
+        learning, pd.concat([view.learning_curves(at, "noise") for at in kinds], ignore_index=True)
+    )
+    pd.testing.assert_frame_equal(read(store, "classes")[0], view.class_summary())
+    clean, noisy = (profiles[profiles["name"] == name].set_index("ratio")["consistency"] for name in ("clean", "noisy"))
+    assert (clean > noisy + 0.5).all()
+    assert f"clean 1150 {clean[0.3]:.3f} ±" in " ".join(output.split())
+    assert all(path.read_bytes().startswith(PICTURE) for path in pictures)
+
+
+def test_what_cannot_be_done_is_told_before_anything_is_read(store: Path, tmp_path: Path) -> None:
+    bare = make_stores(tmp_path / "bare", {0.5: random_runs(np.random.default_rng(1), 4, 8, 2, 0.5)}).uri
+    for words, expected, message in (
+        (("noise", bare), 1, f"error: {bare}: has no noisy label, every given label is the data set's own"),
+        (("noise", store, "--plot", tmp_path / "a.txt"), 2, "error: --plot: must end with .png, .pdf, .svg, got "),
+        (("profiles", bare, "--learning-plot", "a.png"), 1, f"error: {bare}: has no learning curves"),
+        (("suspects", store, "--by", "size"), 2, "--by must be one of mem, cscore"),
+    ):
+        code, _, error = call(*words)
+        assert (code, message in " ".join(error.split()), "Traceback" in error) == (expected, True, False), error
+    assert not (Path(bare) / "estimates").exists()

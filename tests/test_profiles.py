@@ -1,0 +1,169 @@
+"""Groups of examples: their consistency profiles, learning curves and class summaries, against pandas and loops."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis import (
+    EstimateError,
+    class_summary,
+    count_runs,
+    group_examples,
+    open_store,
+    plot_learning,
+    plot_profiles,
+)
+from analysis.profiles import CLASS_COLUMNS, LEARNING_COLUMNS, PROFILE_COLUMNS
+from tests.learning import learning_runs
+from tests.synthetic import Labelled, Runs, make_stores, random_runs
+from workers.store import Store
+from workers.store.schema import PRESENTED
+
+N = 30
+GIVEN = np.arange(N) % 3
+
+
+@pytest.fixture(scope="module")
+def runs() -> dict[float, Runs]:
+    random = np.random.default_rng(1)
+    made = {ratio: learning_runs(random, 7, N, 3, ratio, diverged=[1]) for ratio in (0.4, 0.8)}
+    for each in made.values():
+        each.subsets[:, 4] = True  # never held out
+    return made
+
+
+@pytest.fixture(scope="module")
+def store(runs: dict[float, Runs], tmp_path_factory: pytest.TempPathFactory) -> Store:
+    labels = Labelled([0] * N, GIVEN.tolist(), [0] * 3)
+    return make_stores(tmp_path_factory.mktemp("profiles") / "store", runs, labels)
+
+
+def test_groups_by_cscore_are_quantiles_and_keep_equal_scores_together(store: Store) -> None:
+    counts = count_runs(store)
+    scores = open_store(store.uri).cscore()["cscore"].round(12)
+    for number in (1, 2, 5, 30):
+        groups = group_examples(store, counts, "cscore", number)
+        assert groups.of_example[4] == -1
+        assert 1 <= len(groups.names) <= number
+        frame = pd.DataFrame({"score": scores, "group": groups.of_example}).drop(index=4)
+        assert frame.groupby("score")["group"].nunique().eq(1).all()
+        ends = frame.groupby("group")["score"].agg(["min", "max"])
+        assert (ends["min"].to_numpy()[1:] > ends["max"].to_numpy()[:-1]).all()
+        assert sorted(ends.index) == list(range(len(groups.names)))
+    halves = group_examples(store, counts, "cscore", 2).of_example
+    assert abs((halves == 0).sum() - (halves == 1).sum()) <= scores.value_counts().max()
+
+
+def test_many_equal_scores_make_fewer_groups(tmp_path: Path) -> None:
+    train = np.ones((6, 20), dtype=bool)
+    train[:, :2] = False
+    runs = Runs(np.arange(20)[None] % 2 == np.arange(6)[:, None] % 2, train, np.ones((6, 2), dtype=bool))
+    store = make_stores(tmp_path / "store", {0.5: runs})
+    groups = group_examples(store, count_runs(store), "cscore", 5)
+    assert groups.names == ("C-score 0.000", "C-score 1.000")
+    assert groups.of_example.tolist() == [0] * 2 + [1] * 18
+
+
+@pytest.mark.parametrize("by", ["cscore", "class", "noise"])
+def test_profiles_are_those_of_a_group_by(store: Store, by: str) -> None:
+    view = open_store(store.uri)
+    frame = view.profiles(by, groups=3)  # type: ignore[arg-type]
+    assert list(frame) == list(PROFILE_COLUMNS)
+    groups = group_examples(store, count_runs(store), by, 3)  # type: ignore[arg-type]
+    long = view.consistency()
+    long["group"] = groups.of_example[long["example_id"]]
+    expected = long[long["group"] >= 0].groupby(["group", "ratio"])["consistency"].agg(["count", "mean", "std", "sem"])
+    found = frame.set_index(["group", "ratio"])[["examples", "consistency", "sd", "se"]]
+    np.testing.assert_allclose(found.to_numpy(), expected.to_numpy(), atol=1e-12)
+    assert found.index.tolist() == expected.index.tolist()
+    if by != "cscore":
+        assert frame.groupby("ratio")[["examples", "left_out"]].sum().sum(axis=1).tolist() == [N, N]
+    if by == "noise":
+        assert frame["name"].unique().tolist() == ["clean", "noisy"]
+    if by == "class":
+        assert frame["name"].unique().tolist() == ["0", "1", "2"]  # the last has no name, only its number
+
+
+@pytest.mark.parametrize("at", ["presentations", "evaluations", "heldout"])
+def test_learning_curves_are_means_over_runs(store: Store, runs: dict[float, Runs], at: str) -> None:
+    frame = open_store(store.uri).learning_curves(at, "class")  # type: ignore[arg-type]
+    assert list(frame) == list(LEARNING_COLUMNS)
+    rows = []
+    for ratio, of_ratio in runs.items():
+        shown, right = (of_ratio.presented[name] for name in PRESENTED)
+        evaluated = [*(train for train, _ in of_ratio.earlier), of_ratio.train]
+        for group in range(3):
+            for epoch in range(3):
+                shares = []
+                for k in set(range(7)) - {1}:
+                    seen = {
+                        "presentations": shown[k, epoch],
+                        "evaluations": of_ratio.subsets[k],
+                        "heldout": ~of_ratio.subsets[k],
+                    }[at]
+                    correct = right[k, epoch] if at == "presentations" else evaluated[epoch][k]
+                    chosen = correct[seen & (group == GIVEN)]
+                    if len(chosen):
+                        shares.append(chosen.mean())
+                series = pd.Series(shares)
+                rows.append((ratio, group, epoch + 1, len(series), series.mean(), series.std(), series.sem()))
+    names = ["ratio", "group", "epoch", "runs", "correctness", "sd", "se"]
+    expected = pd.DataFrame(rows, columns=names)
+    pd.testing.assert_frame_equal(frame[names].reset_index(drop=True), expected, check_dtype=False)
+    assert set(frame["at"]) == {at}
+    at_one = open_store(store.uri).learning_curves(at, "class", ratio=0.8)  # type: ignore[arg-type]
+    assert set(at_one["ratio"]) == {0.8}
+
+
+def test_classes_are_summarized_as_pandas_does(store: Store) -> None:
+    view = open_store(store.uri)
+    frame = view.class_summary()
+    assert list(frame) == list(CLASS_COLUMNS)
+    assert frame[["estimate", "ratio"]].drop_duplicates().to_numpy().tolist() == [
+        ["cscore", pytest.approx(float("nan"), nan_ok=True)],
+        ["mem", 0.4],
+        ["mem", 0.8],
+    ]
+    mem = view.memorization(0.8, empty="nan")
+    expected = mem.groupby("given_label")["mem"].describe()[["count", "mean", "std", "25%", "50%", "75%"]]
+    at = frame[frame["ratio"] == 0.8].drop(columns=["estimate", "ratio", "given_label", "name", "left_out"])
+    np.testing.assert_allclose(at.to_numpy(dtype=float), expected.to_numpy(), atol=1e-12)
+    assert frame[frame["ratio"] == 0.8]["left_out"].tolist() == (10 - expected["count"]).tolist()
+
+
+def test_figures_have_a_line_for_each_group(store: Store) -> None:
+    view = open_store(store.uri)
+    profiles = plot_profiles(view.profiles("class"))
+    assert [text.get_text() for text in profiles.legends[0].get_texts()] == ["0", "1", "2"]
+    curves = [view.learning_curves(at, "class") for at in ("presentations", "heldout")]  # type: ignore[arg-type]
+    learning = plot_learning(pd.concat(curves))
+    assert [axes.get_title() for axes in learning.axes] == ["at presentations", "evaluated, held out"]
+    assert learning.axes[0].get_ylabel() == "correct, ratio 0.8"
+
+
+def test_what_cannot_be_grouped_is_refused(tmp_path: Path) -> None:
+    random = np.random.default_rng(2)
+    bare = make_stores(tmp_path / "bare", {0.5: random_runs(random, 4, 8, 2, 0.5)})
+    whole = make_stores(tmp_path / "whole", {1.0: random_runs(random, 4, 8, 2, 1.0)})
+    view = open_store(bare.uri)
+    for options, message in (
+        ({"by": "size"}, "by must be one of cscore, class, noise, got 'size'"),
+        ({"by": "noise"}, "bare: has no noisy label"),
+        ({"groups": 0}, "groups must be a whole number of 1 to 1000, got 0"),
+        ({"groups": True}, "groups must be a whole number of 1 to 1000, got True"),
+        ({"groups": 2.0}, r"groups must be a whole number of 1 to 1000, got 2\.0"),
+    ):
+        with pytest.raises(EstimateError, match=message):
+            view.profiles(**options)  # type: ignore[arg-type]
+    with pytest.raises(EstimateError, match="bare: has no presentations: record.presentations must be true"):
+        view.learning_curves()
+    with pytest.raises(EstimateError, match="bare: has one evaluation of each run: record.epochs must be all"):
+        view.learning_curves("heldout")
+    with pytest.raises(EstimateError, match="whole: has no C-score to group by: no run held an example out"):
+        open_store(whole.uri).profiles()
+    with pytest.raises(EstimateError, match="whole: has no consistency profile: no run held an example out"):
+        open_store(whole.uri).profiles("class")
+    with pytest.raises(EstimateError, match="whole: has neither mem nor C-score: no run held an example out"):
+        class_summary(whole, count_runs(whole))
