@@ -74,7 +74,7 @@ def proxies(stores: Stores) -> None:
     store = _cscores(stores)
     if not (stores.folder / "cscore" / "estimates" / "density.parquet").exists():
         estimate_densities(store).write(store)
-    print(analysis.proxy_agreement(store).to_string(index=False))
+    print(analysis.open_store(store.uri).proxy_agreement().to_string(index=False))
 
 
 def noise(stores: Stores) -> None:
@@ -84,7 +84,7 @@ def noise(stores: Stores) -> None:
             subsets = {"ratios": [0.3, 0.5, 0.7], "repetitions": repetitions, "seed": 1}
             label_noise = {"fraction": share}
             store = stores.of(data + name, preset, subsets=subsets, label_noise=label_noise, record=ALL_OF_IT)
-            print(f"{data} with {share:.0%} noise\n{analysis.noise_detection(store).to_string(index=False)}")
+            print(f"{data} with {share:.0%} noise\n{analysis.open_store(store.uri).noise().to_string(index=False)}")
 
 
 def removal(stores: Stores) -> None:
@@ -92,13 +92,13 @@ def removal(stores: Stores) -> None:
     store = _cscores(stores)
     tables = {
         "forgettability": analysis.estimate_forgetting(store, 1.0),
-        "mem": analysis.open_store(store.uri).memorization().groupby("example_id", as_index=False)["mem"].mean(),
+        "mem": analysis.open_store(store.uri).memorization().groupby("example_id")[["mem"]].mean().reset_index(),
     }
     drops = {"forgettability": ["lowest", "random"], "mem": ["highest"]}
     frames = []
     for column, frame in tables.items():
         file = stores.folder / f"{column}.parquet"
-        write_frame(frame[["example_id", column]], file)
+        write_frame(frame.filter(["example_id", column]), file)
         subsets = {
             "design": "explicit",
             "ratios": [1.0, 0.9, 0.7, 0.5, 0.3, 0.1],
