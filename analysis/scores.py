@@ -88,7 +88,7 @@ def _of_store(store: Store, estimate: Estimate, ratio: float | None) -> Scores:
         values, basis = estimate_memorization(counts, empty="nan")["mem"], _basis(counts)
     elif estimate == "cscore":
         counts = count_runs(store, ratio)
-        values, basis = cscore(counts)["cscore"], _basis(counts)
+        values, basis = cscore(counts)["cscore"], _basis(counts.holding_out())
     else:
         values, basis = _forgettability(store, select_ratio(store, ratio) / PARTS)
     return Scores(store.uri, basis, read_labels(store).label, values.to_numpy(), known_fingerprint(store))

@@ -40,8 +40,8 @@ def keep_table(
     return str(output)
 
 
-def cell(value: float, error: float | None = None) -> str:
+def cell(value: float, error: float | None = None, digits: int = 3) -> str:
     """A value, and its standard error where there is one; a dash where there is no value."""
     if value != value:
         return "-"
-    return f"{value:.3f}" if error is None or error != error else f"{value:.3f} ± {error:.3f}"
+    return f"{value:.{digits}f}" if error is None or error != error else f"{value:.{digits}f} ± {error:.{digits}f}"

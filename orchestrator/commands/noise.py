@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from orchestrator.figures import check_figure, write_figure
 from orchestrator.frames import check_output
@@ -15,7 +15,8 @@ from orchestrator.tables import OutputOption, cell, keep_table
 if TYPE_CHECKING:
     import pandas as pd
 
-_DENSITY = "_density"
+_BESIDE = ("cscore", "mem", "probability", "forgettability")
+"""Scores that suspects are shown with."""
 
 
 def noise(
@@ -59,21 +60,21 @@ def noise(
 
 def _show(frame: "pd.DataFrame") -> None:
     """Best first; scores without a ratio have none."""
-    names = ("score", "ratio", "AUC", "interval", "average precision", "precision at noisy", "examples", "left out")
-    table = Table(*names, box=None, header_style="bold")
+    names = ("score", "ratio", "AUC", "interval", "average\nprecision", "precision\nat noisy")
+    table = Table(*(Column(name, no_wrap=True) for name in names), box=None, header_style="bold")
     for row in frame.sort_values("auc", ascending=False, kind="stable").to_dict("records"):
         table.add_row(
             row["score"],
             "" if row["ratio"] != row["ratio"] else f"{row['ratio']:g}",
-            cell(row["auc"], row["auc_se"]),
-            f"{row['low']:.3f} to {row['high']:.3f}",
+            cell(row["auc"], digits=4),
+            f"{row['low']:.4f} to {row['high']:.4f}",
             cell(row["average_precision"]),
             cell(row["precision_at_noisy"]),
-            str(row["examples"]),
-            str(row["left_out"]),
         )
     console.print(table)
-    say(f"{frame['noisy'].max()} noisy labels; AUC ± its standard error over examples")
+    say(f"{frame['noisy'].max()} noisy labels among {frame['examples'].max()} examples")
+    if frame["left_out"].any():
+        say(f"up to {frame['left_out'].max()} examples lack a score, and are left out of it")
 
 
 def suspects(
@@ -110,10 +111,10 @@ def suspects(
 
 
 def _show_suspects(rows: "pd.DataFrame", chosen: str) -> None:
-    """The chosen score with its standard error, and then the others, without densities."""
-    scores = [name for name in rows.columns[4:] if not name.endswith("_se") and _DENSITY not in name]
-    others = [name for name in scores if name != chosen]
-    table = Table("rank", "example", "given label", chosen, *others, box=None, header_style="bold")
+    """The chosen score with its standard error, and some others; the table has all."""
+    others = [name for name in _BESIDE if name in rows.columns and name != chosen]
+    names = ("rank", "example", "given\nlabel", chosen, *others)
+    table = Table(*(Column(name, no_wrap=True) for name in names), box=None, header_style="bold")
     for row in rows.to_dict("records"):
         given = str(row["given_label"])
         if row["label"] != row["given_label"]:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from orchestrator.figures import check_figure, write_figure
 from orchestrator.frames import check_output
@@ -78,10 +78,10 @@ def profiles(
 def _show(frame: "pd.DataFrame") -> None:
     """A row per group, a column per ratio."""
     ratios = sorted(frame["ratio"].unique())
-    table = Table("group", "examples", *(f"{ratio:g}" for ratio in ratios), box=None, header_style="bold")
+    columns = (Column("examples"), *(Column(f"{ratio:g}", no_wrap=True) for ratio in ratios))
+    table = Table("group", *columns, box=None, header_style="bold")
     for (_, name), rows in frame.groupby(["group", "name"]):
         at = rows.set_index("ratio")
-        cells = (cell(at.loc[ratio, "consistency"], at.loc[ratio, "se"]) for ratio in ratios)
-        table.add_row(str(name), str(rows["examples"].max()), *cells)
+        table.add_row(str(name), str(rows["examples"].max()), *(cell(at.loc[each, "consistency"]) for each in ratios))
     console.print(table)
-    say("correct when held out, by ratio, ± the standard error over the group's examples")
+    say(f"correct when held out, by ratio; standard errors over a group's examples up to {cell(frame['se'].max())}")

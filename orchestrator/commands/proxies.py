@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from orchestrator.figures import check_figure, write_figure
 from orchestrator.frames import check_output
@@ -64,16 +64,19 @@ def proxies(
 
 def _show(frame: "pd.DataFrame") -> None:
     """Best first."""
-    names = ("proxy", "Spearman", "interval", "Kendall tau-b", "interval", "examples", "left out")
-    table = Table(*names, box=None, header_style="bold")
+    names = ("proxy", "Spearman", "interval", "Kendall", "interval")
+    table = Table(*(Column(name, no_wrap=True) for name in names), box=None, header_style="bold")
     for row in frame.sort_values("spearman", ascending=False, kind="stable").to_dict("records"):
         correlations = [
             text
             for name in ("spearman", "kendall")
-            for text in (cell(row[name], row[f"{name}_se"]), _interval(row[f"{name}_low"], row[f"{name}_high"]))
+            for text in (cell(row[name]), _interval(row[f"{name}_low"], row[f"{name}_high"]))
         ]
-        table.add_row(row["proxy"], *correlations, str(row["examples"]), str(row["left_out"]))
+        table.add_row(row["proxy"], *correlations)
     console.print(table)
+    say(f"rank correlations (Kendall's tau-b) over {frame['examples'].max()} examples")
+    if frame["left_out"].any():
+        say(f"up to {frame['left_out'].max()} examples lack a proxy or a C-score, and are left out of it")
 
 
 def _interval(low: float, high: float) -> str:
