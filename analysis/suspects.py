@@ -19,7 +19,7 @@ from analysis.errors import EstimateError
 from analysis.example_scores import NAMES, ExampleScore, StoreScores
 
 ORDER = (
-    *("probability", "loss", "accuracy", "cscore", "learning_epoch", "forgettability", "mem"),
+    *("loss", "probability", "accuracy", "cscore", "learning_epoch", "forgettability", "mem"),
     *("max_probability", "hidden_density_same", "hidden_density_relative"),
     *("input_density_same", "input_density_relative", "hidden_density", "input_density"),
 )
