@@ -4,7 +4,7 @@ They are ranked by one score, the first of ORDER that the store has; equal score
 beside. A mean rank over scores would give a vote to each of a dozen scores of which most are one measurement looked at
 twice, and to the weak ones as much as to the strong.
 
-The order is that of the average precision with which wrong labels were found on digits and MNIST, 5% and 20% of them
+The order follows the average precision with which wrong labels were found on digits and MNIST, 5% and 20% of them
 wrong (`analysis.noise`). What training makes of an example while it shows it, from the finest value to the coarsest,
 needs few runs, as every epoch of every run is a look at it. The C-score asks models that never saw the label: as good
 with hundreds of runs, but of a dozen runs it is too coarse to tell examples apart. Memorization finds only those that
