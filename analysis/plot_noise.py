@@ -33,7 +33,10 @@ def plot_noise(table: pd.DataFrame, curves: pd.DataFrame) -> "Figure":
         whole = pd.concat([start, at[["false_positive_rate", "recall"]]])
         roc.plot(whole["false_positive_rate"], whole["recall"], color=colour, linewidth=1.2)
         label = f"{name}: AUC {row['auc']:.3f}, AP {row['average_precision']:.3f}"
-        precision.plot(at["recall"], at["precision"], color=colour, linewidth=1.2, label=label)
+        # Steps, of which the area is the average precision: straight lines would promise more.
+        first = pd.DataFrame({"recall": [0.0], "precision": at["precision"].head(1)})
+        steps = pd.concat([first, at[["recall", "precision"]]])
+        precision.step(steps["recall"], steps["precision"], where="pre", color=colour, linewidth=1.2, label=label)
     roc.plot([0, 1], [0, 1], color="black", linewidth=0.8, linestyle="--")
     share = table["noisy"].max() / table["examples"].max()
     precision.axhline(share, color="black", linewidth=0.8, linestyle="--", label=f"by chance: {share:.3f}")

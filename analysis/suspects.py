@@ -2,11 +2,14 @@
 
 They are ranked by one score, the first of ORDER that the store has; equal scores by the next one, and all others stand
 beside. A mean rank over scores would give a vote to each of a dozen scores of which most are one measurement looked at
-twice, and to the weak ones as much as to the strong. The order: the C-score asks models that never saw the label, at
-every ratio, whether or not training fits wrong labels in the end. Then what training made of the example, from the
-finest value to the coarsest; by these, wrong labels are found as well while training is short. Memorization finds only
-those that models came to fit, so it comes late; a large probability may be that of another class, and densities look at
-no model, or at one. Where labels are known, `analysis.noise` measures all of them.
+twice, and to the weak ones as much as to the strong.
+
+The order follows the average precision with which wrong labels were found on digits and MNIST, 5% and 20% of them
+wrong (`analysis.noise`). What training makes of an example while it shows it, from the finest value to the coarsest,
+needs few runs, as every epoch of every run is a look at it. The C-score asks models that never saw the label: as good
+with hundreds of runs, but of a dozen runs it is too coarse to tell examples apart. Memorization finds only those that
+models came to fit, so it comes late; a large probability may be that of another class; densities look at one model or
+none.
 """
 
 import numpy as np
@@ -16,7 +19,7 @@ from analysis.errors import EstimateError
 from analysis.example_scores import NAMES, ExampleScore, StoreScores
 
 ORDER = (
-    *("cscore", "probability", "loss", "accuracy", "learning_epoch", "forgettability", "mem"),
+    *("loss", "probability", "accuracy", "cscore", "learning_epoch", "forgettability", "mem"),
     *("max_probability", "hidden_density_same", "hidden_density_relative"),
     *("input_density_same", "input_density_relative", "hidden_density", "input_density"),
 )

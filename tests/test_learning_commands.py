@@ -69,7 +69,7 @@ def test_suspects_are_listed(store: Path, tmp_path: Path) -> None:
     assert f"ranked by probability: 1437 examples\ntable: {path}\n" in output
     assert frame["given_label"].ne(frame["label"]).head(100).mean() > 0.9
     assert call("suspects", store)[0] == 0
-    assert read(store, "suspects")[1]["by"] == "cscore"
+    assert read(store, "suspects")[1]["by"] == "loss"
 
 
 def test_proxies_are_written_and_compared(store: Path, tmp_path: Path) -> None:
