@@ -114,7 +114,8 @@ def _show_suspects(rows: "pd.DataFrame", chosen: str) -> None:
     """The chosen score with its standard error, and some others; the table has all."""
     others = [name for name in _BESIDE if name in rows.columns and name != chosen]
     names = ("rank", "example", "given\nlabel", chosen, *others)
-    table = Table(*(Column(name, no_wrap=True) for name in names), box=None, header_style="bold")
+    columns = (Column(name, no_wrap=True) for name in names)
+    table = Table(*columns, box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
     for row in rows.to_dict("records"):
         given = str(row["given_label"])
         if row["label"] != row["given_label"]:

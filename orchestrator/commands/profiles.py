@@ -78,10 +78,16 @@ def profiles(
 def _show(frame: "pd.DataFrame") -> None:
     """A row per group, a column per ratio."""
     ratios = sorted(frame["ratio"].unique())
-    columns = (Column("examples"), *(Column(f"{ratio:g}", no_wrap=True) for ratio in ratios))
-    table = Table("group", *columns, box=None, header_style="bold")
+    columns = (Column("examples", no_wrap=True), *(Column(f"{ratio:g}", no_wrap=True) for ratio in ratios))
+    title = "C-score" if frame["name"].str.startswith("C-score ").all() else "group"
+    first = Column(title, no_wrap=True)
+    table = Table(first, *columns, box=None, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
     for (_, name), rows in frame.groupby(["group", "name"]):
         at = rows.set_index("ratio")
-        table.add_row(str(name), str(rows["examples"].max()), *(cell(at.loc[each, "consistency"]) for each in ratios))
+        table.add_row(
+            name.removeprefix("C-score "),
+            str(rows["examples"].max()),
+            *(cell(at.loc[each, "consistency"]) for each in ratios),
+        )
     console.print(table)
     say(f"correct when held out, by ratio; standard errors over a group's examples up to {cell(frame['se'].max())}")
