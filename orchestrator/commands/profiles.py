@@ -85,7 +85,7 @@ def _show(frame: "pd.DataFrame") -> None:
     for (_, name), rows in frame.groupby(["group", "name"]):
         at = rows.set_index("ratio")
         table.add_row(
-            name.removeprefix("C-score "),
+            str(name).removeprefix("C-score "),
             str(rows["examples"].max()),
             *(cell(at.loc[each, "consistency"]) for each in ratios),
         )
