@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:
@@ -15,32 +16,35 @@ MAX_CURVES = 20
 def plot_noise(table: pd.DataFrame, curves: pd.DataFrame) -> "Figure":
     """A figure of 11 x 5.2 inches of frames of `noise_detection` and `noise_curves`; save it with `figure.savefig`.
 
-    The scores are in the order of their AUC, the best MAX_CURVES of them where there are more.
+    Each score at the largest of its ratios, in the order of their AUC, the best MAX_CURVES where there are more.
+    False-positive rates are on a logarithmic axis: good scores differ in their first false positives.
     """
     from matplotlib import colormaps
     from matplotlib.figure import Figure  # here: it takes longer to import than all of analysis
 
     figure = Figure(figsize=(11, 5.2), layout="constrained")
     roc, precision = figure.subplots(1, 2)
-    best = table.dropna(subset="auc").sort_values("auc", ascending=False, kind="stable").head(MAX_CURVES)
+    of_scores = table.dropna(subset="auc").sort_values("ratio").groupby("score", sort=False).tail(1)
+    best = of_scores.sort_values("auc", ascending=False, kind="stable").head(MAX_CURVES)
+    lowest = 0.5 / max(1, (table["examples"] - table["noisy"]).max())
     for place, row in enumerate(best.to_dict("records")):
         score, ratio = row["score"], row["ratio"]
         of_ratio = curves["ratio"].isna() if ratio != ratio else curves["ratio"] == ratio
         at = curves[(curves["score"] == score) & of_ratio]
         colour = colormaps["tab20"](place)
         name = score if ratio != ratio else f"{score} at {ratio:g}"
-        start = pd.DataFrame({"false_positive_rate": [0.0], "recall": [0.0]})
-        whole = pd.concat([start, at[["false_positive_rate", "recall"]]])
-        roc.plot(whole["false_positive_rate"], whole["recall"], color=colour, linewidth=1.2)
-        label = f"{name}: AUC {row['auc']:.3f}, AP {row['average_precision']:.3f}"
+        roc.plot(at["false_positive_rate"].clip(lower=lowest), at["recall"], color=colour, linewidth=1.2)
+        label = f"{name}: AUC {row['auc']:.4f}, AP {row['average_precision']:.3f}"
         # Steps, of which the area is the average precision: straight lines would promise more.
         first = pd.DataFrame({"recall": [0.0], "precision": at["precision"].head(1)})
         steps = pd.concat([first, at[["recall", "precision"]]])
         precision.step(steps["recall"], steps["precision"], where="pre", color=colour, linewidth=1.2, label=label)
-    roc.plot([0, 1], [0, 1], color="black", linewidth=0.8, linestyle="--")
+    chance = np.geomspace(lowest, 1, 200)
+    roc.plot(chance, chance, color="black", linewidth=0.8, linestyle="--")
     share = table["noisy"].max() / table["examples"].max()
     precision.axhline(share, color="black", linewidth=0.8, linestyle="--", label=f"by chance: {share:.3f}")
     _label(roc, "false-positive rate", "recall", "ROC")
+    roc.set(xscale="log", xlim=(lowest, 1.2))
     _label(precision, "recall", "precision", "precision and recall")
     figure.legend(loc="outside right upper", fontsize="small", frameon=False)
     return figure
