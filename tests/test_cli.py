@@ -177,7 +177,7 @@ def test_estimates_that_cannot_be_written_are_told(tmp_path: Path) -> None:
         if path.owner() == "root" and path != Path("/"):
             path.chmod(path.stat().st_mode | 0o055)
     tmp_path.chmod(0o755)
-    with powerless(), pytest.raises(StoreError, match=r"s/estimates/memorization.parquet: Permission denied"):
+    with powerless(), pytest.raises(StoreError, match=r"s/estimates/forgetting.parquet: Permission denied"):
         write_estimates(store)
 
 

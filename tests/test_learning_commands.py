@@ -108,7 +108,7 @@ def test_profiles_are_written_and_drawn(store: Path, tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(read(store, "classes")[0], view.class_summary())
     clean, noisy = (profiles[profiles["name"] == name].set_index("ratio")["consistency"] for name in ("clean", "noisy"))
     assert (clean > noisy + 0.5).all()
-    assert f"clean 1150 {clean[0.3]:.3f} ±" in " ".join(output.split())
+    assert f"clean 1150 {clean[0.3]:.3f} {clean[0.7]:.3f} noisy 287" in " ".join(output.split())
     assert all(path.read_bytes().startswith(PICTURE) for path in pictures)
 
 

@@ -274,7 +274,8 @@ def test_everything_at_once_without_test_examples(tmp_path: Path) -> None:
     assert runs["test_accuracy"].isna().all()
     assert (runs["heldout_accuracy"].isna() == (runs["ratio"] == 1.0)).all()
     assert (view.examples()["label"] != view.examples()["given_label"]).sum() == 6
-    assert sorted(estimates(tmp_path / "s")) == ["consistency.parquet", "cscore.parquet", "memorization.parquet"]
+    names = ("consistency", "cscore", "forgetting", "memorization")
+    assert sorted(estimates(tmp_path / "s")) == [f"{name}.parquet" for name in names]
     assert campaign_status(str(tmp_path / "s")).test_accuracy is None
     assert verify_store(str(tmp_path / "s")) == (7, [])
 
