@@ -277,7 +277,7 @@ def test_everything_at_once_without_test_examples(tmp_path: Path) -> None:
     names = ("consistency", "cscore", "forgetting", "memorization")
     assert sorted(estimates(tmp_path / "s")) == [f"{name}.parquet" for name in names]
     assert campaign_status(str(tmp_path / "s")).test_accuracy is None
-    assert verify_store(str(tmp_path / "s")) == (7, [])
+    assert verify_store(str(tmp_path / "s")) == (8, [])
 
 
 def test_features_train_as_well_as_images(tmp_path: Path) -> None:
