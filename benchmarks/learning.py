@@ -25,8 +25,8 @@ from workers.store import Store
 ALL_OF_IT = {"epochs": "final", "presentations": True, "probabilities": True}
 COSINE = {"schedule": {"name": "cosine"}}
 NINE = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
-FORGETTING_EPOCHS, FORGETTING_SEEDS = 40, 6
-PREFIXES = (5, 10, 20, 40)
+FORGETTING_EPOCHS, FORGETTING_SEEDS = 20, 6
+PREFIXES = (2, 5, 10, 20)
 
 
 class Stores:
