@@ -24,7 +24,7 @@ def plot_noise(table: pd.DataFrame, curves: pd.DataFrame) -> "Figure":
 
     figure = Figure(figsize=(11, 5.2), layout="constrained")
     roc, precision = figure.subplots(1, 2)
-    of_scores = table.dropna(subset="auc").sort_values("ratio").groupby("score", sort=False).tail(1)
+    of_scores = table.dropna(subset="auc").sort_values("ratio").groupby("score", sort=False).tail(1).sort_index()
     best = of_scores.sort_values("auc", ascending=False, kind="stable").head(MAX_CURVES)
     lowest = 0.5 / max(1, (table["examples"] - table["noisy"]).max())
     for place, row in enumerate(best.to_dict("records")):

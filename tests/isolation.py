@@ -54,7 +54,7 @@ def start(command: list[str], home: Path) -> subprocess.Popen[str]:
     )
 
 
-def finish(process: subprocess.Popen[str], seconds: float = 120) -> tuple[int, str]:
+def finish(process: subprocess.Popen[str], seconds: float = 240) -> tuple[int, str]:
     """(exit code, all output)."""
     try:
         output, _ = process.communicate(timeout=seconds)
@@ -63,7 +63,7 @@ def finish(process: subprocess.Popen[str], seconds: float = 120) -> tuple[int, s
     return process.returncode, output
 
 
-def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 60) -> bool:
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 150) -> bool:
     """Look again and again until the condition holds (True) or the process has ended (False)."""
     deadline = time.monotonic() + seconds
     while process.poll() is None:
