@@ -82,7 +82,7 @@ def short_path() -> Iterator[str]:
         yield path
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_cluster_as_the_readme_starts_it(tmp_path: Path, short_path: str) -> None:
     campaign = small_campaign(model={"name": "model:model", "options": {"gate": str(tmp_path / "gate")}})
     (tmp_path / "campaign.yaml").write_text(dump_campaign(campaign))
@@ -97,7 +97,7 @@ def test_a_cluster_as_the_readme_starts_it(tmp_path: Path, short_path: str) -> N
     script = SESSION.format(
         bin=Path(sys.executable).parent, python=python, code=code, home=tmp_path, short=short_path, health=health
     )
-    _, output = finish(start(["/bin/bash", "-c", script], tmp_path), 280)
+    _, output = finish(start(["/bin/bash", "-c", script], tmp_path), 560)
     assert "Traceback" not in output
     said = {title: lines.splitlines() for title, lines in re.findall(r"^--- (.*)\n((?:(?!--- ).*\n)*)", output, re.M)}
     dashboard = "error: the Ray cluster at 'http://127.0.0.1:8265'"
