@@ -12,6 +12,8 @@ from analysis.report.svg import GRID, INK, MAIN, SERIES, as_svg, drawing
 
 MEM_BINS = 18
 """Of equal width from -1 to 1."""
+_MANY = 40
+"""Points of a line: more are drawn without markers."""
 CSCORE_BINS = 20
 """Of equal width from 0 to 1."""
 
@@ -36,6 +38,7 @@ def histogram(name: str, values: npt.NDArray[np.float64], bins: int, low: float,
         axes.set_yscale("log")
         axes.set_ylim(bottom=0.7, top=max(int(counts.max()) * 1.6, 10))  # so that one example can be seen
         axes.set(xlabel=word, ylabel="examples", xlim=(low, 1))
+        axes.locator_params(axis="x", nbins=6)
         _grid(axes, "y")
         svg = as_svg(figure, name)
     rows = tuple((f"{a:.2f} to {b:.2f}", f"{n:,}") for a, b, n in zip(edges[:-1], edges[1:], counts, strict=True))
@@ -62,7 +65,10 @@ def lines(
     with drawing() as (figure, axes):
         for place, group in enumerate(groups):
             rows, colour = frame[frame["group"] == group], SERIES[_shade(place, len(groups))]
-            axes.errorbar(rows[x], rows[y], rows["se"].fillna(0), color=colour, marker="o", markersize=3, linewidth=1.4)
+            marker = "o" if len(rows) <= _MANY else ""
+            axes.errorbar(
+                rows[x], rows[y], rows["se"].fillna(0), color=colour, marker=marker, markersize=3, linewidth=1.4
+            )
         axes.set(xlabel=labels[0], ylabel=labels[1], ylim=limits)
         if x == "epoch":
             axes.xaxis.get_major_locator().set_params(integer=True)
@@ -82,13 +88,15 @@ def against(name: str, mem: npt.NDArray[np.float64], cscore: npt.NDArray[np.floa
     size = 4 + 9 * np.log10(counts[counts > 0]).round(1)
     with drawing() as (figure, axes):
         axes.axhline(0, color=INK, linewidth=0.6)
-        axes.scatter((x[:-1] + x[1:])[some[:, 0]] / 2, (y[:-1] + y[1:])[some[:, 1]] / 2, s=size, color=MAIN, linewidths=0)
+        axes.scatter(
+            (x[:-1] + x[1:])[some[:, 0]] / 2, (y[:-1] + y[1:])[some[:, 1]] / 2, s=size, color=MAIN, linewidths=0
+        )
         least = min(-0.1, float(mem[both].min()) - 0.05) if both.any() else -1
         axes.set(xlabel="C-score", ylabel="memorization", xlim=(-0.02, 1.02), ylim=(least, 1.05))
         _grid(axes, "both")
         svg = as_svg(figure, name)
     rho = float(pd.Series(mem[both]).corr(pd.Series(cscore[both]), method="spearman")) if both.sum() > 2 else np.nan
-    told = "" if rho != rho else f" Spearman correlation {rho:.2f}."
+    told = "" if rho != rho else f" Spearman correlation {rho:.2f}.".replace("-", "−")
     alt = f"Memorization against C-score of {int(both.sum()):,} examples.{told}"
     return Picture(svg, alt, f"{caption}{told}")
 
@@ -111,7 +119,9 @@ def forgetting(name: str, frame: pd.DataFrame, caption: str) -> Picture:
         f"are unforgettable. An example is forgotten {summary['forgetting']:.2f} times a run on average."
     )
     rows = tuple((str(events), f"{count:,}") for events, count in enumerate(counts.tolist()))
-    return Picture(svg, f"Histogram of forgetting events. {told}", f"{caption} {told}", (), ("events", "examples"), rows)
+    return Picture(
+        svg, f"Histogram of forgetting events. {told}", f"{caption} {told}", (), ("events", "examples"), rows
+    )
 
 
 def removal(name: str, frame: pd.DataFrame, caption: str) -> Picture:

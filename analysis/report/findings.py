@@ -109,7 +109,9 @@ def _ratio_of(store: Store, counts: StoreCounts, ratio: float | None) -> float |
         return None if best is None else best.ratio
     if ratio not in [at.ratio for at in usable]:
         allowed = ", ".join(f"{at.ratio:g}" for at in usable) or "none: no run held an example out"
-        raise EstimateError(f"{store.uri}: ratio must be one of those that hold examples out ({allowed}), got {ratio:g}")
+        raise EstimateError(
+            f"{store.uri}: ratio must be one of those that hold examples out ({allowed}), got {ratio:g}"
+        )
     return ratio
 
 
@@ -120,28 +122,35 @@ def _find_held_out(found: Findings, counts: StoreCounts) -> None:
         found.missing |= dict.fromkeys(("mem", "cscore", "profiles", "influence"), reason)
         return
     at = next(each for each in usable.ratios if each.ratio == found.ratio)
-    found.mem = estimate_memorization(replace(usable, ratios=(at,)), empty="nan")
+    mem = estimate_memorization(replace(usable, ratios=(at,)), empty="nan")
+    if mem["mem"].notna().any():
+        found.mem = mem
+    else:
+        found.missing["mem"] = "So far no example was held out by some runs and trained on by others."
     found.cscore = cscore(usable)
     found.ratios = tuple(each.ratio for each in usable.ratios)
     values = consistency_profile(usable)["consistency"].to_numpy()
     found.consistency = values.reshape(len(usable.ratios), -1)
-    if found.cscore["cscore"].notna().any():
+    if len(usable.ratios) > 1 and _has_cscores(found):
         found.profiles = group_profiles(found.store, counts, group_examples(found.store, counts))
     else:
-        found.missing["profiles"] = "No example was held out by any run so far."
+        found.missing["profiles"] = "A profile needs runs at two ratios under 1 or more."
 
 
 def _find_influence(found: Findings) -> None:
     if not found.labels.num_test:
         found.missing["influence"] = "The data set has no test examples."
         return
+    if found.mem is None:
+        found.missing["influence"] = found.missing["mem"]
+        return
     bits = pack_runs(found.store, found.ratio)
     share = bits.correct / bits.runs
     low, high = mean_interval(share, np.full(len(share), bits.runs))
     found.test = pd.DataFrame({"right": share, "low": low, "high": high})
-    found.top = influence_top(bits, top=TOP)
+    found.top = influence_top(bits, top=TOP, empty="nan")
     try:
-        found.pairs = influential_pairs(found.store, found.ratio, max_pairs=MAX_PAIRS)
+        found.pairs = influential_pairs(found.store, found.ratio, max_pairs=MAX_PAIRS, empty="nan")
         found.discoveries = len(influence_discoveries(bits, fdr=FDR, max_pairs=MAX_PAIRS))
     except EstimateError as error:
         found.missing["influence"] = str(error)
@@ -166,10 +175,14 @@ def _find_learning(found: Findings, counts: StoreCounts) -> None:
 
 def _groups(found: Findings, counts: StoreCounts) -> Groups:
     """By C-score; where there is none, all examples together."""
-    if found.profiles is not None:
+    if _has_cscores(found):
         return group_examples(found.store, counts)
     found.learning_by = "all"
     return Groups("class", ("all examples",), np.zeros(found.labels.num_train, dtype=np.int64))
+
+
+def _has_cscores(found: Findings) -> bool:
+    return found.cscore is not None and bool(found.cscore["cscore"].notna().any())
 
 
 def _find_suspects(found: Findings) -> None:

@@ -12,9 +12,9 @@ from workers.errors import CampaignError, LongtailError
 
 def report(
     store: StoreArgument,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", help="The file to write: .html.")
-    ] = Path("report.html"),
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The file to write: .html.")] = Path(
+        "report.html"
+    ),
     ratio: Annotated[
         float | None, typer.Option("--ratio", help="Of memorization and influence; default: that with the most runs.")
     ] = None,

@@ -79,9 +79,10 @@ def _most(interest: npt.NDArray[np.float64], count: int) -> Ids:
 def _interest(found: Findings) -> npt.NDArray[np.float64]:
     """float64[N]: how near the top of any list a training example is."""
     best = np.zeros(found.labels.num_train)
-    if found.mem is not None and found.cscore is not None:
-        for values in (found.mem["mem"], -found.cscore["cscore"]):
-            best = np.maximum(best, values.rank(pct=True).fillna(0).to_numpy())
+    values = [] if found.mem is None else [found.mem["mem"]]
+    values += [] if found.cscore is None else [-found.cscore["cscore"]]
+    for each in values:
+        best = np.maximum(best, each.rank(pct=True).fillna(0).to_numpy())
     if found.suspects is not None:
         ranks = 1 - found.suspects["rank"].to_numpy() / len(best)
         best[found.suspects["example_id"]] = np.maximum(best[found.suspects["example_id"]], ranks)

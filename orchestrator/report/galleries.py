@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.example_scores import PRESENTED
 from analysis.groups import class_name
 from analysis.report import Findings
 from analysis.report.selections import ClassStrips, memorized_by_class, regular_by_class, strongest_pairs
@@ -82,8 +83,16 @@ class Galleries:
         for row in self._found.suspects.head(SUSPECTS).to_dict("records"):
             se = row.get(f"{by}_se")
             value = number(row[by]) + ("" if se is None or se != se else f" ± {number(se)}")
-            tiles.append(self._tile("train", row, value, (), f"{by.replace('_', ' ')} {value}"))
+            runs = f"{self._suspect_runs(int(row['example_id']))} runs"
+            tiles.append(self._tile("train", row, value, (runs,), f"{by.replace('_', ' ')} {value}, {runs}"))
         return tiles
+
+    def _suspect_runs(self, example: int) -> int:
+        """The runs behind an example's score: those that showed it, or that held it out."""
+        found = self._found
+        if found.suspects_by in PRESENTED and found.forgetting is not None:
+            return int(found.forgetting["n_runs"].iloc[example])
+        return 0 if found.cscore is None else int(found.cscore["n_out"].iloc[example])
 
     def _gallery(self, each: ClassStrips, value: str) -> Gallery:
         word = "memorization" if value == "mem" else "C-score"
@@ -97,7 +106,8 @@ class Galleries:
         interval = f"{number(row['low'])} to {number(row['high'])}"
         runs = f"{row['n_in']} | {row['n_out']} runs" if value == "mem" else f"{row['n_out']} runs"
         said = f"{word} {number(row[value])}, 95% interval {interval}, {_runs(row)}"
-        return self._tile("train", row, number(row[value]), (interval, runs), said)
+        # Under the title of its class a label says nothing new.
+        return self._tile("train", row, number(row[value]), (interval, runs), said, labelled=False)
 
     def _helped(self, pairs: pd.DataFrame) -> Helped:
         rows = pairs.to_dict("records")
@@ -106,7 +116,9 @@ class Galleries:
         runs = int(rows[0]["n_in"] + rows[0]["n_out"])
         share = f"{100 * right['right']:.0f} %"
         row: Row = {"example_id": test, "label": label, "given_label": label}
-        tile = self._tile("test", row, share, ("right in", f"{runs} runs"), f"predicted right by {share} of {runs} runs")
+        tile = self._tile(
+            "test", row, share, ("right in", f"{runs} runs"), f"predicted right by {share} of {runs} runs"
+        )
         return Helped(tile, tuple(self._helper(each) for each in rows))
 
     def _helper(self, row: Row) -> Tile:
@@ -114,14 +126,16 @@ class Galleries:
         said = f"influence {number(row['infl'])}, 95% interval {interval}, {_runs(row)}"
         return self._tile("train", row, number(row["infl"]), (interval, f"{row['n_in']} | {row['n_out']} runs"), said)
 
-    def _tile(self, split: Split, row: Row, value: str, lines: tuple[str, ...], said: str) -> Tile:
+    def _tile(
+        self, split: Split, row: Row, value: str, lines: tuple[str, ...], said: str, labelled: bool = True
+    ) -> Tile:
         example, label, given = (int(row[name]) for name in ("example_id", "label", "given_label"))
         uri = None if self._pictures is None else self._pictures.uri(split, example)
         names = class_name(self._found.store, given), class_name(self._found.store, label)
         kind = "training" if split == "train" else "test"
         wrong = f", really {names[1]}" if label != given else ""
         alt = f"{kind} example {example}, labelled {names[0]}{wrong}: {said}"
-        labels = (f"given {names[0]}, is {names[1]}",) if wrong else (f"label {names[0]}",)
+        labels = (f"given {names[0]}, is {names[1]}",) if wrong else (f"label {names[0]}",) if labelled else ()
         return Tile(split, example, uri, alt, value, (*lines, *labels))
 
 

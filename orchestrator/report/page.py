@@ -104,36 +104,45 @@ def _context(found: Findings, galleries: Galleries, pictures: Any) -> dict[str, 
 
 
 def _pictures(found: Findings) -> dict[str, draw.Picture]:
-    pictures: dict[str, draw.Picture] = {}
-    if found.mem is not None and found.cscore is not None:
-        mem, cscore = found.mem["mem"].to_numpy(), found.cscore["cscore"].to_numpy()
-        runs = int((found.mem["n_in"] + found.mem["n_out"]).max())
-        valued = f"{np.isfinite(mem).sum():,} examples with a value, from {runs:,} runs at ratio {found.ratio:g}"
-        pictures["mem"] = draw.histogram(
-            "mem", mem, draw.MEM_BINS, -1, "memorization", f"{draw.MEM_BINS} bins of equal width; {valued}."
-        )
-        held = f"on average {found.cscore['n_out'].mean():.1f} runs that held an example out, {len(found.ratios)} ratios"
-        pictures["cscore"] = draw.histogram(
-            "cscore", cscore, draw.CSCORE_BINS, 0, "C-score", f"{draw.CSCORE_BINS} bins of equal width; {held}."
-        )
-        pictures["against"] = draw.against("against", mem, cscore, "A dot's area rises with the number of examples.")
+    pictures = _distributions(found)
     if found.profiles is not None:
-        pictures["profiles"] = draw.lines(
-            "profiles",
-            found.profiles,
-            "ratio",
-            "consistency",
-            ("subset size over data set size", "right when held out"),
-            "Mean over the examples of each group; the bars reach one standard error over examples to each side.",
-        )
+        labels = ("subset size over data set size", "right when held out")
+        told = "Mean over the examples of each group; the bars reach one standard error over examples to each side."
+        pictures["profiles"] = draw.lines("profiles", found.profiles, "ratio", "consistency", labels, told)
     if found.forgetting is not None:
         ratio, runs = float(found.forgetting["ratio"].iloc[0]), int(found.forgetting["n_runs"].max())
         told = f"Counted at {found.forgetting_at}, in up to {runs:,} runs at ratio {ratio:g}."
         pictures["forgetting"] = draw.forgetting("forgetting", found.forgetting, told)
     if found.removal is not None:
-        caption = "Mean over runs; the bars reach one standard error to each side."
-        pictures["removal"] = draw.removal("removal", found.removal, caption)
+        told = "Mean over runs; the bars reach one standard error to each side."
+        pictures["removal"] = draw.removal("removal", found.removal, told)
     return pictures
+
+
+def _distributions(found: Findings) -> dict[str, draw.Picture]:
+    pictures: dict[str, draw.Picture] = {}
+    if found.mem is not None:
+        mem, runs = found.mem["mem"].to_numpy(), int((found.mem["n_in"] + found.mem["n_out"]).max())
+        told = (
+            f"{draw.MEM_BINS} bins of equal width; {np.isfinite(mem).sum():,} examples with a value, "
+            f"from {runs:,} runs at ratio {found.ratio:g}."
+        )
+        pictures["mem"] = draw.histogram("mem", mem, draw.MEM_BINS, -1, "memorization", told)
+    if found.cscore is not None:
+        cscore, held_out = found.cscore["cscore"].to_numpy(), found.cscore["n_out"].mean()
+        told = (
+            f"{draw.CSCORE_BINS} bins of equal width; on average {held_out:.1f} runs that held an example out, "
+            f"at {_number_of_ratios(found)}."
+        )
+        pictures["cscore"] = draw.histogram("cscore", cscore, draw.CSCORE_BINS, 0, "C-score", told)
+    if found.mem is not None and found.cscore is not None:
+        told = "A dot's area rises with the logarithm of the number of examples."
+        pictures["against"] = draw.against("against", mem, cscore, told)
+    return pictures
+
+
+def _number_of_ratios(found: Findings) -> str:
+    return "1 ratio" if len(found.ratios) == 1 else f"{len(found.ratios)} ratios"
 
 
 def _learning(found: Findings) -> list[draw.Picture]:
@@ -142,6 +151,8 @@ def _learning(found: Findings) -> list[draw.Picture]:
     shown = []
     for kind, rows in found.learning.groupby("at", sort=False):
         ratio, runs = float(rows["ratio"].iloc[0]), int(rows["runs"].max())
-        caption = f"Examples {_LOOKS[str(kind)]}: {runs:,} runs at ratio {ratio:g}, bars of one standard error over runs."
+        caption = (
+            f"Examples {_LOOKS[str(kind)]}: {runs:,} runs at ratio {ratio:g}, bars of one standard error over runs."
+        )
         shown.append(draw.lines(f"learning-{kind}", rows, "epoch", "correctness", ("epoch", "right"), caption))
     return shown

@@ -1,4 +1,4 @@
-"""A campaign in words and numbers: what was trained, how, how many runs, how well, and how precise the estimates are."""
+"""A campaign in words and numbers: what was trained and how, how many runs, and how precise estimates are."""
 
 from typing import Any
 
@@ -73,14 +73,15 @@ def precision(found: Findings) -> list[dict[str, str]]:
     rows = []
     if found.mem is not None:
         name = f"memorization at ratio {found.ratio:g}"
-        rows.append(_precision(name, found.mem["se"], found.mem["n_in"] + found.mem["n_out"]))
+        rows.append(_precision(name, found.mem, found.mem["n_in"] + found.mem["n_out"]))
     if found.cscore is not None:
-        rows.append(_precision("C-score", found.cscore["se"], found.cscore["n_out"]))
+        rows.append(_precision("C-score", found.cscore, found.cscore["n_out"]))
     return rows
 
 
-def _precision(name: str, se: pd.Series, runs: pd.Series) -> dict[str, str]:
-    valued = se.dropna()
+def _precision(name: str, frame: pd.DataFrame, runs: pd.Series) -> dict[str, str]:
+    valued = frame["se"].dropna()
+    width = (frame["high"] - frame["low"])[frame["se"].notna()].median()
     median, most = np.quantile(valued, (0.5, 0.9)) if len(valued) else (np.nan, np.nan)
     few, many = int(runs.min()), int(runs.max())
     return {
@@ -89,6 +90,7 @@ def _precision(name: str, se: pd.Series, runs: pd.Series) -> dict[str, str]:
         "runs": f"{few:,}" if few == many else f"{few:,} to {many:,}",
         "median": number(float(median), 4),
         "most": number(float(most), 4),
+        "width": number(float(width), 3),
     }
 
 
@@ -105,8 +107,8 @@ def _mean(values: pd.Series) -> str:
     some = values.dropna()
     if some.empty:
         return "–"
-    spread = f" ± {100 * some.std():.2f}" if len(some) > 1 else ""
-    return f"{100 * some.mean():.2f}{spread} %"
+    spread = f" ±\N{NO-BREAK SPACE}{100 * some.std():.2f}" if len(some) > 1 else ""
+    return f"{100 * some.mean():.2f}{spread}"
 
 
 def _model(campaign: Campaign) -> str:
@@ -121,7 +123,7 @@ def _plain(value: Any) -> str:
 
 
 def _schedule(schedule: Schedule) -> str:
-    plain = {name: value for name, value in schedule.model_dump(mode="json", exclude_defaults=True).items()}
+    plain = schedule.model_dump(mode="json", exclude_defaults=True)
     options = ", ".join(f"{name.replace('_', ' ')} {_plain(value)}" for name, value in plain.items() if name != "name")
     return f"{schedule.name}, {options}" if options else schedule.name
 

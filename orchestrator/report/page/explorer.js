@@ -71,12 +71,12 @@
     return given === real ? `label ${given}` : `given ${given}, is ${real}`;
   };
 
-  // A button for an example: image, a value, a line of small print.
-  const pick = (split, id, value, line) => {
+  // A button for an example: image, a value, lines of small print.
+  const pick = (split, id, value, ...lines) => {
     const place = split.places.get(id);
     const button = element("button", { type: "button", class: "pick", "data-example": `${split.name}-${id}` });
     if (place !== undefined && data.image) button.append(picture(split, place, named(split, id)));
-    button.append(element("b", {}, value), line);
+    button.append(element("b", {}, value), ...lines.map((line) => element("span", {}, line)));
     button.addEventListener("click", () => choose(split, id, true));
     return element("li", {}, button);
   };
@@ -143,7 +143,7 @@
     const split = splits[field.split.value], kind = field.sort.value;
     for (const place of found.slice(visible, visible + PAGE)) {
       const id = split.ids[place];
-      picks.append(pick(split, id, shown(kind, valueOf(split, kind, place)), `no. ${id}, ${labelled(split, place)}`));
+      picks.append(pick(split, id, shown(kind, valueOf(split, kind, place)), `no. ${id}`, labelled(split, place)));
     }
     visible = Math.min(visible + PAGE, found.length);
     more.hidden = visible >= found.length;
@@ -159,7 +159,7 @@
   };
   const scoresOf = (split, place) => {
     const rows = [], counts = split.whole;
-    if (split.scores.mem) rows.push(scored(split, place, "mem", `memorization at ${data.ratio}`, `${counts.n_in[place]} | ${counts.n_out[place]}`));
+    if (split.scores.mem) rows.push(scored(split, place, "mem", "memorization", `${counts.n_in[place]} | ${counts.n_out[place]}`));
     if (split.scores.cscore) rows.push(scored(split, place, "cscore", "C-score", String(counts.cscore_runs[place])));
     if (split.scores.right) {
       const limits = ["low", "high"].map((limit) => show(at(split.scores[limit], place)));
@@ -169,7 +169,7 @@
     for (const [kind, word] of [["forgetting", "forgetting events a run"], ["first_learned", "first learned, epoch"], ["accuracy", "right while trained on"]]) {
       if (split.scores[kind]) rows.push(row(word, show(valueOf(split, kind, place)), "", ""));
     }
-    const heads = ["score", "value", "95 % interval", "runs"].map((text) => element("th", { scope: "col" }, text));
+    const heads = ["", "value", "95 % interval", "runs"].map((text) => element("th", { scope: "col" }, text));
     return element("table", {}, element("thead", {}, element("tr", {}, ...heads)), element("tbody", {}, ...rows));
   };
   const profileOf = (split, place) => {
@@ -190,7 +190,7 @@
     const list = element("ul", { class: "picks" });
     for (const each of rows) {
       const id2 = top[other.name][each];
-      list.append(pick(other, id2, show(at(top.infl, each)), `${show(at(top.low, each))} to ${show(at(top.high, each))}, no. ${id2}`));
+      list.append(pick(other, id2, show(at(top.infl, each)), `${show(at(top.low, each))} to ${show(at(top.high, each))}`, `no. ${id2}`));
     }
     return [element("h4", {}, title), rows.length ? list : element("p", {}, "none")];
   };
