@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from analysis import EstimateError
 from orchestrator import run_campaign
+from orchestrator.commands import report as command
 from orchestrator.report import Report, write_report
 from orchestrator.report.pictures import Pictures
 from tests.conftest import small_campaign
@@ -21,6 +23,7 @@ from tests.isolation import ROOT, longtail
 from tests.learning import learning_runs
 from tests.synthetic import Labelled, make_stores, random_runs
 from workers.datasets import Dataset, load_dataset
+from workers.errors import LongtailError, StoreError
 from workers.store import Failure, Store
 
 SECTIONS = ["campaign", "distributions", "learned", "memorized", "influence", "regular", "suspects", "explorer"]
@@ -225,25 +228,28 @@ def test_data_that_are_not_here(tmp_path: Path) -> None:
     assert "Consistency profiles" in page.words
 
 
-def call(*words: object) -> tuple[int, str]:
-    """(exit code, last line of standard error) of `longtail report WORDS`."""
-    environment = {**os.environ, "COLUMNS": "200", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        longtail("report", *words), capture_output=True, text=True, cwd=ROOT, env=environment, check=False, timeout=120
-    )
-    return done.returncode, done.stderr.strip().splitlines()[-1] if done.stderr.strip() else done.stdout
-
-
-def test_mistakes_are_told_in_a_line(tmp_path: Path) -> None:
+def test_command_writes_and_tells(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = make_stores(tmp_path / "s", {0.7: random_runs(np.random.default_rng(0), 4, 20, 3)})
-    assert call(store.uri, "-o", tmp_path / "r.pdf") == (
-        2,
-        f"error: --output: must end with .html, got '{tmp_path / 'r.pdf'}'",
-    )
-    folder = tmp_path / "no"
-    missing = f"error: {folder / 'r.html'}: cannot be written: there is no folder {folder}"
-    assert call(store.uri, "-o", folder / "r.html") == (1, missing)
-    code, error = call(store.uri, "-o", tmp_path / "r.html", "--ratio", 0.3)
-    assert (code, error.endswith("ratio must be one of those that hold examples out (0.7), got 0.3")) == (1, True)
-    assert not (tmp_path / "r.html").exists()
-    assert "not a Longtail store" in call(tmp_path, "-o", tmp_path / "r.html")[1]
+    command.report(store.uri, tmp_path / "r.html")
+    told = capsys.readouterr()
+    assert told.out == f"report: {tmp_path / 'r.html'} (0.1 MB)\n"
+    assert "note: no images: The data set could not be loaded" in told.err
+    before = (tmp_path / "r.html").read_bytes()
+    with pytest.raises(EstimateError, match=r"ratio must be one of those that hold examples out \(0.7\), got 0.3$"):
+        command.report(store.uri, tmp_path / "r.html", 0.3)
+    with pytest.raises(LongtailError, match="cannot be written: there is no folder"):
+        command.report(store.uri, tmp_path / "no" / "r.html")
+    with pytest.raises(StoreError, match="is not a Longtail store"):
+        command.report(str(tmp_path), tmp_path / "r.html")
+    (tmp_path / "d.html").mkdir()
+    with pytest.raises(LongtailError, match=r"d\.html: cannot be written: Is a directory"):
+        command.report(store.uri, tmp_path / "d.html")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["d.html", "r.html", "s"]
+    assert (tmp_path / "r.html").read_bytes() == before
+
+
+def test_mistake_in_the_command_is_a_line(tmp_path: Path) -> None:
+    environment = {**os.environ, "COLUMNS": "200", "PYTHONPATH": str(ROOT)}
+    command = longtail("report", tmp_path, "-o", "r.pdf")
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", "error: --output: must end with .html, got 'r.pdf'\n")

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from analysis.forgetting_summary import events_histogram, forgetting_summary
 from analysis.report.svg import GRID, INK, MAIN, SERIES, as_svg, drawing
@@ -71,7 +72,7 @@ def lines(
             )
         axes.set(xlabel=labels[0], ylabel=labels[1], ylim=limits)
         if x == "epoch":
-            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.xaxis.set_major_locator(MaxNLocator(7, integer=True))
         _grid(axes, "both")
         svg = as_svg(figure, name)
     columns = ("group", x, y, "± se")
@@ -110,7 +111,7 @@ def forgetting(name: str, frame: pd.DataFrame, caption: str) -> Picture:
         axes.set_yscale("log")
         axes.set_ylim(bottom=0.7, top=max(int(counts.max()) * 1.6, 10))
         axes.set(xlabel="forgetting events a run, rounded up", ylabel="examples")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(7, integer=True))
         _grid(axes, "y")
         svg = as_svg(figure, name)
     told = (

@@ -24,7 +24,7 @@ _VARIABLES = {
     MAIN: "var(--accent)",
     **{colour: f"var(--s{number})" for number, colour in enumerate(SERIES)},
 }
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {
     **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
     **dict.fromkeys(("axes.spines.top", "axes.spines.right"), False),
     "font.size": 11,
@@ -58,9 +58,8 @@ def as_svg(figure: Figure, name: str) -> str:
     text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text, flags=re.DOTALL)
     text = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", text).replace("xlink:href", "href")
     text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", text)
-    text = re.sub(
-        r'(<svg[^>]*?) width="[^"]*"', r"\1", re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1), count=1
-    )
+    head, body = text.split(">", 1)
+    text = re.sub(r'\s(?:width|height|version)="[^"]*"', "", head) + ">" + body  # the page decides how large it is
     text = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", text)
     for colour, variable in _VARIABLES.items():
         text = text.replace(colour, variable)

@@ -54,7 +54,8 @@ class Pictures:
         """uint8[len(ids), H, W, 1 or 3], the data set's white being 255."""
         images = self.dataset.train_images if split == "train" else self.dataset.test_images
         scaled = np.asarray(images[ids], dtype=np.float32) * (255 / self.dataset.white)
-        return np.clip(scaled.round(), 0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
+        pixels: npt.NDArray[np.uint8] = np.clip(scaled.round(), 0, 255).astype(np.uint8)
+        return pixels.transpose(0, 2, 3, 1)
 
 
 def load_pictures(store: Store, warn: Callable[[str], None] = lambda line: None) -> tuple[Pictures | None, str]:
