@@ -14,9 +14,10 @@ import pytest
 from PIL import Image
 
 from analysis import EstimateError
+from analysis.report import find
 from orchestrator import run_campaign
 from orchestrator.commands import report as command
-from orchestrator.report import Report, write_report
+from orchestrator.report import Report, explorer, write_report
 from orchestrator.report.pictures import Pictures
 from tests.conftest import small_campaign
 from tests.isolation import ROOT, longtail
@@ -165,9 +166,9 @@ def test_explorer_has_every_example(digits: tuple[Store, Report]) -> None:
     mem = np.frombuffer(base64.b64decode(train["scores"]["mem"]), "<i2")
     assert len(mem) == len(ids) and (mem[mem > -(2**15)] <= 10_000).all()
     sheet = Image.open(io.BytesIO(base64.b64decode(page.scripts["sheet-train-0"])))
-    assert sheet.size == (32 * 8, 32 * 8)
-    second = Pictures(load_dataset(small_campaign().dataset)).uri("train", 33).split(",")[1]
-    tile = np.asarray(sheet)[8:16, 8:16]  # example 33: second row, second column
+    assert sheet.size == (16 * 8, 16 * 8)
+    second = Pictures(load_dataset(small_campaign().dataset)).uri("train", 17).split(",")[1]
+    tile = np.asarray(sheet)[8:16, 8:16]  # example 17: second row, second column
     np.testing.assert_array_equal(tile, np.asarray(Image.open(io.BytesIO(base64.b64decode(second)))))
 
 
@@ -253,3 +254,32 @@ def test_mistake_in_the_command_is_a_line(tmp_path: Path) -> None:
     command = longtail("report", tmp_path, "-o", "r.pdf")
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False, timeout=120)
     assert (done.returncode, done.stdout, done.stderr) == (2, "", "error: --output: must end with .html, got 'r.pdf'\n")
+
+
+def test_of_a_large_set_the_top_is_explored(digits: tuple[Store, Report], monkeypatch: pytest.MonkeyPatch) -> None:
+    store, _ = digits
+    monkeypatch.setattr(explorer, "MAX_EXAMPLES", 300)
+    found = find(store)
+    top = explorer.explorer_of(found, Pictures(load_dataset(small_campaign().dataset)))
+    train, test = (np.frombuffer(base64.b64decode(top.data[split]["ids"]), "<i4") for split in ("train", "test"))
+    assert (len(train), len(test), [name for name, _ in top.sheets]) == (200, 100, ["train-0", "test-0"])
+    assert found.suspects is not None and found.mem is not None
+    assert found.suspects["example_id"][0] in train and found.mem["mem"].idxmax() in train
+    assert top.note == "Of this large data set the top 200 training and 100 test examples."
+
+
+def test_explicit_subsets_have_a_removal_curve(tmp_path: Path) -> None:
+    scores = tmp_path / "scores.csv"
+    scores.write_text("score\n" + "\n".join(map(str, range(1437))))
+    subsets = {
+        "design": "explicit",
+        "ratios": [0.5, 0.9],
+        "repetitions": 2,
+        "scores": {"file": str(scores), "column": "score"},
+        "drop": ["lowest", "random"],
+    }
+    run_campaign(small_campaign(subsets=subsets), tmp_path / "s")
+    report = write_report(Store.open(tmp_path / "s"), tmp_path / "r.html")
+    page = Page(report.path)
+    assert list(report.missing) == ["subsets"]
+    assert "Removal" in page.words and "lowest" in page.words and "explicit, not random" in page.words

@@ -17,9 +17,9 @@ from workers.store import Store
 
 Split = Literal["train", "test"]
 Ids = npt.NDArray[np.int64]
-SHEET = 1024
+SHEET = 256
 """Images on a sheet, in rows of COLUMNS."""
-COLUMNS = 32
+COLUMNS = 16
 
 
 @dataclass(frozen=True)
