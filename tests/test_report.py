@@ -17,12 +17,14 @@ from analysis import EstimateError
 from analysis.report import find
 from orchestrator import run_campaign
 from orchestrator.commands import report as command
+from orchestrator.importing import import_heldout
 from orchestrator.report import Report, explorer, write_report
 from orchestrator.report.pictures import Pictures
 from tests.conftest import small_campaign
 from tests.isolation import ROOT, longtail
 from tests.learning import learning_runs
 from tests.synthetic import Labelled, make_stores, random_runs
+from tests.test_import import LABEL, TEST_LABEL, exact_runs, published, save
 from workers.datasets import Dataset, load_dataset
 from workers.errors import LongtailError, StoreError
 from workers.store import Failure, Store
@@ -283,3 +285,18 @@ def test_explicit_subsets_have_a_removal_curve(tmp_path: Path) -> None:
     page = Page(report.path)
     assert list(report.missing) == ["subsets"]
     assert "Removal" in page.words and "lowest" in page.words and "explicit, not random" in page.words
+
+
+def test_imported_runs_have_no_images(tmp_path: Path) -> None:
+    random = np.random.default_rng(4)
+    runs = exact_runs(random, 6, 0.7)
+    for k in range(6):
+        save(tmp_path / "cifar10-tiny" / "0.7" / str(k), published(runs, k, random))
+    labels = tmp_path / "labels.npz"
+    np.savez(labels, train=LABEL, test=TEST_LABEL.astype(np.uint8))
+    import_heldout(tmp_path / "cifar10-tiny", tmp_path / "s", labels)
+    report = write_report(Store.open(tmp_path / "s"), tmp_path / "r.html")
+    page = Page(report.path)
+    assert {"images", "learning", "forgetting"} <= set(report.missing)
+    assert "imported (cifar10-tiny)" in page.words and page.images == []
+    assert page.words.count("no. ") > 20
