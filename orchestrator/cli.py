@@ -24,6 +24,7 @@ from orchestrator.commands.plans import plan
 from orchestrator.commands.profiles import profiles
 from orchestrator.commands.proxies import proxies
 from orchestrator.commands.removal import removal
+from orchestrator.commands.report import report
 from orchestrator.commands.stores import compact, status, verify
 from orchestrator.commands.tune import tune
 from orchestrator.output import interruption, say, warn
@@ -74,6 +75,7 @@ for command in (
     profiles,
     density,
     removal,
+    report,
     verify,
     compact,
     demo,

@@ -1,0 +1,150 @@
+"""The figures of a report, each as SVG with a caption: how many examples, how many runs, what the bars are."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from analysis.forgetting_summary import events_histogram, forgetting_summary
+from analysis.report.svg import GRID, INK, MAIN, SERIES, as_svg, drawing
+
+MEM_BINS = 18
+"""Of equal width from -1 to 1."""
+_MANY = 40
+"""Points of a line: more are drawn without markers."""
+CSCORE_BINS = 20
+"""Of equal width from 0 to 1."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure: its SVG, what it shows in words, its caption, its groups in the order of their colours, its values."""
+
+    svg: str
+    alt: str
+    caption: str
+    legend: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    values: tuple[tuple[str, ...], ...] = ()
+
+
+def histogram(name: str, values: npt.NDArray[np.float64], bins: int, low: float, word: str, caption: str) -> Picture:
+    """Examples by a score from `low` to 1, on a logarithmic axis; NaN is left out."""
+    counts, edges = np.histogram(values[np.isfinite(values)], bins=bins, range=(low, 1))
+    with drawing() as (figure, axes):
+        axes.stairs(counts, edges, fill=True, color=MAIN)
+        axes.set_yscale("log")
+        axes.set_ylim(bottom=0.7, top=max(int(counts.max()) * 1.6, 10))  # so that one example can be seen
+        axes.set(xlabel=word, ylabel="examples", xlim=(low, 1))
+        axes.locator_params(axis="x", nbins=6)
+        _grid(axes, "y")
+        svg = as_svg(figure, name)
+    rows = tuple((f"{a:.2f} to {b:.2f}", f"{n:,}") for a, b, n in zip(edges[:-1], edges[1:], counts, strict=True))
+    median = float(np.nanmedian(values)) if np.isfinite(values).any() else float("nan")
+    alt = f"Histogram of {word} over {int(counts.sum()):,} examples; the median is {median:.2f}."
+    return Picture(svg, alt, caption, columns=(word, "examples"), values=rows)
+
+
+def lines(
+    name: str,
+    frame: pd.DataFrame,
+    x: str,
+    y: str,
+    labels: tuple[str, str],
+    caption: str,
+    limits: tuple[float, float] | None = (-0.03, 1.03),
+) -> Picture:
+    """A line for each group of a frame of `group_profiles` or `learning_curves`, with its standard errors.
+
+    `labels` are those of the axes, `limits` those of the vertical one (None: as the values are).
+    """
+    names = frame.drop_duplicates("group")["name"].tolist()
+    groups = frame["group"].drop_duplicates().tolist()
+    with drawing() as (figure, axes):
+        for place, group in enumerate(groups):
+            rows, colour = frame[frame["group"] == group], SERIES[_shade(place, len(groups))]
+            marker = "o" if len(rows) <= _MANY else ""
+            axes.errorbar(
+                rows[x], rows[y], rows["se"].fillna(0), color=colour, marker=marker, markersize=3, linewidth=1.4
+            )
+        axes.set(xlabel=labels[0], ylabel=labels[1], ylim=limits)
+        if x == "epoch":
+            axes.xaxis.set_major_locator(MaxNLocator(7, integer=True))
+        _grid(axes, "both")
+        svg = as_svg(figure, name)
+    columns = ("group", x, y, "± se")
+    values = tuple((row["name"], f"{row[x]:g}", *_cells(row[y], row["se"])) for row in frame.to_dict("records"))
+    alt = f"{labels[1]} against {labels[0]} for {len(groups)} groups of examples; the values are in the table."
+    return Picture(svg, alt, caption, tuple(names), columns, values[:400])
+
+
+def against(name: str, mem: npt.NDArray[np.float64], cscore: npt.NDArray[np.float64], caption: str) -> Picture:
+    """Examples by mem and C-score: a dot for each bin, its area rising with the logarithm of their number."""
+    both = np.isfinite(mem) & np.isfinite(cscore)
+    counts, x, y = np.histogram2d(cscore[both], mem[both], bins=(25, 30), range=((0, 1), (-1, 1)))
+    some = np.argwhere(counts > 0)
+    size = 4 + 9 * np.log10(counts[counts > 0]).round(1)
+    with drawing() as (figure, axes):
+        axes.axhline(0, color=INK, linewidth=0.6)
+        axes.scatter(
+            (x[:-1] + x[1:])[some[:, 0]] / 2, (y[:-1] + y[1:])[some[:, 1]] / 2, s=size, color=MAIN, linewidths=0
+        )
+        least = min(-0.1, float(mem[both].min()) - 0.05) if both.any() else -1
+        axes.set(xlabel="C-score", ylabel="memorization", xlim=(-0.02, 1.02), ylim=(least, 1.05))
+        _grid(axes, "both")
+        svg = as_svg(figure, name)
+    rho = float(pd.Series(mem[both]).corr(pd.Series(cscore[both]), method="spearman")) if both.sum() > 2 else np.nan
+    told = "" if rho != rho else f" Spearman correlation {rho:.2f}.".replace("-", "−")
+    alt = f"Memorization against C-score of {int(both.sum()):,} examples.{told}"
+    return Picture(svg, alt, f"{caption}{told}")
+
+
+def forgetting(name: str, frame: pd.DataFrame, caption: str) -> Picture:
+    """Examples by their mean number of forgetting events in a run, those never learned apart."""
+    summary = forgetting_summary(frame).iloc[0]
+    counts = events_histogram(frame)
+    with drawing() as (figure, axes):
+        axes.bar(np.arange(len(counts)), np.maximum(counts, 0), width=0.9, color=MAIN)
+        axes.set_yscale("log")
+        axes.set_ylim(bottom=0.7, top=max(int(counts.max()) * 1.6, 10))
+        axes.set(xlabel="forgetting events a run, rounded up", ylabel="examples")
+        axes.xaxis.set_major_locator(MaxNLocator(7, integer=True))
+        _grid(axes, "y")
+        svg = as_svg(figure, name)
+    told = (
+        f"{summary['unforgettable']:.1%} of {summary['examples']:,} examples were never forgotten by any run that was "
+        f"shown them, {summary['never_learned']:.1%} never learned; in one run {summary['unforgettable_per_run']:.1%} "
+        f"are unforgettable. An example is forgotten {summary['forgetting']:.2f} times a run on average."
+    )
+    rows = tuple((str(events), f"{count:,}") for events, count in enumerate(counts.tolist()))
+    return Picture(
+        svg, f"Histogram of forgetting events. {told}", f"{caption} {told}", (), ("events", "examples"), rows
+    )
+
+
+def removal(name: str, frame: pd.DataFrame, caption: str) -> Picture:
+    """Test accuracy against the share of the examples removed, a line for each rule."""
+    frame = frame[frame["test_accuracy"].notna()]
+    frame = frame.assign(name=frame["rule"], group=pd.factorize(frame["rule"])[0])
+    labels = ("share of the training examples removed", "test accuracy")
+    return lines(name, frame, "removed", "test_accuracy", labels, caption, limits=None)
+
+
+def shades(groups: int) -> list[int]:
+    """The numbers of the page's colours that groups have."""
+    return [_shade(place, groups) for place in range(groups)]
+
+
+def _shade(place: int, groups: int) -> int:
+    return round(place * (len(SERIES) - 1) / max(groups - 1, 1))
+
+
+def _cells(value: float, se: float) -> tuple[str, str]:
+    return (f"{value:.3f}", "–" if se != se else f"{se:.3f}")
+
+
+def _grid(axes: Axes, axis: str) -> None:
+    axes.grid(axis=axis, color=GRID)  # type: ignore[arg-type]

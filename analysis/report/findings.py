@@ -1,0 +1,193 @@
+"""Everything that a report shows of a store, computed from its results, and the reason for each part that is not there.
+
+Memorization and influence belong to one ratio: the one asked for, else that with the most runs; of equals the one
+nearest to 1/2, where both groups of runs are large. What is about training (learning curves, forgetting, suspects) is
+taken at the largest ratio.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from analysis.bits import pack_runs
+from analysis.consistency import consistency_profile, cscore
+from analysis.counts import StoreCounts, count_runs
+from analysis.discoveries import influence_discoveries
+from analysis.errors import EstimateError
+from analysis.example_scores import largest_ratio, read_example_scores
+from analysis.examples import Labels, read_labels
+from analysis.forgetting import estimate_forgetting, recorded_at
+from analysis.groups import Groups, group_examples
+from analysis.high_influence import influential_pairs
+from analysis.influence import influence_top
+from analysis.intervals import mean_interval
+from analysis.memorization import estimate_memorization
+from analysis.profiles import group_profiles, learning_curves, recorded_kinds
+from analysis.removal import removal_curve
+from analysis.suspects import chosen_score, rank_suspects
+from workers.campaign import PARTS
+from workers.store import Store
+
+FDR = 0.05
+TOP = 5
+"""Training examples kept for each test example."""
+MAX_PAIRS = 2_000_000
+
+Progress = Callable[[str], None]
+
+
+@dataclass
+class Findings:
+    """A store's estimates; a frame that the store does not allow is None, and `missing` has the reason by part.
+
+    `mem` is at `ratio`, NaN for examples that no run held out, or all; `consistency` is float64[R, N] at `ratios`.
+    `top` holds the TOP most influential training examples of each test example, `pairs` the published selection
+    (influence >= 0.15, mem >= 0.25, same class), `discoveries` the number of pairs at the false discovery rate FDR.
+    `test` has one row per test example: the share of the runs at `ratio` that get it right, with its limits.
+    `suspects` are ranked by the score `suspects_by`.
+    """
+
+    store: Store
+    labels: Labels
+    ratio: float | None = None
+    mem: pd.DataFrame | None = None
+    cscore: pd.DataFrame | None = None
+    ratios: tuple[float, ...] = ()
+    consistency: npt.NDArray[np.float64] | None = None
+    profiles: pd.DataFrame | None = None
+    learning: pd.DataFrame | None = None
+    learning_by: str = "cscore"
+    forgetting: pd.DataFrame | None = None
+    forgetting_at: str | None = None
+    top: pd.DataFrame | None = None
+    pairs: pd.DataFrame | None = None
+    discoveries: int | None = None
+    test: pd.DataFrame | None = None
+    suspects: pd.DataFrame | None = None
+    suspects_by: str | None = None
+    removal: pd.DataFrame | None = None
+    missing: dict[str, str] = field(default_factory=dict)
+
+
+def find(store: Store, ratio: float | None = None, progress: Progress = lambda line: None) -> Findings:
+    """A store's findings; `ratio` is that of mem and influence, `progress` is called with each step's name.
+
+    Raises EstimateError for a ratio at which no run held an example out, and where the store has no run that did not
+    diverge; DamagedFileError for an unreadable file.
+    """
+    found = Findings(store, read_labels(store))
+    if store.header.scored:
+        found.removal = removal_curve(store)
+        found.missing["subsets"] = (
+            "The subsets of this campaign are explicit, not random, so that memorization, influence, C-score and "
+            "forgetting are not estimated."
+        )
+        return found
+    progress("counting")
+    counts = count_runs(store)
+    if not any(at.runs for at in counts.ratios):
+        raise EstimateError(f"{store.uri}: has no run to report on, all committed runs diverged")
+    found.ratio = _ratio_of(store, counts, ratio)
+    _find_held_out(found, counts)
+    if found.ratio is not None:
+        progress(f"influence at ratio {found.ratio:g}")
+        _find_influence(found)
+    progress("learning and forgetting")
+    _find_learning(found, counts)
+    progress("suspects")
+    _find_suspects(found)
+    return found
+
+
+def _ratio_of(store: Store, counts: StoreCounts, ratio: float | None) -> float | None:
+    usable = counts.holding_out().ratios
+    if ratio is None:
+        best = max(usable, key=lambda at: (at.runs, -abs(2 * at.parts - PARTS)), default=None)
+        return None if best is None else best.ratio
+    if ratio not in [at.ratio for at in usable]:
+        allowed = ", ".join(f"{at.ratio:g}" for at in usable) or "none: no run held an example out"
+        raise EstimateError(
+            f"{store.uri}: ratio must be one of those that hold examples out ({allowed}), got {ratio:g}"
+        )
+    return ratio
+
+
+def _find_held_out(found: Findings, counts: StoreCounts) -> None:
+    usable = counts.holding_out()
+    if found.ratio is None:
+        reason = "Every run trained on all examples (ratio 1): none was held out, so there is nothing to compare."
+        found.missing |= dict.fromkeys(("mem", "cscore", "profiles", "influence"), reason)
+        return
+    at = next(each for each in usable.ratios if each.ratio == found.ratio)
+    mem = estimate_memorization(replace(usable, ratios=(at,)), empty="nan")
+    if mem["mem"].notna().any():
+        found.mem = mem
+    else:
+        found.missing["mem"] = "So far no example was held out by some runs and trained on by others."
+    found.cscore = cscore(usable)
+    found.ratios = tuple(each.ratio for each in usable.ratios)
+    values = consistency_profile(usable)["consistency"].to_numpy()
+    found.consistency = values.reshape(len(usable.ratios), -1)
+    if len(usable.ratios) > 1 and _has_cscores(found):
+        found.profiles = group_profiles(found.store, counts, group_examples(found.store, counts))
+    else:
+        found.missing["profiles"] = "A profile needs runs at two ratios under 1 or more."
+
+
+def _find_influence(found: Findings) -> None:
+    if not found.labels.num_test:
+        found.missing["influence"] = "The data set has no test examples."
+        return
+    if found.mem is None:
+        found.missing["influence"] = found.missing["mem"]
+        return
+    bits = pack_runs(found.store, found.ratio)
+    share = bits.correct / bits.runs
+    low, high = mean_interval(share, np.full(len(share), bits.runs))
+    found.test = pd.DataFrame({"right": share, "low": low, "high": high})
+    found.top = influence_top(bits, top=TOP, empty="nan")
+    try:
+        found.pairs = influential_pairs(found.store, found.ratio, max_pairs=MAX_PAIRS, empty="nan")
+        found.discoveries = len(influence_discoveries(bits, fdr=FDR, max_pairs=MAX_PAIRS))
+    except EstimateError as error:
+        found.missing["influence"] = str(error)
+
+
+def _find_learning(found: Findings, counts: StoreCounts) -> None:
+    store = found.store
+    at = recorded_at(store)
+    largest = max(each.ratio for each in counts.ratios if each.runs)
+    if at is None:
+        reason = (
+            "The campaign records neither presentations (record.presentations) nor the evaluations of several epochs "
+            "(record.epochs)."
+        )
+        found.missing |= {"learning": reason, "forgetting": reason}
+        return
+    found.forgetting, found.forgetting_at = estimate_forgetting(store, largest, at), at
+    groups = _groups(found, counts)
+    kinds = [kind for kind in recorded_kinds(store) if kind != "heldout" or largest < 1]
+    found.learning = pd.concat([learning_curves(store, groups, kind, largest) for kind in kinds], ignore_index=True)
+
+
+def _groups(found: Findings, counts: StoreCounts) -> Groups:
+    """By C-score; where there is none, all examples together."""
+    if _has_cscores(found):
+        return group_examples(found.store, counts)
+    found.learning_by = "all"
+    return Groups("class", ("all examples",), np.zeros(found.labels.num_train, dtype=np.int64))
+
+
+def _has_cscores(found: Findings) -> bool:
+    return found.cscore is not None and bool(found.cscore["cscore"].notna().any())
+
+
+def _find_suspects(found: Findings) -> None:
+    scores = read_example_scores(found.store, largest_ratio(found.store))
+    if not scores.scores:
+        found.missing["suspects"] = "No score of the examples: all ratios are 1, and presentations are not recorded."
+        return
+    found.suspects, found.suspects_by = rank_suspects(scores), chosen_score(scores).name

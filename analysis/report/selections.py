@@ -1,0 +1,74 @@
+"""Which examples stand in the galleries: the ends and the middle of each class, and pairs of high influence.
+
+Ties are many where runs are few: of equal values those with the narrowest interval come first, then the smaller id.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+MAX_CLASSES = 20
+"""Of more classes, those whose examples have the highest mean value are shown."""
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Examples of a class in a row: `title` says which, `rows` are those of an estimate's frame."""
+
+    title: str
+    rows: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class ClassStrips:
+    """The strips of one class (a given label), of which `examples` have a value."""
+
+    label: int
+    examples: int
+    strips: tuple[Strip, ...]
+
+
+def memorized_by_class(mem: pd.DataFrame, count: int) -> list[ClassStrips]:
+    """The most memorized `count` examples of each class; those nearest to 1/2; those nearest to 0."""
+    found = []
+    for label, rows in _classes(mem, "mem"):
+        strips = (
+            Strip("most memorized", _ordered(rows, -rows["mem"], count)),
+            Strip("nearest to 0.5", _ordered(rows, (rows["mem"] - 0.5).abs(), count)),
+            Strip("nearest to 0", _ordered(rows, rows["mem"].abs(), count)),
+        )
+        found.append(ClassStrips(label, len(rows), strips))
+    return found
+
+
+def regular_by_class(cscore: pd.DataFrame, count: int) -> list[ClassStrips]:
+    """The `count` examples of each class with the lowest and those with the highest C-score."""
+    found = []
+    for label, rows in _classes(cscore, "cscore"):
+        strips = (
+            Strip("lowest", _ordered(rows, rows["cscore"], count)),
+            Strip("highest", _ordered(rows, -rows["cscore"], count)),
+        )
+        found.append(ClassStrips(label, len(rows), strips))
+    return found
+
+
+def strongest_pairs(pairs: pd.DataFrame, tests: int, each: int) -> list[pd.DataFrame]:
+    """For the `tests` test examples with the largest influence, the pairs of the `each` strongest: a frame for each."""
+    ordered = pairs.sort_values(["infl", "low", "test_example_id", "example_id"], ascending=[False, False, True, True])
+    chosen = ordered["test_example_id"].drop_duplicates().head(tests)
+    return [ordered[ordered["test_example_id"] == test].head(each) for test in chosen]
+
+
+def _classes(frame: pd.DataFrame, value: str) -> list[tuple[int, pd.DataFrame]]:
+    """Ascending labels with their rows that have a value."""
+    valued = frame[frame[value].notna()]
+    means = valued.groupby("given_label")[value].mean()
+    shown = means.nlargest(MAX_CLASSES) if value == "mem" else means.nsmallest(MAX_CLASSES)
+    return [(int(label), valued[valued["given_label"] == label]) for label in sorted(shown.index.tolist())]
+
+
+def _ordered(rows: pd.DataFrame, key: pd.Series, count: int) -> pd.DataFrame:
+    keys = (rows["example_id"], (rows["high"] - rows["low"]).round(9), key.round(9))
+    return rows.iloc[np.lexsort(keys)[:count]]

@@ -1,0 +1,42 @@
+"""A store as one HTML file: report."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestrator.options import StoreArgument
+from orchestrator.output import interruption, say, warn
+from workers.errors import CampaignError, LongtailError
+
+
+def report(
+    store: StoreArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The file to write: .html.")] = Path(
+        "report.html"
+    ),
+    ratio: Annotated[
+        float | None, typer.Option("--ratio", help="Of memorization and influence; default: that with the most runs.")
+    ] = None,
+) -> None:
+    """Write what a store has found as one HTML file, with images: it opens from disk and needs no network.
+
+    Example: longtail report STORE -o report.html
+    """
+    from orchestrator.report import write_report
+    from workers.store import Store
+
+    if output.suffix != ".html":
+        raise CampaignError(f"--output: must end with .html, got {str(output)!r}")
+    if not output.parent.is_dir():
+        raise LongtailError(f"{output}: cannot be written: there is no folder {output.parent}")
+
+    def tell(line: str) -> None:
+        warn(line)
+        if interruption.is_set():
+            raise KeyboardInterrupt
+
+    written = write_report(Store.open(store), output, ratio=ratio, progress=tell)
+    for part, reason in written.missing.items():
+        warn(f"note: no {part}: {reason}")
+    say(f"report: {written.path} ({written.size / 1e6:.1f} MB)")

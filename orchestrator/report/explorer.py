@@ -1,0 +1,162 @@
+"""What the explorer of a report works on: columns of numbers as base64, and sheets of images.
+
+A column is little-endian int16 in steps of 1/10,000, or int32; the lowest value stands for none. Where the images of
+all examples would take more than MAX_BYTES, or there are more than MAX_EXAMPLES, only the top of each list is there.
+"""
+
+import base64
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from analysis.report import Findings
+from orchestrator.report.pictures import COLUMNS, SHEET, Ids, Pictures, Split
+
+MAX_BYTES = 26_000_000
+"""Of base64 for all images."""
+MAX_EXAMPLES = 150_000
+STEPS = 10_000
+NONE16, NONE32 = -(2**15), -(2**31)
+
+
+@dataclass(frozen=True)
+class Explorer:
+    """`data` goes into the page as JSON, `sheets` (name, base64 of a PNG) each by itself, to be read when shown."""
+
+    data: dict[str, Any]
+    sheets: list[tuple[str, str]] = field(default_factory=list)
+    note: str = ""
+
+
+def explorer_of(found: Findings, pictures: Pictures | None) -> Explorer:
+    """The explorer of a store's findings, with images where there are some."""
+    train, test = _explored(found, pictures)
+    labels = found.labels
+    data = {
+        "classes": list(found.store.header.class_names),
+        "ratio": found.ratio,
+        "ratios": list(found.ratios),
+        "image": None
+        if pictures is None
+        else {"width": pictures.width, "height": pictures.height, "columns": COLUMNS, "sheet": SHEET},
+        "train": {
+            "ids": _whole(train),
+            "label": _whole(labels.label[train]),
+            "given": _whole(labels.given_label[train]),
+            "scores": _scores(found, train),
+            "whole": _counts(found, train),
+            "profile": None if found.consistency is None else _steps(found.consistency[:, train].T),
+        },
+        "test": {"ids": _whole(test), "label": _whole(labels.test_label[test]), "scores": _test_scores(found, test)},
+        "top": _top(found),
+        "suspects_by": found.suspects_by,
+    }
+    sheets = [] if pictures is None else [*_sheets(pictures, "train", train), *_sheets(pictures, "test", test)]
+    whole = len(train) == labels.num_train and len(test) == labels.num_test
+    note = "" if whole else f"Of this large data set the top {len(train):,} training and {len(test):,} test examples."
+    return Explorer(data, sheets, note)
+
+
+def _explored(found: Findings, pictures: Pictures | None) -> tuple[Ids, Ids]:
+    """The training and the test examples that there is room for, ascending."""
+    counts = found.labels.num_train, found.labels.num_test
+    room = MAX_EXAMPLES
+    if pictures is not None:
+        sample = np.linspace(0, counts[0] - 1, min(256, counts[0])).astype(np.int64)
+        room = min(room, int(MAX_BYTES / (1.1 * len(pictures.sheet("train", sample)) / len(sample))))
+    if sum(counts) <= room:
+        return np.arange(counts[0]), np.arange(counts[1])
+    tests = min(counts[1], room // 3)
+    return _most(_interest(found), room - tests), _most(_test_interest(found), tests)
+
+
+def _most(interest: npt.NDArray[np.float64], count: int) -> Ids:
+    return np.sort(np.argsort(-interest, kind="stable")[:count])
+
+
+def _interest(found: Findings) -> npt.NDArray[np.float64]:
+    """float64[N]: how near the top of any list a training example is."""
+    best = np.zeros(found.labels.num_train)
+    values = [] if found.mem is None else [found.mem["mem"]]
+    values += [] if found.cscore is None else [-found.cscore["cscore"]]
+    for each in values:
+        best = np.maximum(best, each.rank(pct=True).fillna(0).to_numpy())
+    if found.suspects is not None:
+        ranks = 1 - found.suspects["rank"].to_numpy() / len(best)
+        best[found.suspects["example_id"]] = np.maximum(best[found.suspects["example_id"]], ranks)
+    return best
+
+
+def _test_interest(found: Findings) -> npt.NDArray[np.float64]:
+    best = np.full(found.labels.num_test, -2.0)
+    if found.top is not None:
+        np.maximum.at(best, found.top["test_example_id"].to_numpy(), found.top["infl"].to_numpy())
+    return best
+
+
+def _scores(found: Findings, ids: Ids) -> dict[str, str]:
+    columns: dict[str, npt.NDArray[np.float64]] = {}
+    for name, frame in (("mem", found.mem), ("cscore", found.cscore)):
+        if frame is not None:
+            columns[name] = frame[name].to_numpy()
+            no_value = np.isnan(columns[name])
+            columns |= {
+                f"{name}_{limit}": np.where(no_value, np.nan, frame[limit].to_numpy()) for limit in ("low", "high")
+            }
+    if found.forgetting is not None:
+        for name in ("forgetting", "first_learned", "accuracy"):
+            values = found.forgetting[name].to_numpy().astype(float)
+            # Epochs and events may exceed 3.2: hundredths are fine enough.
+            columns[name] = values if name == "accuracy" else values / 100
+    return {name: _steps(values[ids]) for name, values in columns.items()}
+
+
+def _counts(found: Findings, ids: Ids) -> dict[str, str]:
+    columns: dict[str, Ids] = {}
+    if found.mem is not None:
+        columns |= {name: found.mem[name].to_numpy() for name in ("n_in", "n_out")}
+    if found.cscore is not None:
+        columns["cscore_runs"] = found.cscore["n_out"].to_numpy()
+    if found.suspects is not None:
+        ranks = np.full(found.labels.num_train, NONE32, dtype=np.int64)
+        ranks[found.suspects["example_id"]] = found.suspects["rank"]
+        columns["suspect"] = ranks
+    return {name: _whole(values[ids]) for name, values in columns.items()}
+
+
+def _test_scores(found: Findings, ids: Ids) -> dict[str, str]:
+    if found.test is None or found.top is None:
+        return {}
+    strongest = found.top.drop_duplicates("test_example_id").set_index("test_example_id")["infl"]
+    columns = {**found.test.to_dict("series"), "infl": strongest.reindex(range(found.labels.num_test))}
+    return {str(name): _steps(values.to_numpy()[ids]) for name, values in columns.items()}
+
+
+def _top(found: Findings) -> dict[str, str] | None:
+    """Every row of `found.top`."""
+    if found.top is None:
+        return None
+    whole = {name: _whole(found.top[name].to_numpy()) for name in ("test_example_id", "example_id")}
+    return {**whole, **{name: _steps(found.top[name].to_numpy()) for name in ("infl", "low", "high")}}
+
+
+def _sheets(pictures: Pictures, split: Split, ids: Ids) -> list[tuple[str, str]]:
+    return [
+        (f"{split}-{start // SHEET}", pictures.sheet(split, ids[start : start + SHEET]))
+        for start in range(0, len(ids), SHEET)
+    ]
+
+
+def _steps(values: npt.NDArray[np.float64]) -> str:
+    scaled = np.clip(np.nan_to_num(values, nan=0) * STEPS, -32_767, 32_767).round()
+    return _base64(np.where(np.isnan(values), NONE16, scaled).astype("<i2"))
+
+
+def _whole(values: npt.NDArray[np.integer[Any]]) -> str:
+    return _base64(values.astype("<i4"))
+
+
+def _base64(array: npt.NDArray[Any]) -> str:
+    return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode("ascii")

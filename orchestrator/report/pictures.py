@@ -1,0 +1,81 @@
+"""A data set's images as PNG for a page: one by one in the galleries, many on a sheet for the explorer."""
+
+import base64
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from workers.campaign import Campaign
+from workers.datasets import Dataset, load_dataset
+from workers.errors import LongtailError
+from workers.store import Store
+
+Split = Literal["train", "test"]
+Ids = npt.NDArray[np.int64]
+SHEET = 256
+"""Images on a sheet, in rows of COLUMNS."""
+COLUMNS = 16
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The images of a data set of uint8 pixels, grey or RGB."""
+
+    dataset: Dataset
+
+    @property
+    def height(self) -> int:
+        """Pixels."""
+        return self.dataset.input_shape[1]
+
+    @property
+    def width(self) -> int:
+        """Pixels."""
+        return self.dataset.input_shape[2]
+
+    def uri(self, split: Split, example: int) -> str:
+        """An image as a data URI."""
+        return "data:image/png;base64," + _png(self._pixels(split, np.array([example]))[0])
+
+    def sheet(self, split: Split, ids: Ids) -> str:
+        """Up to SHEET images on one, row after row, as base64 of a PNG."""
+        pixels = self._pixels(split, ids)
+        rows = -(-len(ids) // COLUMNS)
+        empty = np.zeros((rows * COLUMNS - len(ids), *pixels.shape[1:]), dtype=np.uint8)
+        tiles = np.concatenate([pixels, empty]).reshape(rows, COLUMNS, *pixels.shape[1:])
+        return _png(tiles.swapaxes(1, 2).reshape(rows * self.height, COLUMNS * self.width, -1))
+
+    def _pixels(self, split: Split, ids: Ids) -> npt.NDArray[np.uint8]:
+        """uint8[len(ids), H, W, 1 or 3], the data set's white being 255."""
+        images = self.dataset.train_images if split == "train" else self.dataset.test_images
+        scaled = np.asarray(images[ids], dtype=np.float32) * (255 / self.dataset.white)
+        pixels: npt.NDArray[np.uint8] = np.clip(scaled.round(), 0, 255).astype(np.uint8)
+        return pixels.transpose(0, 2, 3, 1)
+
+
+def load_pictures(store: Store, warn: Callable[[str], None] = lambda line: None) -> tuple[Pictures | None, str]:
+    """The images of a store's data set, or None and the reason why there are none."""
+    campaign = store.header.campaign
+    if not isinstance(campaign, Campaign):
+        return None, "The runs were imported: their data set is not known here, so examples are shown by their ids."
+    try:
+        dataset = load_dataset(campaign.dataset, store.header.fingerprint)
+    except LongtailError as error:
+        warn(f"note: no images: {error}")
+        return None, f"The data set could not be loaded ({error}), so examples are shown by their ids."
+    shape = dataset.input_shape
+    if len(shape) != 3 or shape[0] not in (1, 3):
+        return None, "The data set has no grey or RGB images, so examples are shown by their ids."
+    return Pictures(dataset), ""
+
+
+def _png(pixels: npt.NDArray[np.uint8]) -> str:
+    """uint8[H, W, 1 or 3] as base64 of a PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(buffer, format="png", optimize=True)
+    return base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -1,0 +1,145 @@
+"""A campaign in words and numbers: what was trained and how, how many runs, and how precise estimates are."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis import open_store
+from analysis.report import Findings
+from workers.campaign import PARTS, Campaign, LabelNoise
+from workers.recipe import SGD, Augmentation, Recipe, Schedule
+from workers.store import Store
+
+_ACCURACIES = ("test_accuracy", "heldout_accuracy", "subset_accuracy")
+
+
+def described(store: Store) -> list[tuple[str, str]]:
+    """(term, description) pairs of a store's campaign or import."""
+    header, campaign = store.header, store.header.campaign
+    sizes = f"{header.num_train:,} training and {header.num_test:,} test examples of {len(header.class_names)} classes"
+    data = ("Data set", f"{header.dataset}: {sizes}")
+    if not isinstance(campaign, Campaign):
+        return [data, ("Runs", f"imported ({campaign.experiment}); how they were trained is not known")]
+    subsets = f"{campaign.subsets.design}, seed {campaign.subsets.seed}"
+    noise = _noise(campaign.label_noise)
+    return [
+        data,
+        ("Model", _model(campaign)),
+        ("Recipe", recipe_in_words(campaign.recipe, header.precision)),
+        *([("Label noise", noise)] if noise else []),
+        ("Subsets", subsets),
+        ("Identity", header.identity[:16]),
+    ]
+
+
+def recipe_in_words(recipe: Recipe, precision: str) -> str:
+    """One sentence."""
+    optimizer = recipe.optimizer
+    if isinstance(optimizer, SGD):
+        momentum = f"{'Nesterov ' if optimizer.nesterov else ''}momentum {optimizer.momentum:g}"
+        how = f"SGD with {momentum}" if optimizer.momentum else "SGD"
+    else:
+        how = "AdamW"
+    parts = [
+        f"{recipe.epochs} epochs of minibatches of {recipe.batch_size}",
+        f"{how}, learning rate {optimizer.learning_rate:g} ({_schedule(recipe.schedule)})",
+        *([f"weight decay {optimizer.weight_decay:g}"] if optimizer.weight_decay else []),
+        *([f"label smoothing {recipe.label_smoothing:g}"] if recipe.label_smoothing else []),
+        _augmentation(recipe.augmentation),
+        {"unit": "pixels scaled to 0 to 1", "standardize": "pixels standardized"}[recipe.input_scaling],
+        precision,
+    ]
+    return ", ".join(parts)
+
+
+def accuracies(store: Store) -> list[dict[str, str]]:
+    """A row for each ratio: runs, wanted, diverged, and the mean ± standard deviation over runs of each accuracy."""
+    runs = open_store(store.uri).runs()
+    final = runs[runs["is_final"].astype(bool)]
+    targets = {parts / PARTS: wanted for parts, wanted in store.targets().items()}
+    rows = []
+    for ratio in sorted({*targets, *final["ratio"].unique().tolist()}):
+        at = final[final["ratio"] == ratio]
+        used = at[at["status"] != "diverged"]
+        counts = {"runs": len(at), "wanted": targets.get(ratio, len(at)), "diverged": len(at) - len(used)}
+        means = {name: _mean(used[name].astype(float)) for name in _ACCURACIES}
+        rows.append({"ratio": f"{ratio:g}", **{name: f"{count:,}" for name, count in counts.items()}, **means})
+    return rows
+
+
+def precision(found: Findings) -> list[dict[str, str]]:
+    """A row for mem and one for the C-score: examples with a value, runs, median and 90th percentile of the SE."""
+    rows = []
+    if found.mem is not None:
+        name = f"memorization at ratio {found.ratio:g}"
+        rows.append(_precision(name, found.mem, found.mem["n_in"] + found.mem["n_out"]))
+    if found.cscore is not None:
+        rows.append(_precision("C-score", found.cscore, found.cscore["n_out"]))
+    return rows
+
+
+def _precision(name: str, frame: pd.DataFrame, runs: pd.Series) -> dict[str, str]:
+    valued = frame["se"].dropna()
+    width = (frame["high"] - frame["low"])[frame["se"].notna()].median()
+    median, most = np.quantile(valued, (0.5, 0.9)) if len(valued) else (np.nan, np.nan)
+    few, many = int(runs.min()), int(runs.max())
+    return {
+        "estimate": name,
+        "examples": f"{len(valued):,}",
+        "runs": f"{few:,}" if few == many else f"{few:,} to {many:,}",
+        "median": number(float(median), 4),
+        "most": number(float(most), 4),
+        "width": number(float(width), 3),
+    }
+
+
+def number(value: Any, digits: int = 2) -> str:
+    """A number with a true minus sign; a dash where there is none."""
+    if value is None or value != value:
+        return "–"
+    text = f"{value:.{digits}f}"
+    text = text.lstrip("-") if float(text) == 0 else text
+    return text.replace("-", "−")
+
+
+def _mean(values: pd.Series) -> str:
+    some = values.dropna()
+    if some.empty:
+        return "–"
+    spread = f" ±\N{NO-BREAK SPACE}{100 * some.std():.2f}" if len(some) > 1 else ""
+    return f"{100 * some.mean():.2f}{spread}"
+
+
+def _model(campaign: Campaign) -> str:
+    model = campaign.model
+    plain = model.model_dump(mode="json", exclude={"name"})
+    options = ", ".join(f"{name.replace('_', ' ')} {_plain(value)}" for name, value in plain.items())
+    return f"{model.name} ({options})" if options else model.name
+
+
+def _plain(value: Any) -> str:
+    return " and ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _schedule(schedule: Schedule) -> str:
+    plain = schedule.model_dump(mode="json", exclude_defaults=True)
+    options = ", ".join(f"{name.replace('_', ' ')} {_plain(value)}" for name, value in plain.items() if name != "name")
+    return f"{schedule.name}, {options}" if options else schedule.name
+
+
+def _augmentation(augmentation: Augmentation) -> str:
+    if not augmentation.changes_images:
+        return "no augmentation"
+    parts = [
+        *(["flips"] if augmentation.flip else []),
+        *([f"shifts of up to {augmentation.translate} pixels"] if augmentation.translate else []),
+        *([f"cutout of {augmentation.cutout} pixels"] if augmentation.cutout else []),
+    ]
+    return " and ".join(parts)
+
+
+def _noise(noise: LabelNoise) -> str:
+    if not noise.fraction:
+        return ""
+    return f"{noise.fraction:.1%} of the training labels were replaced by another class, once for all runs"
