@@ -46,7 +46,7 @@ def campaign_display(console: Console, store: str) -> Iterator[Display]:
         return
     with Follower(store) as follower:
         view = LiveView(rate, lambda: follower.precision)
-        with Live(view, console=console):
+        with Live(view, console=console, refresh_per_second=2):
 
             def show(progress: CampaignProgress) -> None:
                 view.progress = progress
