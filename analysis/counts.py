@@ -59,7 +59,7 @@ def count_runs(store: Store, ratio: float | None = None, epoch: int | None = Non
     """
     check_random_subsets(store)
     chosen = select_ratios(store, ratio)
-    sums = {parts: _Sums(parts, store.header.num_train) for parts in chosen}
+    sums = {parts: RatioSums(parts, store.header.num_train) for parts in chosen}
     for rows in scan_epoch(store, ("subset", "train_correct"), chosen[0] if ratio is not None else None, epoch):
         # A shard that another driver commits during the scan may open a ratio that was not there at its start.
         if rows.shard.parts in sums:
@@ -74,24 +74,24 @@ def count_first_runs(store: Store, parts: int, repetitions: int) -> RatioCounts:
     DamagedFileError for an unreadable file.
     """
     check_random_subsets(store)
-    sums = _Sums(parts, store.header.num_train)
+    sums = RatioSums(parts, store.header.num_train)
     for rows in scan_epoch(store, ("repetition", "subset", "train_correct"), parts, None):
         if rows.shard.start >= repetitions:
             break
-        sums.add(store, _cut(rows, rows.table["repetition"].to_numpy() < repetitions))
+        sums.add(store, some_runs(rows, rows.table["repetition"].to_numpy() < repetitions))
     return sums.counts()
 
 
-def _cut(rows: EpochRows, kept: npt.NDArray[np.bool_]) -> EpochRows:
-    """Some of a shard's rows at the last epoch, of which every run has one."""
+def some_runs(rows: EpochRows, kept: npt.NDArray[np.bool_]) -> EpochRows:
+    """Some of a shard's rows at the last epoch, of which every run has one; bool[rows] says which."""
     used = rows.used[kept]
     return replace(
         rows, table=rows.table.filter(kept), used=used, epochs=rows.epochs[kept], diverged=int((~used).sum())
     )
 
 
-class _Sums:
-    """The running sums of one ratio."""
+class RatioSums:
+    """The sums of one ratio, growing."""
 
     def __init__(self, parts: int, num_train: int) -> None:
         self.parts = parts
@@ -100,6 +100,7 @@ class _Sums:
         self.n_in, self.correct_in, self.correct = np.zeros((3, num_train), dtype=np.int64)
 
     def add(self, store: Store, rows: EpochRows) -> None:
+        """Add runs that are not in the sums; the rows have the columns subset and train_correct."""
         subset, correct = (store.bits(rows.shard, rows.table, name)[rows.used] for name in ("subset", "train_correct"))
         epochs = rows.epochs[rows.used]
         self.runs += len(subset)
@@ -111,6 +112,7 @@ class _Sums:
         self.correct += correct.sum(axis=0)
 
     def counts(self) -> RatioCounts:
+        """The sums so far; of `n_in` and `correct_in` no copies, which grow on."""
         return RatioCounts(
             parts=self.parts,
             runs=self.runs,

@@ -12,7 +12,8 @@ from workers.campaign import PARTS, parts_per_million
 from workers.runs import Shard
 from workers.store import Store
 
-_KEYS = ("epoch", "is_final", "status")
+EPOCH_COLUMNS = ("epoch", "is_final", "status")
+"""Columns that tell which rows are of an epoch, and which of diverged runs."""
 
 
 @dataclass(frozen=True)
@@ -78,24 +79,32 @@ def scan_epoch(store: Store, columns: Sequence[str], parts: int | None, epoch: i
 
     Raises EstimateError where finished runs did not record that epoch, DamagedFileError for an unreadable shard.
     """
-    names = [*_KEYS, *(name for name in columns if name not in _KEYS)]
+    names = [*EPOCH_COLUMNS, *(name for name in columns if name not in EPOCH_COLUMNS)]
     for shard, table in store.scan(names, parts):
-        final = table["is_final"].to_numpy()
-        epochs = table["epoch"].to_numpy().astype(np.int64)
-        completed = np.array([status != "diverged" for status in table["status"].to_pylist()], dtype=bool)
-        chosen = final if epoch is None else epochs == epoch
-        recorded = np.unique(epochs[completed])
-        if epoch is not None and len(recorded) and epoch not in recorded:
-            raise EstimateError(
-                f"{store.uri}: epoch must be one of {', '.join(map(str, recorded))} (those recorded), got {epoch!r}"
-            )
-        yield EpochRows(
-            shard=shard,
-            table=table if chosen.all() else table.filter(chosen),
-            used=completed[chosen],
-            epochs=epochs[chosen],
-            diverged=int((final & ~completed).sum()),
+        yield epoch_rows(store, shard, table, epoch)
+
+
+def epoch_rows(store: Store, shard: Shard, table: pa.Table, epoch: int | None) -> EpochRows:
+    """Of some whole runs of a shard, with the columns EPOCH_COLUMNS and others, the rows of an epoch (None: the last).
+
+    Raises EstimateError as `scan_epoch`.
+    """
+    final = table["is_final"].to_numpy()
+    epochs = table["epoch"].to_numpy().astype(np.int64)
+    completed = np.array([status != "diverged" for status in table["status"].to_pylist()], dtype=bool)
+    chosen = final if epoch is None else epochs == epoch
+    recorded = np.unique(epochs[completed])
+    if epoch is not None and len(recorded) and epoch not in recorded:
+        raise EstimateError(
+            f"{store.uri}: epoch must be one of {', '.join(map(str, recorded))} (those recorded), got {epoch!r}"
         )
+    return EpochRows(
+        shard=shard,
+        table=table if chosen.all() else table.filter(chosen),
+        used=completed[chosen],
+        epochs=epochs[chosen],
+        diverged=int((final & ~completed).sum()),
+    )
 
 
 def _listed(parts: Sequence[int]) -> str:

@@ -18,13 +18,14 @@ subsets that hold or lack an example by chance included: with p = min(s, 1 - s),
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 from analysis.counts import RatioCounts, StoreCounts
 from analysis.errors import EstimateError
-from analysis.means import Counts, Floats, difference_se
+from analysis.means import Counts, Floats, difference_se, mean_se
 
 COLUMNS = ("ratio", "example_id", "label", "given_label", "expected_se", "n_in", "n_out")
 
@@ -102,9 +103,24 @@ def most_examples_se(at: RatioCounts) -> float:
 
     Infinite where more than the rest have no run with them, or none without.
     """
+    return percentile(smoothed_se(at), MOST)
+
+
+def smoothed_se(at: RatioCounts) -> Floats:
+    """The standard error of mem by each example's own runs, their means smoothed as above: float64[N].
+
+    Infinite where no run holds the example, or none lacks it.
+    """
     p_in, p_out = _jeffreys(at.correct_in, at.n_in), _jeffreys(at.correct_out, at.n_out)
     se = difference_se(p_in, at.n_in, p_out, at.n_out)
-    return percentile(np.where(np.isnan(se), np.inf, se), MOST)
+    return np.where(np.isnan(se), np.inf, se)
+
+
+def smoothed_cscore_se(ratios: Sequence[RatioCounts]) -> Floats:
+    """The standard error of the C-score over ratios under 1, likewise: float64[N]. Infinite where it has no value."""
+    each = np.array([mean_se(_jeffreys(at.correct_out, at.n_out), at.n_out) for at in ratios])
+    values = (~np.isnan(each)).sum(axis=0)
+    return np.where(values > 0, np.sqrt(np.nansum(each**2, axis=0)) / np.maximum(values, 1), np.inf)
 
 
 def _jeffreys(correct: Counts, runs: Counts) -> Floats:

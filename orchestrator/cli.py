@@ -6,6 +6,7 @@ Exit codes: 0 all done; 1 something failed or is damaged; 2 a mistake in the com
 import os
 import signal
 import sys
+from collections.abc import Callable
 from types import FrameType
 from typing import Annotated, NoReturn
 
@@ -28,7 +29,13 @@ from orchestrator.commands.report import report
 from orchestrator.commands.stores import compact, status, verify
 from orchestrator.commands.tune import tune
 from orchestrator.output import interruption, say, warn
+from orchestrator.suggesting import SuggestingGroup
 from workers.errors import CampaignError, LongtailError
+
+_EXIT_CODES = (
+    "Exit codes: 0 all done; 1 something failed or is damaged; 2 a mistake in the command or the campaign file; "
+    "130 interrupted (Ctrl-C, SIGTERM): the same command resumes."
+)
 
 app = typer.Typer(
     name="longtail",
@@ -36,6 +43,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
+    cls=SuggestingGroup,
+    epilog=_EXIT_CODES,
 )
 
 
@@ -56,32 +65,20 @@ def _root(
     pass
 
 
-for command in (
-    init,
-    tune,
-    plan,
-    run,
-    submit,
-    status,
-    estimate,
-    influence,
-    forgetting,
-    compare,
-    reliability,
-    datamodels,
-    proxies,
-    noise,
-    suspects,
-    profiles,
-    density,
-    removal,
-    report,
-    verify,
-    compact,
-    demo,
-):
-    app.command()(command)
-app.add_typer(imports, name="import")
+_PANELS: dict[str, tuple[Callable[..., None], ...]] = {
+    "Start": (demo, init),
+    "Train": (tune, plan, run, submit, status),
+    "Estimate": (estimate, report, influence, datamodels, profiles, forgetting, removal),
+    "Judge estimates": (reliability, compare),
+    "Find noisy labels and cheap scores": (suspects, noise, proxies, density),
+    "Look after stores": (verify, compact),
+}
+"""The panels of `longtail --help`, and their commands, in the order in which they are used."""
+
+for panel, commands in _PANELS.items():
+    for command in commands:
+        app.command(rich_help_panel=panel)(command)
+app.add_typer(imports, name="import", rich_help_panel="Look after stores")
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:

@@ -44,7 +44,7 @@ def run_and_show(
     from orchestrator.run import Progress, run_campaign
 
     try:
-        with campaign_display(console) as display:
+        with campaign_display(console, store) as display:
 
             def show(progress: Progress) -> None:
                 display(progress)

@@ -1,17 +1,22 @@
 """Where workers go on a cluster: how many fit on each node, and which node gets the next ones."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Node:
-    """A machine of the cluster; `leaving` where it was told to end soon (a spot machine's notice, a scale-down)."""
+    """A machine of the cluster; `leaving` where it was told to end soon (a spot machine's notice, a scale-down).
+
+    `address` is its network address, where that is known.
+    """
 
     node_id: str
     cpus: float
     gpus: float
     leaving: bool = False
+    address: str = ""
 
     def places(self, gpus_per_worker: float) -> int:
         """How many workers fit. A worker without a GPU takes a core; none takes parts of several GPUs."""
@@ -22,6 +27,17 @@ class Node:
         if gpus_per_worker < 1:
             return int(self.gpus) * int(1 / gpus_per_worker + 1e-9)
         return int(self.gpus / gpus_per_worker + 1e-9)
+
+
+def node_names(nodes: Sequence[Node]) -> dict[str, str]:
+    """What to call each node, by its id: its address; with the start of its id where none or several have that."""
+    sharing = Counter(node.address for node in nodes)
+    return {
+        node.node_id: node.address
+        if node.address and sharing[node.address] == 1
+        else f"{node.address} {node.node_id[:6]}".strip()
+        for node in nodes
+    }
 
 
 def next_places(nodes: Sequence[Node], taken: Mapping[str, int], gpus_per_worker: float, count: int) -> list[str]:

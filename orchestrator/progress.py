@@ -1,21 +1,23 @@
-"""Shows how a campaign goes: a bar on a terminal, plain lines elsewhere."""
+"""Shows how a campaign goes: live on a terminal, plain lines elsewhere."""
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.live import Live
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
     TaskID,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 
-from orchestrator.pace import pace_text
+from orchestrator.live import LiveView
+from orchestrator.pace import Rate
+from orchestrator.precision import Follower
 from orchestrator.run import Progress as CampaignProgress
 
 PLAIN_SECONDS = 10.0
@@ -24,25 +26,6 @@ PLAIN_SECONDS = 10.0
 
 Display = Callable[[CampaignProgress], None]
 """Takes every change of a campaign's progress."""
-
-
-class Rate:
-    """Runs per second since the first worker was ready."""
-
-    def __init__(self) -> None:
-        self._started: float | None = None
-
-    def text(self, progress: CampaignProgress) -> str:
-        """Rate and time left, as far as they are known."""
-        now = time.monotonic()
-        if self._started is None:
-            if not progress.workers:
-                return "starting workers" if progress.committed < progress.total else "nothing left to train"
-            self._started = now
-        if not progress.trained:
-            return "training"
-        rate = progress.trained / max(now - self._started, 1e-6)
-        return pace_text(rate, progress.total - progress.committed - progress.failed)
 
 
 def notes(progress: CampaignProgress) -> str:
@@ -55,33 +38,22 @@ def notes(progress: CampaignProgress) -> str:
 
 
 @contextmanager
-def campaign_display(console: Console) -> Iterator[Display]:
-    """A display on this console, for one campaign."""
+def campaign_display(console: Console, store: str) -> Iterator[Display]:
+    """A display on this console, for one campaign; `store` is where its precision is measured on a terminal."""
     rate = Rate()
     if not console.is_terminal:
         yield _PlainDisplay(console, rate)
         return
-    columns = (
-        TextColumn("[bold]runs"),
-        BarColumn(bar_width=None),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(),
-        TextColumn("[dim]{task.fields[notes]}"),
-    )
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task("runs", total=None, rate="starting", notes="")
+    with Follower(store) as follower:
+        view = LiveView(rate, lambda: follower.precision)
+        with Live(view, console=console, refresh_per_second=2):
 
-        def show(progress: CampaignProgress) -> None:
-            bar.update(
-                task,
-                total=progress.total,
-                completed=progress.committed,
-                rate=rate.text(progress),
-                notes=notes(progress),
-            )
+            def show(progress: CampaignProgress) -> None:
+                view.progress = progress
+                rate.see(progress)
 
-        yield show
+            yield show
+            follower.finish()
 
 
 @contextmanager

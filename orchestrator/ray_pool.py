@@ -25,7 +25,7 @@ from ray.exceptions import (
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.admission import ClusterError
-from orchestrator.places import Node, next_places
+from orchestrator.places import Node, next_places, node_names
 from orchestrator.ray_cluster import search_path
 from orchestrator.ray_worker import WorkerActor
 from orchestrator.runner import Job, WorkersChanged
@@ -107,6 +107,7 @@ class Pool:
         self._reloads: dict[int, float] = {}
         self._numbers = 0
         self._barred: set[str] = set()
+        self._names: dict[str, str] = {}
         self._looked = float("-inf")
         self._answered = time.monotonic()
         self.lost = 0
@@ -118,7 +119,9 @@ class Pool:
         self._looked = time.monotonic()
         if not self._head_answers():
             return []
-        nodes = [node for node in cluster_nodes() if node.node_id not in self._barred]
+        alive = cluster_nodes()
+        self._names = node_names(alive)
+        nodes = [node for node in alive if node.node_id not in self._barred]
         places = sum(node.places(self._gpus) for node in nodes)
         count = min(self._most or places, wanted) - len(self._seats)
         if count > 0:
@@ -184,9 +187,10 @@ class Pool:
             self.dismiss(worker)
 
     def changed(self) -> WorkersChanged:
-        """The workers' present number."""
-        ready = [seat for seat in self._seats.values() if seat.ready]
-        return WorkersChanged(ready=len(ready), lost=self.lost, nodes=len({seat.node for seat in ready}))
+        """The workers' present number, and where they are."""
+        seated = Counter(seat.node or "" for seat in self._seats.values() if seat.ready)
+        by_node = {self._names.get(node, node[:6]): workers for node, workers in seated.most_common()}
+        return WorkersChanged(ready=seated.total(), lost=self.lost, nodes=len(seated), by_node=by_node)
 
     @property
     def size(self) -> int:
@@ -259,6 +263,7 @@ def cluster_nodes() -> list[Node]:
             cpus=node["Resources"].get("CPU", 0),
             gpus=node["Resources"].get("GPU", 0),
             leaving=node["NodeID"] in leaving,
+            address=node["NodeManagerAddress"],
         )
         for node in ray.nodes()
         if node["Alive"]

@@ -1,7 +1,7 @@
 """Runs a campaign from start to end: check, create or open the store, plan, train, report."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 
@@ -28,7 +28,8 @@ MOST_NOTES = 20
 @dataclass
 class Progress:
     """How far a campaign is, in runs. `total` counts all runs asked for, less those that reaching a standard error
-    spared; `before` those committed by earlier calls. `workers` are ready, on `nodes` machines."""
+    spared; `before` those committed by earlier calls. `workers` are ready, on `nodes` machines; `by_node` names those
+    of a cluster, with the workers of each."""
 
     total: int
     before: int
@@ -38,6 +39,7 @@ class Progress:
     workers: int = 0
     nodes: int = 1
     workers_lost: int = 0
+    by_node: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def committed(self) -> int:
@@ -170,6 +172,7 @@ def _account(outcome: Outcome, store: Store, report: CampaignReport, failed_befo
     match outcome:
         case WorkersChanged():
             progress.workers, progress.nodes, progress.workers_lost = outcome.ready, outcome.nodes, outcome.lost
+            progress.by_node = outcome.by_node
         case Note(text=text):
             report.note(text)
         case GivenUp(error=error):

@@ -1,8 +1,8 @@
 """What a runner is: turns pending shards into outcomes, wherever they are trained."""
 
 from collections import Counter
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from workers.campaign import Campaign
@@ -48,11 +48,15 @@ class GivenUp:
 
 @dataclass(frozen=True)
 class WorkersChanged:
-    """How many workers are ready now, on how many nodes, and how many were lost so far."""
+    """How many workers are ready now, on how many nodes, and how many were lost so far.
+
+    `by_node` has the ready ones of each node by its name, where they are on nodes of a cluster.
+    """
 
     ready: int
     lost: int
     nodes: int = 1
+    by_node: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

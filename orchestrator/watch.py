@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.pace import pace_text
+from orchestrator.precision import Gauge, Precision, Spread, error_text
 from workers.campaign import PARTS
 from workers.errors import DamagedFileError, StoreError
 from workers.runs import Run, Shard
@@ -50,6 +51,8 @@ class View:
     """Files that cannot be read; `longtail verify` names them."""
     rate: float | None = None
     """Runs per second; None until some were committed while the store was watched."""
+    precision: Precision | None = None
+    """Of the files read so far; None before one was, and where subsets are explicit."""
     trouble: str | None = None
     """Why the store could not be looked at this time: the rest is as it was."""
 
@@ -92,6 +95,7 @@ class Watch:
         self._damaged: set[Shard] = set()
         self._diverged: set[Run] = set()
         self._rates = _Rate()
+        self._gauge: Gauge | None = None
 
     def look(self, seconds: float) -> View:
         """The store now. New files are read for `seconds`; what is left then is read at later looks."""
@@ -101,9 +105,23 @@ class Watch:
                     self._view = View(trouble="there is no store yet")
                     return self._view
                 self._store = Store.open(self.uri)
+                self._gauge = None if self._store.header.scored else Gauge(self._store)
             self._view = self._looked(self._store, time.monotonic() + seconds)
         except StoreError as error:
-            self._view = replace(self._view, trouble=f"not to be read just now: {str(error).splitlines()[0]}")
+            self._view = replace(self._view, trouble=_trouble(error))
+        return self._view
+
+    def measured(self, seconds: float) -> View:
+        """The last view with the precision. New files are read for `seconds`, as in `look`."""
+        if self._gauge is None or self._view.trouble is not None:
+            return self._view
+        deadline = time.monotonic() + seconds
+        try:
+            precision = self._gauge.look(lambda: time.monotonic() > deadline)
+        except StoreError as error:
+            return replace(self._view, trouble=_trouble(error))
+        unread = max(self._view.unread, self._gauge.unread)
+        self._view = replace(self._view, precision=precision, unread=unread)
         return self._view
 
     def _looked(self, store: Store, deadline: float) -> View:
@@ -170,6 +188,10 @@ def _committed(shards: Sequence[Shard]) -> Counter[int]:
     return counts
 
 
+def _trouble(error: StoreError) -> str:
+    return f"not to be read just now: {str(error).splitlines()[0]}"
+
+
 def watch_store(uri: str, every: float, console: Console, pause: Callable[[float], object]) -> None:
     """Show a store every so many seconds until all that was asked for is committed. `pause` waits so long."""
     watch = Watch(uri)
@@ -177,6 +199,9 @@ def watch_store(uri: str, every: float, console: Console, pause: Callable[[float
         while True:
             view = watch.look(every)
             paint(view)
+            if console.is_terminal:
+                view = watch.measured(every)
+                paint(view)
             if view.complete and not view.unread:
                 return
             pause(every)
@@ -209,8 +234,20 @@ def _line(view: View) -> str:
 
 
 def _table(uri: str, view: View) -> Group:
-    table = Table("ratio", "committed", "wanted", "diverged", box=None, header_style="bold")
+    precision = view.precision or Precision({})
+    errors = ("median se", "90% se", "of runs") if precision.mem else ()
+    table = Table("ratio", "committed", "wanted", "diverged", *errors, box=None, header_style="bold")
     for row in view.ratios:
-        table.add_row(f"{row.ratio:g}", str(row.committed), str(row.wanted), str(row.diverged))
+        spread = precision.mem.get(round(row.ratio * PARTS))
+        cells = [f"{row.ratio:g}", str(row.committed), str(row.wanted), str(row.diverged)]
+        table.add_row(*cells, *(_cells(spread) if spread else ()))
+    if precision.cscore:
+        table.add_row("C-score", "", "", "", *_cells(precision.cscore))
     below = view.summary() if view.trouble is None else f"{view.summary()}\n{view.trouble}"
+    if errors:
+        below += "\nse: standard error of mem, of the median example and what 90% do not exceed"
     return Group(Text(uri, overflow="fold"), table, Text(below, overflow="fold"))
+
+
+def _cells(spread: Spread) -> tuple[str, str, str]:
+    return error_text(spread.median), error_text(spread.most), str(spread.runs)

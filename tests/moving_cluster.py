@@ -76,6 +76,7 @@ def main(store: str) -> None:
     course.wait("two workers on the node that joined", lambda now: now.workers == 2 and now.trained >= 2)
     second = cluster.add_node(num_cpus=1)
     course.wait("a third on the next node", lambda now: (now.workers, now.nodes) == (3, 2))
+    course.wait("nodes are told by name", lambda now: sorted(now.by_node.values()) == [1, 2])
     drain(cluster.address, first.node_id)
     course.wait("its workers left the node that ends soon", lambda now: (now.workers, now.nodes) == (1, 1))
     cluster.add_node(num_cpus=1)

@@ -159,6 +159,7 @@ def test_nodes_join_leave_and_die(tmp_path: Path) -> None:
     steps = [
         "two workers on the node that joined",
         "a third on the next node",
+        "nodes are told by name",
         "its workers left the node that ends soon",
         "another took over",
         "a node died",

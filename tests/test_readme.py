@@ -64,7 +64,7 @@ def test_commands_exist() -> None:
     commands = set(re.findall(r"^\$ longtail (\w+)", README, flags=re.MULTILINE))
     assert commands == {
         *("init", "tune", "plan", "run", "submit", "status", "estimate", "verify", "compact"),
-        *("influence", "reliability", "datamodels", "compare", "import", "suspects", "forgetting"),
+        *("influence", "reliability", "datamodels", "compare", "import", "suspects", "forgetting", "report"),
     }
 
 

@@ -1,7 +1,7 @@
 """pydantic's errors about a campaign, told as one line per mistake: the field, what is allowed, what was given."""
 
-import difflib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, Tag
@@ -9,6 +9,7 @@ from pydantic_core import ErrorDetails
 
 from workers.campaign import Campaign
 from workers.specs import DATASET_NAMES, MODEL_NAMES
+from workers.suggestions import closest
 
 _OPEN_NAMES = {"dataset": DATASET_NAMES, "model": MODEL_NAMES}
 _OWN_NAME = "package.module:function"
@@ -17,10 +18,16 @@ _OWN_NAME = "package.module:function"
 def explain_mistakes(mistakes: Iterable[ErrorDetails], document: dict[str, Any]) -> list[str]:
     """One line per mistaken field of `document`, in the order found; alternatives of one field are joined by `or`."""
     allowed: dict[tuple[str, str], list[str]] = {}
+    choices: dict[tuple[str, str], str] = {}
     for mistake in mistakes:
         field, text, given = _explain(mistake, document)
         allowed.setdefault((field, given), []).append(text)
-    return [f"{field}: {' or '.join(dict.fromkeys(texts))}{given}" for (field, given), texts in allowed.items()]
+        if mistake["type"] == "literal_error":
+            choices[field, given] = _meant(mistake["input"], re.findall("'([^']*)'", mistake["ctx"]["expected"]))
+    return [
+        f"{field}: {' or '.join(dict.fromkeys(texts))}{given}{choices.get((field, given), '')}"
+        for (field, given), texts in allowed.items()
+    ]
 
 
 def short(value: Any) -> str:
@@ -39,7 +46,7 @@ def _explain(mistake: ErrorDetails, document: dict[str, Any]) -> tuple[str, str,
         case "missing":
             return field, "is required", ""
         case "extra_forbidden":
-            return field, f"unknown field{_hint(parts[-1], _fields(owner))}", got
+            return field, f"unknown field{_hint(parts, _fields(owner))}", got
         case "union_tag_invalid" | "union_tag_not_found":
             return _explain_name(field, given, owner)
         case "model_type" | "model_attributes_type":
@@ -65,12 +72,8 @@ def _explain_name(field: str, given: Any, owner: Any) -> tuple[str, str, str]:
     name = given.get("name")
     if name is None:
         return f"{field}.name", f"is required: {text}", ""
-    close = difflib.get_close_matches(str(name), names or _member_names(owner), n=1)
-    return (
-        f"{field}.name",
-        f"must be {text}",
-        f", got {short(name)}" + (f" (did you mean {close[0]}?)" if close else ""),
-    )
+    meant = _meant(name, names or _member_names(owner))
+    return f"{field}.name", f"must be {text}", f", got {short(name)}{meant}"
 
 
 def _locate(location: tuple[int | str, ...], document: Any) -> tuple[list[str], Any]:
@@ -130,6 +133,24 @@ def _fields(owner: Any) -> list[str]:
     return list(getattr(owner, "model_fields", {}))
 
 
-def _hint(given: str, allowed: list[str]) -> str:
-    close = difflib.get_close_matches(given, allowed, n=1)
-    return f" (did you mean {close[0]}?)" if close else f" (allowed: {', '.join(allowed)})"
+def _hint(parts: list[str], allowed: list[str]) -> str:
+    """The field that was meant, of this part or, under the very name, of others; else all of this part."""
+    given = parts[-1]
+    elsewhere = [place for place in _places(Campaign) if place.rpartition(".")[2] == given and place != ".".join(parts)]
+    meant = closest(given, allowed) or (" or ".join(elsewhere) if given != "name" else "")
+    return f" (did you mean {meant}?)" if meant else f" (allowed: {', '.join(allowed)})"
+
+
+def _places(kind: Any, before: str = "") -> Iterator[str]:
+    """Every field below a part, by its path, once for all the parts that its place can hold."""
+    found: dict[str, None] = {}
+    for model in _members(kind).values() or [kind]:
+        for name, field in getattr(model, "model_fields", {}).items():
+            found[f"{before}{name}"] = None
+            found |= dict.fromkeys(_places(_required(field.annotation), f"{before}{name}."))
+    yield from found
+
+
+def _meant(given: Any, allowed: list[str]) -> str:
+    close = closest(given, allowed) if isinstance(given, str) else None
+    return f" (did you mean {close}?)" if close else ""

@@ -24,6 +24,7 @@ from orchestrator.options import (
 from orchestrator.output import console, exit_on_failures, run_and_show, say
 from orchestrator.presets import NAMES, preset_text
 from workers.errors import CampaignError
+from workers.suggestions import closest
 
 if TYPE_CHECKING:
     from orchestrator.runner import Runner
@@ -45,7 +46,9 @@ def init(
     try:
         text = preset_text(preset)
     except KeyError:
-        raise CampaignError(f"preset: must be one of {', '.join(NAMES)}, got {preset!r}") from None
+        close = closest(preset, NAMES)
+        meant = f" (did you mean {close}?)" if close else ""
+        raise CampaignError(f"preset: must be one of {', '.join(NAMES)}, got {preset!r}{meant}") from None
     if output is None:
         sys.stdout.write(text)
         return

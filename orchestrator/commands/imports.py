@@ -8,8 +8,13 @@ from rich.progress import Progress
 
 from orchestrator.options import StoreOption
 from orchestrator.output import errors, say
+from orchestrator.suggesting import SuggestingGroup
 
-imports = typer.Typer(no_args_is_help=True, help="Bring runs that were trained elsewhere into a store.")
+imports = typer.Typer(
+    cls=SuggestingGroup,
+    no_args_is_help=True,
+    help="Bring runs that were trained elsewhere into a store.\n\nExample: longtail import heldout --help",
+)
 
 
 @imports.callback()

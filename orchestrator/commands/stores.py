@@ -19,12 +19,13 @@ def status(
 
     Example: longtail status STORE --watch
     """
-    from orchestrator.status import campaign_status
-    from orchestrator.watch import watch_store
-
     if watch:
+        from orchestrator.watch import watch_store
+
         watch_store(store, every, console, interruption.wait)
         return
+    from orchestrator.status import campaign_status
+
     state = campaign_status(store)
     facts = f"{state.dataset}, {state.num_train} training and {state.num_test} test examples"
     say(f"{state.store_uri}: {facts}; campaign {state.identity[:12]}")

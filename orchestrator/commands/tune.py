@@ -65,7 +65,9 @@ def tune(
 ) -> None:
     """Find the cheapest recipe that fits the subsets and does as well as any on held-out examples, with Ray Tune.
 
-    Run again to resume. Example: longtail tune campaign.yaml -o tuned.yaml --fit 0.99
+    Run again to resume.
+
+    Example: longtail tune campaign.yaml -o tuned.yaml --fit 0.99
     """
     from orchestrator.search.choice import Cost
     from orchestrator.search.session import Place, Search

@@ -172,6 +172,11 @@ class Store:
         with self._results.open(shard) as file:
             return file.read_all(columns)
 
+    def groups(self, shard: Shard, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """A committed shard's rows, some whole runs at a time, so that a merged file takes little memory. As `read`."""
+        with self._results.open(shard) as file:
+            yield from file.groups(columns)
+
     def scan(self, columns: Sequence[str], ratio: int | None = None) -> Iterator[tuple[Shard, pa.Table]]:
         """Every committed run once, ascending; `ratio` in parts per million picks one.
 
