@@ -8,6 +8,7 @@ import sys
 import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from benchmarks.chaos.campaign import Plan, Result
 from benchmarks.chaos.history import Injection
@@ -61,9 +62,9 @@ def run_plan(plan: Plan, keep: Path | None = None, seconds: float = 600) -> Resu
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _read(document: dict[str, object]) -> Result:
+def _read(document: dict[str, Any]) -> Result:
     plan, injections = document.pop("plan"), document.pop("injections")
-    found = Result(plan=Plan(**plan), injections=[Injection(**each) for each in injections], **document)  # type: ignore
+    found = Result(plan=Plan(**plan), injections=[Injection(**each) for each in injections], **document)
     faults = [(int(point), str(name)) for point, name in found.plan.faults]
     return replace(found, plan=replace(found.plan, faults=faults))
 

@@ -30,7 +30,7 @@ def observe(campaign: Campaign, logits: torch.Tensor, labels: torch.Tensor) -> l
         return []
     logits = logits.detach()
     largest, predicted = logits.max(dim=2)
-    # As `correct`, in half the time: where a logit is NaN, so is the largest one.
+    # As `correct`, in half the time: where a logit is NaN, so is the largest one. Only -inf elsewhere is let pass.
     right = (predicted == labels) & (largest < torch.inf)
     if not record.probabilities:
         return [right]
