@@ -75,7 +75,7 @@ def test_what_has_rotted_is_found(what: str, tmp_path: Path, monkeypatch: pytest
 def test_output_is_compared_by_its_words() -> None:
     check_shown("x", ["...", "│ 12 of 400 runs in /home/you/s │"], "8 of  9 runs in /tmp/x (seconds)")
     with pytest.raises(AssertionError, match="models"):
-        check_shown("x", ["12 of 400 models"], "8 of 9 runs")
+        check_shown("x", ["12 models at 3 places and nodes"], "8 of 9 runs")
 
 
 class _References(HTMLParser):
