@@ -10,15 +10,14 @@ Fenced blocks, by their language:
     text      output, formulas, sketches: nothing to execute (also without a language)
     any of them with title="NAME"   is written to that file
 
-Blocks inside an HTML comment are executed like the others, and readers do not see them: what a page presupposes. A comment
-of one line before a block is a note on it; several are separated by ";":
+Blocks inside an HTML comment are executed like the others, and readers do not see them: what a page presupposes. A
+comment of one line before a block is a note on it; several are separated by ";":
 
-    <!-- executed by tests/test_jobs.py -->       not here, but by that test, which must use the same commands and options
-    <!-- checked by --help -->                    takes hours, or a machine of its own: its --help must know the options
-    <!-- shrunk: dataset=digits epochs=2 -->      campaign files that the block makes are made small before they are used;
-                                                  also repetitions=..., hidden=... (of an mlp)
-    <!-- exits 2 -->                              what the last command of the block ends with
-
+    <!-- executed by tests/test_jobs.py -->    not here, but by that test, which must have the same commands and options
+    <!-- checked by --help -->                 takes hours, or other machines: the program's --help must know the options
+    <!-- shrunk: dataset=digits epochs=2 -->   campaign files that the block makes are made small before they are used;
+                                               also repetitions=..., hidden=... (of an mlp)
+    <!-- exits 2 -->                           what the last command of the block ends with
 """
 
 import os
@@ -108,7 +107,7 @@ def _block(page: Path, lines: list[str], start: int, end: int) -> Block:
     fence = _FENCE.match(lines[start])
     assert fence is not None
     info = re.fullmatch(r'(\w+)(?: title="([^"/]+)")?', fence["info"].strip() or "text")
-    if info is None or info[1] not in LANGUAGES and info[2] is None:
+    if info is None or (info[1] not in LANGUAGES and info[2] is None):
         raise ValueError(f"{place}: must be one of {', '.join(LANGUAGES)}, or have a title, got {fence['info']!r}")
     indent = len(fence["indent"])
     text = "".join(f"{line[indent:]}\n" for line in lines[start + 1 : end])
