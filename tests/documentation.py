@@ -14,7 +14,7 @@ Blocks inside an HTML comment are executed like the others, and readers do not s
 comment of one line before a block is a note on it; several are separated by ";":
 
     <!-- executed by tests/test_jobs.py -->    not here, but by that test, which must have the same commands and options
-    <!-- checked by --help -->                 takes hours, or other machines: the program's --help must know the options
+    <!-- checked by --help -->                 takes hours, or other machines: the program's help must know the options
     <!-- shrunk: dataset=digits epochs=2 -->   campaign files that the block makes are made small before they are used;
                                                also repetitions=..., hidden=... (of an mlp)
     <!-- exits 2 -->                           what the last command of the block ends with
