@@ -20,6 +20,7 @@ comment of one line before a block is a note on it; several are separated by ";"
     <!-- exits 2 -->                           what the last command of the block ends with
 """
 
+import itertools
 import os
 import re
 import shlex
@@ -245,7 +246,7 @@ def _in_process(words: list[str]) -> tuple[int, str]:
 
 
 def shrunk(text: str, sizes: dict[str, str]) -> str:
-    """A campaign file with another data set, fewer epochs and runs."""
+    """A campaign file with another data set, fewer epochs and runs; the comment on top stays."""
     document = yaml.safe_load(text)
     if "dataset" in sizes:
         document.update(dataset={"name": sizes["dataset"]}, model={"name": "mlp", "hidden": [16]})
@@ -256,7 +257,8 @@ def shrunk(text: str, sizes: dict[str, str]) -> str:
         document["recipe"]["epochs"] = int(sizes["epochs"])
     if "repetitions" in sizes:
         document["subsets"]["repetitions"] = int(sizes["repetitions"])
-    return yaml.safe_dump(document)
+    opening = "".join(f"{line}\n" for line in itertools.takewhile(lambda line: line.startswith("#"), text.splitlines()))
+    return opening + yaml.safe_dump(document)
 
 
 def check_campaign_parts(block: Block) -> None:
