@@ -1,9 +1,9 @@
-# make demo: environment, install, train, and see who is memorized. make test: all tests.
+# make demo: environment, install, train, and see who is memorized. make test: all tests. make docs: the site, in site/.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: install demo test lint format clean
+.PHONY: install demo test lint format docs docs-serve clean
 
 install: $(VENV)/installed
 
@@ -28,5 +28,11 @@ format: install
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+docs: install
+	$(BIN)/mkdocs build --strict
+
+docs-serve: install
+	$(BIN)/mkdocs serve --dev-addr 127.0.0.1:8000
+
 clean:
-	rm -rf $(VENV) demo-store .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) demo-store site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
