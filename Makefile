@@ -29,10 +29,10 @@ format: install
 	$(BIN)/ruff check --fix .
 
 docs: install
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 docs-serve: install
-	$(BIN)/mkdocs serve --dev-addr 127.0.0.1:8000
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --dev-addr 127.0.0.1:8000
 
 clean:
 	rm -rf $(VENV) demo-store site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
