@@ -1,4 +1,5 @@
-# make demo: environment, install, train, and see who is memorized. make test: all tests. make docs: the site, in site/.
+# make demo: environment, install, train, see who is memorized, and write a report. make test: all tests.
+# make docs: the documentation as a site, in site/.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
@@ -35,4 +36,4 @@ docs-serve: install
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --dev-addr 127.0.0.1:8000
 
 clean:
-	rm -rf $(VENV) demo-store site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) demo-store demo-report.html site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,36 +1,37 @@
 """Reduces a store to estimates: memorization, influence, consistency, C-score, forgetting. Needs only the store."""
 
-from analysis.agreement import Agreement, compare
-from analysis.bits import PackedBits, RatioBits, pack_runs
 from analysis.consistency import consistency_profile, cscore
-from analysis.counts import RatioCounts, StoreCounts, count_first_runs, count_runs
-from analysis.datamodels import Datamodels, fit_datamodels
-from analysis.discoveries import influence_discoveries
+from analysis.datamodels.fitting import Datamodels, fit_datamodels
 from analysis.errors import EstimateError, TooManyPairsError
 from analysis.estimates import write_estimates
-from analysis.example_scores import ExampleScore, StoreScores, read_example_scores
-from analysis.forgetting import estimate_forgetting
-from analysis.forgetting_agreement import forgetting_agreement
-from analysis.forgetting_summary import forgetting_summary
-from analysis.groups import Groups, group_examples
-from analysis.high_influence import influential_pairs
-from analysis.influence import influence_matrix, influence_pairs, influence_top
-from analysis.intervals import average_interval, difference_interval, mean_interval
-from analysis.matrix_files import write_influence_matrix
+from analysis.influence.discoveries import influence_discoveries
+from analysis.influence.estimator import influence_matrix, influence_pairs, influence_top
+from analysis.influence.high_influence import influential_pairs
+from analysis.influence.matrix_files import write_influence_matrix
+from analysis.learning.forgetting import estimate_forgetting
+from analysis.learning.forgetting_agreement import forgetting_agreement
+from analysis.learning.forgetting_summary import forgetting_summary
+from analysis.learning.profiles import class_summary, group_profiles, learning_curves
+from analysis.learning.training_statistics import estimate_training_statistics
 from analysis.memorization import estimate_memorization
-from analysis.noise import noise_curves, noise_detection
-from analysis.outputs import RatioOutputs, read_outputs
-from analysis.plot_agreement import plot_agreement
-from analysis.plot_forgetting import plot_forgetting
-from analysis.plot_learning import plot_learning
-from analysis.plot_noise import plot_noise
-from analysis.plot_profiles import plot_profiles
-from analysis.plot_proxies import plot_proxies
-from analysis.plot_removal import plot_removal
-from analysis.profiles import class_summary, group_profiles, learning_curves
-from analysis.proxies import collect_proxies, proxy_agreement
+from analysis.plot.agreement import plot_agreement
+from analysis.plot.forgetting import plot_forgetting
+from analysis.plot.learning import plot_learning
+from analysis.plot.noise import plot_noise
+from analysis.plot.profiles import plot_profiles
+from analysis.plot.proxies import plot_proxies
+from analysis.plot.removal import plot_removal
+from analysis.reading.bits import PackedBits, RatioBits, pack_runs
+from analysis.reading.counts import RatioCounts, StoreCounts, count_first_runs, count_runs
+from analysis.reading.outputs import RatioOutputs, read_outputs
 from analysis.reliability import estimate_reliability
 from analysis.removal import removal_curve, write_removal
+from analysis.scoring.agreement import Agreement, compare
+from analysis.scoring.example_scores import ExampleScore, StoreScores, read_example_scores
+from analysis.scoring.groups import Groups, group_examples
+from analysis.scoring.noise import noise_curves, noise_detection
+from analysis.scoring.proxies import collect_proxies, proxy_agreement
+from analysis.scoring.suspects import rank_suspects
 from analysis.standard_errors import (
     expected_se,
     feldman_zhang_bound,
@@ -40,8 +41,7 @@ from analysis.standard_errors import (
     se_of_runs,
     unit_variance,
 )
-from analysis.suspects import rank_suspects
-from analysis.training_statistics import estimate_training_statistics
+from analysis.statistics.intervals import average_interval, difference_interval, mean_interval
 from analysis.view import StoreView, open_store
 
 __all__ = [

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.counts import RatioCounts, StoreCounts
-from analysis.intervals import CONFIDENCE, average_interval, mean_interval
-from analysis.means import group_mean, mean_se
+from analysis.reading.counts import RatioCounts, StoreCounts
+from analysis.statistics.intervals import CONFIDENCE, average_interval, mean_interval
+from analysis.statistics.means import group_mean, mean_se
 from workers.campaign import PARTS
 
 PROFILE_COLUMNS = ("ratio", "example_id", "label", "given_label", "consistency", "se", "low", "high", "n_out")

@@ -11,18 +11,18 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from analysis.bits import RatioBits, pack_runs
 from analysis.consistency import consistency_profile, cscore
-from analysis.counts import StoreCounts, count_runs
-from analysis.discoveries import COLUMNS as DISCOVERY_COLUMNS
-from analysis.discoveries import influence_discoveries
 from analysis.errors import EstimateError, TooManyPairsError
-from analysis.forgetting import recorded_at, sum_forgetting
-from analysis.influence import COLUMNS, TOP_COLUMNS, influence_pairs, influence_top, pairs_frame
-from analysis.intervals import CONFIDENCE, check_confidence
+from analysis.influence.discoveries import COLUMNS as DISCOVERY_COLUMNS
+from analysis.influence.discoveries import influence_discoveries
+from analysis.influence.estimator import COLUMNS, TOP_COLUMNS, influence_pairs, influence_top, pairs_frame
+from analysis.influence.pairs import Pairs
+from analysis.learning.forgetting import recorded_at, sum_forgetting
 from analysis.memorization import estimate_memorization
-from analysis.pairs import Pairs
+from analysis.reading.bits import RatioBits, pack_runs
+from analysis.reading.counts import StoreCounts, count_runs
 from analysis.spread import Spread, Threads
+from analysis.statistics.intervals import CONFIDENCE, check_confidence
 from analysis.tables import Basis, bases_of, basis, write_table
 from workers.campaign import PARTS
 from workers.store import Store

@@ -2,18 +2,18 @@
 
 import pandas as pd
 
-from analysis.counts import count_runs
-from analysis.example_scores import read_example_scores
-from analysis.forgetting import estimate_forgetting
-from analysis.groups import By, group_examples
-from analysis.intervals import CONFIDENCE, check_confidence
-from analysis.noise import noise_curves, noise_detection
-from analysis.profiles import class_summary, group_profiles, learning_curves
-from analysis.proxies import collect_proxies, proxy_agreement, reference_cscore
-from analysis.scores import Source
-from analysis.sequences import At
-from analysis.suspects import rank_suspects
-from analysis.training_statistics import estimate_training_statistics
+from analysis.learning.forgetting import estimate_forgetting
+from analysis.learning.profiles import class_summary, group_profiles, learning_curves
+from analysis.learning.training_statistics import estimate_training_statistics
+from analysis.reading.counts import count_runs
+from analysis.reading.sequences import At
+from analysis.scoring.example_scores import read_example_scores
+from analysis.scoring.groups import By, group_examples
+from analysis.scoring.noise import noise_curves, noise_detection
+from analysis.scoring.proxies import collect_proxies, proxy_agreement, reference_cscore
+from analysis.scoring.scores import Source
+from analysis.scoring.suspects import rank_suspects
+from analysis.statistics.intervals import CONFIDENCE, check_confidence
 from workers.store import Store
 
 
@@ -23,21 +23,25 @@ class LearningView:
     store: Store
 
     def forgetting(self, ratio: float | None = None, at: At = "presentations") -> pd.DataFrame:
-        """How often runs forgot each training example, and when they learned it: see `analysis.forgetting`.
+        """How often runs forgot each training example, and when they learned it: see `analysis.learning.forgetting`.
 
         Raises EstimateError also where the campaign does not record presentations, or evaluations of several epochs.
         """
         return estimate_forgetting(self.store, ratio, at)
 
     def training_statistics(self, ratio: float | None = None) -> pd.DataFrame:
-        """Probability, largest probability and loss of each example at presentations: `analysis.training_statistics`.
+        """Probability, largest probability and loss of each example at presentations.
 
-        Raises EstimateError where the campaign does not record probabilities.
+        See `analysis.learning.training_statistics`. Raises EstimateError where the campaign does not record
+        probabilities.
         """
         return estimate_training_statistics(self.store, ratio)
 
     def proxies(self, ratio: float | None = None) -> pd.DataFrame:
-        """Every proxy of the C-score, high being regular, at one ratio (None: the largest): see `analysis.proxies`."""
+        """Every proxy of the C-score, high being regular, at one ratio (None: the largest).
+
+        See `analysis.scoring.proxies`.
+        """
         return collect_proxies(self.store, ratio)
 
     def proxy_agreement(
@@ -49,30 +53,33 @@ class LearningView:
         return proxy_agreement(self.proxies(ratio), reference.values, confidence=confidence)
 
     def noise(self, ratio: float | None = None, *, confidence: float = CONFIDENCE) -> pd.DataFrame:
-        """How well each score finds the noisy labels: see `analysis.noise`. Raises EstimateError where none is."""
+        """How well each score finds the noisy labels: see `analysis.scoring.noise`.
+
+        Raises EstimateError where none is noisy.
+        """
         check_confidence(confidence)
         return noise_detection(read_example_scores(self.store, ratio), confidence=confidence)
 
     def noise_curves(self, ratio: float | None = None) -> pd.DataFrame:
-        """Points of each score's ROC and precision-recall curves: see `analysis.noise`."""
+        """Points of each score's ROC and precision-recall curves: see `analysis.scoring.noise`."""
         return noise_curves(read_example_scores(self.store, ratio))
 
     def suspects(self, by: str | None = None, ratio: float | None = None) -> pd.DataFrame:
-        """The examples by how suspicious their given label is: see `analysis.suspects`."""
+        """The examples by how suspicious their given label is: see `analysis.scoring.suspects`."""
         return rank_suspects(read_example_scores(self.store, ratio), by)
 
     def profiles(self, by: By = "cscore", groups: int = 5) -> pd.DataFrame:
-        """The consistency profile of groups of examples over the ratios: see `analysis.profiles`."""
+        """The consistency profile of groups of examples over the ratios: see `analysis.learning.profiles`."""
         counts = count_runs(self.store)
         return group_profiles(self.store, counts, group_examples(self.store, counts, by, groups))
 
     def learning_curves(
         self, at: At = "presentations", by: By = "cscore", groups: int = 5, ratio: float | None = None
     ) -> pd.DataFrame:
-        """Mean correctness of groups of examples, epoch after epoch: see `analysis.profiles`."""
+        """Mean correctness of groups of examples, epoch after epoch: see `analysis.learning.profiles`."""
         counts = count_runs(self.store)
         return learning_curves(self.store, group_examples(self.store, counts, by, groups), at, ratio)
 
     def class_summary(self) -> pd.DataFrame:
-        """Means and spreads of mem and C-score in each class: see `analysis.profiles`."""
+        """Means and spreads of mem and C-score in each class: see `analysis.learning.profiles`."""
         return class_summary(self.store, count_runs(self.store))

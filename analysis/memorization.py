@@ -14,9 +14,9 @@ In the paper an empty group's mean is 1/2.
 
 import pandas as pd
 
-from analysis.counts import RatioCounts, StoreCounts
-from analysis.intervals import CONFIDENCE, difference_interval
-from analysis.means import Empty, difference_se, group_mean
+from analysis.reading.counts import RatioCounts, StoreCounts
+from analysis.statistics.intervals import CONFIDENCE, difference_interval
+from analysis.statistics.means import Empty, difference_se, group_mean
 
 COLUMNS = (
     *("ratio", "example_id", "label", "given_label"),
@@ -31,7 +31,7 @@ def estimate_memorization(
 
     `p_in` and `p_out` are the means used: `empty` decides those of groups without runs (n_in or n_out is 0); then `se`
     is NaN. `low` and `high` are the limits of mem at the level `confidence`, and do not depend on `empty`: see
-    `analysis.intervals`. Raises EstimateError for an unknown `empty` and a bad `confidence`.
+    `analysis.statistics.intervals`. Raises EstimateError for an unknown `empty` and a bad `confidence`.
     """
     return pd.concat([_at_ratio(counts, each, empty, confidence) for each in counts.ratios], ignore_index=True)
 

@@ -23,16 +23,16 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.agreement import correlation
 from analysis.consistency import consistency_profile, cscore
-from analysis.counts import RatioCounts, StoreCounts
 from analysis.errors import EstimateError
-from analysis.examples import Labels, read_labels
-from analysis.halves import PackedRatio, count_half, draw_halves, pack_ratio
-from analysis.means import Floats
+from analysis.influence.pair_overlap import Overlap, overlap, pair_overlap
 from analysis.memorization import estimate_memorization
-from analysis.pair_overlap import Overlap, overlap, pair_overlap
-from analysis.selection import select_ratios
+from analysis.reading.counts import RatioCounts, StoreCounts
+from analysis.reading.examples import Labels, read_labels
+from analysis.reading.halves import PackedRatio, count_half, draw_halves, pack_ratio
+from analysis.reading.selection import select_ratios
+from analysis.scoring.agreement import correlation
+from analysis.statistics.means import Floats
 from workers.campaign import PARTS
 from workers.store import Store
 

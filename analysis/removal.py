@@ -18,7 +18,7 @@ import pyarrow as pa
 from scipy.special import stdtrit
 
 from analysis.errors import EstimateError
-from analysis.intervals import CONFIDENCE, check_confidence
+from analysis.statistics.intervals import CONFIDENCE, check_confidence
 from workers.campaign import Campaign
 from workers.store import Store
 

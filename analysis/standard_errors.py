@@ -23,9 +23,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.counts import RatioCounts, StoreCounts
 from analysis.errors import EstimateError
-from analysis.means import Counts, Floats, difference_se, mean_se
+from analysis.reading.counts import RatioCounts, StoreCounts
+from analysis.statistics.means import Counts, Floats, difference_se, mean_se
 
 COLUMNS = ("ratio", "example_id", "label", "given_label", "expected_se", "n_in", "n_out")
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 import pandas as pd
 import pyarrow as pa
 
-from analysis.bits import RatioBits
-from analysis.counts import RatioCounts
+from analysis.reading.bits import RatioBits
+from analysis.reading.counts import RatioCounts
 from workers.store import Store
 
 Basis = Mapping[str, int | None]

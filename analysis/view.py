@@ -9,24 +9,24 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from analysis.bits import pack_runs
 from analysis.consistency import consistency_profile, cscore
-from analysis.counts import count_runs
-from analysis.datamodels import Datamodels, fit_datamodels
-from analysis.discoveries import influence_discoveries
+from analysis.datamodels.fitting import Datamodels, fit_datamodels
+from analysis.datamodels.linear_fits import Method
 from analysis.errors import EstimateError
-from analysis.high_influence import influential_pairs
-from analysis.influence import MAX_PAIRS, MEMORY_MB, influence_matrix, influence_pairs, influence_top
-from analysis.intervals import CONFIDENCE, check_confidence
+from analysis.influence.discoveries import influence_discoveries
+from analysis.influence.estimator import MAX_PAIRS, MEMORY_MB, influence_matrix, influence_pairs, influence_top
+from analysis.influence.high_influence import influential_pairs
 from analysis.learning_view import LearningView
-from analysis.linear_fits import Method
-from analysis.means import Empty
 from analysis.memorization import estimate_memorization
-from analysis.outputs import read_outputs
+from analysis.reading.bits import pack_runs
+from analysis.reading.counts import count_runs
+from analysis.reading.outputs import read_outputs
+from analysis.reading.selection import committed_ratios, scan_epoch, select_ratios
 from analysis.reliability import estimate_reliability
 from analysis.removal import removal_curve
-from analysis.selection import committed_ratios, scan_epoch, select_ratios
 from analysis.standard_errors import expected_se
+from analysis.statistics.intervals import CONFIDENCE, check_confidence
+from analysis.statistics.means import Empty
 from workers.campaign import PARTS, Campaign
 from workers.store import Store
 
@@ -184,7 +184,7 @@ class StoreView(LearningView):
     ) -> pd.DataFrame:
         """Influence of training on test examples: the `top` of each test example, or the pairs that reach `threshold`.
 
-        With neither, the top 5. See `analysis.influence` for columns and options. Raises EstimateError for both.
+        With neither, the top 5. Columns and options: `analysis.influence.estimator`. Raises EstimateError for both.
         """
         if top is not None and threshold is not None:
             raise EstimateError(f"give top or threshold, not both, got top={top!r} and threshold={threshold!r}")
@@ -209,7 +209,7 @@ class StoreView(LearningView):
         memory_mb: float = MEMORY_MB,
         max_pairs: int = MAX_PAIRS,
     ) -> pd.DataFrame:
-        """The pairs of positive influence at a false discovery rate: see `analysis.discoveries`."""
+        """The pairs of positive influence at a false discovery rate: see `analysis.influence.discoveries`."""
         check_confidence(confidence)
         bits = pack_runs(self.store, ratio, epoch)
         return influence_discoveries(
@@ -241,7 +241,7 @@ class StoreView(LearningView):
         memory_mb: float = MEMORY_MB,
         max_pairs: int = MAX_PAIRS,
     ) -> pd.DataFrame:
-        """The published selection of high-influence pairs, with their `mem`: see `analysis.high_influence`."""
+        """The published selection of high-influence pairs, with `mem`: see `analysis.influence.high_influence`."""
         return influential_pairs(
             self.store,
             ratio,
@@ -266,7 +266,10 @@ class StoreView(LearningView):
         seed: int = 0,
         epoch: int | None = None,
     ) -> Datamodels:
-        """Linear datamodels of test examples (a slice, ids, or a mask), and their scores: see `analysis.datamodels`."""
+        """Linear datamodels of test examples (a slice, ids, or a mask), and their scores.
+
+        See `analysis.datamodels.fitting`.
+        """
         source = read_outputs(self.store, ratio, tests, epoch)
         return fit_datamodels(source, method=method, top=top, heldout=heldout, seed=seed)
 

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
-from analysis.means import difference_se, group_mean, mean_se
+from analysis.statistics.means import difference_se, group_mean, mean_se
 from orchestrator.presets import preset_text
 from workers.campaign import Campaign
 from workers.campaign_file import check_campaign, parse_campaign

@@ -14,9 +14,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from analysis.bits import RatioBits, pack_bits, ratio_bits
-from analysis.discoveries import influence_discoveries
-from analysis.examples import Labels
+from analysis.influence.discoveries import influence_discoveries
+from analysis.reading.bits import RatioBits, pack_bits, ratio_bits
+from analysis.reading.examples import Labels
 
 EXAMPLES, TESTS, TRUE_PAIRS = 1000, 200, 60
 RATIO = 0.7

@@ -22,7 +22,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from analysis.influence import influence_pairs
+from analysis.influence.estimator import influence_pairs
 from benchmarks.measure import cores
 from benchmarks.planted import Planted, plant
 

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 import analysis
-from analysis.forgetting import count_forgetting
-from analysis.sequences import scan_sequences
+from analysis.learning.forgetting import count_forgetting
+from analysis.reading.sequences import scan_sequences
 from orchestrator import RayRunner, estimate_densities, run_campaign
 from orchestrator.frames import write_frame
 from orchestrator.presets import preset_text

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from analysis.bits import WORD, PackedBits, RatioBits, pack_bits, ratio_bits
-from analysis.examples import Labels
+from analysis.reading.bits import WORD, PackedBits, RatioBits, pack_bits, ratio_bits
+from analysis.reading.examples import Labels
 
 RATIO_PARTS = 700_000
 EFFECT = 0.4

@@ -16,8 +16,8 @@ import pyarrow as pa
 import torch
 
 from analysis import EstimateError
-from analysis.examples import read_labels
-from analysis.selection import scan_epoch, select_ratios
+from analysis.reading.examples import read_labels
+from analysis.reading.selection import scan_epoch, select_ratios
 from orchestrator.frames import write_frame
 from orchestrator.local_runner import available_device
 from workers.campaign import Campaign

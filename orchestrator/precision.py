@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from analysis.counts import RatioCounts
-from analysis.means import Floats
-from analysis.running_counts import RunningCounts
+from analysis.reading.counts import RatioCounts
+from analysis.reading.running_counts import RunningCounts
 from analysis.standard_errors import MOST, percentile, smoothed_cscore_se, smoothed_se
+from analysis.statistics.means import Floats
 from workers.campaign import PARTS
 from workers.errors import DamagedFileError, StoreError
 from workers.runs import Shard

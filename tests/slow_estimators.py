@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.stats import binomtest
 
-from analysis.means import Empty
+from analysis.statistics.means import Empty
 from tests.synthetic import Labelled, Runs
 
 NAN = float("nan")

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from matplotlib.collections import PathCollection, PolyCollection
 
 from analysis import EstimateError, compare, open_store, plot_agreement
-from analysis.agreement import THRESHOLDS, Agreement, agreement
-from analysis.scores import Estimate, Scores
+from analysis.scoring.agreement import THRESHOLDS, Agreement, agreement
+from analysis.scoring.scores import Estimate, Scores
 from tests.synthetic import Labelled, make_store, make_stores, random_runs
 from tests.test_cli import call
 from workers.errors import DataError, StoreError

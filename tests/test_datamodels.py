@@ -14,11 +14,18 @@ from sklearn.linear_model import LassoCV, Ridge, RidgeCV
 from typer.testing import CliRunner
 
 from analysis import Datamodels, EstimateError, RatioOutputs, StoreView, fit_datamodels, read_outputs
-from analysis.datamodeling_score import datamodeling_score, rank_correlation
-from analysis.datamodels import strongest_weights
-from analysis.examples import Labels
-from analysis.linear_fits import LASSO_FOLDS, LASSO_PENALTIES, RIDGE_PENALTIES, InfluenceFit, LassoFit, RidgeFit
-from analysis.membership import Membership
+from analysis.datamodels.datamodeling_score import datamodeling_score, rank_correlation
+from analysis.datamodels.fitting import strongest_weights
+from analysis.datamodels.linear_fits import (
+    LASSO_FOLDS,
+    LASSO_PENALTIES,
+    RIDGE_PENALTIES,
+    InfluenceFit,
+    LassoFit,
+    RidgeFit,
+)
+from analysis.reading.examples import Labels
+from analysis.reading.membership import Membership
 from orchestrator.cli import app
 from orchestrator.options import parse_ids
 from tests.synthetic import Labelled, make_store, random_runs
@@ -167,13 +174,13 @@ def test_blocks_do_not_change_sums(monkeypatch: pytest.MonkeyPatch) -> None:
     members = Membership.centred(subsets)
     x, factors, weights = members.dense(), random.normal(size=(20, 3)), random.normal(size=(3, TRAIN))
     for values in (1, 20 * 7, 1 << 22):
-        monkeypatch.setattr("analysis.membership._VALUES", values)
+        monkeypatch.setattr("analysis.reading.membership._VALUES", values)
         np.testing.assert_allclose(members.gram(), x @ x.T, atol=1e-12)
         np.testing.assert_allclose(members.combine(factors), factors.T @ x, atol=1e-12)
         np.testing.assert_allclose(members.predict(weights), x @ weights.T, atol=1e-12)
     given, _ = planted(noise=1.0)
     whole = fit_datamodels(given)
-    monkeypatch.setattr("analysis.datamodels._BLOCK_VALUES", 5 * RUNS)
+    monkeypatch.setattr("analysis.datamodels.fitting._BLOCK_VALUES", 5 * RUNS)
     steps: list[tuple[int, int]] = []
     blocks = fit_datamodels(given, progress=lambda done, total: steps.append((done, total)))
     pd.testing.assert_frame_equal(whole.weights, blocks.weights)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
-from analysis.detection import area_interval, area_under_curve, average_precision, curve_points, precision_at
+from analysis.statistics.detection import area_interval, area_under_curve, average_precision, curve_points, precision_at
 
 Labelled = list[tuple[int, bool]]
 

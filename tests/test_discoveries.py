@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from scipy.stats import false_discovery_control, hypergeom
 
 from analysis import EstimateError, RatioBits, TooManyPairsError, influence_discoveries
-from analysis.bits import pack_bits, ratio_bits
-from analysis.chance import unlikely_counts
-from analysis.counted import NEVER, counted
-from analysis.examples import Labels
+from analysis.influence.chance import unlikely_counts
+from analysis.influence.counted import NEVER, counted
+from analysis.reading.bits import pack_bits, ratio_bits
+from analysis.reading.examples import Labels
 
 PLANTED = 12
 

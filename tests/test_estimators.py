@@ -25,7 +25,7 @@ from analysis import (
     influential_pairs,
     pack_runs,
 )
-from analysis.means import Empty
+from analysis.statistics.means import Empty
 from tests.slow_estimators import (
     NAN,
     slow_average_interval,

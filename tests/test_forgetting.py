@@ -25,8 +25,8 @@ from analysis import (
     plot_forgetting,
     write_estimates,
 )
-from analysis.forgetting import COLUMNS, count_forgetting
-from analysis.halves import draw_halves
+from analysis.learning.forgetting import COLUMNS, count_forgetting
+from analysis.reading.halves import draw_halves
 from orchestrator import run_campaign
 from tests.conftest import small_campaign
 from tests.synthetic import Labelled, Runs, make_store, make_stores, random_runs

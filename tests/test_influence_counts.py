@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis import EstimateError, influence_matrix, influence_pairs, influence_top, write_influence_matrix
-from analysis.bits import RatioBits, pack_bits, ratio_bits
-from analysis.examples import Labels
+from analysis.reading.bits import RatioBits, pack_bits, ratio_bits
+from analysis.reading.examples import Labels
 from analysis.spread import Threads
 
 

@@ -25,7 +25,7 @@ from analysis import (
     mean_interval,
     write_estimates,
 )
-from analysis.means import Empty
+from analysis.statistics.means import Empty
 from benchmarks.coverage import MEANS, RATIOS, RUNS, Coverage, cscore_coverage, difference_coverage, profile_coverage
 from tests.synthetic import make_store, make_stores, random_runs
 

@@ -8,9 +8,9 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from analysis import EstimateError, noise_curves, noise_detection, open_store, plot_noise, read_example_scores
-from analysis.example_scores import ExampleScore, StoreScores
-from analysis.examples import Labels
-from analysis.noise import COLUMNS, CURVE_COLUMNS
+from analysis.reading.examples import Labels
+from analysis.scoring.example_scores import ExampleScore, StoreScores
+from analysis.scoring.noise import COLUMNS, CURVE_COLUMNS
 from tests.learning import learning_runs
 from tests.synthetic import Labelled, make_stores, random_runs
 from workers.store import Store

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from analysis.sequences import RunSequence, scan_sequences
+from analysis.reading.sequences import RunSequence, scan_sequences
 from orchestrator import run_campaign
 from orchestrator.compact import compact_store
 from orchestrator.verify import verify_store

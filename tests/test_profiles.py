@@ -15,7 +15,7 @@ from analysis import (
     plot_learning,
     plot_profiles,
 )
-from analysis.profiles import CLASS_COLUMNS, LEARNING_COLUMNS, PROFILE_COLUMNS
+from analysis.learning.profiles import CLASS_COLUMNS, LEARNING_COLUMNS, PROFILE_COLUMNS
 from tests.learning import learning_runs
 from tests.synthetic import Labelled, Runs, make_stores, random_runs
 from workers.store import Store

@@ -10,8 +10,8 @@ import pytest
 from scipy import stats
 
 from analysis import EstimateError, estimate_forgetting, open_store, plot_proxies, proxy_agreement, read_example_scores
-from analysis.example_scores import DENSITIES, NAMES
-from analysis.training_statistics import STATISTICS
+from analysis.learning.training_statistics import STATISTICS
+from analysis.scoring.example_scores import DENSITIES, NAMES
 from tests.learning import learning_runs, slow_learning_epoch, slow_statistic
 from tests.synthetic import Labelled, Runs, make_store, make_stores, random_runs
 from workers.errors import DamagedFileError

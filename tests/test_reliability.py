@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from analysis import EstimateError, estimate_reliability, open_store, pack_runs
-from analysis.halves import draw_halves
-from analysis.pair_overlap import pair_overlap
+from analysis.influence.pair_overlap import pair_overlap
+from analysis.reading.halves import draw_halves
 from tests.synthetic import Labelled, Runs, make_store, make_stores, random_runs
 from tests.test_cli import call
 from workers.campaign import parts_per_million

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from analysis.forgetting_summary import events_histogram, forgetting_summary
+from analysis.learning.forgetting_summary import events_histogram, forgetting_summary
 from analysis.report.svg import GRID, INK, MAIN, SERIES, as_svg, drawing
 
 MEM_BINS = 18

@@ -12,22 +12,22 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.bits import pack_runs
 from analysis.consistency import consistency_profile, cscore
-from analysis.counts import StoreCounts, count_runs
-from analysis.discoveries import influence_discoveries
 from analysis.errors import EstimateError
-from analysis.example_scores import largest_ratio, read_example_scores
-from analysis.examples import Labels, read_labels
-from analysis.forgetting import estimate_forgetting, recorded_at
-from analysis.groups import Groups, group_examples
-from analysis.high_influence import influential_pairs
-from analysis.influence import influence_top
-from analysis.intervals import mean_interval
+from analysis.influence.discoveries import influence_discoveries
+from analysis.influence.estimator import influence_top
+from analysis.influence.high_influence import influential_pairs
+from analysis.learning.forgetting import estimate_forgetting, recorded_at
+from analysis.learning.profiles import group_profiles, learning_curves, recorded_kinds
 from analysis.memorization import estimate_memorization
-from analysis.profiles import group_profiles, learning_curves, recorded_kinds
+from analysis.reading.bits import pack_runs
+from analysis.reading.counts import StoreCounts, count_runs
+from analysis.reading.examples import Labels, read_labels
 from analysis.removal import removal_curve
-from analysis.suspects import chosen_score, rank_suspects
+from analysis.scoring.example_scores import largest_ratio, read_example_scores
+from analysis.scoring.groups import Groups, group_examples
+from analysis.scoring.suspects import chosen_score, rank_suspects
+from analysis.statistics.intervals import mean_interval
 from workers.campaign import PARTS
 from workers.store import Store
 

@@ -12,7 +12,7 @@ from orchestrator.output import console, say, warn
 from workers.errors import CampaignError
 
 if TYPE_CHECKING:
-    from analysis.datamodeling_score import DatamodelingScore
+    from analysis.datamodels.datamodeling_score import DatamodelingScore
 
 
 class MethodName(StrEnum):

@@ -100,7 +100,7 @@ def compare(
 
 
 def _show(agreement: "Agreement") -> None:
-    from analysis.agreement import SELECTS
+    from analysis.scoring.agreement import SELECTS
 
     say(f"a: {agreement.name_a}")
     say(f"b: {agreement.name_b}")

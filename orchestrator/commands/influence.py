@@ -57,9 +57,9 @@ def influence(
     Example: longtail influence STORE --fdr 0.05 -o pairs.parquet
     """
     from analysis import open_store, pack_runs
-    from analysis.discoveries import influence_discoveries
-    from analysis.influence import influence_pairs, influence_top
-    from analysis.matrix_files import write_influence_matrix
+    from analysis.influence.discoveries import influence_discoveries
+    from analysis.influence.estimator import influence_pairs, influence_top
+    from analysis.influence.matrix_files import write_influence_matrix
 
     if sum(option is not None for option in (threshold, fdr, top, matrix)) > 1:
         raise typer.BadParameter("give one of --threshold, --fdr, --top and --matrix")

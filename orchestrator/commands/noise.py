@@ -35,8 +35,8 @@ def noise(
     Example: longtail noise STORE --plot noise.png
     """
     from analysis import noise_curves, noise_detection, plot_noise, read_example_scores
-    from analysis.examples import read_labels
-    from analysis.noise import noisy_examples
+    from analysis.reading.examples import read_labels
+    from analysis.scoring.noise import noisy_examples
     from analysis.tables import bases_of
     from workers.store import Store
 
@@ -91,8 +91,8 @@ def suspects(
     Example: longtail suspects STORE --top 50 -o suspects.csv
     """
     from analysis import rank_suspects, read_example_scores
-    from analysis.example_scores import NAMES
-    from analysis.suspects import chosen_score
+    from analysis.scoring.example_scores import NAMES
+    from analysis.scoring.suspects import chosen_score
     from analysis.tables import bases_of
     from workers.store import Store
 

@@ -40,7 +40,7 @@ def profiles(
     import pandas as pd
 
     from analysis import class_summary, count_runs, group_examples, group_profiles, plot_learning, plot_profiles
-    from analysis.profiles import learning_curves, recorded_kinds
+    from analysis.learning.profiles import learning_curves, recorded_kinds
     from analysis.tables import bases_of
     from workers.store import Store
 

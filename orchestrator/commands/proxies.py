@@ -34,8 +34,8 @@ def proxies(
     Example: longtail proxies STORE --cscore cifar10-cscores-orig-order.npz --plot proxies.png
     """
     from analysis import plot_proxies, proxy_agreement, read_example_scores
-    from analysis.example_scores import largest_ratio
-    from analysis.proxies import proxies_frame, reference_cscore
+    from analysis.scoring.example_scores import largest_ratio
+    from analysis.scoring.proxies import proxies_frame, reference_cscore
     from analysis.tables import bases_of
     from workers.store import Store
 

@@ -1,0 +1,1 @@
+"""Linear datamodels: outputs predicted from subsets, and how well."""

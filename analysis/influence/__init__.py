@@ -1,0 +1,1 @@
+"""Every training example beside every test example: counted, selected, tested."""

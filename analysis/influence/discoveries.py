@@ -1,0 +1,114 @@
+"""Influential pairs with a stated false discovery rate.
+
+Every pair of a test and a training example is a test of "membership does not matter" (analysis/chance.py). Of m pairs
+with p-values p_(1) <= p_(2) <= ..., those up to the largest k with p_(k) <= k q / m are discoveries: of them, at most a
+share q is false in expectation. Y. Benjamini and Y. Hochberg, "Controlling the false discovery rate", JRSS B 57 (1995);
+holds for independent and for positively dependent tests (Benjamini and Yekutieli, Annals of Statistics 29, 2001).
+
+The p-values are never held: with R(s) the number of those up to s, the discoveries are those up to the largest s with
+s = q R(s) / m, which s <- q R(s) / m reaches from s = q downwards, counting once for each step.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from analysis.errors import EstimateError, TooManyPairsError
+from analysis.influence.chance import p_values, unlikely_counts
+from analysis.influence.counted import Counted, FamilyBlock, counted, test_blocks
+from analysis.influence.estimator import COLUMNS as INFLUENCE_COLUMNS
+from analysis.influence.estimator import MAX_PAIRS, MEMORY_MB, pairs_frame
+from analysis.influence.pairs import Ids, Pairs
+from analysis.reading.bits import RatioBits
+from analysis.spread import Spread, Threads
+from analysis.statistics.intervals import CONFIDENCE, check_confidence
+from analysis.statistics.means import Floats
+
+COLUMNS = (*INFLUENCE_COLUMNS, "p_value", "q_value")
+
+
+def influence_discoveries(
+    bits: RatioBits,
+    *,
+    fdr: float = 0.05,
+    same_class: bool = False,
+    confidence: float = CONFIDENCE,
+    memory_mb: float = MEMORY_MB,
+    max_pairs: int = MAX_PAIRS,
+    spread: Spread | None = None,
+) -> pd.DataFrame:
+    """The pairs of positive influence at a false discovery rate of `fdr`, with COLUMNS, sorted as `influence_pairs`.
+
+    `p_value` is exact and one-sided; `q_value` the smallest rate at which the pair would be a discovery. All N x T
+    pairs are tested, or, with `same_class`, those alone whose test label is the training example's given label: a
+    choice made before looking. Raises EstimateError for an `fdr` outside (0, 1), TooManyPairsError over `max_pairs`.
+    """
+    if not 0 < fdr < 1:
+        raise EstimateError(f"fdr must be between 0 and 1, got {fdr!r}")
+    check_confidence(confidence)
+    spread = spread or Threads()
+    families = _families(bits, same_class)
+    blocks = [
+        FamilyBlock(number, tests)
+        for number, (some, family_tests) in enumerate(families)
+        for tests in test_blocks(some, family_tests, memory_mb)
+    ]
+    tried = sum(len(some.examples) * len(tests) for some, tests in families)
+    every = [some for some, _ in families]
+    level = _countable_level(every, blocks, tried, fdr, max_pairs, spread)
+    pairs = Pairs.join(list(spread.map(_unlikely, (every, level), blocks)) if level else [])
+    values = p_values(pairs, bits.n_in[pairs.examples], bits.correct[pairs.tests], bits.runs)
+    adjusted = _q_values(values, tried)
+    kept = adjusted <= fdr
+    frame = pairs_frame(bits, pairs.take(kept), "half", confidence).assign(p_value=values[kept], q_value=adjusted[kept])
+    order = np.lexsort((frame["example_id"], -frame["infl"], frame["test_example_id"]))
+    return frame.iloc[order].reset_index(drop=True)[list(COLUMNS)]
+
+
+def _families(bits: RatioBits, same_class: bool) -> list[tuple[Counted, Ids]]:
+    """Training examples and the test examples that each of them is tested with."""
+    examples, tests = np.arange(bits.labels.num_train), np.arange(bits.labels.num_test)
+    if not same_class:
+        return [(counted(bits, examples, "half"), tests)]
+    given, wanted = bits.labels.given_label, bits.labels.test_label
+    classes = np.intersect1d(given, wanted)
+    return [(counted(bits, examples[given == label], "half"), tests[wanted == label]) for label in classes]
+
+
+def _countable_level(
+    families: Sequence[Counted], blocks: Sequence[FamilyBlock], tried: int, fdr: float, max_pairs: int, spread: Spread
+) -> float:
+    """A level that no discovery's p-value is above, and that at most `max_pairs` pairs reach; 0: there are none."""
+    level, reached = fdr, tried
+    while True:
+        before, reached = reached, sum(spread.map(_number_unlikely, (families, level), blocks))
+        if reached <= max_pairs:
+            return level if reached else 0.0
+        if reached == before:
+            raise TooManyPairsError(
+                f"more than {max_pairs:,} pairs are discoveries: lower fdr, or raise max_pairs, got {fdr!r}"
+            )
+        level = fdr * reached / tried
+
+
+def _number_unlikely(shared: tuple[Sequence[Counted], float], block: FamilyBlock) -> int:
+    families, level = shared
+    some = families[block.family]
+    return some.number(block.tests, unlikely_counts(some, some.bits.correct[block.tests], level))
+
+
+def _unlikely(shared: tuple[Sequence[Counted], float], block: FamilyBlock) -> Pairs:
+    families, level = shared
+    some = families[block.family]
+    bars = unlikely_counts(some, some.bits.correct[block.tests], level)
+    return Pairs.join(list(some.scan(block.tests, bars)))
+
+
+def _q_values(values: Floats, tried: int) -> Floats:
+    """Benjamini and Hochberg's adjusted p-values, where all p-values up to the largest given one are given."""
+    order = np.argsort(values)
+    raw = values[order] * tried / np.arange(1, len(values) + 1)
+    adjusted = np.empty_like(values)
+    adjusted[order] = np.minimum(np.minimum.accumulate(raw[::-1])[::-1], 1.0)
+    return adjusted

@@ -1,0 +1,192 @@
+"""Influence: how much more often a test example is predicted right by models that trained on a training example.
+
+    infl(i, z) = mean_{k in A_i} c_k(z) - mean_{k in B_i} c_k(z)
+    SE(i, z)   = sqrt(p_A (1 - p_A) / |A_i| + p_B (1 - p_B) / |B_i|)
+
+with A_i the runs whose subset holds training example i, B_i the others, c_k(z) whether run k predicts the label of test
+example z. V. Feldman and C. Zhang, "What neural networks memorize and why: discovering the long tail via influence
+estimation", NeurIPS 2020. In the paper an empty group's mean is 1/2.
+
+`low` and `high` are the limits of one pair's infl (analysis/intervals.py): many are looked at, and
+which of them are no accident is a matter of analysis/discoveries.py.
+
+No estimate depends on the blocks in which the pairs are counted: counts are exact, ties go to the smaller example id.
+"""
+
+from collections.abc import Iterator
+from math import isfinite
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from analysis.errors import EstimateError, TooManyPairsError
+from analysis.influence.counted import Counted, counted, lowest_counts, test_blocks
+from analysis.influence.pairs import Ids, Pairs
+from analysis.influence.top_pairs import top_of_block
+from analysis.reading.bits import RatioBits
+from analysis.spread import Spread, Threads
+from analysis.statistics.intervals import CONFIDENCE, check_confidence, difference_interval
+from analysis.statistics.means import Empty, difference_se, group_mean
+
+COLUMNS = (
+    *("ratio", "test_example_id", "test_label", "example_id", "label", "given_label"),
+    *("infl", "se", "low", "high", "n_in", "p_in", "n_out", "p_out"),
+)
+TOP_COLUMNS = (*COLUMNS[:2], "rank", *COLUMNS[2:])
+
+MEMORY_MB = 512.0
+MAX_PAIRS = 10_000_000
+_MATRIX_BYTES = 70
+"""Most memory that a pair takes while its influence is computed: two copies on each core."""
+
+
+def influence_top(
+    bits: RatioBits,
+    *,
+    top: int = 5,
+    empty: Empty = "half",
+    confidence: float = CONFIDENCE,
+    memory_mb: float = MEMORY_MB,
+    spread: Spread | None = None,
+) -> pd.DataFrame:
+    """The `top` most influential training examples of each test example, with TOP_COLUMNS; `rank` from 1.
+
+    Sorted by test example, then rank; of equal influences the smaller example id comes first. With empty="nan" pairs
+    without a value are left out. Raises EstimateError for a `top` under 1, an unknown `empty`, a bad `memory_mb`.
+    """
+    check_confidence(confidence)
+    if top < 1:
+        raise EstimateError(f"top must be at least 1, got {top!r}")
+    every = counted(bits, _all_examples(bits), empty)
+    blocks = test_blocks(every, _all_tests(bits), memory_mb)
+    pairs = Pairs.join(list((spread or Threads()).map(top_of_block, (every, top), blocks)))
+    frame = pairs_frame(bits, pairs, empty, confidence).assign(rank=pairs.ranks() + 1)
+    return frame[list(TOP_COLUMNS)]
+
+
+def influence_pairs(
+    bits: RatioBits,
+    *,
+    threshold: float = 0.15,
+    empty: Empty = "half",
+    confidence: float = CONFIDENCE,
+    memory_mb: float = MEMORY_MB,
+    max_pairs: int = MAX_PAIRS,
+    spread: Spread | None = None,
+) -> pd.DataFrame:
+    """Every pair with infl >= threshold, with COLUMNS, sorted by test example, then infl descending, then example id.
+
+    Raises TooManyPairsError where more than `max_pairs` reach the threshold, EstimateError for options without sense.
+    """
+    check_confidence(confidence)
+    pairs = pairs_above(bits, _all_examples(bits), threshold, empty, memory_mb, max_pairs, spread)
+    return pairs_frame(bits, pairs, empty, confidence)
+
+
+def influence_matrix(
+    bits: RatioBits,
+    tests: slice | npt.ArrayLike = slice(None),
+    *,
+    empty: Empty = "half",
+    memory_mb: float = MEMORY_MB,
+    spread: Spread | None = None,
+) -> npt.NDArray[np.float32]:
+    """infl as float32[len(tests), N], one row per selected test example (a slice, ids, or a mask of length T).
+
+    The result takes 4 N bytes a row beside `memory_mb`. Raises IndexError for an id outside 0..T-1.
+    """
+    chosen = _selected_tests(bits, tests)
+    matrix = np.empty((len(chosen), bits.labels.num_train), dtype=np.float32)
+    row = 0
+    for rows in matrix_blocks(bits, chosen, empty, memory_mb, spread):
+        matrix[row : row + len(rows)] = rows
+        row += len(rows)
+    return matrix
+
+
+def matrix_blocks(
+    bits: RatioBits, tests: Ids, empty: Empty, memory_mb: float, spread: Spread | None = None
+) -> Iterator[npt.NDArray[np.float32]]:
+    """Rows of the influence matrix, float32[some tests, N] at a time, in the order of `tests`."""
+    every = counted(bits, _all_examples(bits), empty)
+    return (spread or Threads()).map(Counted.matrix, every, test_blocks(every, tests, memory_mb, _MATRIX_BYTES))
+
+
+def pairs_above(
+    bits: RatioBits,
+    examples: Ids,
+    threshold: float,
+    empty: Empty,
+    memory_mb: float,
+    max_pairs: int,
+    spread: Spread | None = None,
+) -> Pairs:
+    """The ranked pairs of these training examples (ascending ids) with infl >= threshold. Raises as above."""
+    if not isfinite(threshold):
+        raise EstimateError(f"threshold must be a finite number, got {threshold!r}")
+    some = counted(bits, examples, empty)
+    found: list[Pairs] = []
+    blocks = test_blocks(some, _all_tests(bits), memory_mb)
+    for pairs in (spread or Threads()).map(_above_in_block, (some, threshold, max_pairs), blocks):
+        found.append(pairs)
+        if sum(map(len, found)) > max_pairs:
+            raise TooManyPairsError(
+                f"more than {max_pairs:,} pairs at ratio {bits.ratio} reach the threshold: "
+                f"raise it, or train more runs, got {threshold!r} with {bits.runs} runs"
+            )
+    return Pairs.join(found)
+
+
+def _above_in_block(shared: tuple[Counted, float, int], tests: Ids) -> Pairs:
+    """The ranked pairs of a block with infl >= threshold, or more than `max_pairs` of them."""
+    some, threshold, max_pairs = shared
+    bars = lowest_counts(some, some.bits.correct[tests], np.full(len(tests), threshold))
+    found: list[Pairs] = []
+    for pairs in some.scan(tests, bars):
+        found.append(pairs)
+        if sum(map(len, found)) > max_pairs:
+            break
+    return Pairs.join(found).ranked()
+
+
+def pairs_frame(bits: RatioBits, pairs: Pairs, empty: Empty, confidence: float = CONFIDENCE) -> pd.DataFrame:
+    """One row per pair, in their order, with COLUMNS. Raises EstimateError for a `confidence` outside (0, 1)."""
+    n_in, n_out = bits.n_in[pairs.examples], bits.n_out[pairs.examples]
+    p_in = group_mean(pairs.correct_in, n_in, empty)
+    p_out = group_mean(bits.correct[pairs.tests] - pairs.correct_in, n_out, empty)
+    low, high = difference_interval(p_in, n_in, p_out, n_out, confidence)
+    columns: dict[str, Any] = {
+        "ratio": np.full(len(pairs), bits.ratio),
+        "test_example_id": pairs.tests,
+        "test_label": bits.labels.test_label[pairs.tests],
+        "example_id": pairs.examples,
+        "label": bits.labels.label[pairs.examples],
+        "given_label": bits.labels.given_label[pairs.examples],
+        "infl": pairs.infl,
+        "se": difference_se(p_in, n_in, p_out, n_out),
+        "low": low,
+        "high": high,
+        "n_in": n_in,
+        "p_in": p_in,
+        "n_out": n_out,
+        "p_out": p_out,
+    }
+    return pd.DataFrame(columns)
+
+
+def _selected_tests(bits: RatioBits, tests: slice | npt.ArrayLike) -> Ids:
+    if isinstance(tests, slice):
+        return _all_tests(bits)[tests]
+    ids = np.atleast_1d(np.asarray(tests))
+    # NumPy makes an empty list float64, which is no index.
+    return _all_tests(bits)[ids] if ids.size else _all_tests(bits)[:0]
+
+
+def _all_tests(bits: RatioBits) -> Ids:
+    return np.arange(bits.labels.num_test, dtype=np.int64)
+
+
+def _all_examples(bits: RatioBits) -> Ids:
+    return np.arange(bits.labels.num_train, dtype=np.int64)

@@ -1,0 +1,44 @@
+"""Selected pairs of a test and a training example."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from analysis.statistics.means import Floats
+
+Ids = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """int64 `tests` and `examples` (ids), int64 `correct_in` (runs of A_i right on z), float64 `infl`."""
+
+    tests: Ids
+    examples: Ids
+    correct_in: Ids
+    infl: Floats
+
+    def __len__(self) -> int:
+        return len(self.tests)
+
+    def take(self, chosen: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> "Pairs":
+        """The pairs at these positions, or where a mask is true."""
+        return Pairs(self.tests[chosen], self.examples[chosen], self.correct_in[chosen], self.infl[chosen])
+
+    def ranked(self) -> "Pairs":
+        """By test example; then largest influence first; then smaller example id: one order, whatever the tiles."""
+        return self.take(np.lexsort((self.examples, -self.infl, self.tests)))
+
+    def ranks(self) -> Ids:
+        """int64, from 0: the place of each of the ranked pairs among those of its test example."""
+        return np.arange(len(self)) - np.searchsorted(self.tests, self.tests)
+
+    @classmethod
+    def join(cls, parts: list["Pairs"]) -> "Pairs":
+        """Pairs of several tiles."""
+        none = cls(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
+        columns = zip(
+            *((each.tests, each.examples, each.correct_in, each.infl) for each in [none, *parts]), strict=True
+        )
+        return cls(*(np.concatenate(column) for column in columns))

@@ -1,0 +1,1 @@
+"""How examples are learned and forgotten while models train."""

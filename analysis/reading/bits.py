@@ -1,0 +1,187 @@
+"""The subsets and the test correctness of one ratio, packed: influence needs every run, at one bit per example."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from analysis.reading.examples import Labels, read_labels
+from analysis.reading.selection import check_random_subsets, scan_epoch, select_ratio
+from workers.campaign import PARTS
+from workers.store import Store
+
+WORD = 64
+"""Runs in a word."""
+
+Bits = npt.NDArray[np.bool_]
+Words = npt.NDArray[np.uint64]
+
+
+@dataclass(frozen=True)
+class PackedBits:
+    """bool[runs, width] as uint64[words, width]: run k is bit k % 64, from the lowest, of word k // 64.
+
+    So an example's runs are whole words, and how often two examples agree is a matter of AND and counting ones. Bits
+    behind the last run are 0.
+    """
+
+    words: Words
+    runs: int
+
+    @property
+    def width(self) -> int:
+        """Examples."""
+        return int(self.words.shape[1])
+
+    def unpacked(self, rows: npt.NDArray[np.int64] | None = None) -> Bits:
+        """bool[len(rows), width]: some runs in this order, or all."""
+        chosen = np.arange(self.runs) if rows is None else rows
+        return (self.words[chosen // WORD] >> (chosen % WORD).astype(np.uint64)[:, None] & np.uint64(1)).astype(bool)
+
+    def of_examples(self, ids: npt.NDArray[np.int64]) -> "PackedBits":
+        """Some examples, in this order."""
+        return PackedBits(np.ascontiguousarray(self.words[:, ids]), self.runs)
+
+    def of_runs(self, rows: npt.NDArray[np.int64]) -> "PackedBits":
+        """Some runs, in this order."""
+        packing = _Packing(self.width)
+        for start in range(0, len(rows), WORD):
+            packing.add(self.unpacked(rows[start : start + WORD]))
+        return packing.bits()
+
+
+class _Packing:
+    """Takes runs and makes them PackedBits, a word of runs at a time."""
+
+    def __init__(self, width: int) -> None:
+        self._width = width
+        self._words: list[Words] = []
+        self._waiting = np.zeros((0, width), dtype=bool)
+        self._runs = 0
+
+    def add(self, rows: Bits) -> None:
+        """bool[runs, width]."""
+        self._runs += len(rows)
+        rows = np.concatenate([self._waiting, rows])
+        whole = len(rows) - len(rows) % WORD
+        self._words += [_word(rows[start : start + WORD]) for start in range(0, whole, WORD)]
+        self._waiting = rows[whole:].copy()
+
+    def bits(self) -> PackedBits:
+        """All runs so far."""
+        words = [*self._words, *([_word(self._waiting)] if len(self._waiting) else [])]
+        return PackedBits(np.stack(words) if words else np.zeros((0, self._width), np.uint64), self._runs)
+
+
+def _word(rows: Bits) -> Words:
+    """bool[up to 64, width] to uint64[width]."""
+    octets = np.zeros((rows.shape[1], WORD // 8), dtype=np.uint8)
+    packed = np.packbits(rows, axis=0, bitorder="little")
+    octets[:, : len(packed)] = packed.T
+    return octets.view("<u8")[:, 0].astype(np.uint64)
+
+
+def pack_bits(rows: Bits) -> PackedBits:
+    """bool[runs, width], packed."""
+    packing = _Packing(rows.shape[1])
+    packing.add(rows)
+    return packing.bits()
+
+
+@dataclass(frozen=True)
+class RatioBits:
+    """The runs of one ratio in ascending repetition, diverged ones left out and counted.
+
+    `subsets` is [runs, N], `test_correct` [runs, T]; `n_in` (int64[N]) counts the runs that trained on an example,
+    `correct` (int64[T]) those that predict a test example's label. `epoch` is None where every run diverged.
+    """
+
+    parts: int
+    runs: int
+    diverged: int
+    epoch: int | None
+    labels: Labels
+    subsets: PackedBits
+    test_correct: PackedBits
+    n_in: npt.NDArray[np.int64]
+    correct: npt.NDArray[np.int64]
+
+    @property
+    def ratio(self) -> float:
+        """Subset size over N."""
+        return self.parts / PARTS
+
+    @property
+    def n_out(self) -> npt.NDArray[np.int64]:
+        """int64[N]: the runs that did not train on an example."""
+        return self.runs - self.n_in
+
+    def of_runs(self, rows: Sequence[int] | npt.NDArray[np.int64]) -> "RatioBits":
+        """The same of some of the runs alone: int64[runs], their places from 0."""
+        chosen = np.asarray(rows, dtype=np.int64)
+        return ratio_bits(
+            self.parts,
+            self.epoch,
+            self.diverged,
+            self.labels,
+            self.subsets.of_runs(chosen),
+            self.test_correct.of_runs(chosen),
+        )
+
+
+def ratio_bits(
+    parts: int, epoch: int | None, diverged: int, labels: Labels, subsets: PackedBits, test_correct: PackedBits
+) -> RatioBits:
+    """Packed runs with their counts."""
+    return RatioBits(
+        parts=parts,
+        runs=subsets.runs,
+        diverged=diverged,
+        epoch=epoch,
+        labels=labels,
+        subsets=subsets,
+        test_correct=test_correct,
+        n_in=np.bitwise_count(subsets.words).sum(axis=0, dtype=np.int64),
+        correct=np.bitwise_count(test_correct.words).sum(axis=0, dtype=np.int64),
+    )
+
+
+@dataclass(frozen=True)
+class PackedColumns:
+    """Vectors of one ratio's runs by their column's name; otherwise as `RatioBits`."""
+
+    columns: Mapping[str, PackedBits]
+    diverged: int
+    epoch: int | None
+
+
+def pack_columns(store: Store, columns: Sequence[str], parts: int, epoch: int | None = None) -> PackedColumns:
+    """Vector columns (subset, train_correct, test_correct) of a ratio's runs (parts per million), in one scan.
+
+    Holds runs x width / 8 bytes for each. Raises EstimateError for an epoch that the store does not have and where
+    subsets are explicit, DamagedFileError for an unreadable file.
+    """
+    check_random_subsets(store)
+    header = store.header
+    packing = {name: _Packing(header.num_test if name == "test_correct" else header.num_train) for name in columns}
+    diverged, last_epoch = 0, None
+    for rows in scan_epoch(store, columns, parts, epoch):
+        for name in columns:
+            packing[name].add(store.bits(rows.shard, rows.table, name)[rows.used])
+        diverged += rows.diverged
+        last_epoch = max((last_epoch or 0, *rows.epochs[rows.used].tolist())) or None
+    return PackedColumns({name: each.bits() for name, each in packing.items()}, diverged, last_epoch)
+
+
+def pack_runs(store: Store, ratio: float | None = None, epoch: int | None = None) -> RatioBits:
+    """The packed runs of one ratio (None: the store's only one) at a recorded epoch (None: the last).
+
+    Holds runs x (N + T) / 8 bytes. Raises EstimateError for a ratio or an epoch that the store does not have and where
+    subsets are explicit, DamagedFileError for an unreadable file.
+    """
+    check_random_subsets(store)
+    parts = select_ratio(store, ratio)
+    packed = pack_columns(store, ("subset", "test_correct"), parts, epoch)
+    subsets, test_correct = packed.columns["subset"], packed.columns["test_correct"]
+    return ratio_bits(parts, packed.epoch, packed.diverged, read_labels(store), subsets, test_correct)

@@ -1,0 +1,108 @@
+"""What linear datamodels are fitted to: the subsets of one ratio's runs, and each run's output on test examples."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from analysis.errors import EstimateError
+from analysis.reading.examples import Labels, read_labels
+from analysis.reading.selection import check_random_subsets, scan_epoch, select_ratio
+from workers.campaign import PARTS
+from workers.store import Store
+
+Output = Literal["margin", "correctness"]
+
+
+@dataclass(frozen=True)
+class RatioOutputs:
+    """The runs of one ratio in ascending repetition: `subsets` bool[runs, N], `outputs` float32[runs, len(tests)].
+
+    `tests` are int64 ids of test examples, ascending. `diverged` runs are left out, and so are those with a margin that
+    is not finite on one of the test examples (`not_finite`). `epoch` is None where no run is left.
+    """
+
+    parts: int
+    output: Output
+    epoch: int | None
+    diverged: int
+    not_finite: int
+    labels: Labels
+    tests: npt.NDArray[np.int64]
+    subsets: npt.NDArray[np.bool_]
+    outputs: npt.NDArray[np.float32]
+
+    @property
+    def ratio(self) -> float:
+        """Subset size over N."""
+        return self.parts / PARTS
+
+    @property
+    def runs(self) -> int:
+        """The runs that are left."""
+        return len(self.subsets)
+
+
+def read_outputs(
+    store: Store,
+    ratio: float | None = None,
+    tests: slice | npt.ArrayLike = slice(None),
+    epoch: int | None = None,
+) -> RatioOutputs:
+    """The runs of one ratio (None: the store's only one) at a recorded epoch (None: the last): margins where the store
+    has them, else correctness as 0 and 1.
+
+    `tests` selects test examples: a slice, ids, or a mask of length T. Holds runs x (N + 4 len(tests)) bytes. Raises
+    EstimateError for a ratio, an epoch or a test example that the store does not have and where subsets are explicit,
+    DamagedFileError for an unreadable file.
+    """
+    check_random_subsets(store)
+    parts = select_ratio(store, ratio)
+    header = store.header
+    chosen = _chosen_tests(tests, header.num_test)
+    output: Output = "margin" if header.record.margins else "correctness"
+    column = f"test_{'margin' if output == 'margin' else 'correct'}"
+    subsets = [np.zeros((0, header.num_train), dtype=bool)]
+    outputs = [np.zeros((0, len(chosen)), dtype=np.float32)]
+    diverged, not_finite, last_epoch = 0, 0, 0
+    for rows in scan_epoch(store, ("subset", column), parts, epoch):
+        read = store.margins if output == "margin" else partial(store.bits, column=column)
+        values = read(rows.shard, rows.table)[:, chosen].astype(np.float32)
+        finite = np.isfinite(values).all(axis=1)
+        subsets.append(store.bits(rows.shard, rows.table, "subset")[rows.used & finite])
+        outputs.append(values[rows.used & finite])
+        diverged += rows.diverged
+        last_epoch = max(last_epoch, *rows.epochs[rows.used & finite].tolist(), 0)
+        not_finite += int((rows.used & ~finite).sum())
+    return RatioOutputs(
+        parts=parts,
+        output=output,
+        epoch=last_epoch or None,
+        diverged=diverged,
+        not_finite=not_finite,
+        labels=read_labels(store),
+        tests=chosen,
+        subsets=np.concatenate(subsets),
+        outputs=np.concatenate(outputs),
+    )
+
+
+def _chosen_tests(tests: slice | npt.ArrayLike, num_test: int) -> npt.NDArray[np.int64]:
+    """The selected ids, ascending, each once."""
+    everything = np.arange(num_test, dtype=np.int64)
+    if isinstance(tests, slice):
+        chosen = everything[tests]
+    else:
+        ids = np.atleast_1d(np.asarray(tests))
+        whole = ids.dtype.kind in "iu" or (ids.dtype == bool and ids.shape == everything.shape)
+        if ids.ndim != 1 or not (whole or not ids.size):
+            raise EstimateError(f"tests must be a slice, whole ids, or a mask of length {num_test}, got {tests!r}")
+        outside = ids[(ids < 0) | (ids >= num_test)] if ids.dtype != bool else ids[:0]
+        if outside.size:
+            raise EstimateError(f"tests must be ids from 0 to {num_test - 1}, got {outside[0]}")
+        chosen = everything[np.unique(ids)] if ids.dtype.kind in "iu" else everything[ids.astype(bool)]
+    if not chosen.size:
+        raise EstimateError(f"tests must select at least one of the store's {num_test} test examples, got {tests!r}")
+    return np.unique(chosen)

@@ -1,0 +1,104 @@
+"""What runs got right of the training examples, epoch after epoch."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from analysis.errors import EstimateError
+from analysis.reading.selection import select_ratios
+from workers.runs import Run, Shard
+from workers.store import Store
+from workers.store.schema import PRESENTED, PROBABILITIES
+
+Bits = npt.NDArray[np.bool_]
+At = Literal["presentations", "evaluations", "heldout"]
+"""When examples are looked at: whenever training shows them (train mode, augmented, before the update); at the
+evaluations of recorded epochs, those trained on; or those that were not."""
+
+
+@dataclass(frozen=True)
+class RunSequence:
+    """One run that did not diverge: `correct` bool[E, N] at epochs int64[E]; `seen` bool[E, N]: was it looked then.
+
+    `correct` is false where it was not. `values` are float16[E, N] by column: NaN there, and where a logit was not
+    finite.
+    """
+
+    run: Run
+    epochs: npt.NDArray[np.int64]
+    seen: Bits
+    correct: Bits
+    values: Mapping[str, npt.NDArray[np.float16]]
+
+
+def check_recorded(store: Store, at: At, values: Sequence[str] = ()) -> None:
+    """Raise EstimateError where the store's campaign does not record what `scan_sequences` would need."""
+    if at not in get_args(At):
+        raise EstimateError(f"at must be one of {', '.join(get_args(At))}, got {at!r}")
+    record = store.header.record
+    if at == "presentations" and not record.presentations:
+        raise EstimateError(f"{store.uri}: has no presentations: record.presentations must be true, got False")
+    if values and not record.probabilities:
+        raise EstimateError(f"{store.uri}: has no probabilities: record.probabilities must be true, got False")
+    if at != "presentations" and store.header.rows_per_run < 2:
+        raise EstimateError(
+            f"{store.uri}: has one evaluation of each run: record.epochs must be all or a number, got {record.epochs!r}"
+        )
+
+
+def scan_sequences(
+    store: Store, at: At = "presentations", ratio: float | None = None, values: Sequence[str] = ()
+) -> Iterator[RunSequence]:
+    """Run by run, ascending; `values` name columns of `workers.store.schema.PROBABILITIES`. Diverged runs are left out.
+
+    Holds one row group of the store at a time. Raises EstimateError as `check_recorded` and for a ratio that has no
+    committed run, DamagedFileError for an unreadable shard.
+    """
+    check_recorded(store, at, values)
+    columns = ["repetition", "epoch", "status", "subset", "train_correct"]
+    if at == "presentations":
+        columns = ["repetition", "epoch", "status", *PRESENTED, *(name for name in PROBABILITIES if name in values)]
+    chosen = select_ratios(store, ratio)
+    for shard, table in store.scan(columns, chosen[0] if len(chosen) == 1 else None):
+        for repetition, start, stop in _runs(table):
+            if table["status"][start].as_py() != "diverged":
+                rows = table.slice(start, stop - start)
+                yield (_presented if at == "presentations" else _evaluated)(store, shard, rows, repetition, at)
+
+
+def _runs(table: pa.Table) -> Iterator[tuple[int, int, int]]:
+    """(repetition, first row, row behind the last) of each run."""
+    repetitions = table["repetition"].to_numpy()
+    starts = [*np.flatnonzero(np.diff(repetitions, prepend=-1)).tolist(), len(repetitions)]
+    for start, stop in pairwise(starts):
+        yield int(repetitions[start]), start, stop
+
+
+def _presented(store: Store, shard: Shard, rows: pa.Table, repetition: int, at: At) -> RunSequence:
+    recorded = rows["epoch"].to_numpy()
+    used = np.diff(recorded, prepend=0)
+    """Slots of each row: its epochs since the row before."""
+    slots = {
+        name: store.presentations(shard, rows, name)
+        for name in (*PRESENTED, *PROBABILITIES)
+        if name in rows.column_names
+    }
+
+    def joined(name: str) -> npt.NDArray[Any]:
+        return np.concatenate([row[:count] for row, count in zip(slots[name], used, strict=True)])
+
+    shown, correct = map(joined, PRESENTED)
+    values = {name: joined(name) for name in PROBABILITIES if name in slots}
+    return RunSequence(Run(shard.parts, repetition), np.arange(1, recorded[-1] + 1), shown, correct, values)
+
+
+def _evaluated(store: Store, shard: Shard, rows: pa.Table, repetition: int, at: At) -> RunSequence:
+    subset, correct = (store.bits(shard, rows, name) for name in ("subset", "train_correct"))
+    seen = subset if at == "evaluations" else ~subset
+    epochs = rows["epoch"].to_numpy().astype(np.int64)
+    return RunSequence(Run(shard.parts, repetition), epochs, seen, correct & seen, {})

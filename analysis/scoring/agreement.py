@@ -1,0 +1,131 @@
+"""Do two sets of scores of the same examples agree: two campaigns, or a campaign and published scores.
+
+Over the examples with a value in both: Spearman's rank correlation, Pearson's correlation, the mean absolute
+difference, and, for each threshold, the Jaccard index of the examples selected by either,
+
+    J = |A and B| / |A or B|        A = {i: mem_a(i) >= threshold}, or {i: C-score_a(i) <= threshold}; B likewise
+
+so that both directions select the long tail: the memorized, or the least regular, examples; likewise those that are
+forgotten often (`analysis.learning.forgetting`), by forgettability. J is NaN where neither
+selects any.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from analysis.errors import EstimateError
+from analysis.scoring.scores import Estimate, Scores, Source, is_score_file, read_scores
+from analysis.statistics.means import Floats
+
+_SHARES = (0.1, 0.25, 0.5, 0.75)
+THRESHOLDS: dict[Estimate, tuple[float, ...]] = {
+    "memorization": _SHARES,
+    "cscore": _SHARES,
+    "forgetting": (0.5, 1, 2, 5),
+}
+"""Looked at unless told otherwise; of forgetting in events a run."""
+SELECTS: dict[Estimate, str] = {"memorization": ">=", "cscore": "<=", "forgetting": ">="}
+"""Which side of a threshold is the long tail."""
+
+_DECIMALS = 12
+"""Scores that are equal, such as 1 - 2/3 and 1/3, differ behind these, and would get different ranks."""
+
+SELECTION_COLUMNS = ("threshold", "n_a", "n_b", "n_both", "jaccard")
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far two sets of scores agree.
+
+    `scores` has one row per example with a finite value in both: example_id, label, a, b; `left_out` counts the others.
+    `selections` has one row per threshold, with SELECTION_COLUMNS. The correlations are NaN where all values of one
+    side are equal.
+    """
+
+    estimate: Estimate
+    name_a: str
+    name_b: str
+    scores: pd.DataFrame
+    left_out: int
+    spearman: float
+    pearson: float
+    mean_absolute_difference: float
+    selections: pd.DataFrame
+
+
+def compare(
+    a: Source,
+    b: Source,
+    *,
+    estimate: Estimate | None = None,
+    ratio: float | None = None,
+    thresholds: Sequence[float] | None = None,
+) -> Agreement:
+    """The agreement of two stores, of a store and a score file (see `analysis.scoring.scores`), or of two score files.
+
+    `estimate` must be given where a score file takes part, which does not tell what it holds; of two stores it is the
+    memorization. `ratio` holds for every store: None stands for the only one (memorization, forgetting), or for all
+    (C-score). `thresholds` None stands for THRESHOLDS of the estimate. Raises EstimateError where the scores are not of
+    the same examples (by fingerprint; by their labels in order for imported stores and score files), or where no
+    example has a value in both; see also `read_scores`.
+    """
+    files = is_score_file(a) + is_score_file(b)
+    if estimate is None and files:
+        raise EstimateError(
+            f"estimate must be given with a score file: one of {', '.join(get_args(Estimate))}, got None"
+        )
+    if ratio is not None and files == 2:
+        raise EstimateError(f"ratio must be left out with two score files, got {ratio!r}")
+    chosen: Estimate = estimate or "memorization"
+    ours, theirs = (read_scores(source, chosen, ratio) for source in (a, b))
+    ours.check_same_examples(theirs)
+    return agreement(ours, theirs, chosen, THRESHOLDS[chosen] if thresholds is None else thresholds)
+
+
+def agreement(a: Scores, b: Scores, estimate: Estimate, thresholds: Sequence[float]) -> Agreement:
+    """The agreement of scores of the same examples. Raises EstimateError as `compare`, and for a NaN threshold."""
+    valued = np.isfinite(a.values) & np.isfinite(b.values)
+    if not valued.any():
+        raise EstimateError(f"no example has a value in both {a.source} and {b.source}")
+    x, y = a.values[valued], b.values[valued]
+    scores = pd.DataFrame({"example_id": np.flatnonzero(valued), "label": a.labels[valued], "a": x, "b": y})
+    return Agreement(
+        estimate=estimate,
+        name_a=f"{a.source} ({a.basis})",
+        name_b=f"{b.source} ({b.basis})",
+        scores=scores,
+        left_out=int((~valued).sum()),
+        spearman=correlation(stats.spearmanr, x, y),
+        pearson=correlation(stats.pearsonr, x, y),
+        mean_absolute_difference=float(np.abs(x - y).mean()),
+        selections=pd.DataFrame(
+            [_selection(x, y, estimate, threshold) for threshold in thresholds], columns=list(SELECTION_COLUMNS)
+        ),
+    )
+
+
+def rounded(scores: Floats) -> Floats:
+    """Scores of which those that are equal are so to the last bit."""
+    return scores.round(_DECIMALS)
+
+
+def correlation(coefficient: Callable[..., Any], x: Floats, y: Floats) -> float:
+    """A correlation of SciPy's; NaN, and no warning, where one side does not vary."""
+    x, y = rounded(x), rounded(y)
+    if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return float("nan")
+    return float(coefficient(x, y).statistic)
+
+
+def _selection(x: Floats, y: Floats, estimate: Estimate, threshold: float) -> tuple[float, int, int, int, float]:
+    if not math.isfinite(threshold):
+        raise EstimateError(f"threshold must be a finite number, got {threshold!r}")
+    a, b = (values >= threshold if SELECTS[estimate] == ">=" else values <= threshold for values in (x, y))
+    both, either = int((a & b).sum()), int((a | b).sum())
+    return threshold, int(a.sum()), int(b.sum()), both, both / either if either else float("nan")

@@ -1,0 +1,190 @@
+"""Every score of the training examples that a store allows, side by side, and which end of each is the irregular one.
+
+Irregular examples are hard to predict from the others: the memorized, the mislabelled, the rare. The scores are
+
+    mem, cscore                              from runs that held the example out, beside those that trained on it
+    accuracy, forgettability, learning_epoch from correctness at presentations   (record.presentations)
+    probability, max_probability, loss       from the values at presentations    (record.probabilities)
+    input_density..., hidden_density...      from pairwise distances             (`longtail density`)
+
+`learning_epoch` is the mean over runs of the epoch at which the example was first right; a run of E epochs that never
+learned it counts as E + 1, so that it ranks last (`first_learned` leaves such runs out, see
+`analysis.learning.forgetting`).
+
+Scores from presentations are in-sample: only runs that trained on the example show it. So with a C-score of the same
+campaign they share the models, and no outcome.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from analysis.consistency import cscore
+from analysis.errors import EstimateError
+from analysis.learning.forgetting import estimate_forgetting
+from analysis.learning.training_statistics import STATISTICS, estimate_training_statistics
+from analysis.memorization import estimate_memorization
+from analysis.reading.counts import StoreCounts, count_runs
+from analysis.reading.examples import Labels
+from analysis.reading.selection import select_ratios
+from analysis.scoring.agreement import rounded
+from analysis.statistics.means import Floats
+from workers.campaign import PARTS, Campaign, parts_per_million
+from workers.store import Store
+
+DENSITIES = tuple(f"{space}_density{kind}" for space in ("input", "hidden") for kind in ("", "_same", "_relative"))
+PRESENTED = ("accuracy", *STATISTICS, "forgettability", "learning_epoch")
+NAMES = ("mem", "cscore", *PRESENTED, *DENSITIES)
+"""All scores, in the order of tables."""
+
+_HIGH_IS_IRREGULAR = ("mem", "loss", "forgettability", "learning_epoch")
+_DENSITY_FILE = pa.schema(
+    [
+        *((name, pa.int64()) for name in ("example_id", "label", "given_label")),
+        *((name, pa.float64()) for name in DENSITIES),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class ExampleScore:
+    """One score of each training example: float64[N] `values`, NaN where there is none.
+
+    `ratio` is NaN where the score belongs to none. `se` is float64[N], None for scores without standard errors.
+    """
+
+    name: str
+    ratio: float
+    values: Floats
+    se: Floats | None = None
+
+    @property
+    def high_is_irregular(self) -> bool:
+        """Do irregular examples have high values, not low ones."""
+        return self.name in _HIGH_IS_IRREGULAR
+
+    @property
+    def irregularity(self) -> Floats:
+        """float64[N], rising from the most regular example to the least; equal scores are exactly equal."""
+        return rounded(self.values) if self.high_is_irregular else -rounded(self.values)
+
+    @property
+    def regularity(self) -> Floats:
+        """float64[N], rising from the least regular example to the most."""
+        return -self.irregularity
+
+    @property
+    def regular_name(self) -> str:
+        """What `regularity` is called: the score's name, or the score is negative."""
+        return f"negative_{self.name}" if self.high_is_irregular else self.name
+
+
+@dataclass(frozen=True)
+class StoreScores:
+    """The examples' labels and every score that a store has of them, in the order of NAMES, then ascending ratio.
+
+    `source` is the store's path or URI, `counts` the sums behind mem and cscore, at every committed ratio.
+    """
+
+    source: str
+    labels: Labels
+    counts: StoreCounts
+    scores: tuple[ExampleScore, ...]
+
+    def named(self, name: str) -> list[ExampleScore]:
+        """That score at each ratio, ascending; empty where the store does not allow it."""
+        return [score for score in self.scores if score.name == name]
+
+    def latest(self, name: str) -> ExampleScore | None:
+        """That score at the largest ratio that has it."""
+        named = self.named(name)
+        return named[-1] if named else None
+
+
+def read_example_scores(store: Store, ratio: float | None = None) -> StoreScores:
+    """Every score at one ratio or at each committed one (cscore: always over all ratios under 1).
+
+    Raises EstimateError for a ratio that has no committed run, DamagedFileError for an unreadable file.
+    """
+    chosen = {parts / PARTS for parts in select_ratios(store, ratio)}
+    counts = count_runs(store)
+    found = [*_from_counts(counts, chosen), *_from_presentations(store, ratio), *_densities(store)]
+    found.sort(key=lambda score: NAMES.index(score.name))
+    return StoreScores(store.uri, counts.labels, counts, tuple(found))
+
+
+def largest_ratio(store: Store, ratio: float | None = None) -> float:
+    """The ratio asked for, or the largest with a run that did not diverge. Raises EstimateError where there is none."""
+    committed = [parts / PARTS for parts in select_ratios(store, ratio)]
+    if ratio is not None:
+        return committed[0]
+    for at in reversed(committed):
+        statuses = (table["status"].to_pylist() for _, table in store.scan(("status",), parts_per_million(at)))
+        if any(status != "diverged" for of_shard in statuses for status in of_shard):
+            return at
+    raise EstimateError(f"{store.uri}: has no run to estimate from, all committed runs diverged")
+
+
+def _from_counts(counts: StoreCounts, chosen: set[float]) -> list[ExampleScore]:
+    """Without ratios that hold nothing out, or whose runs all diverged: nothing is known there."""
+    usable = counts.holding_out()
+    if not usable.ratios:
+        return []
+    overall = cscore(usable)
+    found = [ExampleScore("cscore", np.nan, _column(overall, "cscore"), _column(overall, "se"))]
+    for at in usable.ratios:
+        if at.ratio in chosen:
+            frame = estimate_memorization(StoreCounts(counts.labels, (at,)), empty="nan")
+            found.append(ExampleScore("mem", at.ratio, _column(frame, "mem"), _column(frame, "se")))
+    return found
+
+
+def _from_presentations(store: Store, ratio: float | None) -> list[ExampleScore]:
+    campaign, found = store.header.campaign, list[ExampleScore]()
+    if not isinstance(campaign, Campaign):
+        return found
+    if campaign.record.presentations:
+        for at, rows in _by_ratio(estimate_forgetting(store, ratio)):
+            accuracy, se = _column(rows, "accuracy"), _column(rows, "accuracy_se")
+            learned, learned_se = _learning_epoch(rows, campaign.recipe.epochs)
+            found += [
+                ExampleScore("accuracy", at, accuracy, se),
+                ExampleScore("forgettability", at, _column(rows, "forgettability")),
+                ExampleScore("learning_epoch", at, learned, learned_se),
+            ]
+    if campaign.record.probabilities:
+        for at, rows in _by_ratio(estimate_training_statistics(store, ratio)):
+            found += [ExampleScore(name, at, _column(rows, name), _column(rows, f"{name}_se")) for name in STATISTICS]
+    return found
+
+
+def _learning_epoch(rows: pd.DataFrame, epochs: int) -> tuple[Floats, Floats]:
+    """Mean and standard error of two groups put together: runs that learned the example, and runs that never did."""
+    n, learned = _column(rows, "n_runs"), _column(rows, "n_learned")
+    mean_learned = np.where(learned > 0, _column(rows, "first_learned"), 0.0)
+    never = n - learned
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = (learned * mean_learned + never * (epochs + 1)) / n
+        within = np.where(learned > 1, learned * (learned - 1) * _column(rows, "first_learned_se") ** 2, 0.0)
+        squares = within + learned * (mean_learned - mean) ** 2 + never * (epochs + 1 - mean) ** 2
+        return np.where(n > 0, mean, np.nan), np.where(n > 1, np.sqrt(squares / (n - 1) / n), np.nan)
+
+
+def _densities(store: Store) -> list[ExampleScore]:
+    table = store.read_estimate("density", _DENSITY_FILE)
+    if table is None:
+        return []
+    found = [ExampleScore(name, np.nan, table[name].to_numpy().astype(np.float64)) for name in DENSITIES]
+    return [score for score in found if np.isfinite(score.values).any()]
+
+
+def _by_ratio(frame: pd.DataFrame) -> Iterator[tuple[float, pd.DataFrame]]:
+    for ratio in sorted(frame["ratio"].unique().tolist()):
+        yield ratio, frame[frame["ratio"] == ratio]
+
+
+def _column(frame: pd.DataFrame, name: str) -> Floats:
+    return frame[name].to_numpy().astype(np.float64)

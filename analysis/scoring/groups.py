@@ -1,0 +1,79 @@
+"""Groups of training examples: by C-score, by class, or noisy against clean."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from analysis.consistency import cscore
+from analysis.errors import EstimateError
+from analysis.reading.counts import StoreCounts
+from analysis.scoring.agreement import rounded
+from analysis.scoring.noise import noisy_examples
+from workers.store import Store
+
+By = Literal["cscore", "class", "noise"]
+MAX_GROUPS = 1000
+
+
+@dataclass(frozen=True)
+class Groups:
+    """`names` of G groups, and int64[N] `of_example`, the group of each example: -1 for those in none."""
+
+    by: By
+    names: tuple[str, ...]
+    of_example: npt.NDArray[np.int64]
+
+    def members(self, group: int) -> npt.NDArray[np.bool_]:
+        """bool[N]."""
+        return np.equal(self.of_example, group)
+
+
+def group_examples(store: Store, counts: StoreCounts, by: By = "cscore", groups: int = 5) -> Groups:
+    """The groups of a store's examples, of which `counts` are the sums at all its ratios.
+
+    `cscore`: `groups` intervals of equal width from 0 to 1, ascending, without those that hold no example; of the long
+    tail, groups of equal size would show nothing. Examples without a C-score are in none. These scores rest on the
+    runs whose profile is drawn, so that the lowest group holds the unlucky too, a little: more so with few runs.
+    `class`: by the given label, which models are asked for. `noise`: clean and noisy. Raises EstimateError for an
+    unknown `by`, for `groups` out of range, where no example has a C-score, and where no given label differs.
+    """
+    if by not in get_args(By):
+        raise EstimateError(f"by must be one of {', '.join(get_args(By))}, got {by!r}")
+    labels = counts.labels
+    if by == "noise":
+        return Groups(by, ("clean", "noisy"), noisy_examples(labels, store.uri).astype(np.int64))
+    if by == "class":
+        present, of_example = np.unique(labels.given_label, return_inverse=True)
+        names = tuple(class_name(store, label) for label in present.tolist())
+        return Groups(by, names, of_example.astype(np.int64))
+    if isinstance(groups, bool) or not isinstance(groups, int) or not 1 <= groups <= MAX_GROUPS:
+        raise EstimateError(f"groups must be a whole number of 1 to {MAX_GROUPS}, got {groups!r}")
+    return _by_cscore(store, counts, groups)
+
+
+def class_name(store: Store, label: int) -> str:
+    """A class's name, or its number where it has none."""
+    names = store.header.class_names
+    return names[label] if 0 <= label < len(names) else str(label)
+
+
+def _by_cscore(store: Store, counts: StoreCounts, groups: int) -> Groups:
+    held_out = counts.holding_out()
+    scores = (
+        rounded(cscore(held_out)["cscore"].to_numpy()) if held_out.ratios else np.full(counts.labels.num_train, np.nan)
+    )
+    valued = np.isfinite(scores)
+    if not valued.any():
+        raise EstimateError(f"{store.uri}: has no C-score to group by: no run held an example out")
+    # At least 1 part in 10^9 over a border, so that 0.6 / 0.2 is the third border, whatever its last bit.
+    place = np.minimum((scores[valued] * groups + 1e-9).astype(np.int64), groups - 1)
+    present, of_valued = np.unique(place, return_inverse=True)
+    of_example = np.full(len(scores), -1, dtype=np.int64)
+    of_example[valued] = of_valued
+    return Groups("cscore", tuple(_range(each, groups) for each in present.tolist()), of_example)
+
+
+def _range(place: int, groups: int) -> str:
+    return f"C-score {place / groups:.3g} to {(place + 1) / groups:.3g}"

@@ -1,0 +1,96 @@
+"""Noisy labels: how well each score of the training examples finds those whose given label is not their own.
+
+A model that never saw a mislabelled example predicts its true label, so it counts as wrong: its C-score is low. One
+that is trained on it learns it late, by heart, and forgets it, so that accuracy and probability over its presentations
+are low. Memorization is high where models fit wrong labels in the end; where training stops before, it finds nothing.
+See `analysis.statistics.detection` for the measures and their papers, `analysis.scoring.example_scores` for the scores.
+"""
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from analysis.errors import EstimateError
+from analysis.reading.examples import Labels
+from analysis.scoring.example_scores import ExampleScore, StoreScores
+from analysis.statistics.detection import area_interval, area_under_curve, average_precision, curve_points, precision_at
+from analysis.statistics.intervals import CONFIDENCE, check_confidence
+
+Bits = npt.NDArray[np.bool_]
+
+COLUMNS = (
+    *("score", "ratio", "examples", "left_out", "noisy", "auc", "auc_se", "low", "high"),
+    *("average_precision", "precision_at_noisy"),
+)
+CURVE_COLUMNS = ("score", "ratio", "threshold", "selected", "recall", "false_positive_rate", "precision")
+
+
+def noise_detection(found: StoreScores, *, confidence: float = CONFIDENCE) -> pd.DataFrame:
+    """One row per score and ratio (NaN where it belongs to none), with COLUMNS.
+
+    The measures are over the `examples` with a value, of which `noisy` have a label that is not theirs; `left_out`
+    have none. `auc` has DeLong's standard error and Newcombe's limits `low` and `high`; `precision_at_noisy` is the
+    share of noisy examples among the `noisy` most irregular ones. A measure is NaN where it is not defined: an `auc`
+    needs noisy and clean examples. Raises EstimateError where no given label differs and for a bad `confidence`.
+    """
+    check_confidence(confidence)
+    noisy = noisy_examples(found.labels, found.source)
+    return pd.DataFrame([_measured(score, noisy, confidence) for score in found.scores], columns=list(COLUMNS))
+
+
+def noise_curves(found: StoreScores) -> pd.DataFrame:
+    """Points of each score's ROC and precision-recall curves, with CURVE_COLUMNS: see `analysis.statistics.detection`.
+
+    `threshold` is the score's own value, to 12 decimals; from the most irregular one on. Scores that have no AUC have
+    no points. Raises EstimateError where no given label differs.
+    """
+    noisy = noisy_examples(found.labels, found.source)
+    frames = [_points(score, noisy) for score in found.scores]
+    kept = [frame for frame in frames if len(frame)]
+    return pd.concat(kept, ignore_index=True) if kept else pd.DataFrame(columns=list(CURVE_COLUMNS))
+
+
+def noisy_examples(labels: Labels, source: str) -> Bits:
+    """bool[N]: differs the given label. Raises EstimateError, which names the source, where none does."""
+    noisy: Bits = labels.given_label != labels.label
+    if not noisy.any():
+        raise EstimateError(
+            f"{source}: has no noisy label, every given label is the data set's own (label_noise.fraction is 0); "
+            "longtail suspects lists the labels that are most likely wrong"
+        )
+    return noisy
+
+
+def _valued(score: ExampleScore, noisy: Bits) -> tuple[npt.NDArray[np.float64], Bits]:
+    some = ~np.isnan(score.values)
+    return score.irregularity[some], noisy[some]
+
+
+def _measured(score: ExampleScore, noisy: Bits, confidence: float) -> dict[str, object]:
+    irregularity, noisy = _valued(score, noisy)
+    count = int(noisy.sum())
+    auc, se = area_under_curve(irregularity, noisy)
+    low, high = area_interval(auc, count, len(noisy) - count, confidence)
+    return {
+        "score": score.name,
+        "ratio": score.ratio,
+        "examples": len(noisy),
+        "left_out": len(score.values) - len(noisy),
+        "noisy": count,
+        "auc": auc,
+        "auc_se": se,
+        "low": low,
+        "high": high,
+        "average_precision": average_precision(irregularity, noisy),
+        "precision_at_noisy": precision_at(irregularity, noisy, count),
+    }
+
+
+def _points(score: ExampleScore, noisy: Bits) -> pd.DataFrame:
+    irregularity, noisy = _valued(score, noisy)
+    if noisy.all() or not noisy.any():
+        return pd.DataFrame(columns=list(CURVE_COLUMNS))
+    points = pd.DataFrame(curve_points(irregularity, noisy)).assign(score=score.name, ratio=score.ratio)
+    if not score.high_is_irregular:
+        points["threshold"] = -points["threshold"]
+    return points[list(CURVE_COLUMNS)]

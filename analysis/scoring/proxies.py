@@ -1,0 +1,123 @@
+"""Proxies of the C-score: scores that one training, or none, gives, and how far they rank examples as the C-score does.
+
+Z. Jiang et al., "Characterizing structural regularities of labeled data in overparameterized models", ICML 2021. Every
+proxy is oriented so that high is regular. Its agreement with the C-score is Spearman's correlation r and Kendall's
+tau-b over the examples with both, with standard errors and limits on Fisher's scale z = atanh(r):
+
+    Spearman   var z = (1 + r^2 / 2) / (n - 3)
+    Kendall    var z = 0.437 / (n - 4)
+
+D. G. Bonett and T. A. Wright, "Sample size requirements for estimating Pearson, Kendall and Spearman correlations",
+Psychometrika 2000; E. C. Fieller, H. O. Hartley and E. S. Pearson, "Tests for rank correlation coefficients. I",
+Biometrika 1957. The standard error of r itself is (1 - r^2) that of z. These are of the choice of examples, with the
+runs as they are; they approximate for correlations up to about 0.95 and 0.8, and many ties make them rougher.
+
+A C-score of the same campaign is of the same models, looked at where they did not train on an example; proxies at
+presentations are of where they did. So no outcome is in both, and still what these models have in common is. A C-score
+of other runs, or a published one, shares nothing.
+"""
+
+import math
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from analysis.errors import EstimateError
+from analysis.reading.examples import read_labels
+from analysis.reading.selection import committed_ratios
+from analysis.scoring.agreement import correlation
+from analysis.scoring.example_scores import DENSITIES, PRESENTED, StoreScores, largest_ratio, read_example_scores
+from analysis.scoring.scores import Scores, Source, known_fingerprint, read_scores
+from analysis.statistics.intervals import CONFIDENCE, check_confidence, normal_quantile
+from analysis.statistics.means import Floats
+from workers.campaign import PARTS
+from workers.store import Store
+
+KEYS = ("example_id", "label", "given_label")
+AGREEMENT_COLUMNS = (
+    *("proxy", "examples", "left_out"),
+    *(f"{name}{part}" for name in ("spearman", "kendall") for part in ("", "_se", "_low", "_high")),
+)
+
+
+def collect_proxies(store: Store, ratio: float | None = None) -> pd.DataFrame:
+    """One row per example: example_id, label, given_label, and every proxy that the store allows, high being regular.
+
+    accuracy, probability, max_probability, negative_loss, negative_forgettability, negative_learning_epoch at one ratio
+    (None: the largest with a run that did not diverge), where the campaign records what they need; the densities where
+    `longtail density` wrote them. See `analysis.scoring.example_scores`. Raises EstimateError where there is none,
+    and as `read_example_scores`.
+    """
+    return proxies_frame(read_example_scores(store, largest_ratio(store, ratio)))
+
+
+def proxies_frame(found: StoreScores) -> pd.DataFrame:
+    """The proxies among a store's scores of one ratio. Raises EstimateError where there is none."""
+    proxies = {score.regular_name: score.regularity for score in found.scores if score.name in (*PRESENTED, *DENSITIES)}
+    if not proxies:
+        raise EstimateError(
+            f"{found.source}: has no proxies: record.presentations must be true, or longtail density called first"
+        )
+    return found.labels.columns().assign(**proxies)
+
+
+def reference_cscore(store: Store, other: Source | None = None) -> Scores:
+    """The C-score of the store's own runs (None), or of another store or file of scores, of the same examples.
+
+    Raises EstimateError where the store holds nothing out, where the other is of other examples, and as `read_scores`.
+    """
+    if other is None:
+        if not any(parts < PARTS for parts in committed_ratios(store)):
+            raise EstimateError(
+                f"{store.uri}: has no C-score, at ratio 1 no example is held out: another store or file must be given"
+            )
+        return read_scores(store.uri, "cscore")
+    theirs = read_scores(other, "cscore")
+    labels = read_labels(store).label
+    ours = Scores(store.uri, "", labels, np.full(len(labels), np.nan), known_fingerprint(store))
+    ours.check_same_examples(theirs)
+    return theirs
+
+
+def proxy_agreement(proxies: pd.DataFrame, cscore: Floats, *, confidence: float = CONFIDENCE) -> pd.DataFrame:
+    """One row per proxy, with AGREEMENT_COLUMNS, over the `examples` with a proxy and a C-score; `left_out` lack one.
+
+    `proxies` as `collect_proxies` gives them, `cscore` float64[N]. A correlation is NaN where one side does not vary;
+    standard errors and limits need more than 3 (Spearman) and 4 (Kendall) examples. Raises EstimateError for a bad
+    `confidence`.
+    """
+    check_confidence(confidence)
+    names = [name for name in proxies if name not in KEYS]
+    rows = [{"proxy": name, **_agreement(proxies[name].to_numpy(), cscore, confidence)} for name in names]
+    return pd.DataFrame(rows, columns=list(AGREEMENT_COLUMNS))
+
+
+def _agreement(proxy: Floats, cscore: Floats, confidence: float) -> dict[str, float]:
+    both = np.isfinite(proxy) & np.isfinite(cscore)
+    count = int(both.sum())
+    row: dict[str, float] = {"examples": count, "left_out": len(both) - count}
+    for name, coefficient in (("spearman", stats.spearmanr), ("kendall", stats.kendalltau)):
+        r = correlation(coefficient, proxy[both], cscore[both])
+        variance = _spearman_variance(r, count) if name == "spearman" else _kendall_variance(count)
+        low, high = _limits(r, variance, confidence)
+        se = (1 - r**2) * math.sqrt(variance)
+        row |= {name: r, f"{name}_se": se, f"{name}_low": low, f"{name}_high": high}
+    return row
+
+
+def _spearman_variance(r: float, count: int) -> float:
+    return (1 + r**2 / 2) / (count - 3) if count > 3 else math.nan
+
+
+def _kendall_variance(count: int) -> float:
+    return 0.437 / (count - 4) if count > 4 else math.nan
+
+
+def _limits(r: float, variance: float, confidence: float) -> tuple[float, float]:
+    """A correlation of exactly 1 or -1 is its own limit: the approximation has no other."""
+    if math.isnan(r) or math.isnan(variance) or abs(r) >= 1:
+        limit = math.nan if math.isnan(variance) else r
+        return limit, limit
+    reach = normal_quantile(confidence) * math.sqrt(variance)
+    return math.tanh(math.atanh(r) - reach), math.tanh(math.atanh(r) + reach)

@@ -1,0 +1,122 @@
+"""One value for each training example: an estimate of a store, or scores that others published as a file."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from analysis.consistency import cscore
+from analysis.errors import EstimateError
+from analysis.learning.forgetting import recorded_at, sum_forgetting
+from analysis.memorization import estimate_memorization
+from analysis.reading.counts import StoreCounts, count_runs
+from analysis.reading.examples import read_labels
+from analysis.reading.selection import check_random_subsets, select_ratio
+from analysis.statistics.means import Floats
+from workers.campaign import PARTS, Campaign
+from workers.errors import DataError
+from workers.npz import read_vectors
+from workers.store import Store
+
+Estimate = Literal["memorization", "cscore", "forgetting"]
+Source = str | os.PathLike[str]
+"""A store's path or URI, or the path of an `.npz` file with the arrays `labels` and `scores`."""
+
+_MAX_EXAMPLES = 1 << 27
+
+
+@dataclass(frozen=True)
+class Scores:
+    """int64[N] `labels` (the data set's own, not the noisy ones) and float64[N] `values`, NaN where there is none.
+
+    `fingerprint` is that of labels and pixels, None where only the labels are known. `basis` tells what the values
+    rest on.
+    """
+
+    source: str
+    basis: str
+    labels: npt.NDArray[np.int64]
+    values: Floats
+    fingerprint: str | None
+
+    def check_same_examples(self, other: "Scores") -> None:
+        """Raise EstimateError where the other scores are not of the same examples in the same order."""
+        if self.fingerprint is not None and other.fingerprint is not None:
+            if self.fingerprint != other.fingerprint:
+                prints = f"{other.fingerprint[:12]} and {self.fingerprint[:12]}"
+                raise EstimateError(f"{other.source}: is of other data than {self.source} (fingerprints {prints})")
+            return
+        if len(self.labels) != len(other.labels):
+            counts = f"{len(other.labels)} and {len(self.labels)}"
+            raise EstimateError(f"{other.source}: has not as many examples as {self.source}, got {counts}")
+        wrong = np.flatnonzero(self.labels != other.labels)
+        if len(wrong):
+            first = f"the first is example {wrong[0]}: {other.labels[wrong[0]]} and {self.labels[wrong[0]]}"
+            raise EstimateError(
+                f"{other.source}: is of other examples than {self.source}, or in another order: "
+                f"{len(wrong)} of {len(self.labels)} labels differ, {first}"
+            )
+
+
+def is_score_file(source: Source) -> bool:
+    """Is it a file of scores (by its name), and no store."""
+    return os.fspath(source).lower().endswith(".npz")
+
+
+def read_scores(source: Source, estimate: Estimate, ratio: float | None = None) -> Scores:
+    """The estimate of each training example in a store, or the scores in a file, which are taken to be that estimate.
+
+    Memorization is that at one ratio (None: the store's only one), and without a value where a group of runs is empty.
+    The C-score is the mean over all ratios, or the consistency at one. Forgetting is the forgettability at one ratio:
+    at presentations where the store records them, else at evaluations. Raises EstimateError for an unknown estimate or
+    ratio and for forgetting that is not recorded, StoreError where there is no such store, DataError for a file of
+    another form.
+    """
+    if estimate not in get_args(Estimate):
+        raise EstimateError(f"estimate must be one of {', '.join(get_args(Estimate))}, got {estimate!r}")
+    return _of_file(Path(source)) if is_score_file(source) else _of_store(Store.open(source), estimate, ratio)
+
+
+def _of_store(store: Store, estimate: Estimate, ratio: float | None) -> Scores:
+    check_random_subsets(store)
+    if estimate == "memorization":
+        counts = count_runs(store, select_ratio(store, ratio) / PARTS)
+        values, basis = estimate_memorization(counts, empty="nan")["mem"], _basis(counts)
+    elif estimate == "cscore":
+        counts = count_runs(store, ratio)
+        values, basis = cscore(counts)["cscore"], _basis(counts.holding_out())
+    else:
+        values, basis = _forgettability(store, select_ratio(store, ratio) / PARTS)
+    return Scores(store.uri, basis, read_labels(store).label, values.to_numpy(), known_fingerprint(store))
+
+
+def known_fingerprint(store: Store) -> str | None:
+    """That of labels and pixels; None where runs were imported, of which only the labels are known."""
+    return store.header.fingerprint if isinstance(store.header.campaign, Campaign) else None
+
+
+def _forgettability(store: Store, ratio: float) -> tuple["pd.Series[float]", str]:
+    at = recorded_at(store) or "presentations"
+    (counted,) = sum_forgetting(store, ratio, at)
+    values = counted.frame(read_labels(store))["forgettability"]
+    return values, f"ratio {ratio:g}, {counted.runs} runs, at {at}"
+
+
+def _basis(counts: StoreCounts) -> str:
+    ratios = [f"{at.ratio:g}" for at in counts.ratios]
+    runs = sum(at.runs for at in counts.ratios)
+    return f"ratio{'s' if len(ratios) > 1 else ''} {', '.join(ratios)}, {runs} runs"
+
+
+def _of_file(path: Path) -> Scores:
+    arrays = read_vectors(path, {"labels": _MAX_EXAMPLES, "scores": _MAX_EXAMPLES})
+    labels, scores = arrays["labels"], arrays["scores"]
+    if labels.dtype.kind not in "iu":
+        raise DataError(f"{path}: labels: must be integers, got {labels.dtype}")
+    if len(labels) != len(scores):
+        raise DataError(f"{path}: scores: must be as many as labels, {len(labels)}, got {len(scores)}")
+    return Scores(str(path), "published scores", labels.astype(np.int64), scores.astype(np.float64), None)

@@ -1,0 +1,64 @@
+"""Suspects: the examples whose given label is most likely wrong, where nobody knows which are.
+
+They are ranked by one score, the first of ORDER that the store has; equal scores by the next one, and all others stand
+beside. A mean rank over scores would give a vote to each of a dozen scores of which most are one measurement looked at
+twice, and to the weak ones as much as to the strong.
+
+The order follows the average precision with which wrong labels were found on digits and MNIST, 5% and 20% of them wrong
+(`analysis.scoring.noise`). What training makes of an example while it shows it, from the finest value to the coarsest,
+needs few runs, as every epoch of every run is a look at it. The C-score asks models that never saw the label: as good
+with hundreds of runs, but of a dozen runs it is too coarse to tell examples apart. Memorization finds only those that
+models came to fit, so it comes late; a large probability may be that of another class; densities look at one model or
+none.
+"""
+
+import numpy as np
+import pandas as pd
+
+from analysis.errors import EstimateError
+from analysis.scoring.example_scores import NAMES, ExampleScore, StoreScores
+
+ORDER = (
+    *("loss", "probability", "accuracy", "cscore", "learning_epoch", "forgettability", "mem"),
+    *("max_probability", "hidden_density_same", "hidden_density_relative"),
+    *("input_density_same", "input_density_relative", "hidden_density", "input_density"),
+)
+
+
+def rank_suspects(found: StoreScores, by: str | None = None) -> pd.DataFrame:
+    """One row per example with a value of the score `by` (None: the first of ORDER there is), most suspicious first.
+
+    rank (from 1; equal scores share the lowest, and are in the order of the next score of ORDER), example_id, label,
+    given_label, and each score that the store has with its standard error (NAME_se, where it has one): at the largest
+    of its ratios, so read `found` at the one wanted. Raises EstimateError for a score that the store does not have, or
+    where it has none.
+    """
+    chosen = chosen_score(found, by)
+    kept = [score for name in NAMES if (score := found.latest(name)) is not None]
+    frame = found.labels.columns()
+    for score in kept:
+        frame[score.name] = score.values
+        if score.se is not None:
+            frame[f"{score.name}_se"] = score.se
+    irregularity = pd.Series(chosen.irregularity)
+    frame.insert(0, "rank", irregularity.rank(method="min", ascending=False))
+    others = [score for name in ORDER if name != chosen.name and (score := found.latest(name)) is not None]
+    ties = -others[0].irregularity if others else np.zeros(len(frame))
+    frame = frame.assign(ties=ties)[irregularity.notna()]
+    frame = frame.sort_values(["rank", "ties", "example_id"], ignore_index=True).drop(columns="ties")
+    return frame.assign(rank=frame["rank"].astype(np.int64))
+
+
+def chosen_score(found: StoreScores, by: str | None = None) -> ExampleScore:
+    """The score that suspects are ranked by: as asked for, or the first of ORDER. Raises as `rank_suspects`."""
+    if by is not None and by not in NAMES:
+        raise EstimateError(f"by must be one of {', '.join(NAMES)}, got {by!r}")
+    there = [name for name in ORDER if found.latest(name) is not None]
+    if not there:
+        raise EstimateError(
+            f"{found.source}: has no score of its examples: all ratios are 1, and record.presentations is False"
+        )
+    score = found.latest(by or there[0])
+    if score is None:
+        raise EstimateError(f"{found.source}: by must be one of {', '.join(there)} (those it has), got {by!r}")
+    return score

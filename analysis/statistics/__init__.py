@@ -1,0 +1,1 @@
+"""Means, moments, intervals and detection: of arrays, whatever they stand for."""
