@@ -49,7 +49,7 @@ INSTALLED = ("git clone ", "cd longtail", "make install", ". .venv/bin/activate"
 """How commands begin that `.ci/run` has carried out, in a fresh clone, before any test runs."""
 
 _FENCE = re.compile(r"^(?P<indent> *)```(?P<info>[^`\n]*)$")
-_NOTE = re.compile(r"<!-- (executed by |checked by --help|shrunk|exits )")
+_NOTE = re.compile(r"executed by \S+|checked by --help|shrunk(: (\w+=\w+ ?)+)?|exits \d+")
 _SHELL = re.compile(r"[|<>&;$]|^\w+=")
 
 
@@ -115,7 +115,10 @@ def _block(page: Path, lines: list[str], start: int, end: int) -> Block:
     if info[1] != "console" and re.search(r"^\$ ", text, re.MULTILINE):
         raise ValueError(f"{place}: commands belong into a console block, got {fence['info']!r}")
     before = next((line.strip() for line in reversed(lines[:start]) if line.strip()), "")
-    notes = tuple(note.strip() for note in before[5:-4].split(";")) if _NOTE.match(before) else ()
+    comment = re.fullmatch(r"<!-- (.*) -->", before)
+    notes = tuple(note.strip() for note in comment[1].split(";")) if comment else ()
+    if unknown := [note for note in notes if not _NOTE.fullmatch(note)]:
+        raise ValueError(f"{place}: no note that means anything: {', '.join(unknown)}")
     return Block(place, info[1], info[2], text, notes)
 
 

@@ -44,6 +44,7 @@ def test_commands_in_sentences_exist(page: str) -> None:
         ("```text\n$ ls\n```\n", "belong into a console block"),
         ("```\n$ ls\n```\n", "belong into a console block"),
         ("```text\n", "never ends"),
+        ("<!-- shrink: epochs=2 -->\n```console\n$ ls\n```\n", "no note that means anything: shrink"),
     ],
 )
 def test_no_block_is_of_an_unknown_kind(text: str, said: str, tmp_path: Path) -> None:
