@@ -37,7 +37,7 @@ from typer.testing import CliRunner
 from orchestrator.cli import app
 from tests.conftest import small_campaign
 from tests.isolation import isolated, longtail
-from workers.campaign_file import check_campaign
+from workers.campaign_file import check_campaign, parse_mapping
 from workers.errors import CampaignError, LongtailError
 
 ROOT = Path(__file__).parents[1]
@@ -268,7 +268,7 @@ def check_campaign_parts(block: Block) -> None:
     """Every alternative of a yaml block is free of mistakes, in a campaign that has the rest."""
     plain = small_campaign().model_dump(mode="json")
     for part in block.text.split("\n---\n"):
-        check_campaign({**plain, **yaml.safe_load(part)}, block.place)
+        check_campaign({**plain, **parse_mapping(part, block.place, "fields of a campaign")}, block.place)
 
 
 def check_executed_by(block: Block, test: Path) -> None:
