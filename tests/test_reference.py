@@ -55,7 +55,7 @@ def test_the_page_of_commands_lists_them_as_help_does() -> None:
             panel = COMMANDS[words[:1]].rich_help_panel
             first = " ".join(command.help.split("\n\n")[0].split())
             (example,) = re.findall(r"Example: (longtail .*)", command.help)
-            expected.setdefault(panel, []).append([f"`{' '.join(words)}`", first, f"`{example}`"])
+            expected.setdefault(panel, []).append([f"`{' '.join(words)}`", f"{first}<br>`{example}`"])
     parts = re.split(r"^### (.*)\n", page("commands.md").partition("A misspelt command")[0], flags=re.MULTILINE)[1:]
     assert {panel: list(rows(text)) for panel, text in zip(parts[::2], parts[1::2], strict=True)} == expected
     assert parts[::2] == list(expected)
