@@ -15,6 +15,7 @@ from PIL import Image
 
 from analysis import EstimateError
 from analysis.report import find
+from analysis.report.history import learning_history
 from orchestrator import run_campaign
 from orchestrator.commands import report as command
 from orchestrator.importing import import_heldout
@@ -28,6 +29,7 @@ from tests.test_import import LABEL, TEST_LABEL, exact_runs, published, save
 from workers.datasets import Dataset, load_dataset
 from workers.errors import LongtailError, StoreError
 from workers.store import Failure, Store
+from workers.store.schema import PRESENTED
 
 SECTIONS = ["campaign", "distributions", "learned", "memorized", "influence", "regular", "suspects", "explorer"]
 HOSTILE = "<script>alert(1)</script>"
@@ -168,7 +170,7 @@ def test_explorer_has_every_example(digits: tuple[Store, Report]) -> None:
     mem = np.frombuffer(base64.b64decode(train["scores"]["mem"]), "<i2")
     assert len(mem) == len(ids) and (mem[mem > -(2**15)] <= 10_000).all()
     sheet = Image.open(io.BytesIO(base64.b64decode(page.scripts["sheet-train-0"])))
-    assert sheet.size == (16 * 8, 16 * 8)
+    assert sheet.size == (16 * 8, 4 * 8)
     second = Pictures(load_dataset(small_campaign().dataset)).uri("train", 17).split(",")[1]
     tile = np.asarray(sheet)[8:16, 8:16]  # example 17: second row, second column
     np.testing.assert_array_equal(tile, np.asarray(Image.open(io.BytesIO(base64.b64decode(second)))))
@@ -245,10 +247,47 @@ def test_command_writes_and_tells(tmp_path: Path, capsys: pytest.CaptureFixture[
     with pytest.raises(StoreError, match="is not a Longtail store"):
         command.report(str(tmp_path), tmp_path / "r.html")
     (tmp_path / "d.html").mkdir()
-    with pytest.raises(LongtailError, match=r"d\.html: cannot be written: Is a directory"):
+    with pytest.raises(LongtailError, match=r"d\.html: cannot be written: is a folder$"):
         command.report(store.uri, tmp_path / "d.html")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["d.html", "r.html", "s"]
     assert (tmp_path / "r.html").read_bytes() == before
+
+
+def test_nothing_is_written_of_what_cannot_be_read(tmp_path: Path) -> None:
+    store = make_stores(tmp_path / "s", {0.7: random_runs(np.random.default_rng(0), 4, 20, 3)})
+    result = next((tmp_path / "s" / "results").iterdir())
+    whole = result.read_bytes()
+    for content, message in ((whole[:500], "is damaged: is not a whole Parquet file"), (None, "has no committed run")):
+        result.write_bytes(content) if content else result.unlink()
+        with pytest.raises(LongtailError, match=message):
+            command.report(store.uri, tmp_path / "r.html")
+    with pytest.raises(LongtailError, match="cannot be written: File name too long"):
+        command.report(store.uri, tmp_path / f"{'x' * 260}.html")
+    assert [path.name for path in tmp_path.iterdir()] == ["s"]
+
+
+def test_learning_history_is_the_share_of_runs(tmp_path: Path) -> None:
+    random = np.random.default_rng(5)
+    runs = learning_runs(random, 7, 20, 9, 0.6, diverged=(2,))
+    labels = Labelled(*(random.integers(0, 2, count).tolist() for count in (20, 20, 3)))
+    store = make_stores(tmp_path / "s", {0.6: runs}, labels)
+    ids = np.array([3, 11, 19])
+    kept = [k for k in range(7) if k != 2]
+    evaluated = [*(train for train, _ in runs.earlier), runs.train]
+    for at in ("presentations", "evaluations", "heldout"):
+        history = learning_history(store, at, 0.6, ids, 5)
+        assert history.epochs.tolist() == [1, 3, 5, 7, 9]
+        for place, i in enumerate(ids):
+            for slot, epoch in enumerate(history.epochs):
+                bits = []
+                for k in kept:
+                    if at == "presentations":
+                        if runs.presented[PRESENTED[0]][k, epoch - 1, i]:
+                            bits.append(runs.presented[PRESENTED[1]][k, epoch - 1, i])
+                    elif runs.subsets[k, i] == (at == "evaluations"):
+                        bits.append(evaluated[epoch - 1][k, i])
+                share = history.share[place, slot]
+                assert np.isnan(share) if not bits else share == np.mean(bits)
 
 
 def test_mistake_in_the_command_is_a_line(tmp_path: Path) -> None:
@@ -264,7 +303,8 @@ def test_of_a_large_set_the_top_is_explored(digits: tuple[Store, Report], monkey
     found = find(store)
     top = explorer.explorer_of(found, Pictures(load_dataset(small_campaign().dataset)))
     train, test = (np.frombuffer(base64.b64decode(top.data[split]["ids"]), "<i4") for split in ("train", "test"))
-    assert (len(train), len(test), [name for name, _ in top.sheets]) == (200, 100, ["train-0", "test-0"])
+    names = [*(f"train-{sheet}" for sheet in range(4)), "test-0", "test-1"]
+    assert (len(train), len(test), [name for name, _ in top.sheets]) == (200, 100, names)
     assert found.suspects is not None and found.mem is not None
     assert found.suspects["example_id"][0] in train and found.mem["mem"].idxmax() in train
     assert top.note == "Of this large data set the top 200 training and 100 test examples."
@@ -297,6 +337,6 @@ def test_imported_runs_have_no_images(tmp_path: Path) -> None:
     import_heldout(tmp_path / "cifar10-tiny", tmp_path / "s", labels)
     report = write_report(Store.open(tmp_path / "s"), tmp_path / "r.html")
     page = Page(report.path)
-    assert {"images", "learning", "forgetting"} <= set(report.missing)
+    assert {"images", "learning", "forgetting", "history"} <= set(report.missing)
     assert "imported (cifar10-tiny)" in page.words and page.images == []
     assert page.words.count("no. ") > 20

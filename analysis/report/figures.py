@@ -36,8 +36,7 @@ def histogram(name: str, values: npt.NDArray[np.float64], bins: int, low: float,
     counts, edges = np.histogram(values[np.isfinite(values)], bins=bins, range=(low, 1))
     with drawing() as (figure, axes):
         axes.stairs(counts, edges, fill=True, color=MAIN)
-        axes.set_yscale("log")
-        axes.set_ylim(bottom=0.7, top=max(int(counts.max()) * 1.6, 10))  # so that one example can be seen
+        _logarithmic(axes, int(counts.max()))
         axes.set(xlabel=word, ylabel="examples", xlim=(low, 1))
         axes.locator_params(axis="x", nbins=6)
         _grid(axes, "y")
@@ -97,7 +96,8 @@ def against(name: str, mem: npt.NDArray[np.float64], cscore: npt.NDArray[np.floa
         _grid(axes, "both")
         svg = as_svg(figure, name)
     rho = float(pd.Series(mem[both]).corr(pd.Series(cscore[both]), method="spearman")) if both.sum() > 2 else np.nan
-    told = "" if rho != rho else f" Spearman correlation {rho:.2f}.".replace("-", "−")
+    told = f" The largest dot is {int(counts.max()):,} examples."
+    told += "" if rho != rho else f" Spearman correlation {rho:.2f}.".replace("-", "−")
     alt = f"Memorization against C-score of {int(both.sum()):,} examples.{told}"
     return Picture(svg, alt, f"{caption}{told}")
 
@@ -108,8 +108,7 @@ def forgetting(name: str, frame: pd.DataFrame, caption: str) -> Picture:
     counts = events_histogram(frame)
     with drawing() as (figure, axes):
         axes.bar(np.arange(len(counts)), np.maximum(counts, 0), width=0.9, color=MAIN)
-        axes.set_yscale("log")
-        axes.set_ylim(bottom=0.7, top=max(int(counts.max()) * 1.6, 10))
+        _logarithmic(axes, int(counts.max()))
         axes.set(xlabel="forgetting events a run, rounded up", ylabel="examples")
         axes.xaxis.set_major_locator(MaxNLocator(7, integer=True))
         _grid(axes, "y")
@@ -144,6 +143,13 @@ def _shade(place: int, groups: int) -> int:
 
 def _cells(value: float, se: float) -> tuple[str, str]:
     return (f"{value:.3f}", "–" if se != se else f"{se:.3f}")
+
+
+def _logarithmic(axes: Axes, most: int) -> None:
+    """Numbers of examples: written out, from just under 1, so that one example can be seen."""
+    axes.set_yscale("log")
+    axes.set_ylim(bottom=0.7, top=max(most * 1.6, 10))
+    axes.yaxis.set_major_formatter("{x:,.0f}")
 
 
 def _grid(axes: Axes, axis: str) -> None:

@@ -43,7 +43,8 @@ Progress = Callable[[str], None]
 class Findings:
     """A store's estimates; a frame that the store does not allow is None, and `missing` has the reason by part.
 
-    `mem` is at `ratio`, NaN for examples that no run held out, or all; `consistency` is float64[R, N] at `ratios`.
+    `mem` is at `ratio`, NaN for examples that no run held out, or all; `consistency` is float64[R, N] at `ratios`,
+    the mean over int64[R, N] `held_out` runs.
     `top` holds the TOP most influential training examples of each test example, `pairs` the published selection
     (influence >= 0.15, mem >= 0.25, same class), `discoveries` the number of pairs at the false discovery rate FDR.
     `test` has one row per test example: the share of the runs at `ratio` that get it right, with its limits.
@@ -57,6 +58,7 @@ class Findings:
     cscore: pd.DataFrame | None = None
     ratios: tuple[float, ...] = ()
     consistency: npt.NDArray[np.float64] | None = None
+    held_out: npt.NDArray[np.int64] | None = None
     profiles: pd.DataFrame | None = None
     learning: pd.DataFrame | None = None
     learning_by: str = "cscore"
@@ -131,6 +133,7 @@ def _find_held_out(found: Findings, counts: StoreCounts) -> None:
     found.ratios = tuple(each.ratio for each in usable.ratios)
     values = consistency_profile(usable)["consistency"].to_numpy()
     found.consistency = values.reshape(len(usable.ratios), -1)
+    found.held_out = np.array([each.n_out for each in usable.ratios])
     if len(usable.ratios) > 1 and _has_cscores(found):
         found.profiles = group_profiles(found.store, counts, group_examples(found.store, counts))
     else:
@@ -165,7 +168,7 @@ def _find_learning(found: Findings, counts: StoreCounts) -> None:
             "The campaign records neither presentations (record.presentations) nor the evaluations of several epochs "
             "(record.epochs)."
         )
-        found.missing |= {"learning": reason, "forgetting": reason}
+        found.missing |= dict.fromkeys(("learning", "forgetting", "history"), reason)
         return
     found.forgetting, found.forgetting_at = estimate_forgetting(store, largest, at), at
     groups = _groups(found, counts)

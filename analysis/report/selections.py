@@ -30,13 +30,17 @@ class ClassStrips:
 
 
 def memorized_by_class(mem: pd.DataFrame, count: int) -> list[ClassStrips]:
-    """The most memorized `count` examples of each class; those nearest to 1/2; those nearest to 0."""
+    """The most memorized `count` examples of each class; of the others those nearest to 1/2; of the rest, to 0."""
     found = []
     for label, rows in _classes(mem, "mem"):
+        most = _ordered(rows, -rows["mem"], count)
+        others = rows.drop(most.index)
+        middle = _ordered(others, (others["mem"] - 0.5).abs(), count)
+        rest = others.drop(middle.index)
         strips = (
-            Strip("most memorized", _ordered(rows, -rows["mem"], count)),
-            Strip("nearest to 0.5", _ordered(rows, (rows["mem"] - 0.5).abs(), count)),
-            Strip("nearest to 0", _ordered(rows, rows["mem"].abs(), count)),
+            Strip("most memorized", most),
+            Strip("of the others, nearest to 0.5", middle),
+            Strip("of the rest, nearest to 0", _ordered(rest, rest["mem"].abs(), count)),
         )
         found.append(ClassStrips(label, len(rows), strips))
     return found

@@ -34,8 +34,9 @@ def report(
             raise KeyboardInterrupt
 
     written = write_report(Store.open(store), output, ratio=ratio, progress=tell)
-    for part, reason in written.missing.items():
-        warn(f"note: no {part}: {reason}")
+    for reason in dict.fromkeys(written.missing.values()):
+        parts = ", ".join(part for part, why in written.missing.items() if why == reason)
+        warn(f"note: no {parts}: {reason}")
     say(f"report: {written.path} ({written.size / 1e6:.1f} MB)")
 
 

@@ -1,24 +1,33 @@
 """What the explorer of a report works on: columns of numbers as base64, and sheets of images.
 
-A column is little-endian int16 in steps of 1/10,000, or int32; the lowest value stands for none. Where the images of
-all examples would take more than MAX_BYTES, or there are more than MAX_EXAMPLES, only the top of each list is there.
+A column is little-endian int16 in steps of 1/10,000, or int32, where the lowest value stands for none; learning
+histories are bytes in steps of 1/250, where 255 stands for none; numbers of held-out runs are uint16. Where the images
+of all examples would take more than MAX_BYTES, or there are more than MAX_EXAMPLES, only the top of each list is there.
 """
 
 import base64
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from analysis.reading.sequences import At
 from analysis.report import Findings
+from analysis.report.findings import TOP
+from analysis.report.history import learning_history
+from analysis.statistics.intervals import CONFIDENCE, normal_quantile
 from orchestrator.report.pictures import COLUMNS, SHEET, Ids, Pictures, Split
 
-MAX_BYTES = 26_000_000
+MAX_BYTES = 24_000_000
 """Of base64 for all images."""
 MAX_EXAMPLES = 150_000
 STEPS = 10_000
 NONE16, NONE32 = -(2**15), -(2**31)
+BYTE_STEPS, NONE8 = 250, 255
+HISTORY_BYTES = 4_500_000
+"""Of all learning histories: of long ones some epochs are left out, but never so many that fewer than FEWEST stay."""
+FEWEST = 8
 
 
 @dataclass(frozen=True)
@@ -38,6 +47,7 @@ def explorer_of(found: Findings, pictures: Pictures | None) -> Explorer:
         "classes": list(found.store.header.class_names),
         "ratio": found.ratio,
         "ratios": list(found.ratios),
+        "z": normal_quantile(CONFIDENCE),
         "image": None
         if pictures is None
         else {"width": pictures.width, "height": pictures.height, "columns": COLUMNS, "sheet": SHEET},
@@ -48,10 +58,14 @@ def explorer_of(found: Findings, pictures: Pictures | None) -> Explorer:
             "scores": _scores(found, train),
             "whole": _counts(found, train),
             "profile": None if found.consistency is None else _steps(found.consistency[:, train].T),
+            "held_out": None if found.held_out is None else _short(found.held_out[:, train].T),
+            "history": _histories(found, train),
         },
         "test": {"ids": _whole(test), "label": _whole(labels.test_label[test]), "scores": _test_scores(found, test)},
         "top": _top(found),
-        "suspects_by": found.suspects_by,
+        "closest": TOP,
+        "missing": found.missing,
+        **_runs(found),
     }
     sheets = [] if pictures is None else [*_sheets(pictures, "train", train), *_sheets(pictures, "test", test)]
     whole = len(train) == labels.num_train and len(test) == labels.num_test
@@ -107,9 +121,10 @@ def _scores(found: Findings, ids: Ids) -> dict[str, str]:
             }
     if found.forgetting is not None:
         for name in ("forgetting", "first_learned", "accuracy"):
-            values = found.forgetting[name].to_numpy().astype(float)
-            # Epochs and events may exceed 3.2: hundredths are fine enough.
-            columns[name] = values if name == "accuracy" else values / 100
+            for column in (name, f"{name}_se"):
+                values = found.forgetting[column].to_numpy().astype(float)
+                # Epochs and events may exceed 3.2: hundredths are fine enough.
+                columns[column] = values if name == "accuracy" else values / 100
     return {name: _steps(values[ids]) for name, values in columns.items()}
 
 
@@ -119,11 +134,35 @@ def _counts(found: Findings, ids: Ids) -> dict[str, str]:
         columns |= {name: found.mem[name].to_numpy() for name in ("n_in", "n_out")}
     if found.cscore is not None:
         columns["cscore_runs"] = found.cscore["n_out"].to_numpy()
+    if found.forgetting is not None:
+        columns |= {name: found.forgetting[name].to_numpy() for name in ("n_runs", "n_learned")}
     if found.suspects is not None:
         ranks = np.full(found.labels.num_train, NONE32, dtype=np.int64)
         ranks[found.suspects["example_id"]] = found.suspects["rank"]
         columns["suspect"] = ranks
     return {name: _whole(values[ids]) for name, values in columns.items()}
+
+
+def _runs(found: Findings) -> dict[str, Any]:
+    """What a test example's share of right runs is taken over, and the ratio of what is about training."""
+    runs = 0 if found.mem is None else int((found.mem["n_in"] + found.mem["n_out"]).max())
+    return {"runs": runs, "trained_at": None if found.forgetting is None else float(found.forgetting["ratio"].iloc[0])}
+
+
+def _histories(found: Findings, ids: Ids) -> list[dict[str, Any]]:
+    """One for each kind of look at examples that the report has learning curves of."""
+    if found.learning is None:
+        return []
+    ratios = {str(at): float(rows["ratio"].iloc[0]) for at, rows in found.learning.groupby("at", sort=False)}
+    most = max(FEWEST, HISTORY_BYTES // max(1, len(ids) * len(ratios)))
+    histories = []
+    for at, ratio in ratios.items():
+        history = learning_history(found.store, cast(At, at), ratio, ids, most)
+        scaled = np.where(np.isnan(history.share), NONE8, np.nan_to_num(history.share) * BYTE_STEPS)
+        shares = _base64(scaled.round().astype("u1"))
+        told = {"at": at, "ratio": ratio, "epochs": history.epochs.tolist()}
+        histories.append({**told, "share": shares, "runs": _whole(history.runs)})
+    return histories
 
 
 def _test_scores(found: Findings, ids: Ids) -> dict[str, str]:
@@ -152,6 +191,10 @@ def _sheets(pictures: Pictures, split: Split, ids: Ids) -> list[tuple[str, str]]
 def _steps(values: npt.NDArray[np.float64]) -> str:
     scaled = np.clip(np.nan_to_num(values, nan=0) * STEPS, -32_767, 32_767).round()
     return _base64(np.where(np.isnan(values), NONE16, scaled).astype("<i2"))
+
+
+def _short(values: npt.NDArray[np.integer[Any]]) -> str:
+    return _base64(np.minimum(values, 2**16 - 1).astype("<u2"))
 
 
 def _whole(values: npt.NDArray[np.integer[Any]]) -> str:

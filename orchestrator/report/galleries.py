@@ -14,7 +14,7 @@ from orchestrator.report.pictures import Pictures, Split
 from orchestrator.report.words import number
 
 PER_STRIP = 6
-TESTS, HELPERS = 12, 5
+TESTS, HELPERS = 12, 4
 """Test examples in the gallery of influence, and training examples beside each."""
 SUSPECTS = 48
 
@@ -114,11 +114,9 @@ class Galleries:
         test, label = int(rows[0]["test_example_id"]), int(rows[0]["test_label"])
         right = self._found.test.iloc[test] if self._found.test is not None else {"right": float("nan")}
         runs = int(rows[0]["n_in"] + rows[0]["n_out"])
-        share = f"{100 * right['right']:.0f} %"
+        share = f"{100 * right['right']:.0f}%"
         row: Row = {"example_id": test, "label": label, "given_label": label}
-        tile = self._tile(
-            "test", row, share, ("right in", f"{runs} runs"), f"predicted right by {share} of {runs} runs"
-        )
+        tile = self._tile("test", row, share, (f"of {runs} runs right",), f"predicted right by {share} of {runs} runs")
         return Helped(tile, tuple(self._helper(each) for each in rows))
 
     def _helper(self, row: Row) -> Tile:

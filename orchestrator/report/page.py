@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -16,16 +17,16 @@ from analysis.report.findings import FDR, TOP
 from orchestrator.report.explorer import explorer_of
 from orchestrator.report.galleries import Galleries
 from orchestrator.report.pictures import load_pictures
-from orchestrator.report.words import accuracies, described, precision
+from orchestrator.report.words import accuracies, described, headline, number, precision
 from workers.errors import LongtailError
 from workers.store import Store
 
 Progress = Callable[[str], None]
 
 _LOOKS = {
-    "presentations": "whenever training shows them, before the update",
-    "evaluations": "evaluated after the epoch, trained on",
-    "heldout": "evaluated after the epoch, held out",
+    "presentations": ("in training", "whenever training shows them, before the update"),
+    "evaluations": ("trained on", "evaluated after the epoch by runs that trained on them"),
+    "heldout": ("held out", "evaluated after the epoch by runs that held them out"),
 }
 
 
@@ -46,6 +47,8 @@ def write_report(
     `ratio` is that of memorization and influence (None: see `analysis.report.findings`). Raises EstimateError as
     `analysis.report.find`, DamagedFileError, and LongtailError where the file cannot be written.
     """
+    unfinished = path.with_name(f"_{path.name}.{os.getpid()}")
+    _check_writable(path, unfinished)
     found = find(store, ratio, progress)
     progress("images")
     pictures, no_images = load_pictures(store, progress)
@@ -54,14 +57,28 @@ def write_report(
     progress("figures and page")
     page = _environment().get_template("report.html.j2").render(**_context(found, Galleries(found, pictures), pictures))
     content = page.encode()
-    unfinished = path.with_name(f"_{path.name}.{os.getpid()}")
     try:
         unfinished.write_bytes(content)
         unfinished.replace(path)
     except OSError as error:
         unfinished.unlink(missing_ok=True)
-        raise LongtailError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise _unwritable(path, error.strerror or str(error)) from error
     return Report(path, len(content), dict(found.missing))
+
+
+def _check_writable(path: Path, unfinished: Path) -> None:
+    """Before minutes of estimating, not after them."""
+    try:
+        if path.is_dir():
+            raise _unwritable(path, "is a folder")
+        unfinished.touch()
+        unfinished.unlink()
+    except OSError as error:
+        raise _unwritable(path, error.strerror or str(error)) from error
+
+
+def _unwritable(path: Path, reason: str) -> LongtailError:
+    return LongtailError(f"{path}: cannot be written: {reason}")
 
 
 def _environment() -> Environment:
@@ -86,6 +103,7 @@ def _context(found: Findings, galleries: Galleries, pictures: Any) -> dict[str, 
         "accuracies": accuracies(store),
         "failures": store.failures(),
         "precision": precision(found),
+        "headline": headline(found),
         "missing": found.missing,
         "found": found,
         "fdr": f"{FDR:.0%}",
@@ -98,23 +116,39 @@ def _context(found: Findings, galleries: Galleries, pictures: Any) -> dict[str, 
         "suspects": galleries.suspects(),
         "explorer": explorer_of(found, pictures),
         "image": pictures,
-        "scripted": (Path(__file__).parent / "page" / "explorer.js").read_text(encoding="utf-8"),
-        "styled": (Path(__file__).parent / "page" / "report.css").read_text(encoding="utf-8"),
+        "scripted": "".join(_read(name) for name in ("data.js", "detail.js", "explorer.js")),
+        "styled": _read("report.css"),
     }
+
+
+def _read(name: str) -> str:
+    return (Path(__file__).parent / "page" / name).read_text(encoding="utf-8")
 
 
 def _pictures(found: Findings) -> dict[str, draw.Picture]:
     pictures = _distributions(found)
     if found.profiles is not None:
-        labels = ("subset size over data set size", "right when held out")
-        told = "Mean over the examples of each group; the bars reach one standard error over examples to each side."
+        labels = ("ratio: share of the examples trained on", "right when held out")
+        told = (
+            "Examples grouped by C-score: how often runs that held them out get them right, the more data they train "
+            f"on. {_at_each_ratio(found)}; means over each group's examples, bars of one standard error over examples."
+        )
         pictures["profiles"] = draw.lines("profiles", found.profiles, "ratio", "consistency", labels, told)
     if found.forgetting is not None:
         ratio, runs = float(found.forgetting["ratio"].iloc[0]), int(found.forgetting["n_runs"].max())
-        told = f"Counted at {found.forgetting_at}, in up to {runs:,} runs at ratio {ratio:g}."
+        median, most = found.forgetting["forgetting_se"].quantile((0.5, 0.9))
+        told = (
+            "Examples by how often a run forgets them once learned, mean over runs, on a logarithmic axis. "
+            f"Counted at {found.forgetting_at}, in up to {runs:,} runs at ratio {ratio:g}; an example's mean has a "
+            f"standard error of {number(median)} in the median, {number(most)} at the 90th percentile."
+        )
         pictures["forgetting"] = draw.forgetting("forgetting", found.forgetting, told)
     if found.removal is not None:
-        told = "Mean over runs; the bars reach one standard error to each side."
+        behind = found.removal["runs"]
+        told = (
+            "Test accuracy without the examples that each rule removes: means over "
+            f"{_span(int(behind.min()), int(behind.max()))} runs, bars of one standard error over runs."
+        )
         pictures["removal"] = draw.removal("removal", found.removal, told)
     return pictures
 
@@ -124,35 +158,60 @@ def _distributions(found: Findings) -> dict[str, draw.Picture]:
     if found.mem is not None:
         mem, runs = found.mem["mem"].to_numpy(), int((found.mem["n_in"] + found.mem["n_out"]).max())
         told = (
-            f"{draw.MEM_BINS} bins of equal width; {np.isfinite(mem).sum():,} examples with a value, "
-            f"from {runs:,} runs at ratio {found.ratio:g}."
+            f"Examples by memorization, on a logarithmic axis: {np.isfinite(mem).sum():,} examples with a value, from "
+            f"{runs:,} runs at ratio {found.ratio:g}. {_width(found.mem)} {draw.MEM_BINS} bins of equal width."
         )
         pictures["mem"] = draw.histogram("mem", mem, draw.MEM_BINS, -1, "memorization", told)
     if found.cscore is not None:
         cscore, held_out = found.cscore["cscore"].to_numpy(), found.cscore["n_out"].mean()
         told = (
-            f"{draw.CSCORE_BINS} bins of equal width; on average {held_out:.1f} runs that held an example out, "
-            f"at {_number_of_ratios(found)}."
+            f"Examples by C-score, on a logarithmic axis: on average {held_out:.1f} runs that held an example out, at "
+            f"{_number_of_ratios(found)}. {_width(found.cscore)} {draw.CSCORE_BINS} bins of equal width."
         )
         pictures["cscore"] = draw.histogram("cscore", cscore, draw.CSCORE_BINS, 0, "C-score", told)
     if found.mem is not None and found.cscore is not None:
-        told = "A dot's area rises with the logarithm of the number of examples."
+        told = (
+            "Examples by both scores: a dot for each small range, its area rising with the logarithm of the number of "
+            "examples there. Each score has the runs and the intervals of its own figure."
+        )
         pictures["against"] = draw.against("against", mem, cscore, told)
     return pictures
+
+
+def _width(frame: pd.DataFrame) -> str:
+    """How sure a score is."""
+    width = (frame["high"] - frame["low"])[frame["se"].notna()].median()
+    return f"An example's 95% interval is {number(width)} wide in the median."
+
+
+def _at_each_ratio(found: Findings) -> str:
+    if found.held_out is None:
+        return ""
+    means = found.held_out.mean(axis=1)
+    low, high = f"{means.min():.1f}", f"{means.max():.1f}"
+    return f"{low if low == high else f'{low} to {high}'} runs at each ratio held an example out on average"
+
+
+def _span(few: int, many: int) -> str:
+    return f"{few:,}" if few == many else f"{few:,} to {many:,}"
 
 
 def _number_of_ratios(found: Findings) -> str:
     return "1 ratio" if len(found.ratios) == 1 else f"{len(found.ratios)} ratios"
 
 
-def _learning(found: Findings) -> list[draw.Picture]:
+def _learning(found: Findings) -> list[tuple[str, draw.Picture]]:
+    """(title, figure) pairs."""
     if found.learning is None:
         return []
-    shown = []
+    shown, of = [], "" if found.learning_by == "cscore" else " of all examples"
     for kind, rows in found.learning.groupby("at", sort=False):
         ratio, runs = float(rows["ratio"].iloc[0]), int(rows["runs"].max())
+        title, looked = _LOOKS[str(kind)]
         caption = (
-            f"Examples {_LOOKS[str(kind)]}: {runs:,} runs at ratio {ratio:g}, bars of one standard error over runs."
+            f"Examples {looked}: the share right in {runs:,} runs at ratio {ratio:g}, means and bars of one standard "
+            "error over runs."
         )
-        shown.append(draw.lines(f"learning-{kind}", rows, "epoch", "correctness", ("epoch", "right"), caption))
+        figure = draw.lines(f"learning-{kind}", rows, "epoch", "correctness", ("epoch", "right"), caption)
+        shown.append((f"Learning curve{of}, {title}", figure))
     return shown

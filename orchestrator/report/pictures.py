@@ -17,7 +17,7 @@ from workers.store import Store
 
 Split = Literal["train", "test"]
 Ids = npt.NDArray[np.int64]
-SHEET = 256
+SHEET = 64
 """Images on a sheet, in rows of COLUMNS."""
 COLUMNS = 16
 

@@ -11,6 +11,9 @@ from workers.campaign import PARTS, Campaign, LabelNoise
 from workers.recipe import SGD, Augmentation, Recipe, Schedule
 from workers.store import Store
 
+MEMORIZED = 0.25
+"""The bar of Feldman and Zhang (2020) for a memorized example."""
+IRREGULAR = 0.5
 _ACCURACIES = ("test_accuracy", "heldout_accuracy", "subset_accuracy")
 
 
@@ -66,6 +69,24 @@ def accuracies(store: Store) -> list[dict[str, str]]:
         means = {name: _mean(used[name].astype(float)) for name in _ACCURACIES}
         rows.append({"ratio": f"{ratio:g}", **{name: f"{count:,}" for name, count in counts.items()}, **means})
     return rows
+
+
+def headline(found: Findings) -> list[tuple[str, str]]:
+    """(what, number) pairs: the few numbers that a reader wants first."""
+    runs = open_store(found.store.uri).runs()
+    final = runs[runs["is_final"].astype(bool)]
+    told = [("runs", f"{len(final):,}"), ("training examples", f"{found.labels.num_train:,}")]
+    if found.mem is not None:
+        mem = found.mem["mem"]
+        told.append((f"of examples: memorization of {MEMORIZED} or more", _share(mem >= MEMORIZED, mem.notna())))
+    if found.cscore is not None:
+        cscore = found.cscore["cscore"]
+        told.append((f"of examples: C-score of {IRREGULAR} or less", _share(cscore <= IRREGULAR, cscore.notna())))
+    return told
+
+
+def _share(some: pd.Series, of: pd.Series) -> str:
+    return f"{100 * some.sum() / max(of.sum(), 1):.1f}%"
 
 
 def precision(found: Findings) -> list[dict[str, str]]:

@@ -1,0 +1,90 @@
+// What the page was given: columns of numbers, and sheets of images that are decoded when they are first shown.
+const data = JSON.parse(document.getElementById("data").textContent);
+const NONE8 = 255, NONE16 = -32768, NONE32 = -2147483648;
+const bytes = (text) => {
+  if (Uint8Array.fromBase64) return Uint8Array.fromBase64(text);
+  const letters = atob(text), made = new Uint8Array(letters.length);
+  for (let place = 0; place < made.length; place += 1) made[place] = letters.charCodeAt(place);
+  return made;
+};
+const whole = (text) => new Int32Array(bytes(text).buffer);
+const short = (text) => new Uint16Array(bytes(text).buffer);
+const steps = (text) => new Int16Array(bytes(text).buffer);
+const at = (column, place, scale = 1e-4) => (!column || column[place] === NONE16 ? NaN : column[place] * scale);
+const show = (value, digits = 2) => {
+  if (Number.isNaN(value)) return "–";
+  const text = value.toFixed(digits);
+  return (Number(text) === 0 ? text.replace("-", "") : text).replace("-", "−");
+};
+const count = (value) => value.toLocaleString("en");
+const className = (label) => data.classes[label] ?? String(label);
+const build = (made, attributes, children) => {
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  made.append(...children);
+  return made;
+};
+const element = (name, attributes = {}, ...children) => build(document.createElement(name), attributes, children);
+const drawn = (name, attributes = {}, ...children) => build(document.createElementNS("http://www.w3.org/2000/svg", name), attributes, children);
+
+const splits = {};
+for (const name of ["train", "test"]) {
+  const raw = data[name];
+  const split = { name, word: name === "train" ? "training" : "test", ids: whole(raw.ids), label: whole(raw.label), scores: {}, whole: {} };
+  split.given = raw.given ? whole(raw.given) : split.label;
+  for (const [key, text] of Object.entries(raw.scores)) split.scores[key] = steps(text);
+  for (const [key, text] of Object.entries(raw.whole ?? {})) split.whole[key] = whole(text);
+  // What only a chosen example needs is decoded when one is chosen.
+  split.curves = () => (split.decoded ??= {
+    profile: raw.profile && steps(raw.profile),
+    heldOut: raw.held_out && short(raw.held_out),
+    history: (raw.history ?? []).map((each) => ({ ...each, share: bytes(each.share), runs: whole(each.runs) })),
+  });
+  split.places = new Map();
+  split.ids.forEach((id, place) => split.places.set(id, place));
+  splits[name] = split;
+}
+
+const top = data.top && {
+  test: whole(data.top.test_example_id), train: whole(data.top.example_id),
+  infl: steps(data.top.infl), low: steps(data.top.low), high: steps(data.top.high),
+};
+const rowsOf = { test: new Map(), train: new Map() };
+for (const side of top ? ["test", "train"] : []) {
+  top[side].forEach((id, row) => {
+    if (!rowsOf[side].has(id)) rowsOf[side].set(id, []);
+    rowsOf[side].get(id).push(row);
+  });
+}
+
+const sheets = new Map();
+const sheetOf = (name) => {
+  if (!sheets.has(name)) {
+    const image = new Image();
+    image.src = "data:image/png;base64," + document.getElementById("sheet-" + name).textContent;
+    sheets.set(name, image.decode().then(() => image));
+  }
+  return sheets.get(name);
+};
+const picture = (split, place, alt) => {
+  const { width, height, columns, sheet } = data.image;
+  const canvas = element("canvas", { width, height, role: "img", "aria-label": alt });
+  sheetOf(`${split.name}-${Math.floor(place / sheet)}`).then((image) => {
+    const x = ((place % sheet) % columns) * width, y = Math.floor((place % sheet) / columns) * height;
+    canvas.getContext("2d").drawImage(image, x, y, width, height, 0, 0, width, height);
+  });
+  return canvas;
+};
+const named = (split, id) => `${split.word} example ${id}`;
+const labelled = (split, place) => {
+  const given = className(split.given[place]), real = className(split.label[place]);
+  return given === real ? `label ${given}` : `given ${given}, is ${real}`;
+};
+
+// A link to an example: image, a value, lines of small print.
+const pick = (split, id, value, ...lines) => {
+  const place = split.places.get(id);
+  const link = element("a", { class: "pick", href: `#${split.name}-${id}` });
+  if (place !== undefined && data.image) link.append(picture(split, place, named(split, id)));
+  link.append(element("b", {}, value), ...lines.map((line) => element("span", {}, line)));
+  return element("li", {}, link);
+};
