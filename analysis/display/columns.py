@@ -1,0 +1,193 @@
+"""From a frame's columns to those of a table for people: an estimate with its error and limits in one place.
+
+    example_id, test_example_id       the image and the number (training examples, unless the column `split` says else)
+    label, given_label, test_label    the class's name; where both are there, the given label only where it differs
+    v with v_se or v_sd, v_low, v_high; or the first of VALUES with the se, low, high that follow it
+                                      v ± se, and below it low to high
+    p_in with n_in, p_out with n_out  percent of runs
+    any other                         text, or a number rounded to four digits
+
+Every name of a column is in the head of the table. What is text in the frame is escaped here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from html import escape
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+
+from analysis.display.images import DatasetImages, Split, data_uri
+
+EXAMPLES: dict[str, Split] = {"example_id": "train", "test_example_id": "test"}
+LABELS = ("label", "given_label", "test_label")
+VALUES = ("infl", "mem", "cscore", "consistency", "correctness", "test_accuracy")
+"""Values whose standard error and limits are columns called se, low and high."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table: HTML of its head and of its cells; numbers stand to the right."""
+
+    head: str
+    cells: list[str]
+    is_number: bool = True
+
+
+@dataclass
+class Columns:
+    """Makes the columns of some rows, each of the frame's columns once."""
+
+    rows: pd.DataFrame
+    images: DatasetImages | None
+    class_names: tuple[str, ...]
+    done: set[str] = field(default_factory=set)
+
+    def all(self) -> list[Column]:
+        """In the frame's order."""
+        found = []
+        # The parts of an estimate go where its value is.
+        parts = {part for name in self.rows.columns for part in self._parts(name).values()}
+        for name in self.rows.columns:
+            if name not in self.done and name not in parts:
+                found.append(self._column(name))
+        return found
+
+    def _column(self, name: str) -> Column:
+        self.done.add(name)
+        values = self.rows[name]
+        if name in EXAMPLES and pd.api.types.is_integer_dtype(values):
+            return self._examples(name)
+        if name in LABELS and pd.api.types.is_integer_dtype(values):
+            return self._labels(name)
+        parts = self._parts(name)
+        self.done.update(parts.values())
+        if "runs" in parts:
+            return self._rate(name, parts["runs"])
+        if parts:
+            return self._estimate(name, parts)
+        if pd.api.types.is_bool_dtype(values) or not pd.api.types.is_numeric_dtype(values):
+            return Column(escape(name), [escape(str(value)) for value in values], is_number=False)
+        return Column(escape(name), [plain_number(value) for value in values])
+
+    def _parts(self, name: str) -> dict[str, str]:
+        """The columns that tell how good the value in a column is: se (or sd), low, high; of a rate, its runs."""
+        columns = list(self.rows.columns)
+        if not pd.api.types.is_numeric_dtype(self.rows[name]):
+            return {}
+        if name in ("p_in", "p_out"):
+            runs = name.replace("p_", "n_")
+            return {"runs": runs} if runs in columns else {}
+        named = {part: f"{name}_{part}" for part in ("se", "sd", "low", "high")}
+        found = {part: column for part, column in named.items() if column in columns}
+        if not found and name in VALUES:
+            found = {part: part for part in ("se", "low", "high") if self._owner(part) == name}
+        if ("low" in found) != ("high" in found):
+            found = {part: column for part, column in found.items() if part not in ("low", "high")}
+        if "se" in found:
+            found.pop("sd", None)
+        return {part: column for part, column in found.items() if pd.api.types.is_numeric_dtype(self.rows[column])}
+
+    def _owner(self, part: str) -> str | None:
+        """The value that a column called se, low or high belongs to: the nearest one on its left."""
+        columns = list(self.rows.columns)
+        before = columns[: columns.index(part)] if part in columns else []
+        return next((name for name in reversed(before) if name in VALUES), None)
+
+    def _examples(self, name: str) -> Column:
+        splits = self.rows["split"] if "split" in self.rows and name == "example_id" else None
+        cells = []
+        for place, number in enumerate(self.rows[name]):
+            split = EXAMPLES[name] if splits is None or splits.iloc[place] != "test" else "test"
+            image = None if self.images is None or pd.isna(number) else self.images.thumbnail(split, int(number))
+            alt = f"{'training' if split == 'train' else 'test'} example {number}"
+            shown = "" if image is None else (
+                f'<img src="{data_uri(image)}" width="{image.width}" height="{image.height}" alt="{alt}">'
+            )
+            cells.append(f"{shown}<span>{escape(str(number))}</span>")
+        return Column(escape(name), cells)
+
+    def _labels(self, name: str) -> Column:
+        names = [self._class_name(label) for label in self.rows[name]]
+        given = "given_label"
+        if name != "label" or given not in self.rows or not pd.api.types.is_integer_dtype(self.rows[given]):
+            return Column(escape(name), names, is_number=False)
+        self.done.add(given)
+        differs = (self.rows["label"] != self.rows[given]).tolist()
+        if not any(differs):
+            return Column(_head("label", f"= {given}"), names, is_number=False)
+        others = [self._class_name(label) for label in self.rows[given]]
+        cells = [_two(a, f"given {b}" if differ else "") for a, b, differ in zip(names, others, differs, strict=True)]
+        return Column(_head("label", given), cells, is_number=False)
+
+    def _class_name(self, label: Any) -> str:
+        known = not pd.isna(label) and 0 <= label < len(self.class_names)
+        return escape(self.class_names[int(label)] if known else str(label))
+
+    def _estimate(self, name: str, parts: dict[str, str]) -> Column:
+        error = parts.get("se", parts.get("sd"))
+        errors = None if error is None else self.rows[error].to_numpy(dtype=float, na_value=np.nan)
+        decimals = _decimals(errors)
+        first = [number(value, decimals) for value in self.rows[name]]
+        if errors is not None:
+            first = [f"{a} ± {number(b, decimals)}" if b == b else a for a, b in zip(first, errors, strict=True)]
+        head = escape(name if error is None else f"{name} ± {error}")
+        if "low" not in parts:
+            return Column(head, first)
+        limits = zip(self.rows[parts["low"]], self.rows[parts["high"]], strict=True)
+        second = [f"{number(low, decimals)} to {number(high, decimals)}" if low == low else "" for low, high in limits]
+        below = escape(f"{parts['low']} to {parts['high']}")
+        return Column(_head(head, below), [_two(a, b) for a, b in zip(first, second, strict=True)])
+
+    def _rate(self, name: str, runs: str) -> Column:
+        pairs = zip(self.rows[name], self.rows[runs], strict=True)
+        cells = [f"{_percent(rate)} of {plain_number(count)}" for rate, count in pairs]
+        return Column(escape(f"{name} of {runs}"), cells)
+
+
+def number(value: Any, decimals: int) -> str:
+    """With a true minus sign; a dash where there is none."""
+    if pd.isna(value):
+        return "–"
+    text = f"{value:.{decimals}f}"
+    return (text.lstrip("-") if float(text) == 0 else text).replace("-", "−")
+
+
+def plain_number(value: Any) -> str:
+    """A whole number in full, any other rounded to four digits; a dash where there is none."""
+    if pd.isna(value):
+        return "–"
+    whole = isinstance(value, int | np.integer)
+    return (f"{value:,}" if whole else f"{value:.4g}").replace("-", "−")
+
+
+def _percent(rate: float) -> str:
+    return "–" if rate != rate else f"{rate:.0%}"
+
+
+def _decimals(errors: Any) -> int:
+    """Of a value and its error: so many that the middle error shows two digits, 2 to 4."""
+    some = errors[np.isfinite(errors) & (errors > 0)] if errors is not None else np.zeros(0)
+    if not len(some):
+        return 2
+    return int(np.clip(1 - np.floor(np.log10(np.median(some))), 2, 4))
+
+
+def _head(first: str, second: str) -> str:
+    return f"{first}<small>{second}</small>"
+
+
+def _two(first: str, second: str) -> str:
+    return f"{first}<small>{second}</small>" if second else first
+
+
+def index_column(index: pd.Index) -> Column | None:
+    """The index where it says something: a name, or anything but the numbers of rows."""
+    if index.nlevels > 1:
+        head = ", ".join("" if name is None else str(name) for name in index.names)
+        return Column(escape(head), [escape(", ".join(map(str, cast(Sequence[Any], key)))) for key in index], False)
+    if index.name is None and pd.api.types.is_integer_dtype(index):
+        return None
+    head = "" if index.name is None else str(index.name)
+    return Column(escape(head), [escape(str(key)) for key in index], is_number=False)
