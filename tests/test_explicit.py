@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from analysis import EstimateError, count_first_runs, open_store, plot_removal, removal_curve
+from analysis import EstimateError, count_first_runs, open_store, plot, removal_curve
 from orchestrator import run_campaign
 from orchestrator.local_runner import LocalRunner
 from orchestrator.plan import plan_campaign
@@ -399,8 +399,8 @@ def test_a_removal_curve_is_means_over_the_runs_of_each_rule(tmp_path: Path) -> 
             assert row["se"] == pytest.approx(stats.sem(right))
             low, high = stats.t.interval(0.9, len(right) - 1, np.mean(right), stats.sem(right)) if row["se"] else right
             assert (row["low"], row["high"]) == pytest.approx((max(low, 0), min(high, 1)))
-    lines = plot_removal(frame).axes[0].get_lines()
-    assert len(plot_removal(frame).axes[0].containers) == 3 <= len(lines)
+    axes = plot.removal(frame)
+    assert len(axes.containers) == 3 <= len(axes.get_lines())
     with pytest.raises(EstimateError, match=r"epoch must be one of 1, 2 \(those recorded\), got 3"):
         removal_curve(store, 3)
     with pytest.raises(EstimateError, match="confidence must be"):

@@ -25,6 +25,8 @@ LABELS = ("label", "given_label", "test_label")
 VALUES = ("infl", "mem", "cscore", "consistency", "correctness", "test_accuracy")
 """Values whose standard error and limits are columns called se, low and high."""
 
+_DIGITS = 4
+
 
 @dataclass(frozen=True)
 class Column:
@@ -46,13 +48,10 @@ class Columns:
 
     def all(self) -> list[Column]:
         """In the frame's order."""
-        found = []
-        # The parts of an estimate go where its value is.
-        parts = {part for name in self.rows.columns for part in self._parts(name).values()}
-        for name in self.rows.columns:
-            if name not in self.done and name not in parts:
-                found.append(self._column(name))
-        return found
+        # The parts of an estimate stand where its value does.
+        parts = {part for name in self.rows.columns for part in parts_of(self.rows, name).values()}
+        wanted = (name for name in self.rows.columns if name not in parts)
+        return [self._column(name) for name in wanted if name not in self.done]
 
     def _column(self, name: str) -> Column:
         self.done.add(name)
@@ -61,7 +60,7 @@ class Columns:
             return self._examples(name)
         if name in LABELS and pd.api.types.is_integer_dtype(values):
             return self._labels(name)
-        parts = self._parts(name)
+        parts = parts_of(self.rows, name)
         self.done.update(parts.values())
         if "runs" in parts:
             return self._rate(name, parts["runs"])
@@ -69,31 +68,7 @@ class Columns:
             return self._estimate(name, parts)
         if pd.api.types.is_bool_dtype(values) or not pd.api.types.is_numeric_dtype(values):
             return Column(escape(name), [escape(str(value)) for value in values], is_number=False)
-        return Column(escape(name), [plain_number(value) for value in values])
-
-    def _parts(self, name: str) -> dict[str, str]:
-        """The columns that tell how good the value in a column is: se (or sd), low, high; of a rate, its runs."""
-        columns = list(self.rows.columns)
-        if not pd.api.types.is_numeric_dtype(self.rows[name]):
-            return {}
-        if name in ("p_in", "p_out"):
-            runs = name.replace("p_", "n_")
-            return {"runs": runs} if runs in columns else {}
-        named = {part: f"{name}_{part}" for part in ("se", "sd", "low", "high")}
-        found = {part: column for part, column in named.items() if column in columns}
-        if not found and name in VALUES:
-            found = {part: part for part in ("se", "low", "high") if self._owner(part) == name}
-        if ("low" in found) != ("high" in found):
-            found = {part: column for part, column in found.items() if part not in ("low", "high")}
-        if "se" in found:
-            found.pop("sd", None)
-        return {part: column for part, column in found.items() if pd.api.types.is_numeric_dtype(self.rows[column])}
-
-    def _owner(self, part: str) -> str | None:
-        """The value that a column called se, low or high belongs to: the nearest one on its left."""
-        columns = list(self.rows.columns)
-        before = columns[: columns.index(part)] if part in columns else []
-        return next((name for name in reversed(before) if name in VALUES), None)
+        return Column(escape(name), numbers(values))
 
     def _examples(self, name: str) -> Column:
         splits = self.rows["split"] if "split" in self.rows and name == "example_id" else None
@@ -102,11 +77,13 @@ class Columns:
             split = EXAMPLES[name] if splits is None or splits.iloc[place] != "test" else "test"
             image = None if self.images is None or pd.isna(number) else self.images.thumbnail(split, int(number))
             alt = f"{'training' if split == 'train' else 'test'} example {number}"
-            shown = "" if image is None else (
-                f'<img src="{data_uri(image)}" width="{image.width}" height="{image.height}" alt="{alt}">'
+            shown = (
+                ""
+                if image is None
+                else (f'<img src="{data_uri(image)}" width="{image.width}" height="{image.height}" alt="{alt}">')
             )
             cells.append(f"{shown}<span>{escape(str(number))}</span>")
-        return Column(escape(name), cells)
+        return Column(escape(name), cells, is_number=False)
 
     def _labels(self, name: str) -> Column:
         names = [self._class_name(label) for label in self.rows[name]]
@@ -128,50 +105,85 @@ class Columns:
     def _estimate(self, name: str, parts: dict[str, str]) -> Column:
         error = parts.get("se", parts.get("sd"))
         errors = None if error is None else self.rows[error].to_numpy(dtype=float, na_value=np.nan)
-        decimals = _decimals(errors)
-        first = [number(value, decimals) for value in self.rows[name]]
+        form = _form(errors)
+        first = [number(value, form) for value in self.rows[name]]
         if errors is not None:
-            first = [f"{a} ± {number(b, decimals)}" if b == b else a for a, b in zip(first, errors, strict=True)]
+            first = [f"{a} ± {number(b, form)}" if b == b else a for a, b in zip(first, errors, strict=True)]
         head = escape(name if error is None else f"{name} ± {error}")
         if "low" not in parts:
             return Column(head, first)
         limits = zip(self.rows[parts["low"]], self.rows[parts["high"]], strict=True)
-        second = [f"{number(low, decimals)} to {number(high, decimals)}" if low == low else "" for low, high in limits]
+        second = [f"{number(low, form)} to {number(high, form)}" if low == low else "" for low, high in limits]
         below = escape(f"{parts['low']} to {parts['high']}")
         return Column(_head(head, below), [_two(a, b) for a, b in zip(first, second, strict=True)])
 
     def _rate(self, name: str, runs: str) -> Column:
         pairs = zip(self.rows[name], self.rows[runs], strict=True)
-        cells = [f"{_percent(rate)} of {plain_number(count)}" for rate, count in pairs]
+        cells = [f"{_percent(rate)} of {count:,}" for rate, count in pairs]
         return Column(escape(f"{name} of {runs}"), cells)
 
 
-def number(value: Any, decimals: int) -> str:
+def parts_of(frame: pd.DataFrame, name: str) -> dict[str, str]:
+    """The columns that tell how good the value in a column is: se (or sd), low, high; of a rate, its runs."""
+    columns = list(frame.columns)
+    if not pd.api.types.is_numeric_dtype(frame[name]):
+        return {}
+    if name in ("p_in", "p_out"):
+        runs = name.replace("p_", "n_")
+        return {"runs": runs} if runs in columns else {}
+    named = {part: f"{name}_{part}" for part in ("se", "sd", "low", "high")}
+    found = {part: column for part, column in named.items() if column in columns}
+    if not found and name in VALUES:
+        found = {part: part for part in ("se", "low", "high") if _owner(frame, part) == name}
+    if ("low" in found) != ("high" in found):
+        found = {part: column for part, column in found.items() if part not in ("low", "high")}
+    if "se" in found:
+        found.pop("sd", None)
+    return {part: column for part, column in found.items() if pd.api.types.is_numeric_dtype(frame[column])}
+
+
+def _owner(frame: pd.DataFrame, part: str) -> str | None:
+    """The value that a column called se, low or high belongs to: the nearest one on its left."""
+    columns = list(frame.columns)
+    before = columns[: columns.index(part)] if part in columns else []
+    return next((name for name in reversed(before) if name in VALUES), None)
+
+
+def number(value: Any, form: str) -> str:
     """With a true minus sign; a dash where there is none."""
     if pd.isna(value):
         return "–"
-    text = f"{value:.{decimals}f}"
+    text = format(value, form)
     return (text.lstrip("-") if float(text) == 0 else text).replace("-", "−")
 
 
-def plain_number(value: Any) -> str:
-    """A whole number in full, any other rounded to four digits; a dash where there is none."""
-    if pd.isna(value):
-        return "–"
-    whole = isinstance(value, int | np.integer)
-    return (f"{value:,}" if whole else f"{value:.4g}").replace("-", "−")
+def numbers(values: pd.Series) -> list[str]:
+    """Whole numbers in full; others with the decimals that show four digits of the largest, less zeros at the end.
+
+    Values that are too far apart for that have four digits each.
+    """
+    if pd.api.types.is_integer_dtype(values):
+        return ["–" if pd.isna(value) else f"{value:,}".replace("-", "−") for value in values]
+    plain = values.to_numpy(dtype=float, na_value=np.nan)
+    size = np.abs(plain[np.isfinite(plain) & (plain != 0)])
+    if len(size) and (size.max() > 1e6 * min(1, size.min()) or size.max() < 1e-6):
+        return [number(value, f".{_DIGITS}g") for value in plain]
+    most = max(0, _DIGITS - int(np.ceil(np.log10(size.max())))) if len(size) else 0
+    fewest = next(
+        each for each in range(most + 1) if np.allclose(size.round(each), size.round(most), rtol=0, atol=1e-12)
+    )
+    return [number(value, f".{fewest}f") for value in plain]
 
 
 def _percent(rate: float) -> str:
     return "–" if rate != rate else f"{rate:.0%}"
 
 
-def _decimals(errors: Any) -> int:
-    """Of a value and its error: so many that the middle error shows two digits, 2 to 4."""
+def _form(errors: Any) -> str:
+    """Of a value and its error: as many decimals as show two digits of the middle error, 2 to 4."""
     some = errors[np.isfinite(errors) & (errors > 0)] if errors is not None else np.zeros(0)
-    if not len(some):
-        return 2
-    return int(np.clip(1 - np.floor(np.log10(np.median(some))), 2, 4))
+    decimals = int(np.clip(1 - np.floor(np.log10(np.median(some))), 2, 4)) if len(some) else 2
+    return f".{decimals}f"
 
 
 def _head(first: str, second: str) -> str:

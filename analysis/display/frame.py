@@ -41,7 +41,7 @@ class Frame(pd.DataFrame):
             return None
         names = list(self.columns)
         if not names or len(names) > MAX_COLUMNS or len(set(names)) < len(names) or not all(map(_is_text, names)):
-            own: str | None = super()._repr_html_()  # type: ignore[operator]
+            own: str | None = super()._repr_html_()  # type: ignore[misc] # the stubs lack it
             return own
         return html_table(self, self._images, self._class_names)
 

@@ -35,7 +35,11 @@ def html_table(frame: pd.DataFrame, images: DatasetImages | None, class_names: t
     rows = frame.head(ROWS)
     columns = Columns(rows, images, class_names).all()
     index = index_column(rows.index)
-    parts = [f'<div class="longtail-frame"><style>{_STYLE}</style><table>', _head(columns, index), _body(columns, index)]
+    parts = [
+        f'<div class="longtail-frame"><style>{_STYLE}</style><table>',
+        _head(columns, index),
+        _body(columns, index),
+    ]
     parts += ["</table>", *(f"<p>{line}</p>" for line in _below(frame, images)), "</div>"]
     return "\n".join(parts)
 

@@ -25,7 +25,9 @@ class View:
     def images(self) -> DatasetImages:
         """The images of the data set, which is loaded when the first is looked at."""
         header = self.store.header
-        return DatasetImages(header.campaign.dataset if isinstance(header.campaign, Campaign) else None, header.fingerprint)
+        return DatasetImages(
+            header.campaign.dataset if isinstance(header.campaign, Campaign) else None, header.fingerprint
+        )
 
     def image(self, split: Split, example_id: int, *, enlarged: int = 1) -> Image.Image:
         """An example's image, each of its pixels as `enlarged` x `enlarged` ones.

@@ -46,9 +46,7 @@ class InfluenceView(View):
         bits = pack_runs(self.store, ratio, epoch)
         if threshold is None:
             top = 5 if top is None else top
-            frame = influence_top(
-                bits, tests=tests, top=top, empty=empty, confidence=confidence, memory_mb=memory_mb
-            )
+            frame = influence_top(bits, tests=tests, top=top, empty=empty, confidence=confidence, memory_mb=memory_mb)
         else:
             frame = influence_pairs(
                 bits,

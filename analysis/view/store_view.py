@@ -47,7 +47,9 @@ class StoreView(TrainedView, LearningView, InfluenceView):
     ) -> pd.DataFrame:
         """Memorization of each training example at each ratio: see `analysis.memorization`."""
         check_confidence(confidence)
-        return self._frame(estimate_memorization(count_runs(self.store, ratio, epoch), empty=empty, confidence=confidence))
+        return self._frame(
+            estimate_memorization(count_runs(self.store, ratio, epoch), empty=empty, confidence=confidence)
+        )
 
     def expected_se(self, runs: int, ratio: float | None = None) -> pd.DataFrame:
         """The standard error of mem that `runs` runs would give, judged by those that are there: a plan's figures.
