@@ -280,7 +280,7 @@ def test_from_a_table_to_a_removal_curve(tmp_path: Path, table: Path) -> None:
     assert (code, "removal.parquet" in output, "curve.pdf" in output) == (0, True, True), error
     assert (tmp_path / "curve.pdf").read_bytes().startswith(b"%PDF")
     written = pd.read_parquet(store / "estimates" / "removal.parquet")
-    pd.testing.assert_frame_equal(written, open_store(store).removal())
+    pd.testing.assert_frame_equal(open_store(store).removal(), written)
     assert written[["rule", "removed", "runs"]].to_numpy().tolist() == [
         [rule, removed, 3] for rule in ("lowest", "random") for removed in (0.2, 0.7)
     ]

@@ -365,7 +365,7 @@ def test_on_the_command_line(digits: Path, tmp_path: Path) -> None:
     code, output, error = call("forgetting", digits, "--top", 3, "--agreement", "-o", table, "--plot", figure)
     assert code == 0, error
     frame = open_store(digits).forgetting()
-    pd.testing.assert_frame_equal(pd.read_parquet(table), frame)
+    pd.testing.assert_frame_equal(frame, pd.read_parquet(table))
     assert figure.read_bytes().startswith(b"\x89PNG")
     (row,) = forgetting_summary(frame).to_dict("records")
     lines = output.splitlines()

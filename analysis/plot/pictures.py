@@ -56,7 +56,7 @@ def examples(view: View, frame: pd.DataFrame, value: str | None = None, *, count
 
     `value` None: of the first column that is a known estimate. Training examples (`example_id`), unless the column
     `split` says else, or where there are none the test examples (`test_example_id`); `axes` are as many as examples.
-    Raises EstimateError for a frame without them or without the column, for another number of axes, and as `view.image`.
+    Raises EstimateError for a frame without them or without the column, for another number of axes, as `view.image`.
     """
     check_whole("count", count, 1)
     ids = next((name for name in ("example_id", "test_example_id") if name in frame), None)
