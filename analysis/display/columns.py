@@ -5,9 +5,9 @@
     v with v_se or v_sd, v_low, v_high; or the first of VALUES with the se, low, high that follow it
                                       v ± se, and below it low to high
     p_in with n_in, p_out with n_out  percent of runs
-    any other                         text, or a number rounded to four digits
+    any other                         text, or a number rounded to three or four digits
 
-Every name of a column is in the head of the table. What is text in the frame is escaped here.
+The head of the table tells which columns a cell is made of. What is text in the frame is escaped here.
 """
 
 from collections.abc import Sequence
@@ -17,6 +17,7 @@ from typing import Any, cast
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from analysis.display.images import DatasetImages, Split, data_uri
 
@@ -26,6 +27,8 @@ VALUES = ("infl", "mem", "cscore", "consistency", "correctness", "test_accuracy"
 """Values whose standard error and limits are columns called se, low and high."""
 
 _DIGITS = 4
+_LONGEST = 80
+"""Characters of a text."""
 
 
 @dataclass(frozen=True)
@@ -66,23 +69,18 @@ class Columns:
             return self._rate(name, parts["runs"])
         if parts:
             return self._estimate(name, parts)
-        if pd.api.types.is_bool_dtype(values) or not pd.api.types.is_numeric_dtype(values):
-            return Column(escape(name), [escape(str(value)) for value in values], is_number=False)
-        return Column(escape(name), numbers(values))
+        if _is_number(values):
+            return Column(escape(name), numbers(values))
+        return Column(escape(name), [escape(_shortened(str(value))) for value in values], is_number=False)
 
     def _examples(self, name: str) -> Column:
         splits = self.rows["split"] if "split" in self.rows and name == "example_id" else None
         cells = []
-        for place, number in enumerate(self.rows[name]):
+        for place, example in enumerate(self.rows[name]):
             split = EXAMPLES[name] if splits is None or splits.iloc[place] != "test" else "test"
-            image = None if self.images is None or pd.isna(number) else self.images.thumbnail(split, int(number))
-            alt = f"{'training' if split == 'train' else 'test'} example {number}"
-            shown = (
-                ""
-                if image is None
-                else (f'<img src="{data_uri(image)}" width="{image.width}" height="{image.height}" alt="{alt}">')
-            )
-            cells.append(f"{shown}<span>{escape(str(number))}</span>")
+            image = None if self.images is None or pd.isna(example) else self.images.thumbnail(split, int(example))
+            alt = f"{'training' if split == 'train' else 'test'} example {example}"
+            cells.append(f"{'' if image is None else _img(image, alt)}<span>{escape(str(example))}</span>")
         return Column(escape(name), cells, is_number=False)
 
     def _labels(self, name: str) -> Column:
@@ -91,7 +89,8 @@ class Columns:
         if name != "label" or given not in self.rows or not pd.api.types.is_integer_dtype(self.rows[given]):
             return Column(escape(name), names, is_number=False)
         self.done.add(given)
-        differs = (self.rows["label"] != self.rows[given]).tolist()
+        pairs = zip(self.rows["label"], self.rows[given], strict=True)
+        differs = [pd.notna(a) and pd.notna(b) and a != b for a, b in pairs]
         if not any(differs):
             return Column(_head("label", f"= {given}"), names, is_number=False)
         others = [self._class_name(label) for label in self.rows[given]]
@@ -109,24 +108,23 @@ class Columns:
         first = [number(value, form) for value in self.rows[name]]
         if errors is not None:
             first = [f"{a} ± {number(b, form)}" if b == b else a for a, b in zip(first, errors, strict=True)]
-        head = escape(name if error is None else f"{name} ± {error}")
+        head = escape(name if error is None else f"{name} ± {'se' if 'se' in parts else 'sd'}")
         if "low" not in parts:
             return Column(head, first)
         limits = zip(self.rows[parts["low"]], self.rows[parts["high"]], strict=True)
         second = [f"{number(low, form)} to {number(high, form)}" if low == low else "" for low, high in limits]
-        below = escape(f"{parts['low']} to {parts['high']}")
-        return Column(_head(head, below), [_two(a, b) for a, b in zip(first, second, strict=True)])
+        return Column(_head(head, "low to high"), [_two(a, b) for a, b in zip(first, second, strict=True)])
 
     def _rate(self, name: str, runs: str) -> Column:
         pairs = zip(self.rows[name], self.rows[runs], strict=True)
-        cells = [f"{_percent(rate)} of {count:,}" for rate, count in pairs]
+        cells = [f"{number(rate, '.0%')} of {number(count, ',.0f')}" for rate, count in pairs]
         return Column(escape(f"{name} of {runs}"), cells)
 
 
 def parts_of(frame: pd.DataFrame, name: str) -> dict[str, str]:
     """The columns that tell how good the value in a column is: se (or sd), low, high; of a rate, its runs."""
     columns = list(frame.columns)
-    if not pd.api.types.is_numeric_dtype(frame[name]):
+    if not _is_number(frame[name]):
         return {}
     if name in ("p_in", "p_out"):
         runs = name.replace("p_", "n_")
@@ -139,7 +137,7 @@ def parts_of(frame: pd.DataFrame, name: str) -> dict[str, str]:
         found = {part: column for part, column in found.items() if part not in ("low", "high")}
     if "se" in found:
         found.pop("sd", None)
-    return {part: column for part, column in found.items() if pd.api.types.is_numeric_dtype(frame[column])}
+    return {part: column for part, column in found.items() if _is_number(frame[column])}
 
 
 def _owner(frame: pd.DataFrame, part: str) -> str | None:
@@ -154,20 +152,20 @@ def number(value: Any, form: str) -> str:
     if pd.isna(value):
         return "–"
     text = format(value, form)
-    return (text.lstrip("-") if float(text) == 0 else text).replace("-", "−")
+    return (text if text.strip("-0.") else text.lstrip("-")).replace("-", "−")
 
 
 def numbers(values: pd.Series) -> list[str]:
     """Whole numbers in full; others with the decimals that show four digits of the largest, less zeros at the end.
 
-    Values that are too far apart for that have four digits each.
+    Values that are too far apart for that have three digits each.
     """
     if pd.api.types.is_integer_dtype(values):
         return ["–" if pd.isna(value) else f"{value:,}".replace("-", "−") for value in values]
     plain = values.to_numpy(dtype=float, na_value=np.nan)
     size = np.abs(plain[np.isfinite(plain) & (plain != 0)])
     if len(size) and (size.max() > 1e6 * min(1, size.min()) or size.max() < 1e-6):
-        return [number(value, f".{_DIGITS}g") for value in plain]
+        return [number(value, ".3g") for value in plain]
     most = max(0, _DIGITS - int(np.ceil(np.log10(size.max())))) if len(size) else 0
     fewest = next(
         each for each in range(most + 1) if np.allclose(size.round(each), size.round(most), rtol=0, atol=1e-12)
@@ -175,15 +173,24 @@ def numbers(values: pd.Series) -> list[str]:
     return [number(value, f".{fewest}f") for value in plain]
 
 
-def _percent(rate: float) -> str:
-    return "–" if rate != rate else f"{rate:.0%}"
-
-
 def _form(errors: Any) -> str:
     """Of a value and its error: as many decimals as show two digits of the middle error, 2 to 4."""
     some = errors[np.isfinite(errors) & (errors > 0)] if errors is not None else np.zeros(0)
     decimals = int(np.clip(1 - np.floor(np.log10(np.median(some))), 2, 4)) if len(some) else 2
     return f".{decimals}f"
+
+
+def _is_number(values: pd.Series) -> bool:
+    types = pd.api.types
+    return types.is_integer_dtype(values) or types.is_float_dtype(values)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+
+
+def _img(image: Image.Image, alt: str) -> str:
+    return f'<img src="{data_uri(image)}" width="{image.width}" height="{image.height}" alt="{escape(alt)}">'
 
 
 def _head(first: str, second: str) -> str:
