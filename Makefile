@@ -1,4 +1,4 @@
-# make demo: environment, install, train, and see who is memorized. make test: all tests.
+# make demo: environment, install, train, see who is memorized, and write a report. make test: all tests.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
@@ -29,4 +29,4 @@ format: install
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) demo-store .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) demo-store demo-report.html .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

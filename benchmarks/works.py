@@ -81,7 +81,8 @@ def lacking(name: str, sizes: Sizes, device: str, *, named: bool) -> str | None:
 
 
 def _digits(sizes: Sizes) -> dict[str, Any]:
-    return _preset("digits")
+    # Without presentations: no peer records them. What recording costs: benchmarks.presentations.
+    return {**_preset("digits"), "record": {}}
 
 
 def _mnist(sizes: Sizes) -> dict[str, Any]:

@@ -45,9 +45,9 @@ def test_from_init_to_estimates(tmp_path: Path) -> None:
     code, output, _ = call("status", tmp_path / "s")
     assert "4 of 4 runs" in output
     code, output, _ = call("estimate", tmp_path / "s")
-    assert output.count(".parquet") == 6
+    assert output.count(".parquet") == 7
     code, output, _ = call("verify", tmp_path / "s")
-    assert (code, output) == (0, "9 files checked, 0 damaged\n")
+    assert (code, output) == (0, "10 files checked, 0 damaged\n")
 
 
 @pytest.mark.parametrize("name", NAMES)

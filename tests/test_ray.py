@@ -1,6 +1,7 @@
 """Campaigns on Ray: the same bits as in one process, whatever dies on the way."""
 
 import random
+import re
 import signal
 import sys
 import tempfile
@@ -167,9 +168,13 @@ def test_nodes_join_leave_and_die(tmp_path: Path) -> None:
     assert [line for line in output.splitlines() if line.endswith(": True")] == [f"{step}: True" for step in steps]
 
 
-def test_the_demo_ends_with_who_is_memorized(tmp_path: Path) -> None:
-    code, output = finish(start(longtail("demo", "--store", tmp_path / "s", "--runs", 40), tmp_path))
+def test_the_demo_ends_with_who_is_memorized_and_a_report(tmp_path: Path) -> None:
+    page = tmp_path / "r.html"
+    code, output = finish(start(longtail("demo", "--store", tmp_path / "s", "--runs", 40, "-o", page), tmp_path))
     assert code == 0, output
+    assert output.splitlines()[-1].strip() == str(page)
+    missing = re.findall(r"Not shown\. [^<]*", page.read_text())
+    assert missing == ["Not shown. A profile needs runs at two ratios under 1 or more."]
     assert "Most memorized digits" in output
     assert "Strongest influence pairs" in output
     assert str(tmp_path / "s" / "estimates" / "memorization.parquet") in output

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.commands.report import check_output
 from orchestrator.options import (
     AddressOption,
     CampaignPath,
@@ -97,20 +98,28 @@ def run(
 def demo(
     store: StoreOption = "demo-store",
     runs: Annotated[int | None, typer.Option("--runs", min=10, max=100_000, help="Models to train.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The report: .html.")] = Path(
+        "demo-report.html"
+    ),
 ) -> None:
-    """Train the digits campaign in this process, and show who is memorized.
+    """Train the digits campaign in this process, show who is memorized, and write the report.
 
     Example: longtail demo
     """
     from orchestrator.demo import print_findings
+    from orchestrator.report import write_report
     from workers.campaign_file import parse_campaign, with_repetitions
+    from workers.store import Store
 
+    check_output(output)
     campaign = with_repetitions(parse_campaign(preset_text("digits"), "digits"), runs)
     count = campaign.subsets.repetitions
     say(f"Training {count} small networks, each on a random 70% of the handwritten digits.")
     report = run_and_show(campaign, store, _runner(RunnerName.local))
     exit_on_failures(report)
     print_findings(report.store_uri, console)
+    written = write_report(Store.open(report.store_uri), output.absolute())
+    say(f"Every example with its scores, in your browser:\n  {written.path}")
 
 
 def _read(path: Path) -> "Campaign":

@@ -26,10 +26,7 @@ def report(
     from orchestrator.report import write_report
     from workers.store import Store
 
-    if output.suffix != ".html":
-        raise CampaignError(f"--output: must end with .html, got {str(output)!r}")
-    if not output.parent.is_dir():
-        raise LongtailError(f"{output}: cannot be written: there is no folder {output.parent}")
+    check_output(output)
 
     def tell(line: str) -> None:
         warn(line)
@@ -40,3 +37,11 @@ def report(
     for part, reason in written.missing.items():
         warn(f"note: no {part}: {reason}")
     say(f"report: {written.path} ({written.size / 1e6:.1f} MB)")
+
+
+def check_output(path: Path) -> None:
+    """Raise CampaignError or LongtailError where no report can be written to the path, before anything is computed."""
+    if path.suffix != ".html":
+        raise CampaignError(f"--output: must end with .html, got {str(path)!r}")
+    if not path.parent.is_dir():
+        raise LongtailError(f"{path}: cannot be written: there is no folder {path.parent}")
