@@ -62,7 +62,7 @@ def proxies(table: pd.DataFrame, axes: "Axes | None" = None) -> "Axes":
     Dots are Spearman's correlation and Kendall's tau-b, lines their intervals.
     """
     rows = table.sort_values("spearman", kind="stable", na_position="first")
-    axes = own_or_given(axes, 7, 1.2 + _ROOM * len(rows))
+    is_own, axes = axes is None, own_or_given(axes, 8, 1.2 + _ROOM * len(rows))
     places = range(len(rows))
     for name, label, marker, shift, colour in (
         ("spearman", "Spearman", "o", 0.12, PALETTE[0]),
@@ -75,7 +75,7 @@ def proxies(table: pd.DataFrame, axes: "Axes | None" = None) -> "Axes":
     axes.axvline(0, color=ink(axes), linewidth=0.8)
     axes.set_xlabel("rank correlation with the C-score")
     axes.grid(axis="x", alpha=0.3)
-    axes.legend(fontsize="small", frameon=False)
+    add_legend(axes, is_own)
     return axes
 
 

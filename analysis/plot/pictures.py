@@ -33,7 +33,7 @@ def influence(
         raise EstimateError(f"test_example_id must be 0 to {count - 1}, got {test_example_id!r}")
     pairs = view.influence(ratio, tests=[test_example_id], top=top, empty="nan")
     images = [view.image("test", test_example_id), *(view.image("train", each) for each in pairs["example_id"])]
-    panels = own_or_given_panels(axes, (1, 1 + top), _WIDTH * (1 + top), _HEIGHT)
+    panels = own_or_given_panels(axes, (1, 1 + top), _WIDTH * (1 + top), _HEIGHT - 0.15)
     names = view.store.header.class_names
     for panel, row in zip(panels[1:], pairs.to_dict("records"), strict=False):
         value = f"{row['infl']:.2f} ({row['low']:.2f} to {row['high']:.2f})".replace("-", "−")
