@@ -158,6 +158,8 @@ def test_errors_and_limits_belong_to_the_value_that_they_follow(view: StoreView)
     assert [text for text in Table(both).rows[0] if "±" in text] == ["cscore ± se | low to high"]
     assert Table(mem[["se", "mem"]]).rows[0] == ["se", "mem"]
     assert Table(mem[["mem", "low"]]).rows[0] == ["mem", "low"]
+    detection = mem.head(1).assign(auc=0.9, auc_se=0.05, low=0.8, high=1.0)[["auc", "auc_se", "low", "high"]]
+    assert Table(detection).rows == [["auc ± se | low to high"], ["0.900 ± 0.050 | 0.800 to 1.000"]]
     suspects = [text for text in Table(view.suspects()).rows[0] if "±" in text]
     assert suspects == ["mem ± se", "cscore ± se"]
 
@@ -279,8 +281,9 @@ def test_one_image(view: StoreView) -> None:
     enlarged = np.asarray(view.image("test", np.int64(7), enlarged=3))  # type: ignore[arg-type]
     np.testing.assert_array_equal(enlarged, pixels.repeat(3, axis=0).repeat(3, axis=1))
     for options, message in (
-        (("train", 60), r"example_id must be 0 to 59 \(train\), got 60"),
-        (("test", -1), r"example_id must be 0 to 11 \(test\), got -1"),
+        (("train", 60), r"example_id must be a whole number of 0 to 59 \(train\), got 60"),
+        (("test", -1), r"example_id must be a whole number of 0 to 11 \(test\), got -1"),
+        (("train", 1.5), "example_id must be a whole number of 0 to 59 .* got 1.5"),
         (("both", 1), "split must be one of train, test, got 'both'"),
     ):
         with pytest.raises(EstimateError, match=message):

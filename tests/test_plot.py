@@ -21,6 +21,7 @@ from orchestrator.figures import write_figure
 from tests.conftest import small_campaign
 from tests.isolation import ROOT
 from tests.synthetic import Labelled, make_stores, random_runs
+from tests.test_cli import call
 from workers.datasets import Dataset, load_dataset
 from workers.errors import CampaignError
 
@@ -261,6 +262,12 @@ def test_several_panels_are_written_as_one_figure(tmp_path: Path) -> None:
     write_figure(tmp_path / "n.pdf", plot.noise, noise_detection(found), noise_curves(found))
     assert (tmp_path / "n.pdf").read_bytes().startswith(b"%PDF")
     assert pyplot.get_fignums() == []
+
+
+def test_a_command_leaves_no_figure_behind(view: StoreView, tmp_path: Path) -> None:
+    words = ("compare", view.store.uri, view.store.uri, "--estimate", "cscore", "-o", tmp_path / "p.png")
+    assert call(*words)[0] == 0
+    assert (tmp_path / "p.png").exists() and pyplot.get_fignums() == []
 
 
 def test_writing_needs_no_display(tmp_path: Path) -> None:

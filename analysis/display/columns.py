@@ -2,7 +2,7 @@
 
     example_id, test_example_id       the image and the number (training examples, unless the column `split` says else)
     label, given_label, test_label    the class's name; where both are there, the given label only where it differs
-    v with v_se or v_sd, v_low, v_high; or the first of VALUES with the se, low, high that follow it
+    v with v_se or v_sd, v_low, v_high; or one of VALUES with the se, low, high that follow it
                                       v ± se, and below it low to high
     p_in with n_in, p_out with n_out  percent of runs
     any other                         text, or a number rounded to three or four digits
@@ -23,7 +23,7 @@ from analysis.display.images import DatasetImages, Split, data_uri
 
 EXAMPLES: dict[str, Split] = {"example_id": "train", "test_example_id": "test"}
 LABELS = ("label", "given_label", "test_label")
-VALUES = ("infl", "mem", "cscore", "consistency", "correctness", "test_accuracy")
+VALUES = ("infl", "mem", "cscore", "consistency", "correctness", "test_accuracy", "auc", "lds")
 """Values whose standard error and limits are columns called se, low and high."""
 
 _DIGITS = 4
@@ -131,8 +131,8 @@ def parts_of(frame: pd.DataFrame, name: str) -> dict[str, str]:
         return {"runs": runs} if runs in columns else {}
     named = {part: f"{name}_{part}" for part in ("se", "sd", "low", "high")}
     found = {part: column for part, column in named.items() if column in columns}
-    if not found and name in VALUES:
-        found = {part: part for part in ("se", "low", "high") if _owner(frame, part) == name}
+    if name in VALUES:
+        found = {**{part: part for part in ("se", "low", "high") if _owner(frame, part) == name}, **found}
     if ("low" in found) != ("high" in found):
         found = {part: column for part, column in found.items() if part not in ("low", "high")}
     if "se" in found:

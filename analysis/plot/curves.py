@@ -64,7 +64,7 @@ def removal(frame: pd.DataFrame, axes: "Axes | None" = None) -> "Axes":
 
     Bars go from `low` to `high`. A point without an accuracy is left out, one without an interval has no bar.
     """
-    is_own, axes = axes is None, own_or_given(axes, 6.4, 4.4)
+    axes = own_or_given(axes, 6.4, 4.4)
     for place, (rule, rows) in enumerate(frame.dropna(subset="test_accuracy").groupby("rule", sort=False)):
         mean = rows["test_accuracy"]
         bars = [(mean - rows["low"]).fillna(0), (rows["high"] - mean).fillna(0)]
@@ -80,5 +80,5 @@ def removal(frame: pd.DataFrame, axes: "Axes | None" = None) -> "Axes":
         )
     axes.set(xlabel="training examples removed (%)", ylabel="test accuracy (%)")
     axes.grid(alpha=0.3)
-    add_legend(axes, is_own, title="removed", loc="best", bbox_to_anchor=None)
+    add_legend(axes, title="removed", frameon=False)
     return axes

@@ -48,11 +48,11 @@ def own_or_given_panels(
     return panels
 
 
-def add_legend(axes: "Axes", is_own: bool, **options: Any) -> None:
-    """Beside the axes of an own figure, where it hides nothing; within given ones, which may have no room beside."""
+def add_legend(axes: "Axes", is_beside: bool = False, **options: Any) -> None:
+    """Within the axes; or beside them, where it hides nothing, in a figure of their own."""
     if axes.get_legend_handles_labels()[0]:
-        place = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "borderaxespad": 0} if is_own else {}
-        axes.legend(fontsize="small", frameon=not is_own, **{**place, **options})
+        beside = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "borderaxespad": 0, "frameon": False}
+        axes.legend(fontsize="small", **{**(beside if is_beside else {}), **options})
 
 
 def ink(axes: "Axes") -> Any:

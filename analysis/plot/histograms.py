@@ -25,14 +25,19 @@ def memorization(frame: pd.DataFrame, axes: "Axes | None" = None) -> "Axes":
     check_columns(frame, "ratio", "mem", "se", "n_in", "n_out")
     valued = frame[frame["mem"].notna() & (frame["n_in"] > 0) & (frame["n_out"] > 0)]
     _check_some(valued, "mem")
-    is_own, axes = axes is None, own_or_given(axes, 6.4, 4.0)
+    axes = own_or_given(axes, 6.4, 4.0)
     groups = {ratio: valued[valued["ratio"] == ratio] for ratio in sorted(valued["ratio"].unique())}
     for (ratio, rows), colour in zip(groups.items(), _colours(len(groups)), strict=True):
         runs = (rows["n_in"] + rows["n_out"]).max()
-        label = f"ratio {ratio:g}: {len(rows):,} examples, {runs:,} runs,\n{_errors(rows)}"
+        label = f"ratio {ratio:g}: {runs:,} runs,\nmedian standard error {rows['se'].median():.2g}"
         _outline(axes, rows["mem"].to_numpy(), MEM_BINS, -1, label, colour, is_only=len(groups) == 1)
     _label(axes, "memorization", -1)
-    _tell(axes, is_own)
+    if len(groups) > 1:
+        add_legend(axes, loc="upper left", frameon=False)  # hardly any mem is negative
+    else:
+        axes.set_title(
+            f"ratio {ratio:g}: {len(valued):,} examples, {runs:,} runs,\n{_errors(valued)}", fontsize="medium"
+        )
     return axes
 
 
@@ -47,13 +52,12 @@ def cscore(frame: pd.DataFrame, axes: "Axes | None" = None) -> "Axes":
     check_columns(frame, "cscore", "se", "n_ratios", "n_out")
     valued = frame[frame["cscore"].notna()]
     _check_some(valued, "cscore")
-    is_own, axes = axes is None, own_or_given(axes, 6.4, 4.0)
+    axes = own_or_given(axes, 6.4, 4.0)
     ratios = valued["n_ratios"].max()
-    at = f"{ratios} {'ratio' if ratios == 1 else 'ratios'}, held out by {_span(valued['n_out'])} runs"
-    label = f"{len(valued):,} examples, {at},\n{_errors(valued)}"
-    _outline(axes, valued["cscore"].to_numpy(), CSCORE_BINS, 0, label, PALETTE[0], is_only=True)
+    _outline(axes, valued["cscore"].to_numpy(), CSCORE_BINS, 0, None, PALETTE[0], is_only=True)
     _label(axes, "C-score", 0)
-    _tell(axes, is_own)
+    at = f"{ratios} {'ratio' if ratios == 1 else 'ratios'}, held out by {_span(valued['n_out'])} runs"
+    axes.set_title(f"{len(valued):,} examples, {at},\n{_errors(valued)}", fontsize="medium")
     return axes
 
 
@@ -65,7 +69,7 @@ def forgetting(frame: pd.DataFrame, axes: "Axes | None" = None) -> "Axes":
     """
     from matplotlib.ticker import MaxNLocator
 
-    is_own, axes = axes is None, own_or_given(axes, 6.4, 4.4)
+    axes = own_or_given(axes, 6.4, 4.4)
     summaries = forgetting_summary(frame).to_dict("records")
     end = max(len(each["histogram"]) for each in summaries)
     beyond = end + 0.05 * end
@@ -81,11 +85,13 @@ def forgetting(frame: pd.DataFrame, axes: "Axes | None" = None) -> "Axes":
     ticks = [int(tick) for tick in MaxNLocator(8, integer=True).tick_values(0, end - 1) if 0 <= tick < end]
     axes.set_xticks([*ticks, beyond], [*map(str, ticks), "never\nlearned"])
     axes.set(xlabel="forgetting events a run, rounded up", ylabel="examples")
-    add_legend(axes, is_own, loc="best", bbox_to_anchor=None)
+    add_legend(axes, frameon=False)
     return axes
 
 
-def _outline(axes: "Axes", values: Floats, bins: int, low: float, label: str, colour: object, *, is_only: bool) -> None:
+def _outline(
+    axes: "Axes", values: Floats, bins: int, low: float, label: str | None, colour: object, *, is_only: bool
+) -> None:
     counts, edges = np.histogram(values, bins=bins, range=(low, 1))
     # One colour for edge and face: `color` also draws the outline of bars that stand side by side.
     axes.stairs(counts, edges, fill=is_only, color=colour, linewidth=1.5, label=label)
@@ -95,15 +101,6 @@ def _label(axes: "Axes", name: str, low: float) -> None:
     axes.set_yscale("log")
     axes.set_ylim(bottom=0.7)  # so that one example can be seen
     axes.set(xlabel=name, ylabel="examples", xlim=(low, 1))
-
-
-def _tell(axes: "Axes", is_own: bool) -> None:
-    """What is drawn: above the axes where it is one thing, else in a legend."""
-    labels = axes.get_legend_handles_labels()[1]
-    if len(labels) == 1:
-        axes.set_title(labels[0], fontsize="medium")
-    else:
-        add_legend(axes, is_own)
 
 
 def _colours(count: int) -> list[object]:

@@ -3,6 +3,7 @@
 from functools import cached_property
 from typing import Literal, get_args
 
+import numpy as np
 import pandas as pd
 from PIL import Image
 
@@ -37,8 +38,8 @@ class View:
         there is not, and for data that are no grey or RGB images; DataError where the data set cannot be loaded.
         """
         count = self.store.header.num_train if checked_split(split) == "train" else self.store.header.num_test
-        if not 0 <= example_id < count:
-            raise EstimateError(f"example_id must be 0 to {count - 1} ({split}), got {example_id!r}")
+        if not isinstance(example_id, int | np.integer) or not 0 <= example_id < count:
+            raise EstimateError(f"example_id must be a whole number of 0 to {count - 1} ({split}), got {example_id!r}")
         if enlarged < 1:
             raise EstimateError(f"enlarged must be at least 1, got {enlarged!r}")
         self.images.load()
