@@ -122,9 +122,10 @@ class RayRunner:
         """Raise ClusterError where no worker fits, and nothing says that nodes will join."""
         if any(node.places(gpus) for node in cluster_nodes()) or (self.workers and self.address):
             return
-        wanted = f"{gpus:g} GPUs" if gpus else "1 CPU"
+        wanted, has = f"{gpus:g} GPUs" if gpus else "1 CPU", ray.cluster_resources()
         raise ClusterError(
-            f"the Ray cluster has no place for a worker with {wanted}: it has {ray.cluster_resources()} "
+            f"the Ray cluster has no place for a worker with {wanted}: "
+            f"it has {has.get('CPU', 0):g} CPUs and {has.get('GPU', 0):g} GPUs "
             "(--workers N waits for nodes that join, and asks an autoscaler for them)"
         )
 

@@ -1,5 +1,7 @@
-"""A two-node cluster, started as the README says: drivers as jobs, one for each store, and nobody without the token."""
+"""A two-node cluster, started by the commands of docs/cluster.md: drivers as jobs, one for each store, and nobody
+without the token."""
 
+import json
 import re
 import sys
 import tempfile
@@ -11,6 +13,7 @@ import pytest
 from orchestrator.ray_cluster import HEALTH_CHECKS
 from orchestrator.submission import driver_name
 from tests.conftest import small_campaign
+from tests.documentation import DOCS, blocks_of
 from tests.isolation import finish, longtail, start
 from tests.test_run import runs_of
 from workers.campaign_file import dump_campaign
@@ -27,16 +30,16 @@ def model(input_shape, num_classes, gate):
 """
 
 SESSION = r"""
-export PATH="{bin}:$PATH" RAY_AUTH_MODE=token RAY_API_SERVER_ADDRESS=http://127.0.0.1:8265
+export PATH="{bin}:$PATH"
+{mode}
 longtail() {{ "{python}" -c "{code}" "$@"; }}
 quiet() {{ "$@" > {home}/log 2>&1 || cat {home}/log; }}
-submit() {{ longtail submit {home}/campaign.yaml --store {home}/store --working-dir {home}/code "$@"; }}
+submit() {{ {submit} --device cpu --working-dir {home}/code "$@"; }}
 until_seen() {{ until grep -qs "$1" "$2"; do sleep 0.05; done; }}
 
-quiet ray get-auth-token --generate
-quiet ray start --head --port 6379 --num-cpus 1 --num-gpus 2 --dashboard-host 127.0.0.1 --temp-dir {short}/a \
-    --object-store-memory 100000000 --system-config '{health}'
-quiet ray start --address 127.0.0.1:6379 --num-cpus 1 --num-gpus 2 --temp-dir {short}/b --object-store-memory 100000000
+{token}
+quiet {head} --num-cpus 1 --num-gpus 2 --temp-dir {short}/a --object-store-memory 100000000 {health}
+quiet {node} --num-cpus 1 --num-gpus 2 --temp-dir {short}/b --object-store-memory 100000000
 
 echo "--- strangers"
 RAY_AUTH_MODE=disabled submit; echo "exit $?"
@@ -47,32 +50,55 @@ echo "exit $?"
 submit --address http://127.0.0.1:8266; echo "exit $?"
 
 echo "--- two at a time"
-submit --gpus-per-worker 0.5 --device cpu > {home}/one 2>&1 & one=$!
-submit --gpus-per-worker 0.5 --device cpu > {home}/two 2>&1 & two=$!
+submit > {home}/one 2>&1 & one=$!
+submit > {home}/two 2>&1 & two=$!
 wait $one; first=$?; wait $two; echo "exits $(($first + $?))"
 cat {home}/one {home}/two
 job=$(grep -oh 'longtail-[0-9a-f]*-1' {home}/one | head -1)
 
 echo "--- stopped; the next is followed, and left alone"
-quiet ray job stop $job
-submit --gpus-per-worker 0.5 --device cpu --follow > {home}/followed 2>&1 & follower=$!
+quiet ray job stop --address http://127.0.0.1:8265 $job
+submit --follow > {home}/followed 2>&1 & follower=$!
 until_seen "Running entrypoint" {home}/followed
 pkill -INT -P $follower; wait $follower; echo "exit $?"
 tail -1 {home}/followed
 touch {home}/gate
-longtail status {home}/store --watch --every 0.2 | tail -1
+{status} --every 0.2 | tail -1
 
 echo "--- ended; then another campaign"
-until ray job list 2>&1 | grep -q SUCCEEDED; do sleep 0.2; done
+until ray job list --address http://127.0.0.1:8265 2>&1 | grep -q SUCCEEDED; do sleep 0.2; done
 sed s/256/255/ {home}/campaign.yaml > {home}/other && mv {home}/other {home}/campaign.yaml
 submit --follow; echo "exit $?"
 
 echo "--- secrets"
 token=$(cat {home}/.ray/auth_token)
 grep -rl "$token" {short}
-ray job list 2>&1 | grep "$token"
+ray job list --address http://127.0.0.1:8265 2>&1 | grep "$token"
 find {short} -name left_out.txt
 """
+
+
+PAGE = DOCS / "cluster.md"
+
+
+def page_commands(home: Path) -> dict[str, str]:
+    """The page's commands that are carried out here, by what they are for; places that it leaves open filled in."""
+    starts = {
+        "mode": "export RAY_AUTH_MODE=token",
+        "token": "ray get-auth-token ",
+        "head": "ray start --head ",
+        "node": "ray start --address HEAD:6379",
+        "submit": "longtail submit campaign.yaml --store /shared/mnist --address http://127.0.0.1:8265",
+        "status": "longtail status /shared/mnist --watch",
+    }
+    ours = [block for block in blocks_of(PAGE) if block.note("executed by") == "tests/test_jobs.py"]
+    given = {command for block in ours for command, _ in block.commands()}
+    found = {name: next(command for command in given if command.startswith(start)) for name, start in starts.items()}
+    assert given == set(found.values())
+    places = {"HEAD": "127.0.0.1", "/shared/mnist": f"{home}/store", "campaign.yaml": f"{home}/campaign.yaml"}
+    for place, ours_is in places.items():
+        found = {name: command.replace(place, ours_is) for name, command in found.items()}
+    return found
 
 
 @pytest.fixture
@@ -83,7 +109,7 @@ def short_path() -> Iterator[str]:
 
 
 @pytest.mark.timeout(600)
-def test_a_cluster_as_the_readme_starts_it(tmp_path: Path, short_path: str) -> None:
+def test_a_cluster_as_the_page_starts_it(tmp_path: Path, short_path: str) -> None:
     campaign = small_campaign(model={"name": "model:model", "options": {"gate": str(tmp_path / "gate")}})
     (tmp_path / "campaign.yaml").write_text(dump_campaign(campaign))
     (tmp_path / "plain.yaml").write_text(dump_campaign(small_campaign()))
@@ -93,10 +119,10 @@ def test_a_cluster_as_the_readme_starts_it(tmp_path: Path, short_path: str) -> N
     (tmp_path / "code" / ".gitignore").write_text("left_out.txt")
     (tmp_path / "code" / "left_out.txt").write_text("mine")
     python, _, code = longtail()
-    health = str(HEALTH_CHECKS).replace("'", '"')
-    script = SESSION.format(
-        bin=Path(sys.executable).parent, python=python, code=code, home=tmp_path, short=short_path, health=health
-    )
+    health = f"--system-config '{json.dumps(HEALTH_CHECKS)}'"
+    assert health in PAGE.read_text()
+    places = {"bin": Path(sys.executable).parent, "home": tmp_path, "short": short_path}
+    script = SESSION.format(**places, **page_commands(tmp_path), python=python, code=code, health=health)
     _, output = finish(start(["/bin/bash", "-c", script], tmp_path), 560)
     assert "Traceback" not in output
     said = {title: lines.splitlines() for title, lines in re.findall(r"^--- (.*)\n((?:(?!--- ).*\n)*)", output, re.M)}
@@ -113,6 +139,10 @@ def test_a_cluster_as_the_readme_starts_it(tmp_path: Path, short_path: str) -> N
         "error: no Ray dashboard at 'http://127.0.0.1:8266': [Errno 111] Connection refused",
         "exit 1",
     ], output
+    told = PAGE.read_text()
+    for line in said["strangers"]:
+        if line.startswith("error: "):
+            assert f"`{line.removeprefix('error: ').replace('127.0.0.1:6379', 'HEAD:6379')}`" in told
     store = tmp_path / "store"
     job = driver_name(str(store))
     exits, *lines = said["two at a time"]

@@ -132,6 +132,9 @@ def linear(input_shape, num_classes, outputs=None, bias=True):
 def number(input_shape, num_classes):
     return 3
 
+def shapeless():
+    return 3
+
 class Raises(nn.Module):
     def forward(self, x):
         raise KeyError("mine")
@@ -174,8 +177,16 @@ def test_functions_that_build_no_model() -> None:
         custom("number")
     with pytest.raises(ModelError, match=r"user_models has no liner \(did you mean linear\?\)"):
         custom("liner")
-    with pytest.raises(TypeError, match="width"):
-        custom("linear", width=3)
+    with pytest.raises(
+        ModelError, match=r"user_models:linear: options: must be outputs, bias, got 'output' \(did you mean outputs\?\)"
+    ):
+        custom("linear", output=3)
+    with pytest.raises(ModelError, match=r"user_models:linear: options: must be outputs, bias, got 'input_shape'$"):
+        custom("linear", input_shape=3)
+    with pytest.raises(ModelError, match=r"user_models:make: options: kind must be given"):
+        custom("make")
+    with pytest.raises(ModelError, match=r"user_models:shapeless: must take 2 arguments and its options: too many"):
+        custom("shapeless")
 
 
 @pytest.mark.usefixtures("user_module")

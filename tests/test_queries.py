@@ -46,7 +46,7 @@ def names_of(heading: str) -> dict[str, Any]:
 
 
 def test_every_snippet_is_known() -> None:
-    assert len(SNIPPETS) == TEXT.count("```") // 2 == TEXT.count("\n## ") == 12
+    assert len(SNIPPETS) == TEXT.count("```python") == TEXT.count("\n## ") == 12
 
 
 @pytest.mark.parametrize("heading", SNIPPETS)

@@ -144,6 +144,11 @@ class _Mixing(_Linear):
         return self.linear(x - x.mean(dim=0))
 
 
+class _Drawing(_Linear):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.linear(nn.functional.dropout(x, 0.5, self.training))
+
+
 class _Branching(_Linear):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.linear(x if x.sum() > 0 else -x)
@@ -196,6 +201,7 @@ def hooked() -> nn.Module:
     ("build", "reason"),
     [
         (_Mixing, "its stacked form gives other outputs"),
+        (_Drawing, "or its forward draws random numbers by itself"),
         (
             _Branching,
             "torch.fx cannot trace it: symbolically traced variables cannot be used as inputs to control flow",
@@ -208,6 +214,7 @@ def hooked() -> nn.Module:
         (lambda: nn.Sequential(nn.Linear(5, 3), nn.Embedding(3, 3)), "1 is Embedding, which has weights"),
         (lambda: nn.Sequential(nn.Linear(5, 3), nn.PReLU()), "1 is PReLU, which has weights and no stacked form"),
         (lambda: nn.Sequential(nn.AlphaDropout(), nn.Linear(5, 3)), "0 is AlphaDropout, which draws random numbers"),
+        (lambda: nn.Sequential(nn.RReLU(), nn.Linear(5, 3)), "0 is RReLU, which draws random numbers"),
         (lambda: nn.Sequential(nn.Linear(5, 3), nn.BatchNorm1d(3, momentum=None)), "1 has no momentum"),
         (lambda: nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(5, 3))), "has weights and no stacked"),
         (lambda: nn.Linear(5, 3), None),

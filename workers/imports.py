@@ -8,6 +8,7 @@ Installed packages are trusted by name, in the environment variable LONGTAIL_COD
 import difflib
 import importlib
 import importlib.util
+import inspect
 import os
 import site
 import sys
@@ -19,6 +20,7 @@ from types import ModuleType
 from typing import Any
 
 from workers.errors import LongtailError
+from workers.suggestions import closest
 
 TRUSTED = "LONGTAIL_CODE"
 """Environment variable: installed packages whose functions campaign files may name."""
@@ -46,6 +48,19 @@ def load_function(path: str, error: type[LongtailError]) -> Callable[..., Any]:
     return function  # type: ignore[no-any-return]
 
 
+def call_function(path: str, error: type[LongtailError], *arguments: Any, **options: Any) -> Any:
+    """What the function that `package.module:function` names returns for these arguments and options.
+
+    Raises `error` like `load_function`, and where the function does not take the options or needs others. What it
+    raises itself passes through.
+    """
+    function = load_function(path, error)
+    mistake = _mistake(function, arguments, options)
+    if mistake:
+        raise error(f"{path}: {mistake}")
+    return function(*arguments, **options)
+
+
 def trusted_code() -> dict[str, str]:
     """The environment that a process on another machine needs to trust the same packages."""
     return {TRUSTED: os.environ[TRUSTED]} if TRUSTED in os.environ else {}
@@ -65,6 +80,29 @@ def _check_own(package: str, path: str, error: type[LongtailError]) -> None:
             f"{path}: {package} is an installed package; {TRUSTED}={package} in the environment lets campaign files "
             "call it, else wrap what you need in a function of your own"
         )
+
+
+def _mistake(function: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any]) -> str | None:
+    """Why a function cannot be called so, or None."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # some written in C tell nothing
+        return None
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    takes = {each.name: each for each in list(signature.parameters.values())[len(arguments) :] if each.kind in named}
+    if not any(each.kind is inspect.Parameter.VAR_KEYWORD for each in signature.parameters.values()):
+        for name in (each for each in options if each not in takes):
+            close = closest(name, takes)
+            meant = f" (did you mean {close}?)" if close else ""
+            return f"options: must be {', '.join(takes) or 'left out'}, got {name!r}{meant}"
+    missing = [name for name, each in takes.items() if each.default is each.empty and name not in options]
+    if missing:
+        return f"options: {', '.join(missing)} must be given"
+    try:
+        signature.bind(*arguments, **options)
+    except TypeError as problem:
+        return f"must take {len(arguments)} arguments and its options: {problem}"
+    return None
 
 
 def _home_of(function: Any) -> str:

@@ -97,6 +97,18 @@ def test_functions_that_are_not_there(function: str, text: str) -> None:
 
 
 @pytest.mark.usefixtures("user_module")
+def test_options_that_a_function_does_not_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    what = "user_sets:make_set: options: must be value, names, examples, got"
+    assert error_of(lambda: load_dataset(custom(vale=4))) == f"{what} 'vale' (did you mean value?)"
+    assert error_of(lambda: load_dataset(custom(nonsense=4))) == f"{what} 'nonsense'"
+    message = error_of(lambda: load_dataset(custom("user_sets:number", value=4)))
+    assert message == "user_sets:number: options: must be left out, got 'value'"
+    monkeypatch.setenv("LONGTAIL_CODE", "torch")  # functions that say nothing about what they take are called
+    with pytest.raises(TypeError):
+        load_dataset(custom("torch:tensor", nonsense=4))
+
+
+@pytest.mark.usefixtures("user_module")
 def test_installed_packages_are_trusted_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LONGTAIL_CODE", "torch, numpy")
     assert "must return a workers.datasets.Dataset, got ndarray" in error_of(

@@ -8,7 +8,7 @@ from workers.datasets import digits, image_folder, parquet_images, torchvision_d
 from workers.datasets.cache import Cache, cache_root, hashed
 from workers.datasets.dataset import Dataset
 from workers.errors import DataError
-from workers.imports import load_function
+from workers.imports import call_function
 from workers.specs import CustomData, DatasetSpec, Digits, ImageFolder, ParquetImages
 
 DECODING = 1
@@ -63,7 +63,7 @@ def _load_files(spec: DatasetSpec, cache: Cache) -> Dataset:
 
 
 def _load_custom(spec: CustomData, cache: Cache) -> Dataset:
-    dataset = load_function(spec.name, DataError)(**spec.options)
+    dataset = call_function(spec.name, DataError, **spec.options)
     if not isinstance(dataset, Dataset):
         raise DataError(f"{spec.name}: must return a workers.datasets.Dataset, got {type(dataset).__name__}")
     found = cache.find(dataset.fingerprint, dataset.class_names)

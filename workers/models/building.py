@@ -3,7 +3,7 @@
 import torch
 
 from workers.errors import ModelError
-from workers.imports import load_function
+from workers.imports import call_function
 from workers.models.mlp import build_mlp
 from workers.models.mnist_cnn import build_mnist_cnn
 from workers.models.resnet import build_resnet
@@ -37,7 +37,7 @@ def build_model(spec: ModelSpec, input_shape: tuple[int, ...], num_classes: int)
 
 
 def _build_custom(spec: CustomModel, input_shape: tuple[int, ...], num_classes: int) -> torch.nn.Module:
-    model = load_function(spec.name, ModelError)(input_shape, num_classes, **spec.options)
+    model = call_function(spec.name, ModelError, input_shape, num_classes, **spec.options)
     if not isinstance(model, torch.nn.Module):
         raise ModelError(f"{spec.name}: must return a torch.nn.Module, got {type(model).__name__}")
     return model

@@ -17,7 +17,8 @@ def why_not_stackable(build: Callable[[], nn.Module], input_shape: tuple[int, ..
     """None where models of this kind can be stacked, else the reason, for people.
 
     Two models that `build` returns are stacked and compared with themselves on random inputs, in training and in
-    evaluation mode: a model that mixes the examples of a batch by means of its own is found out here.
+    evaluation mode: a model that mixes the examples of a batch, or draws random numbers, by means of its own is found
+    out here.
     """
     models = [build() for _ in range(2)]
     try:
@@ -37,5 +38,8 @@ def why_not_stackable(build: Callable[[], nn.Module], input_shape: tuple[int, ..
             together = stack(images.clone())
             apart = torch.cat([model(part.clone()) for model, part in zip(models, images.chunk(2), strict=True)])
         if not torch.allclose(together, apart, rtol=_TOLERANCE, atol=_TOLERANCE * float(apart.abs().max())):
-            return "its stacked form gives other outputs than its models one at a time (do examples of a batch mix?)"
+            return (
+                "its stacked form gives other outputs than its models one at a time: "
+                "examples of a batch mix, or its forward draws random numbers by itself"
+            )
     return None

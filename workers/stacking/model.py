@@ -160,7 +160,7 @@ def _stacked_layer(name: str, layers: Sequence[nn.Module]) -> nn.Module:
         return form(layers)
     if any(True for _ in first.parameters()) or any(True for _ in first.buffers()):
         raise NotStackableError(f"{name} is {type(first).__name__}, which has weights and no stacked form")
-    if "Dropout" in type(first).__name__:
+    if "Dropout" in type(first).__name__ or isinstance(first, nn.RReLU):
         raise NotStackableError(f"{name} is {type(first).__name__}, which draws random numbers and has no stacked form")
     copied: nn.Module = copy.deepcopy(first)
     return copied
