@@ -1,7 +1,10 @@
-"""Reduces a store to estimates: memorization, influence, consistency, C-score, forgetting. Needs only the store."""
+"""Reduces a store to estimates: memorization, influence, consistency, C-score, forgetting. Needs only the store;
+images of examples need its data set."""
 
+from analysis import plot
 from analysis.consistency import consistency_profile, cscore
 from analysis.datamodels.fitting import Datamodels, fit_datamodels
+from analysis.display.frame import Frame
 from analysis.errors import EstimateError, TooManyPairsError
 from analysis.estimates import write_estimates
 from analysis.influence.discoveries import influence_discoveries
@@ -14,13 +17,6 @@ from analysis.learning.forgetting_summary import forgetting_summary
 from analysis.learning.profiles import class_summary, group_profiles, learning_curves
 from analysis.learning.training_statistics import estimate_training_statistics
 from analysis.memorization import estimate_memorization
-from analysis.plot.agreement import plot_agreement
-from analysis.plot.forgetting import plot_forgetting
-from analysis.plot.learning import plot_learning
-from analysis.plot.noise import plot_noise
-from analysis.plot.profiles import plot_profiles
-from analysis.plot.proxies import plot_proxies
-from analysis.plot.removal import plot_removal
 from analysis.reading.bits import PackedBits, RatioBits, pack_runs
 from analysis.reading.counts import RatioCounts, StoreCounts, count_first_runs, count_runs
 from analysis.reading.outputs import RatioOutputs, read_outputs
@@ -49,6 +45,7 @@ __all__ = [
     "Datamodels",
     "EstimateError",
     "ExampleScore",
+    "Frame",
     "Groups",
     "PackedBits",
     "RatioBits",
@@ -91,13 +88,7 @@ __all__ = [
     "noise_detection",
     "open_store",
     "pack_runs",
-    "plot_agreement",
-    "plot_forgetting",
-    "plot_learning",
-    "plot_noise",
-    "plot_profiles",
-    "plot_proxies",
-    "plot_removal",
+    "plot",
     "proxy_agreement",
     "rank_suspects",
     "read_example_scores",

@@ -1,13 +1,13 @@
-"""Writes a figure where the user asked for it."""
+"""Draws a figure and writes it where the user asked for it."""
 
 import io
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
+
+import numpy as np
 
 from workers.errors import CampaignError
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 ENDINGS = (".png", ".pdf", ".svg")
 
@@ -18,10 +18,23 @@ def check_figure(path: Path | None, option: str) -> None:
         raise CampaignError(f"--{option}: must end with {', '.join(ENDINGS)}, got {str(path)!r}")
 
 
-def write_figure(figure: "Figure", path: Path) -> None:
-    """Write as the ending says; a file that is there is replaced. Raises CampaignError where it cannot be written."""
+def write_figure(path: Path, draw: Callable[..., Any], *inputs: Any) -> None:
+    """Draw `inputs` with a function of `analysis.plot`, and write the figure as the ending says.
+
+    A file that is there is replaced. No window is opened, and no figure left behind. Raises CampaignError where the
+    file cannot be written, and what the function raises.
+    """
+    from matplotlib import pyplot  # here: it takes longer to import than many a command
+
+    pyplot.switch_backend("agg")  # it needs no display
+    before = set(pyplot.get_fignums())
     picture = io.BytesIO()
-    figure.savefig(picture, format=path.suffix[1:])
+    try:
+        axes = np.ravel(draw(*inputs))
+        axes[0].figure.savefig(picture, format=path.suffix[1:])
+    finally:
+        for number in set(pyplot.get_fignums()) - before:
+            pyplot.close(number)
     try:
         path.write_bytes(picture.getvalue())
     except OSError as error:

@@ -3,7 +3,8 @@
 import functools
 import os
 import signal
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,9 @@ from workers.campaign_file import check_campaign
 
 # A shell without job control starts what it puts into the background with Ctrl-C ignored; the tests send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Tests open no windows, also where there is a display.
+os.environ["MPLBACKEND"] = "agg"
 
 # How long an example takes says nothing on machines that are shared.
 settings.register_profile("longtail", deadline=None)
@@ -26,6 +30,14 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("cache")
     os.environ["LONGTAIL_CACHE"] = str(path)
     return path
+
+
+@pytest.fixture(autouse=True)
+def no_figure_stays() -> Iterator[None]:
+    """Figures that pyplot holds for a notebook are closed after each test."""
+    yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
 
 
 @pytest.fixture

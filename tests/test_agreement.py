@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.collections import PathCollection, PolyCollection
 
-from analysis import EstimateError, compare, open_store, plot_agreement
+from analysis import EstimateError, compare, open_store, plot
 from analysis.scoring.agreement import THRESHOLDS, Agreement, agreement
 from analysis.scoring.scores import Estimate, Scores
 from tests.synthetic import Labelled, make_store, make_stores, random_runs
@@ -206,7 +206,7 @@ def test_label_noise_does_not_hide_the_data_sets_order(published: Path, tmp_path
 
 
 def test_a_few_examples_are_drawn_as_dots() -> None:
-    axes = plot_agreement(agree([0.0, 0.25, 1.0], [0.5, 0.25, 0.75])).axes[0]
+    axes = plot.agreement(agree([0.0, 0.25, 1.0], [0.5, 0.25, 0.75]))
     (dots,) = (each for each in axes.collections if isinstance(each, PathCollection))
     assert np.asarray(dots.get_offsets()).tolist() == [[0.0, 0.5], [0.25, 0.25], [1.0, 0.75]]
     (line,) = axes.lines
@@ -218,7 +218,7 @@ def test_a_few_examples_are_drawn_as_dots() -> None:
 
 def test_many_examples_are_counted_in_hexagons() -> None:
     random = np.random.default_rng(0)
-    figure = plot_agreement(agree(random.random(10_000), random.random(10_000), "cscore"))
+    figure = plot.agreement(agree(random.random(10_000), random.random(10_000), "cscore")).figure
     (hexagons,) = (each for each in figure.axes[0].collections if isinstance(each, PolyCollection))
     assert np.asarray(hexagons.get_array()).sum() == 10_000
     assert figure.axes[1].get_ylabel() == "examples"
@@ -226,7 +226,7 @@ def test_many_examples_are_counted_in_hexagons() -> None:
 
 @pytest.mark.parametrize("count", [1, 5000])
 def test_a_picture_of_equal_values(count: int, tmp_path: Path) -> None:
-    plot_agreement(agree([1.0] * count, [0.0] * count)).savefig(tmp_path / "p.png")
+    plot.agreement(agree([1.0] * count, [0.0] * count)).figure.savefig(tmp_path / "p.png")
     assert (tmp_path / "p.png").stat().st_size > 0
 
 

@@ -168,7 +168,7 @@ def test_estimates_are_plain_tables(view: StoreView) -> None:
         "influence_pairs": pd.concat([view.influence(r, threshold=0.25) for r in view.ratios], ignore_index=True),
     }.items():
         assert paths[name] == f"{view.store.uri}/estimates/{name}.parquet"
-        pd.testing.assert_frame_equal(pd.read_parquet(paths[name]), expected, check_exact=True)
+        pd.testing.assert_frame_equal(expected, pd.read_parquet(paths[name]), check_exact=True)
     best = pd.read_parquet(paths["memorization"]).nlargest(20, "mem")
     assert len(best) == 20
     assert best["mem"].is_monotonic_decreasing

@@ -317,7 +317,7 @@ def test_tables_are_written(view: StoreView, tmp_path: Path) -> None:
     found = view.datamodels(method="lasso", top=2)
     path = found.write(view.store)
     assert path == f"{view.store.uri}/estimates/datamodels_lasso.parquet"
-    pd.testing.assert_frame_equal(pd.read_parquet(path), found.weights)
+    pd.testing.assert_frame_equal(found.weights, pd.read_parquet(path))
     metadata = pq.read_schema(path).metadata
     assert metadata[b"longtail.output"] == b"margin"
     assert metadata[b"longtail.ratios"] == (
@@ -380,7 +380,7 @@ def test_the_command_prints_scores_and_writes_weights(view: StoreView, tmp_path:
     for name, score in (("ridge", found.score), ("influence", found.influence_score)):
         assert re.search(rf"{name} +{score.mean:.4f} +{score.mean_se:.4f} +4", done.stdout)
     written = pd.read_parquet(f"{uri}/estimates/datamodels_ridge.parquet")
-    pd.testing.assert_frame_equal(written, found.weights)
+    pd.testing.assert_frame_equal(found.weights, written)
     done = CliRunner().invoke(app, ["datamodels", uri, "--method", "lasso", "-o", str(tmp_path / "w.parquet")])
     assert done.exit_code == 0
     assert pd.read_parquet(tmp_path / "w.parquet")["test_example_id"].nunique() == 6

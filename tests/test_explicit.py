@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from analysis import EstimateError, count_first_runs, open_store, plot_removal, removal_curve
+from analysis import EstimateError, count_first_runs, open_store, plot, removal_curve
 from orchestrator import run_campaign
 from orchestrator.local_runner import LocalRunner
 from orchestrator.plan import plan_campaign
@@ -280,7 +280,7 @@ def test_from_a_table_to_a_removal_curve(tmp_path: Path, table: Path) -> None:
     assert (code, "removal.parquet" in output, "curve.pdf" in output) == (0, True, True), error
     assert (tmp_path / "curve.pdf").read_bytes().startswith(b"%PDF")
     written = pd.read_parquet(store / "estimates" / "removal.parquet")
-    pd.testing.assert_frame_equal(written, open_store(store).removal())
+    pd.testing.assert_frame_equal(open_store(store).removal(), written)
     assert written[["rule", "removed", "runs"]].to_numpy().tolist() == [
         [rule, removed, 3] for rule in ("lowest", "random") for removed in (0.2, 0.7)
     ]
@@ -399,8 +399,8 @@ def test_a_removal_curve_is_means_over_the_runs_of_each_rule(tmp_path: Path) -> 
             assert row["se"] == pytest.approx(stats.sem(right))
             low, high = stats.t.interval(0.9, len(right) - 1, np.mean(right), stats.sem(right)) if row["se"] else right
             assert (row["low"], row["high"]) == pytest.approx((max(low, 0), min(high, 1)))
-    lines = plot_removal(frame).axes[0].get_lines()
-    assert len(plot_removal(frame).axes[0].containers) == 3 <= len(lines)
+    axes = plot.removal(frame)
+    assert len(axes.containers) == 3 <= len(axes.get_lines())
     with pytest.raises(EstimateError, match=r"epoch must be one of 1, 2 \(those recorded\), got 3"):
         removal_curve(store, 3)
     with pytest.raises(EstimateError, match="confidence must be"):

@@ -22,7 +22,7 @@ from analysis import (
     forgetting_agreement,
     forgetting_summary,
     open_store,
-    plot_forgetting,
+    plot,
     write_estimates,
 )
 from analysis.learning.forgetting import COLUMNS, count_forgetting
@@ -252,19 +252,18 @@ def test_shares_and_histogram(tmp_path: Path) -> None:
 
 def test_the_figure_shows_them(tmp_path: Path) -> None:
     runs = {0.5: runs_of(THREE), 1.0: runs_of([["1111"] * 3] * 3)}
-    figure = plot_forgetting(estimate_forgetting(make_stores(tmp_path / "s", runs)))
-    (axes,) = figure.axes
+    axes = plot.forgetting(estimate_forgetting(make_stores(tmp_path / "s", runs)))
     outlines = [each for each in axes.patches if isinstance(each, StepPatch)]
     assert [np.asarray(each.get_data().values).tolist() for each in outlines] == [[1, 2], [3, 0]]
     assert axes.get_yscale() == "log"
     texts = [text.get_text() for text in axes.get_legend().get_texts()]
     assert texts == ["ratio 0.5: 0.0% unforgettable", "ratio 1: 100.0% unforgettable"]
-    figure.savefig(tmp_path / "f.svg")
+    axes.figure.savefig(tmp_path / "f.svg")
 
 
 def test_the_figure_of_examples_that_were_never_learned(tmp_path: Path) -> None:
     frame = estimate_forgetting(make_stores(tmp_path / "s", {1.0: runs_of([["00", "00", "11"]])}))
-    (axes,) = plot_forgetting(frame).axes
+    axes = plot.forgetting(frame)
     (triangle,) = axes.collections
     assert np.asarray(triangle.get_offsets())[0, 1] == 2
     assert axes.get_xticklabels()[-1].get_text() == "never\nlearned"
@@ -366,7 +365,7 @@ def test_on_the_command_line(digits: Path, tmp_path: Path) -> None:
     code, output, error = call("forgetting", digits, "--top", 3, "--agreement", "-o", table, "--plot", figure)
     assert code == 0, error
     frame = open_store(digits).forgetting()
-    pd.testing.assert_frame_equal(pd.read_parquet(table), frame)
+    pd.testing.assert_frame_equal(frame, pd.read_parquet(table))
     assert figure.read_bytes().startswith(b"\x89PNG")
     (row,) = forgetting_summary(frame).to_dict("records")
     lines = output.splitlines()

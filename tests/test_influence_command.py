@@ -36,7 +36,7 @@ def test_lists_are_those_of_the_notebook(
     frame = pd.read_parquet(tmp_path / "pairs.parquet")
     assert code == 0
     assert f"{len(frame)} pairs from 60 runs" in output
-    pd.testing.assert_frame_equal(frame, open_store(store).influence(**expected, empty="nan"), check_exact=True)  # type: ignore[arg-type]
+    pd.testing.assert_frame_equal(open_store(store).influence(**expected, empty="nan"), frame, check_exact=True)  # type: ignore[arg-type]
 
 
 def test_discoveries_as_text_and_csv(store: str, tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_on_ray_the_same_pairs(store: str, tmp_path: Path) -> None:
     assert code == 0, output
     found = pd.read_parquet(tmp_path / "p.parquet")
     assert len(found) > 10
-    pd.testing.assert_frame_equal(found, open_store(store).discoveries(fdr=0.05), check_exact=True)
+    pd.testing.assert_frame_equal(open_store(store).discoveries(fdr=0.05), found, check_exact=True)
 
 
 def test_the_matrix(store: str, tmp_path: Path) -> None:

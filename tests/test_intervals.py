@@ -256,7 +256,7 @@ def test_written_tables_have_the_level_and_tell_it(view: StoreView) -> None:
             table, expected = pd.read_parquet(path), CALLS[name](view, confidence=level)
             if name.startswith("influence"):
                 table = table[table["ratio"] == 0.5]
-            pd.testing.assert_frame_equal(table, expected, check_exact=True)
+            pd.testing.assert_frame_equal(expected, table, check_exact=True)
 
 
 def test_nothing_is_written_for_a_level_without_sense(view: StoreView) -> None:

@@ -45,7 +45,7 @@ def test_noise_is_found_and_drawn(store: Path, tmp_path: Path) -> None:
     code, output, _ = call("noise", store, "--plot", tmp_path / "noise.png")
     assert code == 0
     frame, said = read(store, "noise")
-    pd.testing.assert_frame_equal(frame, open_store(store).noise())
+    pd.testing.assert_frame_equal(open_store(store).noise(), frame)
     assert json.loads(said["ratios"])["0.7"] == {"runs": 12, "diverged": 0, "epoch": 8}
     assert (said["estimate"], said["confidence"]) == ("noise", "0.95")
     aucs = frame.set_index("score")["auc"]
@@ -59,7 +59,7 @@ def test_suspects_are_listed(store: Path, tmp_path: Path) -> None:
     path = tmp_path / "suspects.csv"
     code, output, _ = call("suspects", store, "--by", "probability", "--top", 3, "-o", path)
     frame = pd.read_csv(path)
-    pd.testing.assert_frame_equal(frame, open_store(store).suspects("probability"))
+    pd.testing.assert_frame_equal(open_store(store).suspects("probability"), frame)
     assert (code, len(frame)) == (0, 1437)
     assert not (store / "estimates" / "suspects.parquet").exists()
     first = frame.iloc[0]
@@ -77,10 +77,10 @@ def test_proxies_are_written_and_compared(store: Path, tmp_path: Path) -> None:
     assert code == 0
     view = open_store(store)
     proxies, said = read(store, "proxies")
-    pd.testing.assert_frame_equal(proxies, view.proxies())
+    pd.testing.assert_frame_equal(view.proxies(), proxies)
     assert list(json.loads(said["ratios"])) == ["0.7"]
     agreement, said = read(store, "proxy_agreement")
-    pd.testing.assert_frame_equal(agreement, view.proxy_agreement())
+    pd.testing.assert_frame_equal(view.proxy_agreement(), agreement)
     assert said["cscore"] == f"{store} (ratios 0.3, 0.7, 24 runs)"
     assert agreement.set_index("proxy").loc[["probability", "accuracy"], "spearman"].min() > 0.5
     assert output.startswith(f"proxies at ratio 0.7, C-score of {said['cscore']}\n")
@@ -98,14 +98,14 @@ def test_profiles_are_written_and_drawn(store: Path, tmp_path: Path) -> None:
     assert code == 0
     view = open_store(store)
     profiles, said = read(store, "profiles")
-    pd.testing.assert_frame_equal(profiles, view.profiles("noise"))
+    pd.testing.assert_frame_equal(view.profiles("noise"), profiles)
     assert said["by"] == "noise"
     learning = read(store, "learning")[0]
     kinds = ("presentations", "evaluations", "heldout")
     pd.testing.assert_frame_equal(
-        learning, pd.concat([view.learning_curves(at, "noise") for at in kinds], ignore_index=True)
+        pd.concat([view.learning_curves(at, "noise") for at in kinds], ignore_index=True), learning
     )
-    pd.testing.assert_frame_equal(read(store, "classes")[0], view.class_summary())
+    pd.testing.assert_frame_equal(view.class_summary(), read(store, "classes")[0])
     clean, noisy = (profiles[profiles["name"] == name].set_index("ratio")["consistency"] for name in ("clean", "noisy"))
     assert (clean > noisy + 0.5).all()
     assert f"clean 1150 {clean[0.3]:.3f} {clean[0.7]:.3f} noisy 287" in " ".join(output.split())

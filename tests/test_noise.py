@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from analysis import EstimateError, noise_curves, noise_detection, open_store, plot_noise, read_example_scores
+from analysis import EstimateError, noise_curves, noise_detection, open_store, plot, read_example_scores
 from analysis.reading.examples import Labels
 from analysis.scoring.example_scores import ExampleScore, StoreScores
 from analysis.scoring.noise import COLUMNS, CURVE_COLUMNS
@@ -105,8 +105,8 @@ def test_curves_carry_the_scores_own_thresholds(store: Store) -> None:
     pd.testing.assert_frame_equal(
         open_store(store.uri).noise_curves(), noise_curves(read_example_scores(store)), check_exact=True
     )
-    figure = plot_noise(noise_detection(found), curves)
-    assert [text.get_text().split(":")[0] for text in figure.legends[0].get_texts()] == [
+    _, precision = plot.noise(noise_detection(found), curves)
+    assert [text.get_text().split(":")[0] for text in precision.get_legend().get_texts()] == [
         *("cscore", "mem at 0.7", "by chance"),
     ]
 

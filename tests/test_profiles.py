@@ -12,8 +12,7 @@ from analysis import (
     count_runs,
     group_examples,
     open_store,
-    plot_learning,
-    plot_profiles,
+    plot,
 )
 from analysis.learning.profiles import CLASS_COLUMNS, LEARNING_COLUMNS, PROFILE_COLUMNS
 from tests.learning import learning_runs
@@ -135,12 +134,12 @@ def test_classes_are_summarized_as_pandas_does(store: Store) -> None:
 
 def test_figures_have_a_line_for_each_group(store: Store) -> None:
     view = open_store(store.uri)
-    profiles = plot_profiles(view.profiles("class"))
-    assert [text.get_text() for text in profiles.legends[0].get_texts()] == ["0", "1", "2"]
+    profiles = plot.profiles(view.profiles("class"))
+    assert [text.get_text() for text in profiles.get_legend().get_texts()] == ["0", "1", "2"]
     curves = [view.learning_curves(at, "class") for at in ("presentations", "heldout")]  # type: ignore[arg-type]
-    learning = plot_learning(pd.concat(curves))
-    assert [axes.get_title() for axes in learning.axes] == ["at presentations", "evaluated, held out"]
-    assert learning.axes[0].get_ylabel() == "correct, ratio 0.8"
+    learning = plot.learning(pd.concat(curves))
+    assert [axes.get_title() for axes in learning] == ["at presentations", "evaluated, held out"]
+    assert learning[0].get_ylabel() == "correct, ratio 0.8"
 
 
 def test_what_cannot_be_grouped_is_refused(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from scipy import stats
 
-from analysis import EstimateError, estimate_forgetting, open_store, plot_proxies, proxy_agreement, read_example_scores
+from analysis import EstimateError, estimate_forgetting, open_store, plot, proxy_agreement, read_example_scores
 from analysis.learning.training_statistics import STATISTICS
 from analysis.scoring.example_scores import DENSITIES, NAMES
 from tests.learning import learning_runs, slow_learning_epoch, slow_statistic
@@ -181,7 +181,7 @@ def test_the_cscore_may_be_of_other_runs_or_of_a_file(store: Store, tmp_path: Pa
     np.savez(tmp_path / "others.npz", labels=np.ones(N, dtype=int), scores=cscore)
     with pytest.raises(EstimateError, match="24 of 24 labels differ"):
         view.proxy_agreement(cscore=tmp_path / "others.npz")
-    assert len(plot_proxies(own).axes[0].get_yticklabels()) == len(own)
+    assert len(plot.proxies(own).get_yticklabels()) == len(own)
 
 
 def test_what_is_not_recorded_is_told_in_one_line(tmp_path: Path) -> None:

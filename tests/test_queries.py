@@ -59,7 +59,7 @@ def test_accuracies(view: StoreView) -> None:
     accuracy = names_of("How accurate are the runs, by ratio and epoch?")["accuracy"]
     summary = view.summary().set_index("ratio")
     columns = ["subset_accuracy", "heldout_accuracy", "test_accuracy"]
-    pd.testing.assert_frame_equal(accuracy.xs(8, level="epoch")[columns], summary[columns])
+    pd.testing.assert_frame_equal(summary[columns], accuracy.xs(8, level="epoch")[columns])
     assert sorted(set(accuracy.index.get_level_values("epoch"))) == [4, 8]
     heldout = names_of("How accurate are they on examples that they did not train on, and how sure is that?")["heldout"]
     final = view.runs().query("is_final").groupby("ratio")["heldout_accuracy"]

@@ -45,6 +45,7 @@ _MATRIX_BYTES = 70
 def influence_top(
     bits: RatioBits,
     *,
+    tests: slice | npt.ArrayLike = slice(None),
     top: int = 5,
     empty: Empty = "half",
     confidence: float = CONFIDENCE,
@@ -53,14 +54,15 @@ def influence_top(
 ) -> pd.DataFrame:
     """The `top` most influential training examples of each test example, with TOP_COLUMNS; `rank` from 1.
 
-    Sorted by test example, then rank; of equal influences the smaller example id comes first. With empty="nan" pairs
-    without a value are left out. Raises EstimateError for a `top` under 1, an unknown `empty`, a bad `memory_mb`.
+    `tests` chooses test examples: a slice, ids, or a mask of length T. Sorted by test example, then rank; of equal
+    influences the smaller example id comes first. With empty="nan" pairs without a value are left out. Raises
+    EstimateError for a `top` under 1, an unknown `empty`, a bad `memory_mb`; IndexError for an id outside 0..T-1.
     """
     check_confidence(confidence)
     if top < 1:
         raise EstimateError(f"top must be at least 1, got {top!r}")
     every = counted(bits, _all_examples(bits), empty)
-    blocks = test_blocks(every, _all_tests(bits), memory_mb)
+    blocks = test_blocks(every, np.unique(_selected_tests(bits, tests)), memory_mb)
     pairs = Pairs.join(list((spread or Threads()).map(top_of_block, (every, top), blocks)))
     frame = pairs_frame(bits, pairs, empty, confidence).assign(rank=pairs.ranks() + 1)
     return frame[list(TOP_COLUMNS)]
@@ -69,6 +71,7 @@ def influence_top(
 def influence_pairs(
     bits: RatioBits,
     *,
+    tests: slice | npt.ArrayLike = slice(None),
     threshold: float = 0.15,
     empty: Empty = "half",
     confidence: float = CONFIDENCE,
@@ -78,10 +81,12 @@ def influence_pairs(
 ) -> pd.DataFrame:
     """Every pair with infl >= threshold, with COLUMNS, sorted by test example, then infl descending, then example id.
 
-    Raises TooManyPairsError where more than `max_pairs` reach the threshold, EstimateError for options without sense.
+    `tests` as for `influence_top`. Raises TooManyPairsError where more than `max_pairs` reach the threshold,
+    EstimateError for options without sense.
     """
     check_confidence(confidence)
-    pairs = pairs_above(bits, _all_examples(bits), threshold, empty, memory_mb, max_pairs, spread)
+    chosen = np.unique(_selected_tests(bits, tests))
+    pairs = pairs_above(bits, _all_examples(bits), threshold, empty, memory_mb, max_pairs, spread, chosen)
     return pairs_frame(bits, pairs, empty, confidence)
 
 
@@ -122,13 +127,17 @@ def pairs_above(
     memory_mb: float,
     max_pairs: int,
     spread: Spread | None = None,
+    tests: Ids | None = None,
 ) -> Pairs:
-    """The ranked pairs of these training examples (ascending ids) with infl >= threshold. Raises as above."""
+    """The ranked pairs of these training examples and tests (ascending ids; None: all tests) with infl >= threshold.
+
+    Raises as above.
+    """
     if not isfinite(threshold):
         raise EstimateError(f"threshold must be a finite number, got {threshold!r}")
     some = counted(bits, examples, empty)
     found: list[Pairs] = []
-    blocks = test_blocks(some, _all_tests(bits), memory_mb)
+    blocks = test_blocks(some, _all_tests(bits) if tests is None else tests, memory_mb)
     for pairs in (spread or Threads()).map(_above_in_block, (some, threshold, max_pairs), blocks):
         found.append(pairs)
         if sum(map(len, found)) > max_pairs:

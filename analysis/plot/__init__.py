@@ -1,1 +1,28 @@
-"""Pictures of estimates."""
+"""Pictures of estimates, as functions of their frames that draw on matplotlib axes and return them.
+
+Without `axes` each makes a figure of a fitting size by pyplot, which a notebook shows. matplotlib is imported by the
+first that is called.
+"""
+
+from analysis.plot.curves import reliability, removal
+from analysis.plot.detection import noise, proxies
+from analysis.plot.groups import learning, profiles
+from analysis.plot.histograms import cscore, forgetting, memorization
+from analysis.plot.pictures import examples, influence
+from analysis.plot.scatters import agreement, mem_against_cscore
+
+__all__ = [
+    "agreement",
+    "cscore",
+    "examples",
+    "forgetting",
+    "influence",
+    "learning",
+    "mem_against_cscore",
+    "memorization",
+    "noise",
+    "profiles",
+    "proxies",
+    "reliability",
+    "removal",
+]

@@ -93,7 +93,7 @@ def compare(
     check_figure(output, "output")
     agreement = analysis.compare(a, b, estimate=estimate, ratio=ratio, thresholds=threshold)
     if output is not None:
-        write_figure(analysis.plot_agreement(agreement), output)
+        write_figure(output, analysis.plot.agreement, agreement)
     _show(agreement)
     if output is not None:
         say(f"plot: {output}")

@@ -42,7 +42,8 @@ def forgetting(
 
     Example: longtail forgetting STORE --agreement --plot forgetting.png
     """
-    from analysis import estimate_forgetting, forgetting_agreement, plot_forgetting
+    import analysis
+    from analysis import estimate_forgetting, forgetting_agreement
     from workers.store import Store
 
     check_output(output)
@@ -52,7 +53,7 @@ def forgetting(
     if output is not None:
         write_frame(frame, output)
     if plot is not None:
-        write_figure(plot_forgetting(frame), plot)
+        write_figure(plot, analysis.plot.forgetting, frame)
     for each in frame["ratio"].unique():
         _show(frame[frame["ratio"] == each], top)
         if agreement:

@@ -34,7 +34,8 @@ def noise(
 
     Example: longtail noise STORE --plot noise.png
     """
-    from analysis import noise_curves, noise_detection, plot_noise, read_example_scores
+    import analysis
+    from analysis import noise_curves, noise_detection, read_example_scores
     from analysis.reading.examples import read_labels
     from analysis.scoring.noise import noisy_examples
     from analysis.tables import bases_of
@@ -51,7 +52,7 @@ def noise(
     said = {"confidence": repr(confidence), "auc_se": "DeLong 1988", "limits": "Newcombe 2006, method 5"}
     written = keep_table(opened, "noise", table, output, bases_of(found.counts.ratios), **said)
     if plot is not None:
-        write_figure(plot_noise(table, noise_curves(found)), plot)
+        write_figure(plot, analysis.plot.noise, table, noise_curves(found))
     _show(table)
     say(f"table: {written}")
     if plot is not None:

@@ -39,7 +39,8 @@ def profiles(
     """
     import pandas as pd
 
-    from analysis import class_summary, count_runs, group_examples, group_profiles, plot_learning, plot_profiles
+    import analysis
+    from analysis import class_summary, count_runs, group_examples, group_profiles
     from analysis.learning.profiles import learning_curves, recorded_kinds
     from analysis.tables import bases_of
     from workers.store import Store
@@ -63,10 +64,10 @@ def profiles(
     if learning is not None:
         written["learning curves"] = keep_table(opened, "learning", learning, None, bases, by=by)
     if plot is not None:
-        write_figure(plot_profiles(profile), plot)
+        write_figure(plot, analysis.plot.profiles, profile)
         written["plot"] = str(plot)
     if learning_plot is not None and learning is not None:
-        write_figure(plot_learning(learning), learning_plot)
+        write_figure(learning_plot, analysis.plot.learning, learning)
         written["learning plot"] = str(learning_plot)
     _show(profile)
     for name, text in written.items():

@@ -33,7 +33,8 @@ def proxies(
 
     Example: longtail proxies STORE --cscore cifar10-cscores-orig-order.npz --plot proxies.png
     """
-    from analysis import plot_proxies, proxy_agreement, read_example_scores
+    import analysis
+    from analysis import proxy_agreement, read_example_scores
     from analysis.scoring.example_scores import largest_ratio
     from analysis.scoring.proxies import proxies_frame, reference_cscore
     from analysis.tables import bases_of
@@ -54,7 +55,7 @@ def proxies(
     said = {"cscore": f"{reference.source} ({reference.basis})", "confidence": repr(confidence)}
     written["correlations"] = keep_table(opened, "proxy_agreement", table, output, bases, **said)
     if plot is not None:
-        write_figure(plot_proxies(table), plot)
+        write_figure(plot, analysis.plot.proxies, table)
         written["plot"] = str(plot)
     say(f"proxies at ratio {at:g}, C-score of {said['cscore']}")
     _show(table)

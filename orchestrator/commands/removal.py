@@ -27,7 +27,8 @@ def removal(
 
     Example: longtail removal STORE -o removal.csv --plot removal.png
     """
-    from analysis import plot_removal, removal_curve, write_removal
+    import analysis
+    from analysis import removal_curve, write_removal
     from workers.store import Store
 
     if not 0 < confidence < 1:
@@ -39,7 +40,7 @@ def removal(
     if output is not None:
         write_frame(frame, output)
     if plot is not None:
-        write_figure(plot_removal(frame), plot)
+        write_figure(plot, analysis.plot.removal, frame)
     _show(frame)
     say(f"table: {output if output is not None else write_removal(opened, frame, confidence=confidence)}")
     if plot is not None:

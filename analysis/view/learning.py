@@ -14,20 +14,18 @@ from analysis.scoring.proxies import collect_proxies, proxy_agreement, reference
 from analysis.scoring.scores import Source
 from analysis.scoring.suspects import rank_suspects
 from analysis.statistics.intervals import CONFIDENCE, check_confidence
-from workers.store import Store
+from analysis.view.base import View
 
 
-class LearningView:
+class LearningView(View):
     """The part of a `StoreView` that is about how examples are learned."""
-
-    store: Store
 
     def forgetting(self, ratio: float | None = None, at: At = "presentations") -> pd.DataFrame:
         """How often runs forgot each training example, and when they learned it: see `analysis.learning.forgetting`.
 
         Raises EstimateError also where the campaign does not record presentations, or evaluations of several epochs.
         """
-        return estimate_forgetting(self.store, ratio, at)
+        return self._frame(estimate_forgetting(self.store, ratio, at))
 
     def training_statistics(self, ratio: float | None = None) -> pd.DataFrame:
         """Probability, largest probability and loss of each example at presentations.
@@ -35,14 +33,14 @@ class LearningView:
         See `analysis.learning.training_statistics`. Raises EstimateError where the campaign does not record
         probabilities.
         """
-        return estimate_training_statistics(self.store, ratio)
+        return self._frame(estimate_training_statistics(self.store, ratio))
 
     def proxies(self, ratio: float | None = None) -> pd.DataFrame:
         """Every proxy of the C-score, high being regular, at one ratio (None: the largest).
 
         See `analysis.scoring.proxies`.
         """
-        return collect_proxies(self.store, ratio)
+        return self._frame(collect_proxies(self.store, ratio))
 
     def proxy_agreement(
         self, ratio: float | None = None, *, cscore: Source | None = None, confidence: float = CONFIDENCE
@@ -50,7 +48,7 @@ class LearningView:
         """Rank correlations of each proxy with the C-score: of this store, or of another store or file of scores."""
         check_confidence(confidence)
         reference = reference_cscore(self.store, cscore)
-        return proxy_agreement(self.proxies(ratio), reference.values, confidence=confidence)
+        return self._frame(proxy_agreement(self.proxies(ratio), reference.values, confidence=confidence))
 
     def noise(self, ratio: float | None = None, *, confidence: float = CONFIDENCE) -> pd.DataFrame:
         """How well each score finds the noisy labels: see `analysis.scoring.noise`.
@@ -58,28 +56,28 @@ class LearningView:
         Raises EstimateError where none is noisy.
         """
         check_confidence(confidence)
-        return noise_detection(read_example_scores(self.store, ratio), confidence=confidence)
+        return self._frame(noise_detection(read_example_scores(self.store, ratio), confidence=confidence))
 
     def noise_curves(self, ratio: float | None = None) -> pd.DataFrame:
         """Points of each score's ROC and precision-recall curves: see `analysis.scoring.noise`."""
-        return noise_curves(read_example_scores(self.store, ratio))
+        return self._frame(noise_curves(read_example_scores(self.store, ratio)))
 
     def suspects(self, by: str | None = None, ratio: float | None = None) -> pd.DataFrame:
         """The examples by how suspicious their given label is: see `analysis.scoring.suspects`."""
-        return rank_suspects(read_example_scores(self.store, ratio), by)
+        return self._frame(rank_suspects(read_example_scores(self.store, ratio), by))
 
     def profiles(self, by: By = "cscore", groups: int = 5) -> pd.DataFrame:
         """The consistency profile of groups of examples over the ratios: see `analysis.learning.profiles`."""
         counts = count_runs(self.store)
-        return group_profiles(self.store, counts, group_examples(self.store, counts, by, groups))
+        return self._frame(group_profiles(self.store, counts, group_examples(self.store, counts, by, groups)))
 
     def learning_curves(
         self, at: At = "presentations", by: By = "cscore", groups: int = 5, ratio: float | None = None
     ) -> pd.DataFrame:
         """Mean correctness of groups of examples, epoch after epoch: see `analysis.learning.profiles`."""
         counts = count_runs(self.store)
-        return learning_curves(self.store, group_examples(self.store, counts, by, groups), at, ratio)
+        return self._frame(learning_curves(self.store, group_examples(self.store, counts, by, groups), at, ratio))
 
     def class_summary(self) -> pd.DataFrame:
         """Means and spreads of mem and C-score in each class: see `analysis.learning.profiles`."""
-        return class_summary(self.store, count_runs(self.store))
+        return self._frame(class_summary(self.store, count_runs(self.store)))

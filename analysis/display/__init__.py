@@ -1,0 +1,1 @@
+"""How a notebook shows examples: frames as tables, with their images."""

@@ -1,0 +1,78 @@
+"""What all pictures share: axes where none are given, colours that everybody can tell apart, names that stay text."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from analysis.errors import EstimateError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9")
+"""Six of the eight colours of M. Okabe and K. Ito, "Color universal design", 2008; the others need a background."""
+DASHES = ("-", "--", ":", "-.")
+
+Panels = npt.NDArray[np.object_]
+"""matplotlib Axes."""
+
+
+def own_or_given(axes: "Axes | None", width: float, height: float) -> "Axes":
+    """The axes given, or those of a new figure of so many inches, which pyplot shows."""
+    if axes is not None:
+        return axes
+    from matplotlib import pyplot  # here: it takes longer to import than all of analysis
+
+    made: Axes = pyplot.subplots(figsize=(width, height), layout="constrained")[1]
+    return made
+
+
+def own_or_given_panels(
+    given: Any, shape: tuple[int, int], width: float, height: float, *, sharey: bool = False
+) -> Panels:
+    """The rows x columns panels given, or those of a new figure of so many inches, in one row.
+
+    Raises EstimateError where fewer or more are given.
+    """
+    count = shape[0] * shape[1]
+    if given is None:
+        from matplotlib import pyplot  # here: it takes longer to import than all of analysis
+
+        figure = pyplot.figure(figsize=(width, height), layout="constrained")
+        return figure.subplots(*shape, sharey=sharey, squeeze=False).ravel()
+    panels = np.ravel(np.asarray(given, dtype=object))
+    if len(panels) != count:
+        raise EstimateError(f"axes: there must be {count}, one for each panel, got {len(panels)}")
+    return panels
+
+
+def add_legend(axes: "Axes", is_beside: bool = False, **options: Any) -> None:
+    """Within the axes; or beside them, where it hides nothing, in a figure of their own."""
+    if axes.get_legend_handles_labels()[0]:
+        beside = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "borderaxespad": 0, "frameon": False}
+        axes.legend(fontsize="small", **{**(beside if is_beside else {}), **options})
+
+
+def ink(axes: "Axes") -> Any:
+    """The colour of the text: black or, in a dark style, white."""
+    return axes.xaxis.label.get_color()
+
+
+def plain(name: object, shown: int | None = None) -> str:
+    """Text from outside as it stands: a dollar sign would start a formula, an underscore hides a line from the legend.
+
+    Of more than `shown` characters, the last ones, where paths differ.
+    """
+    text = str(name)
+    text = text if shown is None or len(text) <= shown else f"...{text[-shown:]}"
+    text = text.replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text
+
+
+def check_columns(frame: pd.DataFrame, *columns: str) -> None:
+    """Raise EstimateError where a frame lacks one."""
+    lacking = [column for column in columns if column not in frame]
+    if lacking:
+        raise EstimateError(f"frame: must have the columns {', '.join(columns)}, got none called {', '.join(lacking)}")

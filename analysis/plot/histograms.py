@@ -1,0 +1,124 @@
+"""Pictures of how many examples have which value."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from analysis.errors import EstimateError
+from analysis.learning.forgetting_summary import forgetting_summary
+from analysis.plot.drawing import PALETTE, add_legend, check_columns, own_or_given
+from analysis.statistics.means import Floats
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def memorization(frame: pd.DataFrame, axes: "Axes | None" = None) -> "Axes":
+    """Examples, on a logarithmic axis, by mem: the 18 bins of Feldman and Zhang (NeurIPS 2020); an outline per ratio.
+
+    `frame` as `estimate_memorization` gives it. Examples that all runs trained on, or none, have no value and are left
+    out. Raises EstimateError for a frame without the columns ratio, mem, se, n_in, n_out, and for one without a value.
+    """
+    from analysis.report.figures import MEM_BINS  # here: it needs matplotlib
+
+    check_columns(frame, "ratio", "mem", "se", "n_in", "n_out")
+    valued = frame[frame["mem"].notna() & (frame["n_in"] > 0) & (frame["n_out"] > 0)]
+    _check_some(valued, "mem")
+    axes = own_or_given(axes, 6.4, 4.0)
+    groups = {ratio: valued[valued["ratio"] == ratio] for ratio in sorted(valued["ratio"].unique())}
+    for (ratio, rows), colour in zip(groups.items(), _colours(len(groups)), strict=True):
+        runs = (rows["n_in"] + rows["n_out"]).max()
+        label = f"ratio {ratio:g}: {runs:,} runs,\nmedian standard error {rows['se'].median():.2g}"
+        _outline(axes, rows["mem"].to_numpy(), MEM_BINS, -1, label, colour, is_only=len(groups) == 1)
+    _label(axes, "memorization", -1)
+    if len(groups) > 1:
+        add_legend(axes, loc="upper left", frameon=False)  # hardly any mem is negative
+    else:
+        axes.set_title(
+            f"ratio {ratio:g}: {len(valued):,} examples, {runs:,} runs,\n{_errors(valued)}", fontsize="medium"
+        )
+    return axes
+
+
+def cscore(frame: pd.DataFrame, axes: "Axes | None" = None) -> "Axes":
+    """Examples, on a logarithmic axis, by C-score in 20 bins. Examples without a value are left out.
+
+    `frame` as `analysis.cscore` gives it. Raises EstimateError for a frame without the columns cscore, se, n_ratios,
+    n_out, and for one without a value.
+    """
+    from analysis.report.figures import CSCORE_BINS  # here: it needs matplotlib
+
+    check_columns(frame, "cscore", "se", "n_ratios", "n_out")
+    valued = frame[frame["cscore"].notna()]
+    _check_some(valued, "cscore")
+    axes = own_or_given(axes, 6.4, 4.0)
+    ratios = valued["n_ratios"].max()
+    _outline(axes, valued["cscore"].to_numpy(), CSCORE_BINS, 0, None, PALETTE[0], is_only=True)
+    _label(axes, "C-score", 0)
+    at = f"{ratios} {'ratio' if ratios == 1 else 'ratios'}, held out by {_span(valued['n_out'])} runs"
+    axes.set_title(f"{len(valued):,} examples, {at},\n{_errors(valued)}", fontsize="medium")
+    return axes
+
+
+def forgetting(frame: pd.DataFrame, axes: "Axes | None" = None) -> "Axes":
+    """Examples, on a logarithmic axis, by their mean number of forgetting events in a run; an outline per ratio.
+
+    `frame` as `estimate_forgetting` gives it; counted as `events_histogram` does. A triangle to the right stands for
+    the examples that were never learned.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    axes = own_or_given(axes, 6.4, 4.4)
+    summaries = forgetting_summary(frame).to_dict("records")
+    end = max(len(each["histogram"]) for each in summaries)
+    beyond = end + 0.05 * end
+    for each, colour in zip(summaries, _colours(len(summaries)), strict=True):
+        counts = np.pad(each["histogram"], (0, end - len(each["histogram"])))
+        label = f"ratio {each['ratio']:g}: {each['unforgettable']:.1%} unforgettable"
+        axes.stairs(counts, np.arange(end + 1) - 0.5, label=label, linewidth=1.5, color=colour)
+        never_learned = round(each["never_learned"] * each["examples"])
+        if never_learned:
+            axes.scatter([beyond], [never_learned], marker=">", color=colour)
+    axes.set_yscale("log")
+    axes.set_ylim(bottom=0.7)  # so that one example can be seen
+    ticks = [int(tick) for tick in MaxNLocator(8, integer=True).tick_values(0, end - 1) if 0 <= tick < end]
+    axes.set_xticks([*ticks, beyond], [*map(str, ticks), "never\nlearned"])
+    axes.set(xlabel="forgetting events a run, rounded up", ylabel="examples")
+    add_legend(axes, frameon=False)
+    return axes
+
+
+def _outline(
+    axes: "Axes", values: Floats, bins: int, low: float, label: str | None, colour: object, *, is_only: bool
+) -> None:
+    counts, edges = np.histogram(values, bins=bins, range=(low, 1))
+    # One colour for edge and face: `color` also draws the outline of bars that stand side by side.
+    axes.stairs(counts, edges, fill=is_only, color=colour, linewidth=1.5, label=label)
+
+
+def _label(axes: "Axes", name: str, low: float) -> None:
+    axes.set_yscale("log")
+    axes.set_ylim(bottom=0.7)  # so that one example can be seen
+    axes.set(xlabel=name, ylabel="examples", xlim=(low, 1))
+
+
+def _colours(count: int) -> list[object]:
+    """Of an ordered row of outlines, from dark to light; of one, the first of the palette."""
+    from matplotlib import colormaps
+
+    return [PALETTE[0]] if count == 1 else list(colormaps["viridis"](np.linspace(0, 0.85, count)))
+
+
+def _span(counts: pd.Series) -> str:
+    return f"{counts.min():,}" if counts.min() == counts.max() else f"{counts.min():,} to {counts.max():,}"
+
+
+def _errors(rows: pd.DataFrame) -> str:
+    median, most = rows["se"].quantile([0.5, 0.9])
+    return f"standard error: median {median:.2g}, 90th percentile {most:.2g}"
+
+
+def _check_some(frame: pd.DataFrame, column: str) -> None:
+    if frame.empty:
+        raise EstimateError(f"frame: has no example with a value of {column}")

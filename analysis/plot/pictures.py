@@ -1,0 +1,111 @@
+"""Pictures of the examples themselves."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.display.columns import VALUES, parts_of
+from analysis.errors import EstimateError
+from analysis.plot.drawing import Panels, own_or_given_panels, plain
+from analysis.reliability import check_whole
+from analysis.view.base import Split, View
+from analysis.view.influence import InfluenceView
+
+_COLUMNS = 5
+_WIDTH, _HEIGHT = 1.6, 2.1
+"""Inches of an example with its title."""
+_SHOWN = 20
+"""Characters of a name that fit above an image."""
+
+
+def influence(
+    view: InfluenceView, test_example_id: int, *, ratio: float | None = None, top: int = 5, axes: Any = None
+) -> Panels:
+    """A test example and the training examples that influence it most, with the value and its interval.
+
+    1 + `top` axes, given or returned; those without a pair stay empty. Training examples that all runs trained on,
+    or none, are left out. Raises EstimateError for a test example that there is not, and for another number of
+    axes; and as `view.influence` and `view.image`.
+    """
+    count = view.store.header.num_test
+    if not 0 <= test_example_id < count:
+        raise EstimateError(f"test_example_id must be 0 to {count - 1}, got {test_example_id!r}")
+    pairs = view.influence(ratio, tests=[test_example_id], top=top, empty="nan")
+    images = [view.image("test", test_example_id), *(view.image("train", each) for each in pairs["example_id"])]
+    panels = own_or_given_panels(axes, (1, 1 + top), _WIDTH * (1 + top), _HEIGHT - 0.15)
+    names = view.store.header.class_names
+    for panel, row in zip(panels[1:], pairs.to_dict("records"), strict=False):
+        value = f"{row['infl']:.2f} ({row['low']:.2f} to {row['high']:.2f})".replace("-", "−")
+        panel.set_title(f"train {row['example_id']}: {_name(names, row['given_label'])}\n{value}", fontsize="small")
+    label = view.store.examples().to_pandas().query("split == 'test'")["label"].iloc[test_example_id]
+    right = ""
+    if len(pairs):
+        first = pairs.iloc[0]
+        runs = int(first["n_in"] + first["n_out"])
+        right = (
+            f"right in {(first['p_in'] * first['n_in'] + first['p_out'] * first['n_out']) / runs:.0%} of {runs} runs"
+        )
+    panels[0].set_title(f"test {test_example_id}: {_name(names, label)}\n{right}", fontsize="small")
+    _show(panels, images)
+    return panels
+
+
+def examples(view: View, frame: pd.DataFrame, value: str | None = None, *, count: int = 20, axes: Any = None) -> Panels:
+    """The images of a frame's first `count` examples, each with its class and the value of a column, with its interval.
+
+    `value` None: of the first column that is a known estimate. Training examples (`example_id`), unless the column
+    `split` says else, or where there are none the test examples (`test_example_id`); `axes` are as many as examples.
+    Raises EstimateError for a frame without them or without the column, for another number of axes, as `view.image`.
+    """
+    check_whole("count", count, 1)
+    ids = next((name for name in ("example_id", "test_example_id") if name in frame), None)
+    if ids is None:
+        raise EstimateError(
+            f"frame: must have a column example_id or test_example_id, got {', '.join(map(str, frame))}"
+        )
+    if value is not None and value not in frame:
+        raise EstimateError(f"value must be a column of the frame ({', '.join(map(str, frame))}), got {value!r}")
+    shown = frame.head(count)
+    if shown.empty:
+        raise EstimateError("frame: must have at least one row, got none")
+    value = value or next((name for name in VALUES if name in frame), None)
+    parts = {} if value is None else parts_of(shown, value)
+    records = shown.to_dict("records")
+    images = [view.image(_split(ids, row), row[ids]) for row in records]
+    columns = min(_COLUMNS, len(records))
+    rows = -(-len(records) // columns)
+    shape = (rows, columns) if axes is None else (1, len(records))
+    panels = own_or_given_panels(axes, shape, _WIDTH * columns, _HEIGHT * rows)
+    for panel, row in zip(panels, records, strict=False):
+        panel.set_title(_title(row, ids, value, parts, view.store.header.class_names), fontsize="small")
+    _show(panels, images)
+    return panels
+
+
+def _split(ids: str, row: dict[Any, Any]) -> Split:
+    return "test" if ids == "test_example_id" or row.get("split") == "test" else "train"
+
+
+def _title(row: dict[Any, Any], ids: str, value: str | None, parts: dict[str, str], names: tuple[str, ...]) -> str:
+    labels = ("test_label",) if ids == "test_example_id" else ("given_label", "label")
+    label = next((row[name] for name in labels if name in row), None)
+    lines = [f"{_split(ids, row)} {row[ids]}" + ("" if label is None else f": {_name(names, label)}")]
+    if value is not None:
+        given = row[value]
+        number = f"{given:.2f}".replace("-", "−") if isinstance(given, float | np.floating) else plain(given, _SHOWN)
+        lines.append(f"{plain(value)} {number}".strip())
+        if "low" in parts:
+            lines.append(f"({row[parts['low']]:.2f} to {row[parts['high']]:.2f})".replace("-", "−"))
+    return "\n".join(lines)
+
+
+def _name(names: tuple[str, ...], label: int) -> str:
+    return plain(names[label] if 0 <= label < len(names) else label, _SHOWN)
+
+
+def _show(panels: Panels, images: list[Any]) -> None:
+    for panel in panels:
+        panel.axis("off")
+    for panel, image in zip(panels, images, strict=False):
+        panel.imshow(np.asarray(image), cmap="gray", vmin=0, vmax=255, interpolation="nearest")

@@ -1,0 +1,72 @@
+"""Pictures of one value of each example against another."""
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+from scipy import stats
+
+from analysis.errors import EstimateError
+from analysis.plot.drawing import PALETTE, check_columns, ink, own_or_given, plain
+from analysis.scoring.agreement import Agreement, correlation
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_DOTS = 3000
+"""Up to so many examples are drawn one by one; more would hide each other, and are counted in hexagons."""
+
+_LABEL = {"memorization": "memorization", "cscore": "C-score", "forgetting": "forgetting events a run"}
+_SHOWN = 60
+"""Characters of a name that fit along an axis."""
+
+
+def agreement(found: Agreement, axes: "Axes | None" = None) -> "Axes":
+    """One set of scores against the other, with the line on which they are equal: see `analysis.compare`."""
+    axes = own_or_given(axes, 6.4, 5.6)
+    _draw_examples(axes, found.scores["a"], found.scores["b"])
+    # The same scale on both axes.
+    low, high = min(axes.get_xlim()[0], axes.get_ylim()[0]), max(axes.get_xlim()[1], axes.get_ylim()[1])
+    axes.plot([low, high], [low, high], color=ink(axes), linewidth=0.8, linestyle="--")
+    axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
+    label = _LABEL[found.estimate]
+    axes.set_xlabel(f"{label}\n{plain(found.name_a, _SHOWN)}")
+    axes.set_ylabel(f"{label}\n{plain(found.name_b, _SHOWN)}")
+    numbers = f"Spearman {found.spearman:.3f}, Pearson {found.pearson:.3f}"
+    axes.set_title(f"{len(found.scores):,} examples: {numbers}", fontsize="medium")
+    return axes
+
+
+def mem_against_cscore(mem: pd.DataFrame, cscore: pd.DataFrame, axes: "Axes | None" = None) -> "Axes":
+    """Memorization against C-score, of the examples that have both, with Spearman's correlation.
+
+    Frames as `estimate_memorization` (at one ratio) and `analysis.cscore` give them. Raises EstimateError for frames
+    without the columns ratio, example_id, mem, n_in, n_out and example_id, cscore, for several ratios, and where no
+    example has both.
+    """
+    check_columns(mem, "ratio", "example_id", "mem", "n_in", "n_out")
+    check_columns(cscore, "example_id", "cscore")
+    ratios = sorted(mem["ratio"].unique())
+    if len(ratios) > 1:
+        given = ", ".join(f"{ratio:g}" for ratio in ratios)
+        raise EstimateError(f"mem: must be of one ratio, as in view.memorization(0.5), got {given}")
+    both = mem[(mem["n_in"] > 0) & (mem["n_out"] > 0)].merge(cscore[["example_id", "cscore"]], on="example_id")
+    both = both.dropna(subset=["mem", "cscore"])
+    if both.empty:
+        raise EstimateError("mem, cscore: must have a value of some example in common, got none")
+    axes = own_or_given(axes, 6.4, 4.8)
+    _draw_examples(axes, both["cscore"], both["mem"])
+    axes.axhline(0, color=ink(axes), linewidth=0.8)
+    axes.set(xlabel="C-score", ylabel=f"memorization at ratio {ratios[0]:g}")
+    spearman = correlation(stats.spearmanr, both["cscore"].to_numpy(), both["mem"].to_numpy())
+    runs = (both["n_in"] + both["n_out"]).max()
+    title = f"{len(both):,} examples, {runs:,} runs at the ratio: Spearman {spearman:.3f}".replace("-", "−")
+    axes.set_title(title, fontsize="medium")
+    return axes
+
+
+def _draw_examples(axes: "Axes", x: pd.Series, y: pd.Series) -> None:
+    if len(x) <= _DOTS:
+        axes.scatter(x, y, s=10, alpha=0.4, linewidths=0, color=PALETTE[0])
+    else:
+        hexagons = axes.hexbin(x, y, gridsize=60, bins="log", mincnt=1)
+        axes.figure.colorbar(hexagons, ax=axes, label="examples")

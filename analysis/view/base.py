@@ -1,0 +1,57 @@
+"""What every part of a store's view needs: the store, the images of its examples, and frames that show both."""
+
+from functools import cached_property
+from typing import Literal, get_args
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from analysis.display.frame import Frame
+from analysis.display.images import DatasetImages
+from analysis.errors import EstimateError
+from workers.campaign import Campaign
+from workers.store import Store
+
+Split = Literal["train", "test"]
+
+
+class View:
+    """A store whose examples have images."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    @cached_property
+    def images(self) -> DatasetImages:
+        """The images of the data set, which is loaded when the first is looked at."""
+        header = self.store.header
+        return DatasetImages(
+            header.campaign.dataset if isinstance(header.campaign, Campaign) else None, header.fingerprint
+        )
+
+    def image(self, split: Split, example_id: int, *, enlarged: int = 1) -> Image.Image:
+        """An example's image, each of its pixels as `enlarged` x `enlarged` ones.
+
+        Where the campaign's data set comes from a function of the user's own, or is still to be downloaded, this is
+        what calls or downloads it; frames then have images, too. Raises EstimateError for an example or a size that
+        there is not, and for data that are no grey or RGB images; DataError where the data set cannot be loaded.
+        """
+        count = self.store.header.num_train if checked_split(split) == "train" else self.store.header.num_test
+        if not isinstance(example_id, int | np.integer) or not 0 <= example_id < count:
+            raise EstimateError(f"example_id must be a whole number of 0 to {count - 1} ({split}), got {example_id!r}")
+        if enlarged < 1:
+            raise EstimateError(f"enlarged must be at least 1, got {enlarged!r}")
+        self.images.load()
+        return self.images.image(split, example_id, enlarged)
+
+    def _frame(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The same frame, of a kind that notebooks show with images and class names."""
+        return Frame.of(frame, self.images, self.store.header.class_names)
+
+
+def checked_split(split: Split) -> Split:
+    """Raises EstimateError where it is none."""
+    if split not in get_args(Split):
+        raise EstimateError(f"split must be one of {', '.join(get_args(Split))}, got {split!r}")
+    return split

@@ -1,0 +1,138 @@
+"""Which training examples matter to which test examples, as data frames."""
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from analysis.datamodels.fitting import Datamodels, fit_datamodels
+from analysis.datamodels.linear_fits import Method
+from analysis.errors import EstimateError
+from analysis.influence.discoveries import influence_discoveries
+from analysis.influence.estimator import MAX_PAIRS, MEMORY_MB, influence_matrix, influence_pairs, influence_top
+from analysis.influence.high_influence import influential_pairs
+from analysis.reading.bits import pack_runs
+from analysis.reading.outputs import read_outputs
+from analysis.statistics.intervals import CONFIDENCE, check_confidence
+from analysis.statistics.means import Empty
+from analysis.view.base import View
+
+
+class InfluenceView(View):
+    """The part of a `StoreView` that is about pairs of a training and a test example."""
+
+    def influence(
+        self,
+        ratio: float | None = None,
+        *,
+        tests: slice | npt.ArrayLike = slice(None),
+        top: int | None = None,
+        threshold: float | None = None,
+        epoch: int | None = None,
+        empty: Empty = "half",
+        confidence: float = CONFIDENCE,
+        memory_mb: float = MEMORY_MB,
+        max_pairs: int = MAX_PAIRS,
+    ) -> pd.DataFrame:
+        """Influence of training on test examples: the `top` of each test example, or the pairs that reach `threshold`.
+
+        With neither, the top 5. `tests` chooses test examples: a slice, ids, or a mask. Columns and options:
+        `analysis.influence.estimator`. Raises EstimateError for both, IndexError for a test example that there is not.
+        """
+        if top is not None and threshold is not None:
+            raise EstimateError(f"give top or threshold, not both, got top={top!r} and threshold={threshold!r}")
+        check_confidence(confidence)
+        bits = pack_runs(self.store, ratio, epoch)
+        if threshold is None:
+            top = 5 if top is None else top
+            frame = influence_top(bits, tests=tests, top=top, empty=empty, confidence=confidence, memory_mb=memory_mb)
+        else:
+            frame = influence_pairs(
+                bits,
+                tests=tests,
+                threshold=threshold,
+                empty=empty,
+                confidence=confidence,
+                memory_mb=memory_mb,
+                max_pairs=max_pairs,
+            )
+        return self._frame(frame)
+
+    def discoveries(
+        self,
+        ratio: float | None = None,
+        *,
+        fdr: float = 0.05,
+        same_class: bool = False,
+        epoch: int | None = None,
+        confidence: float = CONFIDENCE,
+        memory_mb: float = MEMORY_MB,
+        max_pairs: int = MAX_PAIRS,
+    ) -> pd.DataFrame:
+        """The pairs of positive influence at a false discovery rate: see `analysis.influence.discoveries`."""
+        check_confidence(confidence)
+        bits = pack_runs(self.store, ratio, epoch)
+        frame = influence_discoveries(
+            bits, fdr=fdr, same_class=same_class, confidence=confidence, memory_mb=memory_mb, max_pairs=max_pairs
+        )
+        return self._frame(frame)
+
+    def influence_matrix(
+        self,
+        tests: slice | npt.ArrayLike = slice(None),
+        ratio: float | None = None,
+        *,
+        epoch: int | None = None,
+        empty: Empty = "half",
+        memory_mb: float = MEMORY_MB,
+    ) -> npt.NDArray[np.float32]:
+        """infl as float32[len(tests), N] for selected test examples: a slice, ids, or a mask of length T."""
+        return influence_matrix(pack_runs(self.store, ratio, epoch), tests, empty=empty, memory_mb=memory_mb)
+
+    def influential_pairs(
+        self,
+        ratio: float | None = None,
+        *,
+        min_infl: float = 0.15,
+        min_mem: float = 0.25,
+        same_class: bool = True,
+        epoch: int | None = None,
+        confidence: float = CONFIDENCE,
+        empty: Empty = "half",
+        memory_mb: float = MEMORY_MB,
+        max_pairs: int = MAX_PAIRS,
+    ) -> pd.DataFrame:
+        """The published selection of high-influence pairs, with `mem`: see `analysis.influence.high_influence`."""
+        frame = influential_pairs(
+            self.store,
+            ratio,
+            min_infl=min_infl,
+            min_mem=min_mem,
+            same_class=same_class,
+            epoch=epoch,
+            confidence=confidence,
+            empty=empty,
+            memory_mb=memory_mb,
+            max_pairs=max_pairs,
+        )
+        return self._frame(frame)
+
+    def datamodels(
+        self,
+        ratio: float | None = None,
+        *,
+        method: Method = "ridge",
+        tests: slice | npt.ArrayLike = slice(None),
+        top: int = 10,
+        heldout: float = 0.2,
+        seed: int = 0,
+        epoch: int | None = None,
+    ) -> Datamodels:
+        """Linear datamodels of test examples (a slice, ids, or a mask), and their scores.
+
+        See `analysis.datamodels.fitting`.
+        """
+        source = read_outputs(self.store, ratio, tests, epoch)
+        found = fit_datamodels(source, method=method, top=top, heldout=heldout, seed=seed)
+        return replace(found, weights=self._frame(found.weights), scores=self._frame(found.scores))
