@@ -16,6 +16,7 @@ from matplotlib.patches import StepPatch
 
 from analysis import EstimateError, StoreView, compare, noise_curves, noise_detection, open_store, plot
 from analysis.report import figures, find
+from analysis.statistics.bins import CSCORE_BINS, MEM_BINS
 from orchestrator import run_campaign
 from orchestrator.figures import write_figure
 from tests.conftest import small_campaign
@@ -119,8 +120,8 @@ def test_histograms_count_as_the_report_does(view: StoreView) -> None:
     assert found.mem is not None and found.cscore is not None
     assert found.mem["mem"].isna().any(), "some example must be in no subset"
     for values, bins, low, axes in (
-        (found.mem["mem"], figures.MEM_BINS, -1, plot.memorization(view.memorization(0.3))),
-        (found.cscore["cscore"], figures.CSCORE_BINS, 0, plot.cscore(view.cscore())),
+        (found.mem["mem"], MEM_BINS, -1, plot.memorization(view.memorization(0.3))),
+        (found.cscore["cscore"], CSCORE_BINS, 0, plot.cscore(view.cscore())),
     ):
         expected = figures.histogram("h", values.to_numpy(), bins, low, "", "").values
         ((counts, edges),) = outlines(axes)

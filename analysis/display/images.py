@@ -62,8 +62,9 @@ class DatasetImages:
 
     def image(self, split: Split, example_id: int, enlarged: int = 1) -> Image.Image:
         """An example's image, each of its pixels as `enlarged` x `enlarged` ones. It must be there: see `missing`."""
-        pixels = self._pixels(split, example_id)
-        image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+        if self._dataset is None:
+            raise EstimateError(f"no images: {self.missing}")
+        image = as_image(pixels_of(self._dataset, split, np.array([example_id]))[0])
         return image.resize((image.width * enlarged, image.height * enlarged), Image.Resampling.NEAREST)
 
     def thumbnail(self, split: Split, example_id: int) -> Image.Image | None:
@@ -107,18 +108,27 @@ class DatasetImages:
         self._dataset = dataset if images else None
         self._missing = None if images else f"the examples are no grey or RGB images, their shape is {list(shape)}"
 
-    def _pixels(self, split: Split, example_id: int) -> npt.NDArray[np.uint8]:
-        """uint8[H, W, 1 or 3], the data set's white being 255."""
-        if self._dataset is None:
-            raise EstimateError(f"no images: {self.missing}")
-        images = self._dataset.train_images if split == "train" else self._dataset.test_images
-        scaled = np.asarray(images[example_id], dtype=np.float32) * (255 / self._dataset.white)
-        pixels: npt.NDArray[np.uint8] = np.clip(scaled.round(), 0, 255).astype(np.uint8)
-        return pixels.transpose(1, 2, 0)
+
+def pixels_of(dataset: Dataset, split: Split, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+    """Images as uint8[len(ids), H, W, 1 or 3], the data set's white being 255."""
+    images = dataset.train_images if split == "train" else dataset.test_images
+    scaled = np.asarray(images[ids], dtype=np.float32) * (255 / dataset.white)
+    pixels: npt.NDArray[np.uint8] = np.clip(scaled.round(), 0, 255).astype(np.uint8)
+    return pixels.transpose(0, 2, 3, 1)
+
+
+def as_image(pixels: npt.NDArray[np.uint8]) -> Image.Image:
+    """uint8[H, W, 1 or 3] as a grey or RGB image."""
+    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
 
 
 def data_uri(image: Image.Image) -> str:
     """An image as a PNG that stands in a page."""
+    return "data:image/png;base64," + png(image)
+
+
+def png(image: Image.Image) -> str:
+    """An image as base64 of a PNG."""
     buffer = io.BytesIO()
     image.save(buffer, format="png", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -8,6 +8,7 @@ import pandas as pd
 from analysis.errors import EstimateError
 from analysis.learning.forgetting_summary import forgetting_summary
 from analysis.plot.drawing import PALETTE, add_legend, check_columns, own_or_given
+from analysis.statistics.bins import CSCORE_BINS, MEM_BINS
 from analysis.statistics.means import Floats
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ def memorization(frame: pd.DataFrame, axes: "Axes | None" = None) -> "Axes":
     `frame` as `estimate_memorization` gives it. Examples that all runs trained on, or none, have no value and are left
     out. Raises EstimateError for a frame without the columns ratio, mem, se, n_in, n_out, and for one without a value.
     """
-    from analysis.report.figures import MEM_BINS  # here: it needs matplotlib
-
     check_columns(frame, "ratio", "mem", "se", "n_in", "n_out")
     valued = frame[frame["mem"].notna() & (frame["n_in"] > 0) & (frame["n_out"] > 0)]
     _check_some(valued, "mem")
@@ -47,8 +46,6 @@ def cscore(frame: pd.DataFrame, axes: "Axes | None" = None) -> "Axes":
     `frame` as `analysis.cscore` gives it. Raises EstimateError for a frame without the columns cscore, se, n_ratios,
     n_out, and for one without a value.
     """
-    from analysis.report.figures import CSCORE_BINS  # here: it needs matplotlib
-
     check_columns(frame, "cscore", "se", "n_ratios", "n_out")
     valued = frame[frame["cscore"].notna()]
     _check_some(valued, "cscore")

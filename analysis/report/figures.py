@@ -11,12 +11,8 @@ from matplotlib.ticker import MaxNLocator
 from analysis.learning.forgetting_summary import events_histogram, forgetting_summary
 from analysis.report.svg import GRID, INK, MAIN, SERIES, as_svg, drawing
 
-MEM_BINS = 18
-"""Of equal width from -1 to 1."""
 _MANY = 40
 """Points of a line: more are drawn without markers."""
-CSCORE_BINS = 20
-"""Of equal width from 0 to 1."""
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,7 @@ def _show_arrangement(planned: "Plan") -> None:
     together = f"{how.stack_size} at a time" if how.stack_size > 1 else "one at a time"
     say(f"models train {together}, {how.precision}" + (f" ({how.apart})" if how.apart else ""))
     text = f"{planned.pending_runs} runs to train in {len(planned.pending)} shards of up to {how.shard_size}; "
-    say(text + f"the results will take about {filesize.decimal(planned.store_bytes)}")
+    say(text + f"the results will take about {filesize.decimal(planned.store_bytes)} before compression")
 
 
 def _show_duration(

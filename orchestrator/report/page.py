@@ -14,6 +14,7 @@ from markupsafe import Markup
 from analysis.report import Findings, find
 from analysis.report import figures as draw
 from analysis.report.findings import FDR, TOP
+from analysis.statistics.bins import CSCORE_BINS, MEM_BINS
 from orchestrator.report.explorer import explorer_of
 from orchestrator.report.galleries import Galleries
 from orchestrator.report.pictures import load_pictures
@@ -159,16 +160,16 @@ def _distributions(found: Findings) -> dict[str, draw.Picture]:
         mem, runs = found.mem["mem"].to_numpy(), int((found.mem["n_in"] + found.mem["n_out"]).max())
         told = (
             f"Examples by memorization, on a logarithmic axis: {np.isfinite(mem).sum():,} examples with a value, from "
-            f"{runs:,} runs at ratio {found.ratio:g}. {_width(found.mem)} {draw.MEM_BINS} bins of equal width."
+            f"{runs:,} runs at ratio {found.ratio:g}. {_width(found.mem)} {MEM_BINS} bins of equal width."
         )
-        pictures["mem"] = draw.histogram("mem", mem, draw.MEM_BINS, -1, "memorization", told)
+        pictures["mem"] = draw.histogram("mem", mem, MEM_BINS, -1, "memorization", told)
     if found.cscore is not None:
         cscore, held_out = found.cscore["cscore"].to_numpy(), found.cscore["n_out"].mean()
         told = (
             f"Examples by C-score, on a logarithmic axis: on average {held_out:.1f} runs that held an example out, at "
-            f"{_number_of_ratios(found)}. {_width(found.cscore)} {draw.CSCORE_BINS} bins of equal width."
+            f"{_number_of_ratios(found)}. {_width(found.cscore)} {CSCORE_BINS} bins of equal width."
         )
-        pictures["cscore"] = draw.histogram("cscore", cscore, draw.CSCORE_BINS, 0, "C-score", told)
+        pictures["cscore"] = draw.histogram("cscore", cscore, CSCORE_BINS, 0, "C-score", told)
     if found.mem is not None and found.cscore is not None:
         told = (
             "Examples by both scores: a dot for each small range, its area rising with the logarithm of the number of "

@@ -1,21 +1,17 @@
 """A data set's images as PNG for a page: one by one in the galleries, many on a sheet for the explorer."""
 
-import base64
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
+from analysis.display.images import Split, as_image, data_uri, pixels_of, png
 from workers.campaign import Campaign
 from workers.datasets import Dataset, load_dataset
 from workers.errors import LongtailError
 from workers.store import Store
 
-Split = Literal["train", "test"]
 Ids = npt.NDArray[np.int64]
 SHEET = 64
 """Images on a sheet, in rows of COLUMNS."""
@@ -40,22 +36,15 @@ class Pictures:
 
     def uri(self, split: Split, example: int) -> str:
         """An image as a data URI."""
-        return "data:image/png;base64," + _png(self._pixels(split, np.array([example]))[0])
+        return data_uri(as_image(pixels_of(self.dataset, split, np.array([example]))[0]))
 
     def sheet(self, split: Split, ids: Ids) -> str:
         """Up to SHEET images on one, row after row, as base64 of a PNG."""
-        pixels = self._pixels(split, ids)
+        pixels = pixels_of(self.dataset, split, ids)
         rows = -(-len(ids) // COLUMNS)
         empty = np.zeros((rows * COLUMNS - len(ids), *pixels.shape[1:]), dtype=np.uint8)
         tiles = np.concatenate([pixels, empty]).reshape(rows, COLUMNS, *pixels.shape[1:])
-        return _png(tiles.swapaxes(1, 2).reshape(rows * self.height, COLUMNS * self.width, -1))
-
-    def _pixels(self, split: Split, ids: Ids) -> npt.NDArray[np.uint8]:
-        """uint8[len(ids), H, W, 1 or 3], the data set's white being 255."""
-        images = self.dataset.train_images if split == "train" else self.dataset.test_images
-        scaled = np.asarray(images[ids], dtype=np.float32) * (255 / self.dataset.white)
-        pixels: npt.NDArray[np.uint8] = np.clip(scaled.round(), 0, 255).astype(np.uint8)
-        return pixels.transpose(0, 2, 3, 1)
+        return png(as_image(tiles.swapaxes(1, 2).reshape(rows * self.height, COLUMNS * self.width, -1)))
 
 
 def load_pictures(store: Store, warn: Callable[[str], None] = lambda line: None) -> tuple[Pictures | None, str]:
@@ -72,10 +61,3 @@ def load_pictures(store: Store, warn: Callable[[str], None] = lambda line: None)
     if len(shape) != 3 or shape[0] not in (1, 3):
         return None, "The data set has no grey or RGB images, so examples are shown by their ids."
     return Pictures(dataset), ""
-
-
-def _png(pixels: npt.NDArray[np.uint8]) -> str:
-    """uint8[H, W, 1 or 3] as base64 of a PNG."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(buffer, format="png", optimize=True)
-    return base64.b64encode(buffer.getvalue()).decode("ascii")
