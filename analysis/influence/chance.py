@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from scipy.stats import hypergeom
 
-from analysis.influence.compiled import compiled
 from analysis.influence.counted import NEVER, Bars, Counted
 from analysis.influence.pairs import Ids, Pairs
 from analysis.statistics.means import Floats
+from workers.compiled import compiled
 
 _FAR = 45.0
 """Terms under exp(-45) of the level that is asked for do not change a tail in double precision."""

@@ -23,6 +23,11 @@ class Weight:
     master: torch.Tensor
     working: nn.Parameter
 
+    @property
+    def is_copied(self) -> bool:
+        """Whether the program computes with a copy."""
+        return self.working.dtype != self.master.dtype
+
 
 class StackedModel:
     """K models of one architecture as one program of weights [K, ...].

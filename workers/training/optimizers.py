@@ -5,7 +5,7 @@ worker, and add their bookkeeping to every step.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.optim.adamw import adamw
@@ -13,6 +13,9 @@ from torch.optim.sgd import sgd
 
 from workers.recipe import SGD, AdamW
 from workers.stacking import Weight
+
+if TYPE_CHECKING:
+    from workers.training.one_pass import OnePassSGD
 
 
 class Update:
@@ -28,16 +31,17 @@ class Update:
         """Momentum, or Adam's mean gradient."""
         self.second = [torch.zeros_like(weight.master) for weight in weights if isinstance(how, AdamW)]
         self.steps = [torch.zeros((), device=device) for _ in self.second]
+        self.one_pass = [_one_pass(weight, momentum, how) for weight, momentum in zip(weights, self.first, strict=True)]
         # Held, because a core finds memory that it used a moment ago in its cache, and new memory not.
-        halved = [weight.working.dtype != weight.master.dtype for weight in weights]
-        self.gradients = [torch.zeros_like(w.master) if half else None for w, half in zip(weights, halved, strict=True)]
+        self.gradients = [
+            torch.zeros_like(weight.master) if one is None and weight.is_copied else None
+            for weight, one in zip(weights, self.one_pass, strict=True)
+        ]
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """What an update changes, by name, apart from the weights that modules hold."""
         kinds: dict[str, Sequence[torch.Tensor]] = {
-            "master": [
-                weight.master for weight, held in zip(self.weights, self.gradients, strict=True) if held is not None
-            ],
+            "master": [weight.master for weight in self.weights if weight.is_copied],
             "first": self.first,
             "second": self.second,
             "steps": self.steps,
@@ -55,7 +59,12 @@ class Update:
         """One step down the gradient of a scalar loss."""
         # Not through `.grad`, for which gradients that custom functions return are copied once more.
         found = torch.autograd.grad(loss, [weight.working for weight in self.weights], allow_unused=True)
-        used = [index for index, gradient in enumerate(found) if gradient is not None]
+        used = []
+        for index, (gradient, one) in enumerate(zip(found, self.one_pass, strict=True)):
+            if gradient is not None and one is not None:
+                one.descend(gradient, self.rate)
+            elif gradient is not None:
+                used.append(index)
 
         def of(values: Sequence[Any]) -> list[Any]:
             return [values[index] for index in used]
@@ -107,6 +116,18 @@ class Update:
             eps=how.epsilon,
             maximize=False,
         )
+
+
+def _one_pass(weight: Weight, momentum: torch.Tensor, how: SGD | AdamW) -> "OnePassSGD | None":
+    """For SGD on a CPU, where a copy in half precision lies in memory as its master does."""
+    tensors = (weight.master, weight.working)
+    if not weight.is_copied or not isinstance(how, SGD) or not all(each.is_contiguous() for each in tensors):
+        return None
+    if weight.master.device.type != "cpu":
+        return None
+    from workers.training.one_pass import OnePassSGD  # here: numba takes half a second to import
+
+    return OnePassSGD(weight, momentum, how)
 
 
 def _laid_out_like(master: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
