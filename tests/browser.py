@@ -61,15 +61,19 @@ def artefacts() -> Path:
     return folder
 
 
+def program() -> str:
+    """An installed Chromium; the test is skipped where there is none."""
+    found = os.environ.get("LONGTAIL_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+    if found is None:
+        pytest.skip(f"no Chromium: LONGTAIL_CHROMIUM is not set, and none of {', '.join(NAMES)} is on the PATH")
+    return found
+
+
 @contextmanager
 def launched() -> Iterator[Browser]:
-    """An installed Chromium; the test is skipped where there is none."""
+    """The browser, headless."""
+    found = program()
     with sync_playwright() as playwright:
-        own = Path(playwright.chromium.executable_path)
-        named = os.environ.get("LONGTAIL_CHROMIUM")
-        found = named or next(filter(None, map(shutil.which, NAMES)), str(own) if own.exists() else None)
-        if found is None:
-            pytest.skip(f"no Chromium: LONGTAIL_CHROMIUM is not set, and none of {', '.join(NAMES)} is on the PATH")
         browser = playwright.chromium.launch(executable_path=found, args=_ARGUMENTS)
         yield browser
         browser.close()

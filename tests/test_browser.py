@@ -1,6 +1,7 @@
 """The report in a real browser: what it shows, how it is explored with mouse, finger and keyboard, and how it looks."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,10 +16,11 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from analysis.report import Findings, find
 from analysis.report.history import learning_history
+from benchmarks import pages
 from orchestrator import run_campaign
 from orchestrator.report import write_report
 from orchestrator.report.words import number
-from tests.browser import DESKTOP, PHONE, Watched, launched, opened
+from tests.browser import DESKTOP, PHONE, Watched, launched, opened, program
 from tests.conftest import small_campaign
 from tests.isolation import ROOT
 from tests.test_report import HOSTILE
@@ -331,3 +333,12 @@ def test_ci_goes_on_without_a_chromium(tmp_path: Path) -> None:
         )
         assert (tmp_path / "log").read_text().splitlines() == [*["apt-get -qq update"] * installs, "make test"]
         assert ("no Chromium could be installed" in done.stdout) == installs
+
+
+def test_speed_is_measured(report: tuple[Path, Findings]) -> None:
+    words = ["-m", "benchmarks.pages", str(report[0]), "--chromium", program(), "--openings", "1"]
+    done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    told = re.findall(r"^(.+): median (\d+) ms", done.stdout, flags=re.MULTILINE)
+    assert [what for what, _ in told] == ["first contentful paint", "ready", *pages.DEEDS, "open an example"]
+    assert int(told[0][1]) > 0
