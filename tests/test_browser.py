@@ -192,9 +192,10 @@ def test_influence_there_and_back(desktop: Watched, report: tuple[Path, Findings
     expect(detail.locator(".pick b")).to_have_text([number(each) for each in helpers["infl"]])
     assert set(addresses(detail.locator(".pick"))) == {f"#train-{each}" for each in helpers["example_id"]}
     helper = addresses(detail.locator(".pick"))[0]
+    helper_id = int(helper.split("-")[1])  # noqa: F841 - in the query
     detail.locator(".pick").first.click()
     other = opens(page, f"Training example {helper.split('-')[1]}")
-    helped = found.top[found.top["example_id"] == int(helper.split("-")[1])].nlargest(12, "infl")
+    helped = found.top.query("infl > 0 and example_id == @helper_id").nlargest(12, "infl")
     assert len(addresses(other.locator(".pick"))) == len(helped)
     other.locator(f'a[href="#test-{test}"]').click()
     opens(page, f"Test example {test}")
@@ -203,6 +204,18 @@ def test_influence_there_and_back(desktop: Watched, report: tuple[Path, Findings
     page.get_by_role("button", name="Close").click()
     expect(page.get_by_role("dialog")).to_have_count(0)
     expect(picks(page).first).to_be_focused()
+
+
+def test_no_helpers_where_all_runs_agree(browser: Browser, report: tuple[Path, Findings]) -> None:
+    path, found = report
+    assert found.top is not None
+    largest = found.top.groupby("test_example_id")["infl"].max()
+    test = int(largest[largest <= 0].index[0])
+    with opened(browser, path, **DESKTOP) as watched:
+        watched.page.goto(f"{path.as_uri()}#test-{test}")
+        detail = opens(watched.page, f"Test example {test}")
+        expect(detail).to_contain_text("None raises the share of runs that are right.")
+        expect(detail.locator(".pick")).to_have_count(0)
 
 
 def test_keyboard_alone(desktop: Watched) -> None:
@@ -273,13 +286,15 @@ def test_phone_shows_the_example_alone(browser: Browser, report: tuple[Path, Fin
         page.get_by_role("button", name="Close").tap()
         expect(picks(page).nth(5)).to_be_in_viewport()
         # An address with an example opens it: a page that was sent to a colleague.
-        page.goto(f"{report[0].as_uri()}#test-3")
+        assert report[1].top is not None
+        test = int(report[1].top.set_index("test_example_id")["infl"].idxmax())
+        page.goto(f"{report[0].as_uri()}#test-{test}")
         page.reload()
-        opens(page, "Test example 3")
+        opens(page, f"Test example {test}")
         page.get_by_role("dialog").locator(".pick").first.tap()
         expect(page.locator("#detail-title")).to_contain_text("Training example")
         page.go_back()
-        opens(page, "Test example 3")
+        opens(page, f"Test example {test}")
         assert watched.problems == []
 
 

@@ -109,9 +109,11 @@ const historyOf = (split, place) => {
   return chart("Learning history", "epoch", epochs, series, note);
 };
 const neighboursOf = (split, id) => {
-  const rows = [...(rowsOf[split.name].get(id) ?? [])].sort((a, b) => top.infl[b] - top.infl[a]).slice(0, 12);
+  const known = rowsOf[split.name].get(id) ?? [];
+  // Of an example that all runs agree on, the largest influence is 0, and anybody's.
+  const rows = known.filter((each) => top.infl[each] > 0).sort((a, b) => top.infl[b] - top.infl[a]).slice(0, 12);
   const [title, none, other] = split.name === "test"
-    ? [`The ${rows.length} training examples that influence it most`, "No influence on it was estimated.", splits.train]
+    ? ["Training examples that influence it most", known.length ? "None raises the share of runs that are right." : "No influence on it was estimated.", splits.train]
     : ["Test examples that it influences most", `It is not among the ${data.closest} most influential training examples of any test example.`, splits.test];
   const picks = rows.map((each) => {
     const id2 = top[other.name][each], place = other.places.get(id2), label = place === undefined ? [] : [labelled(other, place)];
