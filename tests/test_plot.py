@@ -182,6 +182,14 @@ def test_influence_is_shown_with_its_interval(view: StoreView) -> None:
         assert panel.get_title().startswith(f"train {row['example_id']}: ") and panel.get_title().endswith(f"\n{value}")
 
 
+def test_influence_of_nobody_is_not_shown(view: StoreView) -> None:
+    pairs = view.influence(0.7, tests=[5], top=12, empty="nan")
+    assert 0 < (pairs["infl"] > 0).sum() < len(pairs)
+    panels = plot.influence(view, 5, ratio=0.7, top=12)
+    assert [bool(panel.get_title()) for panel in panels[1:]] == [*(pairs["infl"] > 0), *[False] * (12 - len(pairs))]
+    assert not panels[-1].images
+
+
 def test_lines_that_tell_are_as_light_or_dark_as_the_text(view: StoreView) -> None:
     with pyplot.style.context("dark_background"):
         axes = plot.agreement(compare(view.store.uri, view.store.uri, estimate="cscore"))

@@ -24,14 +24,16 @@ def influence(
 ) -> Panels:
     """A test example and the training examples that influence it most, with the value and its interval.
 
-    1 + `top` axes, given or returned; those without a pair stay empty. Training examples that all runs trained on,
-    or none, are left out. Raises EstimateError for a test example that there is not, and for another number of
-    axes; and as `view.influence` and `view.image`.
+    1 + `top` axes, given or returned; those without a pair stay empty. Training examples that all runs trained on, or
+    none, are left out, and so are those of no or negative influence: where all runs agree, the largest is 0. Raises
+    EstimateError for a test example that there is not, and for another number of axes; and as `view.influence` and
+    `view.image`.
     """
     count = view.store.header.num_test
     if not 0 <= test_example_id < count:
         raise EstimateError(f"test_example_id must be 0 to {count - 1}, got {test_example_id!r}")
-    pairs = view.influence(ratio, tests=[test_example_id], top=top, empty="nan")
+    counted = view.influence(ratio, tests=[test_example_id], top=top, empty="nan")
+    pairs = counted[counted["infl"] > 0]
     images = [view.image("test", test_example_id), *(view.image("train", each) for each in pairs["example_id"])]
     panels = own_or_given_panels(axes, (1, 1 + top), _WIDTH * (1 + top), _HEIGHT - 0.15)
     names = view.store.header.class_names
@@ -40,8 +42,8 @@ def influence(
         panel.set_title(f"train {row['example_id']}: {_name(names, row['given_label'])}\n{value}", fontsize="small")
     label = view.store.examples().to_pandas().query("split == 'test'")["label"].iloc[test_example_id]
     right = ""
-    if len(pairs):
-        first = pairs.iloc[0]
+    if len(counted):
+        first = counted.iloc[0]
         runs = int(first["n_in"] + first["n_out"])
         right = (
             f"right in {(first['p_in'] * first['n_in'] + first['p_out'] * first['n_out']) / runs:.0%} of {runs} runs"
