@@ -244,3 +244,17 @@ def test_stacking_leaves_the_models_alone() -> None:
     stack(torch.rand(8, 2, 4, 6)).sum().backward()
     assert not any(module.training for module in model.modules())
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_convolutions_on_a_cpu_put_channels_last(count: int, channels: int) -> None:
+    """Of one channel, too, where images do not tell; what follows is several times slower otherwise."""
+    models = [nn.Sequential(nn.Conv2d(channels, 4, 3), nn.Conv2d(4, 2, 3)) for _ in range(count)]
+    stack = StackedModel(models)
+    out = stack(torch.rand(count * 5, channels, 8, 8))
+    assert out.shape == (count * 5, 2, 4, 4)
+    assert out.stride() == (2 * 4 * 4, 1, 2 * 4, 2)
+    images = torch.rand(5, channels, 8, 8)
+    apart = torch.stack([model(images) for model in models])
+    torch.testing.assert_close(stack(images.repeat(count, 1, 1, 1)).view(apart.shape), apart)

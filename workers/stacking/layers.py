@@ -100,6 +100,18 @@ class StackedConv(Stacked):
         kinds = {nn.Conv1d: F.conv1d, nn.Conv2d: F.conv2d, nn.Conv3d: F.conv3d}
         self.convolve = kinds[type(first)]
 
+    def lay_out_for_cpu(self) -> None:
+        """Put each model's weights channels-last, so that its outputs are, and what follows is fast.
+
+        Images of one channel do not tell their layout, so that weights decide. With plain ones pooling took three times
+        as long, and a step of a small network a third to a half longer.
+        """
+        if self.weight.ndim == 5:
+            _, out, into, height, width = self.weight.shape
+            one = into * height * width
+            strides = (out * one, one, 1, width * into, into)  # said in full: with one channel nothing else is kept
+            self.weight.data = torch.empty_strided(self.weight.shape, strides).copy_(self.weight.data)
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[K*B, C, *size] to [K*B, O, *size] in the weight's dtype."""
         x, weight = x.to(self.weight.dtype), self.weight
@@ -107,8 +119,8 @@ class StackedConv(Stacked):
         if x.ndim == 4:
             x = x.contiguous(memory_format=torch.channels_last)
         if self.count == 1:
-            flat_bias = None if bias is None else bias[0]
-            return self.convolve(x, weight[0], flat_bias, groups=self.groups, **self.settings)
+            flat_bias = None if bias is None else bias.squeeze(0)
+            return self.convolve(x, weight.squeeze(0), flat_bias, groups=self.groups, **self.settings)
         return self.one_by_one(x, weight, bias) if x.device.type == "cpu" else self.grouped(x, weight, bias)
 
     def one_by_one(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:

@@ -59,6 +59,10 @@ class StackedModel:
         self.layers = nn.ModuleList({id(part): part for part in parts.values() if isinstance(part, nn.Module)}.values())
         self.training_graph.to(device)
         self.evaluating_graph.to(device)
+        if device.type == "cpu":
+            for layer in self.layers:
+                if isinstance(layer, StackedConv):
+                    layer.lay_out_for_cpu()
         masters: dict[nn.Module, torch.Tensor] = {}
         if compute != torch.float32:
             for layer in _product_layers(training, parts):
