@@ -52,7 +52,14 @@ metrics.shards(pending=3, running=2)
 holder = ray.remote(num_gpus=1)(type("Holder", (), {"here": lambda self: True})).remote()
 ray.get(holder.here.remote())
 wanted, text, deadline = set(json.loads(sys.argv[1])), "", time.monotonic() + 60
-while time.monotonic() < deadline and not all(name + "{" in text for name in wanted):
+
+def is_all_there():
+    # Ray reports on its own time: the names first, and what the actor holds a while after it started.
+    used = [line for line in text.splitlines() if line.startswith("ray_resources{") and 'State="USED"' in line]
+    held = any('Name="GPU"' in line and float(line.split()[-1]) == 1 for line in used)
+    return held and all(name + "{" in text for name in wanted)
+
+while time.monotonic() < deadline and not is_all_there():
     try:
         text = urllib.request.urlopen("http://127.0.0.1:18080/metrics", timeout=5).read().decode()
     except OSError:
