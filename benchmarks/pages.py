@@ -5,6 +5,7 @@ that shows its effect.
 """
 
 import argparse
+import shutil
 import statistics
 from pathlib import Path
 from typing import Any
@@ -51,10 +52,15 @@ def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("report", type=Path)
-    parser.add_argument("--chromium", default="/usr/bin/chromium", help="its program (default: %(default)s)")
+    parser.add_argument("--chromium", default="chromium", help="its program, on the PATH or not (default: %(default)s)")
     parser.add_argument("--openings", type=int, default=5)
     given = parser.parse_args()
-    for what, times in measured(given.report, given.chromium, given.openings).items():
+    program = shutil.which(given.chromium)
+    if program is None:
+        parser.error(f"argument --chromium: must be a program, got {given.chromium!r}")
+    if not given.report.is_file():
+        parser.error(f"argument report: must be a file, got {str(given.report)!r}")
+    for what, times in measured(given.report, program, given.openings).items():
         print(f"{what}: median {statistics.median(times):.0f} ms, {min(times):.0f} to {max(times):.0f} ({len(times)})")
 
 
