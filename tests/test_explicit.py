@@ -1,6 +1,5 @@
-"""Explicit subsets: who is dropped, where the scores come from, what the store keeps of them, and removal curves."""
+"""Explicit subsets: who is dropped, what the store keeps of the scores, and removal curves."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,16 +20,14 @@ from orchestrator.prepare import identified
 from orchestrator.submission import CAMPAIGN_FILE, SCORES_FILE, driver_folder, with_sent_scores
 from orchestrator.verify import verify_store
 from tests.conftest import small_campaign
-from tests.stores import NUM_TEST, NUM_TRAIN, header, powerless, results
+from tests.stores import NUM_TEST, NUM_TRAIN, header, results
 from tests.test_cli import call
 from workers.campaign import PARTS, Campaign
 from workers.campaign_file import check_campaign, dump_campaign, parse_campaign, read_campaign
 from workers.datasets import load_dataset
-from workers.errors import CampaignError, DamagedFileError, StoreError, StoreMismatchError
+from workers.errors import CampaignError, DamagedFileError, StoreMismatchError
 from workers.explicit_subsets import ScoredExamples, class_sizes, explicit_subset, scores_sha256
 from workers.runs import Run, Shard
-from workers.score_table import read_scores
-from workers.specs import ScoreColumn
 from workers.store import Store, examples_table
 from workers.subsets import draw_subset, subset_size
 
@@ -171,98 +168,6 @@ def test_the_identity_covers_scores_and_rules_and_not_where_they_lie(tmp_path: P
     # What is no run of the campaign, such as a recipe search, trains on uniform subsets and needs no scores.
     uniform = small_campaign(subsets={"ratios": [0.8, 0.3], "repetitions": 4})
     assert base.with_uniform_subsets() == uniform
-
-
-# The table of scores -----------------------------------------------------------------------------------------------
-
-
-def read(path: Path | str, num_train: int = 4, **fields: object) -> list[float]:
-    return read_scores(ScoreColumn(file=str(path), **{"column": "s", **fields}), num_train).tolist()
-
-
-@pytest.fixture
-def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
-    """Writes columns as f.parquet into the current folder, which is a fresh one."""
-    monkeypatch.chdir(tmp_path)
-
-    def written(**columns: object) -> str:
-        pd.DataFrame(columns).to_parquet("f.parquet", index=False)
-        return "f.parquet"
-
-    return written
-
-
-def test_scores_are_read_in_canonical_order(write: Callable[..., str]) -> None:
-    assert read(write(example_id=[2, 0, 3, 1], s=[20, 0, 30, 10])) == [0, 10, 20, 30]
-    assert read(write(s=[3.5, np.inf, -0.0, -1])) == [3.5, np.inf, 0, -1]
-    ids = [0, 1, 2, 3] * 2
-    two = write(ratio=[0.3] * 4 + [0.7] * 4, example_id=ids, s=np.arange(8.0))
-    assert read(two, ratio=0.7) == [4, 5, 6, 7]
-    Path("f.csv").write_text("s,example_id\n1,1\n0.5,0\n3,3\n2,2\n")
-    assert read("f.csv") == read(Path("f.csv").absolute()) == [0.5, 1, 2, 3]
-    assert read(Path("f.csv").absolute().as_uri()) == [0.5, 1, 2, 3]
-    Path("no-ending").write_bytes(Path(write(s=[1, 2, 3, 4])).read_bytes())
-    assert read("no-ending", sha256=scores_sha256(np.array([1.0, 2, 3, 4]))) == [1, 2, 3, 4]
-    assert read(write(s=[-0.0] * 4), sha256=scores_sha256(np.zeros(4))) == [0] * 4
-    with pytest.raises(CampaignError, match=r"^subsets.scores.sha256: no-ending: column s has other scores, SHA-256 "):
-        read("no-ending", sha256="0" * 64)
-
-
-@pytest.mark.parametrize(
-    ("columns", "fields", "line"),
-    [
-        ({"t": [1.0] * 4}, {}, "column: f.parquet: has no column 's', only t"),
-        ({"s": ["a"] * 4}, {}, "column: f.parquet: column s must hold numbers, got "),
-        ({"s": [True] * 4}, {}, "column: f.parquet: column s must hold numbers, got bool"),
-        ({"s": [1.0] * 3}, {}, "file: f.parquet: without a column example_id must have a row for each of 4 .*, got 3"),
-        (
-            {"s": [1.0, 2, np.nan, 4], "example_id": [3, 2, 1, 0]},
-            {},
-            "column: f.parquet: column s must have a number for each example, got none for 1, example 1 first",
-        ),
-        ({"s": [1.0] * 4, "example_id": [0, 1, 1, 3]}, {}, "file: .* each of 0 to 3 once, got 1 2 times"),
-        ({"s": [1.0] * 3, "example_id": [0, 1, 3]}, {}, "file: .* each of 0 to 3 once, got 2 0 times"),
-        ({"s": [1.0] * 4, "example_id": [0, 1, 2, 4]}, {}, "file: .* each of 0 to 3 once, got 4"),
-        ({"s": [1.0] * 4, "example_id": [0, 1, 2, -1]}, {}, "file: .* each of 0 to 3 once, got -1"),
-        ({"s": [1.0] * 4, "example_id": [0.5] * 4}, {}, "file: .*: column example_id must hold whole numbers, got dou"),
-        (
-            {"s": [1.0] * 8, "example_id": [0, 1, 2, 3] * 2, "ratio": [0.3] * 4 + [0.7] * 4},
-            {},
-            "ratio: f.parquet: has rows at several ratios: must be one of 0.3, 0.7, got none",
-        ),
-        ({"s": [1.0] * 4, "ratio": [0.3] * 4}, {"ratio": 0.5}, "ratio: f.parquet: must be one of 0.3, got 0.5"),
-        ({"s": [1.0] * 4, "ratio": ["x"] * 4}, {}, "ratio: f.parquet: column ratio must hold numbers, got "),
-        ({"s": [1.0] * 4}, {"ratio": 0.5}, "ratio: f.parquet: has no column ratio to look for 0.5 in"),
-    ],
-)
-def test_tables_that_cannot_be_meant(
-    write: Callable[..., str], columns: dict[str, object], fields: dict[str, object], line: str
-) -> None:
-    with pytest.raises(CampaignError, match=f"^subsets.scores.{line}") as caught:
-        read(write(**columns), **fields)
-    assert len(str(caught.value).splitlines()) == 1
-
-
-def test_files_that_cannot_be_read(tmp_path: Path, table: Path) -> None:
-    content = table.read_bytes()
-    (tmp_path / "cut").write_bytes(content[: len(content) // 2])
-    (tmp_path / "empty").write_bytes(b"")
-    (tmp_path / "twice").write_text("s,s\n1,2\n")
-    for name, line in {
-        "missing": "there is no such file",
-        "cut": "is neither Parquet nor CSV that can be read",
-        "empty": "is neither Parquet nor CSV that can be read",
-        "twice": "has the column s twice",
-    }.items():
-        with pytest.raises(CampaignError, match=f"^subsets.scores.file: .*/{name}: {line}"):
-            read(tmp_path / name)
-    with pytest.raises(StoreError, match=f"^{tmp_path}: "):
-        read(tmp_path)
-    table.chmod(0)
-    with powerless(), pytest.raises(StoreError, match=r"scores.parquet: Permission denied"):
-        read(table)
-    with pytest.raises(StoreError, match=r"must not name a user or a password"):
-        read("s3://me:hunter2@bucket/f.parquet")
 
 
 # A store -----------------------------------------------------------------------------------------------------------
