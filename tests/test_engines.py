@@ -13,10 +13,12 @@ from orchestrator import LocalRunner
 from orchestrator.arrangement import arrange
 from orchestrator.prepare import check_campaign_fits
 from tests.conftest import small_campaign
+from workers.calibration import fastest_stack
 from workers.campaign import Campaign
 from workers.datasets import Dataset, load_dataset
 from workers.device_data import DeviceData, load_on_device
 from workers.machine import Machine
+from workers.pixels import StreamedPixels
 from workers.recipe import SGD, AdamW
 from workers.runs import Run
 from workers.stacking import Weight
@@ -170,7 +172,13 @@ def test_one_diverging_run_does_not_touch_its_neighbours(digits: Dataset) -> Non
 
 
 @pytest.mark.parametrize("size", [1, 3])
-def test_streamed_pixels_give_the_same_bits(size: int, digits: Dataset) -> None:
+def test_streamed_pixels_give_the_same_bits(size: int, digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And are read ahead, minibatch after minibatch: a step that is captured as a CUDA graph cannot ask for images."""
+
+    def refuse(self: StreamedPixels, index: torch.Tensor) -> torch.Tensor:
+        raise AssertionError("a step waited for its images")
+
+    monkeypatch.setattr(StreamedPixels, "select", refuse)
     campaign = small_campaign(**KINDS["cnn"])
     runs = [Run(200_000, repetition) for repetition in range(2)]
     engine: Engine = SequentialEngine() if size == 1 else StackedEngine(size)
@@ -231,7 +239,14 @@ def test_a_gpu_is_asked_for_the_fastest_stack() -> None:
     assert asked == [([31, 58, 100, 200], "float32")]
 
 
-def test_calibration_trains_each_size_and_chooses_one() -> None:
+@pytest.mark.parametrize("streamed", [False, True])
+def test_calibration_trains_each_size_and_chooses_one(streamed: bool, digits: Dataset) -> None:
+    campaign = small_campaign(**KINDS["cnn"])
+    data = on_device(campaign, digits, streamed=streamed)
+    assert fastest_stack(campaign, data, [1, 2], "float32") in (1, 2)
+
+
+def test_a_runner_calibrates() -> None:
     assert LocalRunner("cpu").fastest_stack(small_campaign(**KINDS["cnn"]), [1, 2], "bfloat16") in (1, 2)
     assert LocalRunner("cpu").fastest_stack(small_campaign(), [1, 8], "float32") == 8
 

@@ -23,6 +23,8 @@ class Pixels(Protocol):
     shape: tuple[int, ...]
     """Of one image."""
     device: torch.device
+    on_device: bool
+    """Whether `select` is work of the device alone, as a training step that is captured as a CUDA graph needs it."""
 
     def __len__(self) -> int: ...
 
@@ -35,6 +37,8 @@ class Pixels(Protocol):
 
 class ResidentPixels:
     """All images on the device (for the CPU: a memory map is enough, and its pages are shared between workers)."""
+
+    on_device = True
 
     def __init__(self, images: torch.Tensor) -> None:
         self.images = images
@@ -59,6 +63,8 @@ class StreamedPixels:
 
     They come from the cache of decoded images, so a streamed campaign sees the same pixels, bit for bit.
     """
+
+    on_device = False
 
     def __init__(self, images: torch.Tensor, device: torch.device) -> None:
         self.images = images

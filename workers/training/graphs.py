@@ -58,6 +58,7 @@ class _Replayed:
         graph = torch.cuda.CUDAGraph()
         for generator in self.generators:
             graph.register_generator_state(generator)
-        with torch.cuda.graph(graph):
+        # Of this thread alone: those that read images ahead go on reserving pinned memory meanwhile.
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             result = self.step(*inputs)
         return graph, inputs, result

@@ -1,8 +1,9 @@
 """The engine for small models: a stack of them trains as one program."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -75,7 +76,7 @@ def _started_model(campaign: Campaign, data: DeviceData, run: Run) -> nn.Module:
 
 
 class TrainingStep:
-    """One update of all models of a stack, from the data that are on the device."""
+    """One update of all models of a stack. Where the data are on the device it gathers its images itself."""
 
     def __init__(self, campaign: Campaign, data: DeviceData, stack: StackedModel, update: Update) -> None:
         self.campaign = campaign
@@ -88,9 +89,15 @@ class TrainingStep:
 
         Returns each model's summed loss, and then what `observe` does.
         """
+        return self.on_images(self.data.train_images.select(index.reshape(-1)), index, changes)
+
+    def on_images(
+        self, stored: torch.Tensor, index: torch.Tensor, changes: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, ...]:
+        """The same with the examples' images given as stored, [K*B, ...]."""
         data, recipe = self.data, self.campaign.recipe
         flat = index.reshape(-1)
-        images = data.scaled(data.train_images.select(flat))
+        images = data.scaled(stored)
         if changes is not None:
             images = augment(images, recipe.augmentation, data.fill, changes.flatten(1))
         logits, labels = self.stack(images).float(), data.train_labels[flat]
@@ -134,7 +141,8 @@ class _Trainer(Resumable):
         graphs = [stack.training_graph, stack.evaluating_graph]
         super().__init__(graphs, update, presentations, [*masks, *global_generators(data.device)])
         step = TrainingStep(campaign, data, stack, update)
-        self.take_step = replayed(step, data.device, masks if stack.draws else ())
+        gathering = step if data.train_images.on_device else step.on_images
+        self.take_step = replayed(gathering, data.device, masks if stack.draws else ())
 
     def train_epoch(self) -> EpochOfTraining:
         """See `Trainer.train_epoch`. The device is waited for once, at the end."""
@@ -142,7 +150,9 @@ class _Trainer(Resumable):
         steps, count = self.presentations[0].steps, self.presentations[0].count
         orders, drawn = zip(*(each.next_epoch() for each in self.presentations), strict=True)
         order = torch.from_numpy(np.stack(orders)).to(self.data.device)
-        inputs = [torch.split(order, self.recipe.batch_size, dim=1)]
+        inputs: list[Iterable[torch.Tensor]] = [torch.split(order, self.recipe.batch_size, dim=1)]
+        if not self.data.train_images.on_device:
+            inputs.insert(0, self._streamed(np.stack(orders)))
         if drawn[0] is not None:
             changes = torch.from_numpy(np.stack(drawn, axis=1)).to(self.data.device)
             inputs.append(torch.split(changes, self.recipe.batch_size, dim=2))
@@ -157,6 +167,12 @@ class _Trainer(Resumable):
             self.step += 1
         losses = [float(each) / count for each in total.cpu()]
         return EpochOfTraining(losses, presenting.of_examples(order, len(self.data.train_labels)))
+
+    def _streamed(self, orders: npt.NDArray[np.int64]) -> Iterator[torch.Tensor]:
+        """The stored images of each minibatch of all models, [K*B, ...], for orders int64[K, n], read ahead."""
+        count, size = len(orders), self.recipe.batch_size
+        parts = [orders[:, start : start + size].ravel() for start in range(0, orders.shape[1], size)]
+        return self.data.train_images.minibatches(np.concatenate(parts), count * size)
 
     def evaluate(self) -> Evaluation:
         """See `Trainer.evaluate`."""
