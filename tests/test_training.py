@@ -26,6 +26,7 @@ from workers.subsets import Purpose, draw_subset, generator, given_labels, integ
 from workers.training import SequentialEngine
 from workers.training.augmentation import augment, draw_changes
 from workers.training.initialization import initialize
+from workers.training.streams import Presentations
 
 CPU = torch.device("cpu")
 
@@ -194,6 +195,30 @@ def test_a_run_depends_on_its_key_alone(parts: dict[str, object], digits: Datase
     apart = [told(train(campaign, digits, run))[0] for run in reversed(runs)]
     assert together == apart[::-1]
     assert len({repr(result) for result in together}) == 3
+
+
+def test_an_epoch_drawn_ahead_is_the_next_one() -> None:
+    campaign = small_campaign(
+        dataset={"name": "tests.user_code:pictures"},
+        model={"name": "small-cnn"},
+        recipe={"epochs": 3, "batch_size": 8, "augmentation": {"flip": True, "translate": 1}},
+    )
+    data = on_device(campaign, load_dataset(campaign.dataset))
+    plain, ahead = (Presentations(campaign, data, Run(600_000, 1)) for _ in range(2))
+    for _ in range(2):
+        before = ahead.state()
+        ahead.draw_ahead()
+        ahead.draw_ahead()
+        assert ahead.state() == before == plain.state()
+        for mine, theirs in zip(ahead.next_epoch(), plain.next_epoch(), strict=True):
+            assert mine is not None
+            assert theirs is not None
+            np.testing.assert_array_equal(mine, theirs)
+    before, expected = ahead.state(), ahead.next_epoch()
+    ahead.draw_ahead()
+    ahead.restore(before)
+    np.testing.assert_array_equal(ahead.next_epoch()[0], expected[0])
+    assert ahead.state() != before
 
 
 @pytest.mark.parametrize(

@@ -41,9 +41,16 @@ class Resumable:
     ) -> None:
         self.update = update
         self.presentations = presentations
+        self.epochs = presentations[0].recipe.epochs
         self.step = 0
         self._modules = nn.ModuleList(modules)
         self._generators = generators
+
+    def draw_ahead(self, steps: int) -> None:
+        """Draw the next epoch of `steps` minibatches, if there is one: a GPU is still busy with the one before."""
+        if self.step < self.epochs * steps:
+            for each in self.presentations:
+                each.draw_ahead()
 
     def state(self) -> TrainerState:
         """The trainer as it is; tensors are its own, not copies. Raises ValueError where a module's state is hidden."""

@@ -95,6 +95,7 @@ class _Trainer(Resumable):
             self.update.descend(loss)
             self.step += 1
             total += loss.detach() * len(raw)
+        self.draw_ahead(presentations.steps)
         shown = presenting.of_examples(torch.from_numpy(order)[None], len(data.train_labels))
         return EpochOfTraining([float(total) / presentations.count], shown)
 

@@ -165,6 +165,7 @@ class _Trainer(Resumable):
             total += sums
             presenting.add(observed)
             self.step += 1
+        self.draw_ahead(steps)
         losses = [float(each) / count for each in total.cpu()]
         return EpochOfTraining(losses, presenting.of_examples(order, len(self.data.train_labels)))
 

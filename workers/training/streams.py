@@ -14,6 +14,7 @@ from workers.subsets import Purpose, draw_subset, generator
 from workers.training.augmentation import draw_changes
 
 Integers = npt.NDArray[np.int64]
+Epoch = tuple[Integers, Integers | None]
 
 
 class Presentations:
@@ -31,17 +32,33 @@ class Presentations:
         """Presentations per epoch: n."""
         self._order = generator(campaign, Purpose.ORDER, run)
         self._changes = generator(campaign, Purpose.AUGMENTATION, run)
+        self._ahead: tuple[dict[str, dict[str, Any]], Epoch] | None = None
+        """An epoch that was drawn before it was asked for, and where the streams were then."""
 
     def state(self) -> dict[str, dict[str, Any]]:
         """Where the streams are: the states of NumPy's bit generators, by purpose."""
+        if self._ahead is not None:
+            return self._ahead[0]
         return {"order": dict(self._order.bit_generator.state), "augmentation": dict(self._changes.bit_generator.state)}
 
     def restore(self, state: Mapping[str, Mapping[str, Any]]) -> None:
         """Go on where `state` was taken."""
+        self._ahead = None
         self._order.bit_generator.state = dict(state["order"])
         self._changes.bit_generator.state = dict(state["augmentation"])
 
-    def next_epoch(self) -> tuple[Integers, Integers | None]:
+    def next_epoch(self) -> Epoch:
         """The examples' indices int64[n] in a new order, and the changes int64[DRAWS, n] to their images, if any."""
+        if self._ahead is None:
+            return self._draw()
+        (_, epoch), self._ahead = self._ahead, None
+        return epoch
+
+    def draw_ahead(self) -> None:
+        """Draw what `next_epoch` will return, while the device works; `state` stays that before it."""
+        if self._ahead is None:
+            self._ahead = (self.state(), self._draw())
+
+    def _draw(self) -> Epoch:
         order = self._order.permutation(self.members)[: self.count]
         return order, draw_changes(self.recipe.augmentation, self.input_shape, self.count, self._changes)
