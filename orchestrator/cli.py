@@ -30,7 +30,7 @@ from orchestrator.commands.stores import compact, status, verify
 from orchestrator.commands.tune import tune
 from orchestrator.output import interruption, say, warn
 from orchestrator.suggesting import SuggestingGroup
-from workers.errors import CampaignError, LongtailError
+from workers.errors import CampaignError, LongtailError, ModelError
 
 _EXIT_CODES = (
     "Exit codes: 0 all done; 1 something failed or is damaged; 2 a mistake in the command or the campaign file; "
@@ -96,7 +96,7 @@ def main() -> None:
     except LongtailError as error:
         for line in str(error).splitlines():
             warn(f"error: {line}")
-        sys.exit(2 if isinstance(error, CampaignError) else 1)
+        sys.exit(2 if isinstance(error, CampaignError | ModelError) else 1)
     except KeyboardInterrupt:
         warn("interrupted")
         sys.exit(130)

@@ -110,6 +110,23 @@ def test_mistakes_are_told_without_a_traceback(
     assert "Traceback" not in error
 
 
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ({"name": "resnet9"}, "error: model resnet9: needs images of at least 11 x 11 pixels, got 8 x 8"),
+        ({"name": "tests.user_code:droput_model"}, "(did you mean dropout_model?)"),
+    ],
+    ids=["unsuited", "misspelt"],
+)
+def test_a_model_that_cannot_be_is_a_mistake_in_the_file(model: dict[str, str], message: str, tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(dump_campaign(small_campaign(model=model)))
+    code, _, error = call("run", path, "--store", tmp_path / "s")
+    assert code == 2
+    assert message in error
+    assert not (tmp_path / "s").exists()
+
+
 def test_failures_are_listed_and_the_exit_code_says_so(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text(dump_campaign(small_campaign(model={"name": "tests.user_code:raising_model"})))

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from tests.conftest import small_campaign
 from workers.datasets import Dataset, load_dataset
 from workers.device_data import DeviceData, load_on_device
-from workers.errors import ModelError
+from workers.errors import LongtailError, ModelError
 from workers.hidden import check_head, head_inputs, hidden_layer_of
 from workers.models import build_model
 from workers.runs import Run
@@ -125,5 +125,5 @@ def test_a_diverged_model_has_no_hidden_layer() -> None:
     )
     digits = load_dataset(campaign.dataset)
     data = load_on_device(digits, campaign, digits.train_labels, torch.device("cpu"))
-    with pytest.raises(ModelError, match=r"the last hidden layer of run r600000-000000 is not finite"):
+    with pytest.raises(LongtailError, match=r"the last hidden layer of run r600000-000000 is not finite"):
         hidden_layer_of(campaign, data, Run(600_000, 0))

@@ -9,7 +9,7 @@ from torch import nn
 
 from workers.campaign import Campaign
 from workers.device_data import DeviceData
-from workers.errors import ModelError
+from workers.errors import LongtailError, ModelError
 from workers.evaluation import Bits
 from workers.models import build_model
 from workers.models.head import find_head
@@ -45,7 +45,7 @@ def hidden_layer_of(
     Deterministic: the same streams as the run's, so its subset, order and starting weights. Bit-identical with the
     store's run where that trained by itself too, on the same hardware and versions; as one of a stack it was computed
     in another order, and the two differ as by rounding, which training amplifies: `train_correct` tells how far.
-    Raises ModelError as `check_head`, and where the hidden layer is not finite.
+    Raises ModelError as `check_head`, and LongtailError where the hidden layer is not finite.
     """
     epochs = campaign.recipe.epochs
     with deterministic(data.device):
@@ -55,7 +55,7 @@ def hidden_layer_of(
             on_epoch(epoch, epochs)
         features = head_inputs(trainer.model, data, precision)
         if not features.isfinite().all():
-            raise ModelError(f"model: the last hidden layer of run {run.run_id} is not finite: training diverged")
+            raise LongtailError(f"model: the last hidden layer of run {run.run_id} is not finite: training diverged")
         return HiddenLayer(features, trainer.evaluate().train_correct[0])
 
 
