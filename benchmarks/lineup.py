@@ -35,13 +35,14 @@ def line_up(work: Work, options: Options) -> tuple[list[Contestant], list[str]]:
     operations = model_operations(work.campaign, dataset)
     found = [
         Contestant(work.name, OURS, partial(measure_ours, work, options.device, options.gpus_per_worker, operations)),
-        *_loops(work, options, operations),
     ]
     notes: list[str] = []
+    if work.name == "cifar10":
+        _add(found, notes, _airbench(work, options, dataset))
+    else:
+        found += _loops(work, options, operations)
     if work.name == "mnist":
         _add(found, notes, _jax(work, options, dataset))
-    if work.name == "resnet9":
-        _add(found, notes, _airbench(work, options, dataset))
     return found, notes
 
 

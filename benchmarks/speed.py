@@ -3,10 +3,11 @@
     python -m benchmarks.speed [WORK ...] --mnist-root DIR --cifar-root DIR --jax-script PATH/mnist.py
         --jax-python PYTHON --airbench PATH/airbench94.py --repeats 3 --json FILE
 
-WORK is digits, mnist, resnet9 or resnet18; by default all that this machine can run. Each repeat trains the models of
-all contestants of a work in turn, forwards and backwards; the table shows medians. Time counts from the moment that all
-processes of a contestant are ready. The peers' scripts are the user's own copies, of pluskid/structural-regularity and
-of KellerJordan/cifar10-airbench. Nothing is downloaded. Exit codes: 0 done, 1 ours failed, 2 a mistake in the command.
+WORK is digits, mnist, cifar10, resnet9 or resnet18; by default all that this machine can run. Each repeat trains the
+models of all contestants of a work in turn, forwards and backwards; the table shows medians. Time counts from the
+moment that all processes of a contestant are ready. The peers' scripts are the user's own copies,
+of pluskid/structural-regularity and of KellerJordan/cifar10-airbench. Nothing is downloaded. Exit codes: 0 done, 1 ours
+failed, 2 a mistake in the command.
 """
 
 import argparse

@@ -15,9 +15,11 @@ _WIDE = 170
 def describe(measurement: Measurement) -> str:
     """One repeat in one line."""
     accuracy = "" if measurement.accuracy is None else f", accuracy {measurement.accuracy:.4f}"
+    whole = measurement.details.get("whole_seconds")
     return (
         f"{measurement.work}: {measurement.contestant}: {measurement.models} models in {measurement.seconds:.1f} s, "
         f"{measurement.rate:.3g} per second (start-up {measurement.startup_seconds:.1f} s){accuracy}"
+        + (f", {whole:.1f} s in all" if whole else "")
     )
 
 

@@ -89,6 +89,10 @@ def _mnist(sizes: Sizes) -> dict[str, Any]:
     return {**_preset("mnist-cscore"), "dataset": {"name": "mnist", "root": str(sizes.mnist_root), "download": False}}
 
 
+def _cifar10_fast(sizes: Sizes) -> dict[str, Any]:
+    return {**_preset("cifar10-fast"), "dataset": _cifar10(sizes.cifar_root)}
+
+
 def _resnet9(sizes: Sizes) -> dict[str, Any]:
     return {**_preset("cifar10-resnet9"), "dataset": _cifar10(sizes.cifar_root)}
 
@@ -138,6 +142,7 @@ class _Kind:
 _KINDS = {
     "digits": _Kind(_digits, (0.7,), repetitions=200, peer_repetitions=40, images=False),
     "mnist": _Kind(_mnist, NINE_RATIOS, repetitions=4, peer_repetitions=1, images=False),
+    "cifar10": _Kind(_cifar10_fast, (1.0,), repetitions=8, peer_repetitions=1, images=True),
     "resnet9": _Kind(_resnet9, (1.0,), repetitions=4, peer_repetitions=1, images=True),
     "resnet18": _Kind(_resnet18, (1.0,), repetitions=2, peer_repetitions=1, images=True),
 }

@@ -19,6 +19,7 @@ from workers.score_table import read_scores
 from workers.store import Header, examples_table
 from workers.subsets import given_labels, subset_size
 from workers.training import Precision
+from workers.training.whitening import first_convolution
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ def check_campaign_fits(campaign: Campaign, dataset: Dataset) -> ModelFacts:
     if dataset.num_classes < 2:
         raise CampaignError(f"dataset: needs at least 2 classes, got {dataset.num_classes}")
     model = new_model(campaign, dataset)
+    if campaign.recipe.initialization.whitening:
+        first_convolution(model)
     operations = check_output(model, dataset.input_shape, dataset.num_classes)
     return ModelFacts(operations, sum(parameter.numel() for parameter in model.parameters()))
 

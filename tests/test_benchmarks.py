@@ -16,6 +16,7 @@ from benchmarks.flops import example_operations, model_operations
 from benchmarks.jax_script import measure_jax
 from benchmarks.measure import Contestant, Measurement, PeerError, rows, turns
 from benchmarks.processes import Place, run_in_processes
+from benchmarks.table import describe
 from benchmarks.works import NINE_RATIOS, Sizes, make_work
 from tests.datasets.support import torchvision_spec, write_mnist
 from workers.datasets import load_dataset
@@ -163,6 +164,8 @@ def test_ours_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     assert measured.accuracy is not None
     assert 0.5 < measured.accuracy < 1
     assert measured.rate == 2 / measured.seconds
+    assert measured.details["whole_seconds"] > measured.startup_seconds + measured.seconds
+    assert describe(measured).endswith(" s in all")
 
 
 def prepare(place: Place, factor: int) -> Callable[[int], tuple[int, int]]:
@@ -272,7 +275,7 @@ def test_help() -> None:
         (["--airbench", "nowhere"], "--airbench: must be a file, got nowhere"),
         (["--jax-python", "nowhere"], "--jax-python: must be a Python interpreter, got nowhere"),
         (["--json", "nowhere/x.json"], "--json: must be in a folder that exists, got nowhere/x.json"),
-        (["cifar"], "WORK: must be one of digits, mnist, resnet9, resnet18, got 'cifar'"),
+        (["cifar"], "WORK: must be one of digits, mnist, cifar10, resnet9, resnet18, got 'cifar'"),
     ],
 )
 def test_mistakes_are_one_line(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -82,7 +82,8 @@ def test_misspelt_words_of_a_command(words: str, told: str) -> None:
     ("preset", "end"),
     [
         ("mnist-cscor", "got 'mnist-cscor' (did you mean mnist-cscore?)"),
-        ("cifar10", "got 'cifar10' (did you mean cifar10-resnet9?)"),
+        ("cifar10", "got 'cifar10' (did you mean cifar10-fast?)"),
+        ("resnet9", "got 'resnet9' (did you mean cifar10-resnet9?)"),
         ("mnist", "got 'mnist'"),
         ("nonsense", "got 'nonsense'"),
     ],
@@ -116,7 +117,7 @@ def test_misspelt_presets(preset: str, end: str) -> None:
         (
             "drop_last: true",
             "model: {name: resent18}",
-            "model.name: must be mlp, small-cnn, mnist-cnn, resnet9, resnet18, resnet50, vit or "
+            "model.name: must be mlp, small-cnn, mnist-cnn, resnet9, airbench, resnet18, resnet50, vit or "
             "package.module:function, got 'resent18' (did you mean resnet18?)",
         ),
         (

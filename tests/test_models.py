@@ -11,13 +11,19 @@ from torch import nn
 
 from workers.errors import ModelError
 from workers.models import build_model, check_output
-from workers.specs import MLP, MNISTCNN, CustomModel, ModelSpec, ResNet, ResNet9, SmallCNN, ViT
+from workers.specs import MLP, MNISTCNN, Airbench, CustomModel, ModelSpec, ResNet, ResNet9, SmallCNN, ViT
 
 RESNET9_SIZE = (
     9 * (3 * 64 + 2 * 128 * 128 + 128 * 256 + 2 * 256 * 256 + 256 * 128)  # 3 x 3 convolutions
     + 25 * 64 * 128  # the 5 x 5 convolution
     + 2 * (64 + 3 * 128 + 3 * 256 + 128)  # batch normalisation
     + 128 * 10
+)
+AIRBENCH_SIZE = (
+    24 * (12 + 1)  # the 2 x 2 convolution
+    + 9 * (24 * 64 + 64 * 64 + 64 * 256 + 3 * 256 * 256)  # 3 x 3 convolutions
+    + 2 * 2 * (64 + 256 + 256)  # batch normalisation
+    + 256 * 10
 )
 SMALL_VIT = ViT(name="vit", layers=1, heads=2, width=8)
 
@@ -38,6 +44,8 @@ def parameters(model: nn.Module) -> int:
         (MNISTCNN(name="mnist-cnn", dropout=0.0), (3, 16, 19)),
         (ResNet9(name="resnet9", width=4), (3, 32, 32)),
         (ResNet9(name="resnet9", width=4), (1, 11, 12)),
+        (Airbench(name="airbench", widths=(4, 6, 8)), (3, 32, 32)),
+        (Airbench(name="airbench", widths=(8, 4, 4)), (1, 9, 12)),
         (ResNet(name="resnet18"), (1, 8, 8)),
         (ResNet(name="resnet18"), (4, 65, 65)),
         (ResNet(name="resnet50"), (3, 16, 16)),
@@ -52,7 +60,7 @@ def test_every_family_maps_its_input_to_one_logit_per_class(spec: ModelSpec, sha
     assert model.training
     loss = nn.functional.cross_entropy(model(torch.rand(2, *shape)), torch.tensor([0, 6]))
     loss.backward()
-    assert all(parameter.grad is not None for parameter in model.parameters())
+    assert all(parameter.grad is not None for parameter in model.parameters() if parameter.requires_grad)
 
 
 @pytest.mark.parametrize(
@@ -62,6 +70,7 @@ def test_every_family_maps_its_input_to_one_logit_per_class(spec: ModelSpec, sha
         (ResNet(name="resnet18"), (3, 32, 32), 10, 11_173_962),
         (ResNet(name="resnet50"), (3, 224, 224), 1000, 25_557_032),
         (ResNet9(name="resnet9"), (3, 32, 32), 10, RESNET9_SIZE),
+        (Airbench(name="airbench", widths=(64, 256, 256)), (3, 32, 32), 10, AIRBENCH_SIZE),
     ],
     ids=lambda value: getattr(value, "name", None),
 )
@@ -95,6 +104,7 @@ def test_torchs_seed_decides_the_weights(spec: ModelSpec) -> None:
         (MNISTCNN(name="mnist-cnn"), (1, 15, 28), "needs images of at least 16 x 16 pixels, got 28 x 15"),
         (SmallCNN(name="small-cnn"), (1, 3, 8), "needs images of at least 4 x 4 pixels, got 8 x 3"),
         (ResNet9(name="resnet9"), (1, 8, 8), "model resnet9: needs images of at least 11 x 11 pixels, got 8 x 8"),
+        (Airbench(name="airbench"), (1, 8, 9), "model airbench: needs images of at least 9 x 9 pixels, got 9 x 8"),
         (ResNet(name="resnet18"), (3, 8), "model resnet18: needs images [C, H, W]"),
         (ViT(name="vit"), (3, 8, 12), "must divide the side of square images, got 4 for 12 x 8 pixels"),
         (ViT(name="vit", patch_size=5), (3, 8, 8), "model.patch_size: must divide"),

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from workers.models import build_model
-from workers.specs import MLP, MNISTCNN, ModelSpec, ResNet, ResNet9, SmallCNN, ViT
+from workers.specs import MLP, MNISTCNN, Airbench, ModelSpec, ResNet, ResNet9, SmallCNN, ViT
 from workers.stacking import NotStackableError, StackedModel, why_not_stackable
 from workers.stacking.layers import StackedConv, channels_to_models, models_to_channels
 
@@ -64,9 +64,10 @@ def specified(spec: ModelSpec, shape: tuple[int, ...]) -> Build:
         (specified(SmallCNN(name="small-cnn", width=4, hidden=8), (1, 8, 8)), (1, 8, 8)),
         (specified(MNISTCNN(name="mnist-cnn"), (1, 28, 28)), (1, 28, 28)),
         (specified(ResNet9(name="resnet9", width=4), (3, 16, 16)), (3, 16, 16)),
+        (specified(Airbench(name="airbench", widths=(4, 6, 8)), (3, 10, 12)), (3, 10, 12)),
         (specified(ResNet(name="resnet18"), (3, 8, 8)), (3, 8, 8)),
     ],
-    ids=["everything", "mlp", "small-cnn", "mnist-cnn", "resnet9", "resnet18"],
+    ids=["everything", "mlp", "small-cnn", "mnist-cnn", "resnet9", "airbench", "resnet18"],
 )
 def test_stacks_compute_what_their_models_do(build: Build, shape: tuple[int, ...]) -> None:
     assert why_not_stackable(redrawn(build), shape) is None

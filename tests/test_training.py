@@ -226,6 +226,7 @@ def test_an_epoch_drawn_ahead_is_the_next_one() -> None:
     [
         {"name": "small-cnn", "width": 4},
         {"name": "resnet9", "width": 4},
+        {"name": "airbench", "widths": [4, 8, 8]},
         {"name": "resnet18"},
         {"name": "vit", "layers": 2, "width": 16, "heads": 2, "dropout": 0.1},
     ],
@@ -242,6 +243,7 @@ def test_every_architecture_trains_and_repeats(model: dict[str, object]) -> None
             "optimizer": {"name": "adamw", "learning_rate": 0.003},
             "augmentation": {"flip": True, "translate": 1},
             "input_scaling": "standardize",
+            "initialization": {"whitening": model["name"] == "airbench"},
             "evaluation_flip": True,
         },
     )

@@ -69,6 +69,7 @@ def take_step(
         {"name": "mlp", "hidden": [8]},
         {"name": "small-cnn", "width": 4},
         {"name": "resnet9", "width": 4},
+        {"name": "airbench", "widths": [4, 8, 8]},
         {"name": "resnet18"},
     ],
     ids=lambda model: model["name"],

@@ -96,6 +96,9 @@ class Initialization(Frozen):
     """`default` is PyTorch's; `glorot-normal` is JAX's: normal, cut at two standard deviations, variance kept."""
     bias_std: Annotated[float, Field(ge=0, le=10)] | None = None
     """Biases normal with this standard deviation (0: all zero); left out: PyTorch's own."""
+    whitening: bool = False
+    """The first convolution starts as the principal components of the subset's patches, over their standard deviations,
+    and their negatives, and only its biases are trained. It must have two filters for each value of a patch."""
 
 
 class Augmentation(Frozen):

@@ -2,7 +2,7 @@
 
 from importlib.resources import files
 
-NAMES = ("digits", "mnist-cscore", "mnist-influence", "mnist-forgetting", "cifar10-resnet9")
+NAMES = ("digits", "mnist-cscore", "mnist-influence", "mnist-forgetting", "cifar10-fast", "cifar10-resnet9")
 
 
 def preset_text(name: str) -> str:

@@ -4,13 +4,14 @@ import torch
 
 from workers.errors import ModelError
 from workers.imports import call_function
+from workers.models.airbench import build_airbench
 from workers.models.mlp import build_mlp
 from workers.models.mnist_cnn import build_mnist_cnn
 from workers.models.resnet import build_resnet
 from workers.models.resnet9 import build_resnet9
 from workers.models.small_cnn import build_small_cnn
 from workers.models.vit import build_vit
-from workers.specs import MLP, MNISTCNN, CustomModel, ModelSpec, ResNet, ResNet9, SmallCNN, ViT
+from workers.specs import MLP, MNISTCNN, Airbench, CustomModel, ModelSpec, ResNet, ResNet9, SmallCNN, ViT
 
 
 def build_model(spec: ModelSpec, input_shape: tuple[int, ...], num_classes: int) -> torch.nn.Module:
@@ -28,6 +29,8 @@ def build_model(spec: ModelSpec, input_shape: tuple[int, ...], num_classes: int)
             return build_mnist_cnn(spec, input_shape, num_classes)
         case ResNet9():
             return build_resnet9(spec, input_shape, num_classes)
+        case Airbench():
+            return build_airbench(spec, input_shape, num_classes)
         case ResNet():
             return build_resnet(spec, input_shape, num_classes)
         case ViT():

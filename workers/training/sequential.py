@@ -9,20 +9,18 @@ from torch.nn import functional as F
 from workers.campaign import Campaign
 from workers.device_data import DeviceData
 from workers.evaluation import Bits, Evaluation, evaluate
-from workers.models import build_model
 from workers.runs import Run
 from workers.schedule import rate_factor
 from workers.stacking import Weight
 from workers.store import RunResult
-from workers.subsets import Purpose, integer_seed
 from workers.training.augmentation import augment
 from workers.training.engine import NO_CHECKPOINTS, Checkpoints, train_in_stacks
-from workers.training.initialization import initialize
 from workers.training.optimizers import Update
 from workers.training.precision import Precision, computing_in, keep_head_in_float32
 from workers.training.presented import Presenting, observe
 from workers.training.recording import EpochOfTraining
 from workers.training.resumable import Resumable, global_generators
+from workers.training.starting import starting_model
 from workers.training.streams import Presentations
 
 _EVALUATION_BATCH = 2000
@@ -46,10 +44,7 @@ class SequentialEngine:
     def start(self, campaign: Campaign, data: DeviceData, runs: Sequence[Run]) -> "_Trainer":
         """See `Engine.start`."""
         (run,) = runs
-        # Seeds the global generators too: dropout and the like in user models draw from them.
-        torch.manual_seed(integer_seed(campaign, Purpose.INITIALIZATION, run))
-        model = build_model(campaign.model, data.input_shape, data.num_classes)
-        initialize(model, campaign.recipe.initialization)
+        model = starting_model(campaign, data, run)
         if self.precision == "bfloat16":
             keep_head_in_float32(model)
         if len(data.input_shape) == 3:

@@ -5,13 +5,11 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
 from torch.nn import functional as F
 
 from workers.campaign import Campaign
 from workers.device_data import DeviceData
 from workers.evaluation import Bits, Evaluation, evaluate
-from workers.models import build_model
 from workers.runs import Run
 from workers.schedule import rate_factor
 from workers.stacking import StackedModel
@@ -20,12 +18,12 @@ from workers.subsets import Purpose, integer_seed
 from workers.training.augmentation import augment
 from workers.training.engine import NO_CHECKPOINTS, Checkpoints, train_in_stacks
 from workers.training.graphs import replayed
-from workers.training.initialization import initialize
 from workers.training.optimizers import Update
 from workers.training.precision import DTYPES, Precision
 from workers.training.presented import Presenting, observe
 from workers.training.recording import EpochOfTraining, Trainer
 from workers.training.resumable import Resumable, global_generators
+from workers.training.starting import starting_model
 from workers.training.streams import Presentations
 
 _SMALL_BATCH = 512
@@ -55,7 +53,7 @@ class StackedEngine:
 
     def start(self, campaign: Campaign, data: DeviceData, runs: Sequence[Run]) -> Trainer:
         """See `Engine.start`."""
-        models = [_started_model(campaign, data, run) for run in runs]
+        models = [starting_model(campaign, data, run) for run in runs]
         stack = StackedModel(models, DTYPES[self.precision], data.device)
         return _Trainer(campaign, self._inputs_for(stack, campaign, data), runs, stack)
 
@@ -66,13 +64,6 @@ class StackedEngine:
             augmented = campaign.recipe.augmentation.changes_images
             self._scaled = (key, data, data if augmented else data.scaled_once(stack.input_dtype))
         return self._scaled[2]
-
-
-def _started_model(campaign: Campaign, data: DeviceData, run: Run) -> nn.Module:
-    torch.manual_seed(integer_seed(campaign, Purpose.INITIALIZATION, run))
-    model = build_model(campaign.model, data.input_shape, data.num_classes)
-    initialize(model, campaign.recipe.initialization)
-    return model
 
 
 class TrainingStep:
