@@ -77,10 +77,11 @@ class SearchRecord:
 
     def finish(self, trial: FinishedTrial) -> None:
         """Keep a finished trial. Raises LongtailError."""
+        with self._writing():
+            self._log(trial)  # first: a kill before the trial's file leaves a trial that is trained, and logged, again
         self._write(self.root / "trials" / f"{trial.key}.json", trial.model_dump_json())
         with self._writing():
             self._error_file(trial.key).unlink(missing_ok=True)
-            self._log(trial)
         self.finished[trial.key] = trial
 
     def fail(self, key: str, details: str) -> Path:
