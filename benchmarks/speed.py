@@ -5,8 +5,8 @@
 
 WORK is digits, mnist, cifar10, resnet9 or resnet18; by default all that this machine can run. Each repeat trains the
 models of all contestants of a work in turn, forwards and backwards; the table shows medians. Time counts from the
-moment that all processes of a contestant are ready. The peers' scripts are the user's own copies,
-of pluskid/structural-regularity and of KellerJordan/cifar10-airbench. Nothing is downloaded. Exit codes: 0 done, 1 ours
+moment that all processes of a contestant are ready. The peers' scripts are the user's own copies, of
+pluskid/structural-regularity and of KellerJordan/cifar10-airbench. Nothing is downloaded. Exit codes: 0 done, 1 ours
 failed, 2 a mistake in the command.
 """
 

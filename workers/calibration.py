@@ -54,14 +54,12 @@ def _seconds_per_step(campaign: Campaign, data: DeviceData, size: int, precision
         stack.draw_from([torch.Generator(data.device) for _ in range(size)])
         stack.train(True)
         step = TrainingStep(campaign, data, stack, Update(stack.weights, campaign.recipe.optimizer))
-        resident = data.train_images.on_device
-        gathering = step if resident else step.on_images
-        take_step = replayed(gathering, data.device) if not stack.draws else gathering
+        take_step = replayed(step.on_the_device, data.device) if not stack.draws else step.on_the_device
         shape = (size, campaign.recipe.batch_size)
         arguments = [torch.randint(len(data.train_images), shape, device=data.device)]
         if campaign.recipe.augmentation.changes_images:
             arguments.append(torch.zeros((DRAWS, *shape), dtype=torch.int64, device=data.device))
-        if not resident:
+        if not data.train_images.on_device:
             arguments.insert(0, data.train_images.select(arguments[0].flatten()))
         for _ in range(_WARM_UP_STEPS):
             take_step(*arguments)[0].cpu()

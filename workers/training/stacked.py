@@ -17,7 +17,7 @@ from workers.store import RunResult
 from workers.subsets import Purpose, integer_seed
 from workers.training.augmentation import augment
 from workers.training.engine import NO_CHECKPOINTS, Checkpoints, train_in_stacks
-from workers.training.graphs import replayed
+from workers.training.graphs import Step, replayed
 from workers.training.optimizers import Update
 from workers.training.precision import DTYPES, Precision
 from workers.training.presented import Presenting, observe
@@ -67,13 +67,18 @@ class StackedEngine:
 
 
 class TrainingStep:
-    """One update of all models of a stack. Where the data are on the device it gathers its images itself."""
+    """One update of all models of a stack."""
 
     def __init__(self, campaign: Campaign, data: DeviceData, stack: StackedModel, update: Update) -> None:
         self.campaign = campaign
         self.data = data
         self.stack = stack
         self.update = update
+
+    @property
+    def on_the_device(self) -> Step:
+        """What is work of the device alone, and can be captured: all of it; where images are streamed, `on_images`."""
+        return self if self.data.train_images.on_device else self.on_images
 
     def __call__(self, index: torch.Tensor, changes: torch.Tensor | None = None) -> tuple[torch.Tensor, ...]:
         """Train on examples int64[K, B], with changes int64[DRAWS, K, B].
@@ -132,18 +137,18 @@ class _Trainer(Resumable):
         graphs = [stack.training_graph, stack.evaluating_graph]
         super().__init__(graphs, update, presentations, [*masks, *global_generators(data.device)])
         step = TrainingStep(campaign, data, stack, update)
-        gathering = step if data.train_images.on_device else step.on_images
-        self.take_step = replayed(gathering, data.device, masks if stack.draws else ())
+        self.take_step = replayed(step.on_the_device, data.device, masks if stack.draws else ())
 
     def train_epoch(self) -> EpochOfTraining:
         """See `Trainer.train_epoch`. The device is waited for once, at the end."""
         self.stack.train(True)
         steps, count = self.presentations[0].steps, self.presentations[0].count
         orders, drawn = zip(*(each.next_epoch() for each in self.presentations), strict=True)
-        order = torch.from_numpy(np.stack(orders)).to(self.data.device)
+        indices = np.stack(orders)
+        order = torch.from_numpy(indices).to(self.data.device)
         inputs: list[Iterable[torch.Tensor]] = [torch.split(order, self.recipe.batch_size, dim=1)]
         if not self.data.train_images.on_device:
-            inputs.insert(0, self._streamed(np.stack(orders)))
+            inputs.insert(0, self._streamed(indices))
         if drawn[0] is not None:
             changes = torch.from_numpy(np.stack(drawn, axis=1)).to(self.data.device)
             inputs.append(torch.split(changes, self.recipe.batch_size, dim=2))
