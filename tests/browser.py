@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.isolation import ROOT
 
@@ -17,6 +17,7 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 DESKTOP: dict[str, Any] = {"viewport": {"width": 1280, "height": 900}}
 PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 _QUIET = ("quic", "gpu", "background-networking", "component-update", "sync")
+_PATIENCE = 20_000  # milliseconds: the machine may be busy with other tests
 _ARGUMENTS = ["--no-sandbox", "--no-first-run", *(f"--disable-{each}" for each in _QUIET)]
 
 # What is wider than the page, or holds more than it shows; tables that scroll by themselves may.
@@ -73,6 +74,7 @@ def program() -> str:
 def launched() -> Iterator[Browser]:
     """The browser, headless."""
     found = program()
+    expect.set_options(timeout=_PATIENCE)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found, args=_ARGUMENTS)
         yield browser
@@ -84,7 +86,7 @@ def opened(browser: Browser, path: Path, scheme: str = "light", **options: Any) 
     """A file in a new context of the browser, opened from disk."""
     context = browser.new_context(color_scheme="dark" if scheme == "dark" else "light", offline=True, **options)
     page = context.new_page()
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(_PATIENCE)
     watched = Watched(page)
     note = watched.problems.append
 
