@@ -5,7 +5,8 @@ import signal
 from pathlib import Path
 
 import numpy as np
-from torch import Tensor, fx, nn, rand
+from torch import Tensor, cat, fx, nn, rand
+from torch.nn import functional
 
 from workers.datasets import Dataset
 
@@ -21,6 +22,32 @@ def dropout_model(input_shape: tuple[int, ...], num_classes: int, width: int) ->
 def headless_model(input_shape: tuple[int, ...], num_classes: int) -> nn.Module:
     """A model that ends with a convolution and an average, without a linear layer."""
     return nn.Sequential(nn.Conv2d(input_shape[0], num_classes, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+class _ManyLayers(nn.Module):
+    def __init__(self, channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, 8, 3, padding=1, bias=False)
+        self.norms = nn.ModuleList([nn.BatchNorm2d(8), nn.GroupNorm(2, 8), nn.LayerNorm(32)])
+        self.pools = nn.ModuleList([nn.AdaptiveAvgPool2d(2), nn.AdaptiveMaxPool2d(2)])
+        self.twice = nn.Linear(32, 32)
+        self.head = nn.Linear(32, num_classes)
+        self.last = nn.BatchNorm1d(num_classes)
+        self.drop = nn.Dropout2d(0.3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = functional.gelu(self.norms[0](self.conv(images)))
+        x = self.drop(self.norms[1](x) * x.sigmoid())
+        one, other = self.pools[0](x).chunk(2, dim=1)
+        x = cat([other, one + self.pools[1](x)[:, 4:]], dim=1).flatten(1)
+        x = self.norms[2](x + self.twice(self.twice(x).tanh()))
+        x = x * x.softmax(dim=1) + x.cumsum(dim=1).clamp(min=0).sqrt().mean(dim=1, keepdim=True)
+        return self.last(self.head(x))
+
+
+def many_layers(input_shape: tuple[int, ...], num_classes: int) -> nn.Module:
+    """A model of many kinds of layers and functions; one is used twice, one has batch statistics after the head."""
+    return _ManyLayers(input_shape[0], num_classes)
 
 
 class _Faulty(nn.Module):

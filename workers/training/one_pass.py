@@ -21,26 +21,20 @@ class OnePassSGD:
     """The steps of one weight."""
 
     def __init__(self, weight: Weight, momentum: torch.Tensor, how: SGD) -> None:
-        self.how = how
-        self.weight = weight
-        self.momentum = momentum
-        self.block = np.empty(_BLOCK, dtype=np.uint32)
+        block = np.empty(_BLOCK, dtype=np.uint32)
+        self.tensors = (
+            _bits(weight.working.detach()),
+            momentum.view(-1).numpy(),
+            weight.master.view(-1).numpy(),
+            block,
+            block.view(np.float32),
+        )
+        """As NumPy has them, in their own memory."""
+        self.how = (np.float32(how.momentum), np.float32(how.weight_decay), how.nesterov)
 
     def descend(self, gradient: torch.Tensor, rate: float) -> None:
         """v <- momentum v + g, w <- w - rate v, and the working copy <- w rounded to the nearest, ties to even."""
-        how = self.how
-        _descend(
-            _bits(gradient.contiguous()),
-            _bits(self.weight.working.detach()),
-            self.momentum.view(-1).numpy(),
-            self.weight.master.view(-1).numpy(),
-            self.block,
-            self.block.view(np.float32),
-            np.float32(rate),
-            np.float32(how.momentum),
-            np.float32(how.weight_decay),
-            how.nesterov,
-        )
+        _descend(_bits(gradient.contiguous()), *self.tensors, np.float32(rate), *self.how)
 
 
 def _bits(values: torch.Tensor) -> npt.NDArray[np.uint16]:

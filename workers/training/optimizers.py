@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from workers.training.one_pass import OnePassSGD
 
 
+Gradients = Sequence[torch.Tensor | None]
+
+
 class Update:
     """Changes weights by their gradients, as `how` says. Weights without a gradient are left alone."""
 
@@ -33,7 +36,7 @@ class Update:
         self.steps = [torch.zeros((), device=device) for _ in self.second]
         self.one_pass = [_one_pass(weight, momentum, how) for weight, momentum in zip(weights, self.first, strict=True)]
         # Held, because a core finds memory that it used a moment ago in its cache, and new memory not.
-        self.gradients = [
+        self.held = [
             torch.zeros_like(weight.master) if one is None and weight.is_copied else None
             for weight, one in zip(weights, self.one_pass, strict=True)
         ]
@@ -55,10 +58,14 @@ class Update:
         else:
             self.rate = rate
 
-    def descend(self, loss: torch.Tensor) -> None:
-        """One step down the gradient of a scalar loss."""
+    def gradients(self, losses: torch.Tensor, factor: float = 1.0) -> Gradients:
+        """Of `factor` times the sum of the losses, for each weight; None for weights that it does not depend on."""
         # Not through `.grad`, for which gradients that custom functions return are copied once more.
-        found = torch.autograd.grad(loss, [weight.working for weight in self.weights], allow_unused=True)
+        working = [weight.working for weight in self.weights]
+        return torch.autograd.grad(losses, working, torch.full_like(losses, factor), allow_unused=True)
+
+    def descend(self, found: Gradients) -> None:
+        """One step down the gradients, as `gradients` gives them."""
         used = []
         for index, (gradient, one) in enumerate(zip(found, self.one_pass, strict=True)):
             if gradient is not None and one is not None:
@@ -73,13 +80,13 @@ class Update:
             masters = [weight.master for weight in of(self.weights)]
             gradients = [
                 _laid_out_like(master, gradient) if held is None else held.copy_(gradient)
-                for master, held, gradient in zip(masters, of(self.gradients), of(found), strict=True)
+                for master, held, gradient in zip(masters, of(self.held), of(found), strict=True)
             ]
             if isinstance(self.how, SGD):
                 self._sgd(self.how, masters, gradients, of(self.first))
             else:
                 self._adamw(self.how, masters, gradients, [of(self.first), of(self.second), of(self.steps)])
-            for weight, held in zip(of(self.weights), of(self.gradients), strict=True):
+            for weight, held in zip(of(self.weights), of(self.held), strict=True):
                 if held is not None:
                     weight.working.copy_(weight.master)
 

@@ -87,7 +87,7 @@ class _Trainer(Resumable):
             presenting.add(observe(self.campaign, logits[None], labels[index][None]))
             factor = rate_factor(recipe, self.step, presentations.steps)
             self.update.set_rate(recipe.optimizer.learning_rate * factor)
-            self.update.descend(loss)
+            self.update.descend(self.update.gradients(loss))
             self.step += 1
             total += loss.detach() * len(raw)
         self.draw_ahead(presentations.steps)

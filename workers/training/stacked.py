@@ -25,6 +25,7 @@ from workers.training.recording import EpochOfTraining, Trainer
 from workers.training.resumable import Resumable, global_generators
 from workers.training.starting import starting_model
 from workers.training.streams import Presentations
+from workers.training.tape import Played
 
 _SMALL_BATCH = 512
 _EVALUATION_BATCH = 1000
@@ -66,8 +67,8 @@ class StackedEngine:
         return self._scaled[2]
 
 
-class TrainingStep:
-    """One update of all models of a stack."""
+class Gradients:
+    """What a minibatch says: losses, what is recorded of it, and the weights' gradients."""
 
     def __init__(self, campaign: Campaign, data: DeviceData, stack: StackedModel, update: Update) -> None:
         self.campaign = campaign
@@ -75,33 +76,51 @@ class TrainingStep:
         self.stack = stack
         self.update = update
 
+    def __call__(
+        self, stored: torch.Tensor, index: torch.Tensor, changes: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor | None, ...]:
+        """Of examples int64[K, B], their images given as stored, [K*B, ...], with changes int64[DRAWS, K, B].
+
+        Returns each model's summed loss, then what `observe` does, then a gradient for each weight.
+        """
+        data, recipe = self.data, self.campaign.recipe
+        images = data.scaled(stored)
+        if changes is not None:
+            images = augment(images, recipe.augmentation, data.fill, changes.flatten(1))
+        logits, labels = self.stack(images).float(), data.train_labels.index_select(0, index.reshape(-1))
+        losses = _cross_entropy(logits, labels, recipe.label_smoothing)
+        observed = observe(self.campaign, logits.view(*index.shape, -1), labels.view(index.shape))
+        sums = losses.detach().view(index.shape).sum(dim=1)
+        return (sums, *observed, *self.update.gradients(losses, 1 / index.shape[1]))
+
+
+class TrainingStep:
+    """One update of all models of a stack."""
+
+    def __init__(self, campaign: Campaign, data: DeviceData, stack: StackedModel, update: Update) -> None:
+        self.data = data
+        self.update = update
+        gradients = Gradients(campaign, data, stack, update)
+        self.gradients = Played(gradients) if data.device.type == "cpu" else gradients
+
     @property
     def on_the_device(self) -> Step:
         """What is work of the device alone, and can be captured: all of it; where images are streamed, `on_images`."""
         return self if self.data.train_images.on_device else self.on_images
 
-    def __call__(self, index: torch.Tensor, changes: torch.Tensor | None = None) -> tuple[torch.Tensor, ...]:
-        """Train on examples int64[K, B], with changes int64[DRAWS, K, B].
+    def __call__(self, index: torch.Tensor, *changes: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Train on examples int64[K, B], where they are augmented with changes int64[DRAWS, K, B].
 
         Returns each model's summed loss, and then what `observe` does.
         """
-        return self.on_images(self.data.train_images.select(index.reshape(-1)), index, changes)
+        return self.on_images(self.data.train_images.select(index.reshape(-1)), index, *changes)
 
-    def on_images(
-        self, stored: torch.Tensor, index: torch.Tensor, changes: torch.Tensor | None = None
-    ) -> tuple[torch.Tensor, ...]:
+    def on_images(self, stored: torch.Tensor, index: torch.Tensor, *changes: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """The same with the examples' images given as stored, [K*B, ...]."""
-        data, recipe = self.data, self.campaign.recipe
-        flat = index.reshape(-1)
-        images = data.scaled(stored)
-        if changes is not None:
-            images = augment(images, recipe.augmentation, data.fill, changes.flatten(1))
-        logits, labels = self.stack(images).float(), data.train_labels[flat]
-        losses = _cross_entropy(logits, labels, recipe.label_smoothing)
-        sums = losses.view(index.shape).sum(dim=1)
-        observed = observe(self.campaign, logits.view(*index.shape, -1), labels.view(index.shape))
-        self.update.descend(sums.sum() / index.shape[1])
-        return (sums.detach(), *observed)
+        found = self.gradients(stored, index, *changes)
+        told = len(found) - len(self.update.weights)
+        self.update.descend(found[told:])
+        return found[:told]  # type: ignore[return-value]
 
 
 def _cross_entropy(logits: torch.Tensor, labels: torch.Tensor, smoothing: float) -> torch.Tensor:

@@ -1,0 +1,150 @@
+"""Steps that are recorded and played: the same bits as of those that are gone through, whatever the model does."""
+
+import gc
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+
+import pytest
+import torch
+
+from tests.conftest import small_campaign
+from workers.device_data import DeviceData
+from workers.models import build_model
+from workers.pixels import ResidentPixels
+from workers.stacking import StackedModel
+from workers.training.augmentation import DRAWS
+from workers.training.optimizers import Update
+from workers.training.stacked import Gradients
+from workers.training.tape import PLAIN_CALLS, Function, Played, record
+
+CPU = torch.device("cpu")
+SHAPE, BATCH, CLASSES = (3, 16, 16), 6, 10
+MODELS: dict[str, Mapping[str, object]] = {
+    "mlp": {"name": "mlp", "hidden": [8, 8]},
+    "small-cnn": {"name": "small-cnn", "width": 4},
+    "resnet9": {"name": "resnet9", "width": 4},
+    "airbench": {"name": "airbench", "widths": [4, 8, 8]},
+    "dropout": {"name": "tests.user_code:dropout_model", "options": {"width": 8}},
+    "layers": {"name": "tests.user_code:many_layers"},
+}
+
+
+def random_data() -> DeviceData:
+    draw = torch.Generator().manual_seed(1)
+    images = ResidentPixels(torch.randint(256, (50, *SHAPE), generator=draw, dtype=torch.uint8))
+    labels = torch.randint(CLASSES, (50,), generator=draw)
+    mean, std, fill = (torch.full((SHAPE[0], 1, 1), value) for value in (0.4, 0.3, 0.1))
+    return DeviceData(images, labels, images, labels, mean, std, fill, CLASSES)
+
+
+def trained(
+    model: Mapping[str, object], count: int, dtype: torch.dtype, how: Callable[[Function], Function]
+) -> Iterator[list[torch.Tensor]]:
+    """What some steps return, and all weights and statistics after them."""
+    campaign = small_campaign(
+        model=model,
+        recipe={
+            "epochs": 1,
+            "batch_size": BATCH,
+            "label_smoothing": 0.1,
+            "augmentation": {"flip": True, "translate": 2, "cutout": 4},
+        },
+        record={"presentations": True, "probabilities": True},
+    )
+    torch.manual_seed(0)
+    data, models = random_data(), [build_model(campaign.model, SHAPE, CLASSES) for _ in range(count)]
+    stack = StackedModel(models, dtype, CPU)
+    stack.draw_from([torch.Generator().manual_seed(each) for each in range(count)])
+    stack.train(True)
+    update = Update(stack.weights, campaign.recipe.optimizer)
+    take, draw = how(Gradients(campaign, data, stack, update)), torch.Generator().manual_seed(2)
+    for _ in range(PLAIN_CALLS + 4):
+        index = torch.randint(50, (count, BATCH), generator=draw)
+        changes = torch.randint(3, (DRAWS, count, BATCH), generator=draw)
+        found = take(data.train_images.select(index.flatten()), index, changes)
+        update.descend(found[-len(update.weights) :])
+        yield [each for each in found if each is not None]
+    yield [each.clone() for each in stack.training_graph.state_dict().values()]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("model", MODELS)
+def test_training_by_played_steps_has_the_same_bits(model: str, count: int, dtype: torch.dtype) -> None:
+    played: list[Played] = []
+
+    def playing(function: Function) -> Function:
+        played.append(Played(function))
+        return played[0]
+
+    plain = trained(MODELS[model], count, dtype, lambda function: function)
+    for one, other in zip(plain, trained(MODELS[model], count, dtype, playing), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
+    assert [tape is not None for tape in played[0].tapes.values()] == [True]
+
+
+def test_what_is_not_an_argument_stays_itself() -> None:
+    """Weights that changed, statistics that are changed, generators that go on."""
+    weight, total, generator = torch.ones(3, requires_grad=True), torch.zeros(3), torch.Generator().manual_seed(0)
+
+    def function(x: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        total.add_(x)
+        noise = torch.empty(3).uniform_(generator=generator)
+        parts = (x * weight[None, :].t()[:, 0] * noise).split([1, 2])
+        return x, None, *torch.autograd.grad(parts[1].square().sum(), [weight]), *(part.detach() for part in parts)
+
+    _, tape = record(function, (torch.tensor([5.0, 6.0, 7.0]),))
+    assert tape is not None
+    with torch.no_grad():
+        weight.mul_(3)
+    x, state = torch.tensor([1.0, 2.0, 3.0]), generator.get_state()
+    told = tape(x)
+    assert total.tolist() == [6.0, 8.0, 10.0]
+    generator.set_state(state)
+    expected = function(x)
+    assert told[0] is x
+    assert told[1] is None
+    torch.testing.assert_close(told[2:], expected[2:], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: (x * 2 if x.sum() > 0 else x,),
+        lambda x: (x * x.max().item(),),
+        lambda x: (x[x > 0].sum(),),
+        lambda x: (x.repeat_interleave(x.relu().long()),),
+    ],
+    ids=["branch", "number", "mask", "repeats"],
+)
+def test_what_is_decided_by_values_is_not_played(function: Function) -> None:
+    played = Played(function)
+    for sign in [*[1] * (PLAIN_CALLS + 2), -1]:
+        x = sign * torch.tensor([1.0, 2.0, -3.0, 4.0])
+        torch.testing.assert_close(played(x), function(x))
+    assert list(played.tapes.values()) == [None]
+
+
+def test_each_shape_that_keeps_coming_is_recorded() -> None:
+    weight = torch.arange(4.0)
+    played = Played(lambda x: (x @ weight[: x.shape[1]], x.sum()))
+    for _ in range(PLAIN_CALLS + 3):
+        for shape in ((2, 4), (3, 4), (2, 3)):
+            x = torch.rand(shape)
+            torch.testing.assert_close(played(x), (x @ weight[: x.shape[1]], x.sum()))
+    played(torch.rand(5, 4))
+    assert len(played.tapes) == 3
+
+
+def test_memory_is_free_once_nothing_is_played_any_more() -> None:
+    weight = torch.ones(3)
+    gone = weakref.ref(weight.untyped_storage())
+    played = Played(lambda x, weight=weight: (x * weight,))
+    for _ in range(PLAIN_CALLS + 2):
+        played(torch.ones(3))
+    gc.disable()
+    try:
+        del played, weight
+        assert gone() is None
+    finally:
+        gc.enable()
