@@ -1,6 +1,7 @@
 """Steps that are recorded and played: the same bits as of those that are gone through, whatever the model does."""
 
 import gc
+import linecache
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 
@@ -134,6 +135,17 @@ def test_each_shape_that_keeps_coming_is_recorded() -> None:
             torch.testing.assert_close(played(x), (x @ weight[: x.shape[1]], x.sum()))
     played(torch.rand(5, 4))
     assert len(played.tapes) == 3
+
+
+def test_stacks_of_one_architecture_share_a_program() -> None:
+    """torch.fx keeps the source of every program for as long as the process lives."""
+
+    def remember(weight: torch.Tensor) -> int:
+        record(lambda x: (x * weight,), (torch.ones(3),))
+        return len(linecache.cache)
+
+    first = remember(torch.ones(3))
+    assert [remember(torch.ones(3)) for _ in range(3)] == [first] * 3
 
 
 def test_memory_is_free_once_nothing_is_played_any_more() -> None:

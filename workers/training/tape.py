@@ -19,6 +19,9 @@ Function = Callable[..., Tensors]
 PLAIN_CALLS = 20
 """Calls with arguments of a shape before one is recorded, which takes as long as playing so many saves."""
 
+_PROGRAMS: dict[str, fx.GraphModule] = {}
+"""By their source: the stacks of a campaign share one, and torch.fx never forgets a source."""
+
 _VALUES = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
 
 
@@ -104,8 +107,10 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for node in reversed(self.graph.nodes):
             if not node.users and node.op == "call_function" and getattr(node.target, "is_view", False):
                 self.graph.erase_node(node)
-        forward = fx.GraphModule({}, self.graph).forward
-        constants = tuple(self.constants.values())
+        source = self.graph.python_code("self").src
+        if source not in _PROGRAMS:
+            _PROGRAMS[source] = fx.GraphModule({}, self.graph)
+        forward, constants = _PROGRAMS[source].forward, tuple(self.constants.values())
         return lambda *arguments: forward(*arguments, *constants)
 
     def _node(self, value: Any) -> Any:
