@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from workers.training.one_pass import OnePassSGD
 
 
-Gradients = Sequence[torch.Tensor | None]
-
-
 class Update:
     """Changes weights by their gradients, as `how` says. Weights without a gradient are left alone."""
 
@@ -58,13 +55,13 @@ class Update:
         else:
             self.rate = rate
 
-    def gradients(self, losses: torch.Tensor, factor: float = 1.0) -> Gradients:
+    def gradients(self, losses: torch.Tensor, factor: float = 1.0) -> Sequence[torch.Tensor | None]:
         """Of `factor` times the sum of the losses, for each weight; None for weights that it does not depend on."""
         # Not through `.grad`, for which gradients that custom functions return are copied once more.
         working = [weight.working for weight in self.weights]
         return torch.autograd.grad(losses, working, torch.full_like(losses, factor), allow_unused=True)
 
-    def descend(self, found: Gradients) -> None:
+    def descend(self, found: Sequence[torch.Tensor | None]) -> None:
         """One step down the gradients, as `gradients` gives them."""
         used = []
         for index, (gradient, one) in enumerate(zip(found, self.one_pass, strict=True)):
