@@ -115,10 +115,11 @@ def test_what_is_not_an_argument_stays_itself() -> None:
         lambda x: (x * x.max().item(),),
         lambda x: (x[x > 0].sum(),),
         lambda x: (x.repeat_interleave(x.relu().long()),),
+        lambda x: (x.clone().unsqueeze_(0) + x,),
     ],
-    ids=["branch", "number", "mask", "repeats"],
+    ids=["branch", "number", "mask", "repeats", "laid-out-anew"],
 )
-def test_what_is_decided_by_values_is_not_played(function: Function) -> None:
+def test_what_a_list_of_operations_does_not_tell_is_not_played(function: Function) -> None:
     played = Played(function)
     for sign in [*[1] * (PLAIN_CALLS + 2), -1]:
         x = sign * torch.tensor([1.0, 2.0, -3.0, 4.0])

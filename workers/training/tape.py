@@ -22,7 +22,8 @@ PLAIN_CALLS = 20
 _PROGRAMS: dict[str, fx.GraphModule] = {}
 """By their source: the stacks of a campaign share one, and torch.fx never forgets a source."""
 
-_VALUES = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
+_UNFIT = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape, torch.Tag.inplace_view}
+"""Operations that return a number, or a shape, by their arguments' values; and that change how a tensor lies."""
 
 
 class Played:
@@ -54,7 +55,8 @@ class Played:
 def record(function: Function, arguments: tuple[torch.Tensor, ...]) -> tuple[Tensors, Function | None]:
     """What `function` returns for `arguments`, and what it did, as a function of arguments like them.
 
-    None in place of the latter where numbers or shapes depended on values: others might lead elsewhere.
+    None in place of the latter where numbers or shapes depended on values, since others might lead elsewhere; and where
+    a tensor was laid out anew in place.
     """
     recorder = _Recorder(arguments)
     with recorder:
@@ -76,7 +78,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.known: dict[Any, fx.Node] = {}
         self.constants: dict[fx.Node, Any] = {}
         self.held: list[torch.Tensor] = []  # as long as all are there, no two are in one place
-        self.decided_by_values = False
+        self.unfit = False
         for index, argument in enumerate(arguments):
             self._put(argument, self.graph.placeholder(f"argument_{index}"))
 
@@ -90,8 +92,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         given, named = tree_map(self._node, (args, kwargs or {}))
         result = operation(*args, **(kwargs or {}))
         tensors = tree_leaves(result)
-        if _depends_on_values(operation, args):
-            self.decided_by_values = True
+        if _is_unfit(operation, args):
+            self.unfit = True
         elif operation.is_view and all(each in self.constants for each in tree_leaves(given) if _is_node(each)):
             for each in tensors:
                 self._node(each)
@@ -101,7 +103,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def tape(self, result: Tensors) -> Function | None:
         """What was recorded, as a function of the arguments that returns what is in the place of `result`."""
-        if self.decided_by_values:
+        if self.unfit:
             return None
         self.graph.output(tuple(self._node(each) for each in result))
         for node in reversed(self.graph.nodes):
@@ -138,11 +140,10 @@ def _place(tensor: torch.Tensor) -> tuple[Any, ...]:
     return tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype
 
 
-def _depends_on_values(operation: Any, args: Any) -> bool:
-    """Whether more than the values of what it returns depends on its arguments' values: a number, a shape."""
+def _is_unfit(operation: Any, args: Any) -> bool:
     if operation is torch.ops.aten.index.Tensor:  # by integers the shapes tell
         return any(each is not None and each.dtype in (torch.bool, torch.uint8) for each in args[1])
-    return not _VALUES.isdisjoint(operation.tags)
+    return not _UNFIT.isdisjoint(operation.tags)
 
 
 def _is_node(value: Any) -> bool:
