@@ -11,14 +11,24 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.datasets.support import REPOSITORY, error_of, folder_spec, torchvision_spec, write_image, write_mnist
+from tests.datasets.support import (
+    REPOSITORY,
+    error_of,
+    folder_spec,
+    make_dataset,
+    torchvision_spec,
+    write_image,
+    write_mnist,
+)
 from workers.datasets import Dataset, image_folder, load_dataset
+from workers.datasets.description import write_names
 from workers.specs import CustomData, Digits, ImageFolder
 
 
@@ -89,6 +99,35 @@ def test_a_damaged_source_record_is_written_again(folder: Path, cache: Path) -> 
     record.write_text("{")
     load_dataset(folder_spec(folder))
     assert "fingerprint" in json.loads(record.read_text())
+
+
+@pytest.mark.parametrize("damage", ["none", "names missing", "names garbage", "names of another set", "old record"])
+def test_names_and_notes_come_with_the_files(
+    folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    decode, decoded = image_folder.decode, []
+
+    def described(spec: ImageFolder, scratch: Path) -> Dataset:
+        decoded.append(spec)
+        return replace(decode(spec, scratch), train_names=["é", "b", "b"], test_names=None, notes=("2 files skipped",))
+
+    monkeypatch.setattr(image_folder, "decode", described)
+    load_dataset(folder_spec(folder))
+    names, record = sorted((cache / "sources").iterdir())
+    match damage:
+        case "names missing":
+            names.unlink()
+        case "names garbage":
+            names.write_bytes(names.read_bytes()[:-8])
+        case "names of another set":
+            write_names(names, make_dataset(train_names=["a", "b", "c", "d"]).description, (4, 2))
+        case "old record":
+            record.write_text(json.dumps({"fingerprint": "0" * 64, "class_names": ["ant", "cat"]}))
+    for _ in range(2):
+        dataset = load_dataset(folder_spec(folder))
+        assert dataset.train_names.to_pylist() == ["é", "b", "b"]
+        assert (dataset.test_names, dataset.notes) == (None, ("2 files skipped",))
+    assert len(decoded) == (1 if damage == "none" else 2)
 
 
 CHILD = """

@@ -29,7 +29,7 @@ def make_set(value=1, names=("a", "b"), examples=3):
     CALLS.append(value)
     images = np.full((examples, 5), value, dtype=np.float32)
     labels = np.zeros(examples, dtype=np.int64)
-    return Dataset(images, labels, images[:0], labels[:0], tuple(names))
+    return Dataset(images, labels, images[:0], labels[:0], tuple(names), train_names=[f"row {names[0]}"] * examples)
 
 def broken():
     raise KeyError("mine")
@@ -69,7 +69,8 @@ def test_a_function_is_called_with_its_options_unless_its_data_are_known(user_mo
 @pytest.mark.usefixtures("user_module")
 def test_equal_data_under_other_names_keep_their_own_names() -> None:
     assert load_dataset(custom(names=["a", "b"])).class_names == ("a", "b")
-    assert load_dataset(custom(names=["c", "d"])).class_names == ("c", "d")
+    other = load_dataset(custom(names=["c", "d"]))
+    assert (other.class_names, other.train_names.to_pylist()) == (("c", "d"), ["row c"] * 3)
 
 
 @pytest.mark.parametrize(

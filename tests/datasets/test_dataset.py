@@ -39,6 +39,14 @@ def test_features_of_any_shape_are_left_as_they_are_by_default() -> None:
         ({"test_labels": np.array([0, -1])}, "test_labels: must be 0 to 2 (class_names has 3), got -1 at example 1"),
         ({"class_names": "abc"}, "class_names: must be one or more strings, got 'abc'"),
         ({"class_names": ()}, "class_names: must be one or more strings"),
+        ({"train_names": "abcd"}, "train_names: must be a sequence of strings, got 'abcd'"),
+        ({"train_names": ["a", "b", "c"]}, "train_names: must have 4 names, one for each example, got 3"),
+        ({"test_names": ["a", 1]}, "test_names: must be strings of valid Unicode"),
+        ({"test_names": ["a", "\udcff"]}, "test_names: must be strings of valid Unicode"),
+        ({"test_names": ["a", None]}, "test_names: must be a string for each example, got none for 1"),
+        ({"test_names": ["a", "b" * 4097]}, "test_names: must be at most 4096 characters each, got 4097"),
+        ({"notes": "one"}, "notes: must be strings, got 'one'"),
+        ({"notes": ["one", 2]}, "notes: must be strings, got 2"),
         ({"white": 0.0}, "white: must be a number greater than 0, got 0.0"),
         ({"white": float("nan")}, "white: must be a number greater than 0, got nan"),
         (
@@ -75,8 +83,16 @@ def test_the_fingerprint_ignores_names_memory_layout_and_integer_type() -> None:
         train_images=np.asfortranarray(base.train_images),
         train_labels=base.train_labels.astype(np.int16),
         class_names=("x", "y", "z"),
+        train_names=["d", "c", "b", "a"],
+        notes=("1 file skipped",),
     )
     assert same.fingerprint == base.fingerprint
+
+
+def test_notes_are_lines_of_bounded_number_and_length() -> None:
+    assert make_dataset(notes=["two\nlines", "x" * 999]).notes == ("two lines", "x" * 497 + "...")
+    notes = make_dataset(notes=[str(number) for number in range(99)]).notes
+    assert (len(notes), notes[0], notes[-1]) == (50, "0", "and 50 notes more")
 
 
 def test_the_fingerprint_is_pinned() -> None:

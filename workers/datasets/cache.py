@@ -1,7 +1,9 @@
 """The cache: data sets as memory-mapped arrays, found by fingerprint or by the files they were decoded from.
 
     <root>/datasets/<fingerprint>/{train_images,...}.npy, meta.json    complete from the moment it has its name
-    <root>/sources/<key>.json                                          which fingerprint a set of files decodes to
+    <root>/sources/<key>.json                                          which fingerprint a set of files decodes to,
+                                                                       names of classes, and what the reader noted
+    <root>/sources/<key>.arrow                                         names of examples, where they have names
     <root>/scratch/<key>/                                              being decoded, by the holder of the lock
     <root>/locks/<key>.lock
 
@@ -22,8 +24,9 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from workers.datasets.dataset import ARRAYS, Array, CachedDataset, Dataset, chunks
+from workers.datasets.description import Description, read_names, write_names
 from workers.datasets.npy import cache_errors, write_npy
-from workers.durability import sync_folder
+from workers.durability import sync_file, sync_folder
 from workers.errors import DataError
 
 FORMAT = 1
@@ -42,10 +45,11 @@ class Cache:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def find(self, fingerprint: str, class_names: Iterable[str] | None = None) -> Dataset | None:
+    def find(self, fingerprint: str, description: Description | None = None) -> Dataset | None:
         """The data set of a fingerprint as read-only memory maps; None where it is missing, incomplete or damaged.
 
-        `class_names` stand in for those of the data set that was stored first: the fingerprint does not cover them.
+        Without a `description` it has the class names of the data set that was stored first, no names of examples and
+        no notes: the fingerprint does not cover them.
         """
         if not re.fullmatch("[0-9a-f]{64}", fingerprint):
             return None
@@ -55,8 +59,8 @@ class Cache:
             if meta["format"] != FORMAT or meta["fingerprint"] != fingerprint:
                 return None
             arrays = {name: _open_array(folder / f"{name}.npy", meta["arrays"][name]) for name in ARRAYS}
-            names = tuple(meta["class_names"] if class_names is None else class_names)
-            return CachedDataset(**arrays, class_names=names, white=meta["white"], known_fingerprint=fingerprint)
+            known = Description(tuple(meta["class_names"])) if description is None else description
+            return CachedDataset(**arrays, **vars(known), white=meta["white"], known_fingerprint=fingerprint)
         except _DAMAGED:
             return None
 
@@ -64,17 +68,25 @@ class Cache:
         """The data set that the files of this key were decoded to; None where that is not known or not here."""
         try:
             record = json.loads(self._source(key).read_text())
-            return self.find(record["fingerprint"], record["class_names"])
+            named = read_names(self._names(key), tuple(record["named"])) if record["named"] else (None, None)
+            description = Description(tuple(record["class_names"]), tuple(record["notes"]), *named)
+            return self.find(record["fingerprint"], description)
         except _DAMAGED:
             return None
 
     def record_source(self, key: str, dataset: Dataset, scratch: Path) -> None:
-        """Remember that the files of this key decode to this data set. Raises DataError."""
-        record = {"fingerprint": dataset.fingerprint, "class_names": dataset.class_names}
+        """Remember that the files of this key decode to this data set, with its names and notes. Raises DataError."""
+        known, counts = dataset.description, (dataset.num_train, dataset.num_test)
+        named = known.train_names is not None or known.test_names is not None
+        record = {"fingerprint": dataset.fingerprint, "class_names": known.class_names, "notes": known.notes}
         temporary = scratch / "source.json"
         with cache_errors(self._source(key)):
             self._source(key).parent.mkdir(parents=True, exist_ok=True)
-            _write_synced(temporary, json.dumps(record))
+            if named:
+                write_names(scratch / "names.arrow", known, counts)
+                sync_file(scratch / "names.arrow")
+                (scratch / "names.arrow").replace(self._names(key))
+            _write_synced(temporary, json.dumps({**record, "named": counts if named else None}))
             temporary.replace(self._source(key))
 
     @contextmanager
@@ -96,7 +108,7 @@ class Cache:
 
         Arrays that a decoder has written there already (as `entry(scratch) / "train_images.npy"`) are not copied.
         """
-        found = self.find(dataset.fingerprint, dataset.class_names)
+        found = self.find(dataset.fingerprint, dataset.description)
         if found is not None:
             return found
         folder = entry(scratch)
@@ -106,7 +118,7 @@ class Cache:
             _write_synced(folder / "meta.json", json.dumps(_meta(dataset)))
             sync_folder(folder)
         self._publish(folder, dataset.fingerprint)
-        found = self.find(dataset.fingerprint, dataset.class_names)
+        found = self.find(dataset.fingerprint, dataset.description)
         if found is None:
             raise DataError(f"cache {self._entry(dataset.fingerprint)}: cannot be read back after it was written")
         return found
@@ -151,6 +163,9 @@ class Cache:
 
     def _source(self, key: str) -> Path:
         return self.root / "sources" / f"{key}.json"
+
+    def _names(self, key: str) -> Path:
+        return self.root / "sources" / f"{key}.arrow"
 
     def _scratch(self, key: str) -> Path:
         return self.root / "scratch" / key

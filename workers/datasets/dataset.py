@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
+from workers.datasets.description import Description, checked_example_names, checked_notes
 from workers.errors import DataError
 
 Array = npt.NDArray[Any]
@@ -41,6 +43,13 @@ class Dataset:
     class_names: tuple[str, ...]
     white: float = field(default=None)  # type: ignore[assignment]
     """The pixel value that `input_scaling: unit` maps to 1. Left out: 255 for uint8, 1 for float32."""
+    notes: tuple[str, ...] = ()
+    """What the reader of the data skipped or assumed, and why: a line each. The fingerprint does not cover them."""
+    train_names: pa.LargeStringArray | None = None
+    """Names of the examples, such as their files' paths below the root; any sequence of N strings is converted. The
+    fingerprint does not cover them."""
+    test_names: pa.LargeStringArray | None = None
+    """Likewise, T strings."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "class_names", _checked_names(self.class_names))
@@ -59,6 +68,10 @@ class Dataset:
         if not isinstance(white, int | float | np.number) or not (math.isfinite(white) and white > 0):
             raise DataError(f"white: must be a number greater than 0, got {white!r}")
         object.__setattr__(self, "white", float(white))
+        object.__setattr__(self, "notes", checked_notes(self.notes))
+        for split, count in (("train", self.num_train), ("test", self.num_test)):
+            names = checked_example_names(f"{split}_names", getattr(self, f"{split}_names"), count)
+            object.__setattr__(self, f"{split}_names", names)
 
     @property
     def num_train(self) -> int:
@@ -79,6 +92,11 @@ class Dataset:
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one example, (C, H, W) for images."""
         return tuple(self.train_images.shape[1:])
+
+    @property
+    def description(self) -> Description:
+        """What the fingerprint does not cover."""
+        return Description(self.class_names, self.notes, self.train_names, self.test_names)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -28,7 +28,8 @@ def load_dataset(spec: DatasetSpec, fingerprint: str | None = None) -> Dataset:
     """The data set of a campaign, its arrays read-only memory maps of the cache (see `cache_root`).
 
     Files are decoded only where the cache does not know them (by path, size and time of change); a custom function is
-    always called. With a `fingerprint` nothing is decoded or called where the cache has that data set.
+    always called. With a `fingerprint` nothing is decoded or called where the cache has that data set, then without
+    names of examples and notes.
     Raises DataError where the data cannot be read, are not what was promised, differ from the fingerprint, or the cache
     cannot be written. What a custom function raises passes through.
     """
@@ -66,7 +67,7 @@ def _load_custom(spec: CustomData, cache: Cache) -> Dataset:
     dataset = call_function(spec.name, DataError, **spec.options)
     if not isinstance(dataset, Dataset):
         raise DataError(f"{spec.name}: must return a workers.datasets.Dataset, got {type(dataset).__name__}")
-    found = cache.find(dataset.fingerprint, dataset.class_names)
+    found = cache.find(dataset.fingerprint, dataset.description)
     if found is not None:
         return found
     with cache.building(dataset.fingerprint) as scratch:
