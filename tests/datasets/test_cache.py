@@ -49,6 +49,74 @@ def test_files_are_decoded_once_and_again_when_they_change(folder: Path, monkeyp
     assert len(decoded) == 1
 
 
+def _swap_contents(root: Path) -> None:
+    first, second = root / "train/ant/1.png", root / "train/cat/1.png"
+    contents = first.read_bytes(), second.read_bytes()
+    times = first.stat().st_mtime_ns
+    for file, content in zip((second, first), contents, strict=True):
+        file.write_bytes(content)
+        os.utime(file, ns=(times, times))
+
+
+def _swap_files(root: Path) -> None:
+    (root / "train/ant/1.png").rename(root / "away")
+    (root / "train/cat/1.png").rename(root / "train/ant/1.png")
+    (root / "away").rename(root / "train/cat/1.png")
+
+
+def _swap_folders(root: Path) -> None:
+    (root / "train/ant").rename(root / "away")
+    (root / "train/cat").rename(root / "train/ant")
+    (root / "away").rename(root / "train/cat")
+
+
+def _swap_links(root: Path) -> None:
+    for name, other in (("ant", "cat"), ("cat", "ant")):
+        (root / f"train/{name}/1.png").rename(root / f"{name}.png")
+        (root / f"train/{name}/1.png").symlink_to(root / f"{other}.png")
+
+
+@pytest.mark.parametrize("swap", [_swap_contents, _swap_files, _swap_folders, _swap_links])
+def test_labels_corrected_by_swapping_are_seen(tmp_path: Path, swap: Callable[[Path], None]) -> None:
+    """Paths, sizes and times of modification stay; so must not the data."""
+    root = tmp_path / "images"
+    for name, colour in (("ant", 10), ("cat", 200)):
+        write_image(root / f"train/{name}/1.png", (colour, 0, 0))
+        os.utime(root / f"train/{name}/1.png", ns=(10**18, 10**18))
+    sizes = {file.stat().st_size for file in root.rglob("*.png")}
+    first = load_dataset(folder_spec(root))
+    swap(root)
+    assert {(file.stat().st_size, file.stat().st_mtime_ns) for file in root.glob("train/*/*")} == {(*sizes, 10**18)}
+    assert load_dataset(folder_spec(root)).train_images[:, 0, 0, 0].tolist() == [200, 10]
+    assert first.train_images[:, 0, 0, 0].tolist() == [10, 200]
+
+
+@pytest.mark.parametrize("change", ["written", "added", "removed"])
+def test_files_that_change_while_they_are_read_are_refused(
+    folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    decode = image_folder.decode
+
+    def disturbed(spec: ImageFolder, scratch: Path) -> Dataset:
+        dataset = decode(spec, scratch)
+        match change:
+            case "written":
+                write_image(folder / "train/cat/b.png", (7, 7, 7))
+            case "added":
+                write_image(folder / "val/cat/z.png", (7, 7, 7))
+            case "removed":
+                (folder / "train/cat/b.png").unlink()
+        return dataset
+
+    with monkeypatch.context() as patch:
+        patch.setattr(image_folder, "decode", disturbed)
+        text = error_of(lambda: load_dataset(folder_spec(folder)))
+    assert text.startswith(str(folder))
+    assert "changed, came or went while the data set was read" in text
+    assert not list(cache.glob("datasets/*"))
+    assert load_dataset(folder_spec(folder)).num_train == (2 if change == "removed" else 3)
+
+
 def test_a_fingerprint_is_opened_without_the_files_and_compared_with_them(folder: Path) -> None:
     dataset = load_dataset(folder_spec(folder))
     shutil.move(folder, folder.with_name("away"))

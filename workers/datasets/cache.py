@@ -15,7 +15,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -179,12 +179,9 @@ def entry(scratch: Path) -> Path:
     return folder
 
 
-def hashed(document: Any, lines: Iterable[str] = ()) -> str:
-    """SHA-256 (hex) of plain data and lines of text."""
-    digest = hashlib.sha256(json.dumps(document, sort_keys=True).encode())
-    for line in lines:
-        digest.update(b"\n" + line.encode(errors="surrogateescape"))
-    return digest.hexdigest()
+def hashed(document: Any) -> str:
+    """SHA-256 (hex) of plain data."""
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
 def _meta(dataset: Dataset) -> dict[str, Any]:

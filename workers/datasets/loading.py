@@ -1,17 +1,21 @@
 """From a campaign's `dataset` part to a Dataset, through the cache."""
 
+import hashlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from workers.datasets import digits, image_folder, parquet_images, torchvision_data
 from workers.datasets.cache import Cache, cache_root, hashed
 from workers.datasets.dataset import Dataset
+from workers.datasets.file_stamps import Stamps, check_unchanged, stamp
 from workers.errors import DataError
 from workers.imports import call_function
 from workers.specs import CustomData, DatasetSpec, Digits, ImageFolder, ParquetImages
 
-DECODING = 1
+DECODING = 2
 """Version of how files become arrays: raise it when a change alters what any file decodes to."""
 
 
@@ -27,7 +31,7 @@ class _Reader(NamedTuple):
 def load_dataset(spec: DatasetSpec, fingerprint: str | None = None) -> Dataset:
     """The data set of a campaign, its arrays read-only memory maps of the cache (see `cache_root`).
 
-    Files are decoded only where the cache does not know them (by path, size and time of change); a custom function is
+    Files are decoded only where the cache does not know them (by path, size, inode and times); a custom function is
     always called. With a `fingerprint` nothing is decoded or called where the cache has that data set, then without
     names of examples and notes.
     Raises DataError where the data cannot be read, are not what was promised, differ from the fingerprint, or the cache
@@ -46,20 +50,23 @@ def load_dataset(spec: DatasetSpec, fingerprint: str | None = None) -> Dataset:
 
 def _load_files(spec: DatasetSpec, cache: Cache) -> Dataset:
     reader = _reader(spec)
-    found = cache.find_source(_source_key(spec, reader))
+    found = cache.find_source(_source_key(spec, stamp(reader.source_files(spec))))
     if found is not None:
         return found
     # Locked by the specification alone: while one process downloads, the files, and so their key, change.
     with cache.building(hashed(_plain(spec))) as scratch:
-        before = list(reader.source_files(spec))
-        key = _source_key(spec, reader)
-        found = cache.find_source(key)
+        before = stamp(reader.source_files(spec))
+        found = cache.find_source(_source_key(spec, before))
         if found is not None:
             return found
-        dataset = cache.add(reader.decode(spec, scratch), scratch)
-        after = _source_key(spec, reader)
-        if after == key or not before:
-            cache.record_source(after, dataset, scratch)
+        decoded = reader.decode(spec, scratch)
+        files = list(reader.source_files(spec))
+        after = stamp(files)
+        if not getattr(spec, "download", False):
+            check_unchanged(files, before, after)
+        dataset = cache.add(decoded, scratch)
+        if np.array_equal(before, after) or not len(before):
+            cache.record_source(_source_key(spec, after), dataset, scratch)
         return dataset
 
 
@@ -86,18 +93,10 @@ def _reader(spec: DatasetSpec) -> _Reader:
             return _Reader(torchvision_data.source_files, torchvision_data.decode)
 
 
-def _source_key(spec: DatasetSpec, reader: _Reader) -> str:
-    """A key of the specification and of its files' paths, sizes and times."""
-    return hashed(_plain(spec), (_stamp(file) for file in reader.source_files(spec)))
+def _source_key(spec: DatasetSpec, stamps: Stamps) -> str:
+    """A key of the specification and of its files' paths and states."""
+    return hashed([_plain(spec), hashlib.sha256(stamps.tobytes()).hexdigest()])
 
 
 def _plain(spec: DatasetSpec) -> dict[str, Any]:
     return {"decoding": DECODING, **spec.model_dump(mode="json")}
-
-
-def _stamp(file: Path) -> str:
-    try:
-        status = file.stat()
-    except OSError as error:
-        raise DataError(f"{file}: {error.strerror}") from error
-    return f"{file}\t{status.st_size}\t{status.st_mtime_ns}"

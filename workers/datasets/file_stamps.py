@@ -1,0 +1,48 @@
+"""What tells one state of a set of files from another without reading them."""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from workers.errors import DataError
+
+Stamps = npt.NDArray[np.uint64]
+"""[files, 5]: hash of the path, size in bytes, times of modification and of change in ns, inode.
+
+Tools that copy or swap files keep size and time of modification; the time of change cannot be set. Renaming a folder
+leaves all three of its files, and brings other inodes.
+"""
+
+
+def stamp(files: Iterable[Path]) -> Stamps:
+    """The files' stamps, in their order. Raises DataError where one is gone."""
+    rows = np.fromiter(map(_row, files), dtype=np.dtype((np.uint64, 5)))
+    return rows.reshape(-1, 5)
+
+
+def check_unchanged(files: list[Path], before: Stamps, after: Stamps) -> None:
+    """Raise DataError, naming one of the files of `after`, where files changed, came or went in between.
+
+    Inodes are not compared: some network file systems make up new ones at each look.
+    """
+    common = min(len(before), len(after))
+    differ = np.flatnonzero((before[:common, :4] != after[:common, :4]).any(axis=1))
+    if len(differ) or len(before) != len(after):
+        first = int(differ[0]) if len(differ) else common
+        where = files[min(first, len(files) - 1)] if files else "all files"
+        raise DataError(
+            f"{where}: changed, came or went while the data set was read; try again when nothing writes there"
+        )
+
+
+def _row(file: Path) -> tuple[int, ...]:
+    try:
+        status = file.stat()
+    except OSError as error:
+        raise DataError(f"{file}: {error.strerror}") from error
+    path = hashlib.blake2b(bytes(file), digest_size=8).digest()
+    values = (int.from_bytes(path), status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+    return tuple(value % 2**64 for value in values)
