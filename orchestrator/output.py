@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from orchestrator.runner import Runner
     from orchestrator.until_se import Look
     from workers.campaign import Campaign
+    from workers.datasets import Dataset
 
 interruption = threading.Event()
 """Set when a signal asks the command to end. Beside the KeyboardInterrupt, because Python drops an exception that a
@@ -28,6 +29,14 @@ def say(line: str) -> None:
 def warn(line: str) -> None:
     """Likewise, on standard error."""
     errors.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def show_data(dataset: "Dataset") -> None:
+    """Print which data were read."""
+    from orchestrator.data_lines import data_lines
+
+    for line in data_lines(dataset):
+        say(line)
 
 
 def run_and_show(
@@ -60,6 +69,7 @@ def run_and_show(
                 until_se=until_se,
                 checkpoint_minutes=checkpoint_minutes,
                 on_progress=show,
+                on_data=show_data,
             )
     except KeyboardInterrupt:
         warn(f"interrupted; what is in {store} stays, and the same command resumes")

@@ -17,7 +17,7 @@ from orchestrator.arrangement import Arrangement, arrange
 from orchestrator.prepare import check_campaign_fits, identified, make_header
 from orchestrator.shards import pending_shards
 from workers.campaign import PARTS, Campaign
-from workers.datasets import load_dataset
+from workers.datasets import Dataset, load_dataset
 from workers.machine import Machine
 from workers.runs import Shard
 from workers.store import Store
@@ -111,15 +111,18 @@ def plan_campaign(
     machine: Machine,
     store_uri: str | None = None,
     fastest: Callable[[Campaign, Sequence[int], Precision], int] | None = None,
+    on_data: Callable[[Dataset], None] = lambda dataset: None,
 ) -> Plan:
     """Plan a campaign, less what a store holds already (none: nothing, and a store that does not exist is empty).
 
     A new store's arrangement is for workers like `machine`, `fastest` as in `arrange`. A store's runs are the pilot.
+    `on_data` gets the data set as soon as it is read.
 
     Raises CampaignError, DataError; StoreMismatchError where the store is another campaign's, DamagedFileError where it
     cannot be read.
     """
     dataset = load_dataset(campaign.dataset)
+    on_data(dataset)
     facts = check_campaign_fits(campaign, dataset)
     campaign, _ = identified(campaign, dataset)
     committed: list[Shard] = []

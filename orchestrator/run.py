@@ -12,7 +12,7 @@ from orchestrator.shards import pending_shards
 from orchestrator.until_se import Look, UntilSe, check_target
 from workers.campaign import Campaign
 from workers.campaign_file import with_repetitions
-from workers.datasets import load_dataset
+from workers.datasets import Dataset, load_dataset
 from workers.errors import LongtailError
 from workers.runs import Shard
 from workers.store import Failure, Header, Store
@@ -85,6 +85,7 @@ def run_campaign(
     until_se: float | None = None,
     checkpoint_minutes: float | None = CHECKPOINT_MINUTES,
     on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_data: Callable[[Dataset], None] = lambda dataset: None,
 ) -> CampaignReport:
     """Train what a campaign lacks in its store, creating the store where there is none.
 
@@ -92,9 +93,10 @@ def run_campaign(
     a new store and is ignored for an existing one, whose size is fixed. With `until_se` a ratio's training ends once
     the standard error of mem is at most that for 90% of the examples (see `orchestrator.until_se`). A shard in training
     is checkpointed every `checkpoint_minutes` (0: after every epoch; None: never) and goes on from there. Calling again
-    resumes; more repetitions or ratios, or no `until_se`, extend. Raises CampaignError, DataError, ModelError before
-    anything is written; StoreError where the store is of another campaign or cannot be written; CampaignFailedError
-    where nothing can be trained at all. KeyboardInterrupt passes through; whatever was committed stays.
+    resumes; more repetitions or ratios, or no `until_se`, extend. `on_data` gets the data set as soon as it is read.
+    Raises CampaignError, DataError, ModelError before anything is written; StoreError where the store is of another
+    campaign or cannot be written; CampaignFailedError where nothing can be trained at all. KeyboardInterrupt passes
+    through; whatever was committed stays.
     """
     if runner is None:
         from orchestrator.local_runner import LocalRunner
@@ -105,7 +107,9 @@ def run_campaign(
     if checkpoint_minutes is not None:
         checkpoint_minutes = check_minutes("checkpoint_minutes", checkpoint_minutes)
     campaign = with_repetitions(campaign, repetitions).with_absolute_paths()
-    campaign, opened, notes = _prepared_store(campaign, store, runner, shard_size)
+    dataset = load_dataset(campaign.dataset)
+    on_data(dataset)
+    campaign, opened, notes = _prepared_store(campaign, dataset, store, runner, shard_size)
     committed = opened.shards()
     CheckpointFiles(opened.uri).remove_stale(lambda: committed)
     pending = pending_shards(campaign, committed, opened.header.shard_size)
@@ -128,13 +132,12 @@ def run_campaign(
 
 
 def _prepared_store(
-    campaign: Campaign, store: str | os.PathLike[str], runner: Runner, shard_size: int | None
+    campaign: Campaign, dataset: Dataset, store: str | os.PathLike[str], runner: Runner, shard_size: int | None
 ) -> tuple[Campaign, Store, list[str]]:
     """The campaign with its identity complete, its store, made where there is none, and what is to be noted about it.
 
     Raises as `run_campaign`.
     """
-    dataset = load_dataset(campaign.dataset)
     facts = check_campaign_fits(campaign, dataset)
     campaign, scores = identified(campaign, dataset)
     header = make_header(campaign, dataset)

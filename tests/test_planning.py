@@ -152,8 +152,8 @@ def told(campaign: Campaign, folder: Path, *words: object) -> str:
 def test_plan_tells_runs_precision_and_time(pilot: Path, tmp_path: Path) -> None:
     campaign = small_campaign(subsets={"ratios": [0.2, 0.6, 1.0], "repetitions": 20, "seed": 5})
     output = told(campaign, tmp_path, "--store", pilot, "--target-se", 0.1, "--workers", 2)
-    rows = {line.split()[0]: line.split()[1:] for line in output.splitlines()[1:4]}
-    needed = [line.split() for line in output.splitlines()[7:9]]
+    rows = {line.split()[0]: line.split()[1:] for line in output.splitlines()[2:5]}
+    needed = [line.split() for line in output.splitlines()[8:10]]
     assert rows["0.2"][:5] == ["287", "20", "12", "8", "0.280"]
     assert rows["1"] == ["1437", "20", "0", "20", *["-"] * 4]
     assert "judged by a pilot of 12 runs" in output

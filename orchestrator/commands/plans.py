@@ -8,7 +8,7 @@ from rich import filesize
 from rich.table import Table
 
 from orchestrator.options import CampaignPath, RepetitionsOption, TargetSeOption
-from orchestrator.output import console, say
+from orchestrator.output import console, say, show_data
 
 if TYPE_CHECKING:
     from orchestrator.duration import Duration, Pace
@@ -37,7 +37,7 @@ def plan(
     from workers.campaign_file import read_campaign, with_repetitions
 
     parsed, runner = with_repetitions(read_campaign(campaign), repetitions), LocalRunner()
-    planned = plan_campaign(parsed, runner.machine(), store, runner.fastest_stack if calibrate else None)
+    planned = plan_campaign(parsed, runner.machine(), store, runner.fastest_stack if calibrate else None, show_data)
     _show_ratios(planned)
     if target_se is not None:
         _show_runs_needed(planned, target_se)

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from orchestrator.options import AddressOption, CampaignPath, GpusOption, WorkersOption
-from orchestrator.output import console, interruption, say, warn
+from orchestrator.output import console, interruption, say, show_data, warn
 from orchestrator.search.display import search_display
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def _searched(parsed: "Campaign", folder: Path, search: "Search", place: "Place"
                 if interruption.is_set():
                     raise KeyboardInterrupt
 
-            return search_recipe(parsed, folder, search, place, show)
+            return search_recipe(parsed, folder, search, place, show, show_data)
     except KeyboardInterrupt:
         warn(f"interrupted; finished trials stay in {folder}, and the same command resumes")
         raise typer.Exit(130) from None

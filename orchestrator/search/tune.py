@@ -28,6 +28,7 @@ def search_recipe(
     search: Search | None = None,
     place: Place | None = None,
     on_progress: Callable[[SearchProgress], None] = lambda progress: None,
+    on_data: Callable[[Dataset], None] = lambda dataset: None,
 ) -> SearchReport:
     """Search a campaign's recipe; trials are kept in the folder `results`, where the same search goes on.
 
@@ -36,6 +37,7 @@ def search_recipe(
     """
     search, place = search or Search(), place or Place()
     dataset = load_dataset(campaign.dataset)
+    on_data(dataset)
     check_campaign_fits(campaign, dataset)
     tuning = _tuning_campaign(campaign, search, dataset)
     smallest = min(subset_size(parts, dataset.num_train) for parts in tuning.subsets.parts)

@@ -58,9 +58,11 @@ class Cache:
             meta = json.loads((folder / "meta.json").read_text())
             if meta["format"] != FORMAT or meta["fingerprint"] != fingerprint:
                 return None
-            arrays = {name: _open_array(folder / f"{name}.npy", meta["arrays"][name]) for name in ARRAYS}
-            known = Description(tuple(meta["class_names"])) if description is None else description
-            return CachedDataset(**arrays, **vars(known), white=meta["white"], known_fingerprint=fingerprint)
+            arrays: dict[str, Any] = {
+                name: _open_array(folder / f"{name}.npy", meta["arrays"][name]) for name in ARRAYS
+            }
+            known = vars(Description(tuple(meta["class_names"])) if description is None else description)
+            return CachedDataset(**arrays, **known, white=meta["white"], known_fingerprint=fingerprint)
         except _DAMAGED:
             return None
 

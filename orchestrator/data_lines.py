@@ -1,0 +1,31 @@
+"""The first lines of `plan`, `run` and `tune`: which data were read, and what their reader skipped or assumed."""
+
+from collections.abc import Sequence
+
+from workers.datasets import Dataset
+
+_FEW = 5
+"""So many class names are shown; of more the first three and the last."""
+_NAME = 24
+"""Characters of a class name."""
+_NOTES = 10
+
+
+def data_lines(dataset: Dataset) -> list[str]:
+    """One line of sizes, shape and classes, then a line for each note, at most _NOTES.
+
+    For example `data: 1,437 training and 360 test examples of 1 x 8 x 8, 10 classes (0, 1, 2, ... 9)`.
+    """
+    tests = f"{dataset.num_test:,} test examples" if dataset.num_test else "no test examples"
+    shape = " x ".join(map(str, dataset.input_shape))
+    features = f"{shape} feature{'s' if shape != '1' else ''}" if len(dataset.input_shape) == 1 else shape
+    classes = f"{dataset.num_classes:,} class{'es' if dataset.num_classes != 1 else ''}"
+    first = f"data: {dataset.num_train:,} training and {tests} of {features}, {classes} ({_names(dataset.class_names)})"
+    notes = [f"data: {note}" for note in dataset.notes[:_NOTES]]
+    more = len(dataset.notes) - _NOTES
+    return [first, *notes, *([f"data: {more} more notes"] if more > 0 else [])]
+
+
+def _names(names: Sequence[str]) -> str:
+    short = [name if len(name) <= _NAME else f"{name[: _NAME - 3]}..." for name in names]
+    return ", ".join(short if len(short) <= _FEW else [*short[:3], f"... {short[-1]}"])
