@@ -27,6 +27,10 @@ PARTS = 1_000_000
 
 MAX_REPETITIONS = 1_000_000
 
+BALANCED_VERSION = 2
+"""Of how balanced subsets are drawn; part of a balanced campaign's identity. Version 1, which was not part of it, left
+the memberships of up to 2 L - 1 examples correlated."""
+
 
 def parts_per_million(ratio: float) -> int:
     """The ratio in parts per million, exactly (0.7 -> 700000). Raises ValueError where it is not a whole number."""
@@ -177,8 +181,15 @@ class Campaign(Frozen):
         Fields at their default are left out, so that a later version may add fields without orphaning stores. So a
         default, once released, never changes.
         """
-        document = {"format": FORMAT, "fingerprint": fingerprint, "science": self._science(defaults=False)}
-        return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+        science = self._science(defaults=False)
+        if self.subsets.design == "balanced":
+            science["subsets"] |= {"version": BALANCED_VERSION}
+        return _identity(science, fingerprint)
+
+    def earlier_identities(self, fingerprint: str) -> tuple[str, ...]:
+        """Those that the same campaign had while its subsets were drawn in another way: of stores that can be read, and
+        not continued."""
+        return (_identity(self._science(defaults=False), fingerprint),) if self.subsets.design == "balanced" else ()
 
     def _science(self, *, defaults: bool) -> dict[str, Any]:
         plain = _without_locations(self, defaults=defaults)
@@ -225,6 +236,11 @@ class Campaign(Frozen):
         """The same campaign with uniform subsets of the same sizes: for training that is no run of it."""
         uniform = {"design": "uniform", "scores": None, "drop": (), "per_class": False}
         return self.model_copy(update={"subsets": self.subsets.model_copy(update=uniform)})
+
+
+def _identity(science: dict[str, Any], fingerprint: str) -> str:
+    document = {"format": FORMAT, "fingerprint": fingerprint, "science": science}
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
 def _absolute(place: str) -> str:

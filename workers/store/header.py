@@ -58,6 +58,12 @@ class Header(Frozen):
         return isinstance(self.campaign, Campaign) and self.campaign.subsets.scores is not None
 
     @property
+    def is_superseded(self) -> bool:
+        """Whether the runs' subsets were drawn in a way that is no longer used: they can be read, not continued."""
+        campaign = self.campaign
+        return isinstance(campaign, Campaign) and self.identity in campaign.earlier_identities(self.fingerprint)
+
+    @property
     def rows_per_run(self) -> int:
         """Recorded epochs of a run; a diverged one may have fewer."""
         return len(self.campaign.recorded_epochs()) if isinstance(self.campaign, Campaign) else 1
@@ -84,7 +90,7 @@ class Header(Frozen):
             first = error.errors(include_url=False)[0]
             field = ".".join(map(str, first["loc"]))
             raise DamagedFileError(f"{path}: is damaged: {field}: {first['msg']}") from error
-        if header.identity != header.campaign.identity(header.fingerprint):
+        if header.identity != header.campaign.identity(header.fingerprint) and not header.is_superseded:
             raise DamagedFileError(f"{path}: was changed: its identity is not that of its campaign and data")
         return header
 
@@ -96,6 +102,11 @@ class Header(Frozen):
             runs = {Campaign: "a campaign's runs", Imported: "imported runs"}
             raise StoreMismatchError(
                 f"{uri}: holds {runs[type(self.campaign)]}, and cannot take {runs[type(given.campaign)]}"
+            )
+        if self.is_superseded and given.identity == self.campaign.identity(self.fingerprint):
+            raise StoreMismatchError(
+                f"{uri}: subsets.design: the store's balanced subsets were drawn by an earlier version, and its runs "
+                "cannot be mixed with new ones: it can be read as before; to train more, give another store"
             )
         noun = "import" if isinstance(given.campaign, Imported) else "campaign"
         lines = [
