@@ -1,6 +1,7 @@
 """Small data sets of each kind, for the tests beside this file."""
 
 import gzip
+import io
 import os
 import struct
 from collections.abc import Callable
@@ -8,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from workers.datasets import Dataset
 from workers.errors import DataError
-from workers.specs import ImageFolder, TorchvisionData
+from workers.specs import ImageFolder, ParquetImages, TorchvisionData
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -77,3 +80,24 @@ def write_image(path: Path, colour: Any = 0, mode: str = "RGB", size: tuple[int,
 
 def folder_spec(root: Path, **options: Any) -> ImageFolder:
     return ImageFolder(name="image-folder", root=str(root), **options)
+
+
+def png(value: int, size: tuple[int, int] = (2, 2)) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("L", size, value).save(buffer, "png")
+    return buffer.getvalue()
+
+
+def write_parquet(path: Path, images: list[Any], labels: Any, metadata: dict[str, str] | None = None) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = pa.table({"image": images, "label": labels})
+    pq.write_table(table.replace_schema_metadata(metadata), path, row_group_size=2)
+    return path
+
+
+def parquet_spec(train: Path, test: Path | None = None, **options: Any) -> ParquetImages:
+    return ParquetImages(name="parquet", train=str(train), test=None if test is None else str(test), **options)
+
+
+def as_struct(values: list[int]) -> list[dict[str, Any]]:
+    return [{"bytes": png(value), "path": None} for value in values]

@@ -1,40 +1,15 @@
 """Parquet files with images."""
 
-import io
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from PIL import Image
 
-from tests.datasets.support import error_of, real_data
+from tests.datasets.support import as_struct, error_of, parquet_spec, png, real_data, write_parquet
 from workers.datasets import load_dataset
-from workers.specs import ParquetImages
-
-
-def png(value: int, size: tuple[int, int] = (2, 2)) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("L", size, value).save(buffer, "png")
-    return buffer.getvalue()
-
-
-def write_parquet(path: Path, images: list[Any], labels: Any, metadata: dict[str, str] | None = None) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    table = pa.table({"image": images, "label": labels})
-    pq.write_table(table.replace_schema_metadata(metadata), path, row_group_size=2)
-    return path
-
-
-def parquet_spec(train: Path, test: Path | None = None, **options: Any) -> ParquetImages:
-    return ParquetImages(name="parquet", train=str(train), test=None if test is None else str(test), **options)
-
-
-def as_struct(values: list[int]) -> list[dict[str, Any]]:
-    return [{"bytes": png(value), "path": None} for value in values]
 
 
 def test_parquet_folders_are_read_in_sorted_order(tmp_path: Path) -> None:
@@ -58,6 +33,92 @@ def test_class_names_of_the_hub_and_of_text_labels(tmp_path: Path) -> None:
     train = write_parquet(tmp_path / "text.parquet", as_struct([1, 2]), text)
     dataset = load_dataset(parquet_spec(train))
     assert (dataset.class_names, dataset.train_labels.tolist()) == (("ape", "zebra"), [1, 0])
+
+
+def named(*names: str, kind: str = "ClassLabel") -> dict[str, str]:
+    feature = {"names": list(names), "_type": kind}
+    return {"huggingface": json.dumps({"info": {"features": {"label": feature}}})}
+
+
+def write_hub(path: Path, labels: Any, metadata: dict[str, str] | None = None) -> Path:
+    """Image i of a file is that of its number in the name, so that no two files are equal."""
+    first = sum(map(ord, path.name)) % 50
+    return write_parquet(path, as_struct([first + i for i in range(len(labels))]), labels, metadata)
+
+
+def labels_of(dataset: Any, split: str = "train") -> list[str]:
+    return [dataset.class_names[label] for label in getattr(dataset, f"{split}_labels")]
+
+
+def test_every_file_is_read_by_its_own_class_names(tmp_path: Path) -> None:
+    write_hub(tmp_path / "train/0.parquet", [0, 1], named("cat", "dog"))
+    write_hub(tmp_path / "train/1.parquet", [0, 1, 2], named("ant", "dog", "cat"))
+    write_hub(tmp_path / "train/2.parquet", pa.array(["dog", "ant"]).dictionary_encode())
+    test = write_hub(tmp_path / "test.parquet", [0, 1], named("dog", "cat"))
+    dataset = load_dataset(parquet_spec(tmp_path / "train", test))
+    assert dataset.class_names == ("cat", "dog", "ant")
+    assert labels_of(dataset) == ["cat", "dog", "ant", "dog", "cat", "dog", "ant"]
+    assert labels_of(dataset, "test") == ["dog", "cat"]
+    (note,) = [note for note in dataset.notes if "class names differ" in note]
+    assert f"{tmp_path}/train/0.parquet has cat, dog; {tmp_path}/train/1.parquet has ant, dog, cat" in note
+
+
+def test_files_that_agree_keep_the_numbers_in_them(tmp_path: Path) -> None:
+    """Names that are there twice, and numbers without names beside them, are read as before."""
+    train = write_hub(tmp_path / "train.parquet", [2, 0, 1], named("a", "a", "b"))
+    test = write_hub(tmp_path / "test.parquet", [1, 2], named("a", "a", "b"))
+    dataset = load_dataset(parquet_spec(train, test))
+    assert (dataset.train_labels.tolist(), dataset.test_labels.tolist(), dataset.notes) == ([2, 0, 1], [1, 2], ())
+    write_hub(tmp_path / "test.parquet", [1, 2])
+    dataset = load_dataset(parquet_spec(train, test))
+    assert dataset.test_labels.tolist() == [1, 2]
+    assert dataset.notes == (f"{test} has no class names: its numbers are taken for those of {train}",)
+
+
+def test_categories_of_every_file_and_row_group(tmp_path: Path) -> None:
+    import pandas
+
+    for index, labels in enumerate((["zebra", "ape", "ape"], ["ape", "bee", "zebra"])):
+        frame = pandas.DataFrame({"image": [png(9 * index + i) for i in range(3)], "label": labels})
+        frame["label"] = frame["label"].astype("category")
+        (tmp_path / "train").mkdir(exist_ok=True)
+        frame.to_parquet(tmp_path / f"train/{index}.parquet", index=False, row_group_size=1)
+    dataset = load_dataset(parquet_spec(tmp_path / "train"))
+    assert labels_of(dataset) == ["zebra", "ape", "ape", "ape", "bee", "zebra"]
+    assert dataset.class_names == ("ape", "bee", "zebra")
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "text"),
+    [
+        (
+            ([0], named("a", "b")),
+            ([1], named("b", "c")),
+            "test.parquet: row 0: column 'label' must be one of the 2 classes (a, b), got 'c'",
+        ),
+        (
+            ([0], named("a", "b")),
+            ([2], named("b", "a")),
+            "test.parquet: row 0: column 'label' must be one of the 2 classes (0 to 1), got 2",
+        ),
+        (([0], named("a", "a")), ([0], named("b", "a")), "has a class name twice (a, a), and"),
+        ((["0", "1"], None), ([0, 1], None), "is text in TRAIN, but numbers without class names in TEST"),
+        (
+            ([0], named("a", "b")),
+            ([-1, -1], named("a", "b")),
+            "TEST: column 'label' is -1 in every row: these examples have no labels",
+        ),
+        (([True], None), None, "must be integers or text, got bool"),
+        (([[0]], named("a", kind="Sequence")), None, "must be integers or text, got list<"),
+        (([None], None), None, "must be integers or text, got null"),
+        (([0.0], named("a", "b")), None, "must be integers or text, got double"),
+    ],
+)
+def test_labels_that_cannot_be_told_are_refused(tmp_path: Path, train: Any, test: Any, text: str) -> None:
+    train_file = write_hub(tmp_path / "train.parquet", *train)
+    test_file = None if test is None else write_hub(tmp_path / "test.parquet", *test)
+    expected = text.replace("TRAIN", str(train_file)).replace("TEST", str(test_file))
+    assert expected in error_of(lambda: load_dataset(parquet_spec(train_file, test_file)))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Parquet files: which there are, their schema, one column at a time."""
+"""Parquet files: their schema, one column at a time."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,21 +12,16 @@ from workers.errors import DataError
 _ROWS_AT_ONCE = 256
 
 
-def list_files(field: str, where: str) -> list[Path]:
-    """A file, or a folder's `*.parquet` in sorted order, as absolute paths. Raises DataError where there is none."""
-    path = Path(where).expanduser().absolute()
-    if path.is_file():
-        return [path]
-    found = sorted(each for each in path.glob("*.parquet") if not each.name.startswith((".", "_")))
-    if not found:
-        raise DataError(f"dataset.{field}: must be a Parquet file or a folder with *.parquet files, got {path}")
-    return found
-
-
 def read_schema(file: Path) -> pa.Schema:
     """A file's schema. Raises DataError where the file is damaged or not Parquet."""
     with parquet_errors(file):
         return pq.read_schema(file)
+
+
+def count_rows(file: Path) -> int:
+    """A file's number of rows. Raises DataError where the file is damaged or not Parquet."""
+    with parquet_errors(file):
+        return int(pq.read_metadata(file).num_rows)
 
 
 def read_column(file: Path, column: str) -> pa.ChunkedArray:

@@ -1,6 +1,6 @@
 """Parquet files with an image column and a label column, as on the Hugging Face hub."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -8,42 +8,42 @@ import pyarrow as pa
 
 from workers.datasets.dataset import Dataset
 from workers.datasets.images import EncodedImage, EncodedImages, decode_splits
-from workers.datasets.parquet_files import iterate_column, list_files, read_schema
-from workers.datasets.parquet_labels import class_numbers, hub_class_names, read_labels
+from workers.datasets.parquet_files import iterate_column, read_schema
+from workers.datasets.parquet_labels import number_classes, read_labels
+from workers.datasets.parquet_selection import Selection, check_selections, select_files
 from workers.errors import DataError
 from workers.specs import ParquetImages
 
 
 def source_files(spec: ParquetImages) -> Iterable[Path]:
     """Every Parquet file, training files first. Raises DataError where there are none."""
-    train, test = _list_splits(spec)
-    return train + test
+    train, test = _select_splits(spec)
+    return [*train.files, *(test.files if test else ())]
 
 
 def decode(spec: ParquetImages, scratch: Path) -> Dataset:
-    """Examples in the order of files and rows.
+    """Examples in the order of files and rows; classes as `number_classes` numbers them.
 
-    Class names are the hub's `ClassLabel` names where the files have them; else the sorted strings of a label column of
-    text, or the numbers 0 to the greatest training label.
-    Raises DataError where a column is missing or of another type, or a row has no image, no label or an unknown one.
+    Raises DataError where the files are not what was meant (see `check_selections`), a column is missing or of another
+    type, or a row has no image, no label or an unknown one.
     """
-    train_files, test_files = _list_splits(spec)
+    train_selection, test_selection = _select_splits(spec)
+    notes = check_selections(train_selection, test_selection)
+    train_files, test_files = train_selection.files, test_selection.files if test_selection else ()
     for file in train_files + test_files:
         _check_columns(file, spec)
-    names = hub_class_names(read_schema(train_files[0]), spec.label_column)
-    train_labels = read_labels(train_files, spec.label_column)
-    test_labels = read_labels(test_files, spec.label_column) if test_files else None
-    class_names, (train_numbers, test_numbers) = class_numbers(train_labels, test_labels, names, spec.label_column)
-    train = EncodedImages(len(train_numbers), partial(_read_images, train_files, spec.image_column))
-    test = EncodedImages(len(test_numbers), partial(_read_images, test_files, spec.image_column))
+    column = spec.label_column
+    classes = number_classes(read_labels(train_files, column), read_labels(test_files, column), column)
+    train = EncodedImages(len(classes.train), partial(_read_images, train_files, spec.image_column))
+    test = EncodedImages(len(classes.test), partial(_read_images, test_files, spec.image_column))
     if train.count == 0:
         raise DataError(f"dataset.train: {spec.train} has no rows")
-    train_images, test_images = decode_splits(train, test, spec, scratch)
-    return Dataset(train_images, train_numbers, test_images, test_numbers, class_names)
+    images = decode_splits(train, test, spec, scratch)
+    return Dataset(images[0], classes.train, images[1], classes.test, classes.names, notes=notes + classes.notes)
 
 
-def _list_splits(spec: ParquetImages) -> tuple[list[Path], list[Path]]:
-    return list_files("train", spec.train), [] if spec.test is None else list_files("test", spec.test)
+def _select_splits(spec: ParquetImages) -> tuple[Selection, Selection | None]:
+    return select_files("train", spec.train), None if spec.test is None else select_files("test", spec.test)
 
 
 def _check_columns(file: Path, spec: ParquetImages) -> None:
@@ -70,7 +70,7 @@ def _is_bytes_struct(kind: pa.StructType) -> bool:
     return index >= 0 and _is_bytes(kind.field(index).type)
 
 
-def _read_images(files: list[Path], column: str) -> Iterator[EncodedImage]:
+def _read_images(files: Sequence[Path], column: str) -> Iterator[EncodedImage]:
     """The encoded images row by row; a bounded number of rows is in memory."""
     for file in files:
         row = 0

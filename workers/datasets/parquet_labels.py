@@ -1,53 +1,93 @@
-"""The label column of Parquet files: numbers or text, with or without the hub's class names."""
+"""The label column of Parquet files: numbers or text, with or without the hub's class names.
+
+A number means what the names in its own file say: files of one data set may list the classes in another order.
+"""
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from workers.datasets.dataset import Array
-from workers.datasets.parquet_files import parquet_errors, read_column
+from workers.datasets.parquet_files import parquet_errors, read_column, read_schema
 from workers.errors import DataError
 
 MAX_UNNAMED_CLASSES = 1_000_000
 """Greater numbers are ids of something else, not of classes."""
 
 
-class Labels:
-    """A split's labels in order, and where each came from."""
+@dataclass(frozen=True)
+class FileLabels:
+    """The labels of one file, in the order of its rows."""
 
-    def __init__(self, counts: list[tuple[Path, int]], values: pa.Array) -> None:
-        self.counts = counts
-        self.values = values
+    file: Path
+    values: pa.Array
+    """int64 or large_string, without nulls."""
+    names: tuple[str, ...] | None
+    """What the numbers mean, where the file says it."""
 
-    def where(self, index: int) -> str:
-        """The file and row (from 0) of a label."""
-        for file, count in self.counts:
-            if index < count:
-                return f"{file}: row {index}"
-            index -= count
-        raise IndexError(index)
+    @property
+    def is_text(self) -> bool:
+        """Whether the labels are the classes' names themselves."""
+        return not pa.types.is_integer(self.values.type)
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether the labels are numbers, and nothing says what these mean."""
+        return len(self.values) > 0 and not self.is_text and self.names is None
 
 
-def read_labels(files: list[Path], column: str) -> Labels:
-    """The labels of a split's files, as int64 or text. Raises DataError where one is missing or of another type."""
-    parts = [_plain(read_column(file, column), file, column) for file in files]
-    kinds = {part.type for part in parts}
-    if len(kinds) > 1:
-        raise DataError(f"dataset.label_column: {column!r} has several types: {', '.join(sorted(map(str, kinds)))}")
-    values = pa.concat_arrays(parts)
-    labels = Labels([(file, len(part)) for file, part in zip(files, parts, strict=True)], values)
+class ClassNumbers(NamedTuple):
+    """Class names, and the int64 class numbers of training and test examples."""
+
+    names: tuple[str, ...]
+    train: Array
+    test: Array
+    notes: tuple[str, ...]
+
+
+def read_labels(files: Sequence[Path], column: str) -> list[FileLabels]:
+    """The labels of a split's files. Raises DataError where one is missing or of another type."""
+    return [_read_file(file, column) for file in files]
+
+
+def number_classes(train: list[FileLabels], test: list[FileLabels], column: str) -> ClassNumbers:
+    """One numbering of the classes for all files.
+
+    Classes are the hub's `ClassLabel` names in the order of the first training file, further ones behind; without such
+    the sorted texts, or the numbers 0 to the greatest training label.
+    Raises DataError, naming file and row, where a label is none of the classes, and, naming both files, where text
+    stands beside numbers without names.
+    """
+    files = [*train, *test]
+    _check_kinds(train, files, column)
+    names = _class_names(train, column)
+    _check_repeated_names(files)
+    split = [
+        np.concatenate([np.zeros(0, np.int64), *(_numbers(each, names, column) for each in part)])
+        for part in (train, test)
+    ]
+    return ClassNumbers(names, split[0], split[1], tuple(_notes(train, files, names)))
+
+
+def _read_file(file: Path, column: str) -> FileLabels:
+    values = _plain(read_column(file, column), file, column)
     if values.null_count:
         first = int(np.flatnonzero(values.is_null().to_numpy(zero_copy_only=False))[0])
-        raise DataError(f"{labels.where(first)}: has no label in column {column!r}")
-    return labels
+        raise DataError(f"{file}: row {first}: has no label in column {column!r}")
+    named = pa.types.is_integer(values.type)
+    return FileLabels(file, values, _hub_class_names(read_schema(file), column) if named else None)
 
 
 def _plain(values: pa.ChunkedArray, file: Path, column: str) -> pa.Array:
-    """One array of int64 or string."""
+    """One array of int64 or string; of a file without rows whatever its type is."""
+    if len(values) == 0:
+        return pa.array([], pa.int64())
     kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
     if pa.types.is_integer(kind):
         with parquet_errors(file):
@@ -57,33 +97,35 @@ def _plain(values: pa.ChunkedArray, file: Path, column: str) -> pa.Array:
     raise DataError(f"dataset.label_column: {column!r} of {file} must be integers or text, got {kind}")
 
 
-def hub_class_names(schema: pa.Schema, column: str) -> tuple[str, ...] | None:
+def _hub_class_names(schema: pa.Schema, column: str) -> tuple[str, ...] | None:
     """The names that Hugging Face's `ClassLabel` keeps in the schema's metadata; None where it has none."""
     try:
-        document = json.loads((schema.metadata or {})[b"huggingface"])
-        feature = document["info"]["features"][column]
-        return tuple(map(str, feature["names"])) if feature["_type"] == "ClassLabel" else None
+        feature = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"][column]
+        names = feature["names"] if feature["_type"] == "ClassLabel" else None
     except (KeyError, TypeError, ValueError):
         return None
+    return tuple(map(str, names)) if isinstance(names, list) and names else None
 
 
-def class_numbers(
-    train: Labels, test: Labels | None, names: tuple[str, ...] | None, column: str
-) -> tuple[tuple[str, ...], tuple[Array, Array]]:
-    """Class names, and the int64 class numbers of training and test examples.
-
-    Raises DataError, naming the row, where a label is none of the classes.
-    """
-    if names is None:
-        names = _class_names(train, column)
-    none = np.zeros(0, dtype=np.int64)
-    return names, (_numbers(train, names, column), none if test is None else _numbers(test, names, column))
+def _check_kinds(train: list[FileLabels], files: list[FileLabels], column: str) -> None:
+    """Raise DataError where numbers that nothing gives a meaning stand beside texts."""
+    text = next((each for each in train if each.is_text), None)
+    number = next((each for each in files if each.is_bare), None)
+    if text is not None and number is not None:
+        raise DataError(
+            f"dataset.label_column: {column!r} is text in {text.file}, but numbers without class names in {number.file}"
+        )
 
 
-def _class_names(train: Labels, column: str) -> tuple[str, ...]:
-    if not pa.types.is_integer(train.values.type):
-        return tuple(sorted(pc.unique(train.values).to_pylist()))
-    count = (pc.max(train.values).as_py() or 0) + 1
+def _class_names(train: list[FileLabels], column: str) -> tuple[str, ...]:
+    named = [name for each in train for name in each.names or ()]
+    texts = sorted({text for each in train if each.is_text for text in pc.unique(each.values).to_pylist()})
+    if named:
+        first = next(each.names for each in train if each.names is not None)
+        return (*first, *(name for name in dict.fromkeys([*named, *texts]) if name not in set(first)))
+    if texts:
+        return tuple(texts)
+    count = max((pc.max(each.values).as_py() or 0 for each in train), default=0) + 1
     if count > MAX_UNNAMED_CLASSES:
         raise DataError(
             f"dataset.label_column: {column!r} must hold class numbers below {MAX_UNNAMED_CLASSES}, got {count - 1}"
@@ -91,24 +133,71 @@ def _class_names(train: Labels, column: str) -> tuple[str, ...]:
     return tuple(map(str, range(count)))
 
 
-def _numbers(labels: Labels, names: tuple[str, ...], column: str) -> Array:
-    values: Any = labels.values
-    if not pa.types.is_integer(values.type):
-        found = pc.index_in(values, value_set=pa.array(names, values.type))
+def _check_repeated_names(files: list[FileLabels]) -> None:
+    """Raise DataError where files disagree, and a name that one has twice cannot tell which class is meant."""
+    named = [each for each in files if each.names is not None]
+    repeated = next((each for each in named if each.names and len(set(each.names)) < len(each.names)), None)
+    other = next((each for each in named if repeated is not None and each.names != repeated.names), None)
+    if repeated is not None and other is not None:
+        raise DataError(
+            f"dataset.label_column: {repeated.file} has a class name twice ({_listed(repeated.names or ())}), "
+            f"and {other.file} has others ({_listed(other.names or ())})"
+        )
+
+
+def _numbers(labels: FileLabels, names: tuple[str, ...], column: str) -> Array:
+    """A file's labels as numbers of the common names."""
+    own = labels.names or names
+    if labels.is_text:
+        found = pc.index_in(labels.values, value_set=pa.array(names, labels.values.type))
         numbers = found.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False)
     else:
-        numbers = values.to_numpy(zero_copy_only=False)
-    wrong = np.flatnonzero((numbers < 0) | (numbers >= len(names)))
-    if len(wrong):
-        index = int(wrong[0])
+        numbers = labels.values.to_numpy(zero_copy_only=False)
+        _check_range(labels, numbers, own, column)
+        if own != names:
+            index = {name: number for number, name in enumerate(names)}
+            numbers = np.array([index.get(name, -1) for name in own], dtype=np.int64)[numbers]
+    unknown = np.flatnonzero(numbers < 0)
+    if len(unknown):
+        row = int(unknown[0])
+        label = labels.values[row].as_py()
         raise DataError(
-            f"{labels.where(index)}: column {column!r} must be one of the {len(names)} classes "
-            f"({_range(names, values.type)}), got {values[index].as_py()!r}"
+            f"{labels.file}: row {row}: column {column!r} must be one of the {len(names)} classes ({_listed(names)}), "
+            f"got {label if labels.is_text else own[label]!r}"
         )
     return np.array(numbers, dtype=np.int64)
 
 
-def _range(names: tuple[str, ...], kind: pa.DataType) -> str:
-    if pa.types.is_integer(kind):
-        return f"0 to {len(names) - 1}"
+def _check_range(labels: FileLabels, numbers: Array, names: tuple[str, ...], column: str) -> None:
+    wrong = np.flatnonzero((numbers < 0) | (numbers >= len(names)))
+    if len(wrong) == 0:
+        return
+    if (numbers == -1).all():
+        raise DataError(
+            f"{labels.file}: column {column!r} is -1 in every row: these examples have no labels, as in some test sets "
+            "of the hub; leave them out"
+        )
+    raise DataError(
+        f"{labels.file}: row {wrong[0]}: column {column!r} must be one of the {len(names)} classes "
+        f"(0 to {len(names) - 1}), got {numbers[wrong[0]]}"
+    )
+
+
+def _notes(train: list[FileLabels], files: list[FileLabels], names: tuple[str, ...]) -> list[str]:
+    notes = []
+    named = [each for each in files if each.names is not None]
+    others = [each for each in named if each.names != named[0].names]
+    if others:
+        notes.append(
+            f"class names differ between files, and each is read by its own: {named[0].file} has "
+            f"{_listed(named[0].names or ())}; {others[0].file} has {_listed(others[0].names or ())}"
+        )
+    bare = [each for each in files if each.is_bare]
+    if bare and named:
+        meaning = f"those of {named[0].file}" if any(each.names for each in train) else "the numbers of training files"
+        notes.append(f"{bare[0].file} has no class names: its numbers are taken for {meaning}")
+    return notes
+
+
+def _listed(names: tuple[str, ...]) -> str:
     return ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
