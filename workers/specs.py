@@ -62,7 +62,7 @@ class ParquetImages(ImageOptions):
 
     name: Literal["parquet"]
     train: Annotated[Path, Field(json_schema_extra=LOCATION)]
-    """A file, a folder whose `*.parquet` files are read in sorted order, or a pattern such as `data/train-*.parquet`."""
+    """A file, a folder whose `*.parquet` files are read in sorted order, or a pattern: `data/train-*.parquet`."""
     test: Annotated[Path | None, Field(json_schema_extra=LOCATION)] = None
     image_column: Column = "image"
     label_column: Column = "label"
