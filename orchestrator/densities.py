@@ -27,7 +27,9 @@ from workers.device_data import DeviceData, load_on_device
 from workers.errors import ModelError
 from workers.evaluation import Bits
 from workers.hidden import check_head, hidden_layer_of
+from workers.imports import refuse_call
 from workers.runs import Run
+from workers.specs import CustomModel
 from workers.store import Store
 
 ESTIMATE = "density"
@@ -93,21 +95,26 @@ def estimate_densities(
     models: int = 1,
     device: str | None = None,
     progress: Progress = lambda what, done, total: None,
+    trust_code: bool = False,
 ) -> Densities:
     """The densities around a store's training examples, in input space and in the last hidden layer of its model.
 
     Inputs are scaled as the recipe says, and not augmented; labels are those given to the models. For the hidden layer
     the first `models` runs of the largest ratio that did not diverge are trained again, on `device` (None: the GPU
     where there is one); h is each one's own, scores are averaged. A model without a linear head has no such scores.
+    A function that the store's campaign names is called, and data are downloaded, with `trust_code` alone.
 
-    Raises EstimateError where the store's runs were imported or are fewer, DataError where the data set is not here.
+    Raises EstimateError where the store's runs were imported or are fewer, DataError where the data set is not here,
+    ModelError or DataError where it takes such a function and there is no `trust_code`.
     """
     campaign = store.header.campaign
     if not isinstance(campaign, Campaign):
         raise EstimateError(f"{store.uri}: has no data and no model, its runs were imported ({campaign.experiment})")
+    if isinstance(campaign.model, CustomModel) and not trust_code:
+        refuse_call(campaign.model.name, ModelError)
     where, labels = torch.device(available_device(device)), read_labels(store)
     runs = _first_runs(store, models)
-    dataset = load_dataset(campaign.dataset, store.header.fingerprint)
+    dataset = load_dataset(campaign.dataset, store.header.fingerprint, trusted=trust_code)
     data = load_on_device(dataset, campaign, labels.given_label, where, scores=store.scores())
     left_out = _why_no_head(campaign, data)
 

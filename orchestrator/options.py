@@ -46,6 +46,14 @@ WorkersOption = Annotated[
 RepetitionsOption = Annotated[
     int | None, typer.Option("--repetitions", min=1, max=1_000_000, help="Runs at each ratio, in place of the file's.")
 ]
+TrustCodeOption = Annotated[
+    bool,
+    typer.Option(
+        "--trust-code",
+        help="Call the functions that the store's campaign names, your own data set or model, and download what it "
+        "needs. Only for stores that you made.",
+    ),
+]
 TargetSeOption = Annotated[
     float | None,
     typer.Option("--target-se", min=0.0001, max=1, help="Tell how many runs give mem this standard error."),

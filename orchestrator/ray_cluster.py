@@ -18,6 +18,7 @@ from ray.exceptions import RayError
 from orchestrator.admission import ClusterError, check_cluster
 from workers.calibration import calibrate
 from workers.campaign import Campaign
+from workers.code_origin import count_as_own
 from workers.imports import trusted_code
 from workers.machine import Machine, survey
 from workers.training import Precision
@@ -92,10 +93,11 @@ class Surveyor:
 
 
 def search_path() -> list[str]:
-    """Where this process finds modules."""
+    """Where this process finds modules; first the folder where it was called, which is the user's."""
     return [os.getcwd(), *sys.path]  # noqa: PTH109 - a string for sys.path
 
 
 def extend_path(path: Sequence[str]) -> None:
     """Add the driver's own modules, where this node has them too; a `working_dir` comes first."""
     sys.path.extend(folder for folder in path if folder not in sys.path)
+    count_as_own(path[0])

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -29,6 +30,16 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The data set cache of this test session, never the user's own."""
     path = tmp_path_factory.mktemp("cache")
     os.environ["LONGTAIL_CACHE"] = str(path)
+    return path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def user_code(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a user's own module, `user_code`, on the path of this process and of those that it starts."""
+    path = tmp_path_factory.mktemp("user")
+    shutil.copy(Path(__file__).with_name("user_code.py"), path)
+    sys.path.insert(0, str(path))
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(path), os.environ.get("PYTHONPATH")]))
     return path
 
 

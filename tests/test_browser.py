@@ -23,7 +23,8 @@ from orchestrator.report.words import number
 from tests.browser import DESKTOP, PHONE, Watched, launched, opened, program
 from tests.conftest import small_campaign
 from tests.isolation import ROOT
-from tests.test_report import HOSTILE
+from tests.test_report import NAMES
+from tests.user_code import HOSTILE
 from workers.store import Store
 
 LOOKS = {
@@ -301,7 +302,7 @@ def test_phone_shows_the_example_alone(browser: Browser, report: tuple[Path, Fin
 
 def test_names_from_outside_run_nothing(browser: Browser, tmp_path: Path) -> None:
     campaign = small_campaign(
-        dataset={"name": "tests.test_report:hostile"},
+        dataset={"name": "user_code:coloured", "options": {"names": NAMES}},
         recipe={"epochs": 1, "batch_size": 16},
         subsets={"ratios": [0.5], "repetitions": 6, "seed": 1},
     )

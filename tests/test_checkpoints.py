@@ -45,7 +45,7 @@ CHECKPOINT = f"_checkpoints/{SHARD.shard_id}.checkpoint"
 def campaign(log: Path, optimizer: str = "sgd", precision: str = "float32", **options: object) -> Campaign:
     """One shard of four runs, with everything that has a state."""
     return small_campaign(
-        model={"name": "tests.user_code:noted_model", "options": {"log": str(log), **options}},
+        model={"name": "user_code:noted_model", "options": {"log": str(log), **options}},
         recipe={
             "epochs": EPOCHS,
             "batch_size": 128,

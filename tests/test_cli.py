@@ -17,7 +17,7 @@ from workers.runs import Shard
 
 def call(*words: object, cwd: Path = ROOT) -> tuple[int, str, str]:
     """(exit code, standard output, standard error) of `longtail WORDS`."""
-    environment = {**os.environ, "COLUMNS": "200", "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "COLUMNS": "200", "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ['PYTHONPATH']}"}
     done = subprocess.run(
         longtail(*words), capture_output=True, text=True, cwd=cwd, env=environment, check=False, timeout=120
     )
@@ -114,7 +114,7 @@ def test_mistakes_are_told_without_a_traceback(
     ("model", "message"),
     [
         ({"name": "resnet9"}, "error: model resnet9: needs images of at least 11 x 11 pixels, got 8 x 8"),
-        ({"name": "tests.user_code:droput_model"}, "(did you mean dropout_model?)"),
+        ({"name": "user_code:droput_model"}, "(did you mean dropout_model?)"),
     ],
     ids=["unsuited", "misspelt"],
 )
@@ -129,7 +129,7 @@ def test_a_model_that_cannot_be_is_a_mistake_in_the_file(model: dict[str, str], 
 
 def test_failures_are_listed_and_the_exit_code_says_so(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
-    path.write_text(dump_campaign(small_campaign(model={"name": "tests.user_code:raising_model"})))
+    path.write_text(dump_campaign(small_campaign(model={"name": "user_code:raising_model"})))
     code, _, error = call("run", path, "--store", tmp_path / "s")
     assert code == 1
     assert "failed: r200000-000000-000003: RuntimeError: the user's own mistake (traceback: " in error

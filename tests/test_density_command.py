@@ -77,8 +77,14 @@ def test_dense_examples_are_regular_and_wrong_labels_are_not(trained: Path) -> N
 
 
 def test_a_model_without_a_head_has_no_hidden_density(tmp_path: Path) -> None:
-    run_campaign(small_campaign(model={"name": "tests.user_code:headless_model"}), tmp_path / "s")
+    run_campaign(small_campaign(model={"name": "user_code:headless_model"}), tmp_path / "s")
     code, output, errors = call("density", tmp_path / "s", "-o", tmp_path / "d.csv")
+    assert (code, output) == (2, "")
+    assert errors == (
+        "error: user_code:headless_model: is named by the store, and not called; --trust-code (in Python "
+        "trust_code=True) calls it, for a store that you made\n"
+    )
+    code, output, errors = call("density", tmp_path / "s", "-o", tmp_path / "d.csv", "--trust-code")
     assert code == 0
     assert "note: last hidden layer left out: model: must have a last linear layer of 10 outputs" in errors
     assert output.endswith(f"densities: {tmp_path / 'd.csv'}\n")

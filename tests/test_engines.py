@@ -75,7 +75,7 @@ KINDS = {
             "evaluation_flip": True,
         },
     },
-    "dropout": {"model": {"name": "tests.user_code:dropout_model", "options": {"width": 8}}},
+    "dropout": {"model": {"name": "user_code:dropout_model", "options": {"width": 8}}},
 }
 
 
@@ -157,7 +157,7 @@ def test_accuracy_does_not_depend_on_the_engine_or_the_precision(digits: Dataset
 
 def test_one_diverging_run_does_not_touch_its_neighbours(digits: Dataset) -> None:
     campaign = small_campaign(
-        model={"name": "tests.user_code:explosive_model"},
+        model={"name": "user_code:explosive_model"},
         recipe={"epochs": 3, "batch_size": 64},
         record={"epochs": "all"},
     )

@@ -4,6 +4,7 @@ import base64
 import io
 import pickle
 import re
+import sys
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -20,27 +21,8 @@ from orchestrator.importing import import_heldout
 from tests.conftest import small_campaign
 from tests.synthetic import make_stores, random_runs
 from tests.test_import import LABEL, TEST_LABEL, exact_runs, published, save
-from workers.datasets import Dataset
+from tests.user_code import HOSTILE, NAMES, coloured
 from workers.errors import DataError
-
-HOSTILE = "<script>alert(1)</script>"
-NAMES = (HOSTILE, "cat", '"><img src=x onerror=alert(2)>')
-CALLS: list[str] = []
-
-
-def coloured() -> Dataset:
-    """Tiny RGB images of classes whose names are not to be trusted."""
-    CALLS.append("coloured")
-    random = np.random.default_rng(0)
-    train, test = (random.integers(0, 256, (count, 3, 5, 4), dtype=np.uint8) for count in (60, 12))
-    return Dataset(train, np.arange(60) % 3, test, np.arange(12) % 3, NAMES)
-
-
-def features() -> Dataset:
-    """No images."""
-    random = np.random.default_rng(0)
-    train, test = (random.random((count, 6), dtype=np.float32) for count in (20, 4))
-    return Dataset(train, np.arange(20) % 2, test, np.arange(4) % 2, ("a", "b"))
 
 
 class Table(HTMLParser):
@@ -83,7 +65,7 @@ class Table(HTMLParser):
 def trained(path: Path, data: str = "coloured", **changes: Any) -> StoreView:
     run_campaign(
         small_campaign(
-            dataset={"name": f"tests.test_frames:{data}"},
+            dataset={"name": f"user_code:{data}"},
             recipe={"epochs": 1, "batch_size": 16},
             subsets={"ratios": [0.5], "repetitions": 8, "seed": 1},
             **changes,
@@ -292,20 +274,26 @@ def test_one_image(view: StoreView) -> None:
         view.image("train", 0, enlarged=0)
 
 
-def test_showing_a_frame_calls_nobodys_function(
+def test_only_a_trusted_store_has_its_function_called(
     view: StoreView, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LONGTAIL_CACHE", str(tmp_path))
-    again, called = open_store(view.store.uri), len(CALLS)
+    calls = sys.modules["user_code"].CALLS
+    again, called = open_store(view.store.uri), len(calls)
     table = Table(again.memorization())
-    assert (table.images, len(CALLS)) == ([], called)
+    assert (table.images, len(calls)) == ([], called)
     assert table.below[1] == (
-        "No images: tests.test_frames:coloured gives this data set, and a frame calls no function; view.image does."
+        "No images: the data set cannot be loaded: user_code:coloured: is named by the store, and not called; "
+        "--trust-code (in Python trust_code=True) calls it, for a store that you made."
     )
-    frame = again.memorization()
-    assert again.image("train", 0).size == (4, 5)
-    assert len(CALLS) == called + 1
-    assert len(Table(frame).images) == 20
+    with pytest.raises(DataError, match="user_code:coloured: is named by the store, and not called"):
+        again.image("train", 0)
+    assert len(calls) == called
+    trusting = open_store(view.store.uri, trust_code=True)
+    frame = trusting.memorization()
+    assert trusting.image("train", 0).size == (4, 5)
+    assert len(calls) == called + 1
+    assert len(Table(frame).images) == len(Table(open_store(view.store.uri).memorization()).images) == 20
 
 
 def test_showing_a_frame_downloads_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,7 +94,7 @@ def test_models_without_a_head_are_told_in_one_line(model: nn.Module, text: str)
 
 
 def test_a_users_model_is_checked_before_it_trains() -> None:
-    spec = CustomModel(name="tests.user_code:headless_model")
+    spec = CustomModel(name="user_code:headless_model")
     before = torch.get_rng_state()
     with pytest.raises(ModelError, match="must have a last linear layer of 10 outputs"):
         check_head(spec, (1, 8, 8), 10)

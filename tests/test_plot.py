@@ -23,17 +23,8 @@ from tests.conftest import small_campaign
 from tests.isolation import ROOT
 from tests.synthetic import Labelled, make_stores, random_runs
 from tests.test_cli import call
-from workers.datasets import Dataset, load_dataset
+from workers.datasets import load_dataset
 from workers.errors import CampaignError
-
-NAMES = ("_$x^2$", "cat")
-
-
-def grey() -> Dataset:
-    """Tiny images of classes whose names could be taken for a formula."""
-    random = np.random.default_rng(0)
-    train, test = (random.integers(0, 256, (count, 1, 4, 4), dtype=np.uint8) for count in (40, 8))
-    return Dataset(train, np.arange(40) % 2, test, np.arange(8) % 2, NAMES)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +32,7 @@ def view(tmp_path_factory: pytest.TempPathFactory) -> StoreView:
     """Runs at two ratios that record how they learn, some labels wrong; one example is in no subset at 0.3."""
     path = tmp_path_factory.mktemp("plot") / "s"
     campaign = small_campaign(
-        dataset={"name": "tests.test_plot:grey"},
+        dataset={"name": "user_code:grey"},
         recipe={"epochs": 2, "batch_size": 8},
         subsets={"ratios": [0.3, 0.7], "repetitions": 8, "seed": 1},
         label_noise={"fraction": 0.2},

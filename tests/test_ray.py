@@ -93,7 +93,7 @@ def test_a_cluster_without_gpus_is_told_apart(tmp_path: Path) -> None:
 
 
 def test_errors_of_user_code_are_reported_from_ray(tmp_path: Path) -> None:
-    _, path = campaign_file(tmp_path, model={"name": "tests.user_code:raising_model"})
+    _, path = campaign_file(tmp_path, model={"name": "user_code:raising_model"})
     code, output = finish(start(longtail("run", path, "-s", tmp_path / "s", "--runner", "ray"), tmp_path))
     assert code == 1
     assert "failed: r200000-000000-000003: RuntimeError: the user's own mistake (traceback: " in output
@@ -103,7 +103,7 @@ def test_errors_of_user_code_are_reported_from_ray(tmp_path: Path) -> None:
 
 def test_a_shard_that_kills_its_workers_is_given_up(tmp_path: Path) -> None:
     _, path = campaign_file(
-        tmp_path, model={"name": "tests.user_code:dying_model"}, subsets={"ratios": [0.5], "repetitions": 1}
+        tmp_path, model={"name": "user_code:dying_model"}, subsets={"ratios": [0.5], "repetitions": 1}
     )
     code, output = finish(start(longtail("run", path, "-s", tmp_path / "s", "--runner", "ray"), tmp_path))
     assert code == 1

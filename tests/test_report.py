@@ -26,22 +26,15 @@ from tests.isolation import ROOT, longtail
 from tests.learning import learning_runs
 from tests.synthetic import Labelled, make_stores, random_runs
 from tests.test_import import LABEL, TEST_LABEL, exact_runs, published, save
-from workers.datasets import Dataset, load_dataset
+from tests.user_code import HOSTILE
+from workers.datasets import load_dataset
 from workers.errors import LongtailError, StoreError
 from workers.store import Failure, Store
 from workers.store.schema import PRESENTED
 
 SECTIONS = ["campaign", "distributions", "learned", "memorized", "influence", "regular", "suspects", "explorer"]
-HOSTILE = "<script>alert(1)</script>"
+NAMES = [HOSTILE, '"><img src=x onerror=alert(2)>', "$x_1$ & {{ 7 * 7 }}"]
 VOID = {"meta", "link", "img", "input", "br"}
-
-
-def hostile(**options: object) -> Dataset:
-    """Tiny RGB images whose classes have names that are not to be trusted."""
-    random = np.random.default_rng(0)
-    names = (HOSTILE, '"><img src=x onerror=alert(2)>', "$x_1$ & {{ 7 * 7 }}")
-    train, test = (random.integers(0, 256, (count, 3, 5, 4), dtype=np.uint8) for count in (60, 12))
-    return Dataset(train, np.arange(60) % 3, test, np.arange(12) % 3, names)
 
 
 class Page(HTMLParser):
@@ -184,7 +177,7 @@ def test_equal_stores_give_equal_pages(digits: tuple[Store, Report], tmp_path: P
 
 def test_names_from_outside_are_escaped(tmp_path: Path) -> None:
     campaign = small_campaign(
-        dataset={"name": "tests.test_report:hostile"},
+        dataset={"name": "user_code:coloured", "options": {"names": NAMES}},
         recipe={"epochs": 1, "batch_size": 16},
         subsets={"ratios": [0.5], "repetitions": 4, "seed": 1},
     )
@@ -197,7 +190,7 @@ def test_names_from_outside_are_escaped(tmp_path: Path) -> None:
     assert page.words.count(f"boom {HOSTILE}") == 1
     assert "1 shard failed" in page.words
     assert page.tags.count("script") == 1 + 1 + 2  # data, code, a sheet for each split
-    assert page.data["classes"] == list(hostile().class_names)
+    assert page.data["classes"] == NAMES
     assert "Not shown. The campaign records neither presentations" in page.words
 
 
@@ -291,7 +284,7 @@ def test_learning_history_is_the_share_of_runs(tmp_path: Path) -> None:
 
 
 def test_mistake_in_the_command_is_a_line(tmp_path: Path) -> None:
-    environment = {**os.environ, "COLUMNS": "200", "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "COLUMNS": "200", "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ['PYTHONPATH']}"}
     command = longtail("report", tmp_path, "-o", "r.pdf")
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False, timeout=120)
     assert (done.returncode, done.stdout, done.stderr) == (2, "", "error: --output: must end with .html, got 'r.pdf'\n")

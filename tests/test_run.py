@@ -154,7 +154,7 @@ def test_another_campaign_is_refused_and_nothing_changes(small: Campaign, tmp_pa
 
 def test_other_data_are_refused(tmp_path: Path) -> None:
     def blobs(seed: int) -> Campaign:
-        dataset = {"name": "tests.user_code:blobs", "options": {"seed": seed}}
+        dataset = {"name": "user_code:blobs", "options": {"seed": seed}}
         return small_campaign(dataset=dataset, recipe={"epochs": 1, "batch_size": 8})
 
     run_campaign(blobs(0), tmp_path / "s")
@@ -172,7 +172,7 @@ def test_other_data_are_refused(tmp_path: Path) -> None:
             "recipe.drop_last: leaves no minibatch of 500 in the 287 examples at ratio 0.2",
         ),
         ({"model": {"name": "vit", "patch_size": 3}}, ModelError, "patch_size"),
-        ({"model": {"name": "tests.user_code:nothing"}}, ModelError, "tests.user_code"),
+        ({"model": {"name": "user_code:nothing"}}, ModelError, "user_code"),
         ({"dataset": {"name": "no.such.module:load"}}, DataError, "no.such.module"),
         ({"dataset": {"name": "mnist", "root": "/nowhere", "download": False}}, DataError, "/nowhere"),
     ],
@@ -187,12 +187,12 @@ def test_what_cannot_work_is_refused_before_anything_is_written(
 
 def test_errors_of_the_users_data_come_with_their_traceback(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="the user's data are elsewhere"):
-        run_campaign(small_campaign(dataset={"name": "tests.user_code:raising_data"}), tmp_path / "s")
+        run_campaign(small_campaign(dataset={"name": "user_code:raising_data"}), tmp_path / "s")
     assert not (tmp_path / "s").exists()
 
 
 def test_a_shard_that_raises_is_retried_then_recorded(tmp_path: Path) -> None:
-    campaign = small_campaign(model={"name": "tests.user_code:raising_model"})
+    campaign = small_campaign(model={"name": "user_code:raising_model"})
     report = run_campaign(campaign, tmp_path / "s", shard_size=1)
     assert not report.complete
     assert len(report.failures) == 6
@@ -206,16 +206,14 @@ def test_a_shard_that_raises_is_retried_then_recorded(tmp_path: Path) -> None:
 
 def test_a_passing_fault_is_retried_and_forgotten(tmp_path: Path) -> None:
     options = {"marker": str(tmp_path / "marker")}
-    campaign = small_campaign(model={"name": "tests.user_code:raising_once_model", "options": options})
+    campaign = small_campaign(model={"name": "user_code:raising_once_model", "options": options})
     report = run_campaign(campaign, tmp_path / "s", shard_size=1)
     assert report.complete
     assert campaign_status(str(tmp_path / "s")).failures == ()
 
 
 def test_a_campaign_in_which_nothing_works_ends_early(tmp_path: Path) -> None:
-    campaign = small_campaign(
-        model={"name": "tests.user_code:raising_model"}, subsets={"ratios": [0.5], "repetitions": 500}
-    )
+    campaign = small_campaign(model={"name": "user_code:raising_model"}, subsets={"ratios": [0.5], "repetitions": 500})
     with pytest.raises(CampaignFailedError, match="the first 10 shards all failed: RuntimeError: the user's own"):
         run_campaign(campaign, tmp_path / "s", shard_size=1)
     assert len(list((tmp_path / "s" / "failures").iterdir())) == 10
@@ -261,7 +259,7 @@ def test_a_uri_is_as_good_as_a_folder(small: Campaign, tmp_path: Path) -> None:
 def test_everything_at_once_without_test_examples(tmp_path: Path) -> None:
     """No test set, a ratio at which nobody is held out, noisy labels, every epoch recorded."""
     campaign = small_campaign(
-        dataset={"name": "tests.user_code:untested_blobs"},
+        dataset={"name": "user_code:untested_blobs"},
         recipe={"epochs": 3, "batch_size": 8, "drop_last": True, "schedule": {"name": "one-cycle"}},
         label_noise={"fraction": 0.2},
         subsets={"ratios": [0.5, 1.0], "repetitions": 4},
@@ -282,7 +280,7 @@ def test_everything_at_once_without_test_examples(tmp_path: Path) -> None:
 
 def test_features_train_as_well_as_images(tmp_path: Path) -> None:
     campaign = small_campaign(
-        dataset={"name": "tests.user_code:blobs"},
+        dataset={"name": "user_code:blobs"},
         model={"name": "mlp", "hidden": []},
         recipe={"epochs": 5, "batch_size": 8, "input_scaling": "standardize"},
     )

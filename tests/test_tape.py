@@ -25,8 +25,8 @@ MODELS: dict[str, Mapping[str, object]] = {
     "small-cnn": {"name": "small-cnn", "width": 4},
     "resnet9": {"name": "resnet9", "width": 4},
     "airbench": {"name": "airbench", "widths": [4, 8, 8]},
-    "dropout": {"name": "tests.user_code:dropout_model", "options": {"width": 8}},
-    "layers": {"name": "tests.user_code:many_layers"},
+    "dropout": {"name": "user_code:dropout_model", "options": {"width": 8}},
+    "layers": {"name": "user_code:many_layers"},
 }
 
 

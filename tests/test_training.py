@@ -182,7 +182,7 @@ def told(results: list[RunResult]) -> list[object]:
             "model": {"name": "small-cnn", "width": 4, "hidden": 8},
             "recipe": {"epochs": 1, "batch_size": 256, "augmentation": {"flip": True, "translate": 1, "cutout": 2}},
         },
-        {"model": {"name": "tests.user_code:dropout_model", "options": {"width": 8}}},
+        {"model": {"name": "user_code:dropout_model", "options": {"width": 8}}},
     ],
     ids=["mlp", "adamw", "augmented-cnn", "dropout"],
 )
@@ -199,7 +199,7 @@ def test_a_run_depends_on_its_key_alone(parts: dict[str, object], digits: Datase
 
 def test_an_epoch_drawn_ahead_is_the_next_one() -> None:
     campaign = small_campaign(
-        dataset={"name": "tests.user_code:pictures"},
+        dataset={"name": "user_code:pictures"},
         model={"name": "small-cnn"},
         recipe={"epochs": 3, "batch_size": 8, "augmentation": {"flip": True, "translate": 1}},
     )
@@ -234,7 +234,7 @@ def test_an_epoch_drawn_ahead_is_the_next_one() -> None:
 )
 def test_every_architecture_trains_and_repeats(model: dict[str, object]) -> None:
     campaign = small_campaign(
-        dataset={"name": "tests.user_code:pictures"},
+        dataset={"name": "user_code:pictures"},
         model=model,
         recipe={
             "epochs": 6,

@@ -213,7 +213,7 @@ def test_killed_interrupted_and_resumed_a_search_ends_as_if_undisturbed(tmp_path
 
 def test_early_stopping_failures_and_what_does_not_fit(tmp_path: Path) -> None:
     campaign = campaign_file(tmp_path, recipe={"epochs": 9, "batch_size": 64})
-    models = [{"name": "mlp", "hidden": [8]}, {"name": "tests.user_code:raising_model"}]
+    models = [{"name": "mlp", "hidden": [8]}, {"name": "user_code:raising_model"}]
     space = space_file(tmp_path, **RATES, model={"choice": models})
     command = longtail("tune", campaign, "--space", space, "-o", tmp_path / "t.yaml", "--trials", 12, "--fit", 1.0)
     code, output = finish(start([*command, "--repetitions", "2", "--max-epochs", "12"], tmp_path))

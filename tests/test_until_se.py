@@ -142,7 +142,7 @@ def test_ratio_1_and_diverged_runs_never_reach_it(tmp_path: Path) -> None:
 
 
 def test_failures_are_told_and_not_tried_at_every_step(tmp_path: Path) -> None:
-    campaign = stopping(model={"name": "tests.user_code:raising_model"}, subsets={"ratios": [0.6], "repetitions": 20})
+    campaign = stopping(model={"name": "user_code:raising_model"}, subsets={"ratios": [0.6], "repetitions": 20})
     report = run_campaign(campaign, tmp_path / "s", shard_size=4, until_se=0.5)
     assert not report.complete
     assert [failure.error.shard.start for failure in report.failures] == [0, 4, 8, 12, 16]

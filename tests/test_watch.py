@@ -37,7 +37,7 @@ def diverged(shard: Shard) -> list[object]:
 
 
 def start(*words: object) -> subprocess.Popen[str]:
-    environment = {**os.environ, "COLUMNS": "200", "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "COLUMNS": "200", "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ['PYTHONPATH']}"}
     return subprocess.Popen(
         longtail("status", *words, "--watch", "--every", "0.1"),
         stdout=subprocess.PIPE,

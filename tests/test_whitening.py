@@ -22,7 +22,7 @@ MEMBERS = np.arange(3, 20)
 
 def campaign_of(model: object) -> Campaign:
     return small_campaign(
-        dataset={"name": "tests.user_code:pictures"},
+        dataset={"name": "user_code:pictures"},
         model=model,
         recipe={
             "epochs": 2,

@@ -1,7 +1,9 @@
-"""Models and data of a user of the tests' own: named in campaigns as tests.user_code:function."""
+"""Models and data of a user of the tests' own. Campaigns name a copy of this module, user_code, in a folder elsewhere:
+what lies in Longtail's own folders is no user's."""
 
 import os
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -210,3 +212,30 @@ def untested_blobs() -> Dataset:
 def raising_data() -> Dataset:
     """Fails while it loads."""
     raise FileNotFoundError("the user's data are elsewhere")
+
+
+HOSTILE = "<script>alert(1)</script>"
+NAMES = (HOSTILE, "cat", '"><img src=x onerror=alert(2)>')
+CALLS: list[str] = []
+
+
+def coloured(names: Sequence[str] = NAMES) -> Dataset:
+    """Tiny RGB images of classes whose names are not to be trusted."""
+    CALLS.append("coloured")
+    random = np.random.default_rng(0)
+    train, test = (random.integers(0, 256, (count, 3, 5, 4), dtype=np.uint8) for count in (60, 12))
+    return Dataset(train, np.arange(60) % 3, test, np.arange(12) % 3, tuple(names))
+
+
+def grey() -> Dataset:
+    """Tiny images of classes whose names could be taken for a formula."""
+    random = np.random.default_rng(0)
+    train, test = (random.integers(0, 256, (count, 1, 4, 4), dtype=np.uint8) for count in (40, 8))
+    return Dataset(train, np.arange(40) % 2, test, np.arange(8) % 2, ("_$x^2$", "cat"))
+
+
+def features() -> Dataset:
+    """No images."""
+    random = np.random.default_rng(0)
+    train, test = (random.random((count, 6), dtype=np.float32) for count in (20, 4))
+    return Dataset(train, np.arange(20) % 2, test, np.arange(4) % 2, ("a", "b"))

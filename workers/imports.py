@@ -1,8 +1,8 @@
 """Functions that users name in a campaign file as `package.module:function`.
 
-A campaign file may come from anybody, and must not be able to call `os:system`, or a library's function that reads
-pickles or downloads code. So a module must be the user's own: found outside of Python and of what is installed.
-Installed packages are trusted by name, in the environment variable LONGTAIL_CODE (comma-separated).
+A campaign file may come from anybody, and must not be able to call `os:system`, a library's function that reads pickles
+or downloads code, or one of Longtail's own. So module and function must be the user's (see `code_origin`). Installed
+packages are trusted by name, in the environment variable LONGTAIL_CODE (comma-separated).
 """
 
 import difflib
@@ -10,32 +10,25 @@ import importlib
 import importlib.util
 import inspect
 import os
-import site
-import sys
-import sysconfig
 from collections.abc import Callable
-from functools import partial
-from pathlib import Path
+from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
+from workers.code_origin import TRUSTED, definitions, why_not_named, why_not_own
 from workers.errors import LongtailError
 from workers.suggestions import closest
-
-TRUSTED = "LONGTAIL_CODE"
-"""Environment variable: installed packages whose functions campaign files may name."""
 
 
 def load_function(path: str, error: type[LongtailError]) -> Callable[..., Any]:
     """The function that `package.module:function` names; the module is found as Python's `import` finds it.
 
-    Raises `error` where module or function is missing, not the user's own (see above) or not callable. What the module
-    itself raises while it is imported passes through.
+    Raises `error` where module or function is missing, not the user's own (see above) or not callable; a module is
+    judged before it is imported. What the module itself raises while it is imported passes through.
     """
     module_name, _, name = path.partition(":")
-    if not module_name or not name:
+    if not name or not all(module_name.split(".")):
         raise error(f"{path!r}: must be package.module:function")
-    _check_own(module_name.partition(".")[0], path, error)
     module = _import(module_name, path, error)
     try:
         function = getattr(module, name)
@@ -43,8 +36,10 @@ def load_function(path: str, error: type[LongtailError]) -> Callable[..., Any]:
         raise error(f"{path}: {module_name} has no {name}{_hint(name, module)}") from missing
     if not callable(function):
         raise error(f"{path}: must be a function, got {type(function).__name__}")
-    if _home_of(function) in sys.stdlib_module_names:
-        raise error(f"{path}: {name} is a function of Python itself, which a campaign file cannot call")
+    for home, place in definitions(function):
+        refusal = why_not_own(home, place)
+        if refusal:
+            raise error(f"{path}: {name} comes from {home}: {home.partition('.')[0]} {refusal}")
     return function  # type: ignore[no-any-return]
 
 
@@ -61,25 +56,17 @@ def call_function(path: str, error: type[LongtailError], *arguments: Any, **opti
     return function(*arguments, **options)
 
 
+def refuse_call(path: str, error: type[LongtailError]) -> NoReturn:
+    """Raise `error` about a function that a store names, where the store is only to be read."""
+    raise error(
+        f"{path}: is named by the store, and not called; --trust-code (in Python trust_code=True) calls it, "
+        "for a store that you made"
+    )
+
+
 def trusted_code() -> dict[str, str]:
     """The environment that a process on another machine needs to trust the same packages."""
     return {TRUSTED: os.environ[TRUSTED]} if TRUSTED in os.environ else {}
-
-
-def _check_own(package: str, path: str, error: type[LongtailError]) -> None:
-    """Raise `error` where a package is part of Python, or installed and not trusted. Imports nothing."""
-    if package in sys.stdlib_module_names:
-        raise error(f"{path}: {package} is part of Python itself, which a campaign file cannot call")
-    if package in os.environ.get(TRUSTED, "").replace(" ", "").split(","):
-        return
-    spec = importlib.util.find_spec(package)
-    places = [] if spec is None else [*(spec.submodule_search_locations or ()), *([spec.origin] if spec.origin else ())]
-    installed = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), site.getusersitepackages()}
-    if any(Path(place).is_relative_to(folder) for place in places for folder in installed):
-        raise error(
-            f"{path}: {package} is an installed package; {TRUSTED}={package} in the environment lets campaign files "
-            "call it, else wrap what you need in a function of your own"
-        )
 
 
 def _mistake(function: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any]) -> str | None:
@@ -105,21 +92,51 @@ def _mistake(function: Callable[..., Any], arguments: tuple[Any, ...], options: 
     return None
 
 
-def _home_of(function: Any) -> str:
-    """The package in which a callable was defined."""
-    while isinstance(function, partial):
-        function = function.func
-    return str(getattr(function, "__module__", None) or "builtins").partition(".")[0]
-
-
 def _import(module_name: str, path: str, error: type[LongtailError]) -> ModuleType:
+    """The module, imported package after package, each judged by where it lies before any of its code runs."""
+    names = module_name.split(".")
+    for count in range(1, len(names) + 1):
+        name = ".".join(names[:count])
+        _check(name, path, error)
+        try:
+            module = importlib.import_module(name)
+        except ModuleNotFoundError as missing:
+            if missing.name != name:
+                raise  # the user's module was found, but not what it imports
+            raise error(_missing(name, path)) from missing
+        # What stands in sys.modules may be another module than its name says.
+        file = getattr(module, "__file__", None)
+        refusal = file and why_not_own(str(getattr(module, "__name__", name)), str(file))
+        if refusal:
+            raise error(f"{path}: {name} {refusal}")
+    return module
+
+
+def _check(name: str, path: str, error: type[LongtailError]) -> None:
+    """Raise `error` where a module is missing or not the user's own; its parents are imported already."""
+    refusal = why_not_named(name)
+    if refusal is None:
+        spec = _find(name)
+        if spec is None:
+            raise error(_missing(name, path))
+        # A namespace package has no code of its own, and what lies in it is judged by itself.
+        if spec.origin is not None or spec.submodule_search_locations is None:
+            refusal = why_not_own(name, spec.origin if spec.has_location else None)
+    if refusal:
+        raise error(f"{path}: {name} {refusal}")
+
+
+def _find(name: str) -> ModuleSpec | None:
     try:
-        return importlib.import_module(module_name)
-    except ModuleNotFoundError as missing:
-        name = missing.name or ""
-        if module_name != name and not module_name.startswith(f"{name}."):
-            raise  # the user's module was found, but not what it imports
-        raise error(f"{path}: no module named {name}; install it or put its folder on PYTHONPATH") from missing
+        return importlib.util.find_spec(name)
+    except ModuleNotFoundError:  # the parent is no package
+        return None
+    except ValueError:  # it is imported, and by nothing that says where it lies
+        return ModuleSpec(name, None)
+
+
+def _missing(name: str, path: str) -> str:
+    return f"{path}: no module named {name}; install it or put its folder on PYTHONPATH"
 
 
 def _hint(name: str, module: ModuleType) -> str:

@@ -1,7 +1,7 @@
 """The images of a data set's examples, loaded only when one is looked at.
 
-A store may come from anybody, and showing a frame is not asking for anything to be done: so frames take images from the
-cache, or from files that are here. A function of the user's own is called, and a download begun, only by `load`.
+A store may come from anybody: so images are taken from the cache, or from files that are here. A function that the
+store names is called, and a download begun, only where the caller trusts the store.
 """
 
 import base64
@@ -14,9 +14,8 @@ from PIL import Image
 
 from analysis.errors import EstimateError
 from workers.datasets import Dataset, load_dataset
-from workers.datasets.cache import Cache, cache_root
 from workers.errors import LongtailError
-from workers.specs import CustomData, DatasetSpec, TorchvisionData
+from workers.specs import DatasetSpec
 
 Split = Literal["train", "test"]
 
@@ -29,8 +28,9 @@ _LARGEST = 96
 class DatasetImages:
     """The images of the data set with a fingerprint; `spec` None stands for one that is not known here."""
 
-    def __init__(self, spec: DatasetSpec | None, fingerprint: str) -> None:
+    def __init__(self, spec: DatasetSpec | None, fingerprint: str, *, trust_code: bool = False) -> None:
         self._spec = spec
+        self._trust_code = trust_code
         self._fingerprint = fingerprint
         self._dataset: Dataset | None = None
         self._missing: str | None = None
@@ -47,7 +47,7 @@ class DatasetImages:
         return self._missing or ""
 
     def load(self) -> None:
-        """Load the data set as a run does: a function of the user's own is called, missing files are downloaded.
+        """Load the data set, where the store is trusted as a run does.
 
         Raises DataError where it cannot be loaded, EstimateError where it is not known or holds no grey or RGB images.
         What a user's function raises passes through.
@@ -56,7 +56,7 @@ class DatasetImages:
             return
         if self._spec is None:
             raise EstimateError("no images: the runs were imported, and nothing says where their data set is")
-        self._take(load_dataset(self._spec, self._fingerprint))
+        self._take(load_dataset(self._spec, self._fingerprint, trusted=self._trust_code))
         if self._missing:
             raise EstimateError(f"no images: {self._missing}")
 
@@ -85,22 +85,14 @@ class DatasetImages:
         return 0 if self._dataset is None else self._dataset.num_train if split == "train" else self._dataset.num_test
 
     def _look(self) -> None:
-        """What needs neither code nor network."""
-        spec = self._spec
-        if spec is None:
+        """The data set, or why it is not there. What a trusted function of the user's raises passes through."""
+        if self._spec is None:
             self._missing = "the runs were imported, and nothing says where their data set is"
-        elif isinstance(spec, CustomData):
-            found = Cache(cache_root()).find(self._fingerprint)
-            if found is None:
-                self._missing = f"{spec.name} gives this data set, and a frame calls no function; view.image does"
-            else:
-                self._take(found)
-        else:
-            here = spec.model_copy(update={"download": False}) if isinstance(spec, TorchvisionData) else spec
-            try:
-                self._take(load_dataset(here, self._fingerprint))
-            except LongtailError as error:
-                self._missing = " ".join(f"the data set cannot be loaded: {error}".split())
+            return
+        try:
+            self._take(load_dataset(self._spec, self._fingerprint, trusted=self._trust_code))
+        except LongtailError as error:
+            self._missing = " ".join(f"the data set cannot be loaded: {error}".split())
 
     def _take(self, dataset: Dataset) -> None:
         shape = dataset.input_shape

@@ -19,23 +19,22 @@ Split = Literal["train", "test"]
 class View:
     """A store whose examples have images."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, trust_code: bool = False) -> None:
         self.store = store
+        self._trust_code = trust_code
 
     @cached_property
     def images(self) -> DatasetImages:
         """The images of the data set, which is loaded when the first is looked at."""
         header = self.store.header
-        return DatasetImages(
-            header.campaign.dataset if isinstance(header.campaign, Campaign) else None, header.fingerprint
-        )
+        spec = header.campaign.dataset if isinstance(header.campaign, Campaign) else None
+        return DatasetImages(spec, header.fingerprint, trust_code=self._trust_code)
 
     def image(self, split: Split, example_id: int, *, enlarged: int = 1) -> Image.Image:
         """An example's image, each of its pixels as `enlarged` x `enlarged` ones.
 
-        Where the campaign's data set comes from a function of the user's own, or is still to be downloaded, this is
-        what calls or downloads it; frames then have images, too. Raises EstimateError for an example or a size that
-        there is not, and for data that are no grey or RGB images; DataError where the data set cannot be loaded.
+        Raises EstimateError for an example or a size that there is not, and for data that are no grey or RGB images;
+        DataError where the data set cannot be loaded, or only as `open_store` with `trust_code` does.
         """
         count = self.store.header.num_train if checked_split(split) == "train" else self.store.header.num_test
         if not isinstance(example_id, int | np.integer) or not 0 <= example_id < count:

@@ -18,9 +18,13 @@ from analysis.view.trained import TrainedView
 from workers.store import Store
 
 
-def open_store(uri: str | os.PathLike[str]) -> "StoreView":
-    """The store at a path or URI. Raises StoreError where there is none, DamagedFileError where it is unreadable."""
-    return StoreView(Store.open(uri))
+def open_store(uri: str | os.PathLike[str], *, trust_code: bool = False) -> "StoreView":
+    """The store at a path or URI. Raises StoreError where there is none, DamagedFileError where it is unreadable.
+
+    `trust_code` is for stores that you made: images may come from a function of your own that the campaign names, or
+    from a download. A store may come from anybody, so without it they come from the cache or from files that are here.
+    """
+    return StoreView(Store.open(uri), trust_code=trust_code)
 
 
 class StoreView(TrainedView, LearningView, InfluenceView):

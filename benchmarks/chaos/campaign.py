@@ -22,7 +22,7 @@ from benchmarks.chaos.drivers import Driver
 from benchmarks.chaos.faults import COMPACTION, LOCAL, REMOTE, Waits
 from benchmarks.chaos.findings import compare, digest_store
 from benchmarks.chaos.history import History, Injection
-from benchmarks.chaos.model import TRAINED, read_begun
+from benchmarks.chaos.model import MODEL, TRAINED, read_begun
 from benchmarks.chaos.places import Bucket, Disk, Place
 from tests.isolation import kill, longtail
 from workers.campaign import Campaign
@@ -46,7 +46,7 @@ def chaos_campaign(repetitions: int, epochs: int) -> Campaign:
     return check_campaign(
         {
             "dataset": {"name": "digits"},
-            "model": {"name": "benchmarks.chaos.model:noted_mlp", "options": {"hidden": 64}},
+            "model": {"name": f"{MODEL}:noted_mlp", "options": {"hidden": 64}},
             "recipe": {"epochs": epochs, "batch_size": 32},
             "subsets": {"ratios": [0.3, 0.7], "repetitions": repetitions, "seed": 1},
         }

@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks.chaos import model
 from benchmarks.chaos.campaign import Plan, Result
 from benchmarks.chaos.history import Injection
 from tests.isolation import ROOT, isolated
@@ -31,7 +32,9 @@ def run_plan(plan: Plan, keep: Path | None = None, seconds: float = 600) -> Resu
     folder = Path(tempfile.mkdtemp(prefix="lt-"))
     try:
         (folder / "plan.json").write_text(json.dumps(asdict(plan)))
-        python_path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+        (folder / "code").mkdir()
+        shutil.copy(model.__file__, folder / "code" / f"{model.MODEL}.py")
+        python_path = os.pathsep.join([str(ROOT), str(folder / "code"), os.environ.get("PYTHONPATH", "")])
         environment = {**os.environ, "HOME": str(folder), "COLUMNS": "200", "PYTHONPATH": python_path}
         command = [sys.executable, "-m", "benchmarks.chaos.campaign", str(folder / "plan.json")]
         with (folder / "harness.log").open("wb") as log:

@@ -9,6 +9,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
+MODEL = "chaos_model"
+"""The name of a copy of this module: what lies in Longtail's own folders is no user's."""
+
 TRAINED = "LONGTAIL_CHAOS_TRAINED"
 """Names the file; where it is not set, nothing is written."""
 

@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from orchestrator.frames import check_output
-from orchestrator.options import DeviceOption, StoreArgument
+from orchestrator.options import DeviceOption, StoreArgument, TrustCodeOption
 from orchestrator.output import console, errors, interruption, say, warn
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ def density(
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="Write here, not into the store: .parquet or .csv."),
     ] = None,
+    trust_code: TrustCodeOption = False,
 ) -> None:
     """Tell how dense the data are around each example: pairwise-distance proxies of the C-score.
 
@@ -44,7 +45,9 @@ def density(
             if interruption.is_set():
                 raise KeyboardInterrupt
 
-        found = estimate_densities(opened, models=models, device=device and device.value, progress=show)
+        found = estimate_densities(
+            opened, models=models, device=device and device.value, progress=show, trust_code=trust_code
+        )
     written = found.write(opened, output)
     _show(found)
     say(f"densities: {written}")

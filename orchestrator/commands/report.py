@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.options import StoreArgument
+from orchestrator.options import StoreArgument, TrustCodeOption
 from orchestrator.output import interruption, say, warn
 from workers.errors import CampaignError, LongtailError
 
@@ -18,6 +18,7 @@ def report(
     ratio: Annotated[
         float | None, typer.Option("--ratio", help="Of memorization and influence; default: that with the most runs.")
     ] = None,
+    trust_code: TrustCodeOption = False,
 ) -> None:
     """Write what a store has found as one HTML file, with images: it opens from disk and needs no network.
 
@@ -33,7 +34,7 @@ def report(
         if interruption.is_set():
             raise KeyboardInterrupt
 
-    written = write_report(Store.open(store), output, ratio=ratio, progress=tell)
+    written = write_report(Store.open(store), output, ratio=ratio, progress=tell, trust_code=trust_code)
     for reason in dict.fromkeys(written.missing.values()):
         parts = ", ".join(part for part, why in written.missing.items() if why == reason)
         warn(f"note: no {parts}: {reason}")

@@ -41,18 +41,25 @@ class Report:
 
 
 def write_report(
-    store: Store, path: Path, *, ratio: float | None = None, progress: Progress = lambda line: None
+    store: Store,
+    path: Path,
+    *,
+    ratio: float | None = None,
+    progress: Progress = lambda line: None,
+    trust_code: bool = False,
 ) -> Report:
     """Write the report of a store as one HTML file; a file that is there is replaced when the new one is whole.
 
-    `ratio` is that of memorization and influence (None: see `analysis.report.findings`). Raises EstimateError as
+    `ratio` is that of memorization and influence (None: see `analysis.report.findings`).
+    Images come from the cache or from files that are here; with `trust_code`, as for a run, also from a function that
+    the store's campaign names or from a download. Raises EstimateError as
     `analysis.report.find`, DamagedFileError, and LongtailError where the file cannot be written.
     """
     unfinished = path.with_name(f"_{path.name}.{os.getpid()}")
     _check_writable(path, unfinished)
     found = find(store, ratio, progress)
     progress("images")
-    pictures, no_images = load_pictures(store, progress)
+    pictures, no_images = load_pictures(store, progress, trust_code=trust_code)
     if no_images:
         found.missing["images"] = no_images
     progress("figures and page")

@@ -47,13 +47,18 @@ class Pictures:
         return png(as_image(tiles.swapaxes(1, 2).reshape(rows * self.height, COLUMNS * self.width, -1)))
 
 
-def load_pictures(store: Store, warn: Callable[[str], None] = lambda line: None) -> tuple[Pictures | None, str]:
-    """The images of a store's data set, or None and the reason why there are none."""
+def load_pictures(
+    store: Store, warn: Callable[[str], None] = lambda line: None, *, trust_code: bool = False
+) -> tuple[Pictures | None, str]:
+    """The images of a store's data set, or None and the reason why there are none.
+
+    `trust_code`: a function of the campaign's may be called, and missing files downloaded.
+    """
     campaign = store.header.campaign
     if not isinstance(campaign, Campaign):
         return None, "The runs were imported: their data set is not known here, so examples are shown by their ids."
     try:
-        dataset = load_dataset(campaign.dataset, store.header.fingerprint)
+        dataset = load_dataset(campaign.dataset, store.header.fingerprint, trusted=trust_code)
     except LongtailError as error:
         warn(f"note: no images: {error}")
         return None, f"The data set could not be loaded ({error}), so examples are shown by their ids."

@@ -326,6 +326,6 @@ def test_a_read_only_cache_serves_what_it_has(monkeypatch: pytest.MonkeyPatch) -
         with read_only(Path(place)):
             assert load_dataset(Digits(), dataset.fingerprint).num_train == 1437
             write_nothing = load_dataset(Digits())
-            text = error_of(lambda: load_dataset(CustomData(name="tests.datasets.support:make_dataset")))
+            text = error_of(lambda: load_dataset(CustomData(name="user_code:blobs")))
         assert write_nothing.fingerprint == dataset.fingerprint
         assert "Permission denied; set LONGTAIL_CACHE" in text

@@ -86,8 +86,8 @@ def test_equal_data_under_other_names_keep_their_own_names() -> None:
         ("builtins:exec", "builtins is part of Python itself"),
         ("numpy:load", "numpy is an installed package; LONGTAIL_CODE=numpy in the environment lets"),
         ("torch.hub:load", "torch is an installed package"),
-        ("user_sets:Path", "is a function of Python itself"),
-        ("user_sets:half", "is a function of Python itself"),
+        ("user_sets:Path", "Path comes from pathlib: pathlib is part of Python itself"),
+        ("user_sets:half", "half comes from subprocess: subprocess is part of Python itself"),
     ],
 )
 @pytest.mark.usefixtures("user_module")

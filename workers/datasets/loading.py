@@ -12,8 +12,8 @@ from workers.datasets.cache import Cache, cache_root, hashed
 from workers.datasets.dataset import Dataset
 from workers.datasets.file_stamps import Stamps, check_unchanged, stamp
 from workers.errors import DataError
-from workers.imports import call_function
-from workers.specs import CustomData, DatasetSpec, Digits, ImageFolder, ParquetImages
+from workers.imports import call_function, refuse_call
+from workers.specs import CustomData, DatasetSpec, Digits, ImageFolder, ParquetImages, TorchvisionData
 
 DECODING = 2
 """Version of how files become arrays: raise it when a change alters what any file decodes to."""
@@ -28,12 +28,16 @@ class _Reader(NamedTuple):
     """Called with the specification and a scratch folder; large arrays are written there."""
 
 
-def load_dataset(spec: DatasetSpec, fingerprint: str | None = None) -> Dataset:
+def load_dataset(spec: DatasetSpec, fingerprint: str | None = None, *, trusted: bool = True) -> Dataset:
     """The data set of a campaign, its arrays read-only memory maps of the cache (see `cache_root`).
 
     Files are decoded only where the cache does not know them (by path, size, inode and times); a custom function is
     always called. With a `fingerprint` nothing is decoded or called where the cache has that data set, then without
     names of examples and notes.
+
+    `trusted` False is for a specification that was not given to be carried out, as that of a store which is only read:
+    no function is called and nothing is downloaded. What commands and notebooks do with stores is decided here alone.
+
     Raises DataError where the data cannot be read, are not what was promised, differ from the fingerprint, or the cache
     cannot be written. What a custom function raises passes through.
     """
@@ -42,10 +46,19 @@ def load_dataset(spec: DatasetSpec, fingerprint: str | None = None) -> Dataset:
         found = cache.find(fingerprint)
         if found is not None:
             return found
+    if not trusted:
+        spec = _harmless(spec)
     dataset = _load_custom(spec, cache) if isinstance(spec, CustomData) else _load_files(spec, cache)
     if fingerprint is not None and dataset.fingerprint != fingerprint:
         raise DataError(f"data set: expected fingerprint {fingerprint}, got {dataset.fingerprint}")
     return dataset
+
+
+def _harmless(spec: DatasetSpec) -> DatasetSpec:
+    """The specification without downloads. Raises DataError where it names a function."""
+    if isinstance(spec, CustomData):
+        refuse_call(spec.name, DataError)
+    return spec.model_copy(update={"download": False}) if isinstance(spec, TorchvisionData) else spec
 
 
 def _load_files(spec: DatasetSpec, cache: Cache) -> Dataset:
