@@ -13,8 +13,8 @@ from orchestrator.output import console, interruption, say, show_data, warn
 from orchestrator.search.display import search_display
 
 if TYPE_CHECKING:
-    from orchestrator.search.choice import Choice, Tried
-    from orchestrator.search.session import Place, Search, SearchProgress, SearchReport
+    from orchestrator.search.session import SearchProgress, SearchReport
+    from orchestrator.search.settings import Place, Search
     from workers.campaign import Campaign
 
 _SHOWN = 10
@@ -36,6 +36,16 @@ def tune(
     repetitions: Annotated[
         int, typer.Option("--repetitions", min=2, max=1000, help="Models of each trial at each ratio.")
     ] = 4,
+    fresh_repetitions: Annotated[
+        int | None,
+        typer.Option(
+            "--fresh-repetitions",
+            min=2,
+            max=10_000,
+            help="Models at each ratio on fresh subsets, of the recipes that are compared at the end; "
+            "default: 4 times --repetitions.",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, max=2**31, help="Of the recipes and of their subsets.")] = 0,
     max_epochs: Annotated[
         int | None, typer.Option("--max-epochs", min=1, max=100_000, help="Default: twice the campaign's.")
@@ -70,26 +80,40 @@ def tune(
     Example: longtail tune campaign.yaml -o tuned.yaml --fit 0.99
     """
     from orchestrator.search.choice import Cost
-    from orchestrator.search.session import Place, Search
-    from orchestrator.search.tuned_file import check_tuned_path, fresh_lines, write_tuned
+    from orchestrator.search.settings import Place, Search
+    from orchestrator.search.tuned_file import check_tuned_path, write_tuned
+    from orchestrator.search.verdict import verdict_lines
     from workers.campaign_file import read_campaign
 
     parsed = read_campaign(campaign)
     if cost not in list(Cost):
         raise typer.BadParameter(f"--cost must be operations or seconds, got {cost!r}")
-    check_tuned_path(output, force)
+    check_tuned_path(output, campaign, force)
     folder = results or output.with_name(f"{output.stem}-search")
     ratios = tuple(ratio) if ratio else None
-    search = Search(fit, trials, repetitions, seed, max_epochs, ratios, space, Cost(cost), early_stopping, minutes)
+    search = Search(
+        fit=fit,
+        trials=trials,
+        runs=repetitions,
+        seed=seed,
+        max_epochs=max_epochs,
+        ratios=ratios,
+        space=space,
+        cost=Cost(cost),
+        early_stopping=early_stopping,
+        minutes=minutes,
+        fresh_runs=fresh_repetitions,
+    )
     report = _searched(parsed, folder, search, Place(address, workers, gpus_per_worker, working_dir))
     for failure in report.failures:
         warn(f"failed: {failure}")
     if report.choice is None or report.campaign is None:
         _tell_best(report, fit)
         raise typer.Exit(1)
-    _show_trials(report, report.choice)
-    write_tuned(output, report, report.campaign, report.choice, shlex.join(["longtail", *sys.argv[1:]]))
-    for line in fresh_lines(report):
+    _show_trials(report)
+    command = shlex.join(["longtail", *sys.argv[1:]])
+    write_tuned(output, report, report.campaign, report.choice.chosen, search, command)
+    for line in verdict_lines(report, search):
         say(line)
     say(f"wrote {output}; all trials: {folder / 'trials.parquet'}")
     say(f"curves: tensorboard --logdir {folder / 'tensorboard'}; next: longtail plan {output}")
@@ -118,45 +142,45 @@ def _tell_best(report: "SearchReport", fit: float) -> None:
     if not report.tried:
         warn("no trial was finished")
         return
-    from orchestrator.search.choice import differing
-    from orchestrator.search.tuned_file import figures
+    from orchestrator.search.field_values import values_text
+    from orchestrator.search.verdict import recipe_figures
 
-    best = max(report.tried, key=lambda each: each.trial.last.subset_accuracy)
+    nearest = max(report.tried, key=lambda each: each.trial.last.subset_accuracy)
     what = f"none of {len(report.tried)} trials fits its subsets to {fit:g}"
-    if report.fresh:
-        best = max(report.tried, key=lambda each: _fresh_accuracy(report, each))
+    if report.measured:
+        nearest = max(report.measured, key=lambda each: each.trial.last.subset_accuracy)
         what = f"none of {report.progress.fitted} trials that fit their subsets to {fit:g} fits fresh ones as well"
-    trial = report.fresh.get(best.candidate.number, best.trial)
-    warn(f"{what}; the nearest, {differing(best.candidate)}: {figures(trial)}")
+    warn(f"{what}; the nearest, {values_text(nearest.candidate.values)}: {recipe_figures(nearest.trial)}")
 
 
-def _fresh_accuracy(report: "SearchReport", each: "Tried") -> float:
-    fresh = report.fresh.get(each.candidate.number)
-    return fresh.last.subset_accuracy if fresh else -1.0
-
-
-def _show_trials(report: "SearchReport", choice: "Choice") -> None:
+def _show_trials(report: "SearchReport") -> None:
     """The trials that fit, the most accurate on held-out examples first."""
-    from orchestrator.search.choice import differing
+    from orchestrator.search.field_values import values_text
 
+    if report.nominated is None or report.choice is None:
+        return
+    as_good = {each.candidate.number for each in report.nominated.as_good}
+    measured = {each.candidate.number: each.trial.ended for each in report.measured}
+    chosen = report.choice.chosen.candidate.number
     fitted = [each for each in report.tried if each.trial.ended == "fitted"]
-    fitted.sort(key=lambda each: -each.trial.last.heldout_accuracy)
-    shown = fitted[:_SHOWN] + [choice.chosen] * (choice.chosen not in fitted[:_SHOWN])
+    fitted.sort(key=lambda each: -each.accuracy)
+    shown = fitted[:_SHOWN] + [each for each in fitted[_SHOWN:] if each.candidate.number == chosen]
     table = Table(box=None, header_style="bold")
-    for name in ("trial", "epochs", "subset", "held-out", "se", "operations", "s a run", ""):
+    for name in ("trial", "epochs", "subset", "held-out", "operations", "s/run", ""):
         table.add_column(name, justify="right" if name else "left")
     for each in shown:
         last, number = each.trial.last, each.candidate.number
-        misses = number in report.fresh and report.fresh[number].ended != "fitted"
-        mark = "by luck" if misses else "as good" if each in choice.as_good else ""
-        mark = "chosen" if each is choice.chosen else mark
-        accuracies = (f"{last.subset_accuracy:.4f}", f"{last.heldout_accuracy:.4f}", f"{last.heldout_se:.4f}")
+        mark = "as good" if number in as_good else ""
+        mark = "does not fit fresh subsets" if measured.get(number, "fitted") != "fitted" else mark
+        mark = "chosen" if number == chosen else mark
+        accuracies = (f"{last.subset_accuracy:.4f}", f"{each.accuracy:.4f}")
         cells = (number, last.epoch, *accuracies, f"{last.operations:.3g}", f"{each.seconds:.3g}", mark)
         table.add_row(*map(str, cells))
     console.print(table)
-    say("as good: within a standard error of the best; by luck: does not fit fresh subsets as well")
+    error = report.nominated.deviation.difference_se
+    say(f"as good: within a standard error of a difference ({error:.4f}, pooled over the trials that fit) of the best")
     for each in shown:
-        say(f"trial {each.candidate.number}: {differing(each.candidate)}")
+        say(f"trial {each.candidate.number}: {values_text(each.candidate.values)}")
     now = report.progress
     rest = f"{now.stopped} stopped early, {now.ended - now.fitted - now.stopped} ended without"
     say(f"{now.fitted} of {now.ended} trials fit their subsets, {rest}, {now.failed} failed")

@@ -43,7 +43,7 @@ def notes(now: "SearchProgress") -> str:
     if now.failed:
         parts.append(f"{now.failed} failed")
     if now.best is not None:
-        parts.append(f"best held-out {now.best:.4f}")
+        parts.append(f"best held-out {now.best:.4f} ({now.best_recipe})")
     return ", ".join(parts)
 
 

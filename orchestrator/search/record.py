@@ -1,10 +1,10 @@
 """A recipe search's folder: what is searched, every finished trial, tracebacks, TensorBoard's logs.
 
     search.json              what is searched; a search goes on only where this is the same
-    trials/00012.json        a finished trial: its figures after each epoch, and how it ended
+    trials/00012.json        a finished trial: the values searched, its figures after each epoch, and how it ended
     errors/00012.txt         the traceback of a trial that could not be trained; trained again next time
-    tensorboard/00012/       its curves
-    trials.parquet           all of it as a table
+    tensorboard/00012/       its curves, and the values as hyperparameters (HParams)
+    trials.parquet           all of it as a table, which grows while the search runs
 Files are written whole or not at all, one for each trial, when it ends: a search killed at any moment loses no more
 than the trials that were running.
 """
@@ -19,9 +19,11 @@ from statistics import median
 from typing import Any, Literal
 
 from filelock import FileLock, Timeout
-from pydantic import ValidationError
+from pydantic import Field, JsonValue, ValidationError
 from tensorboardX import SummaryWriter
+from tensorboardX.summary import hparams
 
+from orchestrator.search.field_values import scalar
 from orchestrator.search.trial import EpochFigures
 from workers.campaign import differences
 from workers.durability import sync_folder
@@ -35,6 +37,8 @@ class FinishedTrial(Frozen):
     key: str
     ended: Literal["fitted", "unfitted", "diverged", "stopped"]
     epochs: list[EpochFigures]
+    values: dict[str, JsonValue] = Field(default_factory=dict)
+    """Of the fields that are searched, such as `recipe.batch_size`."""
 
     @property
     def last(self) -> EpochFigures:
@@ -140,17 +144,21 @@ class SearchRecord:
             sync_folder(path.parent)
 
     def _log(self, trial: FinishedTrial) -> None:
-        """The curves as TensorBoard reads them, written anew, so that no step is there twice."""
+        """The curves and hyperparameters as TensorBoard reads them, written anew, so that no step is there twice."""
         folder = self.root / "tensorboard" / trial.key
         shutil.rmtree(folder, ignore_errors=True)
+        metrics = ("subset accuracy", "held-out accuracy", "operations of a run", "seconds of an epoch")
         with SummaryWriter(str(folder)) as writer:
+            # `SummaryWriter.add_hparams` would make a run of its own, beside the one that has the curves.
+            values = {field: scalar(value) for field, value in trial.values.items()} | {"epochs": trial.last.epoch}
+            for summary in hparams(values, dict.fromkeys(metrics, 0.0)):
+                writer.file_writer.add_summary(summary)
             for now in trial.epochs:
-                values = {"subset accuracy": now.subset_accuracy, "held-out accuracy": now.heldout_accuracy}
-                values |= {"operations of a run": now.operations, "seconds of an epoch": now.seconds}
-                if now.loss is not None:
-                    values["training loss"] = now.loss
-                for name, value in values.items():
+                measured = (now.subset_accuracy, now.heldout_accuracy, now.operations, now.seconds)
+                for name, value in zip(metrics, measured, strict=True):
                     writer.add_scalar(name, value, now.epoch)
+                if now.loss is not None:
+                    writer.add_scalar("training loss", now.loss, now.epoch)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Generator, Sequence
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Literal
 
 import numpy as np
@@ -70,10 +70,9 @@ class EpochFigures(Frozen):
         return fmean(map(fmean, self.heldout))
 
     @property
-    def heldout_se(self) -> float:
-        """Standard error of `heldout_accuracy` over the runs."""
-        runs = [fmean(run) for run in zip(*self.heldout, strict=True)]
-        return stdev(runs) / math.sqrt(len(runs))
+    def heldout_by_run(self) -> list[float]:
+        """The mean over the ratios, of each run; recipes are compared run by run."""
+        return [fmean(run) for run in zip(*self.heldout, strict=True)]
 
 
 class Bench:

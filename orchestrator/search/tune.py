@@ -13,7 +13,8 @@ from typing import Any
 from orchestrator.prepare import check_campaign_fits
 from orchestrator.search.candidates import draw_candidates, is_open_ended, mistakes_of, tuning_seed
 from orchestrator.search.record import SearchRecord
-from orchestrator.search.session import Place, Search, SearchProgress, SearchReport, Session
+from orchestrator.search.session import SearchProgress, SearchReport, Session
+from orchestrator.search.settings import Place, Search
 from orchestrator.search.space import Space, check_space, default_space, read_space, with_values
 from workers.campaign import Campaign, parts_per_million
 from workers.campaign_file import check_campaign
