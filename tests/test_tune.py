@@ -297,7 +297,7 @@ def test_killed_interrupted_and_resumed_a_search_ends_as_if_undisturbed(tmp_path
     found, given = read_campaign(tmp_path / "t.yaml"), read_campaign(campaign)
     assert found.recipe.epochs == chosen.epochs
     assert (found.subsets, found.dataset, found.record) == (given.subsets, given.dataset, given.record)
-    assert (tmp_path / "t.yaml").read_text().startswith("# Found by longtail tune, longtail ")
+    assert (tmp_path / "t.yaml").read_text().startswith("# Found by longtail tune. SHA-256 of what follows: ")
     (events,) = (results / "tensorboard" / "00003").glob("events.out.tfevents.*")
     assert b"recipe.optimizer.learning_rate" in events.read_bytes()
     assert b"_hparams_/session_start_info" in events.read_bytes()
