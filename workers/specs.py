@@ -48,10 +48,12 @@ class ImageOptions(Frozen):
     """Resize to size x size pixels (bilinear); left out: all images must have one size already."""
     channels: Literal["auto", "grey", "rgb"] = "auto"
     """`auto`: grey when every image is grey, else RGB."""
+    orientation: Literal["ignore", "exif"] = "ignore"
+    """`exif`: turn images as their EXIF orientation tells, as the Hugging Face hub's `datasets` does."""
 
 
 class ImageFolder(ImageOptions):
-    """`root/train/<class>/*` and `root/test/<class>/*` (or `val`); classes and files in sorted order."""
+    """`root/train/<class>/**` and `root/test/<class>/**` (or `val`); classes and files in sorted order."""
 
     name: Literal["image-folder"]
     root: Annotated[Path, Field(json_schema_extra=LOCATION)]

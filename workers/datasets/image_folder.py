@@ -1,84 +1,124 @@
 """Image files in a folder per class."""
 
-import os
+import unicodedata
+from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from workers.datasets.dataset import Array, Dataset
+from workers.datasets.image_files import EXTENSIONS, ClassFolders, list_classes, shown, split_images
+from workers.datasets.image_splits import Splits, find_splits
 from workers.datasets.images import EncodedImage, EncodedImages, decode_splits
 from workers.errors import DataError
 from workers.specs import ImageFolder
 
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
-
 Listing = dict[str, list[str]]
-"""Class name to the paths of its files, both in sorted order."""
+"""Class name to the paths of its images, both in canonical order."""
+
+
+@dataclass(frozen=True)
+class _Folders:
+    """The folders of a data set's splits, and what lies in them."""
+
+    splits: Splits
+    train: ClassFolders
+    test: ClassFolders | None
+
+    @property
+    def both(self) -> list[ClassFolders]:
+        return [self.train] if self.test is None else [self.train, self.test]
 
 
 def source_files(spec: ImageFolder) -> Iterable[Path]:
-    """Every image file, in canonical order. Raises DataError where folders are missing or empty."""
-    _, train, test = _list_splits(spec)
-    return [Path(path) for split in (train, test) for paths in split.values() for path in paths]
+    """Every file in class folders, images or not, in canonical order. Raises DataError where folders are missing."""
+    return [Path(path) for split in _folders(spec).both for paths in split.classes.values() for path in paths]
 
 
 def decode(spec: ImageFolder, scratch: Path) -> Dataset:
-    """Classes in sorted order of the training folders' names, examples class by class in sorted order of file names.
+    """Classes in sorted order of the training folders' names; examples class by class, by folder, then by file name.
 
-    Raises DataError: no `train` folder, a class without images, a test class that is not in `train`, or what
-    `decode_splits` raises.
+    Raises DataError: no training folder, a class without images, a test class that is not in training, or what
+    `list_classes` and `decode_splits` raise.
     """
-    names, train, test = _list_splits(spec)
-    train_images, test_images = decode_splits(_encoded(train), _encoded(test), spec, scratch)
+    folders = _folders(spec)
+    root = folders.splits.root
+    notes = list(folders.splits.notes)
+    train, test = (_images(split, root, notes) for split in (folders.train, folders.test))
+    _check_classes(train, test, folders)
+    empty = [name for name, paths in test.items() if not paths]
+    if empty and folders.test is not None:
+        classes = "1 class" if len(empty) == 1 else f"{len(empty):,} classes"
+        notes.append(f"{classes} of {folders.test.folder.relative_to(root)} without images, for example {empty[0]}")
+    images = decode_splits(_encoded(train), _encoded(test), spec, scratch)
+    names = tuple(train)
     return Dataset(
-        train_images=train_images,
+        train_images=images.train,
         train_labels=_labels(train, names),
-        test_images=test_images,
+        test_images=images.test,
         test_labels=_labels(test, names),
         class_names=names,
+        notes=(*notes, *images.notes),
     )
 
 
-def _list_splits(spec: ImageFolder) -> tuple[tuple[str, ...], Listing, Listing]:
-    root = Path(spec.root).expanduser().absolute()
-    train = _list_classes(root / "train")
-    test_folder = next((root / name for name in ("test", "val") if (root / name).is_dir()), None)
-    test = _list_classes(test_folder) if test_folder else {}
+def _folders(spec: ImageFolder) -> _Folders:
+    splits = find_splits(Path(spec.root).expanduser().absolute())
+    return _Folders(splits, list_classes(splits.train), None if splits.test is None else list_classes(splits.test))
+
+
+def _images(split: ClassFolders | None, root: Path, notes: list[str]) -> Listing:
+    """The images of each class; what is not read is noted."""
+    if split is None:
+        return {}
+    listing, others = {}, []
+    for name, paths in split.classes.items():
+        listing[name], rest = split_images(paths)
+        others += rest
+    kinds = Counter(Path(path).suffix.lower() or "no suffix" for path in others)
+    suffixes = ", ".join(kind for kind, _ in kinds.most_common(5)) + (", ..." if len(kinds) > 5 else "")
+    skipped = {
+        f"not known as images ({suffixes})": others,
+        f"in no class folder of {shown(split.folder.relative_to(root))}": split.loose,
+        "hidden": split.hidden,
+        "no regular files": split.special,
+    }
+    for why, paths in skipped.items():
+        if paths:
+            count = "1 file is" if len(paths) == 1 else f"{len(paths):,} files are"
+            notes.append(f"{count} not read, being {why}; for example {shown(Path(paths[0]).relative_to(root))}")
+    return listing
+
+
+def _check_classes(train: Listing, test: Listing, folders: _Folders) -> None:
+    """Raise DataError where a class has no training images."""
     if not train:
-        raise DataError(f"dataset.root: {root / 'train'} has no folders with images, one for each class")
+        raise DataError(f"dataset.root: {shown(folders.train.folder)} has no folders with images, one for each class")
     for name, paths in train.items():
         if not paths:
-            raise DataError(f"dataset.root: {root / 'train' / name} has no images ({', '.join(EXTENSIONS)})")
+            where = shown(folders.train.folder / name)
+            inside = folders.train.classes[name]
+            got = f"; {len(inside):,} other files, for example {shown(inside[0])}" if inside else ""
+            raise DataError(f"dataset.root: {where} has no images ({', '.join(EXTENSIONS)}){got}")
     for name in test:
-        if name not in train:
+        if name not in train and folders.test is not None:
+            near = next((other for other in train if _folded(other) == _folded(name)), None)
+            hint = "" if near is None else f" (which has {near!a}, differing in case, blanks or Unicode form: {name!a})"
             raise DataError(
-                f"dataset.root: {test_folder}/{name} is a class without training images in {root / 'train'}"
+                f"dataset.root: {folders.test.folder / name} is a class without training images in "
+                f"{folders.train.folder}{hint}"
             )
-    return tuple(train), train, test
 
 
-def _list_classes(folder: Path) -> Listing:
-    try:
-        with os.scandir(folder) as entries:
-            names = sorted(each.name for each in entries if each.is_dir() and not each.name.startswith("."))
-        return {name: _list_images(folder / name) for name in names}
-    except OSError as error:
-        raise DataError(f"dataset.root: {folder}: {error.strerror}") from error
-
-
-def _list_images(folder: Path) -> list[str]:
-    with os.scandir(folder) as entries:
-        return sorted(
-            each.path
-            for each in entries
-            if not each.name.startswith(".") and each.name.lower().endswith(EXTENSIONS) and each.is_file()
-        )
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).strip().casefold()
 
 
 def _encoded(listing: Listing) -> EncodedImages:
     paths = [path for each in listing.values() for path in each]
-    return EncodedImages(len(paths), lambda: (EncodedImage(path, path) for path in paths))
+    return EncodedImages(len(paths), lambda: (EncodedImage(shown(path), path) for path in paths))
 
 
 def _labels(listing: Listing, names: tuple[str, ...]) -> Array:

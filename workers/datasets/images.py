@@ -1,11 +1,13 @@
 """Encoded images (files or bytes) decoded to one array of 8-bit pixels, without holding all of them in memory.
 
-Transparent images are laid on white; 16-bit grey is scaled to 8 bits; of animations the first frame is taken; EXIF
-orientation is ignored, as torchvision ignores it.
+Transparent images are laid on white; 16-bit grey is scaled to 8 bits, 65,535 being white; of animations the first frame
+is taken; EXIF orientation is ignored in every format, as torchvision ignores it in JPEG, or applied in every format, as
+the Hugging Face hub's `datasets` does.
 """
 
 import io
 import os
+import struct
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,13 +16,24 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from workers.datasets.cache import entry
 from workers.datasets.dataset import Array
+from workers.datasets.image_findings import (
+    CMYK,
+    FRAMES,
+    ORIENTATION,
+    STRETCHED,
+    TRANSPARENT,
+    WIDE_COLOUR,
+    FindingCounts,
+    ImageFinding,
+)
 from workers.datasets.npy import write_npy
 from workers.errors import DataError
 from workers.specs import ImageOptions
@@ -30,6 +43,23 @@ Pixels = npt.NDArray[np.uint8]
 _BATCH = 64
 _WIDE_GREY = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 _GREY = ("1", "L", "LA", "La", *_WIDE_GREY)
+
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What turns an image of an EXIF orientation upright."""
+_AS_STORED = {**_UPRIGHT, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
+"""The inverse of it."""
+
+_DAMAGED_TAGS = (OSError, EOFError, ValueError, SyntaxError, TypeError, LookupError, struct.error)
+"""What Pillow raises on tags and later frames that are damaged; the pixels of the first frame may be whole."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +78,16 @@ class EncodedImages:
     read: Callable[[], Iterable[EncodedImage]]
 
 
-def decode_splits(
-    train: EncodedImages, test: EncodedImages, options: ImageOptions, scratch: Path
-) -> tuple[Array, Array]:
-    """Decode to uint8[N, C, H, W] and uint8[T, C, H, W], memory maps of files in the scratch folder.
+class DecodedSplits(NamedTuple):
+    """uint8[N, C, H, W] and uint8[T, C, H, W], and notes on what decoding changed."""
+
+    train: Array
+    test: Array
+    notes: tuple[str, ...]
+
+
+def decode_splits(train: EncodedImages, test: EncodedImages, options: ImageOptions, scratch: Path) -> DecodedSplits:
+    """Decode to memory maps of files in the scratch folder.
 
     Raises DataError, naming the image, where one is unreadable, a decompression bomb, or of another size than the first
     while `options.size` is not given.
@@ -59,24 +95,65 @@ def decode_splits(
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         grey = _all_grey(options, chain(train.read(), test.read()))
-        decode = partial(decode_image, grey=grey, size=options.size)
+        decode = partial(decode_image, grey=grey, options=options)
         first = next(iter(train.read()))
-        shape = decode(first).shape
+        shape = decode(first)[0].shape
         paths = {"train": entry(scratch) / "train_images.npy", "test": entry(scratch) / "test_images.npy"}
+        counts = FindingCounts()
         for path, split in zip(paths.values(), (train, test), strict=True):
-            blocks = _blocks(split.read(), decode, shape, first.where)
+            blocks = _blocks(split.read(), decode, shape, first.where, counts)
             write_npy(path, np.uint8, (split.count, *shape), blocks)
-    return tuple(np.lib.format.open_memmap(path, mode="r") for path in paths.values())  # type: ignore[return-value]
+    arrays = [np.lib.format.open_memmap(path, mode="r") for path in paths.values()]
+    return DecodedSplits(*arrays, counts.notes(options))
 
 
-def decode_image(encoded: EncodedImage, *, grey: bool, size: int | None) -> Pixels:
+def decode_image(encoded: EncodedImage, *, grey: bool, options: ImageOptions) -> tuple[Pixels, ImageFinding]:
     """One image as uint8[1, H, W] (grey) or uint8[3, H, W]. Raises DataError where it is unreadable."""
+    finding, size = ImageFinding(), options.size
     with _opened(encoded) as image:
-        image = _eight_bit(image).convert("L" if grey else "RGB")
+        upright = _load(image, finding, apply=options.orientation == "exif")
+        eight_bit = _eight_bit(image, finding)
+        turned = eight_bit if upright is None else eight_bit.transpose(upright)
+        final = turned.convert("L" if grey else "RGB")
         if size is not None:
-            image = image.resize((size, size), Image.Resampling.BILINEAR)
-        pixels = np.asarray(image)
-        return pixels[None] if grey else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+            if final.width != final.height:
+                finding.kinds.add(STRETCHED)
+            final = final.resize((size, size), Image.Resampling.BILINEAR)
+        pixels = np.asarray(final)
+        return (pixels[None] if grey else np.ascontiguousarray(pixels.transpose(2, 0, 1))), finding
+
+
+def _load(image: Image.Image, finding: ImageFinding, *, apply: bool) -> Image.Transpose | None:
+    """Load the pixels; returns how to transpose them afterwards. Pillow itself applies the orientation of TIFF."""
+    is_tiff = image.format == "TIFF"
+    if image.mode in ("RGB", "RGBA", "LA", "L") and any("16" in _raw_mode(tile) for tile in getattr(image, "tile", ())):
+        finding.kinds.add(WIDE_COLOUR)
+    if is_tiff:
+        orientation = _orientation(image)
+        image.load()
+    else:
+        image.load()
+        orientation = _orientation(image)
+    if orientation != 1 and not apply:
+        finding.kinds.add(ORIENTATION)
+    if is_tiff:
+        return None if apply else _AS_STORED.get(orientation)
+    return _UPRIGHT.get(orientation) if apply else None
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8; 1, as stored, where there is none or it is damaged."""
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+        return value if value in _UPRIGHT else 1
+    except _DAMAGED_TAGS:
+        return 1
+
+
+def _raw_mode(tile: Any) -> str:
+    """How a part of a file holds its pixels, such as RGB;16B."""
+    arguments = tile[3]
+    return str(arguments[0] if isinstance(arguments, tuple) and arguments else arguments)
 
 
 def _all_grey(options: ImageOptions, images: Iterable[EncodedImage]) -> bool:
@@ -90,24 +167,31 @@ def _is_grey(encoded: EncodedImage) -> bool:
 
 
 def _blocks(
-    images: Iterable[EncodedImage], decode: Callable[[EncodedImage], Pixels], shape: tuple[int, ...], first: str
+    images: Iterable[EncodedImage],
+    decode: Callable[[EncodedImage], tuple[Pixels, ImageFinding]],
+    shape: tuple[int, ...],
+    first: str,
+    counts: FindingCounts,
 ) -> Iterator[Pixels]:
     """The images decoded in order, uint8[up to _BATCH, *shape]; Pillow decodes outside Python's lock, so by threads."""
 
-    def decode_alike(encoded: EncodedImage) -> Pixels:
-        pixels = decode(encoded)
+    def decode_alike(encoded: EncodedImage) -> tuple[Pixels, ImageFinding]:
+        pixels, finding = decode(encoded)
         if pixels.shape != shape:
             (height, width), (first_height, first_width) = pixels.shape[1:], shape[1:]
             raise DataError(
                 f"{encoded.where}: is {width} x {height} pixels, but {first} is {first_width} x {first_height}; "
                 "set dataset.size to resize all"
             )
-        return pixels
+        return pixels, finding
 
     iterator = iter(images)
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         while batch := list(islice(iterator, _BATCH)):
-            yield np.stack(list(pool.map(decode_alike, batch)))
+            decoded = list(pool.map(decode_alike, batch))
+            for encoded, (_, finding) in zip(batch, decoded, strict=True):
+                counts.add(encoded.where, finding)
+            yield np.stack([pixels for pixels, _ in decoded])
 
 
 @contextmanager
@@ -119,22 +203,49 @@ def _opened(encoded: EncodedImage) -> Iterator[Image.Image]:
     except DataError:
         raise
     except UnidentifiedImageError as error:
-        raise DataError(f"{encoded.where}: is not an image that Pillow can read") from error
+        what = "is not an image that Pillow can read" if _is_filled(content) else "is empty, 0 bytes"
+        raise DataError(f"{encoded.where}: {what}") from error
     except Exception as error:  # on damaged files Pillow's plugins raise anything
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{encoded.where}: cannot be read as an image ({reason})") from error
 
 
-def _eight_bit(image: Image.Image) -> Image.Image:
+def _is_filled(content: str | bytes) -> bool:
+    return bool(content) if isinstance(content, bytes) else Path(content).stat().st_size > 0
+
+
+def _eight_bit(image: Image.Image, finding: ImageFinding) -> Image.Image:
     """The image in a mode that converts to L and RGB without loss of meaning."""
     if image.mode in _WIDE_GREY:
-        return Image.fromarray(_scaled(np.asarray(image)))
-    if image.mode == "F":
+        values = np.asarray(image)
+        finding.grey_range = (int(values.min()), int(values.max()))
+        converted = Image.fromarray(_scaled(values))
+    elif image.mode == "F":
         raise ValueError("floating-point pixels have no defined white")
-    if image.has_transparency_data:
-        colours = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", colours.size, "white"), colours).convert("RGB")
-    return image.convert("L" if image.mode in _GREY else "RGB")
+    elif image.has_transparency_data:
+        converted = _on_white(image, finding)
+    else:
+        if image.mode == "CMYK":
+            finding.kinds.add(CMYK)
+        converted = image.convert("L" if image.mode in _GREY else "RGB")
+    if _has_more_frames(image):
+        finding.kinds.add(FRAMES)
+    return converted
+
+
+def _on_white(image: Image.Image, finding: ImageFinding) -> Image.Image:
+    colours = image.convert("RGBA")
+    if colours.getchannel("A").getextrema() != (255, 255):
+        finding.kinds.add(TRANSPARENT)
+    return Image.alpha_composite(Image.new("RGBA", colours.size, "white"), colours).convert("RGB")
+
+
+def _has_more_frames(image: Image.Image) -> bool:
+    """Whether it is an animation or has several pages. Phones put a preview behind a JPEG: that does not count."""
+    try:
+        return image.format in ("GIF", "TIFF", "WEBP", "PNG", "AVIF") and bool(getattr(image, "is_animated", False))
+    except _DAMAGED_TAGS:
+        return True
 
 
 def _scaled(values: Array) -> Pixels:

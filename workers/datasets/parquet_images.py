@@ -39,7 +39,8 @@ def decode(spec: ParquetImages, scratch: Path) -> Dataset:
     if train.count == 0:
         raise DataError(f"dataset.train: {spec.train} has no rows")
     images = decode_splits(train, test, spec, scratch)
-    return Dataset(images[0], classes.train, images[1], classes.test, classes.names, notes=notes + classes.notes)
+    notes += classes.notes + images.notes
+    return Dataset(images.train, classes.train, images.test, classes.test, classes.names, notes=notes)
 
 
 def _select_splits(spec: ParquetImages) -> tuple[Selection, Selection | None]:
