@@ -57,7 +57,8 @@ def list_classes(folder: Path) -> ClassFolders:
 
 def split_images(paths: list[str]) -> tuple[list[str], list[str]]:
     """(images, others): images have an image's suffix, or none and an image's content. Raises DataError."""
-    images, others = [], []
+    images: list[str] = []
+    others: list[str] = []
     for path in paths:
         suffix = os.path.splitext(path)[1].lower()  # noqa: PTH122
         (images if suffix in EXTENSIONS or (not suffix and _is_image(path)) else others).append(path)

@@ -103,8 +103,8 @@ def decode_splits(train: EncodedImages, test: EncodedImages, options: ImageOptio
         for path, split in zip(paths.values(), (train, test), strict=True):
             blocks = _blocks(split.read(), decode, shape, first.where, counts)
             write_npy(path, np.uint8, (split.count, *shape), blocks)
-    arrays = [np.lib.format.open_memmap(path, mode="r") for path in paths.values()]
-    return DecodedSplits(*arrays, counts.notes(options))
+    decoded = {split: np.lib.format.open_memmap(path, mode="r") for split, path in paths.items()}
+    return DecodedSplits(decoded["train"], decoded["test"], counts.notes(options))
 
 
 def decode_image(encoded: EncodedImage, *, grey: bool, options: ImageOptions) -> tuple[Pixels, ImageFinding]:
