@@ -39,6 +39,10 @@ def check_campaign_fits(campaign: Campaign, dataset: Dataset) -> ModelFacts:
     check_augmentation(dataset, campaign)
     if dataset.num_classes < 2:
         raise CampaignError(f"dataset: needs at least 2 classes, got {dataset.num_classes}")
+    labels = np.asarray(dataset.train_labels)
+    if (labels == labels[0]).all():
+        name = dataset.class_names[labels[0]]
+        raise CampaignError(f"dataset: needs training examples of 2 classes, but all {len(labels):,} are of {name!r}")
     model = new_model(campaign, dataset)
     if campaign.recipe.initialization.whitening:
         first_convolution(model)

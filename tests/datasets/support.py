@@ -4,6 +4,7 @@ import gzip
 import io
 import os
 import struct
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from workers.datasets import Dataset
+from workers.datasets import Dataset, image_folder, parquet_images
 from workers.errors import DataError
 from workers.specs import ImageFolder, ParquetImages, TorchvisionData
 
@@ -76,6 +77,14 @@ def torchvision_spec(name: Any, root: Path, *, download: bool = False) -> Torchv
 def write_image(path: Path, colour: Any = 0, mode: str = "RGB", size: tuple[int, int] = (4, 4)) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new(mode, size, colour).save(path)
+
+
+def reader_notes(spec: ImageFolder | ParquetImages) -> tuple[str, ...]:
+    """What the reader alone notes; `load_dataset` adds what is odd about the examples, such as images of one colour."""
+    reader = image_folder if isinstance(spec, ImageFolder) else parquet_images
+    with tempfile.TemporaryDirectory() as scratch:
+        notes: tuple[str, ...] = reader.decode(spec, Path(scratch)).notes  # type: ignore[arg-type]
+    return notes
 
 
 def folder_spec(root: Path, **options: Any) -> ImageFolder:

@@ -7,6 +7,8 @@ import pytest
 
 from tests.datasets.support import error_of, make_dataset
 
+INFINITE = np.array([[0, 1], [0, -np.inf]], dtype=np.float32)
+
 
 def test_a_dataset_tells_its_sizes() -> None:
     dataset = make_dataset(train_labels=np.array([0, 1, 2, 1], dtype=np.uint8))
@@ -28,8 +30,19 @@ def test_features_of_any_shape_are_left_as_they_are_by_default() -> None:
         ({"train_images": [[1]]}, "train_images: must be a NumPy array, got list"),
         ({"train_images": np.zeros((4, 3, 2, 2))}, "train_images: must be uint8 or float32, got float64"),
         ({"train_images": np.zeros((4, 12), dtype=np.uint8)}, "must be [N, C, H, W], got shape [4, 12]"),
+        ({"train_images": np.zeros((4, 9, 9), dtype=np.uint8)}, "grey images lack their channel: images[:, None]"),
+        (
+            {"train_images": np.zeros((4, 8, 8, 3), dtype=np.uint8)},
+            "got shape [4, 8, 8, 3], which looks like [N, H, W, C]",
+        ),
+        ({"train_images": np.zeros((4, 28, 28, 1), dtype=np.uint8)}, "transpose it: images.transpose(0, 3, 1, 2)"),
+        ({"train_images": np.zeros((4, 48, 64, 4), dtype=np.uint8)}, "which looks like [N, H, W, C]"),
         ({"train_images": np.zeros((4, 3, 0, 2), dtype=np.uint8)}, "train_images: must be [N, ...] with at least"),
-        ({"train_images": np.full((4, 2), np.nan, dtype=np.float32)}, "train_images: must be finite, got NaN"),
+        (
+            {"train_images": np.full((4, 2), np.nan, dtype=np.float32)},
+            "train_images: must be finite, got NaN or infinity in example 0",
+        ),
+        ({"test_images": INFINITE}, "test_images: must be finite, got NaN or infinity in example 1"),
         ({"test_images": np.zeros((2, 3, 2, 2), dtype=np.float32)}, "test_images: must be uint8 like train_images"),
         ({"test_images": np.zeros((2, 3, 2, 1), dtype=np.uint8)}, "must be [T, 3, 2, 2] like train_images"),
         ({"test_labels": np.array([0])}, "test_labels: must have shape [2], one label for each image, got [1]"),

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tests.datasets.support import error_of, folder_spec, write_image
+from tests.datasets.support import error_of, folder_spec, reader_notes, write_image
 from workers.datasets import load_dataset
 
 
@@ -139,7 +139,7 @@ def test_images_are_read_wherever_torchvision_or_pillow_reads_them(
     change(folder)
     dataset = load_dataset(folder_spec(folder))
     assert sorted(dataset.train_images[dataset.train_labels == 1, 0, 0, 0].tolist()) == [0, 1]
-    assert dataset.notes == ()
+    assert reader_notes(folder_spec(folder)) == ()
 
 
 def test_the_order_is_torchvisions(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_what_is_not_read_is_noted(folder: Path) -> None:
     write_image(folder / "valid/cat/a.png")
     dataset = load_dataset(folder_spec(folder))
     assert (dataset.num_train, dataset.num_test, dataset.class_names) == (3, 1, ("ant", "cat"))
-    assert dataset.notes == (
+    assert reader_notes(folder_spec(folder)) == (
         "test is not read: it has no class folders, so its 1 files have no labels",
         "valid is not read: val is the test set",
         "3 files are not read, being not known as images (.zip, .txt, .heic); for example train/cat/cats.zip",
@@ -214,9 +214,9 @@ def test_orientation_is_one_rule_for_all_formats(tmp_path: Path, extension: str,
         *(first.T, np.rot90(first, -1), first[::-1, ::-1].T, np.rot90(first)),
     ]
     assert np.rint(applied.train_images[:, 0] / 10).astype(int).tolist() == np.array(expected).tolist()
-    (note,) = stored.notes
+    (note,) = reader_notes(folder_spec(tmp_path))
     assert note.startswith("7 images with an EXIF orientation, which is ignored (dataset.orientation: exif applies it)")
-    assert applied.notes == ()
+    assert reader_notes(folder_spec(tmp_path, orientation="exif")) == ()
     assert stored.fingerprint != applied.fingerprint
 
 
@@ -254,7 +254,7 @@ def _save(path: Path, array: Any, **options: Any) -> None:
 )  # fmt: skip
 def test_what_decoding_changes_is_noted(tmp_path: Path, write: Callable[[Path], Any], note: str) -> None:
     write(tmp_path / "train/a")
-    assert any(note in each for each in load_dataset(folder_spec(tmp_path)).notes)
+    assert any(note in each for each in reader_notes(folder_spec(tmp_path)))
 
 
 def png_of_16_bit_colour() -> bytes:
@@ -270,9 +270,9 @@ def png_of_16_bit_colour() -> bytes:
 
 def test_opaque_images_and_squares_are_not_noted(tmp_path: Path) -> None:
     write_image(tmp_path / "train/a/x.png", (1, 2, 3, 255), "RGBA")
-    assert load_dataset(folder_spec(tmp_path, size=2)).notes == ()
+    assert reader_notes(folder_spec(tmp_path, size=2)) == ()
     write_image(tmp_path / "train/a/y.png", size=(8, 4))
-    (note,) = load_dataset(folder_spec(tmp_path, size=2)).notes
+    (note,) = reader_notes(folder_spec(tmp_path, size=2))
     assert note == f"1 image not square, stretched to 2 x 2 pixels; for example {tmp_path}/train/a/y.png"
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tests.datasets.support import as_struct, error_of, parquet_spec, png, real_data, write_parquet
+from tests.datasets.support import as_struct, error_of, parquet_spec, png, reader_notes, real_data, write_parquet
 from workers.datasets import load_dataset
 
 
@@ -68,11 +68,14 @@ def test_files_that_agree_keep_the_numbers_in_them(tmp_path: Path) -> None:
     train = write_hub(tmp_path / "train.parquet", [2, 0, 1], named("a", "a", "b"))
     test = write_hub(tmp_path / "test.parquet", [1, 2], named("a", "a", "b"))
     dataset = load_dataset(parquet_spec(train, test))
-    assert (dataset.train_labels.tolist(), dataset.test_labels.tolist(), dataset.notes) == ([2, 0, 1], [1, 2], ())
+    assert (dataset.train_labels.tolist(), dataset.test_labels.tolist()) == ([2, 0, 1], [1, 2])
+    assert reader_notes(parquet_spec(train, test)) == ()
     write_hub(tmp_path / "test.parquet", [1, 2])
     dataset = load_dataset(parquet_spec(train, test))
     assert dataset.test_labels.tolist() == [1, 2]
-    assert dataset.notes == (f"{test} has no class names: its numbers are taken for those of {train}",)
+    assert reader_notes(parquet_spec(train, test)) == (
+        f"{test} has no class names: its numbers are taken for those of {train}",
+    )
 
 
 def test_categories_of_every_file_and_row_group(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from tests.datasets.support import as_struct, error_of, parquet_spec, write_parquet
+from tests.datasets.support import as_struct, error_of, parquet_spec, reader_notes, write_parquet
 from workers.datasets import load_dataset
 
 
@@ -21,10 +21,11 @@ HUB = ("data/train-00000-of-00002.parquet", "data/train-00001-of-00002.parquet",
 
 def test_patterns_select_the_splits_of_one_folder(tmp_path: Path) -> None:
     write_files(tmp_path / "[1]", *HUB)
-    dataset = load_dataset(parquet_spec(tmp_path / "[1]/data/train-*.parquet", tmp_path / "[1]/data/test-*"))
+    spec = parquet_spec(tmp_path / "[1]/data/train-*.parquet", tmp_path / "[1]/data/test-*")
+    dataset = load_dataset(spec)
     assert dataset.train_images[:, 0, 0, 0].tolist() == [0, 1, 2, 3]
     assert dataset.test_images[:, 0, 0, 0].tolist() == [4, 5]
-    assert dataset.notes == ()
+    assert reader_notes(spec) == ()
 
 
 SEVERAL = (
@@ -72,13 +73,12 @@ def test_a_file_that_is_there_twice_is_refused(tmp_path: Path, copy: Any, new: s
 
 def test_what_is_selected_by_halves_is_noted(tmp_path: Path) -> None:
     write_files(tmp_path, *HUB, "more/0000.parquet", "more/0002.parquet", "more/b/x.parquet", "more/y.PQT", "more/z.pq")
-    dataset = load_dataset(parquet_spec(tmp_path / HUB[2], tmp_path / HUB[0]))
-    assert dataset.notes == (
+    assert reader_notes(parquet_spec(tmp_path / HUB[2], tmp_path / HUB[0])) == (
         f"train: is read from files of the split test, for example {tmp_path / HUB[2]}",
         f"test: {tmp_path / HUB[0]} is 1 of 2 files; the others are not read",
         f"test: is read from files of the split train, for example {tmp_path / HUB[0]}",
     )
-    assert load_dataset(parquet_spec(tmp_path / "more")).notes == (
+    assert reader_notes(parquet_spec(tmp_path / "more")) == (
         f"train: among files like {tmp_path}/more/0000.parquet, number 1 is missing",
         f"train: not read, since only *.parquet right in {tmp_path}/more is: 2 more, "
         f"for example {tmp_path}/more/b/x.parquet",

@@ -150,11 +150,29 @@ def _check_images(name: str, images: Any) -> None:
     if images.dtype not in (np.uint8, np.float32):
         raise DataError(f"{name}: must be uint8 or float32, got {images.dtype}")
     if images.dtype == np.uint8 and images.ndim != 4:
-        raise DataError(f"{name}: uint8 images must be [N, C, H, W], got shape {list(images.shape)}")
+        hint = "; grey images lack their channel: images[:, None]" if images.ndim == 3 else ""
+        raise DataError(f"{name}: uint8 images must be [N, C, H, W], got shape {list(images.shape)}{hint}")
     if images.ndim < 2 or 0 in images.shape[1:]:
         raise DataError(f"{name}: must be [N, ...] with at least one feature, got shape {list(images.shape)}")
-    if images.dtype == np.float32 and not all(np.isfinite(chunk).all() for chunk in chunks(images)):
-        raise DataError(f"{name}: must be finite, got NaN or infinity")
+    if images.dtype == np.uint8 and _is_channels_last(images.shape):
+        raise DataError(
+            f"{name}: must be [N, C, H, W], got shape {list(images.shape)}, which looks like [N, H, W, C]; "
+            "transpose it: images.transpose(0, 3, 1, 2)"
+        )
+    start = 0
+    for chunk in chunks(images) if images.dtype == np.float32 else ():
+        wrong = ~np.isfinite(chunk).reshape(len(chunk), -1).all(axis=1)
+        if wrong.any():
+            raise DataError(f"{name}: must be finite, got NaN or infinity in example {start + int(wrong.argmax())}")
+        start += len(chunk)
+
+
+def _is_channels_last(shape: tuple[int, ...]) -> bool:
+    """Whether [N, C, H, W] cannot be meant: as many channels as rows, or images three or four pixels wide."""
+    _, channels, height, width = shape
+    if channels in (1, 3, 4) or channels <= 4 or height <= 4:
+        return False
+    return width in (3, 4) or (width == 1 and channels == height)
 
 
 def _check_alike(train: Array, test: Array) -> None:

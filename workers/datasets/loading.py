@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from workers.datasets import digits, image_folder, parquet_images, torchvision_data
 from workers.datasets.cache import Cache, cache_root, hashed
+from workers.datasets.content_notes import content_notes
 from workers.datasets.dataset import Dataset
 from workers.datasets.file_stamps import Stamps, check_unchanged, stamp
 from workers.errors import DataError
@@ -72,7 +74,7 @@ def _load_files(spec: DatasetSpec, cache: Cache) -> Dataset:
         found = cache.find_source(_source_key(spec, before))
         if found is not None:
             return found
-        decoded = reader.decode(spec, scratch)
+        decoded = _with_content_notes(reader.decode(spec, scratch))
         files = list(reader.source_files(spec))
         after = stamp(files)
         if not getattr(spec, "download", False):
@@ -87,11 +89,16 @@ def _load_custom(spec: CustomData, cache: Cache) -> Dataset:
     dataset = call_function(spec.name, DataError, **spec.options)
     if not isinstance(dataset, Dataset):
         raise DataError(f"{spec.name}: must return a workers.datasets.Dataset, got {type(dataset).__name__}")
+    dataset = _with_content_notes(dataset)
     found = cache.find(dataset.fingerprint, dataset.description)
     if found is not None:
         return found
     with cache.building(dataset.fingerprint) as scratch:
         return cache.add(dataset, scratch)
+
+
+def _with_content_notes(dataset: Dataset) -> Dataset:
+    return replace(dataset, notes=(*dataset.notes, *content_notes(dataset)))
 
 
 def _reader(spec: DatasetSpec) -> _Reader:
