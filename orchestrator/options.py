@@ -43,6 +43,9 @@ WorkersOption = Annotated[
         "--workers", min=1, max=100_000, help="Most Ray workers, asked of an autoscaler too; default: every place."
     ),
 ]
+DownloadOption = Annotated[
+    bool, typer.Option("--download", help="Download torchvision's set where it is missing, wherever dataset.root is.")
+]
 RepetitionsOption = Annotated[
     int | None, typer.Option("--repetitions", min=1, max=1_000_000, help="Runs at each ratio, in place of the file's.")
 ]

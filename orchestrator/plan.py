@@ -17,7 +17,7 @@ from orchestrator.arrangement import Arrangement, arrange
 from orchestrator.prepare import check_campaign_fits, identified, make_header
 from orchestrator.shards import pending_shards
 from workers.campaign import PARTS, Campaign
-from workers.datasets import Dataset, load_dataset
+from workers.datasets import Dataset, check_files, load_dataset
 from workers.machine import Machine
 from workers.runs import Shard
 from workers.store import Store
@@ -116,11 +116,12 @@ def plan_campaign(
     """Plan a campaign, less what a store holds already (none: nothing, and a store that does not exist is empty).
 
     A new store's arrangement is for workers like `machine`, `fastest` as in `arrange`. A store's runs are the pilot.
-    `on_data` gets the data set as soon as it is read.
+    `on_data` gets the data set as soon as it is read. Nothing is downloaded.
 
     Raises CampaignError, DataError; StoreMismatchError where the store is another campaign's, DamagedFileError where it
     cannot be read.
     """
+    check_files(campaign.dataset)
     dataset = load_dataset(campaign.dataset)
     on_data(dataset)
     facts = check_campaign_fits(campaign, dataset)

@@ -42,10 +42,11 @@ def driver_name(store: str) -> str:
 
 
 def driver_command(store: str, options: dict[str, object]) -> str:
-    """The shell command of the driver, run in the folder that was sent; None among the options leaves one out."""
+    """The shell command of the driver, run in the folder that was sent; None among the options leaves one out, True
+    is a flag."""
     words: list[object] = ["longtail", "run", CAMPAIGN_FILE, "--store", store, "--runner", "ray", "--address", "auto"]
     for name, value in options.items():
-        words += [] if value is None else [name, value]
+        words += [] if value is None else [name] if value is True else [name, value]
     return shlex.join(map(str, words))
 
 

@@ -3,6 +3,7 @@
 import os
 import re
 import textwrap
+import threading
 from pathlib import Path
 
 import pytest
@@ -224,6 +225,50 @@ def test_identity_leaves_out_where_the_data_lie() -> None:
     here, there = (small_campaign(dataset={"name": "mnist", "root": root}) for root in ("a", "b"))
     assert here.identity("x") == there.identity("x")
     assert here.with_absolute_paths().dataset.root == f"{os.getcwd()}/a"
+
+
+@pytest.mark.parametrize(
+    ("dataset", "fields"),
+    [
+        ({"name": "mnist"}, ["root"]),
+        ({"name": "emnist"}, ["root"]),
+        ({"name": "image-folder"}, ["root"]),
+        ({"name": "parquet"}, ["train", "test"]),
+    ],
+)
+def test_paths_in_a_campaign_file_are_relative_to_the_file(
+    dataset: dict[str, str], fields: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/you")
+    for place, found in {
+        "a/b": f"{tmp_path}/a/b",
+        "/a": "/a",
+        "~/a": "/home/you/a",
+        "s3://bucket/a": "s3://bucket/a",
+    }.items():
+        subsets = {"design": "explicit", "drop": ["lowest"], "ratios": [0.5], "repetitions": 1}
+        campaign = small_campaign(
+            dataset={**dataset, **dict.fromkeys(fields, place)},
+            subsets={**subsets, "scores": {"file": place, "column": "score"}},
+        )
+        (tmp_path / "c.yaml").write_text(dump_campaign(campaign))
+        monkeypatch.chdir("/")
+        for name in (tmp_path / "c.yaml", os.path.relpath(tmp_path / "c.yaml", "/")):
+            read = read_campaign(name)
+            assert [getattr(read.dataset, field) for field in fields] == [found] * len(fields)
+            assert read.subsets.scores is not None and read.subsets.scores.file == found
+        assert parse_campaign(dump_campaign(campaign)) == campaign  # no file, so they stay
+        back = read.with_paths_relative_to(tmp_path)
+        assert [getattr(back.dataset, field) for field in fields] == [place if place == "a/b" else found] * len(fields)
+
+
+def test_a_campaign_from_a_pipe_has_paths_of_the_current_folder(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "c.yaml")
+    text = dump_campaign(small_campaign(dataset={"name": "mnist", "root": "a"}))
+    writer = threading.Thread(target=(tmp_path / "c.yaml").write_text, args=(text,))
+    writer.start()
+    assert read_campaign(tmp_path / "c.yaml").dataset.root == f"{os.getcwd()}/a"
+    writer.join()
 
 
 def test_a_campaign_is_frozen(small: Campaign) -> None:

@@ -303,7 +303,7 @@ def test_showing_a_frame_downloads_nothing(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("LONGTAIL_CACHE", str(tmp_path / "cache"))
     root = tmp_path / "data"
     images = DatasetImages(TorchvisionData(name="mnist", root=str(root), download=True), "0" * 64)
-    assert images.missing.startswith("the data set cannot be loaded: dataset.root: torchvision cannot read mnist")
+    assert images.missing.startswith("the data set cannot be loaded: dataset.root: mnist is not complete in")
     assert "\n" not in images.missing and not root.exists()
 
 

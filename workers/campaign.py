@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -216,16 +218,16 @@ class Campaign(Frozen):
         longest = max(after - before for before, after in zip((0, *epochs), epochs, strict=False))
         return longest if self.record.presentations else 0
 
-    def with_absolute_paths(self) -> "Campaign":
-        """The same campaign with its local paths (of data set and scores) made absolute, for processes elsewhere."""
-        paths = {
-            name: _absolute(value)
-            for name, field in type(self.dataset).model_fields.items()
-            if _is_location(field) and isinstance(value := getattr(self.dataset, name), str)
-        }
-        campaign = self.model_copy(update={"dataset": self.dataset.model_copy(update=paths)})
-        scores = self.subsets.scores
-        return campaign if scores is None else campaign.with_scores(file=_absolute(scores.file))
+    def with_absolute_paths(self, folder: Path | None = None) -> "Campaign":
+        """The same campaign with its local paths made absolute: below `folder`, None being the current one.
+
+        `~` is expanded, URIs stay.
+        """
+        return _with_paths(self, lambda place: _absolute(place, folder or Path.cwd()))
+
+    def with_paths_relative_to(self, folder: Path) -> "Campaign":
+        """The same campaign for a file in `folder`: absolute paths below it become relative, others stay."""
+        return _with_paths(self, lambda place: _relative(place, folder.absolute()))
 
     def with_scores(self, **changes: str) -> "Campaign":
         """The same campaign with fields of `subsets.scores` (file, sha256) replaced. It must have scores."""
@@ -243,20 +245,40 @@ def _identity(science: dict[str, Any], fingerprint: str) -> str:
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
-def _absolute(place: str) -> str:
+def _absolute(place: str, folder: Path) -> str:
     """A local path made absolute; a URI as it is."""
-    return place if "://" in place else str(Path(place).expanduser().absolute())
+    return place if "://" in place else str(folder.absolute() / os.path.expanduser(place))  # noqa: PTH111
 
 
-def _is_location(field: FieldInfo) -> bool:
-    return isinstance(field.json_schema_extra, dict) and bool(field.json_schema_extra.get("location"))
+def _relative(place: str, folder: Path) -> str:
+    below = "://" not in place and Path(place).is_relative_to(folder)
+    return str(Path(place).relative_to(folder)) if below else place
+
+
+Part = TypeVar("Part", bound=BaseModel)
+
+
+def _with_paths(part: Part, change: Callable[[str], str]) -> Part:
+    """The part with every path in it changed."""
+    changed: dict[str, Any] = {}
+    for name, field in type(part).model_fields.items():
+        value = getattr(part, name)
+        if isinstance(value, BaseModel):
+            changed[name] = _with_paths(value, change)
+        elif _marked(field, "path") and value is not None:
+            changed[name] = change(value) if isinstance(value, str) else tuple(map(change, value))
+    return part.model_copy(update=changed) if changed else part
+
+
+def _marked(field: FieldInfo, mark: str) -> bool:
+    return isinstance(field.json_schema_extra, dict) and bool(field.json_schema_extra.get(mark))
 
 
 def _without_locations(part: BaseModel, *, defaults: bool) -> dict[str, Any]:
     """The part as plain data; with `defaults` False only the names of alternatives and what differs from a default."""
     kept: dict[str, Any] = {}
     for name, field in type(part).model_fields.items():
-        if _is_location(field):
+        if _marked(field, "location"):
             continue
         value = getattr(part, name)
         if not defaults and name != "name" and value == field.get_default(call_default_factory=True):

@@ -45,11 +45,17 @@ _Loader.add_implicit_resolver(
 
 
 def read_campaign(path: str | Path) -> Campaign:
-    """Read and check a campaign file.
+    """Read and check a campaign file; its paths, which are relative to the file's folder, become absolute.
 
-    Raises CampaignError: the file is missing, is not YAML, or has mistakes (one line each).
+    Those of what is no file (a pipe) are relative to the current folder. Raises CampaignError: the file is missing, is
+    not YAML, or has mistakes (one line each).
     """
-    return parse_campaign(read_text(path), source=str(path))
+    return parse_campaign(read_text(path), source=str(path)).with_absolute_paths(campaign_folder(path))
+
+
+def campaign_folder(path: str | Path) -> Path:
+    """The folder that the paths in a campaign file are relative to."""
+    return Path(path).absolute().parent if Path(path).is_file() else Path.cwd()
 
 
 def read_text(path: str | Path) -> str:
@@ -69,7 +75,10 @@ def read_text(path: str | Path) -> str:
 
 
 def parse_campaign(text: str, source: str = "campaign") -> Campaign:
-    """Check a campaign given as YAML text; `source` opens every line of an error. Raises CampaignError."""
+    """Check a campaign given as YAML text; `source` opens every line of an error. Raises CampaignError.
+
+    Its paths stay as they are: relative to the folder that is the current one when they are used.
+    """
     return check_campaign(parse_mapping(text, source, "dataset, model, recipe, ..."), source)
 
 

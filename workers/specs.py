@@ -14,8 +14,10 @@ Size = Annotated[int, Field(ge=1, le=1024)]
 Width = Annotated[int, Field(ge=1, le=65_536)]
 Column = Annotated[str, Field(min_length=1, max_length=500)]
 
-LOCATION = {"location": True}
+LOCATION: dict[str, JsonValue] = {"location": True}
 """Marks a field that says where data lie, not what they are: the campaign's identity leaves it out."""
+PATH: dict[str, JsonValue] = {**LOCATION, "path": True}
+"""Marks a location that is a path or a URI. In a campaign file paths are relative to the file's folder."""
 
 
 class Digits(Frozen):
@@ -28,10 +30,10 @@ class TorchvisionData(Frozen):
     """A data set that torchvision reads, in the order of its original files."""
 
     name: Literal["mnist", "fashion-mnist", "kmnist", "cifar10", "cifar100", "svhn"]
-    root: Annotated[Path, Field(json_schema_extra=LOCATION)] = "data"
+    root: Annotated[Path, Field(json_schema_extra=PATH)] = "data"
     """The folder that torchvision calls root."""
-    download: Annotated[bool, Field(json_schema_extra=LOCATION)] = True
-    """Download the files where they are missing."""
+    download: Annotated[bool, Field(json_schema_extra=LOCATION)] = False
+    """Download the files where they are missing, when models are trained."""
 
 
 class EMNIST(TorchvisionData):
@@ -56,16 +58,16 @@ class ImageFolder(ImageOptions):
     """`root/train/<class>/**` and `root/test/<class>/**` (or `val`); classes and files in sorted order."""
 
     name: Literal["image-folder"]
-    root: Annotated[Path, Field(json_schema_extra=LOCATION)]
+    root: Annotated[Path, Field(json_schema_extra=PATH)]
 
 
 class ParquetImages(ImageOptions):
     """Parquet files with an image column (`{bytes, path}` as on the Hugging Face hub, or bytes) and a label column."""
 
     name: Literal["parquet"]
-    train: Annotated[Path, Field(json_schema_extra=LOCATION)]
+    train: Annotated[Path, Field(json_schema_extra=PATH)]
     """A file, a folder whose `*.parquet` files are read in sorted order, or a pattern: `data/train-*.parquet`."""
-    test: Annotated[Path | None, Field(json_schema_extra=LOCATION)] = None
+    test: Annotated[Path | None, Field(json_schema_extra=PATH)] = None
     image_column: Column = "image"
     label_column: Column = "label"
 
@@ -89,7 +91,7 @@ class ScoreColumn(Frozen):
     Rows are told by a column `example_id`, in any order; without one they are in canonical order.
     """
 
-    file: Annotated[Path, Field(json_schema_extra=LOCATION)]
+    file: Annotated[Path, Field(json_schema_extra=PATH)]
     """Parquet or CSV: a path or a URI. Read where the campaign is started, once: workers take scores from the store."""
     column: Annotated[Column, Field(json_schema_extra=LOCATION)]
     ratio: Annotated[float | None, Field(gt=0, le=1, json_schema_extra=LOCATION)] = None

@@ -13,6 +13,7 @@ from orchestrator.options import (
     CheckpointOption,
     DeviceName,
     DeviceOption,
+    DownloadOption,
     GpusOption,
     RepetitionsOption,
     RunnerName,
@@ -80,15 +81,19 @@ def run(
     working_dir: Annotated[
         str | None, typer.Option("--working-dir", help="Folder with your own code, sent to the cluster's nodes.")
     ] = None,
+    download: DownloadOption = False,
 ) -> None:
     """Train a campaign into a store. Run again to resume; with more repetitions or ratios, to extend.
 
     Example: longtail run campaign.yaml --store STORE --runner ray
     """
+    from orchestrator.downloads import with_permitted_download
+
     parsed = _read(campaign)
     if runner is RunnerName.local and (address or gpus_per_worker is not None or workers or working_dir):
         raise typer.BadParameter("--address, --gpus-per-worker, --workers and --working-dir need --runner ray")
     minutes = parse_minutes(checkpoint_minutes, "checkpoint-minutes")
+    parsed = with_permitted_download(parsed, campaign, download, say)
     chosen = _runner(runner, device, address, gpus_per_worker, workers, working_dir)
     report = run_and_show(parsed, store, chosen, repetitions, shard_size, until_se, minutes)
     exit_on_failures(report)

@@ -8,6 +8,7 @@ from orchestrator.options import (
     CampaignPath,
     CheckpointOption,
     DeviceOption,
+    DownloadOption,
     GpusOption,
     RepetitionsOption,
     UntilSeOption,
@@ -44,12 +45,14 @@ def submit(
     working_dir: Annotated[
         str | None, typer.Option("--working-dir", help="Folder with your own code, sent along.")
     ] = None,
+    download: DownloadOption = False,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Show what the job prints until it ends.")] = False,
 ) -> None:
     """Train a campaign as a job of a Ray cluster, which needs this machine no longer. One job for each store.
 
     Example: longtail submit campaign.yaml --store s3://bucket/mnist --address http://HEAD:8265
     """
+    from orchestrator.downloads import may_download
     from orchestrator.submission import (
         absolute_store,
         describe,
@@ -60,7 +63,7 @@ def submit(
     )
     from workers.campaign_file import dump_campaign, read_campaign, with_repetitions
 
-    parsed = with_repetitions(read_campaign(campaign), repetitions).with_absolute_paths()
+    parsed = with_repetitions(read_campaign(campaign), repetitions)
     if until_se is not None:
         from orchestrator.until_se import check_target
 
@@ -68,6 +71,8 @@ def submit(
     place = absolute_store(store)
     options: dict[str, object] = {"--gpus-per-worker": gpus_per_worker, "--workers": workers, "--device": device}
     parse_minutes(checkpoint_minutes, "checkpoint-minutes")
+    # The driver's campaign file lies elsewhere, so it has to be told.
+    options |= {"--download": may_download(parsed, campaign, download) or None}
     options |= {"--shard-size": shard_size, "--until-se": until_se, "--checkpoint-minutes": checkpoint_minutes}
     sent, scores = with_sent_scores(parsed)
     with driver_folder(dump_campaign(sent), working_dir, scores) as folder:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from orchestrator.options import AddressOption, CampaignPath, GpusOption, WorkersOption
+from orchestrator.options import AddressOption, CampaignPath, DownloadOption, GpusOption, WorkersOption
 from orchestrator.output import console, interruption, say, show_data, warn
 from orchestrator.search.display import search_display
 
@@ -72,6 +72,7 @@ def tune(
         str | None, typer.Option("--working-dir", help="Folder with your own code, sent to the cluster's nodes.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing output file.")] = False,
+    download: DownloadOption = False,
 ) -> None:
     """Find the cheapest recipe that fits the subsets and does as well as any on held-out examples, with Ray Tune.
 
@@ -79,6 +80,7 @@ def tune(
 
     Example: longtail tune campaign.yaml -o tuned.yaml --fit 0.99
     """
+    from orchestrator.downloads import with_permitted_download
     from orchestrator.search.choice import Cost
     from orchestrator.search.settings import Place, Search
     from orchestrator.search.tuned_file import check_tuned_path, write_tuned
@@ -89,6 +91,7 @@ def tune(
     if cost not in list(Cost):
         raise typer.BadParameter(f"--cost must be operations or seconds, got {cost!r}")
     check_tuned_path(output, campaign, force)
+    parsed = with_permitted_download(parsed, campaign, download, say)
     folder = results or output.with_name(f"{output.stem}-search")
     ratios = tuple(ratio) if ratio else None
     search = Search(

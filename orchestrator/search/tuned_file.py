@@ -60,7 +60,7 @@ def write_tuned(
         f"# Recipe: {values_text(chosen.candidate.values)}.",
         *[f"# {line}" for line in verdict_lines(report, search)],
     ]
-    content = "\n".join([*lines, dump_campaign(campaign)]).encode()
+    content = "\n".join([*lines, dump_campaign(campaign.with_paths_relative_to(path.parent))]).encode()
     first = f"# Found by longtail tune. SHA-256 of what follows: {hashlib.sha256(content).hexdigest()}\n".encode()
     unfinished = path.with_name(f"_{path.name}")
     try:

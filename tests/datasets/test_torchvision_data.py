@@ -114,7 +114,7 @@ def test_svhn_calls_the_digit_0_class_0(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["mnist", "cifar10", "svhn"])
 def test_missing_files_without_download_say_what_to_do(tmp_path: Path, name: str) -> None:
     text = error_of(lambda: load_dataset(torchvision_spec(name, tmp_path / "data")))
-    assert f"cannot read {name} from {tmp_path / 'data'}" in text
+    assert f"{name} is not complete in {tmp_path / 'data'}: " in text
     assert "set dataset.download to true" in text
 
 

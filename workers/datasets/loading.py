@@ -34,8 +34,9 @@ def load_dataset(spec: DatasetSpec, fingerprint: str | None = None, *, trusted: 
     """The data set of a campaign, its arrays read-only memory maps of the cache (see `cache_root`).
 
     Files are decoded only where the cache does not know them (by path, size, inode and times); a custom function is
-    always called. With a `fingerprint` nothing is decoded or called where the cache has that data set, then without
-    names of examples and notes.
+    always called; what torchvision can download is downloaded where it is missing and the specification says so. With
+    a `fingerprint` nothing is decoded or called where the cache has that data set, then without names of examples and
+    notes.
 
     `trusted` False is for a specification that was not given to be carried out, as that of a store which is only read:
     no function is called and nothing is downloaded. What commands and notebooks do with stores is decided here alone.
@@ -63,7 +64,15 @@ def _harmless(spec: DatasetSpec) -> DatasetSpec:
     return spec.model_copy(update={"download": False}) if isinstance(spec, TorchvisionData) else spec
 
 
+def check_files(spec: DatasetSpec) -> None:
+    """Raise DataError, saying what to do, where files are missing that only a download brings. Downloads nothing."""
+    if isinstance(spec, TorchvisionData):
+        torchvision_data.check_files(spec, download=False)
+
+
 def _load_files(spec: DatasetSpec, cache: Cache) -> Dataset:
+    if isinstance(spec, TorchvisionData):
+        torchvision_data.check_files(spec, download=True)
     reader = _reader(spec)
     found = cache.find_source(_source_key(spec, stamp(reader.source_files(spec))))
     if found is not None:
@@ -119,4 +128,4 @@ def _source_key(spec: DatasetSpec, stamps: Stamps) -> str:
 
 
 def _plain(spec: DatasetSpec) -> dict[str, Any]:
-    return {"decoding": DECODING, **spec.model_dump(mode="json")}
+    return {"decoding": DECODING, **spec.model_dump(mode="json", exclude={"download"})}

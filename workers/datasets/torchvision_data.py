@@ -1,10 +1,13 @@
 """The data sets that torchvision downloads and reads."""
 
 import gzip
+import os
 import pickle
 import warnings
 import zlib
 from collections.abc import Iterable
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,11 @@ from workers.specs import EMNIST, TorchvisionData
 _MNIST_FAMILY = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "kmnist": "KMNIST", "emnist": "EMNIST"}
 _CIFAR_FAMILY = {"cifar10": "CIFAR10", "cifar100": "CIFAR100"}
 _FOLDERS = {**_MNIST_FAMILY, "cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"}
-_SVHN_FILES = ("train_32x32.mat", "test_32x32.mat")
+_FILES = {
+    "cifar10": (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch", "batches.meta"),
+    "cifar100": ("train", "test", "meta"),
+    "svhn": ("train_32x32.mat", "test_32x32.mat"),
+}
 _DIGIT_NAMES = tuple("0123456789")
 
 _UNREADABLE = (
@@ -28,6 +35,8 @@ _UNREADABLE = (
 """What torchvision and the readers below it raise on missing and damaged files; URLError is an OSError."""
 
 _BLOCK = 1 << 20
+_LOOKED_AT = 1000
+"""Entries of a folder that are looked at for a set that is not where it should be."""
 
 Split = tuple[Array, Array]
 """Images uint8[n, C, H, W] and labels int64[n]."""
@@ -37,8 +46,54 @@ def source_files(spec: TorchvisionData) -> Iterable[Path]:
     """The files under root that torchvision reads; empty before they are downloaded."""
     root = _root(spec)
     if spec.name == "svhn":
-        return [root / name for name in _SVHN_FILES if (root / name).is_file()]
+        return [root / name for name in _FILES[spec.name] if (root / name).is_file()]
     return sorted(path for path in (root / _FOLDERS[spec.name]).rglob("*") if path.is_file())
+
+
+def missing_file(spec: TorchvisionData, root: Path | None = None) -> Path | None:
+    """The first of the set's files that is not under root (None: the specification's); None where all are there."""
+    root = root or _root(spec)
+    if spec.name in _MNIST_FAMILY:
+        raw = root / _FOLDERS[spec.name] / "raw"
+        places = [(raw / name, raw / f"{name}.gz", raw / "gzip" / f"{name}.gz") for name in _raw_names(spec)]
+    else:
+        folder = root if spec.name == "svhn" else root / _FOLDERS[spec.name]
+        places = [(folder / name,) for name in _FILES[spec.name]]
+    return next((paths[0] for paths in places if _first_file(*paths) is None), None)
+
+
+def check_files(spec: TorchvisionData, *, download: bool) -> None:
+    """Raise DataError where files are missing and are not to be downloaded, or are in another folder nearby.
+
+    The message says where they are, or what brings them. Looks at folders, makes none.
+    """
+    missing = missing_file(spec)
+    if missing is None:
+        return
+    check_nearby(spec)
+    if not (download and spec.download):
+        brings = (
+            "longtail run downloads it" if spec.download else "set dataset.download to true, or put the files there"
+        )
+        raise DataError(f"dataset.root: {spec.name} is not complete in {_root(spec)}: {missing} is missing; {brings}")
+
+
+def check_nearby(spec: TorchvisionData) -> None:
+    """Raise DataError where the set, which root has not, is in a folder above or in root: a level off."""
+    root = _root(spec)
+    found = _root_nearby(spec, root)
+    if found is not None:
+        where = f"{spec.name} is not in {root}, but found in {os.path.relpath(found, root)}"
+        raise DataError(f"dataset.root: {where}: set dataset.root to {found}")
+
+
+def _root_nearby(spec: TorchvisionData, root: Path) -> Path | None:
+    """A folder above or in root that holds the whole set, as torchvision's root does."""
+    inside: list[Path] = []
+    with suppress(OSError), os.scandir(root) as entries:
+        inside = sorted(Path(each.path) for each in islice(entries, _LOOKED_AT) if each.is_dir())
+    candidates = (*list(root.parents)[:2], *inside)
+    return next((each for each in candidates if missing_file(spec, each) is None), None)
 
 
 def decode(spec: TorchvisionData, scratch: Path) -> Dataset:
@@ -69,10 +124,15 @@ def _root(spec: TorchvisionData) -> Path:
     return Path(spec.root).expanduser().absolute()
 
 
+def _is_wanted(spec: TorchvisionData) -> bool:
+    """Whether to download: never in place of files that are there, which torchvision would replace."""
+    return spec.download and missing_file(spec) is not None
+
+
 def _advice(spec: TorchvisionData) -> str:
-    if spec.download:
-        return "check that it can be written and the network reached, or put complete files there"
-    return "put complete files there or set dataset.download to true"
+    if missing_file(spec) is None:
+        return "its files are damaged: put others there"
+    return "check that it can be written and the network reached, or put complete files there"
 
 
 def _read(spec: TorchvisionData, scratch: Path) -> tuple[Split, Split, tuple[str, ...]]:
@@ -107,7 +167,7 @@ def _read_cifar(spec: TorchvisionData) -> tuple[Split, Split, tuple[str, ...]]:
     from torchvision import datasets
 
     kind = getattr(datasets, _CIFAR_FAMILY[spec.name])
-    train, test = (kind(_root(spec), train=is_train, download=spec.download) for is_train in (True, False))
+    train, test = (kind(_root(spec), train=is_train, download=_is_wanted(spec)) for is_train in (True, False))
 
     def split(source: Any) -> Split:
         return source.data.transpose(0, 3, 1, 2), np.array(source.targets, dtype=np.int64)
@@ -119,7 +179,7 @@ def _read_svhn(spec: TorchvisionData) -> tuple[Split, Split, tuple[str, ...]]:
     from torchvision import datasets
 
     def split(name: str) -> Split:
-        source = datasets.SVHN(_root(spec), split=name, download=spec.download)
+        source = datasets.SVHN(_root(spec), split=name, download=_is_wanted(spec))
         # Its files call the digit 0 class 10; torchvision has made that 0.
         return source.data, source.labels.reshape(-1)
 
