@@ -12,6 +12,7 @@ from orchestrator.cli import app
 from tests.conftest import small_campaign
 from tests.datasets.support import write_mnist
 from workers.campaign_file import dump_campaign
+from workers.errors import CampaignError, DataError, LongtailError
 
 
 @pytest.fixture(autouse=True)
@@ -28,14 +29,15 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     return found
 
 
-def command(folder: Path, name: str, *words: object, **dataset: object) -> tuple[int, str]:
-    """(exit code, what was printed) of a command on a campaign file in `folder`."""
+def command(folder: Path, verb: str, *words: object, **dataset: object) -> tuple[type[LongtailError], list[str]]:
+    """(the error, the lines printed and the error's own) of a command on a campaign file in `folder`; it must fail."""
     folder.mkdir(exist_ok=True)
     campaign = small_campaign(dataset=dataset, subsets={"ratios": [0.5], "repetitions": 1})
     (folder / "c.yaml").write_text(dump_campaign(campaign))
-    store = ["--store", str(folder / "s")] if name == "run" else []
-    result = CliRunner().invoke(app, [name, str(folder / "c.yaml"), *store, *map(str, words)])
-    return result.exit_code, result.output
+    store = ["--store", str(folder / "s")] if verb == "run" else []
+    result = CliRunner().invoke(app, [verb, str(folder / "c.yaml"), *store, *map(str, words)])
+    assert isinstance(result.exception, LongtailError)
+    return type(result.exception), [*result.output.splitlines(), str(result.exception)]
 
 
 def tree(folder: Path) -> list[Path]:
@@ -73,29 +75,27 @@ def test_a_root_that_is_a_level_off_is_told(
         (data / file).write_bytes(b"")
     before = tree(data)
     for download in (True, False):
-        code, output = command(tmp_path / "w", name, name=kind, root=given, download=download)
-        assert code == 1
-        assert f"found in {up}: set dataset.root to {data}" in output.replace("\n", "")
+        error, lines = command(tmp_path / "w", name, name=kind, root=given, download=download)
+        assert (error, len(lines)) == (DataError, 1)
+        assert lines[0].endswith(f"found in {up}: set dataset.root to {data}")
     assert (tree(data), asked) == (before, [])
 
 
 @pytest.mark.parametrize("kind", ["mnist", "emnist", "cifar10", "cifar100", "svhn"])
 def test_plan_downloads_nothing_and_makes_no_folder(kind: str, tmp_path: Path, asked: list[str]) -> None:
     for download, advice in ((True, "longtail run downloads it"), (False, "set dataset.download to true")):
-        code, output = command(tmp_path / "w", "plan", name=kind, root="data", download=download)
-        assert code == 1
-        assert advice in output.replace("\n", " ")
+        error, lines = command(tmp_path / "w", "plan", name=kind, root="data", download=download)
+        assert (error, len(lines), advice in lines[0]) == (DataError, 1, True)
     assert (asked, (tmp_path / "w" / "data").exists()) == ([], False)
 
 
 def test_run_downloads_where_the_file_asks_for_it_and_says_so_before(tmp_path: Path, asked: list[str]) -> None:
-    code, output = command(tmp_path / "w", "run", name="mnist", root="data")
-    assert (code, asked) == (1, [])
-    code, output = command(tmp_path / "w", "run", name="mnist", root="data", download=True)
-    assert output.splitlines()[0] == f"downloading mnist to {tmp_path / 'w' / 'data'}"
-    assert (code, bool(asked)) == (1, True)
-    code, output = command(tmp_path / "w", "run", name="mnist", root=str(tmp_path / "cache" / "data"), download=True)
-    assert output.startswith("downloading mnist to ")
+    error, lines = command(tmp_path / "w", "run", name="mnist", root="data")
+    assert (error, len(lines), asked) == (DataError, 1, [])
+    for root in (tmp_path / "w" / "data", tmp_path / "cache" / "data"):
+        asked.clear()
+        error, lines = command(tmp_path / "w", "run", name="mnist", root=str(root), download=True)
+        assert (error, lines[0], bool(asked)) == (DataError, f"downloading mnist to {root}", True)
 
 
 @pytest.mark.parametrize(
@@ -111,9 +111,9 @@ def test_a_campaign_file_downloads_into_its_own_folder_only(inside: str, tmp_pat
         link, root = tmp_path / "w" / inside, "data"
         link.parent.mkdir(parents=True)
         link.symlink_to(outside / link.name if link.suffix else outside)
-    code, output = command(tmp_path / "w", "run", name="mnist", root=root, download=True)
-    assert code == 2
-    assert "outside of the campaign file's folder: with --download it is downloaded there" in output.replace("\n", " ")
+    told = "outside of the campaign file's folder: with --download it is downloaded there"
+    error, lines = command(tmp_path / "w", "run", name="mnist", root=root, download=True)
+    assert (error, len(lines), told in lines[0]) == (CampaignError, 1, True)
     assert (asked, [path.name for path in tree(outside)]) == ([], ["t10k-images-idx3-ubyte.gz"])
-    code, output = command(tmp_path / "w", "run", "--download", name="mnist", root=root)
-    assert (code, output.startswith("downloading mnist to "), bool(asked)) == (1, True, True)
+    error, lines = command(tmp_path / "w", "run", "--download", name="mnist", root=root)
+    assert (error, lines[0].startswith("downloading mnist to "), bool(asked)) == (DataError, True, True)

@@ -55,7 +55,9 @@ def missing_file(spec: TorchvisionData, root: Path | None = None) -> Path | None
     root = root or _root(spec)
     if spec.name in _MNIST_FAMILY:
         raw = root / _FOLDERS[spec.name] / "raw"
-        places = [(raw / name, raw / f"{name}.gz", raw / "gzip" / f"{name}.gz") for name in _raw_names(spec)]
+        places: list[tuple[Path, ...]] = [
+            (raw / name, raw / f"{name}.gz", raw / "gzip" / f"{name}.gz") for name in _raw_names(spec)
+        ]
     else:
         folder = root if spec.name == "svhn" else root / _FOLDERS[spec.name]
         places = [(folder / name,) for name in _FILES[spec.name]]
@@ -73,7 +75,9 @@ def check_files(spec: TorchvisionData, *, download: bool) -> None:
     check_nearby(spec)
     if not (download and spec.download):
         brings = (
-            "longtail run downloads it" if spec.download else "set dataset.download to true, or put the files there"
+            "longtail run downloads it (elsewhere than beside the file: with --download)"
+            if spec.download
+            else "set dataset.download to true, or put the files there"
         )
         raise DataError(f"dataset.root: {spec.name} is not complete in {_root(spec)}: {missing} is missing; {brings}")
 
