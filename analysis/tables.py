@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from analysis.reading.bits import RatioBits
 from analysis.reading.counts import RatioCounts
+from analysis.reading.names import with_names
 from workers.store import Store
 
 Basis = Mapping[str, int | None]
@@ -27,9 +28,11 @@ def bases_of(ratios: Iterable[RatioCounts]) -> dict[str, Basis]:
 def write_table(store: Store, name: str, frame: pd.DataFrame, bases: Mapping[str, Basis], **conventions: str) -> str:
     """Write (or replace) estimates/NAME.parquet; returns its path or URI.
 
-    Its metadata hold the estimate's name, the campaign's identity, what it rests on at each ratio, and conventions.
+    It has names, where there are some (see `analysis.reading.names`). Its metadata hold the estimate's name, the
+    campaign's identity, what it rests on at each ratio, and conventions.
     Raises StoreError where the place cannot be written.
     """
-    table = pa.table({column: frame[column].to_numpy() for column in frame.columns})
+    named = with_names(frame, store)
+    table = pa.table({column: named[column].to_numpy() for column in named.columns})
     provenance = {"estimate": name, "campaign": store.header.identity, "ratios": json.dumps(bases)}
     return store.write_estimate(name, table, {**provenance, **conventions})

@@ -17,6 +17,7 @@ import torch
 
 from analysis import EstimateError
 from analysis.reading.examples import read_labels
+from analysis.reading.names import with_names
 from analysis.reading.selection import scan_epoch, select_ratios
 from orchestrator.frames import write_frame
 from orchestrator.local_runner import available_device
@@ -73,7 +74,7 @@ class Densities:
         In the store its metadata tell the kernel, the bandwidths and the runs. Raises StoreError or LongtailError.
         """
         if output is not None:
-            write_frame(self.frame, output)
+            write_frame(with_names(self.frame, store), output)
             return str(output)
         table = pa.table({column: self.frame[column].to_numpy() for column in self.frame.columns})
         said = {

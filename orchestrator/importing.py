@@ -74,7 +74,7 @@ def import_heldout(
     pending = _pending(runs.keys() - _committed(store, header))
     batches = ([read_run(run, runs[run], len(train), len(test)) for run in shard.runs] for shard in pending)
     first = next(batches, [])  # read before anything is written: wrong labels mostly show here
-    opened = Store.create(store, header, examples_table(train, train, test))
+    opened = Store.create(store, header, examples_table(train, train, test, class_names=header.class_names))
     opened.clean()
     for parts, repetitions in Counter(run.parts for run in runs).items():
         opened.aim(Subsets(ratios=(parts / PARTS,), repetitions=repetitions))

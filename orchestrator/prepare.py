@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import torch
 
@@ -13,6 +14,7 @@ from workers.datasets import Dataset
 from workers.device_data import check_augmentation
 from workers.errors import CampaignError
 from workers.explicit_subsets import Floats, scores_sha256
+from workers.label_table import labels_sha256, read_given_labels
 from workers.models import build_model, check_output
 from workers.schedule import steps_per_epoch
 from workers.score_table import read_scores
@@ -75,22 +77,45 @@ def make_header(
     )
 
 
-def identified(campaign: Campaign, dataset: Dataset) -> tuple[Campaign, Floats | None]:
-    """The campaign with what its identity still lacks: the hash of its scores; and these, float64[N].
+@dataclass(frozen=True)
+class CampaignTables:
+    """What a campaign takes from tables beside its data set.
 
-    Where subsets go by no scores, the campaign as it is, and None. Raises CampaignError, StoreError.
+    float64[N] `scores` of explicit subsets, int64[N] `given` labels; None: the campaign has none.
     """
-    source = campaign.subsets.scores
-    if source is None:
-        return campaign, None
-    scores = read_scores(source, dataset.num_train)
-    return campaign.with_scores(sha256=scores_sha256(scores)), scores
+
+    scores: Floats | None = None
+    given: npt.NDArray[np.int64] | None = None
 
 
-def campaign_examples(campaign: Campaign, dataset: Dataset, scores: Floats | None = None) -> pa.Table:
+def identified(campaign: Campaign, dataset: Dataset) -> tuple[Campaign, CampaignTables]:
+    """The campaign with what its identity still lacks, the hashes of its scores and given labels; and these.
+
+    Raises CampaignError, StoreError.
+    """
+    source, scores, given = campaign.subsets.scores, None, None
+    if source is not None:
+        scores = read_scores(source, dataset.num_train)
+        campaign = campaign.with_scores(sha256=scores_sha256(scores))
+    if campaign.label_noise.file is not None:
+        given = read_given_labels(campaign.label_noise, dataset.num_train, dataset.class_names)
+        campaign = campaign.with_label_noise(sha256=labels_sha256(given))
+    return campaign, CampaignTables(scores, given)
+
+
+def training_labels(campaign: Campaign, dataset: Dataset) -> npt.NDArray[np.int64]:
+    """int64[N], the labels that models are trained on: given by a file, or the data set's with random noise."""
+    if campaign.label_noise.file is not None:
+        return read_given_labels(campaign.label_noise, dataset.num_train, dataset.class_names)
+    return given_labels(campaign, np.asarray(dataset.train_labels), dataset.num_classes)
+
+
+def campaign_examples(campaign: Campaign, dataset: Dataset, tables: CampaignTables) -> pa.Table:
     """The store's table of a campaign's examples: those of the data set, given labels under label noise, and scores."""
     train, test = np.asarray(dataset.train_labels), np.asarray(dataset.test_labels)
-    return examples_table(train, given_labels(campaign, train, dataset.num_classes), test, scores)
+    given = given_labels(campaign, train, dataset.num_classes) if tables.given is None else tables.given
+    names = (dataset.train_names, dataset.test_names)
+    return examples_table(train, given, test, tables.scores, class_names=dataset.class_names, names=names)
 
 
 def _check_subsets(campaign: Campaign, num_train: int) -> None:

@@ -139,13 +139,13 @@ def _prepared_store(
     Raises as `run_campaign`.
     """
     facts = check_campaign_fits(campaign, dataset)
-    campaign, scores = identified(campaign, dataset)
+    campaign, tables = identified(campaign, dataset)
     header = make_header(campaign, dataset)
     if not Store.exists(store):
         arranged = arrange(campaign, dataset, facts, runner.machine(), shard_size, runner.fastest_stack)
         sizes = {"shard_size": arranged.shard_size, "stack_size": arranged.stack_size}
         header = make_header(campaign, dataset, **sizes, precision=arranged.precision)
-    opened = Store.create(store, header, campaign_examples(campaign, dataset, scores))
+    opened = Store.create(store, header, campaign_examples(campaign, dataset, tables))
     opened.clean()
     return campaign, opened, _version_notes(header, opened.header)
 

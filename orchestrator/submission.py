@@ -5,7 +5,7 @@ import os
 import re
 import shlex
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -18,6 +18,9 @@ CAMPAIGN_FILE = "longtail-campaign.yaml"
 
 SCORES_FILE = "longtail-scores"
 """Likewise that of explicit subsets' scores. No ending: a .gitignore that leaves tables out would leave it out."""
+
+LABELS_FILE = "longtail-labels"
+"""Likewise that of given labels."""
 
 _NEVER_SENT = {".git", ".venv", "venv", "__pycache__"}
 """Folders that Ray leaves out by itself."""
@@ -50,25 +53,32 @@ def driver_command(store: str, options: dict[str, object]) -> str:
     return shlex.join(map(str, words))
 
 
-def with_sent_scores(campaign: Campaign) -> tuple[Campaign, Path | None]:
-    """The campaign as its driver reads it, and the file of scores to send along; None: there is none, or it is a URI.
+def with_sent_tables(campaign: Campaign) -> tuple[Campaign, dict[str, Path]]:
+    """The campaign as its driver reads it, and the files of scores and labels to send along, by their names there.
 
-    Paths are absolute already. Raises CampaignError where the file is missing.
+    Those at a URI are read from there. Paths are absolute already. Raises CampaignError where a file is missing.
     """
-    scores = campaign.subsets.scores
-    if scores is None or "://" in scores.file:
-        return campaign, None
-    file = Path(scores.file)
+    sent: dict[str, Path] = {}
+    scores, labels = campaign.subsets.scores, campaign.label_noise.file
+    if scores is not None and "://" not in scores.file:
+        sent[SCORES_FILE] = _to_send("subsets.scores.file", scores.file)
+        campaign = campaign.with_scores(file=SCORES_FILE)
+    if labels is not None and "://" not in labels:
+        sent[LABELS_FILE] = _to_send("label_noise.file", labels)
+        campaign = campaign.with_label_noise(file=LABELS_FILE)
+    return campaign, sent
+
+
+def _to_send(field: str, place: str) -> Path:
+    file = Path(place)
     if not file.is_file():
-        raise CampaignError(
-            f"subsets.scores.file: must be a file of this machine, to be sent along, or a URI, got {scores.file!r}"
-        )
-    return campaign.with_scores(file=SCORES_FILE), file
+        raise CampaignError(f"{field}: must be a file of this machine, to be sent along, or a URI, got {place!r}")
+    return file
 
 
 @contextmanager
-def driver_folder(campaign: str, working_dir: str | None, scores: Path | None = None) -> Iterator[Path]:
-    """A temporary folder with the campaign file, its scores and, as links, what `working_dir` holds.
+def driver_folder(campaign: str, working_dir: str | None, sent: Mapping[str, Path]) -> Iterator[Path]:
+    """A temporary folder with the campaign file and, as links, the files that it names and what `working_dir` holds.
 
     Raises CampaignError.
 
@@ -82,8 +92,8 @@ def driver_folder(campaign: str, working_dir: str | None, scores: Path | None = 
             for entry in source.iterdir():
                 (folder / entry.name).symlink_to(entry)
         (folder / CAMPAIGN_FILE).write_text(campaign, encoding="utf-8")
-        if scores is not None:
-            (folder / SCORES_FILE).symlink_to(scores)
+        for name, file in sent.items():
+            (folder / name).symlink_to(file)
         yield folder
 
 
@@ -96,7 +106,7 @@ def _checked(folder: Path) -> Path:
         raise CampaignError(
             f"--working-dir: {given} holds your home folder with its keys; name the folder of your code"
         )
-    for name in (CAMPAIGN_FILE, SCORES_FILE):
+    for name in (CAMPAIGN_FILE, SCORES_FILE, LABELS_FILE):
         if (folder / name).exists():
             raise CampaignError(f"--working-dir: {given} has a {name}, which is the name of what is sent with it")
     try:

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from orchestrator.frames import write_frame
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 
     from analysis.tables import Basis
     from workers.store import Store
+
+_LONGEST_NAME = 40
+"""Characters of a name in a table."""
 
 OutputOption = Annotated[
     Path | None,
@@ -32,12 +36,24 @@ def keep_table(
 
     Raises LongtailError, or StoreError, where the place cannot be written.
     """
+    from analysis.reading.names import with_names
     from analysis.tables import write_table
 
     if output is None:
         return write_table(store, name, frame, bases, **conventions)
-    write_frame(frame, output)
+    write_frame(with_names(frame, store), output)
     return str(output)
+
+
+def label_cell(row: "Mapping[Any, Any]", column: str) -> str:
+    """A class as a listing shows it: by its name, where that says more than its number."""
+    name = row.get(f"{column}_name")
+    return str(row[column]) if name is None else shortened(str(name))
+
+
+def shortened(text: str) -> str:
+    """A name of anybody, in a table of a terminal: its end, where files differ; no markup."""
+    return escape(text if len(text) <= _LONGEST_NAME else f"...{text[3 - _LONGEST_NAME :]}")
 
 
 def cell(value: float, error: float | None = None, digits: int = 3) -> str:

@@ -17,7 +17,7 @@ from orchestrator import run_campaign
 from orchestrator.local_runner import LocalRunner
 from orchestrator.plan import plan_campaign
 from orchestrator.prepare import identified
-from orchestrator.submission import CAMPAIGN_FILE, SCORES_FILE, driver_folder, with_sent_scores
+from orchestrator.submission import CAMPAIGN_FILE, SCORES_FILE, driver_folder, with_sent_tables
 from orchestrator.verify import verify_store
 from tests.conftest import small_campaign
 from tests.stores import NUM_TEST, NUM_TRAIN, header, results
@@ -360,8 +360,11 @@ def test_scores_are_sent_along_with_a_submitted_campaign(tmp_path: Path, table: 
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / ".gitignore").write_text("*.parquet\n")
     campaign = explicit(table).with_absolute_paths()
-    sent, file = with_sent_scores(campaign)
-    with driver_folder(dump_campaign(sent), str(tmp_path / "code"), file) as folder, pytest.MonkeyPatch.context() as at:
+    sent, files = with_sent_tables(campaign)
+    with (
+        driver_folder(dump_campaign(sent), str(tmp_path / "code"), files) as folder,
+        pytest.MonkeyPatch.context() as at,
+    ):
         at.chdir(folder)
         arrived = read_campaign(CAMPAIGN_FILE).with_absolute_paths()
         dataset = load_dataset(campaign.dataset)
@@ -369,12 +372,12 @@ def test_scores_are_sent_along_with_a_submitted_campaign(tmp_path: Path, table: 
         assert there == here
         assert sorted(path.name for path in folder.iterdir()) == [".gitignore", CAMPAIGN_FILE, SCORES_FILE]
     on_a_bucket = campaign.with_scores(file="s3://bucket/f.parquet")
-    assert with_sent_scores(on_a_bucket) == (on_a_bucket, None)
-    assert with_sent_scores(small_campaign()) == (small_campaign(), None)
+    assert with_sent_tables(on_a_bucket) == (on_a_bucket, {})
+    assert with_sent_tables(small_campaign()) == (small_campaign(), {})
     with pytest.raises(CampaignError, match=r"^subsets.scores.file: must be a file of this machine, .*, got '/none'"):
-        with_sent_scores(campaign.with_scores(file="/none"))
+        with_sent_tables(campaign.with_scores(file="/none"))
     (tmp_path / "code" / SCORES_FILE).write_text("")
-    with pytest.raises(CampaignError, match=f"has a {SCORES_FILE}"), driver_folder("", str(tmp_path / "code"), file):
+    with pytest.raises(CampaignError, match=f"has a {SCORES_FILE}"), driver_folder("", str(tmp_path / "code"), files):
         pass
 
 

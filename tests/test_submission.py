@@ -33,7 +33,7 @@ def test_the_folder_sent_is_the_one_asked_for(tmp_path: Path) -> None:
     (code / "package").mkdir(parents=True)
     (code / "package" / "model.py").write_text("x = 1")
     (code / "same.py").symlink_to("package/model.py")
-    with driver_folder("campaign", str(code)) as folder:
+    with driver_folder("campaign", str(code), {}) as folder:
         assert (folder / CAMPAIGN_FILE).read_text() == "campaign"
         assert (folder / "package" / "model.py").read_text() == (folder / "same.py").read_text() == "x = 1"
         assert sorted(path.name for path in folder.iterdir()) == [CAMPAIGN_FILE, "package", "same.py"]
@@ -56,7 +56,7 @@ def test_links_that_lead_elsewhere_are_refused(target: str, problem: str, tmp_pa
     (tmp_path / "code" / "inner" / "link").symlink_to(target)
     with (
         pytest.raises(CampaignError, match=f"--working-dir: .*/inner/link leads to .*, {problem}"),
-        driver_folder("", str(tmp_path / "code")),
+        driver_folder("", str(tmp_path / "code"), {}),
     ):
         pass
 
@@ -72,5 +72,5 @@ def test_folders_that_cannot_be_meant_are_refused(tmp_path: Path, monkeypatch: p
         "home": "holds your home folder with its keys",
         "taken": f"has a {CAMPAIGN_FILE}",
     }.items():
-        with pytest.raises(CampaignError, match=message), driver_folder("", str(tmp_path / given)):
+        with pytest.raises(CampaignError, match=message), driver_folder("", str(tmp_path / given), {}):
             pass

@@ -19,7 +19,8 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 
 from workers.recipe import Fraction, Frozen, Recipe
-from workers.specs import MLP, DatasetSpec, Digits, ModelSpec, ScoreColumn
+from workers.specs import LOCATION, MLP, PATH, Column, DatasetSpec, Digits, ModelSpec, ScoreColumn, Sha256
+from workers.specs import Path as PathText
 
 FORMAT = 1
 """Version of the meaning of a campaign's fields; part of the identity."""
@@ -68,6 +69,24 @@ class LabelNoise(Frozen):
 
     fraction: Fraction = 0.0
     """Share of the training examples whose given label differs from the data set's."""
+    file: Annotated[PathText | None, Field(json_schema_extra=PATH)] = None
+    """Given labels of your own in place of random ones: Parquet, CSV or npz, a path or a URI, with a row for each
+    example as in `subsets.scores`. Read where the campaign is started, once: workers take labels from the store."""
+    column: Annotated[Column | None, Field(json_schema_extra=LOCATION)] = None
+    """The column with the class numbers or class names; in an npz file the array."""
+    sha256: Sha256 | None = None
+    """Of the given labels as little-endian int64 in canonical order. Found out when the campaign starts, or given, so
+    that other labels are refused."""
+
+    @model_validator(mode="after")
+    def _file_or_fraction(self) -> "LabelNoise":
+        if (self.file is None) != (self.column is None):
+            raise ValueError(f"file and column go together, got {'column' if self.file is None else 'file'} alone")
+        if self.fraction and (self.file is not None or self.sha256 is not None):
+            raise ValueError(f"fraction must be left out where a file has the labels, got {self.fraction:g}")
+        if self.sha256 is not None and self.file is None:
+            raise ValueError("sha256 needs file and column")
+        return self
 
 
 class Window(Frozen):
@@ -228,6 +247,10 @@ class Campaign(Frozen):
     def with_paths_relative_to(self, folder: Path) -> "Campaign":
         """The same campaign for a file in `folder`: absolute paths below it become relative, others stay."""
         return _with_paths(self, lambda place: _relative(place, folder.absolute()))
+
+    def with_label_noise(self, **changes: str) -> "Campaign":
+        """The same campaign with fields of `label_noise` (file, sha256) replaced."""
+        return self.model_copy(update={"label_noise": self.label_noise.model_copy(update=changes)})
 
     def with_scores(self, **changes: str) -> "Campaign":
         """The same campaign with fields of `subsets.scores` (file, sha256) replaced. It must have scores."""

@@ -18,22 +18,25 @@ _KINDS = "biuf"
 """NumPy's letters for truth values, integers and real numbers."""
 
 
-def read_vectors(path: Path, longest: Mapping[str, int]) -> dict[str, Vector]:
+def read_vectors(path: Path | IO[bytes], longest: Mapping[str, int], where: str | None = None) -> dict[str, Vector]:
     """The one-dimensional arrays of numbers or truth values with the names in `longest`; others are left alone.
 
     Each may have at most as many values as `longest` says. Types and lengths are checked before any array is read.
-    Raises DataError, naming the file and the array.
+    Raises DataError, naming the file (as `where`, if that is given) and the array.
     """
-    with _told(path), zipfile.ZipFile(path) as archive:
+    place = where or str(path)
+    with _told(place), zipfile.ZipFile(path) as archive:
         for name, most in longest.items():
             if f"{name}.npy" not in archive.namelist():
-                raise DataError(f"{path}: {name}: is missing")
-            with _told(path, name), archive.open(f"{name}.npy") as member:
-                _check_header(f"{path}: {name}", member, most)
+                raise DataError(f"{place}: {name}: is missing")
+            with _told(place, name), archive.open(f"{name}.npy") as member:
+                _check_header(f"{place}: {name}", member, most)
+    if not isinstance(path, Path):
+        path.seek(0)
     vectors = {}
-    with _told(path), np.load(path, allow_pickle=False) as arrays:
+    with _told(place), np.load(path, allow_pickle=False) as arrays:
         for name in longest:
-            with _told(path, name):
+            with _told(place, name):
                 vectors[name] = arrays[name]
     return vectors
 
@@ -51,9 +54,9 @@ def _check_header(where: str, member: IO[bytes], most: int) -> None:
 
 
 @contextmanager
-def _told(path: Path, name: str | None = None) -> Iterator[None]:
+def _told(path: str, name: str | None = None) -> Iterator[None]:
     """What zipfile and NumPy raise for a missing, truncated, encrypted or foreign file, as a DataError."""
-    where = str(path) if name is None else f"{path}: {name}"
+    where = path if name is None else f"{path}: {name}"
     try:
         yield
     except DataError:

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Discriminator, Field, JsonValue, Tag
 
 from workers.recipe import Fraction, Frozen
 
-TORCHVISION_DATASETS = ("mnist", "fashion-mnist", "kmnist", "cifar10", "cifar100", "svhn")
+TORCHVISION_DATASETS = ("mnist", "fashion-mnist", "kmnist", "cifar10", "svhn")
 Path = Annotated[str, Field(min_length=1, max_length=4096)]
 ImportPath = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$", max_length=500)]
 Size = Annotated[int, Field(ge=1, le=1024)]
@@ -29,7 +29,7 @@ class Digits(Frozen):
 class TorchvisionData(Frozen):
     """A data set that torchvision reads, in the order of its original files."""
 
-    name: Literal["mnist", "fashion-mnist", "kmnist", "cifar10", "cifar100", "svhn"]
+    name: Literal["mnist", "fashion-mnist", "kmnist", "cifar10", "svhn"]
     root: Annotated[Path, Field(json_schema_extra=PATH)] = "data"
     """The folder that torchvision calls root."""
     download: Annotated[bool, Field(json_schema_extra=LOCATION)] = False
@@ -41,6 +41,13 @@ class EMNIST(TorchvisionData):
 
     name: Literal["emnist"]  # type: ignore[assignment]
     split: Literal["balanced", "byclass", "bymerge", "letters", "digits", "mnist"] = "balanced"
+
+
+class CIFAR100(TorchvisionData):
+    """CIFAR-100, by its 100 classes or by the 20 superclasses that the same files have."""
+
+    name: Literal["cifar100"]  # type: ignore[assignment]
+    coarse: bool = False
 
 
 class ImageOptions(Frozen):
@@ -85,6 +92,9 @@ def _sha256(text: str) -> str:
     return text
 
 
+Sha256 = Annotated[str, AfterValidator(_sha256)]
+
+
 class ScoreColumn(Frozen):
     """A number for each training example: a column of a table, such as those that `longtail estimate` writes.
 
@@ -96,7 +106,7 @@ class ScoreColumn(Frozen):
     column: Annotated[Column, Field(json_schema_extra=LOCATION)]
     ratio: Annotated[float | None, Field(gt=0, le=1, json_schema_extra=LOCATION)] = None
     """The rows to take of a table that has some at several ratios (column `ratio`)."""
-    sha256: Annotated[str, AfterValidator(_sha256)] | None = None
+    sha256: Sha256 | None = None
     """Of the scores as little-endian float64 in canonical order. Found out when the campaign starts, or given, so that
     other scores are refused."""
 
@@ -180,6 +190,7 @@ DATASET_NAMES = {
     "digits": "digits",
     **dict.fromkeys(TORCHVISION_DATASETS, "torchvision"),
     "emnist": "emnist",
+    "cifar100": "cifar100",
     "image-folder": "image-folder",
     "parquet": "parquet",
 }
@@ -198,6 +209,7 @@ DatasetSpec = Annotated[
     Annotated[Digits, Tag("digits")]
     | Annotated[TorchvisionData, Tag("torchvision")]
     | Annotated[EMNIST, Tag("emnist")]
+    | Annotated[CIFAR100, Tag("cifar100")]
     | Annotated[ImageFolder, Tag("image-folder")]
     | Annotated[ParquetImages, Tag("parquet")]
     | Annotated[CustomData, Tag("custom")],

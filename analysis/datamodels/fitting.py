@@ -23,6 +23,7 @@ from analysis.datamodels.datamodeling_score import DatamodelingScore, datamodeli
 from analysis.datamodels.linear_fits import FITS, InfluenceFit, Method
 from analysis.errors import EstimateError
 from analysis.reading.membership import Floats, Membership
+from analysis.reading.names import with_names
 from analysis.reading.outputs import RatioOutputs
 from workers.campaign import PARTS
 from workers.store import Store
@@ -68,7 +69,8 @@ class Datamodels:
 
         Raises StoreError where the place cannot be written.
         """
-        table = pa.table({column: self.weights[column].to_numpy() for column in WEIGHT_COLUMNS})
+        named = with_names(self.weights[list(WEIGHT_COLUMNS)], store)
+        table = pa.table({column: named[column].to_numpy() for column in named.columns})
         source = self.source
         basis = {
             "fitted": self.fitted_runs,

@@ -40,7 +40,7 @@ def influence(
     for panel, row in zip(panels[1:], pairs.to_dict("records"), strict=False):
         value = f"{row['infl']:.2f} ({row['low']:.2f} to {row['high']:.2f})".replace("-", "−")
         panel.set_title(f"train {row['example_id']}: {_name(names, row['given_label'])}\n{value}", fontsize="small")
-    label = view.store.examples().to_pandas().query("split == 'test'")["label"].iloc[test_example_id]
+    label = view.store.examples(["split", "label"]).to_pandas().query("split == 'test'")["label"].iloc[test_example_id]
     right = ""
     if len(counted):
         first = counted.iloc[0]

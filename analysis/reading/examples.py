@@ -37,7 +37,7 @@ class Labels:
 
 def read_labels(store: Store) -> Labels:
     """The labels in a store. Raises DamagedFileError where they are not those of N + T examples."""
-    table = store.examples()
+    table = store.examples(["split", "label", "given_label"])
     train, test = (table.filter(pc.equal(table["split"], split)) for split in ("train", "test"))
     expected = (store.header.num_train, store.header.num_test)
     if (len(train), len(test)) != expected:

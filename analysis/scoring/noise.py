@@ -55,8 +55,8 @@ def noisy_examples(labels: Labels, source: str) -> Bits:
     noisy: Bits = labels.given_label != labels.label
     if not noisy.any():
         raise EstimateError(
-            f"{source}: has no noisy label, every given label is the data set's own (label_noise.fraction is 0); "
-            "longtail suspects lists the labels that are most likely wrong"
+            f"{source}: has no noisy label, every given label is the data set's own (label_noise has no fraction "
+            "and no file); longtail suspects lists the labels that are most likely wrong"
         )
     return noisy
 

@@ -25,6 +25,7 @@ from scipy import stats
 
 from analysis.errors import EstimateError
 from analysis.reading.examples import read_labels
+from analysis.reading.names import NAMES
 from analysis.reading.selection import committed_ratios
 from analysis.scoring.agreement import correlation
 from analysis.scoring.example_scores import DENSITIES, PRESENTED, StoreScores, largest_ratio, read_example_scores
@@ -83,12 +84,12 @@ def reference_cscore(store: Store, other: Source | None = None) -> Scores:
 def proxy_agreement(proxies: pd.DataFrame, cscore: Floats, *, confidence: float = CONFIDENCE) -> pd.DataFrame:
     """One row per proxy, with AGREEMENT_COLUMNS, over the `examples` with a proxy and a C-score; `left_out` lack one.
 
-    `proxies` as `collect_proxies` gives them, `cscore` float64[N]. A correlation is NaN where one side does not vary;
-    standard errors and limits need more than 3 (Spearman) and 4 (Kendall) examples. Raises EstimateError for a bad
-    `confidence`.
+    `proxies` as `collect_proxies` or a view gives them, `cscore` float64[N]. A correlation is NaN where one side does
+    not vary; standard errors and limits need more than 3 (Spearman) and 4 (Kendall) examples. Raises EstimateError for
+    a bad `confidence`.
     """
     check_confidence(confidence)
-    names = [name for name in proxies if name not in KEYS]
+    names = [name for name in proxies if name not in (*KEYS, *NAMES)]
     rows = [{"proxy": name, **_agreement(proxies[name].to_numpy(), cscore, confidence)} for name in names]
     return pd.DataFrame(rows, columns=list(AGREEMENT_COLUMNS))
 

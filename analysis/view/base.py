@@ -10,6 +10,7 @@ from PIL import Image
 from analysis.display.frame import Frame
 from analysis.display.images import DatasetImages
 from analysis.errors import EstimateError
+from analysis.reading.names import with_names
 from workers.campaign import Campaign
 from workers.store import Store
 
@@ -45,8 +46,8 @@ class View:
         return self.images.image(split, example_id, enlarged)
 
     def _frame(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """The same frame, of a kind that notebooks show with images and class names."""
-        return Frame.of(frame, self.images, self.store.header.class_names)
+        """The frame with names, of a kind that notebooks show with images and class names."""
+        return Frame.of(with_names(frame, self.store), self.images, self.store.header.class_names)
 
 
 def checked_split(split: Split) -> Split:

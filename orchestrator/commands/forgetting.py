@@ -11,6 +11,7 @@ from orchestrator.figures import check_figure, write_figure
 from orchestrator.frames import check_output, write_frame
 from orchestrator.options import StoreArgument
 from orchestrator.output import console, say, warn
+from orchestrator.tables import label_cell, shortened
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,12 +45,13 @@ def forgetting(
     """
     import analysis
     from analysis import estimate_forgetting, forgetting_agreement
+    from analysis.reading.names import with_names
     from workers.store import Store
 
     check_output(output)
     check_figure(plot, "plot")
     opened = Store.open(store)
-    frame = estimate_forgetting(opened, ratio, at.value)
+    frame = with_names(estimate_forgetting(opened, ratio, at.value), opened)
     if output is not None:
         write_frame(frame, output)
     if plot is not None:
@@ -76,9 +78,10 @@ def _show(rows: "pd.DataFrame", top: int) -> None:
     if summary["never_presented"]:
         say(f"{summary['never_presented']} more were never shown")
     names = ("most forgotten", "label", "events a run", "learned", "first in epoch", "right when shown")
-    table = Table(*names, box=None, header_style="bold")
+    named = "name" in rows
+    table = Table(*names, *["name"] * named, box=None, header_style="bold")
     for row in rows.nlargest(top, "forgetting").to_dict("records"):
-        label, given = str(row["label"]), str(row["given_label"])
+        label, given = label_cell(row, "label"), label_cell(row, "given_label")
         table.add_row(
             str(row["example_id"]),
             label if label == given else f"{label} (given {given})",
@@ -86,6 +89,7 @@ def _show(rows: "pd.DataFrame", top: int) -> None:
             f"{row['n_learned']} of {row['n_runs']}",
             _with_error(row["first_learned"], row["first_learned_se"]),
             f"{row['accuracy']:.0%}",
+            *[shortened(str(row["name"]))] * named,
         )
     console.print(table)
     never = rows.loc[rows["never_learned"], "example_id"].tolist()

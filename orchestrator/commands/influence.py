@@ -11,6 +11,7 @@ from rich.table import Table
 from orchestrator.frames import check_output, write_frame
 from orchestrator.options import AddressOption, RunnerName, StoreArgument
 from orchestrator.output import console, errors, say
+from orchestrator.tables import label_cell, shortened
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,10 +57,12 @@ def influence(
 
     Example: longtail influence STORE --fdr 0.05 -o pairs.parquet
     """
-    from analysis import open_store, pack_runs
+    from analysis import pack_runs
     from analysis.influence.discoveries import influence_discoveries
     from analysis.influence.estimator import influence_pairs, influence_top
     from analysis.influence.matrix_files import write_influence_matrix
+    from analysis.reading.names import with_names
+    from workers.store import Store
 
     if sum(option is not None for option in (threshold, fdr, top, matrix)) > 1:
         raise typer.BadParameter("give one of --threshold, --fdr, --top and --matrix")
@@ -70,7 +73,8 @@ def influence(
     if fdr is not None and not 0 < fdr < 1:
         raise typer.BadParameter(f"--fdr must be between 0 and 1, got {fdr}")
     check_output(output)
-    bits = pack_runs(open_store(store).store, ratio)
+    opened = Store.open(store)
+    bits = pack_runs(opened, ratio)
     with _spread(runner, address) as spread:
         if matrix is not None:
             files = write_influence_matrix(bits, matrix, empty=empty, memory_mb=memory_mb, spread=spread)
@@ -86,6 +90,7 @@ def influence(
             )
         else:
             frame = influence_top(bits, top=top or 5, empty=empty, memory_mb=memory_mb, spread=spread)
+    frame = with_names(frame, opened)
     if output is not None:
         write_frame(frame, output)
     _show(frame, bits.runs)
@@ -110,9 +115,12 @@ def _spread(runner: RunnerName, address: str | None) -> Iterator["Spread"]:
 def _show(frame: "pd.DataFrame", runs: int) -> None:
     """The pairs of the largest influence."""
     headings = {"test_example_id": "test", "test_label": "label", "example_id": "train", "label": "label"}
-    columns = [*headings, "infl", "se", *(name for name in ("p_value", "q_value") if name in frame)]
-    table = Table(*(headings.get(name, name) for name in columns), box=None, header_style="bold")
-    for row in frame.nlargest(_SHOWN, "infl")[columns].itertuples(index=False):
-        table.add_row(*(f"{value:.2g}" if isinstance(value, float) else str(value) for value in row))
+    names = {"test_name": "test name", "name": "train name"}
+    headings |= {name: heading for name, heading in names.items() if name in frame}
+    figures = ["infl", "se", *(name for name in ("p_value", "q_value") if name in frame)]
+    table = Table(*headings.values(), *figures, box=None, header_style="bold")
+    for row in frame.nlargest(_SHOWN, "infl").to_dict("records"):
+        cells = [label_cell(row, name) if name.endswith("label") else shortened(str(row[name])) for name in headings]
+        table.add_row(*cells, *(f"{row[name]:.2g}" for name in figures))
     console.print(table)
     say(f"{len(frame)} pairs from {runs} runs" + (f"; the {_SHOWN} largest are shown" if len(frame) > _SHOWN else ""))

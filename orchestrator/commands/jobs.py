@@ -59,7 +59,7 @@ def submit(
         driver_command,
         driver_folder,
         driver_name,
-        with_sent_scores,
+        with_sent_tables,
     )
     from workers.campaign_file import dump_campaign, read_campaign, with_repetitions
 
@@ -74,8 +74,8 @@ def submit(
     # The driver's campaign file lies elsewhere, so it has to be told.
     options |= {"--download": may_download(parsed, campaign, download) or None}
     options |= {"--shard-size": shard_size, "--until-se": until_se, "--checkpoint-minutes": checkpoint_minutes}
-    sent, scores = with_sent_scores(parsed)
-    with driver_folder(dump_campaign(sent), working_dir, scores) as folder:
+    sent, files = with_sent_tables(parsed)
+    with driver_folder(dump_campaign(sent), working_dir, files) as folder:
         from orchestrator.ray_jobs import Jobs
 
         jobs = Jobs(address)

@@ -10,7 +10,7 @@ from orchestrator.figures import check_figure, write_figure
 from orchestrator.frames import check_output
 from orchestrator.options import StoreArgument
 from orchestrator.output import console, say
-from orchestrator.tables import OutputOption, cell, keep_table
+from orchestrator.tables import OutputOption, cell, keep_table, label_cell, shortened
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,6 +92,7 @@ def suspects(
     Example: longtail suspects STORE --top 50 -o suspects.csv
     """
     from analysis import rank_suspects, read_example_scores
+    from analysis.reading.names import with_names
     from analysis.scoring.example_scores import NAMES
     from analysis.scoring.suspects import chosen_score
     from analysis.tables import bases_of
@@ -105,7 +106,7 @@ def suspects(
     chosen = chosen_score(found, by).name
     frame = rank_suspects(found, by)
     written = keep_table(opened, "suspects", frame, output, bases_of(found.counts.ratios), by=chosen)
-    _show_suspects(frame.head(top), chosen)
+    _show_suspects(with_names(frame.head(top), opened), chosen)
     left_out = found.labels.num_train - len(frame)
     say(f"ranked by {chosen}: {len(frame)} examples" + (f"; {left_out} have none and are left out" if left_out else ""))
     say(f"table: {written}")
@@ -114,15 +115,21 @@ def suspects(
 def _show_suspects(rows: "pd.DataFrame", chosen: str) -> None:
     """The chosen score with its standard error, and some others; the table has all."""
     others = [name for name in _BESIDE if name in rows.columns and name != chosen]
-    names = ("rank", "example", "given\nlabel", chosen, *others)
+    named = "name" in rows
+    names = ("rank", "example", "given\nlabel", chosen, *others, *["name"] * named)
     columns = (Column(name, no_wrap=True) for name in names)
     table = Table(*columns, box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
     for row in rows.to_dict("records"):
-        given = str(row["given_label"])
+        given = label_cell(row, "given_label")
         if row["label"] != row["given_label"]:
-            given += f" (is {row['label']})"
+            given += f" (is {label_cell(row, 'label')})"
         values = (cell(row[name]) for name in others)
         table.add_row(
-            str(row["rank"]), str(row["example_id"]), given, cell(row[chosen], row.get(f"{chosen}_se")), *values
+            str(row["rank"]),
+            str(row["example_id"]),
+            given,
+            cell(row[chosen], row.get(f"{chosen}_se")),
+            *values,
+            *[shortened(str(row["name"]))] * named,
         )
     console.print(table)

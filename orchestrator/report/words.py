@@ -161,6 +161,8 @@ def _augmentation(augmentation: Augmentation) -> str:
 
 
 def _noise(noise: LabelNoise) -> str:
+    if noise.file is not None:
+        return "the training labels were given by a file, once for all runs"
     if not noise.fraction:
         return ""
     return f"{noise.fraction:.1%} of the training labels were replaced by another class, once for all runs"

@@ -6,11 +6,10 @@ from collections.abc import Generator, Sequence
 from statistics import fmean
 from typing import Literal
 
-import numpy as np
 import torch
 
 from orchestrator.arrangement import arrange
-from orchestrator.prepare import ModelFacts, check_campaign_fits, make_header
+from orchestrator.prepare import ModelFacts, check_campaign_fits, make_header, training_labels
 from workers.campaign import Campaign
 from workers.datasets import Dataset, load_dataset
 from workers.device_data import DeviceData, load_on_device
@@ -19,7 +18,7 @@ from workers.machine import survey
 from workers.recipe import Frozen
 from workers.runs import Run
 from workers.shard import choose_engine
-from workers.subsets import given_labels, subset_size
+from workers.subsets import subset_size
 from workers.training.determinism import deterministic
 from workers.training.recording import Trainer
 
@@ -132,7 +131,7 @@ class Bench:
         """All trials of a search have the same data and given labels; what differs is how pixels are scaled."""
         key = campaign.recipe.input_scaling
         if key not in self._data:
-            labels = given_labels(campaign, np.asarray(dataset.train_labels), dataset.num_classes)
+            labels = training_labels(campaign, dataset)
             self._data[key] = load_on_device(dataset, campaign, labels, self.device)
         return self._data[key]
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from orchestrator.prepare import check_campaign_fits
+from orchestrator.prepare import check_campaign_fits, training_labels
 from orchestrator.search.candidates import draw_candidates, is_open_ended, mistakes_of, tuning_seed
 from orchestrator.search.record import SearchRecord
 from orchestrator.search.session import SearchProgress, SearchReport, Session
@@ -20,6 +20,7 @@ from workers.campaign import Campaign, parts_per_million
 from workers.campaign_file import check_campaign
 from workers.datasets import Dataset, load_dataset
 from workers.errors import CampaignError, LongtailError
+from workers.label_table import labels_sha256
 from workers.subsets import subset_size
 
 
@@ -40,6 +41,8 @@ def search_recipe(
     dataset = load_dataset(campaign.dataset)
     on_data(dataset)
     check_campaign_fits(campaign, dataset)
+    if campaign.label_noise.file is not None:
+        campaign = campaign.with_label_noise(sha256=labels_sha256(training_labels(campaign, dataset)))
     tuning = _tuning_campaign(campaign, search, dataset)
     smallest = min(subset_size(parts, dataset.num_train) for parts in tuning.subsets.parts)
     space, max_epochs = _space(tuning, search, smallest, dataset)

@@ -57,7 +57,7 @@ def test_features_of_any_shape_are_left_as_they_are_by_default() -> None:
         ({"test_names": ["a", 1]}, "test_names: must be strings of valid Unicode"),
         ({"test_names": ["a", "\udcff"]}, "test_names: must be strings of valid Unicode"),
         ({"test_names": ["a", None]}, "test_names: must be a string for each example, got none for 1"),
-        ({"test_names": ["a", "b" * 4097]}, "test_names: must be at most 4096 characters each, got 4097"),
+        ({"test_names": ["a", "é" * 501]}, "test_names: must be at most 1000 bytes each, got 1002"),
         ({"notes": "one"}, "notes: must be strings, got 'one'"),
         ({"notes": ["one", 2]}, "notes: must be strings, got 2"),
         ({"white": 0.0}, "white: must be a number greater than 0, got 0.0"),

@@ -9,7 +9,7 @@ import pytest
 
 from tests.datasets.support import error_of, real_data, torchvision_spec, write_idx, write_mnist
 from workers.datasets import load_dataset
-from workers.specs import EMNIST, Digits
+from workers.specs import CIFAR100, EMNIST, Digits
 
 
 def test_digits() -> None:
@@ -88,15 +88,18 @@ def test_cifar10(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("unchecked")
-def test_cifar100_has_fine_labels(tmp_path: Path) -> None:
+def test_cifar100_has_fine_and_coarse_labels(tmp_path: Path) -> None:
     folder = tmp_path / "cifar-100-python"
     for name in ("train", "test"):
         pixels = np.zeros((2, 3072), dtype=np.uint8)
-        write_pickle(folder / name, {"data": pixels, "fine_labels": [99, 0], "coarse_labels": [1, 1]})
-    write_pickle(folder / "meta", {"fine_label_names": [f"fine {i}" for i in range(100)]})
-    dataset = load_dataset(torchvision_spec("cifar100", tmp_path))
-    assert dataset.train_labels.tolist() == [99, 0]
-    assert dataset.num_classes == 100
+        write_pickle(folder / name, {"data": pixels, "fine_labels": [99, 0], "coarse_labels": [1, 19]})
+    names = {kind: [f"{kind} {i}" for i in range(count)] for kind, count in (("fine", 100), ("coarse", 20))}
+    write_pickle(folder / "meta", {f"{kind}_label_names": each for kind, each in names.items()})
+    dataset = load_dataset(CIFAR100(name="cifar100", root=str(tmp_path)))
+    assert (dataset.train_labels.tolist(), dataset.num_classes) == ([99, 0], 100)
+    coarse = load_dataset(CIFAR100(name="cifar100", root=str(tmp_path), coarse=True))
+    assert (coarse.train_labels.tolist(), coarse.test_labels.tolist()) == ([1, 19], [1, 19])
+    assert coarse.class_names == tuple(names["coarse"])
 
 
 @pytest.mark.usefixtures("unchecked")

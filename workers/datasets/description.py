@@ -3,7 +3,8 @@
 No fingerprint covers it: files that were renamed hold the same data.
 """
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ import pyarrow.compute as pc
 
 from workers.errors import DataError
 
-MAX_NAME = 4096
-"""Characters of an example's name: as long as a path may be."""
+MAX_NAME = 1000
+"""Bytes (UTF-8) of an example's name, as in a store."""
 MAX_NOTES = 50
 MAX_NOTE = 500
 """Characters of one note."""
@@ -50,7 +51,7 @@ def _shortened(note: str) -> str:
 def checked_example_names(field: str, names: Any, count: int) -> pa.LargeStringArray | None:
     """The names of a split's examples as one Arrow array, or None where they have none; they need not be unique.
 
-    Raises DataError, naming the field, unless there is one string of at most MAX_NAME characters for each example.
+    Raises DataError, naming the field, unless there is one string of at most MAX_NAME bytes for each example.
     """
     if names is None:
         return None
@@ -67,10 +68,25 @@ def checked_example_names(field: str, names: Any, count: int) -> pa.LargeStringA
     array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
     if array.null_count:
         raise DataError(f"{field}: must be a string for each example, got none for {array.null_count}")
-    longest = pc.max(pc.utf8_length(array)).as_py() or 0
+    longest = pc.max(pc.binary_length(array)).as_py() or 0
     if longest > MAX_NAME:
-        raise DataError(f"{field}: must be at most {MAX_NAME} characters each, got {longest}")
+        raise DataError(f"{field}: must be at most {MAX_NAME} bytes each, got {longest}")
     return array
+
+
+def file_names(paths: Sequence[str], root: Path) -> list[str]:
+    """Names of examples from their files: the paths below root, bytes that are not UTF-8 as \\xNN, long ones cut."""
+    length = len(os.path.join(root, ""))  # noqa: PTH118
+    names = (os.fsencode(path[length:]).decode("utf-8", "backslashreplace") for path in paths)
+    return [fitting_name(name) for name in names]
+
+
+def fitting_name(name: str) -> str:
+    """A name of at most MAX_NAME bytes; of a longer one its end."""
+    encoded = name.encode(errors="backslashreplace")
+    if len(encoded) <= MAX_NAME:
+        return encoded.decode()
+    return "..." + encoded[3 - MAX_NAME :].decode(errors="ignore")
 
 
 def write_names(path: Path, description: Description, counts: tuple[int, int]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from workers.datasets.dataset import Array, Dataset
+from workers.datasets.description import file_names
 from workers.datasets.image_files import EXTENSIONS, ClassFolders, list_classes, shown, split_images
 from workers.datasets.image_splits import Splits, find_splits
 from workers.datasets.images import EncodedImage, EncodedImages, decode_splits
@@ -61,6 +62,8 @@ def decode(spec: ImageFolder, scratch: Path) -> Dataset:
         test_labels=_labels(test, names),
         class_names=names,
         notes=(*notes, *images.notes),
+        train_names=_names(train, root),
+        test_names=_names(test, root),
     )
 
 
@@ -114,6 +117,10 @@ def _check_classes(train: Listing, test: Listing, folders: _Folders) -> None:
 
 def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", name).strip().casefold()
+
+
+def _names(listing: Listing, root: Path) -> list[str]:
+    return file_names([path for paths in listing.values() for path in paths], root)
 
 
 def _encoded(listing: Listing) -> EncodedImages:

@@ -16,7 +16,7 @@ import numpy as np
 from workers.datasets.dataset import Array, Dataset
 from workers.datasets.npy import cache_errors
 from workers.errors import DataError
-from workers.specs import EMNIST, TorchvisionData
+from workers.specs import CIFAR100, EMNIST, TorchvisionData
 
 _MNIST_FAMILY = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "kmnist": "KMNIST", "emnist": "EMNIST"}
 _CIFAR_FAMILY = {"cifar10": "CIFAR10", "cifar100": "CIFAR100"}
@@ -176,7 +176,20 @@ def _read_cifar(spec: TorchvisionData) -> tuple[Split, Split, tuple[str, ...]]:
     def split(source: Any) -> Split:
         return source.data.transpose(0, 3, 1, 2), np.array(source.targets, dtype=np.int64)
 
+    if isinstance(spec, CIFAR100) and spec.coarse:
+        folder = _root(spec) / _FOLDERS[spec.name]
+        labels = (_pickled(folder / name)["coarse_labels"] for name in ("train", "test"))
+        pairs = zip((train, test), labels, strict=True)
+        coarse = [(split(source)[0], np.array(of_split, dtype=np.int64)) for source, of_split in pairs]
+        return coarse[0], coarse[1], tuple(_pickled(folder / "meta")["coarse_label_names"])
     return split(train), split(test), tuple(train.classes)
+
+
+def _pickled(file: Path) -> dict[str, Any]:
+    """The content of one of CIFAR's files, whose checksum torchvision has compared just before."""
+    with file.open("rb") as opened:
+        content: dict[str, Any] = pickle.load(opened, encoding="latin1")  # noqa: S301
+    return content
 
 
 def _read_svhn(spec: TorchvisionData) -> tuple[Split, Split, tuple[str, ...]]:

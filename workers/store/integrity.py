@@ -63,6 +63,10 @@ def check_examples(file: TableFile, header: Header) -> None:
         labels = table[name].to_numpy()
         if len(labels) and not (labels.min() >= 0 and labels.max() < len(header.class_names)):
             raise DamagedFileError(f"column {name}: holds a class that the data set does not have")
+        if f"{name}_name" in table.column_names:
+            names = schema.stored_class_names(header.class_names).take(table[name])
+            if not table[f"{name}_name"].combine_chunks().equals(names.combine_chunks()):
+                raise DamagedFileError(f"column {name}_name: does not hold the names of the classes")
     if header.scored:
         check_scores(table["score"].combine_chunks(), header)
 

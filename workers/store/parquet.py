@@ -6,7 +6,7 @@ page that is wanted, before Arrow allocates or decodes anything. So a hostile fi
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +27,8 @@ _GAP = 1 << 16
 """Ranges of a file that lie closer are read as one: a request costs more than these bytes."""
 _THRIFT = {"thrift_string_size_limit": 1 << 20, "thrift_container_size_limit": 4096}
 _SLACK = 1 << 16
+MAX_TEXTS = 1 << 28
+"""Bytes of all texts of a column, names of examples most of all."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class Layout:
     max_rows: int
     min_rows: int = 0
     widths: Mapping[str, int] = field(default_factory=dict)
+    optional: Sequence[pa.Field] = ()
+    """Columns that may follow, in their order; an older store has none of them."""
 
 
 def encode(table: pa.Table, metadata: dict[str, str], starts: Sequence[int] = (0,)) -> pa.Buffer:
@@ -119,19 +123,24 @@ class TableFile:
     def _check_footer(self) -> None:
         """Before Arrow sees it."""
         layout = self.layout
-        if any(len(group.chunks) != len(layout.schema) for group in self._footer.groups):
+        least, most = len(layout.schema), len(layout.schema) + len(layout.optional)
+        if any(not least <= len(group.chunks) <= most for group in self._footer.groups):
             raise DamagedFileError("has not the columns of such a file")
         if not layout.min_rows <= self._footer.rows <= layout.max_rows:
             raise DamagedFileError(f"has {self._footer.rows} rows, expected {layout.min_rows} to {layout.max_rows}")
 
     def _parse(self) -> pq.ParquetFile:
-        texts = [each.name for each in self.layout.schema if pa.types.is_string(each.type)]
         with _damage_told():
             source = pa.BufferReader(self._bytes.buffer())
+            there = pq.ParquetFile(source, **_THRIFT)
+            texts = [each.name for each in there.schema_arrow if pa.types.is_string(each.type)]
             checked = {"page_checksum_verification": True, "pre_buffer": False}
-            file = pq.ParquetFile(source, read_dictionary=texts, **checked, **_THRIFT)
-        if [_plain(each) for each in file.schema_arrow] != list(self.layout.schema):
+            file = pq.ParquetFile(source, metadata=there.metadata, read_dictionary=texts, **checked, **_THRIFT)
+        found, required = [_plain(each) for each in file.schema_arrow], list(self.layout.schema)
+        further = [each for each in self.layout.optional if each in found[len(required) :]]
+        if found != required + further or any(len(group.chunks) != len(found) for group in self._footer.groups):
             raise DamagedFileError("has not the columns of such a file")
+        self.layout = replace(self.layout, schema=pa.schema(found))
         return file
 
     def _fetch(self, group: int, names: Sequence[str]) -> None:
@@ -147,6 +156,8 @@ class TableFile:
                 if chunk.values != values:
                     raise DamagedFileError(f"has {chunk.values} values, expected {values}")
                 size = values * _value_bits(schema.field(name).type) // 8 + _SLACK
+                if pa.types.is_string(schema.field(name).type):
+                    size = min(size, 8 * values + MAX_TEXTS + _SLACK)
                 check_pages(self._bytes.view(chunk.start, chunk.stop), values, size)
             except DamagedFileError as error:
                 raise DamagedFileError(f"column {name}: {error}") from error

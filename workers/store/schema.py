@@ -11,6 +11,7 @@ import pyarrow as pa
 from workers.campaign import Record
 from workers.errors import DamagedFileError
 from workers.runs import Run
+from workers.store.parquet import MAX_TEXT, MAX_TEXTS
 
 SCHEMA_VERSION = 1
 Status = Literal["completed", "diverged"]
@@ -18,6 +19,9 @@ VECTORS = ("subset", "train_correct", "test_correct")
 MARGIN = "test_margin"
 PRESENTED = ("presented", "presented_correct")
 PROBABILITIES = ("presented_probability", "presented_max_probability", "presented_loss")
+
+ExampleNames = tuple[pa.Array | None, pa.Array | None]
+"""Names of training and of test examples; None: they have none."""
 
 _CHUNK = 1 << 27
 """Values of an Arrow array: its offsets are 32 bits."""
@@ -82,6 +86,12 @@ EXAMPLES = pa.schema(
 EXAMPLES_WITH_SCORES = EXAMPLES.append(pa.field("score", pa.float64()))
 """The columns of a store whose subsets are explicit: null for test examples."""
 
+EXAMPLE_NAMES = pa.schema([("label_name", pa.string()), ("given_label_name", pa.string()), ("name", pa.string())])
+"""Columns that follow: names of the classes; and of the examples, where the data set has them. Older stores lack them.
+
+A text is cut to MAX_TEXT bytes; a split without names has null.
+"""
+
 
 @dataclass(frozen=True)
 class EpochRecord:
@@ -123,10 +133,14 @@ def examples_table(
     given_label: npt.NDArray[np.int64],
     test_label: npt.NDArray[np.int64],
     scores: npt.NDArray[np.float64] | None = None,
+    *,
+    class_names: Sequence[str] = (),
+    names: ExampleNames = (None, None),
 ) -> pa.Table:
     """split, example_id, label, given_label (each int64[N], int64[T]): N + T rows in canonical order.
 
-    With scores (float64[N]) a column `score`, null for test examples.
+    With scores (float64[N]) a column `score`, null for test examples. With class names label_name and given_label_name;
+    with names of training or test examples (N and T texts) `name`, unless these take more than MAX_TEXTS bytes.
     """
     table = pa.table(
         {
@@ -136,10 +150,31 @@ def examples_table(
             "given_label": np.concatenate([given_label, test_label]),
         }
     )
-    if scores is None:
-        return table
-    of_tests = pa.nulls(len(test_label), pa.float64())
-    return table.append_column("score", pa.chunked_array([pa.array(scores), of_tests]).combine_chunks())
+    if scores is not None:
+        of_tests = pa.nulls(len(test_label), pa.float64())
+        table = table.append_column("score", pa.chunked_array([pa.array(scores), of_tests]).combine_chunks())
+    if len(class_names):
+        known = stored_class_names(class_names)
+        for column in ("label", "given_label"):
+            table = table.append_column(f"{column}_name", known.take(table[column]))
+    named = _name_column(names, (len(label), len(test_label)))
+    return table if named is None else table.append_column("name", named)
+
+
+def stored_class_names(class_names: Sequence[str]) -> pa.StringArray:
+    """The names of classes as a store has them, each at most MAX_TEXT bytes."""
+    return pa.array(
+        [name.encode(errors="replace")[:MAX_TEXT].decode(errors="ignore") for name in class_names], pa.string()
+    )
+
+
+def _name_column(names: ExampleNames, counts: tuple[int, int]) -> pa.Array | None:
+    if all(each is None for each in names) or sum(each.nbytes for each in names if each is not None) > MAX_TEXTS:
+        return None
+    splits = zip(names, counts, strict=True)
+    return pa.concat_arrays(
+        [pa.nulls(count, pa.string()) if each is None else pa.array(each).cast(pa.string()) for each, count in splits]
+    )
 
 
 @dataclass(frozen=True)

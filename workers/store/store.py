@@ -1,7 +1,7 @@
 """The store: the directory or object-store prefix with the committed files of one campaign. Owns every path in it.
 
 campaign.json          the frozen campaign, data set, shard size, versions; the first file, it decides whose store it is
-examples.parquet       split, example_id, label, given_label; score under the design `explicit`
+examples.parquet       split, example_id, label, given_label; score under the design `explicit`; names
 targets/*.json         how many repetitions of which ratio were asked for; the union is what the campaign aims at
 results/*.parquet      one file per shard; its existence is the only record that the shard is done
 failures/*.json        shards that failed in user code
@@ -15,6 +15,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -88,20 +89,35 @@ class Store:
             files.create(EXAMPLES, encode(examples, {}))
         return store
 
-    def examples(self) -> pa.Table:
-        """split (train, test), example_id, label, given_label: N + T rows in canonical order.
+    def examples(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """split (train, test), example_id, label, given_label: N + T rows in canonical order; or some columns.
 
-        And score where subsets are explicit: null for test examples.
+        And score where subsets are explicit, null for test examples; label_name and given_label_name, which older
+        stores lack; `name` where the data set has names of its examples.
         """
         with open_examples(self._files, self.header) as file:
-            return file.read_all()
+            return file.read_all(columns)
+
+    @cached_property
+    def names(self) -> schema.ExampleNames:
+        """The names of the training and of the test examples, texts of anybody; None where they have none."""
+        with open_examples(self._files, self.header) as file:
+            if "name" not in file.layout.schema.names:
+                return None, None
+            table = file.read_all(["split", "name"])
+        counts = (self.header.num_train, self.header.num_test)
+        names = table["name"].combine_chunks()
+        if table["split"].to_pylist() != ["train"] * counts[0] + ["test"] * counts[1]:
+            raise DamagedFileError(f"{self._path(EXAMPLES)}: does not hold the examples in their order")
+        splits = (names.slice(0, counts[0]), names.slice(counts[0]))
+        return tuple(None if each.null_count else each for each in splits)  # type: ignore[return-value]
 
     def given_labels(self) -> npt.NDArray[np.int64]:
         """int64[N], the training labels that every run sees, label noise included.
 
         Runs take them from here: drawn anew, another version of NumPy might draw others. Raises DamagedFileError.
         """
-        table = self.examples()
+        table = self.examples(["split", "given_label"])
         labels = table.filter(pc.equal(table["split"], "train"))["given_label"].to_numpy().astype(np.int64)
         if len(labels) != self.header.num_train:
             raise DamagedFileError(
@@ -116,7 +132,7 @@ class Store:
         """
         if not self.header.scored:
             return None
-        column = self.examples()["score"].combine_chunks()
+        column = self.examples(["score"])["score"].combine_chunks()
         try:
             return check_scores(column, self.header)
         except DamagedFileError as error:

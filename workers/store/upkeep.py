@@ -24,7 +24,7 @@ def open_examples(files: Files, header: Header) -> AbstractContextManager[TableF
     """A store's examples; as `open_table`."""
     count = header.num_train + header.num_test
     columns = schema.EXAMPLES_WITH_SCORES if header.scored else schema.EXAMPLES
-    return open_table(files, EXAMPLES, Layout(columns, max_rows=count))
+    return open_table(files, EXAMPLES, Layout(columns, max_rows=count, optional=schema.EXAMPLE_NAMES))
 
 
 class Upkeep:

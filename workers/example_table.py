@@ -1,0 +1,92 @@
+"""Tables with a row for each training example that a campaign file names: Parquet, CSV, or for labels also npz.
+
+Rows are told by a column `example_id`, in any order; without one they are in canonical order.
+"""
+
+import io
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+
+from workers.errors import CampaignError, DataError
+from workers.npz import read_vectors
+from workers.store.files import open_files
+
+_ID = "example_id"
+_MOST_ROWS = 1 << 27
+
+
+class ExampleTable:
+    """A table, the place that it was read from, and the campaign's field that names it (such as subsets.scores)."""
+
+    def __init__(self, table: pa.Table, place: str, field: str) -> None:
+        self.table, self.place, self.field = table, place, field
+
+    @classmethod
+    def read(cls, place: str, field: str, npz_column: str | None = None) -> "ExampleTable":
+        """The table at a path or URI: Parquet, by its first bytes, or else CSV.
+
+        With `npz_column` also an array of that name in a `.npz` file, nothing unpickled. Raises CampaignError,
+        StoreError.
+        """
+        # A URI's options (?region=...) belong to the place, not to the name in it.
+        path, mark, options = place.partition("?") if "://" in place else (place, "", "")
+        folder, slash, name = path.rpartition("/")
+        content = open_files(f"{folder or slash or '.'}{mark}{options}").read(name)
+        if content is None:
+            raise CampaignError(f"{field}.file: {place}: there is no such file")
+        start = content.slice(0, min(4, content.size)).to_pybytes()
+        try:
+            if start == b"PAR1":
+                table = pq.read_table(pa.BufferReader(content))
+            elif npz_column is not None and start == b"PK\x03\x04":
+                vectors = read_vectors(io.BytesIO(content), {npz_column: _MOST_ROWS}, place)
+                table = pa.table(vectors)
+            else:
+                table = pacsv.read_csv(pa.BufferReader(content))
+        except DataError as error:
+            raise CampaignError(f"{field}.column: {error}") from error
+        except (OSError, pa.ArrowException) as error:
+            reason = " ".join(str(error).split())[:200]
+            kinds = "neither Parquet nor CSV" if npz_column is None else "neither Parquet, nor CSV, nor npz"
+            raise CampaignError(f"{field}.file: {place}: is {kinds} that can be read: {reason}") from error
+        twice = next((name for name in table.column_names if table.column_names.count(name) > 1), None)
+        if twice is not None:
+            raise CampaignError(f"{field}.file: {place}: has the column {twice} twice")
+        return cls(table, place, field)
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """Raises CampaignError where there is none of that name."""
+        if name not in self.table.column_names:
+            raise self.mistake("column", f"has no column {name!r}, only {', '.join(self.table.column_names)}")
+        return self.table[name]
+
+    def ids(self, num_train: int) -> npt.NDArray[np.int64]:
+        """int64[N], which example each row is of. Raises CampaignError unless each is there once."""
+        table = self.table
+        if _ID not in table.column_names:
+            if len(table) != num_train:
+                text = f"must have a row for each of {num_train} training examples, got {len(table)}"
+                raise self.mistake("file", f"without a column {_ID} {text}")
+            return np.arange(num_train)
+        column = table[_ID]
+        if not pa.types.is_integer(column.type) or column.null_count:
+            raise self.mistake("file", f"column {_ID} must hold whole numbers, got {column.type}")
+        must = f"column {_ID} must hold each of 0 to {num_train - 1} once"
+        outside = table.filter(pc.or_(pc.less(column, 0), pc.greater_equal(column, num_train)))
+        if len(outside):
+            raise self.mistake("file", f"{must}, got {outside[_ID][0].as_py()}")
+        ids: npt.NDArray[np.int64] = column.to_numpy().astype(np.int64)
+        times = np.bincount(ids, minlength=num_train)
+        wrong = np.flatnonzero(times != 1)
+        if len(wrong):
+            raise self.mistake("file", f"{must}, got {wrong[0]} {times[wrong[0]]} times")
+        return ids
+
+    def mistake(self, field: str, text: str) -> CampaignError:
+        """An error about the table, told of one of its fields."""
+        return CampaignError(f"{self.field}.{field}: {self.place}: {text}")
