@@ -172,7 +172,7 @@ def test_what_is_not_read_is_noted(folder: Path) -> None:
     dataset = load_dataset(folder_spec(folder))
     assert (dataset.num_train, dataset.num_test, dataset.class_names) == (3, 1, ("ant", "cat"))
     assert reader_notes(folder_spec(folder)) == (
-        "test is not read: it has no class folders, so its 1 files have no labels",
+        "test is not read: it has no class folders, so what is in it has no labels (files: 1)",
         "valid is not read: val is the test set",
         "3 files are not read, being not known as images (.zip, .txt, .heic); for example train/cat/cats.zip",
         "1 file is not read, being in no class folder of train; for example train/labels.csv",
@@ -317,7 +317,7 @@ def _circle(root: Path) -> None:
             "(which has 'cat', differing in case, blanks or Unicode form",
         ),
         (lambda root: (root / "train/empty").mkdir(), "train/empty has no images (.png, "),
-        (_add_file("train/raw/a.heic"), "; 1 other files, for example ROOT/train/raw/a.heic"),
+        (_add_file("train/raw/a.heic"), "; other files: 1, for example ROOT/train/raw/a.heic"),
         (_add_file("train/cat/void.png"), "ROOT/train/cat/void.png: is empty, 0 bytes"),
         (
             lambda root: shutil.rmtree(root / "train"),

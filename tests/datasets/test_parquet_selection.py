@@ -87,6 +87,11 @@ def test_what_is_selected_by_halves_is_noted(tmp_path: Path) -> None:
 
 def test_empty_shards_are_no_copies(tmp_path: Path) -> None:
     for name in ("a", "b"):
-        write_parquet(tmp_path / f"train/{name}.parquet", pa.array([], pa.binary()), pa.array([], pa.null()))
+        write_parquet(tmp_path / f"train/{name}.parquet", pa.array([], pa.null()), pa.array([], pa.null()))
     write_files(tmp_path, "train/c.parquet")
     assert load_dataset(parquet_spec(tmp_path / "train")).num_train == 2
+    write_files(tmp_path, "train/train.parquet")
+    write_parquet(tmp_path / "train/d.parquet", as_struct([8, 9]), [0, 1])
+    (tmp_path / "train/c.parquet").unlink()
+    (note,) = reader_notes(parquet_spec(tmp_path / "train"))
+    assert note == "train: a.parquet is read with the files of the split train, by name of no split"

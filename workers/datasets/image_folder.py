@@ -103,7 +103,7 @@ def _check_classes(train: Listing, test: Listing, folders: _Folders) -> None:
         if not paths:
             where = shown(folders.train.folder / name)
             inside = folders.train.classes[name]
-            got = f"; {len(inside):,} other files, for example {shown(inside[0])}" if inside else ""
+            got = f"; other files: {len(inside):,}, for example {shown(inside[0])}" if inside else ""
             raise DataError(f"dataset.root: {where} has no images ({', '.join(EXTENSIONS)}){got}")
     for name in test:
         if name not in train and folders.test is not None:

@@ -83,8 +83,9 @@ def _best(root: Path, names: list[str], ranks: tuple[tuple[str, ...], ...]) -> s
 def _why_not_read(root: Path, name: str, test: str | None) -> str:
     if any(_class_names(root / name)):
         return f"{name} is not read: {test} is the test set"
-    count = sum(1 for entry in os.scandir(root / name) if entry.is_file())
-    return f"{name} is not read: it has no class folders, so its {count:,} files have no labels"
+    with os.scandir(root / name) as entries:
+        count = sum(1 for entry in entries if entry.is_file())
+    return f"{name} is not read: it has no class folders, so what is in it has no labels (files: {count:,})"
 
 
 def _class_names(folder: Path) -> list[str]:

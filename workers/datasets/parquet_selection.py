@@ -94,6 +94,9 @@ def _notes(selection: Selection) -> Iterator[str]:
     yield from _gaps(selection)
     if (selection.field == "train") == (split in ("test", "validation")) and split in _SPLITS:
         yield f"{selection.field}: is read from files of the split {split}, for example {selection.files[0]}"
+    unnamed = [file for file in selection.files if split in _SPLITS and _split(file, selection.where) is None]
+    if unnamed:
+        yield f"{selection.field}: {unnamed[0].name} is read with the files of the split {split}, by name of no split"
     skipped = _skipped(selection.where, set(selection.files)) if selection.where.is_dir() else []
     if skipped:
         yield (
