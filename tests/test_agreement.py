@@ -1,9 +1,11 @@
 """Two sets of scores of the same examples: correlations, overlaps, and who may be compared with whom."""
 
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -155,7 +157,6 @@ def test_what_was_asked_for_must_make_sense(stores: tuple[Path, Path], published
         (np.arange(30) % 4, np.zeros(29), "scores: must be as many as labels, 30, got 29"),
         (np.arange(30) / 4, np.zeros(30), "labels: must be integers, got float64"),
         (np.arange(30) % 4, np.array(["1"] * 30), "scores: must hold numbers or truth values, got <U1"),
-        (np.arange(31) % 4, np.zeros(31), "has not as many examples as .*/a, got 31 and 30"),
         (np.arange(30)[::-1] % 4, np.zeros(30), "30 of 30 labels differ, the first is example 0: 1 and 0"),
         (np.where(np.arange(30) == 7, 9, np.arange(30) % 4), np.zeros(30), "1 of 30 .* first is example 7: 9 and 3"),
     ],
@@ -166,6 +167,60 @@ def test_files_of_other_examples_are_refused(
     np.savez(tmp_path / "other.npz", labels=labels, scores=values)
     with pytest.raises((EstimateError, DataError), match=f"^{tmp_path}/other.npz: .*{message}"):
         compare(stores[0], tmp_path / "other.npz", estimate="cscore")
+
+
+def named(values: object, names: list[str] | None, labels: object, fingerprint: str | None) -> Scores:
+    found = scores(values, labels, fingerprint, source=fingerprint or "file")
+    return replace(found, names=None if names is None else pa.array(names))
+
+
+def test_examples_are_matched_by_name_wherever_they_are() -> None:
+    """A subset in another order, with other classes; names that are there twice tell nothing."""
+    ours = named([0.1, 0.2, 0.3, 0.4, 0.5], ["v", "w", "x", "y", "y"], [0, 1, 2, 3, 4], "a" * 64)
+    theirs = named([7.0, 8.0, 9.0, 6.0], ["x", "q", "v", "y"], [0, 0, 0, 0], "b" * 64)
+    found = agreement(ours, theirs, "memorization", ())
+    assert found.scores.to_dict("list") == {
+        "example_id": [0, 2],
+        "example_id_b": [2, 0],
+        "name": ["v", "x"],
+        "label": [0, 2],
+        "a": [0.1, 0.3],
+        "b": [9.0, 7.0],
+    }
+    assert found.matched == (
+        "on the 2 examples with the same name, of 5 and 4; 2 whose names are there several times are left out"
+    )
+    same = agreement(ours, named(np.arange(5), None, [0, 1, 2, 3, 4], "a" * 64), "memorization", ())
+    assert (len(same.scores), same.matched) == (5, "")
+
+
+def test_examples_are_matched_by_id_where_all_labels_agree() -> None:
+    mixed = np.arange(9) % 3
+    ours, grown = named(np.arange(9), None, mixed, "a" * 64), named(np.arange(12), None, np.arange(12) % 3, "b" * 64)
+    file = named(np.arange(12), None, np.arange(12) % 3, None)
+    for other in (grown, file):
+        for found in (agreement(ours, other, "cscore", ()), agreement(other, ours, "cscore", ())):
+            assert found.scores["example_id"].tolist() == list(range(9))
+            assert found.matched.startswith("on the 9 examples with the same id and label, of ")
+    pixels = agreement(ours, named(np.arange(9), ["n"] * 9, mixed, "b" * 64), "cscore", ())
+    assert pixels.matched == "on the 9 examples with the same id and label, of 9 and 9; the pixels are others"
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "names", "told"),
+    [
+        ("000111", "000111", None, "sorted labels do not tell which examples are the same; names of examples would"),
+        ("000111", "000111", "uvwxyz", "sorted labels do not tell which examples are the same; they share no name$"),
+        ("010101", "010100", None, "1 of 6 labels differ, the first is example 5: 0 and 1"),
+    ],
+)
+def test_what_does_not_tell_which_examples_are_the_same_is_refused(
+    ours: str, theirs: str, names: str | None, told: str
+) -> None:
+    a = named(np.arange(6), names and list("abcdef"), list(map(int, ours)), "a" * 64)
+    b = named(np.arange(6), names and list(names), list(map(int, theirs)), "b" * 64)
+    with pytest.raises(EstimateError, match=told):
+        agreement(a, b, "cscore", ())
 
 
 def test_equal_labels_do_not_make_two_data_sets_one() -> None:

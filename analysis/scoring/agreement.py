@@ -17,9 +17,11 @@ from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from scipy import stats
 
 from analysis.errors import EstimateError
+from analysis.scoring.matching import match_examples
 from analysis.scoring.scores import Estimate, Scores, Source, is_score_file, read_scores
 from analysis.statistics.means import Floats
 
@@ -43,7 +45,8 @@ SELECTION_COLUMNS = ("threshold", "n_a", "n_b", "n_both", "jaccard")
 class Agreement:
     """How far two sets of scores agree.
 
-    `scores` has one row per example with a finite value in both: example_id, label, a, b; `left_out` counts the others.
+    `scores` has one row per example with a finite value in both: example_id, label, a, b; `name` where a has names, and
+    example_id_b where ids in b are others. `left_out` counts the examples that both have without a value in both.
     `selections` has one row per threshold, with SELECTION_COLUMNS. The correlations are NaN where all values of one
     side are equal.
     """
@@ -57,6 +60,8 @@ class Agreement:
     pearson: float
     mean_absolute_difference: float
     selections: pd.DataFrame
+    matched: str = ""
+    """Which examples both have and how that was found; empty where both are of the same data."""
 
 
 def compare(
@@ -71,9 +76,9 @@ def compare(
 
     `estimate` must be given where a score file takes part, which does not tell what it holds; of two stores it is the
     memorization. `ratio` holds for every store: None stands for the only one (memorization, forgetting), or for all
-    (C-score). `thresholds` None stands for THRESHOLDS of the estimate. Raises EstimateError where the scores are not of
-    the same examples (by fingerprint; by their labels in order for imported stores and score files), or where no
-    example has a value in both; see also `read_scores`.
+    (C-score). `thresholds` None stands for THRESHOLDS of the estimate. Compared are the examples that both have (see
+    `analysis.scoring.matching`). Raises EstimateError where there is none, nothing tells which they are, or no example
+    has a value in both; see also `read_scores`.
     """
     files = is_score_file(a) + is_score_file(b)
     if estimate is None and files:
@@ -84,17 +89,22 @@ def compare(
         raise EstimateError(f"ratio must be left out with two score files, got {ratio!r}")
     chosen: Estimate = estimate or "memorization"
     ours, theirs = (read_scores(source, chosen, ratio) for source in (a, b))
-    ours.check_same_examples(theirs)
     return agreement(ours, theirs, chosen, THRESHOLDS[chosen] if thresholds is None else thresholds)
 
 
 def agreement(a: Scores, b: Scores, estimate: Estimate, thresholds: Sequence[float]) -> Agreement:
-    """The agreement of scores of the same examples. Raises EstimateError as `compare`, and for a NaN threshold."""
-    valued = np.isfinite(a.values) & np.isfinite(b.values)
+    """The agreement on the examples that both have. Raises EstimateError as `compare`, and for a NaN threshold."""
+    shared = match_examples(a, b)
+    valued = np.isfinite(a.values[shared.a]) & np.isfinite(b.values[shared.b])
     if not valued.any():
         raise EstimateError(f"no example has a value in both {a.source} and {b.source}")
-    x, y = a.values[valued], b.values[valued]
-    scores = pd.DataFrame({"example_id": np.flatnonzero(valued), "label": a.labels[valued], "a": x, "b": y})
+    ids, ids_b = shared.a[valued], shared.b[valued]
+    x, y = a.values[ids], b.values[ids_b]
+    scores = pd.DataFrame({"example_id": ids, "label": a.labels[ids], "a": x, "b": y})
+    if a.names is not None:
+        scores.insert(1, "name", a.names.take(pa.array(ids)).to_pylist())
+    if not np.array_equal(ids, ids_b):
+        scores.insert(1, "example_id_b", ids_b)
     return Agreement(
         estimate=estimate,
         name_a=f"{a.source} ({a.basis})",
@@ -104,6 +114,7 @@ def agreement(a: Scores, b: Scores, estimate: Estimate, thresholds: Sequence[flo
         spearman=correlation(stats.spearmanr, x, y),
         pearson=correlation(stats.pearsonr, x, y),
         mean_absolute_difference=float(np.abs(x - y).mean()),
+        matched=shared.told,
         selections=pd.DataFrame(
             [_selection(x, y, estimate, threshold) for threshold in thresholds], columns=list(SELECTION_COLUMNS)
         ),

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 
 from analysis.consistency import cscore
 from analysis.errors import EstimateError
@@ -42,6 +43,8 @@ class Scores:
     labels: npt.NDArray[np.int64]
     values: Floats
     fingerprint: str | None
+    names: pa.Array | None = None
+    """N texts, the names of the examples."""
 
     def check_same_examples(self, other: "Scores") -> None:
         """Raise EstimateError where the other scores are not of the same examples in the same order."""
@@ -91,7 +94,9 @@ def _of_store(store: Store, estimate: Estimate, ratio: float | None) -> Scores:
         values, basis = cscore(counts)["cscore"], _basis(counts.holding_out())
     else:
         values, basis = _forgettability(store, select_ratio(store, ratio) / PARTS)
-    return Scores(store.uri, basis, read_labels(store).label, values.to_numpy(), known_fingerprint(store))
+    return Scores(
+        store.uri, basis, read_labels(store).label, values.to_numpy(), known_fingerprint(store), store.names[0]
+    )
 
 
 def known_fingerprint(store: Store) -> str | None:

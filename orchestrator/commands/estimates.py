@@ -104,6 +104,8 @@ def _show(agreement: "Agreement") -> None:
 
     say(f"a: {agreement.name_a}")
     say(f"b: {agreement.name_b}")
+    if agreement.matched:
+        say(agreement.matched)
     say(f"{agreement.estimate} of {len(agreement.scores)} examples; {agreement.left_out} without a value left out")
     say(
         f"Spearman {agreement.spearman:.4f}, Pearson {agreement.pearson:.4f}, "
