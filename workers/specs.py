@@ -77,6 +77,8 @@ class ParquetImages(ImageOptions):
     test: Annotated[Path | None, Field(json_schema_extra=PATH)] = None
     image_column: Column = "image"
     label_column: Column = "label"
+    name_column: Annotated[Column | None, Field(json_schema_extra=LOCATION)] = None
+    """Names of the examples, texts or numbers; left out: the `path` that the hub's images have, if it is kept."""
 
 
 class CustomData(Frozen):

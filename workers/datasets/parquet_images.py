@@ -10,6 +10,7 @@ from workers.datasets.dataset import Dataset
 from workers.datasets.images import EncodedImage, EncodedImages, decode_splits
 from workers.datasets.parquet_files import count_rows, iterate_column, read_schema
 from workers.datasets.parquet_labels import number_classes, read_labels
+from workers.datasets.parquet_names import read_names
 from workers.datasets.parquet_selection import Selection, check_selections, select_files
 from workers.errors import DataError
 from workers.specs import ParquetImages
@@ -40,7 +41,16 @@ def decode(spec: ParquetImages, scratch: Path) -> Dataset:
         raise DataError(f"dataset.train: {spec.train} has no rows")
     images = decode_splits(train, test, spec, scratch)
     notes += classes.notes + images.notes
-    return Dataset(images.train, classes.train, images.test, classes.test, classes.names, notes=notes)
+    return Dataset(
+        images.train,
+        classes.train,
+        images.test,
+        classes.test,
+        classes.names,
+        notes=notes,
+        train_names=read_names(train_files, spec),
+        test_names=read_names(test_files, spec),
+    )
 
 
 def _select_splits(spec: ParquetImages) -> tuple[Selection, Selection | None]:
