@@ -38,7 +38,7 @@ def make_dataset(**changes: Any) -> Dataset:
         "test_labels": np.array([2, 0]),
         "class_names": ("a", "b", "c"),
     }
-    return Dataset(**{**fields, **changes})  # type: ignore[arg-type]
+    return Dataset(**{**fields, **changes})
 
 
 def error_of(action: Callable[[], Any]) -> str:
@@ -83,7 +83,7 @@ def reader_notes(spec: ImageFolder | ParquetImages) -> tuple[str, ...]:
     """What the reader alone notes; `load_dataset` adds what is odd about the examples, such as images of one colour."""
     reader = image_folder if isinstance(spec, ImageFolder) else parquet_images
     with tempfile.TemporaryDirectory() as scratch:
-        notes: tuple[str, ...] = reader.decode(spec, Path(scratch)).notes  # type: ignore[arg-type]
+        notes: tuple[str, ...] = reader.decode(spec, Path(scratch)).notes
     return notes
 
 

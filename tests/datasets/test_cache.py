@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +124,7 @@ def test_a_fingerprint_is_opened_without_the_files_and_compared_with_them(folder
     assert load_dataset(folder_spec(folder), dataset.fingerprint).num_train == 3
     shutil.move(folder.with_name("away"), folder)
     for other in ("0" * 64, "../../etc"):
-        text = error_of(lambda other=other: load_dataset(folder_spec(folder), other))
+        text = error_of(partial(load_dataset, folder_spec(folder), other))
         assert text == f"data set: expected fingerprint {other}, got {dataset.fingerprint}"
 
 
@@ -193,6 +194,7 @@ def test_names_and_notes_come_with_the_files(
             record.write_text(json.dumps({"fingerprint": "0" * 64, "class_names": ["ant", "cat"]}))
     for _ in range(2):
         dataset = load_dataset(folder_spec(folder))
+        assert dataset.train_names is not None
         assert dataset.train_names.to_pylist() == ["é", "b", "b"]
         assert (dataset.test_names, dataset.notes[0]) == (None, "2 files skipped")
     assert len(decoded) == (1 if damage == "none" else 2)

@@ -15,6 +15,7 @@ RANDOM = np.random.default_rng(0)
 IMAGES = RANDOM.integers(0, 256, (6, 3, 5, 5), dtype=np.uint8)
 FLOATS = RANDOM.random((6, 3, 5, 5), dtype=np.float32)
 LAST = RANDOM.random((6, 8, 8, 3), dtype=np.float32)
+MAPS = RANDOM.random((6, 64, 4, 4), dtype=np.float32)
 TEST = RANDOM.integers(0, 256, (3, 3, 5, 5), dtype=np.uint8)
 LABELS = np.array([0, 1, 2, 0, 1, 2])
 USUAL = {"train_images": IMAGES, "train_labels": LABELS, "test_images": TEST, "test_labels": np.array([0, 1, 2])}
@@ -31,7 +32,14 @@ def _floats(**changes: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "fields", [{}, _floats(), {"class_names": ("a", "b", "A b")}, _floats(train_images=FLOATS - 0.5)]
+    "fields",
+    [
+        {},
+        _floats(),
+        {"class_names": ("a", "b", "A b")},
+        _floats(train_images=MAPS, test_images=MAPS[:0]),
+        _floats(train_images=FLOATS - 0.5),
+    ],
 )
 def test_usual_data_have_no_notes(fields: dict[str, Any]) -> None:
     assert content_notes(make_dataset(**{**USUAL, **fields})) == ()
@@ -55,6 +63,7 @@ def test_usual_data_have_no_notes(fields: dict[str, Any]) -> None:
         ({"train_images": IMAGES // 16}, "training pixels reach only 15, and 255 is white: images are nearly black"),
         (_floats(train_images=FLOATS * 255), "is white: keep images as uint8, or give the data set its white"),
         (_floats(test_images=FLOATS[:3] * 255, test_labels=LABELS[:3]), "are both scaled alike?"),
+        ({"train_images": IMAGES[:, :, :3, :1], "test_images": TEST[:, :, :3, :1]}, "3 x 3 pixels of 1 channels"),
         (_floats(train_images=LAST, test_images=LAST[:0]), "8 channels of 8 x 3; where they are 8 x 8 pixels of 3"),
     ],
 )  # fmt: skip

@@ -70,6 +70,7 @@ def test_a_function_is_called_with_its_options_unless_its_data_are_known(user_mo
 def test_equal_data_under_other_names_keep_their_own_names() -> None:
     assert load_dataset(custom(names=["a", "b"])).class_names == ("a", "b")
     other = load_dataset(custom(names=["c", "d"]))
+    assert other.train_names is not None
     assert (other.class_names, other.train_names.to_pylist()) == (("c", "d"), ["row c"] * 3)
 
 

@@ -304,6 +304,11 @@ def _two_test_sets(root: Path) -> None:
     shutil.copytree(root / "Test", root / "TEST")
 
 
+def _no_classes(root: Path) -> None:
+    shutil.rmtree(root / "train")
+    (root / "train").mkdir()
+
+
 def _circle(root: Path) -> None:
     (root / "train/cat/again").symlink_to(root / "train")
 
@@ -328,7 +333,7 @@ def _circle(root: Path) -> None:
             "ROOT has no folder train; where its folders (ant, cat, val) are the classes, move them into ROOT/tr",
         ),
         (_one_level_down, "ROOT has no folder train, but ROOT/data has one: name that folder"),
-        (lambda root: [shutil.rmtree(root / "train" / name) for name in ("cat", "ant")], "train has no folders"),
+        (_no_classes, "train has no folders"),
         (
             lambda root: (root / "train/cat/x.png").symlink_to("gone"),
             "ROOT/train/cat/x.png: is a link to gone, which is not",

@@ -76,9 +76,12 @@ def _class_notes(dataset: Dataset) -> Iterator[str]:
 
 
 def _shape_notes(dataset: Dataset) -> Iterator[str]:
-    shape = dataset.input_shape
-    if len(shape) == 3 and shape[2] in (1, 3, 4) and shape[0] not in (1, 3, 4) and shape[1] > 1:
-        channels, height, width = shape
+    if len(dataset.input_shape) != 3:
+        return
+    channels, height, width = dataset.input_shape
+    few = width in (1, 3, 4) and channels not in (1, 3, 4) and 1 < height != width
+    square = channels == height > width
+    if few or square:
         yield (
             f"examples are taken for {channels} channels of {height} x {width}; where they are {channels} x {height} "
             f"pixels of {width} channels, transpose them: images.transpose(0, 3, 1, 2)"

@@ -110,8 +110,8 @@ def _check_classes(train: Listing, test: Listing, folders: _Folders) -> None:
             near = next((other for other in train if _folded(other) == _folded(name)), None)
             hint = "" if near is None else f" (which has {near!a}, differing in case, blanks or Unicode form: {name!a})"
             raise DataError(
-                f"dataset.root: {folders.test.folder / name} is a class without training images in "
-                f"{folders.train.folder}{hint}"
+                f"dataset.root: {shown(folders.test.folder / name)} is a class without training images in "
+                f"{shown(folders.train.folder)}{hint}"
             )
 
 
