@@ -165,6 +165,8 @@ def test_what_is_not_read_is_noted(folder: Path) -> None:
         (folder / "train/cat" / name).write_bytes(b"no image")
     for name in ("__MACOSX/cat/._b.png", ".ipynb_checkpoints/c.png", "labels.csv"):
         write_image(folder / "train" / name, 0) if name.endswith("png") else (folder / "train" / name).write_text("")
+    (folder / "train/cat/LICENSE").write_text("P5 is how PGM files begin")
+    (folder / "train/cat/README").write_text("BM is how bitmaps begin")
     os.mkfifo(folder / "train/cat/pipe.png")
     (folder / "val/ant").mkdir()
     write_image(folder / "test/a.png")
@@ -174,7 +176,7 @@ def test_what_is_not_read_is_noted(folder: Path) -> None:
     assert reader_notes(folder_spec(folder)) == (
         "test is not read: it has no class folders, so what is in it has no labels (files: 1)",
         "valid is not read: val is the test set",
-        "3 files are not read, being not known as images (.zip, .txt, .heic); for example train/cat/cats.zip",
+        "5 files are not read, being not known as images (no suffix, .zip, .txt, .heic); for example train/cat/LICENSE",
         "1 file is not read, being in no class folder of train; for example train/labels.csv",
         "2 files are not read, being hidden; for example train/.ipynb_checkpoints",
         "1 file is not read, being no regular files; for example train/cat/pipe.png",

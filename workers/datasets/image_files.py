@@ -1,11 +1,12 @@
 """The image files of a folder per class, in the order of torchvision's ImageFolder, and what is not read."""
 
 import os
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from workers.errors import DataError
 
@@ -129,12 +130,15 @@ def _checked_name(entry: os.DirEntry[str]) -> str:
 
 
 def _is_image(path: str) -> bool:
+    """Whether a file's content begins as one of _FORMATS does. Raises DataError where it cannot be opened."""
     try:
         with Image.open(path, formats=_FORMATS):
             return True
-    except UnidentifiedImageError:
-        return False
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         return True  # which decoding refuses
     except OSError as error:
-        raise DataError(f"{shown(path)}: {error.strerror or error}") from error
+        if error.errno is None:  # Pillow's own: no image after all
+            return False
+        raise DataError(f"{shown(path)}: {error.strerror}") from error
+    except (EOFError, ValueError, SyntaxError, TypeError, LookupError, struct.error):
+        return False
