@@ -28,8 +28,9 @@ from orchestrator.commands.removal import removal
 from orchestrator.commands.report import report
 from orchestrator.commands.stores import compact, status, verify
 from orchestrator.commands.tune import tune
-from orchestrator.output import interruption, say, warn
+from orchestrator.output import errors, interruption, say, warn
 from orchestrator.suggesting import SuggestingGroup
+from orchestrator.terminal import print_errors_on
 from workers.errors import CampaignError, LongtailError, ModelError
 
 _EXIT_CODES = (
@@ -90,11 +91,12 @@ def main() -> None:
     """Entry point of the `longtail` command."""
     for number in (signal.SIGINT, signal.SIGTERM):  # SIGTERM is as clean an end as Ctrl-C
         signal.signal(number, _interrupt)
+    print_errors_on(errors)
     sys.path.insert(0, os.getcwd())  # noqa: PTH109 - the campaign's own package.module:function
     try:
         app()
     except LongtailError as error:
-        for line in str(error).splitlines():
+        for line in str(error).split("\n"):
             warn(f"error: {line}")
         sys.exit(2 if isinstance(error, CampaignError | ModelError) else 1)
     except KeyboardInterrupt:
@@ -104,6 +106,9 @@ def main() -> None:
         # The reader of our output is gone; keep Python from writing to it once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except Exception:
+        print_errors_on(errors)  # typer has put a hook of its own in its place
+        raise
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ import threading
 from typing import TYPE_CHECKING
 
 import typer
-from rich.console import Console
+
+from orchestrator.terminal import TextConsole
 
 if TYPE_CHECKING:
     from orchestrator.run import CampaignReport
@@ -17,8 +18,8 @@ interruption = threading.Event()
 """Set when a signal asks the command to end. Beside the KeyboardInterrupt, because Python drops an exception that a
 signal raises in the midst of a destructor."""
 
-console = Console()
-errors = Console(stderr=True)
+console = TextConsole()
+errors = TextConsole(stderr=True)
 
 
 def say(line: str) -> None:

@@ -37,6 +37,9 @@ def notes(progress: CampaignProgress) -> str:
     return ", ".join(parts + [f"{count} {what}" for what, count in counts if count])
 
 
+_WHAT = TextColumn("{task.description}", style="bold", markup=False)
+
+
 @contextmanager
 def campaign_display(console: Console, store: str) -> Iterator[Display]:
     """A display on this console, for one campaign; `store` is where its precision is measured on a terminal."""
@@ -62,7 +65,12 @@ def pieces_display(console: Console, what: str) -> Iterator[Callable[[int, int],
     if not console.is_terminal:
         yield lambda done, total: None
         return
-    columns = (TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        _WHAT,
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, total=total, completed=done)
@@ -81,7 +89,12 @@ def stages_display(console: Console) -> Iterator[Callable[[str, int, int], None]
 
         yield tell
         return
-    columns = (TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        _WHAT,
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console, transient=True) as bar:
         tasks: dict[str, TaskID] = {}
 

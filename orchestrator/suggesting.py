@@ -8,6 +8,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from orchestrator.terminal import shown
 from workers.suggestions import closest
 
 # typer has exported it under no name of its own, and brings click with it in some versions only.
@@ -39,10 +40,11 @@ class SuggestingGroup(TyperGroup):
 
 @contextmanager
 def _suggestions() -> Iterator[None]:
-    """Say in usage errors what was meant, as far as it can be told."""
+    """Say in usage errors what was meant, as far as it can be told; control characters of file names are shown."""
     try:
         yield
     except _UsageError as error:
+        error.message = shown(error.message)
         if hasattr(error, "possibilities") and error.ctx is not None:
             options = [name for each in error.ctx.command.get_params(error.ctx) for name in each.opts]
             error.message = f"No such option: {error.option_name}.{_question(error.option_name, options)}"

@@ -22,11 +22,11 @@ def search_display(console: Console) -> Iterator[Callable[["SearchProgress"], No
         yield _PlainDisplay(console)
         return
     columns = (
-        TextColumn("[bold]trials"),
+        TextColumn("trials", style="bold"),
         BarColumn(bar_width=None),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("[dim]{task.fields[notes]}"),
+        TextColumn("{task.fields[notes]}", style="dim", markup=False),
     )
     with Progress(*columns, console=console) as bar:
         task = bar.add_task("trials", total=None, notes="starting workers")
