@@ -38,12 +38,6 @@ def with_names(frame: pd.DataFrame, store: Store) -> pd.DataFrame:
     return frame.assign(**added)[order]
 
 
-def example_name(store: Store, example_id: int, test: bool = False) -> str | None:
-    """The name of one example; None where it has none."""
-    names = store.names[int(test)]
-    return None if names is None else names[example_id].as_py()
-
-
 def class_names_say_more(class_names: Sequence[str]) -> bool:
     """Whether they are other than the classes' numbers."""
     return list(class_names) != [str(number) for number in range(len(class_names))]
