@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
+from rich.text import Text
 
 from orchestrator.frames import write_frame
 
@@ -48,12 +48,16 @@ def keep_table(
 def label_cell(row: "Mapping[Any, Any]", column: str) -> str:
     """A class as a listing shows it: by its name, where that says more than its number."""
     name = row.get(f"{column}_name")
-    return str(row[column]) if name is None else shortened(str(name))
+    return str(row[column]) if name is None else _shortened(str(name))
 
 
-def shortened(text: str) -> str:
-    """A name of anybody, in a table of a terminal: its end, where files differ; no markup."""
-    return escape(text if len(text) <= _LONGEST_NAME else f"...{text[3 - _LONGEST_NAME :]}")
+def name_cell(name: object) -> Text:
+    """The name of an example in a listing: of a long one its end, where files differ. No markup is carried out."""
+    return Text("" if name is None else _shortened(str(name)))
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST_NAME else f"...{text[3 - _LONGEST_NAME :]}"
 
 
 def cell(value: float, error: float | None = None, digits: int = 3) -> str:

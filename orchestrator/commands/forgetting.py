@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from orchestrator.figures import check_figure, write_figure
 from orchestrator.frames import check_output, write_frame
 from orchestrator.options import StoreArgument
 from orchestrator.output import console, say, warn
-from orchestrator.tables import label_cell, shortened
+from orchestrator.tables import label_cell, name_cell
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,12 +85,12 @@ def _show(rows: "pd.DataFrame", top: int) -> None:
         label, given = label_cell(row, "label"), label_cell(row, "given_label")
         table.add_row(
             str(row["example_id"]),
-            label if label == given else f"{label} (given {given})",
+            Text(label if label == given else f"{label} (given {given})"),
             _with_error(row["forgetting"], row["forgetting_se"]),
             f"{row['n_learned']} of {row['n_runs']}",
             _with_error(row["first_learned"], row["first_learned_se"]),
             f"{row['accuracy']:.0%}",
-            *[shortened(str(row["name"]))] * named,
+            *[name_cell(row["name"])] * named,
         )
     console.print(table)
     never = rows.loc[rows["never_learned"], "example_id"].tolist()

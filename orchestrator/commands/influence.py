@@ -11,7 +11,7 @@ from rich.table import Table
 from orchestrator.frames import check_output, write_frame
 from orchestrator.options import AddressOption, RunnerName, StoreArgument
 from orchestrator.output import console, errors, say
-from orchestrator.tables import label_cell, shortened
+from orchestrator.tables import label_cell, name_cell
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -120,7 +120,7 @@ def _show(frame: "pd.DataFrame", runs: int) -> None:
     figures = ["infl", "se", *(name for name in ("p_value", "q_value") if name in frame)]
     table = Table(*headings.values(), *figures, box=None, header_style="bold")
     for row in frame.nlargest(_SHOWN, "infl").to_dict("records"):
-        cells = [label_cell(row, name) if name.endswith("label") else shortened(str(row[name])) for name in headings]
+        cells = [name_cell(label_cell(row, name) if name.endswith("label") else row[name]) for name in headings]
         table.add_row(*cells, *(f"{row[name]:.2g}" for name in figures))
     console.print(table)
     say(f"{len(frame)} pairs from {runs} runs" + (f"; the {_SHOWN} largest are shown" if len(frame) > _SHOWN else ""))

@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Column, Table
+from rich.text import Text
 
 from orchestrator.figures import check_figure, write_figure
 from orchestrator.frames import check_output
 from orchestrator.options import StoreArgument
 from orchestrator.output import console, say
-from orchestrator.tables import OutputOption, cell, keep_table, label_cell, shortened
+from orchestrator.tables import OutputOption, cell, keep_table, label_cell, name_cell
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -127,9 +128,9 @@ def _show_suspects(rows: "pd.DataFrame", chosen: str) -> None:
         table.add_row(
             str(row["rank"]),
             str(row["example_id"]),
-            given,
+            Text(given),
             cell(row[chosen], row.get(f"{chosen}_se")),
             *values,
-            *[shortened(str(row["name"]))] * named,
+            *[name_cell(row["name"])] * named,
         )
     console.print(table)
