@@ -71,13 +71,15 @@ def import_heldout(
     train, test = _read_labels(Path(labels))
     header = _header(name, train, test)
 
-    pending = _pending(runs.keys() - _committed(store, header))
+    committed = _committed(store, header)
+    pending = _pending(runs.keys() - committed)
     batches = ([read_run(run, runs[run], len(train), len(test)) for run in shard.runs] for shard in pending)
     first = next(batches, [])  # read before anything is written: wrong labels mostly show here
     opened = Store.create(store, header, examples_table(train, train, test, class_names=header.class_names))
     opened.clean()
-    for parts, repetitions in Counter(run.parts for run in runs).items():
-        opened.aim(Subsets(ratios=(parts / PARTS,), repetitions=repetitions))
+    # How many, not up to which: folders may be missing between them, which nothing here can train.
+    for parts, number in Counter(run.parts for run in committed | runs.keys()).items():
+        opened.aim(Subsets(ratios=(parts / PARTS,), repetitions=number), raising=True)
     count = before = len(runs) - sum(len(shard.runs) for shard in pending)
     on_progress(count, len(runs))
     for shard, results in zip(pending, chain([first], batches), strict=False):

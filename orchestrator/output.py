@@ -8,11 +8,15 @@ import typer
 from orchestrator.terminal import TextConsole
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from orchestrator.holdings import Holdings
     from orchestrator.run import CampaignReport
     from orchestrator.runner import Runner
     from orchestrator.until_se import Look
     from workers.campaign import Campaign
     from workers.datasets import Dataset
+    from workers.errors import DamagedFileError
 
 interruption = threading.Event()
 """Set when a signal asks the command to end. Beside the KeyboardInterrupt, because Python drops an exception that a
@@ -38,6 +42,18 @@ def show_data(dataset: "Dataset") -> None:
 
     for line in data_lines(dataset):
         say(line)
+
+
+_MOST_DAMAGED = 10
+"""Damaged files that are named; `longtail verify` names all."""
+
+
+def tell_damage(damaged: "Sequence[DamagedFileError]") -> None:
+    """A line for each damaged file, with what helps; of many the first."""
+    for error in damaged[:_MOST_DAMAGED]:
+        warn(f"damaged: {error}")
+    if len(damaged) > _MOST_DAMAGED:
+        warn(f"damaged: {len(damaged) - _MOST_DAMAGED} more files, which longtail verify names")
 
 
 def run_and_show(
@@ -82,7 +98,47 @@ def run_and_show(
     say(f"{text}, {done.diverged} diverged)")
     for look in report.looks:
         say(f"ratio {look.ratio:g}: {_looked(look, until_se)}")
+    if report.holdings is not None:
+        _tell_holdings(report, report.holdings, campaign)
     return report
+
+
+def _tell_holdings(report: "CampaignReport", found: "Holdings", campaign: "Campaign") -> None:
+    """What is out of the ordinary in the store: more runs than were asked for, diverged ones, damage, runs gone."""
+    beyond = [
+        f"{found.there[parts]} at ratio {parts / 1e6:g}, of {wanted} asked for"
+        for parts, wanted in found.wanted.items()
+        if found.there[parts] > wanted and not report.looks
+    ]
+    if beyond:
+        say(f"the store holds more runs than were asked for: {'; '.join(beyond)}")
+    diverged = [
+        f"{lost} of {found.committed[parts]} at ratio {parts / 1e6:g}" for parts, lost in found.diverged.items() if lost
+    ]
+    if diverged:
+        warn(
+            f"diverged (the loss was not finite; estimates leave these runs out): {', '.join(diverged)}. "
+            f"What usually helps: {', '.join(_remedies(campaign, report.precision))}. "
+            "A changed recipe needs a store of its own"
+        )
+    tell_damage(found.damaged)
+    gone = report.progress.before + report.progress.trained - found.runs
+    if gone > 0:
+        first = f"longtail verify {report.store_uri} --repair, then " if found.damaged else ""
+        warn(
+            f"error: {gone} runs that had been committed are gone or damaged; {first}the same longtail run trains them"
+        )
+
+
+def _remedies(campaign: "Campaign", precision: str) -> list[str]:
+    """What keeps losses finite, as far as the recipe does not have it."""
+    recipe = campaign.recipe
+    helps = [f"a lower learning rate (recipe.optimizer.learning_rate, now {recipe.optimizer.learning_rate:g})"]
+    if recipe.schedule.name in ("constant", "step") or not getattr(recipe.schedule, "warmup_epochs", 1):
+        helps.append("warm-up (recipe.schedule: cosine with warmup_epochs)")
+    if precision != "float32":
+        helps.append("recipe.precision: float32")
+    return helps
 
 
 def _looked(look: "Look", target: float | None) -> str:
@@ -94,9 +150,11 @@ def _looked(look: "Look", target: float | None) -> str:
 
 
 def exit_on_failures(report: "CampaignReport") -> None:
-    """List the shards that were given up; where there are any, end the command with 1."""
+    """List the shards that were given up; end the command with 1 unless all is there, sound, and some of it usable."""
     for failure in report.failures:
         shard = failure.error.shard.shard_id
         warn(f"failed: {shard}: {failure.error.message} (traceback: {report.store_uri}/failures/{shard}.json)")
-    if report.failures:
+    if not report.usable:
+        warn("error: no run that was trained can be used: all diverged")
+    if report.failures or not report.complete or not report.usable:
         raise typer.Exit(1)

@@ -12,6 +12,8 @@ from orchestrator.runner import Job
 from workers.errors import LongtailError
 from workers.runs import Shard
 from workers.shard import ShardError, ShardSummary, Worker
+from workers.store.failures import MOST_MESSAGE, MOST_TRACEBACK
+from workers.texts import shortened
 from workers.training.recording import device_name
 
 
@@ -33,9 +35,9 @@ class WorkerActor:
             kind = device_name(torch.device(self._device))
             self._loaded()
         except LongtailError as error:
-            problem = str(error)
+            problem = shortened(str(error), MOST_MESSAGE)
         except Exception:  # noqa: BLE001 - the boundary at which the campaign's own code is reported
-            problem = traceback.format_exc()
+            problem = shortened(traceback.format_exc(), MOST_TRACEBACK)
         return node, kind, problem
 
     def attempt(self, shard: Shard) -> ShardSummary | ShardError:

@@ -1,25 +1,37 @@
 """Runs a campaign from start to end: check, create or open the store, plan, train, report."""
 
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from orchestrator.arrangement import arrange
+from orchestrator.holdings import Holdings, Masks, check_holdings
 from orchestrator.prepare import campaign_examples, check_campaign_fits, identified, make_header
 from orchestrator.runner import CHECKPOINT_MINUTES, GivenUp, Job, Note, Outcome, Runner, WorkersChanged, check_minutes
 from orchestrator.shards import pending_shards
 from orchestrator.until_se import Look, UntilSe, check_target
-from workers.campaign import Campaign
+from workers.campaign import PARTS, Campaign, Subsets
 from workers.campaign_file import with_repetitions
 from workers.datasets import Dataset, load_dataset
-from workers.errors import LongtailError
+from workers.errors import DamagedFileError, LongtailError
 from workers.runs import Shard
 from workers.store import Failure, Header, Store
-from workers.store.checkpoints import CheckpointFiles
+from workers.store.cures import EXAMPLES
+from workers.store.failures import MOST_MESSAGE
+from workers.texts import shortened
+from workers.training import Precision
 
 HOPELESS = 10
 """So many shards in a row failing, with none committed before, end the campaign: the mistake is in all of them."""
+
+_PLACE_SECONDS = 30.0
+"""An object store is looked for so often: there workers do not do it at every commit."""
+
+_TELL_SECONDS = 0.2
 
 MOST_NOTES = 20
 """Notes kept of what thousands of shards may all have to tell."""
@@ -40,11 +52,16 @@ class Progress:
     nodes: int = 1
     workers_lost: int = 0
     by_node: Mapping[str, int] = field(default_factory=dict)
+    checked: int = 0
+    to_check: int = 0
+    """Result files that were checked at the end, and those that there are; 0 before."""
+    found: int | None = None
+    """Runs asked for that are in sound files, once these were checked; None before."""
 
     @property
     def committed(self) -> int:
-        """Runs in the store, of those asked for."""
-        return self.before + self.trained
+        """Runs in the store, of those asked for: as they were told of, and in the end as they were found."""
+        return self.before + self.trained if self.found is None else self.found
 
 
 @dataclass(frozen=True)
@@ -52,6 +69,7 @@ class CampaignReport:
     """What a call of `run_campaign` did. `failures` are the shards given up; their runs are not in the store.
 
     `looks` are the last ones at each ratio, in the campaign's order, where a standard error was to be reached.
+    `holdings` is what was found in the store at the end, every file read; `precision` that of the store's runs.
     """
 
     store_uri: str
@@ -59,16 +77,26 @@ class CampaignReport:
     failures: list[GivenUp] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     looks: Sequence[Look] = field(default=())
+    holdings: Holdings | None = None
+    precision: Precision = "float32"
 
     def note(self, text: str) -> None:
         """Add to the notes, unless there are many."""
         if len(self.notes) < MOST_NOTES:
-            self.notes.append(text)
+            self.notes.append(shortened(text, MOST_MESSAGE))
 
     @property
     def complete(self) -> bool:
-        """Every run asked for, and not spared, is committed."""
-        return self.progress.committed == self.progress.total
+        """Every run asked for, and not spared, is in the store, and no file of them is damaged."""
+        sound = self.holdings is not None and not self.holdings.damaged
+        return sound and self.progress.committed == self.progress.total
+
+    @property
+    def usable(self) -> bool:
+        """Some run that was trained now, or where none was, some run asked for, did not diverge."""
+        if self.progress.trained:
+            return self.progress.diverged < self.progress.trained
+        return self.holdings is None or not self.holdings.runs or self.holdings.usable > 0
 
 
 class CampaignFailedError(LongtailError, RuntimeError):
@@ -111,24 +139,60 @@ def run_campaign(
     on_data(dataset)
     campaign, opened, notes = _prepared_store(campaign, dataset, store, runner, shard_size)
     committed = opened.shards()
-    CheckpointFiles(opened.uri).remove_stale(lambda: committed)
+    opened.checkpoints.remove_stale(lambda: committed)
     pending = pending_shards(campaign, committed, opened.header.shard_size)
-    failed_before = {failure.shard_id for failure in opened.failures(committed)}
-    total = len(campaign.subsets.ratios) * campaign.subsets.repetitions
-    progress = Progress(total=total, before=total - sum(shard.stop - shard.start for shard in pending))
-    report = CampaignReport(opened.uri, progress, [], notes)
+    damaged: list[DamagedFileError] = []
+    failed_before = {failure.shard_id for failure in opened.failures(committed, damaged)}
+    opened.targets(damaged)
+    asked = len(campaign.subsets.ratios) * campaign.subsets.repetitions
+    progress = Progress(total=asked, before=asked - sum(shard.stop - shard.start for shard in pending))
+    report = CampaignReport(opened.uri, progress, [], notes, precision=opened.header.precision)
+    for error in damaged:
+        report.note(f"left out: {error}")
     job = Job(campaign, opened.uri, checkpoint_minutes)
     if until_se is None:
         opened.aim(campaign.subsets)
         _train(job, opened, runner, pending, report, failed_before, on_progress)
-        return report
+        return _checked(report, opened, _masks(campaign), on_progress)
     until = UntilSe(campaign, opened, until_se)
     for step in until.steps(pending):
-        progress.total = total - until.spared
+        progress.total = asked - until.spared_runs
         _train(job, opened, runner, step, report, failed_before, on_progress)
-    progress.total = total - until.spared
+    progress.total = asked - until.spared_runs
     on_progress(progress)
-    return replace(report, looks=tuple(until.looks.values()))
+    report = replace(report, looks=tuple(until.looks.values()))
+    return _checked(report, opened, _masks(campaign, until.spared), on_progress)
+
+
+def _checked(
+    report: CampaignReport, store: Store, asked: Masks, on_progress: Callable[[Progress], None]
+) -> CampaignReport:
+    """The report with what the store's files say at the end, whatever was told of them before."""
+    progress, last = report.progress, 0.0
+
+    def tell(done: int, total: int) -> None:
+        nonlocal last
+        progress.checked, progress.to_check = done, total
+        if time.monotonic() - last >= _TELL_SECONDS:
+            last = time.monotonic()
+            on_progress(progress)
+
+    holdings = check_holdings(store, asked, tell)
+    progress.found = holdings.runs
+    report = replace(report, holdings=holdings)
+    if report.complete and not report.looks:  # another driver may have asked for less meanwhile
+        for parts, runs in holdings.wanted.items():
+            store.aim(Subsets(ratios=(parts / PARTS,), repetitions=runs), raising=True)
+    on_progress(progress)
+    return report
+
+
+def _masks(campaign: Campaign, spared: Sequence[Shard] = ()) -> Masks:
+    """The runs that a campaign asks for, less those that it was spared."""
+    masks = {parts: np.ones(campaign.subsets.repetitions, dtype=bool) for parts in campaign.subsets.parts}
+    for shard in spared:
+        masks[shard.parts][shard.start : shard.stop] = False
+    return masks
 
 
 def _prepared_store(
@@ -147,7 +211,10 @@ def _prepared_store(
         header = make_header(campaign, dataset, **sizes, precision=arranged.precision)
     opened = Store.create(store, header, campaign_examples(campaign, dataset, tables))
     opened.clean()
-    return campaign, opened, _version_notes(header, opened.header)
+    notes = _version_notes(header, opened.header)
+    if opened.rewritten:
+        notes.append(f"{opened.uri}/{EXAMPLES} was missing: it was written anew, equal to what it was")
+    return campaign, opened, notes
 
 
 def _train(
@@ -163,11 +230,15 @@ def _train(
     on_progress(report.progress)
     if not shards:
         return
+    looked = time.monotonic()
     with closing(runner.run(job, shards)) as outcomes:
         for outcome in outcomes:
+            if time.monotonic() - looked >= _PLACE_SECONDS:
+                store.check_place()
+                looked = time.monotonic()
             _account(outcome, store, report, failed_before)
             on_progress(report.progress)
-    CheckpointFiles(store.uri).remove_stale(store.shards)
+    store.checkpoints.remove_stale(store.shards)
 
 
 def _account(outcome: Outcome, store: Store, report: CampaignReport, failed_before: set[str]) -> None:

@@ -9,6 +9,8 @@ look's repetitions is trained already at the next look.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from analysis import count_first_runs, most_examples_se
 from analysis.standard_errors import SMALLEST_TARGET
 from workers.campaign import PARTS, Campaign
@@ -36,7 +38,7 @@ class Look:
 class UntilSe:
     """A campaign's pending shards in steps, until every ratio has reached a standard error or has no more runs.
 
-    `looks` holds the last look at each ratio (parts per million); `spared` counts the pending runs that a ratio was
+    `looks` holds the last look at each ratio (parts per million); `spared` are the pending shards that a ratio was
     spared by reaching the target.
     """
 
@@ -45,12 +47,13 @@ class UntilSe:
         self.store = store
         self.target = target
         self.looks: dict[int, Look] = {}
-        self.spared = 0
+        self.spared: list[Shard] = []
+        self._stops: dict[int, int] = {}
 
     def steps(self, pending: Sequence[Shard]) -> Iterator[list[Shard]]:
         """What to train next, perhaps nothing; to be trained, as far as it can be, before the next step is asked for.
 
-        The store aims at what the steps hold: what a ratio is spared was never asked for.
+        The store aims at what the steps hold: what a ratio is spared is not asked for, or not any more.
         """
         cap, size = self.campaign.subsets.repetitions, self.store.header.shard_size
         ratios, left = list(self.campaign.subsets.parts), list(pending)
@@ -61,14 +64,32 @@ class UntilSe:
             left = [shard for shard in left if shard.start >= stop]
             self.looks |= {parts: self._look(parts, repetitions) for parts in ratios}
             ratios = [parts for parts in ratios if not self.looks[parts].reached]
-            self.spared += sum(shard.stop - shard.start for shard in left if shard.parts not in ratios)
+            self.spared += [shard for shard in left if shard.parts not in ratios]
             left = [shard for shard in left if shard.parts in ratios]
             if not ratios:
                 break
+        self._take_back()
 
-    def _aim(self, ratios: Sequence[int], repetitions: int) -> None:
+    def _aim(self, ratios: Sequence[int], repetitions: int, *, raising: bool = True) -> None:
         asked = {"ratios": tuple(parts / PARTS for parts in ratios), "repetitions": repetitions}
-        self.store.aim(self.campaign.subsets.model_copy(update=asked))
+        self.store.aim(self.campaign.subsets.model_copy(update=asked), raising=raising)
+        self._stops |= dict.fromkeys(ratios, repetitions)
+
+    @property
+    def spared_runs(self) -> int:
+        """How many runs `spared` holds."""
+        return sum(shard.stop - shard.start for shard in self.spared)
+
+    def _take_back(self) -> None:
+        """Ask for no more than the steps held where an earlier call asked for more that was never trained."""
+        targets, shards = self.store.targets(), self.store.shards()
+        for parts, stop in self._stops.copy().items():
+            there = np.zeros(targets.get(parts, 0), dtype=bool)
+            for shard in shards:
+                if shard.parts == parts:
+                    there[shard.start : shard.stop] = True
+            if self.looks[parts].reached and not there[stop:].all():
+                self._aim([parts], stop, raising=False)
 
     def _look(self, parts: int, repetitions: int) -> Look:
         if parts == PARTS:

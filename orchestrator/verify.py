@@ -4,11 +4,14 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from orchestrator.holdings import runs_by_ratio
 from workers.errors import DamagedFileError, MissingFileError
+from workers.imported import Imported
 from workers.runs import Run, Shard
 from workers.store import Store
+from workers.store.cures import EXAMPLES
 from workers.store.results import shard_of
-from workers.store.upkeep import EXAMPLES, FOLDERS
+from workers.store.upkeep import FOLDERS
 
 
 @dataclass(frozen=True)
@@ -45,9 +48,11 @@ def verify_store(uri: str, *, repair: bool = False) -> tuple[int, list[Finding]]
 def missing_runs(uri: str) -> dict[int, list[Run]]:
     """The runs that were asked for and are not committed, by ratio (parts per million); none where all are there.
 
-    Raises as `verify_store`, and DamagedFileError for a damaged target.
+    Of imported runs nobody asked for certain ones (see `missing_imports`). Raises as `verify_store`.
     """
     store = Store.open(uri)
+    if isinstance(store.header.campaign, Imported):
+        return {}
     there: dict[int, set[int]] = defaultdict(set)
     for shard in store.shards():
         there[shard.parts].update(range(shard.start, shard.stop))
@@ -56,6 +61,18 @@ def missing_runs(uri: str) -> dict[int, list[Run]]:
         for parts, wanted in store.targets().items()
     }
     return {parts: runs for parts, runs in missing.items() if runs}
+
+
+def missing_imports(uri: str) -> dict[int, int]:
+    """How many runs that were imported are not in the store any more, by ratio (parts per million).
+
+    An import wants as many as it found: the folders of an experiment may have gaps. Raises as `verify_store`.
+    """
+    store = Store.open(uri)
+    if not isinstance(store.header.campaign, Imported):
+        return {}
+    there = runs_by_ratio(store.shards())
+    return {parts: wanted - there[parts] for parts, wanted in store.targets().items() if wanted > there[parts]}
 
 
 def _found(store: Store, path: str, problem: str, repair: bool) -> Finding:

@@ -1,16 +1,11 @@
-"""Follows a campaign from its store alone, wherever it is trained: what is committed, how fast, and how long yet.
-
-A look is one listing. Of the files only the new ones are read, and only for a while at each look: a store of 100,000
-files is shown at once, and how many of its runs diverged is known a little later.
-"""
+"""Follows a campaign from its store alone, wherever it is trained: what is committed, how fast, and how long yet."""
 
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-import pyarrow.compute as pc
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
@@ -18,9 +13,9 @@ from rich.text import Text
 
 from orchestrator.pace import pace_text
 from orchestrator.precision import Gauge, Precision, Spread, error_text
+from orchestrator.status import CampaignStatus, StatusReader
 from workers.campaign import PARTS
-from workers.errors import DamagedFileError, StoreError
-from workers.runs import Run, Shard
+from workers.errors import StoreError
 from workers.store import Store
 
 _RATE_SECONDS = 60.0
@@ -29,26 +24,13 @@ _RATE_RUNS = 10
 
 
 @dataclass(frozen=True)
-class WatchedRatio:
-    """Runs of one ratio: wanted, committed, and how many of these diverged."""
-
-    ratio: float
-    wanted: int
-    committed: int
-    diverged: int
-
-
-@dataclass(frozen=True)
 class View:
     """What a look at a store gave."""
 
-    ratios: Sequence[WatchedRatio] = ()
-    failed: int = 0
-    """Runs in shards that were given up."""
-    unread: int = 0
-    """Committed runs of which it is not known yet whether they diverged."""
-    damaged: int = 0
-    """Files that cannot be read; `longtail verify` names them."""
+    status: CampaignStatus | None = None
+    """None before there is a store."""
+    unmeasured: int = 0
+    """Committed runs that the precision does not rest on yet."""
     rate: float | None = None
     """Runs per second; None until some were committed while the store was watched."""
     precision: Precision | None = None
@@ -57,31 +39,35 @@ class View:
     """Why the store could not be looked at this time: the rest is as it was."""
 
     @property
-    def wanted(self) -> int:
-        """Runs asked for."""
-        return sum(ratio.wanted for ratio in self.ratios)
-
-    @property
-    def committed(self) -> int:
-        """Runs in the store, of those asked for."""
-        return sum(min(ratio.committed, ratio.wanted) for ratio in self.ratios)
-
-    @property
-    def complete(self) -> bool:
-        """Every run asked for is committed."""
-        return self.trouble is None and 0 < self.wanted == self.committed
+    def settled(self) -> bool:
+        """Nothing is left to wait for: every run asked for is committed, or in a file that cannot be used."""
+        return self.trouble is None and self.status is not None and self.status.settled and not self.unmeasured
 
     def summary(self) -> str:
         """Everything but the ratios, in one line."""
-        if self.rate is not None and not self.complete:
-            pace = f", {pace_text(self.rate, self.wanted - self.committed)}"
-        else:
-            pace = ""
-        diverged = sum(ratio.diverged for ratio in self.ratios)
-        text = f"{self.committed} of {self.wanted} runs{pace}, {self.failed} failed, {diverged} diverged"
-        text += f" (of those read so far; {self.unread} to read)" if self.unread else ""
-        text += f", {self.damaged} damaged files: longtail verify names them" if self.damaged else ""
-        return text
+        status = self.status
+        if status is None:
+            return ""
+        left = status.wanted - status.committed - status.lost
+        pace = f", {pace_text(self.rate, left)}" if self.rate is not None and left > 0 else ""
+        text = f"{counted_text(status)}{pace}, {status.failed} failed, {status.diverged} diverged"
+        unread = max(status.unread, self.unmeasured)
+        text += f" (of those read so far; {unread} to read)" if unread else ""
+        return f"{text}{damage_text(status)}"
+
+
+def counted_text(status: CampaignStatus) -> str:
+    """How many runs of those asked for are there, and how many beyond."""
+    beyond = f" (and {status.beyond} more than were asked for)" if status.beyond else ""
+    return f"{status.committed} of {status.wanted} runs{beyond}"
+
+
+def damage_text(status: CampaignStatus) -> str:
+    """How many files cannot be used, and what helps; nothing where all can."""
+    if not status.damaged:
+        return ""
+    files = "1 damaged file" if len(status.damaged) == 1 else f"{len(status.damaged)} damaged files"
+    return f", {files}: longtail verify {status.store_uri} --repair, then longtail run"
 
 
 class Watch:
@@ -89,24 +75,24 @@ class Watch:
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
-        self._store: Store | None = None
+        self._reader: StatusReader | None = None
         self._view = View()
-        self._read: set[Shard] = set()
-        self._damaged: set[Shard] = set()
-        self._diverged: set[Run] = set()
         self._rates = _Rate()
         self._gauge: Gauge | None = None
 
     def look(self, seconds: float) -> View:
         """The store now. New files are read for `seconds`; what is left then is read at later looks."""
         try:
-            if self._store is None:
+            if self._reader is None:
                 if not Store.exists(self.uri):
                     self._view = View(trouble="there is no store yet")
                     return self._view
-                self._store = Store.open(self.uri)
-                self._gauge = None if self._store.header.scored else Gauge(self._store)
-            self._view = self._looked(self._store, time.monotonic() + seconds)
+                store = Store.open(self.uri)
+                self._reader = StatusReader(store)
+                self._gauge = None if store.header.scored else Gauge(store)
+            status = self._reader.look(seconds)
+            rate = self._rates.updated(sum(ratio.committed for ratio in status.ratios))
+            self._view = View(status, rate=rate)
         except StoreError as error:
             self._view = replace(self._view, trouble=_trouble(error))
         return self._view
@@ -120,45 +106,8 @@ class Watch:
             precision = self._gauge.look(lambda: time.monotonic() > deadline)
         except StoreError as error:
             return replace(self._view, trouble=_trouble(error))
-        unread = max(self._view.unread, self._gauge.unread)
-        self._view = replace(self._view, precision=precision, unread=unread)
+        self._view = replace(self._view, precision=precision, unmeasured=self._gauge.unread)
         return self._view
-
-    def _looked(self, store: Store, deadline: float) -> View:
-        targets, failures, shards = store.targets(), store.failures(), store.shards()
-        committed = _committed(shards)
-        self._read_new(store, shards, deadline)
-        diverged = Counter(run.parts for run in self._diverged)
-        failed = [shard for failure in failures if (shard := Shard.parse(failure.shard_id))]
-        return View(
-            ratios=[
-                WatchedRatio(parts / PARTS, targets.get(parts, 0), committed[parts], diverged[parts])
-                for parts in sorted({*targets, *committed})
-            ],
-            failed=sum(shard.stop - shard.start for shard in failed),
-            unread=sum(shard.stop - shard.start for shard in shards if shard not in self._read),
-            damaged=len(self._damaged.intersection(shards)),
-            rate=self._rates.updated(committed.total()),
-        )
-
-    def _read_new(self, store: Store, shards: Sequence[Shard], deadline: float) -> None:
-        """Find the diverged runs of shards not read before. A run is known by its name, so that merged files are no
-        new runs."""
-        for shard in shards:
-            if shard in self._read:
-                continue
-            if time.monotonic() > deadline:
-                return
-            try:
-                table = store.read(shard, ["repetition", "is_final", "status"])
-            except DamagedFileError:
-                self._damaged.add(shard)
-            except StoreError:
-                return  # gone since it was listed, or not to be reached: the next listing tells
-            else:
-                lost = table.filter(pc.and_(table["is_final"], pc.equal(table["status"], "diverged")))
-                self._diverged.update(Run(shard.parts, each) for each in lost["repetition"].to_pylist())
-            self._read.add(shard)
 
 
 class _Rate:
@@ -178,22 +127,15 @@ class _Rate:
         return (committed - before) / (now - since) if committed > before else None
 
 
-def _committed(shards: Sequence[Shard]) -> Counter[int]:
-    """Runs at each ratio (parts per million) in ascending shards, each once: shards overlap where files were merged."""
-    counts: Counter[int] = Counter()
-    ends: Counter[int] = Counter()
-    for shard in shards:
-        counts[shard.parts] += max(0, shard.stop - max(shard.start, ends[shard.parts]))
-        ends[shard.parts] = max(shard.stop, ends[shard.parts])
-    return counts
-
-
 def _trouble(error: StoreError) -> str:
     return f"not to be read just now: {str(error).splitlines()[0]}"
 
 
-def watch_store(uri: str, every: float, console: Console, pause: Callable[[float], object]) -> None:
-    """Show a store every so many seconds until all that was asked for is committed. `pause` waits so long."""
+def watch_store(uri: str, every: float, console: Console, pause: Callable[[float], object]) -> CampaignStatus | None:
+    """Show a store every so many seconds until all that was asked for is committed, or damaged. `pause` waits so long.
+
+    Returns the last status.
+    """
     watch = Watch(uri)
     with _painter(uri, console) as paint:
         while True:
@@ -202,8 +144,8 @@ def watch_store(uri: str, every: float, console: Console, pause: Callable[[float
             if console.is_terminal:
                 view = watch.measured(every)
                 paint(view)
-            if view.complete and not view.unread:
-                return
+            if view.settled:
+                return view.status
             pause(every)
 
 
@@ -227,26 +169,32 @@ def _painter(uri: str, console: Console) -> Iterator[Callable[[View], None]]:
 
 
 def _line(view: View) -> str:
-    if len(view.ratios) <= 1:
+    ratios = view.status.ratios if view.status else ()
+    if len(ratios) <= 1:
         return view.summary()
-    parts = ", ".join(f"{ratio.ratio:g}: {ratio.committed}/{ratio.wanted}" for ratio in view.ratios)
+    parts = ", ".join(f"{ratio.ratio:g}: {ratio.committed}/{ratio.wanted}" for ratio in ratios)
     return f"{view.summary()} ({parts})"
 
 
 def _table(uri: str, view: View) -> Group:
     precision = view.precision or Precision({})
+    below = view.summary() if view.trouble is None else f"{view.summary()}\n{view.trouble}"
+    if precision.mem:
+        below += "\nse: standard error of mem, of the median example and what 90% do not exceed"
+    return Group(Text(uri, overflow="fold"), ratios_table(view.status, precision), Text(below, overflow="fold"))
+
+
+def ratios_table(status: CampaignStatus | None, precision: Precision) -> Table:
+    """A row for each ratio, and one for the C-score where it was measured."""
     errors = ("median se", "90% se", "of runs") if precision.mem else ()
     table = Table("ratio", "committed", "wanted", "diverged", *errors, box=None, header_style="bold")
-    for row in view.ratios:
+    for row in status.ratios if status else ():
         spread = precision.mem.get(round(row.ratio * PARTS))
         cells = [f"{row.ratio:g}", str(row.committed), str(row.wanted), str(row.diverged)]
         table.add_row(*cells, *(_cells(spread) if spread else ()))
     if precision.cscore:
         table.add_row("C-score", "", "", "", *_cells(precision.cscore))
-    below = view.summary() if view.trouble is None else f"{view.summary()}\n{view.trouble}"
-    if errors:
-        below += "\nse: standard error of mem, of the median example and what 90% do not exceed"
-    return Group(Text(uri, overflow="fold"), table, Text(below, overflow="fold"))
+    return table
 
 
 def _cells(spread: Spread) -> tuple[str, str, str]:

@@ -28,7 +28,7 @@ from workers.campaign import Campaign
 from workers.errors import CampaignError
 from workers.runs import Shard
 from workers.shard import ShardSummary, Worker
-from workers.store.checkpoints import CheckpointFiles
+from workers.store import Store
 from workers.training.saved import decode, encode
 
 EPOCHS, RUNS = 4, 4
@@ -126,7 +126,7 @@ def test_a_checkpoint_in_an_object_store(tmp_path: Path) -> None:
     train(planned, store)
     assert contents(store) == whole
     assert lines(log) <= presented + STEPS
-    assert CheckpointFiles(store).read(SHARD, lambda: 2**20) is None
+    assert Store.open(store).checkpoints.read(SHARD, lambda: 2**20) is None
 
 
 # Whatever is found ----------------------------------------------------------------------------------------------------
@@ -327,7 +327,7 @@ def test_what_is_left_of_committed_shards_is_removed(tmp_path: Path) -> None:
     planned = campaign(tmp_path / "log")
     train(planned, tmp_path / "s", 10)
     assert not (tmp_path / "s" / "_checkpoints").exists(), "short runs write none"
-    files = CheckpointFiles(str(tmp_path / "s"))
+    files = Store.open(tmp_path / "s").checkpoints
     waiting = Shard(200_000, RUNS, 2 * RUNS)
     for shard in (SHARD, waiting):
         files.write(shard, b"left")

@@ -206,8 +206,13 @@ def test_damage_is_reported_and_repaired(tmp_path: Path) -> None:
     code, output, error = call("verify", tmp_path / "s")
     assert (code, output) == (1, "2 files checked, 1 damaged\n")
     assert error.startswith(f"{victim}: is damaged")
-    code, _, error = call("status", tmp_path / "s")
-    assert (code, error.startswith(f"error: {victim}: is damaged")) == (1, True)
+    cure = f"longtail verify {store.uri} --repair sets damaged files aside; then the same longtail run, or import,"
+    assert error.splitlines()[1].startswith(cure)
+    code, output, error = call("status", tmp_path / "s")
+    assert (code, "0 of 0 runs" in output, error.startswith(f"damaged: {victim}: is damaged")) == (1, True, True)
+    code, _, error = call("estimate", tmp_path / "s")
+    assert (code, error.splitlines()[-1].startswith(f"error: {victim}: is damaged")) == (1, True)
+    assert f"(longtail verify {store.uri} --repair sets it aside; " in error
     code, _, error = call("verify", tmp_path / "s", "--repair")
     assert (code, f"(set aside as {tmp_path}/s/damaged/{victim.name})" in error) == (0, True)
     assert call("status", tmp_path / "s")[0] == 0

@@ -21,7 +21,7 @@ import pytest
 from orchestrator.verify import verify_store
 from tests.stores import NUM_TRAIN, new_store, results
 from workers.campaign_file import read_campaign
-from workers.errors import CampaignError, DamagedFileError, StoreError
+from workers.errors import CampaignError, DamagedFileError
 from workers.runs import Shard
 from workers.store import Failure, Store
 from workers.store.pages import check_pages
@@ -258,8 +258,9 @@ def test_hostile_small_files(tmp_path: Path, folder: str, content: bytes) -> Non
     path = tmp_path / "store" / folder / f"{SHARD.shard_id}.json"
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(content)
-    with pytest.raises(DamagedFileError, match=f"{folder}/{SHARD.shard_id}.json: is damaged"):
-        _ = store.targets() if folder == "targets" else store.failures()
+    damaged: list[DamagedFileError] = []
+    assert not (store.targets(damaged) if folder == "targets" else store.failures(damaged=damaged))
+    assert [error.problem.startswith(f"{path}: is damaged") for error in damaged] == [True]
     assert [Path(finding.path) for finding in verify_store(store.uri)[1]] == [path]
 
 
@@ -294,7 +295,7 @@ def test_what_is_no_regular_file_is_not_waited_for(tmp_path: Path) -> None:
     for make in (os.mkfifo, lambda path: path.symlink_to("/dev/zero")):
         place.unlink()
         make(place)
-        with pytest.raises(StoreError, match="is not a regular file"):
+        with pytest.raises(DamagedFileError, match="is not a regular file"):
             store.read(SHARD)
 
 

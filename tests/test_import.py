@@ -15,7 +15,7 @@ from analysis import EstimateError, open_store, write_estimates
 from orchestrator import run_campaign
 from orchestrator.importing import SHARD_SIZE, import_heldout
 from orchestrator.status import campaign_status
-from orchestrator.verify import verify_store
+from orchestrator.verify import missing_imports, missing_runs, verify_store
 from tests.conftest import small_campaign
 from tests.stores import new_store
 from tests.synthetic import Labelled, Runs, make_stores, random_runs
@@ -134,7 +134,24 @@ def test_importing_again_reads_only_what_is_new(experiment: Path, labels: Path, 
     assert (report.runs, report.before) == (40, 38)
     assert import_heldout(experiment, tmp_path / "s", labels).before == 40
     assert len(open_store(tmp_path / "s").subsets(0.7)) == SHARD_SIZE + 3
+    assert (missing_runs(str(tmp_path / "s")), missing_imports(str(tmp_path / "s"))) == ({}, {})
     assert verify_store(str(tmp_path / "s"))[1] == []
+
+
+def test_an_import_wants_what_it_imported(experiment: Path, labels: Path, tmp_path: Path) -> None:
+    """Not the runs that stand in the gaps between folders: nothing can train those."""
+    for name in ("1", "7"):
+        shutil.rmtree(experiment / "0.7" / name)
+    store = str(tmp_path / "s")
+    import_heldout(experiment, store, labels)
+    state = campaign_status(store)
+    assert (state.committed, state.wanted, missing_runs(store), missing_imports(store)) == (38, 38, {}, {})
+    next((tmp_path / "s" / "results").glob("r300000*")).write_bytes(b"PAR1")
+    assert campaign_status(store).settled, "nothing is left to wait for"
+    verify_store(store, repair=True)
+    assert missing_imports(store) == {300_000: 5}
+    import_heldout(experiment, store, labels)
+    assert missing_imports(store) == {}
 
 
 WRONG: list[tuple[Arrays, str]] = [

@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, repeat
@@ -84,7 +85,9 @@ class TestContract:
 
     @pytest.fixture
     def files(self, place: str) -> Files:
-        return open_files(place)
+        files = open_files(place)
+        files.make_root()
+        return files
 
     def test_what_is_not_there(self, files: Files) -> None:
         assert (files.names(""), files.names("a/b"), files.read("a/b"), files.open("a/b")) == ([], [], None, None)
@@ -102,6 +105,21 @@ class TestContract:
         assert files.names("a") == ["b", "empty"]
         assert [name for name in files.names("") if not name.startswith("_")] == ["a"]
         assert open_files(files.uri).read("a/b").to_pybytes() == b"one"
+
+    def test_what_a_store_was_moved_away_from_or_replaced_by_another_is_noticed(self, files: Files) -> None:
+        files.check()
+        files.create("campaign.json", b"ours")
+        bound = open_files(files.uri)
+        bound.bind("campaign.json", b"ours")
+        bound.check()
+        files.replace("campaign.json", b"ours")
+        bound.check()
+        files.replace("campaign.json", b"theirs")
+        with pytest.raises(StoreError, match="another store is there now"):
+            bound.check()
+        files.delete("campaign.json")
+        with pytest.raises(StoreError, match="the store is not there any more"):
+            bound.check()
 
     def test_replaced_moved_and_deleted(self, files: Files) -> None:
         files.replace("a/b", b"one")
@@ -339,10 +357,10 @@ def test_resuming_lists_each_folder_once(proxy: FaultyProxy, s3: str) -> None:
     proxy.log.clear()
     run_campaign(small_campaign(subsets={"ratios": [0.2, 0.6], "repetitions": 4, "seed": 5}), s3)
     listed = [request.path.partition("prefix=")[2].partition("&")[0] for request in proxy.log if request.lists]
-    # That of what is in training, at the start and at the end.
-    folders = sorted(prefix.rpartition("store%2F")[2] for prefix in listed)
-    # Checkpoints are looked for once more at the end.
-    assert folders == ["", "_checkpoints%2F", "_checkpoints%2F", "_writing%2F", "failures%2F", "results%2F"]
+    folders = Counter(prefix.rpartition("store%2F")[2].removesuffix("%2F") for prefix in listed)
+    # Checkpoints are looked for at the start and at the end. Results are looked at twice at the end, by two listings
+    # each, and once more to count what is there beyond; what is asked for when it is asked for, and at both ends.
+    assert folders == {"": 1, "_checkpoints": 2, "_writing": 1, "failures": 1, "results": 1 + 4 + 1, "targets": 4}
     assert Store.open(s3).failures() == []
 
 

@@ -18,8 +18,8 @@ from tests.conftest import small_campaign
 from tests.isolation import wait_until
 from tests.test_store import everything
 from workers.campaign import Campaign
-from workers.errors import CampaignError, DataError, LongtailError, ModelError, StoreMismatchError
-from workers.runs import Run
+from workers.errors import CampaignError, DataError, LongtailError, ModelError, StoreError, StoreMismatchError
+from workers.runs import Run, Shard
 from workers.store import Store
 
 ROOT = Path(__file__).parents[1]
@@ -76,7 +76,9 @@ def test_extending_trains_only_what_is_missing_and_gives_the_same(small: Campaig
     assert estimates(tmp_path / "s") == estimates(tmp_path / "whole")
     fewer = run_campaign(small, tmp_path / "s", repetitions=1)
     assert (fewer.progress.total, fewer.progress.trained) == (2, 0)
-    assert campaign_status(str(tmp_path / "s")).wanted == 15
+    assert fewer.holdings.there == {200_000: 5, 600_000: 5}
+    status = campaign_status(str(tmp_path / "s"))
+    assert (status.wanted, status.committed, status.beyond) == (1 + 1 + 5, 7, 8), "what was asked for last"
 
 
 class _StopError(Exception):
@@ -142,6 +144,60 @@ def test_damage_is_repaired_by_the_next_run(small: Campaign, tmp_path: Path) -> 
     report = run_campaign(small, tmp_path / "s")
     assert report.progress.trained == 1
     assert contents(tmp_path / "s") == before
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def flipped(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def turned_into_a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def linked_to_nothing(path: Path) -> None:
+    path.unlink()
+    path.symlink_to(path.with_name("nowhere"))
+
+
+@pytest.mark.parametrize("earlier", [True, False], ids=["of an earlier call", "of this call"])
+@pytest.mark.parametrize("damage", [cut, flipped, turned_into_a_folder, linked_to_nothing, Path.unlink])
+def test_the_last_word_is_what_the_store_holds(
+    damage: Callable[[Path], None], earlier: bool, small: Campaign, tmp_path: Path
+) -> None:
+    if earlier:
+        run_campaign(small, tmp_path / "s", shard_size=1, repetitions=1)
+    place = tmp_path / "s" / "results" / f"{Shard(600_000, 0, 1).shard_id}.parquet"
+    done = []
+
+    def disturb(progress: Progress) -> None:
+        if progress.trained >= 2 and place.exists() and not done:
+            done.append(damage(place))
+
+    report = run_campaign(small, tmp_path / "s", shard_size=1, on_progress=disturb)
+    assert (report.complete, report.progress.committed, report.progress.total) == (False, 5, 6)
+    named = [] if damage is Path.unlink else [str(place)]
+    assert [str(error).partition(": ")[0] for error in report.holdings.damaged] == named
+    if damage is not Path.unlink:
+        again = run_campaign(small, tmp_path / "s")  # a store that is damaged already
+        assert (again.complete, again.progress.committed, len(again.holdings.damaged)) == (False, 5, 1)
+        assert [finding.path for finding in verify_store(str(tmp_path / "s"), repair=True)[1]] == named
+    assert run_campaign(small, tmp_path / "s").complete
+
+
+def test_examples_that_vanish_are_damage_and_written_again(small: Campaign, tmp_path: Path) -> None:
+    place = tmp_path / "s" / "examples.parquet"
+    report = run_campaign(small, tmp_path / "s", on_progress=lambda progress: place.unlink(missing_ok=True))
+    assert (report.complete, report.progress.committed) == (False, 6)
+    assert str(report.holdings.damaged[0]).startswith(f"{place}: is missing (")
+    assert run_campaign(small, tmp_path / "s").complete
+    assert verify_store(str(tmp_path / "s")) == (4, [])
 
 
 def test_another_campaign_is_refused_and_nothing_changes(small: Campaign, tmp_path: Path) -> None:
@@ -227,6 +283,8 @@ def test_diverged_runs_are_kept_counted_and_left_out(tmp_path: Path) -> None:
     report = run_campaign(campaign, tmp_path / "s")
     assert report.complete
     assert report.progress.diverged == 6
+    assert (report.usable, report.holdings.diverged) == (False, {200_000: 3, 600_000: 3})
+    assert not run_campaign(campaign, tmp_path / "s").usable, "nor by a call that trains nothing"
     assert [ratio.diverged for ratio in campaign_status(str(tmp_path / "s")).ratios] == [3, 3]
     with pytest.raises(LongtailError):
         analysis.write_estimates(Store.open(str(tmp_path / "s")))
@@ -239,14 +297,49 @@ def test_repetitions_are_checked_from_python_too(small: Campaign, tmp_path: Path
     assert not (tmp_path / "s").exists()
 
 
-def test_a_vanished_store_folder_is_an_error_that_names_it(small: Campaign, tmp_path: Path) -> None:
-    def sabotage(progress: Progress) -> None:
-        if progress.trained == 1:
-            (tmp_path / "s" / "results").rename(tmp_path / "elsewhere")
-            (tmp_path / "s" / "results").write_text("in the way")
+def moved(place: Path) -> None:
+    place.rename(place.with_name("elsewhere"))
 
-    with pytest.raises(LongtailError, match="s/results"):
-        run_campaign(small, tmp_path / "s", shard_size=1, on_progress=sabotage)
+
+def emptied(place: Path) -> None:
+    for name in ("campaign.json", "examples.parquet"):
+        (place / name).unlink()
+    (place / "results").rename(place.with_name("elsewhere"))
+
+
+def replaced(place: Path) -> None:
+    """By a store of the same campaign with other shards: as unfit for ours as any other."""
+    moved(place)
+    run_campaign(small_campaign(), place, shard_size=3)
+
+
+def link_pointed_elsewhere(place: Path) -> None:
+    run_campaign(small_campaign(recipe={"epochs": 1, "batch_size": 256}), place.with_name("other"))
+    place.unlink()
+    place.symlink_to(place.with_name("other"))
+
+
+@pytest.mark.parametrize("disturb", [moved, emptied, replaced, link_pointed_elsewhere])
+def test_a_store_that_goes_away_is_not_made_anew(disturb: Callable[[Path], None], tmp_path: Path) -> None:
+    """Nor is another one written to that was put in its place."""
+    place, after = tmp_path / "s", list[dict[str, bytes]]()
+    if disturb is link_pointed_elsewhere:
+        place.symlink_to(tmp_path / "real")
+        (tmp_path / "real").mkdir()
+
+    def sabotage(progress: Progress) -> None:
+        if progress.trained == 1 and not after:
+            disturb(place)
+            after.append(everything(place) if place.exists() else {})
+
+    said = "the store is not there any more" if disturb in (moved, emptied) else "another store is there now"
+    with pytest.raises(StoreError, match=f"^{place}: {said}[^\n]*$"):
+        run_campaign(small_campaign(), place, shard_size=1, on_progress=sabotage)
+    assert (everything(place) if place.exists() else {}) == after[0]
+    if disturb is moved:
+        elsewhere = tmp_path / "elsewhere"
+        assert run_campaign(small_campaign(), elsewhere).progress.trained < 6
+        assert verify_store(str(elsewhere))[1] == []
 
 
 def test_a_uri_is_as_good_as_a_folder(small: Campaign, tmp_path: Path) -> None:

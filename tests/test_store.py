@@ -94,13 +94,44 @@ def test_plain_pandas_reads_the_results(tmp_path: Path) -> None:
     assert list(pd.read_parquet(f"{store.uri}/results", columns=["run_id"])) == ["run_id"]
 
 
-def test_targets_are_the_union_of_what_was_asked_for(store: Store) -> None:
+def test_the_newest_request_counts_for_each_of_its_ratios(store: Store) -> None:
+    """So that one made by mistake can be taken back."""
     store.aim(small_campaign().subsets)
-    store.aim(small_campaign(subsets={"ratios": [0.6, 0.9], "repetitions": 7, "seed": 5}).subsets)
-    store.aim(small_campaign().subsets)
+    wider = small_campaign(subsets={"ratios": [0.6, 0.9], "repetitions": 1_000_000, "seed": 5}).subsets
+    store.aim(wider)
+    assert store.targets() == {200_000: 3, 600_000: 1_000_000, 900_000: 1_000_000}
+    store.aim(wider.model_copy(update={"repetitions": 7}))
+    written = store._files.names("targets")
+    store.aim(wider.model_copy(update={"repetitions": 7}))
+    store.aim(wider.model_copy(update={"repetitions": 5}), raising=True)
     assert store.targets() == {200_000: 3, 600_000: 7, 900_000: 7}
+    assert store._files.names("targets") == written, "nothing new was asked for"
     store.aim(small_campaign(subsets={"ratios": [i / 100 for i in range(1, 90)], "repetitions": 1}).subsets)
     assert len(store.targets()) == 90 - 1 + 1
+    assert store.targets()[600_000] == 1
+
+
+def test_requests_without_a_number_are_older_than_all_others(store: Store) -> None:
+    """As older versions wrote them: their union. And of two drivers that number theirs alike the larger one holds."""
+    store._files.create("targets/r600000-000009.json", b'{"600000": 9}')
+    store._files.create("targets/r600000_700000-000004.json", b'{"600000": 4, "700000": 4}')
+    assert store.targets() == {600_000: 9, 700_000: 4}
+    store.aim(small_campaign(subsets={"ratios": [0.6], "repetitions": 2}).subsets)
+    assert store.targets() == {600_000: 2, 700_000: 4}
+    number = max(store._files.names("targets")).partition("-")[0]
+    store._files.create(f"targets/{number}-r600000-000003.json", b'{"600000": 3}')
+    assert (number, store.targets()) == ("000001", {600_000: 3, 700_000: 4})
+
+
+def test_failures_are_cut_to_what_is_read_back(store: Store) -> None:
+    huge = "\U0001f600" * 60_000_000
+    store.record_failure(Failure(SHARD.shard_id, 2, f"first {huge} last", f"head {huge} tail"))
+    (failure,) = store.failures()
+    assert len(failure.message) < 3_000
+    assert len(failure.traceback) < 110_000
+    assert (failure.message[:6], failure.message[-5:], failure.traceback[-5:]) == ("first ", " last", " tail")
+    assert "60,000,000 characters left out" not in failure.message
+    assert "characters left out" in failure.message
 
 
 def test_another_campaign_or_other_data_are_refused_and_named(tmp_path: Path) -> None:
@@ -150,7 +181,7 @@ def test_a_read_only_folder_is_named(tmp_path: Path) -> None:
         if path.owner() == "root" and path != Path("/"):
             path.chmod(path.stat().st_mode | 0o055)
     locked.chmod(0o555)
-    with powerless(), pytest.raises(StoreError, match="locked/store/campaign.json: Permission denied"):
+    with powerless(), pytest.raises(StoreError, match="locked/store: Permission denied"):
         new_store(locked / "store")
     assert list(locked.iterdir()) == []
 
@@ -243,8 +274,10 @@ def test_damaged_small_files_are_named(tmp_path: Path, folder: str, content: str
     store = new_store(tmp_path / "store")
     (tmp_path / "store" / folder).mkdir(exist_ok=True)
     (tmp_path / "store" / folder / f"{SHARD.shard_id}.json").write_text(content)
-    with pytest.raises(DamagedFileError, match=f"{tmp_path}/store/{folder}"):
-        _ = store.targets() if folder == "targets" else store.failures()
+    damaged: list[DamagedFileError] = []
+    _ = store.targets(damaged) if folder == "targets" else store.failures(damaged=damaged)
+    assert [str(error).startswith(f"{tmp_path}/store/{folder}/{SHARD.shard_id}.json: is damaged") for error in damaged]
+    assert f"(longtail verify {store.uri} --repair sets it aside; " in str(damaged[0])
 
 
 def test_leftovers_of_killed_writers_are_invisible_and_swept(tmp_path: Path) -> None:

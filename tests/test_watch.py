@@ -4,13 +4,17 @@ import io
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
 from orchestrator import run_campaign
+from orchestrator.cli import app
+from orchestrator.status import campaign_status
+from orchestrator.verify import verify_store
 from orchestrator.watch import Watch, watch_store
 from tests.isolation import ROOT, longtail
 from tests.stores import new_store, results
@@ -81,11 +85,11 @@ def test_files_are_read_once_and_in_time(store: Store) -> None:
     watch = Watch(store.uri)
     view = watch.look(-1)
     assert view.summary() == "4 of 8 runs, 0 failed, 0 diverged (of those read so far; 4 to read)"
-    assert watch.look(60).unread == 0
+    assert watch.look(60).status.unread == 0
     for path in Path(store.uri, "results").iterdir():
         path.write_bytes(b"no longer whole, and not read again")
     assert watch.look(60) == watch.look(60)
-    assert Watch(store.uri).look(60).damaged == 2
+    assert len(Watch(store.uri).look(60).status.damaged) == 2
 
 
 def test_failures_rate_and_outages_are_told(store: Store, tmp_path: Path) -> None:
@@ -94,7 +98,7 @@ def test_failures_rate_and_outages_are_told(store: Store, tmp_path: Path) -> Non
     store.commit(Shard(HALF, 4, 6), results(Shard(HALF, 4, 6)))
     store.record_failure(Failure(Shard(HALF, 6, 8).shard_id, 2, "message", "traceback"))
     view = watch.look(60)
-    assert (view.committed, view.failed) == (6, 2)
+    assert (view.status.committed, view.status.failed) == (6, 2)
     assert view.rate is not None
     assert " left, 2 failed, 1 diverged" in view.summary()
     folder, elsewhere = Path(store.uri, "results"), tmp_path / "elsewhere"
@@ -102,10 +106,44 @@ def test_failures_rate_and_outages_are_told(store: Store, tmp_path: Path) -> Non
     folder.write_text("not a folder: as unreadable as a store that cannot be reached")
     away = watch.look(60)
     assert str(away.trouble) == f"not to be read just now: {folder}: Not a directory"
-    assert (away.committed, away.complete) == (6, False)
+    assert (away.status.committed, away.settled) == (6, False)
     folder.unlink()
     elsewhere.rename(folder)
     assert watch.look(60).trouble is None
+
+
+def make_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def make_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize("damage", [make_pipe, make_folder, lambda path: path.write_bytes(b"PAR1")])
+def test_once_and_watched_say_the_same_of_damage(damage: Callable[[Path], object], store: Store) -> None:
+    """And end: what is damaged is not waited for. Then it is set aside like any other."""
+    store.commit(Shard(HALF, 4, 8), results(Shard(HALF, 4, 8)))
+    victim = Path(store.uri, "results", f"{Shard(HALF, 0, 2).shard_id}.parquet")
+    damage(victim)
+    huge = Path(store.uri, "failures", f"{Shard(HALF, 8, 10).shard_id}.json")
+    huge.parent.mkdir()
+    huge.write_bytes(b"x" * (5 << 20))
+    once, printed = campaign_status(store.uri), io.StringIO()
+    watched = watch_store(store.uri, 0.1, Console(file=printed, width=500), pytest.fail)
+    assert repr(watched) == repr(once)
+    assert (once.committed, once.wanted, once.diverged, once.lost) == (6, 8, 1, 2)
+    assert [str(error).partition(": ")[0] for error in once.damaged] == [str(victim), str(huge)]
+    said = f"2 damaged files: longtail verify {store.uri} --repair, then longtail run"
+    assert printed.getvalue() == f"6 of 8 runs, 0 failed, 1 diverged, {said}\n"
+    for words in (["status", store.uri], ["status", store.uri, "--watch"]):
+        ended = CliRunner().invoke(app, words)
+        assert ended.exit_code == 1
+        assert f"damaged: {victim}: " in ended.output
+    assert {finding.path for finding in verify_store(store.uri, repair=True)[1]} == {str(victim), str(huge)}
+    assert campaign_status(store.uri).damaged == ()
 
 
 def test_on_a_terminal_it_is_repainted(store: Store) -> None:

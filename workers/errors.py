@@ -18,10 +18,19 @@ class ModelError(LongtailError, ValueError):
 
 
 class StoreError(LongtailError, OSError):
-    """A store that cannot be read or written: missing, unreachable, read-only, full."""
+    """A store that cannot be read or written: missing, unreachable, read-only, full. `cure`: what helps, if known."""
+
+    def __init__(self, *args: object, cure: str | None = None) -> None:
+        super().__init__(*args)
+        self.cure = cure
+
+    @property
+    def problem(self) -> str:
+        """The message without the cure."""
+        return str(self.args[0]) if self.args else ""
 
     def __str__(self) -> str:
-        return str(self.args[0]) if self.args else ""
+        return f"{self.problem} ({self.cure})" if self.cure else self.problem
 
 
 class MissingFileError(StoreError):

@@ -16,7 +16,8 @@ from workers.models import build_model
 from workers.runs import Shard
 from workers.stacking import why_not_stackable
 from workers.store import Header, RunResult, Store
-from workers.store.checkpoints import CheckpointFiles
+from workers.store.failures import MOST_MESSAGE, MOST_TRACEBACK
+from workers.texts import shortened
 from workers.training import (
     Checkpoints,
     Engine,
@@ -70,7 +71,6 @@ class Worker:
         self.data = load_on_device(dataset, campaign, labels, torch.device(device), scores=scores)
         self._device_in_use = threading.Lock()
         self._checkpoint_minutes = checkpoint_minutes
-        self._files = CheckpointFiles(store_uri)
         self._checkpoints: dict[Shard, ShardCheckpoints] = {}
         """Of the shards that are trained or waiting to be committed."""
 
@@ -105,7 +105,7 @@ class Worker:
         if self._checkpoint_minutes is None:
             return NO_CHECKPOINTS
         conditions = training_conditions(engine, self.store.header, self.data.device)
-        made = ShardCheckpoints(self._files, shard, self.store.header, conditions, self._checkpoint_minutes)
+        made = ShardCheckpoints(self.store.checkpoints, shard, self.store.header, conditions, self._checkpoint_minutes)
         self._checkpoints[shard] = made
         return made
 
@@ -125,4 +125,5 @@ def choose_engine(campaign: Campaign, header: Header, input_shape: tuple[int, ..
 def _told(shard: Shard, kind: Literal["user", "store"], error: Exception) -> ShardError:
     text = str(error).strip() or type(error).__name__
     message = text if kind == "store" else f"{type(error).__name__}: {text.splitlines()[0]}"
-    return ShardError(shard, kind, message, "".join(traceback.format_exception(error)))
+    told = "".join(traceback.format_exception(error))
+    return ShardError(shard, kind, shortened(message, MOST_MESSAGE), shortened(told, MOST_TRACEBACK))

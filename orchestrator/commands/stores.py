@@ -3,10 +3,9 @@
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from orchestrator.options import StoreArgument
-from orchestrator.output import console, interruption, say, warn
+from orchestrator.output import console, interruption, say, tell_damage, warn
 from workers.campaign import PARTS
 
 
@@ -19,24 +18,24 @@ def status(
 
     Example: longtail status STORE --watch
     """
-    if watch:
-        from orchestrator.watch import watch_store
-
-        watch_store(store, every, console, interruption.wait)
-        return
+    from orchestrator.precision import Precision
     from orchestrator.status import campaign_status
+    from orchestrator.watch import counted_text, ratios_table, watch_store
 
-    state = campaign_status(store)
-    facts = f"{state.dataset}, {state.num_train} training and {state.num_test} test examples"
-    say(f"{state.store_uri}: {facts}; campaign {state.identity[:12]}")
-    table = Table("ratio", "committed", "wanted", "diverged", box=None, header_style="bold")
-    for row in state.ratios:
-        table.add_row(f"{row.ratio:g}", str(row.committed), str(row.wanted), str(row.diverged))
-    console.print(table)
-    accuracy = "" if state.test_accuracy is None else f"; mean test accuracy {state.test_accuracy:.4f}"
-    say(f"{state.committed} of {state.wanted} runs{accuracy}")
-    for failure in state.failures:
-        say(f"failed: {failure.shard_id} after {failure.attempts} attempts: {failure.message}")
+    if watch:
+        state = watch_store(store, every, console, interruption.wait)
+    else:
+        state = campaign_status(store)
+        facts = f"{state.dataset}, {state.num_train} training and {state.num_test} test examples"
+        say(f"{state.store_uri}: {facts}; campaign {state.identity[:12]}")
+        console.print(ratios_table(state, Precision({})))
+        accuracy = "" if state.test_accuracy is None else f"; mean test accuracy {state.test_accuracy:.4f}"
+        say(f"{counted_text(state)}{accuracy}")
+        for failure in state.failures:
+            say(f"failed: {failure.shard_id} after {failure.attempts} attempts: {failure.message}")
+    if state is not None and state.damaged:
+        tell_damage(state.damaged)
+        raise typer.Exit(1)
 
 
 def verify(
@@ -49,7 +48,7 @@ def verify(
 
     Example: longtail verify STORE --repair
     """
-    from orchestrator.verify import missing_runs, verify_store
+    from orchestrator.verify import missing_imports, missing_runs, verify_store
 
     checked, findings = verify_store(store, repair=repair)
     for finding in findings:
@@ -57,9 +56,15 @@ def verify(
         warn(f"{finding.path}: {finding.problem}{moved}")
     say(f"{checked} files checked, {len(findings)} damaged")
     if any(finding.moved_to is None for finding in findings):
+        aside = "" if repair else f"longtail verify {store} --repair sets damaged files aside; then "
+        warn(f"{aside}the same longtail run, or import, makes again what is not there")
         raise typer.Exit(1)
+    if findings:
+        say("the same longtail run, or import, makes again what was set aside")
     for parts, runs in missing_runs(store).items():
         say(f"ratio {parts / PARTS:g}: {len(runs)} runs that were asked for are missing, {runs[0].run_id} first")
+    for parts, number in missing_imports(store).items():
+        say(f"ratio {parts / PARTS:g}: {number} runs that were imported are missing; importing again brings them back")
 
 
 def compact(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 
 from workers.errors import DamagedFileError, StoreError
 from workers.runs import Run, Shard
-from workers.store.files import open_files
+from workers.store.files import Files
 
 _FOLDER = "_checkpoints"
 _SUFFIX = ".checkpoint"
@@ -17,10 +17,10 @@ _DIGEST_BYTES = 32
 
 
 class CheckpointFiles:
-    """The checkpoints of the store at a path or URI. All methods raise StoreError, which names the path."""
+    """The checkpoints among a store's files. All methods raise StoreError, which names the path."""
 
-    def __init__(self, store_uri: str) -> None:
-        self._files = open_files(store_uri)
+    def __init__(self, files: Files) -> None:
+        self._files = files
 
     def read(self, shard: Shard, most: Callable[[], int]) -> bytes | None:
         """What was last written for a shard; None where there is nothing.

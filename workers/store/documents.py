@@ -11,10 +11,11 @@ from typing import Any
 from workers.campaign import MAX_REPETITIONS, PARTS
 from workers.errors import DamagedFileError
 from workers.runs import Shard
+from workers.store.cures import damaged
 from workers.store.files import Files
 
 MAX_BYTES = 4 << 20
-"""A thousand ratios take 20 KB; a traceback is cut long before."""
+"""A thousand ratios take 20 KB; a traceback is cut long before (`workers.store.failures`)."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,15 @@ class Failure:
 
 def read_small(files: Files, path: str, max_bytes: int = MAX_BYTES) -> bytes | None:
     """A small file's bytes; None where it does not exist. Raises DamagedFileError where it is not small."""
-    file = files.open(path)
+    try:
+        file = files.open(path)
+    except DamagedFileError as error:
+        raise damaged(files, path, error.problem) from error
     if file is None:
         return None
     with file:
         if file.size() > max_bytes:
-            raise DamagedFileError(f"{files.place(path)}: is damaged: has more than {max_bytes} bytes")
+            raise damaged(files, path, f"is damaged: has more than {max_bytes} bytes")
         return bytes(file.read(max_bytes))
 
 
@@ -44,9 +48,9 @@ def read_target(files: Files, path: str) -> dict[int, int]:
     for key, repetitions in (_read_json(files, path) or {}).items():
         parts = int(key) if key.isascii() and key.isdecimal() and len(key) <= 7 else 0
         if not 1 <= parts <= PARTS:
-            raise DamagedFileError(f"{files.place(path)}: is damaged: {key[:40]!r} is no ratio in parts per million")
+            raise damaged(files, path, f"is damaged: {key[:40]!r} is no ratio in parts per million")
         if type(repetitions) is not int or not 1 <= repetitions <= MAX_REPETITIONS:
-            raise DamagedFileError(f"{files.place(path)}: is damaged: {key} has no number of repetitions")
+            raise damaged(files, path, f"is damaged: {key} has no number of repetitions")
         wanted[parts] = repetitions
     return wanted
 
@@ -58,9 +62,9 @@ def read_failure(files: Files, path: str) -> Failure | None:
         return None
     forms = {field.name: field.type for field in fields(Failure)}
     if document.keys() != forms.keys() or any(type(document[name]) is not form for name, form in forms.items()):
-        raise DamagedFileError(f"{files.place(path)}: is damaged: is not of the form of a failure")
+        raise damaged(files, path, "is damaged: is not of the form of a failure")
     if Shard.parse(document["shard_id"]) is None:
-        raise DamagedFileError(f"{files.place(path)}: is damaged: names no shard")
+        raise damaged(files, path, "is damaged: names no shard")
     return Failure(**{name: _printable(value) for name, value in document.items()})
 
 
@@ -78,7 +82,7 @@ def _read_json(files: Files, path: str) -> dict[str, Any] | None:
     try:
         document = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise DamagedFileError(f"{files.place(path)}: is damaged: {error}") from error
+        raise damaged(files, path, f"is damaged: {error}") from error
     if not isinstance(document, dict):
-        raise DamagedFileError(f"{files.place(path)}: is damaged: is not a mapping")
+        raise damaged(files, path, "is damaged: is not a mapping")
     return document

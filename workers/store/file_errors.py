@@ -22,7 +22,7 @@ def told(path: str | Path) -> Iterator[None]:
         yield
     except StoreError:
         raise
-    except (OSError, ImportError, ValueError) as error:
+    except (OSError, ImportError, ValueError, NotImplementedError) as error:  # the last: places that are read-only
         raise StoreError(f"{path}: {reason_of(error)}") from error
 
 

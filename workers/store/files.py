@@ -26,6 +26,18 @@ class Files(Protocol):
 
     uri: str
 
+    def make_root(self) -> None:
+        """Make the place itself. Nothing else does: what was moved away or unmounted is not made anew."""
+
+    def bind(self, path: str, content: bytes) -> None:
+        """These are the files of the store whose file at `path` has this content; see `check`.
+
+        On a disk every write checks first, which takes no more than a look at the file's inode.
+        """
+
+    def check(self) -> None:
+        """Raise StoreError where that file is gone or another's. On an object store this takes a request."""
+
     def place(self, path: str) -> str:
         """Where a file is, for people to read."""
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from workers.durability import sync_folder
-from workers.errors import StoreError
+from workers.errors import DamagedFileError
+from workers.store.binding import Binding
 from workers.store.file_errors import told
 
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
@@ -27,6 +28,29 @@ class LocalFiles:
     def __init__(self, root: Path) -> None:
         self.root = root.expanduser().absolute()
         self.uri = str(self.root)
+        self._binding: Binding | None = None
+
+    def make_root(self) -> None:
+        with told(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
+
+    def bind(self, path: str, content: bytes) -> None:
+        self._binding = Binding(path, content)
+
+    def check(self) -> None:
+        binding = self._binding
+        if binding is None:
+            return
+        path = self.root / binding.path
+        with told(path):
+            try:
+                status = path.stat()
+            except (FileNotFoundError, NotADirectoryError):
+                binding.check(self.uri, None)
+                return
+            mark = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+            if not binding.seen(mark):
+                binding.check(self.uri, self.read(binding.path), mark)
 
     def place(self, path: str) -> str:
         return str(self.root / path)
@@ -64,11 +88,13 @@ class LocalFiles:
             sync_folder((self.root / path).parent)
 
     def move(self, path: str, target: str) -> None:
+        self.check()
         with told(self.root / path):
-            (self.root / target).parent.mkdir(parents=True, exist_ok=True)
+            self._make_folder(target)
             (self.root / path).replace(self.root / target)
 
     def delete(self, path: str) -> None:
+        self.check()
         with told(self.root / path):
             (self.root / path).unlink(missing_ok=True)
 
@@ -79,11 +105,19 @@ class LocalFiles:
                 if leftover.stat().st_mtime < horizon:
                     leftover.unlink()
 
+    def _make_folder(self, path: str) -> Path:
+        """A file's place, its folders made: those within the root, never the root, which may have been moved away."""
+        final = self.root / path
+        for folder in reversed(final.relative_to(self.root).parents):
+            if folder.name:
+                (self.root / folder).mkdir(exist_ok=True)
+        return final
+
     @contextmanager
     def _temporary(self, path: str, content: bytes | pa.Buffer) -> Iterator[Path]:
         """The content in a synced file beside its final place; the leading `_` hides it from readers of the folder."""
-        final = self.root / path
-        final.parent.mkdir(parents=True, exist_ok=True)
+        self.check()
+        final = self._make_folder(path)
         temporary = final.with_name(f"_new-{uuid.uuid4().hex}-{final.name}")
         try:
             with temporary.open("xb") as file:
@@ -96,12 +130,13 @@ class LocalFiles:
 
 
 def _regular(path: Path) -> Path:
-    """The path of a file, links followed. A pipe put in its place would keep a reader waiting, a device never end."""
+    """The path of a file, links followed. A pipe put in its place would keep a reader waiting, a device never end.
+
+    Raises DamagedFileError where it is no file: nothing of a store is anything else.
+    """
     mode = path.stat().st_mode
-    if stat.S_ISDIR(mode):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     if not stat.S_ISREG(mode):
-        raise StoreError(f"{path}: is not a regular file")
+        raise DamagedFileError(f"{path}: is {'a folder' if stat.S_ISDIR(mode) else 'not a regular file'}")
     return path
 
 

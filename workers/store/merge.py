@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from workers.errors import ConflictError, DamagedFileError, LongtailError
+from workers.errors import ConflictError, DamagedFileError, LongtailError, StoreError
 from workers.runs import Shard
 from workers.store.content import content_hash, run_hashes
 from workers.store.files import Files
@@ -23,7 +23,7 @@ class SourceError(LongtailError):
     """A shard that cannot be merged; `shard` says which, the text why."""
 
     def __init__(self, shard: Shard, error: LongtailError) -> None:
-        super().__init__(str(error))
+        super().__init__(error.problem if isinstance(error, StoreError) else str(error))
         self.shard = shard
 
 

@@ -24,7 +24,8 @@ from typing import TypeVar
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from workers.errors import ConflictError, StoreError
+from workers.errors import ConflictError, DamagedFileError, StoreError
+from workers.store.binding import Binding
 from workers.store.file_errors import is_transient, reason_of, told
 from workers.store.local_files import STALE_SECONDS
 from workers.store.locations import without_query
@@ -64,6 +65,17 @@ class RemoteFiles:
         self.filesystem = filesystem
         self.root = root
         self._answered = False
+        self._binding: Binding | None = None
+
+    def make_root(self) -> None:
+        """An object store has no folders."""
+
+    def bind(self, path: str, content: bytes) -> None:
+        self._binding = Binding(path, content)
+
+    def check(self) -> None:
+        if self._binding is not None:
+            self._binding.check(without_query(self.uri), self.read(self._binding.path))
 
     def place(self, path: str) -> str:
         return f"{without_query(self.uri)}/{path}"
@@ -85,6 +97,8 @@ class RemoteFiles:
                 return self.filesystem.open_input_file(self._key(path))
             except FileNotFoundError:
                 return None
+            except IsADirectoryError as error:
+                raise DamagedFileError(f"{self.place(path)}: is a folder") from error
 
         file = self._persist(path, attempt)
         if file is None:

@@ -9,6 +9,7 @@ import pyarrow as pa
 from workers.errors import DamagedFileError, MissingFileError, StoreError
 from workers.runs import Shard
 from workers.store import schema
+from workers.store.cures import damaged, missing
 from workers.store.files import Files
 from workers.store.header import Header
 from workers.store.parquet import Layout, TableFile
@@ -111,17 +112,22 @@ def open_table(files: Files, path: str, layout: Layout) -> Iterator[TableFile]:
 
     Errors from reading it in the `with` block get its path.
     """
-    file = files.open(path)
+    try:
+        file = files.open(path)
+    except DamagedFileError as error:
+        raise damaged(files, path, error.problem) from error
     if file is None:
-        raise MissingFileError(f"{files.place(path)}: is missing")
+        raise missing(files, path)
     with file:
         try:
             yield TableFile(file, layout)
-        except (DamagedFileError, StoreError) as error:
-            gone = not isinstance(error, DamagedFileError) and not exists(files, path)
+        except DamagedFileError as error:
+            raise damaged(files, path, error.problem) from error
+        except StoreError as error:
+            if not exists(files, path):
+                raise missing(files, path) from error
             place = files.place(path)
-            said = str(error).removeprefix(f"{place}: ")
-            raise (MissingFileError if gone else type(error))(f"{place}: {said}") from error
+            raise type(error)(f"{place}: {error.problem.removeprefix(f'{place}: ')}") from error
 
 
 def exists(files: Files, path: str) -> bool:

@@ -2,19 +2,16 @@
 
 campaign.json          the frozen campaign, data set, shard size, versions; the first file, it decides whose store it is
 examples.parquet       split, example_id, label, given_label; score under the design `explicit`; names
-targets/*.json         how many repetitions of which ratio were asked for; the union is what the campaign aims at
+targets/*.json         how many repetitions of which ratio were asked for; the newest request counts
 results/*.parquet      one file per shard; its existence is the only record that the shard is done
 failures/*.json        shards that failed in user code
 estimates/*.parquet    tables made from the results, replaced at will
 damaged/               what `verify --repair` set aside
 """
 
-import hashlib
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from functools import cached_property
 from typing import Any
 
@@ -23,19 +20,23 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from workers.campaign import Subsets
+from workers.campaign import Campaign, Subsets
 from workers.errors import ConflictError, DamagedFileError, MissingFileError, StoreError
 from workers.runs import Shard
 from workers.store import schema
+from workers.store.checkpoints import CheckpointFiles
 from workers.store.content import file_hash
-from workers.store.documents import Failure, read_failure, read_small, read_target
+from workers.store.cures import EXAMPLES, damaged
+from workers.store.documents import Failure, read_small
+from workers.store.failures import Failures
 from workers.store.files import Files, open_files
 from workers.store.header import CAMPAIGN, MAX_JSON, Header
 from workers.store.integrity import check_scores
 from workers.store.merge import encode_results
 from workers.store.parquet import Layout, encode
+from workers.store.requests import Requests
 from workers.store.results import Results, exists, open_table, results_path
-from workers.store.upkeep import EXAMPLES, Upkeep, open_examples
+from workers.store.upkeep import Upkeep, open_examples
 
 _ESTIMATE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,200}")
 
@@ -47,8 +48,14 @@ class Store:
         self._files = files
         self.header = header
         self._results = Results(files, header)
+        self._requests = Requests(files)
+        self._failures = Failures(files)
         self.upkeep = Upkeep(files, header)
         """Verifies, sets aside, merges."""
+        self.rewritten = False
+        """Whether `create` found the store without its examples, and wrote them anew."""
+        self.checkpoints = CheckpointFiles(files)
+        """Of shards in training."""
 
     @property
     def uri(self) -> str:
@@ -67,7 +74,9 @@ class Store:
         content = read_small(files, CAMPAIGN, MAX_JSON)
         if content is None:
             raise StoreError(f"{files.uri}: is not a Longtail store (it has no {CAMPAIGN})")
-        return cls(files, Header.from_json(content, files.place(CAMPAIGN)))
+        header = Header.from_json(content, files.place(CAMPAIGN))
+        files.bind(CAMPAIGN, content)
+        return cls(files, header)
 
     @classmethod
     def create(cls, uri: str | os.PathLike[str], header: Header, examples: pa.Table) -> "Store":
@@ -77,17 +86,36 @@ class Store:
         something else or cannot be written. Two drivers may create one store at the same time.
         """
         files = open_files(uri)
-        if not exists(files, CAMPAIGN):
+        there = exists(files, CAMPAIGN)
+        if not there:
             names = [name for name in files.names("") if not name.startswith(("_", "."))]
             if names and CAMPAIGN not in names:  # another driver may have made the store just now
                 raise StoreError(f"{files.uri}: is not empty and not a Longtail store (it holds {names[0]!r})")
+            files.make_root()
             files.create(CAMPAIGN, header.to_json())
         store = cls.open(uri)
         store.header.check_same(header, store.uri)
         # Only now: of two racing drivers with different campaigns, the one that won must write the examples.
         if EXAMPLES not in files.names(""):
-            files.create(EXAMPLES, encode(examples, {}))
+            if there:
+                store._check_labels_can_be_drawn_again(header)
+            store.rewritten = there
+            store._files.create(EXAMPLES, encode(examples, {}))
         return store
+
+    def _check_labels_can_be_drawn_again(self, ours: Header) -> None:
+        """Raise StoreError where examples.parquet may not be written anew: its content would not be sure to be equal.
+
+        The data set's fingerprint covers labels, and the identity covers scores. Label noise is drawn by NumPy, which
+        does not promise the same draws across versions; without a run that has seen the old ones, new ones will do.
+        """
+        campaign, version = self.header.campaign, self.header.versions.get("numpy")
+        noisy = isinstance(campaign, Campaign) and campaign.label_noise.fraction > 0
+        if noisy and version != ours.versions.get("numpy") and self.shards():
+            raise StoreError(
+                f"{self._path(EXAMPLES)}: is missing, and its noisy labels were drawn with NumPy {version}: "
+                f"run with that version (here is {ours.versions.get('numpy')}), which draws the same ones again"
+            )
 
     def examples(self, columns: Sequence[str] | None = None) -> pa.Table:
         """split (train, test), example_id, label, given_label: N + T rows in canonical order; or some columns.
@@ -108,7 +136,7 @@ class Store:
         counts = (self.header.num_train, self.header.num_test)
         names = table["name"].combine_chunks()
         if table["split"].to_pylist() != ["train"] * counts[0] + ["test"] * counts[1]:
-            raise DamagedFileError(f"{self._path(EXAMPLES)}: does not hold the examples in their order")
+            raise damaged(self._files, EXAMPLES, "does not hold the examples in their order")
         splits = (names.slice(0, counts[0]), names.slice(counts[0]))
         return tuple(None if each.null_count else each for each in splits)  # type: ignore[return-value]
 
@@ -120,9 +148,8 @@ class Store:
         table = self.examples(["split", "given_label"])
         labels = table.filter(pc.equal(table["split"], "train"))["given_label"].to_numpy().astype(np.int64)
         if len(labels) != self.header.num_train:
-            raise DamagedFileError(
-                f"{self._path(EXAMPLES)}: holds {len(labels)} training examples, expected {self.header.num_train}"
-            )
+            problem = f"holds {len(labels)} training examples, expected {self.header.num_train}"
+            raise damaged(self._files, EXAMPLES, problem)
         return np.ascontiguousarray(labels)
 
     def scores(self) -> npt.NDArray[np.float64] | None:
@@ -136,30 +163,30 @@ class Store:
         try:
             return check_scores(column, self.header)
         except DamagedFileError as error:
-            raise DamagedFileError(f"{self._path(EXAMPLES)}: {error}") from error
+            raise damaged(self._files, EXAMPLES, error.problem) from error
 
     # Targets ------------------------------------------------------------------------------------------------------
 
-    def aim(self, subsets: Subsets) -> None:
-        """Record that these ratios and repetitions are wanted."""
-        repetitions = subsets.repetitions
-        document = {str(parts): repetitions for parts in sorted(subsets.parts)}
-        name = "_".join(document) if len(document) <= 12 else f"{len(document)}-ratios-{_short_hash(document)}"
-        self._files.create(f"targets/r{name}-{repetitions:06d}.json", json.dumps(document).encode())
+    def aim(self, subsets: Subsets, *, raising: bool = False) -> None:
+        """Record that these ratios and repetitions are wanted, and no more; with `raising`, at least so many."""
+        self._requests.add(subsets, raising=raising)
 
-    def targets(self) -> dict[int, int]:
-        """Repetitions wanted at each ratio (parts per million), over everything ever asked for; ascending ratio."""
-        wanted: dict[int, int] = {}
-        for name in self._files.names("targets"):
-            for parts, repetitions in read_target(self._files, f"targets/{name}").items():
-                wanted[parts] = max(repetitions, wanted.get(parts, 0))
-        return dict(sorted(wanted.items()))
+    def targets(self, damaged: list[DamagedFileError] | None = None) -> dict[int, int]:
+        """Repetitions wanted at each ratio (parts per million): those asked for last; ascending ratio.
+
+        Files that cannot be used are left out, and added to `damaged`.
+        """
+        return self._requests.targets([] if damaged is None else damaged)
 
     # Results ------------------------------------------------------------------------------------------------------
 
     def shards(self) -> list[Shard]:
         """The committed shards, ascending. One listing: the names say which runs they hold."""
         return self._results.shards()
+
+    def listed(self) -> list[Shard]:
+        """As `shards`, those included that a compaction merges meanwhile. Two listings."""
+        return self._results.every_shard()
 
     def commit(self, shard: Shard, results: Sequence[schema.RunResult]) -> int:
         """Add a shard's results, whole or not at all. Bytes written: 0 where equal results were committed before.
@@ -221,31 +248,34 @@ class Store:
         try:
             return schema.matrix(table, column, self._results.widths.of(column))
         except DamagedFileError as error:
-            raise DamagedFileError(f"{self._path(results_path(shard))}: {error}") from error
+            raise damaged(self._files, results_path(shard), error.problem) from error
 
     # Failures and estimates -----------------------------------------------------------------------------------------
 
     def record_failure(self, failure: Failure) -> None:
-        """Write a given-up shard's traceback, in place of an earlier one. Raises ValueError for another id."""
-        if Shard.parse(failure.shard_id) is None:
-            raise ValueError(f"shard_id must be a shard's, got {failure.shard_id!r}")
-        self._files.replace(f"failures/{failure.shard_id}.json", json.dumps(asdict(failure), indent=1).encode())
+        """Write a given-up shard's traceback, in place of an earlier one. Raises ValueError for another id.
+
+        What is longer than anybody reads is cut: head and tail stay.
+        """
+        self._failures.record(failure)
 
     def clear_failure(self, shard: Shard) -> None:
         """Remove a shard's failure, now that it is committed."""
-        self._files.delete(f"failures/{shard.shard_id}.json")
+        self._failures.clear(shard)
 
-    def failures(self, committed: Sequence[Shard] | None = None) -> list[Failure]:
-        """The shards that failed and have runs that are not committed, by id. Raises DamagedFileError.
+    def failures(
+        self, committed: Sequence[Shard] | None = None, damaged: list[DamagedFileError] | None = None
+    ) -> list[Failure]:
+        """The shards that failed and have runs that are not committed, by id.
 
-        `committed`: the store's shards, where they were listed just now.
+        `committed`: the store's shards, where they were listed just now. Files that cannot be used are left out, and
+        added to `damaged`.
         """
-        failed = [Shard.parse(name.removesuffix(".json")) for name in self._files.names("failures")]
-        shards = self.shards() if any(failed) and committed is None else committed or []
-        done = {run for shard in shards for run in shard.runs} if any(failed) else set()
-        lacking = [shard.shard_id for shard in failed if shard is not None and not done.issuperset(shard.runs)]
-        found = (read_failure(self._files, f"failures/{shard_id}.json") for shard_id in lacking)
-        return [failure for failure in found if failure is not None]
+        failed = self._failures.shards()
+        shards = self.shards() if failed and committed is None else committed or []
+        done = {run for shard in shards for run in shard.runs} if failed else set()
+        lacking = [shard for shard in failed if not done.issuperset(shard.runs)]
+        return self._failures.read(lacking, [] if damaged is None else damaged)
 
     def write_estimate(self, name: str, table: pa.Table, metadata: Mapping[str, str]) -> str:
         """Write (or replace) estimates/NAME.parquet; returns its path or URI. Raises ValueError for no name."""
@@ -266,13 +296,16 @@ class Store:
         with open_table(self._files, path, Layout(columns, self.header.num_train, self.header.num_train)) as file:
             return file.read_all()
 
+    def check_place(self) -> None:
+        """Raise StoreError where the store is not there any more, or another one is. On a disk every write does so.
+
+        On an object store it takes a request.
+        """
+        self._files.check()
+
     def clean(self) -> None:
         """Remove temporary files that killed writers left."""
         self._files.clean()
 
     def _path(self, path: str) -> str:
         return self._files.place(path)
-
-
-def _short_hash(document: dict[str, int]) -> str:
-    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:12]

@@ -3,10 +3,13 @@
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 
+import pyarrow.compute as pc
+
 from workers.errors import DamagedFileError, MissingFileError
 from workers.runs import Shard
 from workers.store import schema
 from workers.store.content import run_hashes
+from workers.store.cures import EXAMPLES, damaged
 from workers.store.documents import read_failure, read_target
 from workers.store.files import Files
 from workers.store.header import Header
@@ -15,7 +18,6 @@ from workers.store.merge import merge
 from workers.store.parquet import Layout, TableFile, verify_checksums
 from workers.store.results import Results, open_table, results_path, shard_of
 
-EXAMPLES = "examples.parquet"
 FOLDERS = ("results", "targets", "failures", "estimates")
 """Those whose files are inspected; what else lies in a store's folder may be the user's own."""
 
@@ -44,10 +46,29 @@ class Upkeep:
         try:
             self._check(path)
         except MissingFileError:
-            return "is missing" if path == EXAMPLES else None
+            folder, _, name = path.rpartition("/")
+            if path == EXAMPLES:
+                return "is missing"
+            return "is a link to nothing" if name in self._files.names(folder) else None
         except DamagedFileError as error:
-            return str(error).removeprefix(f"{self._files.place(path)}: ")
+            return error.problem.removeprefix(f"{self._files.place(path)}: ")
         return None
+
+    def damage(self, path: str, problem: str) -> DamagedFileError:
+        """What `inspect` says of a file as an error, which names the file and what helps."""
+        return damaged(self._files, path, problem)
+
+    def diverged(self, shard: Shard) -> list[int]:
+        """The repetitions that diverged, of a committed file that is checked as `inspect` does.
+
+        Raises DamagedFileError, or MissingFileError where it is not there.
+        """
+        with self._results.open(shard) as file:
+            check_results(file, shard, self._header)
+            table = file.read_all(["repetition", "is_final", "status"])
+        lost = pc.and_(table["is_final"], pc.equal(table["status"], "diverged"))
+        repetitions: list[int] = table.filter(lost)["repetition"].to_pylist()
+        return repetitions
 
     def run_hashes(self, shard: Shard) -> dict[int, str]:
         """SHA-256 (hex) of what a committed file says of each run, by repetition.
@@ -93,8 +114,7 @@ class Upkeep:
             shard = shard_of(name)
             if shard is None:
                 raise DamagedFileError("is not a results file")
-            with self._results.open(shard) as table:
-                check_results(table, shard, self._header)
+            self.diverged(shard)
         elif folder == "estimates":
             self._check_estimate(path)
         else:

@@ -1,0 +1,9 @@
+"""Texts that come from users' code and files, at a length that can be stored and shown."""
+
+
+def shortened(text: str, most: int) -> str:
+    """The text, or where it has more than about `most` characters its head and its tail, and how many lie between."""
+    if len(text) <= most:
+        return text
+    half = most // 2
+    return f"{text[:half]} [... {len(text) - 2 * half:,} characters left out ...] {text[-half:]}"
