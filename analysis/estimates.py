@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -30,6 +31,13 @@ from workers.store import Store
 MAX_PAIRS = 1_000_000
 """Pairs kept at each ratio, unless told otherwise: 100 MB while they are written."""
 
+_OF_EXAMPLES = (
+    ("memorization", estimate_memorization, "half"),
+    ("consistency", consistency_profile, "nan"),
+    ("cscore", cscore, "nan"),
+)
+"""Tables of examples, and what stands for the mean of a group without runs."""
+
 Progress = Callable[[str], None]
 """Called with one line at the start of each step."""
 
@@ -44,8 +52,11 @@ def write_estimates(
     confidence: float = CONFIDENCE,
     max_pairs: int = MAX_PAIRS,
     spread: Spread | None = None,
+    folder: str | Path | None = None,
 ) -> dict[str, str]:
     """Write the estimates of all committed runs at their last epoch; returns the path of each by its name.
+
+    Into the store's estimates/, or into `folder`, which is made where there is none.
 
     memorization, consistency, cscore, and with a test set influence_top (the `top` of each test example),
     influence_pairs (infl >= threshold) and influence_discoveries (at the false discovery rate `fdr`), over the ratios
@@ -61,7 +72,7 @@ def write_estimates(
     tell("counting")
     counts = count_runs(store)
     _check_runs(store, counts)
-    written = _write_forgetting(store, counts, tell)
+    written = _write_forgetting(store, counts, tell, folder)
     holding_out = [at for at in counts.ratios if at.parts < PARTS]
     usable = StoreCounts(counts.labels, tuple(at for at in holding_out if at.runs))
     if not usable.ratios:
@@ -70,13 +81,8 @@ def write_estimates(
     tell("memorization, consistency and C-score")
     said = {"confidence": repr(float(confidence))}
     written |= {
-        "memorization": write_table(
-            store, "memorization", estimate_memorization(usable, confidence=confidence), bases, empty="half", **said
-        ),
-        "consistency": write_table(
-            store, "consistency", consistency_profile(usable, confidence=confidence), bases, empty="nan", **said
-        ),
-        "cscore": write_table(store, "cscore", cscore(usable, confidence=confidence), bases, empty="nan", **said),
+        name: write_table(store, name, estimate(usable, confidence=confidence), bases, folder, empty=empty, **said)
+        for name, estimate, empty in _OF_EXAMPLES
     }
     if usable.labels.num_test:
         spread = spread or Threads()
@@ -99,11 +105,11 @@ def write_estimates(
                 {**said, "fdr": repr(float(fdr))},
             ),
         }
-        written |= _write_influence(store, usable, bases, tell, lists)
+        written |= _write_influence(store, usable, bases, tell, lists, folder)
     return written
 
 
-def _write_forgetting(store: Store, counts: StoreCounts, tell: Progress) -> dict[str, str]:
+def _write_forgetting(store: Store, counts: StoreCounts, tell: Progress, folder: str | Path | None) -> dict[str, str]:
     at = recorded_at(store)
     if at is None:
         return {}
@@ -117,7 +123,7 @@ def _write_forgetting(store: Store, counts: StoreCounts, tell: Progress) -> dict
             **bases.get(of_ratio, {}),
             "runs": each.runs,
         }  # may rest on runs committed after the counting
-    return {"forgetting": write_table(store, "forgetting", frame, bases, at=at)}
+    return {"forgetting": write_table(store, "forgetting", frame, bases, folder, at=at)}
 
 
 @dataclass(frozen=True)
@@ -136,7 +142,12 @@ class _Listing:
 
 
 def _write_influence(
-    store: Store, usable: StoreCounts, bases: dict[str, Basis], tell: Progress, lists: Mapping[str, _Listing]
+    store: Store,
+    usable: StoreCounts,
+    bases: dict[str, Basis],
+    tell: Progress,
+    lists: Mapping[str, _Listing],
+    folder: str | Path | None,
 ) -> dict[str, str]:
     frames: dict[str, list[pd.DataFrame]] = {name: [] for name in lists}
     left_out: dict[str, list[float]] = {name: [] for name in lists}
@@ -157,6 +168,7 @@ def _write_influence(
             name,
             pd.concat(frames[name], ignore_index=True),
             bases,
+            folder,
             empty="half",
             left_out=json.dumps(left_out[name]),
             **listing.options,

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
@@ -10,6 +11,8 @@ from analysis.reading.bits import RatioBits
 from analysis.reading.counts import RatioCounts
 from analysis.reading.names import with_names
 from workers.store import Store
+from workers.store.files import open_files
+from workers.store.parquet import encode
 
 Basis = Mapping[str, int | None]
 """What an estimate rests on at one ratio: runs used, diverged runs left out, the epoch."""
@@ -25,14 +28,27 @@ def bases_of(ratios: Iterable[RatioCounts]) -> dict[str, Basis]:
     return {str(at.ratio): basis(at) for at in ratios}
 
 
-def write_table(store: Store, name: str, frame: pd.DataFrame, bases: Mapping[str, Basis], **conventions: str) -> str:
-    """Write (or replace) estimates/NAME.parquet; returns its path or URI.
+def write_table(
+    store: Store,
+    name: str,
+    frame: pd.DataFrame,
+    bases: Mapping[str, Basis],
+    folder: str | Path | None = None,
+    **conventions: str,
+) -> str:
+    """Write (or replace) estimates/NAME.parquet, or FOLDER/NAME.parquet; returns its path or URI.
 
     It has names, where there are some (see `analysis.reading.names`). Its metadata hold the estimate's name, the
     campaign's identity, what it rests on at each ratio, and conventions.
-    Raises StoreError where the place cannot be written.
+    Raises StoreError where the place cannot be written; a folder is made where there is none.
     """
     named = with_names(frame, store)
     table = pa.table({column: named[column].to_numpy() for column in named.columns})
     provenance = {"estimate": name, "campaign": store.header.identity, "ratios": json.dumps(bases)}
-    return store.write_estimate(name, table, {**provenance, **conventions})
+    said = {**provenance, **conventions}
+    if folder is None:
+        return store.write_estimate(name, table, said)
+    files = open_files(folder)
+    files.make_root()
+    files.replace(f"{name}.parquet", encode(table, said))
+    return files.place(f"{name}.parquet")

@@ -8,6 +8,7 @@ import typer
 from rich.text import Text
 
 from orchestrator.frames import write_frame
+from workers.errors import ReadOnlyError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,19 +31,32 @@ def keep_table(
     frame: "pd.DataFrame",
     output: Path | None,
     bases: Mapping[str, "Basis"],
+    beside: Path | None = None,
     **conventions: str,
 ) -> str:
     """Write to `output`, or into estimates/NAME.parquet with what it rests on; returns where.
 
-    Raises LongtailError, or StoreError, where the place cannot be written.
+    A store that cannot be written is no error, since the command has printed what it found: what is returned says that
+    the table is not kept; or, with the file `beside` which the command's main table is, it is FILE-NAME there. Raises
+    LongtailError, or StoreError, where the place cannot be written otherwise.
     """
     from analysis.reading.names import with_names
     from analysis.tables import write_table
 
-    if output is None:
-        return write_table(store, name, frame, bases, **conventions)
-    write_frame(with_names(frame, store), output)
-    return str(output)
+    if output is not None:
+        write_frame(with_names(frame, store), output)
+        return str(output)
+    try:
+        return write_table(store, name, frame, bases, None, **conventions)
+    except ReadOnlyError as error:
+        if beside is None:
+            return not_kept(error)
+        return keep_table(store, name, frame, beside.with_name(f"{beside.stem}-{name}{beside.suffix}"), bases)
+
+
+def not_kept(error: ReadOnlyError, option: str = "-o FILE") -> str:
+    """What is said of a table in place of where it is."""
+    return f"not kept, the store is read-only ({error.problem}); {option} writes it elsewhere"
 
 
 def label_cell(row: "Mapping[Any, Any]", column: str) -> str:

@@ -33,6 +33,10 @@ class StoreError(LongtailError, OSError):
         return f"{self.problem} ({self.cure})" if self.cure else self.problem
 
 
+class ReadOnlyError(StoreError):
+    """A place that can be read, and refuses to be written: read-only, or somebody else's."""
+
+
 class MissingFileError(StoreError):
     """A file that was there, or should be, is not."""
 

@@ -9,7 +9,8 @@ from rich.table import Table
 
 from orchestrator.options import StoreArgument, parse_ids
 from orchestrator.output import console, say, warn
-from workers.errors import CampaignError
+from orchestrator.tables import not_kept
+from workers.errors import CampaignError, ReadOnlyError
 
 if TYPE_CHECKING:
     from analysis.datamodels.datamodeling_score import DatamodelingScore
@@ -57,7 +58,12 @@ def datamodels(
     for name, score in ((method.value, fitted.score), ("influence", fitted.influence_score)):
         table.add_row(name, *_cells(score))
     console.print(table)
-    say(f"weights: {fitted.write(opened, output)}")
+    try:
+        say(f"weights: {fitted.write(opened, output)}")
+    except ReadOnlyError as error:
+        if output is not None:
+            raise
+        say(f"weights: {not_kept(error)}")
 
 
 def _cells(score: "DatamodelingScore") -> tuple[str, str, str]:

@@ -9,6 +9,8 @@ from rich.table import Table
 from orchestrator.frames import check_output
 from orchestrator.options import DeviceOption, StoreArgument, TrustCodeOption
 from orchestrator.output import console, errors, interruption, say, warn
+from orchestrator.tables import not_kept
+from workers.errors import ReadOnlyError
 
 if TYPE_CHECKING:
     from orchestrator.densities import Densities
@@ -48,7 +50,10 @@ def density(
         found = estimate_densities(
             opened, models=models, device=device and device.value, progress=show, trust_code=trust_code
         )
-    written = found.write(opened, output)
+    try:
+        written = found.write(opened, output)
+    except ReadOnlyError as error:
+        written = not_kept(error)
     _show(found)
     say(f"densities: {written}")
 

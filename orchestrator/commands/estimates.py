@@ -37,25 +37,34 @@ def estimate(
     max_pairs: Annotated[
         int, typer.Option(min=1, max=100_000_000, help="Leave a ratio's pairs out where more reach the threshold.")
     ] = 1_000_000,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FOLDER", help="Write here, not into the store; made if missing."),
+    ] = None,
 ) -> None:
     """Write every estimate that the recorded runs allow, as Parquet tables. Works on an unfinished campaign.
 
     Example: longtail estimate STORE
     """
     from analysis import write_estimates
+    from workers.errors import ReadOnlyError
     from workers.store import Store
 
     for name, share in (("--fdr", fdr), ("--confidence", confidence)):
         if not 0 < share < 1:
             raise typer.BadParameter(f"{name} must be between 0 and 1, got {share}")
+    opened = Store.open(store)
+    if output is None and not opened.writable():
+        raise ReadOnlyError(f"{opened.uri}: is read-only: -o FOLDER writes the estimates elsewhere")
     written = write_estimates(
-        Store.open(store),
+        opened,
         progress=warn,
         top=top,
         threshold=threshold,
         fdr=fdr,
         confidence=confidence,
         max_pairs=max_pairs,
+        folder=output,
     )
     for name, path in written.items():
         say(f"{name}: {path}")

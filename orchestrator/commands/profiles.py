@@ -59,10 +59,10 @@ def profiles(
     bases = bases_of(counts.ratios)
     written = {
         "profiles": keep_table(opened, "profiles", profile, output, bases, by=by),
-        "classes": keep_table(opened, "classes", class_summary(opened, counts), None, bases),
+        "classes": keep_table(opened, "classes", class_summary(opened, counts), None, bases, output),
     }
     if learning is not None:
-        written["learning curves"] = keep_table(opened, "learning", learning, None, bases, by=by)
+        written["learning curves"] = keep_table(opened, "learning", learning, None, bases, output, by=by)
     if plot is not None:
         write_figure(plot, analysis.plot.profiles, profile)
         written["plot"] = str(plot)

@@ -51,7 +51,7 @@ def proxies(
     frame = proxies_frame(found)
     table = proxy_agreement(frame, reference.values, confidence=confidence)
     bases = bases_of(each for each in found.counts.ratios if each.ratio == at)
-    written = {"proxies": keep_table(opened, "proxies", frame, None, bases, orientation="high is regular")}
+    written = {"proxies": keep_table(opened, "proxies", frame, None, bases, output, orientation="high is regular")}
     said = {"cscore": f"{reference.source} ({reference.basis})", "confidence": repr(confidence)}
     written["correlations"] = keep_table(opened, "proxy_agreement", table, output, bases, **said)
     if plot is not None:

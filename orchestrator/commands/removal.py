@@ -10,6 +10,8 @@ from orchestrator.figures import check_figure, write_figure
 from orchestrator.frames import check_output, write_frame
 from orchestrator.options import StoreArgument
 from orchestrator.output import console, say
+from orchestrator.tables import not_kept
+from workers.errors import ReadOnlyError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,7 +44,10 @@ def removal(
     if plot is not None:
         write_figure(plot, analysis.plot.removal, frame)
     _show(frame)
-    say(f"table: {output if output is not None else write_removal(opened, frame, confidence=confidence)}")
+    try:
+        say(f"table: {output if output is not None else write_removal(opened, frame, confidence=confidence)}")
+    except ReadOnlyError as error:
+        say(f"table: {not_kept(error)}")
     if plot is not None:
         say(f"plot: {plot}")
 

@@ -1,11 +1,12 @@
 """Errors of disks and object stores: in one line that names the path, and which of them are worth another try."""
 
+import errno
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from workers.errors import StoreError
+from workers.errors import ReadOnlyError, StoreError
 
 # What AWS's and Google's clients say of throttling, overload, time-outs and broken connections. 507 is a full disk.
 _TRANSIENT = re.compile(
@@ -13,6 +14,10 @@ _TRANSIENT = re.compile(
     r"|AWS Error (?:NETWORK_CONNECTION|INTERNAL_FAILURE|SERVICE_UNAVAILABLE|SLOW_DOWN|THROTTLING|REQUEST_TIMEOUT)\b"
     r"|google::cloud::Status\((?:UNAVAILABLE|DEADLINE_EXCEEDED|RESOURCE_EXHAUSTED|INTERNAL|ABORTED)\b"
 )
+
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_DENIED = re.compile(r"\bACCESS_DENIED\b|\bPERMISSION_DENIED\b|\bHTTP status 403\b|[Rr]ead-?only", re.ASCII)
+"""What AWS's and Google's clients, and file systems of fsspec, say of it."""
 
 
 @contextmanager
@@ -24,6 +29,25 @@ def told(path: str | Path) -> Iterator[None]:
         raise
     except (OSError, ImportError, ValueError, NotImplementedError) as error:  # the last: places that are read-only
         raise StoreError(f"{path}: {reason_of(error)}") from error
+
+
+@contextmanager
+def written(path: str | Path) -> Iterator[None]:
+    """As `told`, where something is written: a place that does not take it is a ReadOnlyError."""
+    try:
+        with told(path):
+            yield
+    except StoreError as error:
+        if type(error) is StoreError and _refused(error.__cause__):
+            raise ReadOnlyError(error.problem) from error.__cause__
+        raise
+
+
+def _refused(error: BaseException | None) -> bool:
+    """Did a place refuse to be written, as opposed to being full, broken or away."""
+    if isinstance(error, OSError):
+        return error.errno in _REFUSED or _DENIED.search(str(error)) is not None
+    return isinstance(error, NotImplementedError)  # what file systems say that can only be read
 
 
 def reason_of(error: Exception) -> str:

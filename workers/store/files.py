@@ -21,7 +21,8 @@ from workers.store.remote_files import RemoteFiles
 class Files(Protocol):
     """What a store needs of a place that holds files. Every path is relative to the store's root, with `/`.
 
-    All methods raise StoreError, which names the path, where the place cannot be reached, read or written.
+    All methods raise StoreError, which names the path, where the place cannot be reached, read or written:
+    ReadOnlyError where it refuses to be written.
     """
 
     uri: str
@@ -66,6 +67,9 @@ class Files(Protocol):
 
     def delete(self, path: str) -> None:
         """Remove a file that may be gone already."""
+
+    def writable(self) -> bool:
+        """May files be written, as far as that can be told without writing one."""
 
     def clean(self) -> None:
         """Remove what writers left behind."""

@@ -14,7 +14,7 @@ import pyarrow as pa
 from workers.durability import sync_folder
 from workers.errors import DamagedFileError
 from workers.store.binding import Binding
-from workers.store.file_errors import told
+from workers.store.file_errors import told, written
 
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
@@ -31,7 +31,7 @@ class LocalFiles:
         self._binding: Binding | None = None
 
     def make_root(self) -> None:
-        with told(self.root):
+        with written(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
 
     def bind(self, path: str, content: bytes) -> None:
@@ -77,25 +77,25 @@ class LocalFiles:
                 return None
 
     def create(self, path: str, content: bytes | pa.Buffer, digest: str | None = None) -> bool:
-        with told(self.root / path), self._temporary(path, content) as temporary:
+        with written(self.root / path), self._temporary(path, content) as temporary:
             created = _link(temporary, self.root / path)
             sync_folder((self.root / path).parent)
             return created
 
     def replace(self, path: str, content: bytes | pa.Buffer) -> None:
-        with told(self.root / path), self._temporary(path, content) as temporary:
+        with written(self.root / path), self._temporary(path, content) as temporary:
             temporary.replace(self.root / path)
             sync_folder((self.root / path).parent)
 
     def move(self, path: str, target: str) -> None:
         self.check()
-        with told(self.root / path):
+        with written(self.root / path):
             self._make_folder(target)
             (self.root / path).replace(self.root / target)
 
     def delete(self, path: str) -> None:
         self.check()
-        with told(self.root / path):
+        with written(self.root / path):
             (self.root / path).unlink(missing_ok=True)
 
     def clean(self) -> None:
@@ -112,6 +112,9 @@ class LocalFiles:
             if folder.name:
                 (self.root / folder).mkdir(exist_ok=True)
         return final
+
+    def writable(self) -> bool:
+        return os.access(self.root, os.W_OK)
 
     @contextmanager
     def _temporary(self, path: str, content: bytes | pa.Buffer) -> Iterator[Path]:

@@ -26,7 +26,7 @@ import pyarrow.fs as pafs
 
 from workers.errors import ConflictError, DamagedFileError, StoreError
 from workers.store.binding import Binding
-from workers.store.file_errors import is_transient, reason_of, told
+from workers.store.file_errors import is_transient, reason_of, told, written
 from workers.store.local_files import STALE_SECONDS
 from workers.store.locations import without_query
 
@@ -146,7 +146,8 @@ class RemoteFiles:
 
     def move(self, path: str, target: str) -> None:
         # Not the file system's own move: an attempt whose answer was lost could not be repeated.
-        self._persist(path, lambda: self.filesystem.copy_file(self._key(path), self._key(target)))
+        with written(self.place(target)):
+            self._persist(path, lambda: self.filesystem.copy_file(self._key(path), self._key(target)))
         self.delete(path)
 
     def delete(self, path: str) -> None:
@@ -154,7 +155,11 @@ class RemoteFiles:
             with suppress(FileNotFoundError):
                 self.filesystem.delete_file(self._key(path))
 
-        self._persist(path, attempt)
+        with written(self.place(path)):
+            self._persist(path, attempt)
+
+    def writable(self) -> bool:
+        return True  # it can only be tried
 
     def clean(self) -> None:
         """Remove claims, once the youngest is old: all at once, a thousand a request."""
@@ -195,7 +200,7 @@ class RemoteFiles:
             stream.write(content)
             stream.close()
 
-        with ThreadPoolExecutor(1) as writer:
+        with written(self.place(path)), ThreadPoolExecutor(1) as writer:
             self._persist(path, lambda: writer.submit(attempt).result())
 
     def _persist(self, path: str, attempt: Callable[[], T]) -> T:

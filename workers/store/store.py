@@ -303,6 +303,10 @@ class Store:
         """
         self._files.check()
 
+    def writable(self) -> bool:
+        """May it be written, as far as that can be told without writing: of an object store that cannot be told."""
+        return self._files.writable()
+
     def clean(self) -> None:
         """Remove temporary files that killed writers left."""
         self._files.clean()
