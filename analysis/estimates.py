@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.consistency import consistency_profile, cscore
-from analysis.errors import EstimateError, TooManyPairsError
+from analysis.errors import TooManyPairsError
 from analysis.influence.discoveries import COLUMNS as DISCOVERY_COLUMNS
 from analysis.influence.discoveries import influence_discoveries
 from analysis.influence.estimator import COLUMNS, TOP_COLUMNS, influence_pairs, influence_top, pairs_frame
@@ -71,7 +71,7 @@ def write_estimates(
     check_confidence(confidence)
     tell("counting")
     counts = count_runs(store)
-    _check_runs(store, counts)
+    counts.check_some_run(store.uri)
     written = _write_forgetting(store, counts, tell, folder)
     holding_out = [at for at in counts.ratios if at.parts < PARTS]
     usable = StoreCounts(counts.labels, tuple(at for at in holding_out if at.runs))
@@ -175,9 +175,3 @@ def _write_influence(
         )
         for name, listing in lists.items()
     }
-
-
-def _check_runs(store: Store, counts: StoreCounts) -> None:
-    if not any(at.runs for at in counts.ratios):
-        diverged = sum(at.diverged for at in counts.ratios)
-        raise EstimateError(f"{store.uri}: has no run to estimate from, all {diverged} committed runs diverged")

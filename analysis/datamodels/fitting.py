@@ -171,7 +171,7 @@ def _split_runs(source: RatioOutputs, heldout: float, seed: int) -> tuple[npt.ND
     if count < MIN_HELDOUT or source.runs - count < MIN_FITTED:
         raise EstimateError(
             f"datamodels at ratio {source.ratio} need at least {MIN_HELDOUT} held-out runs and {MIN_FITTED} others, "
-            f"got {count} and {source.runs - count}"
+            f"got {count} and {source.runs - count}" + (f" ({source.diverged} diverged)" if source.diverged else "")
         )
     order = np.random.default_rng(seed).permutation(source.runs)
     return np.sort(order[count:]), np.sort(order[:count])

@@ -40,6 +40,7 @@ def group_profiles(store: Store, counts: StoreCounts, groups: Groups) -> pd.Data
     """
     held_out = counts.holding_out()
     if not held_out.ratios:
+        counts.check_some_run(store.uri)
         raise EstimateError(f"{store.uri}: has no consistency profile: no run held an example out")
     rows = []
     for each in held_out.ratios:

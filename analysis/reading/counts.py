@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.reading.examples import Labels, read_labels
-from analysis.reading.selection import EpochRows, check_random_subsets, scan_epoch, select_ratios
+from analysis.reading.selection import EpochRows, check_random_subsets, check_some_run, scan_epoch, select_ratios
 from workers.campaign import PARTS
 from workers.store import Store
 
@@ -45,6 +45,10 @@ class StoreCounts:
 
     labels: Labels
     ratios: tuple[RatioCounts, ...]
+
+    def check_some_run(self, uri: str) -> None:
+        """Raise EstimateError where all runs of the store at `uri` diverged."""
+        check_some_run(uri, sum(at.runs for at in self.ratios), sum(at.diverged for at in self.ratios))
 
     def holding_out(self) -> "StoreCounts":
         """Without ratio 1, and ratios whose runs all diverged: they tell nothing of examples that are held out."""

@@ -66,6 +66,7 @@ def _by_cscore(store: Store, counts: StoreCounts, groups: int) -> Groups:
     )
     valued = np.isfinite(scores)
     if not valued.any():
+        counts.check_some_run(store.uri)
         raise EstimateError(f"{store.uri}: has no C-score to group by: no run held an example out")
     # At least 1 part in 10^9 over a border, so that 0.6 / 0.2 is the third border, whatever its last bit.
     place = np.minimum((scores[valued] * groups + 1e-9).astype(np.int64), groups - 1)

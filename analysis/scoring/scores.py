@@ -88,9 +88,11 @@ def _of_store(store: Store, estimate: Estimate, ratio: float | None) -> Scores:
     check_random_subsets(store)
     if estimate == "memorization":
         counts = count_runs(store, select_ratio(store, ratio) / PARTS)
+        counts.check_some_run(store.uri)
         values, basis = estimate_memorization(counts, empty="nan")["mem"], _basis(counts)
     elif estimate == "cscore":
         counts = count_runs(store, ratio)
+        counts.check_some_run(store.uri)
         values, basis = cscore(counts)["cscore"], _basis(counts.holding_out())
     else:
         values, basis = _forgettability(store, select_ratio(store, ratio) / PARTS)

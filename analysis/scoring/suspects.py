@@ -55,6 +55,7 @@ def chosen_score(found: StoreScores, by: str | None = None) -> ExampleScore:
         raise EstimateError(f"by must be one of {', '.join(NAMES)}, got {by!r}")
     there = [name for name in ORDER if found.latest(name) is not None]
     if not there:
+        found.counts.check_some_run(found.source)
         raise EstimateError(
             f"{found.source}: has no score of its examples: all ratios are 1, and record.presentations is False"
         )

@@ -62,6 +62,7 @@ def influence(
     from analysis.influence.estimator import influence_pairs, influence_top
     from analysis.influence.matrix_files import write_influence_matrix
     from analysis.reading.names import with_names
+    from analysis.reading.selection import check_some_run
     from workers.store import Store
 
     if sum(option is not None for option in (threshold, fdr, top, matrix)) > 1:
@@ -75,6 +76,7 @@ def influence(
     check_output(output)
     opened = Store.open(store)
     bits = pack_runs(opened, ratio)
+    check_some_run(opened.uri, bits.runs, bits.diverged)
     with _spread(runner, address) as spread:
         if matrix is not None:
             files = write_influence_matrix(bits, matrix, empty=empty, memory_mb=memory_mb, spread=spread)

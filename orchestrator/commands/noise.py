@@ -51,7 +51,7 @@ def noise(
     found = read_example_scores(opened, ratio)
     table = noise_detection(found, confidence=confidence)
     said = {"confidence": repr(confidence), "auc_se": "DeLong 1988", "limits": "Newcombe 2006, method 5"}
-    written = keep_table(opened, "noise", table, output, bases_of(found.counts.ratios), **said)
+    written = keep_table(opened, "noise", table, output, bases_of(found.counts.ratios), None, **said)
     if plot is not None:
         write_figure(plot, analysis.plot.noise, table, noise_curves(found))
     _show(table)

@@ -53,7 +53,7 @@ def proxies(
     bases = bases_of(each for each in found.counts.ratios if each.ratio == at)
     written = {"proxies": keep_table(opened, "proxies", frame, None, bases, output, orientation="high is regular")}
     said = {"cscore": f"{reference.source} ({reference.basis})", "confidence": repr(confidence)}
-    written["correlations"] = keep_table(opened, "proxy_agreement", table, output, bases, **said)
+    written["correlations"] = keep_table(opened, "proxy_agreement", table, output, bases, None, **said)
     if plot is not None:
         write_figure(plot, analysis.plot.proxies, table)
         written["plot"] = str(plot)
