@@ -1,4 +1,4 @@
-"""How long a store of very many shards takes to be listed, planned, looked at and compacted.
+"""How long a store of very many shards takes to be listed, planned, looked at, checked and compacted.
 
     python -m benchmarks.listing
     python -m benchmarks.listing --shards 100000 --runs 8 --status --compact
@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestrator.compact import compact_store
+from orchestrator.holdings import check_holdings
 from orchestrator.shards import pending_shards
 from orchestrator.status import campaign_status
 from workers.campaign import Campaign, Subsets
@@ -55,7 +56,9 @@ def main() -> None:
             raise SystemExit("the listing or the plan is not what it should be")
         steps: list[tuple[str, Callable[[], object]]] = []
         if options.status:
+            everything = {parts: np.ones(campaign.subsets.repetitions, dtype=bool) for parts in campaign.subsets.parts}
             steps += [("status", lambda: campaign_status(store.uri))]
+            steps += [("check every file, as `run` does at its end", lambda: check_holdings(store, everything))]
         if options.compact:
             steps += [("compact", lambda: compact_store(store.uri, grace=0))]
             steps += [("status after it", lambda: campaign_status(store.uri))]

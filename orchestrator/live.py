@@ -37,6 +37,8 @@ class LiveView:
         grid.add_row("runs", _bar(now))
         grid.add_row("pace", _pace(now, self._rate))
         grid.add_row("workers", workers_text(now))
+        if now.to_check and now.found is None:
+            grid.add_row("store", f"checking what is there: {now.checked} of {now.to_check} files")
         precision = self._measured()
         if precision is not None and precision.mem:
             grid.add_row("precision", "[dim]standard error of the median example, and what 90% do not exceed")
@@ -84,16 +86,16 @@ def _nodes(by_node: Mapping[str, int]) -> str:
 
 
 def precision_items(precision: Precision) -> Iterable[Text]:
-    """`mem at 0.7  0.031  0.045  (200 runs)`, one for each ratio, and one for the C-score; aligned."""
+    """`mem at 0.7  0.031  0.045`, one for each ratio, and one for the C-score; aligned.
+
+    Without the number of runs that it rests on: the view has one number of runs, which this one lags behind or is ahead
+    of, and which counts others too that were not asked for.
+    """
     spreads = {f"mem at {parts / PARTS:g}": spread for parts, spread in precision.mem.items()}
     if precision.cscore is not None:
         spreads["C-score"] = precision.cscore
     width = max(map(len, spreads))
-    digits = max(len(str(spread.runs)) for spread in spreads.values())
-    return [
-        Text(f"{name:<{width}}  {spread_text(spread)}  ({spread.runs:>{digits}} runs)")
-        for name, spread in spreads.items()
-    ]
+    return [Text(f"{name:<{width}}  {spread_text(spread)}") for name, spread in spreads.items()]
 
 
 def spread_text(spread: Spread) -> str:

@@ -118,11 +118,14 @@ class _PlainDisplay:
     def __call__(self, progress: CampaignProgress) -> None:
         now = time.monotonic()
         text = self._rate.text(progress)
-        finished = progress.committed + progress.failed == progress.total
+        checking = progress.to_check > 0 and progress.found is None
+        finished = progress.committed + progress.failed == progress.total and not checking
         if not finished and now - self._last < PLAIN_SECONDS:
             return
         self._last = now
         line = f"{progress.committed}/{progress.total} runs, {text} ({notes(progress)})"
+        if checking:
+            line = f"checking what is in the store: {progress.checked} of {progress.to_check} files"
         if line != self._shown:
             self._console.print(line, markup=False, highlight=False, soft_wrap=True)
         self._shown = line

@@ -124,15 +124,19 @@ def test_the_view_at_a_fixed_width() -> None:
         "pace       10.00 runs/s, 0:00:20 left; 40 failed, 2 diverged",
         "workers    7 on 2 nodes, 1 lost so far: 10.0.0.1 (4), 10.0.0.2 (3)",
         "precision  standard error of the median example, and what 90% do not exceed",
-        "           mem at 0.2  0.041  0.100  ( 40 runs)",
-        "           mem at 0.6      -      -  (120 runs)",
-        "           C-score     0.020  0.030  (160 runs)",
+        "           mem at 0.2  0.041  0.100   mem at 0.6      -      -",
+        "           C-score     0.020  0.030",
     ]
     view.progress.by_node = {f"10.0.0.{number}": 1 for number in range(20)}
     assert shown(view, 300)[2].endswith("10.0.0.7 (1), and 12 more")
     view.progress.trained = 300
     assert shown(view, 120)[1] == "pace       30.00 runs/s, 0:00:10 in all; 40 failed, 2 diverged"
     assert all(len(line) <= 40 for line in shown(view, 40))
+    view.progress.by_node = {}
+    view.progress.checked, view.progress.to_check = 3, 40
+    assert shown(view, 80)[3] == "store      checking what is there: 3 of 40 files"
+    view.progress.found = 160
+    assert (shown(view, 80)[0].split()[-3:], len(shown(view, 80))) == (["160", "of", "400"], 6)
 
 
 def test_a_campaign_on_a_terminal(small: Campaign, tmp_path: Path) -> None:
@@ -144,7 +148,7 @@ def test_a_campaign_on_a_terminal(small: Campaign, tmp_path: Path) -> None:
     last = text[text.rindex("runs       ━") :]
     assert "6 of 6\n" in last
     assert re.search(r"pace       [0-9.]+ runs/s, 0:\d\d:\d\d in all; 0 failed, 0 diverged ", last)
-    assert re.search(r"mem at 0.2  +[-0-9.]+  +[-0-9.]+  \(3 runs\)", last)
+    assert re.search(r"mem at 0.2  +[-0-9.]+  +[-0-9.]+\s", last)
 
 
 def test_elsewhere_lines_as_ever(small: Campaign, tmp_path: Path) -> None:

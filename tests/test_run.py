@@ -151,9 +151,11 @@ def cut(path: Path) -> None:
 
 
 def flipped(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
+    content = path.read_bytes()
+    middle = len(content) // 2  # several bits: one alone may be of a statistic that no reader looks at
+    path.write_bytes(
+        content[:middle] + bytes(each ^ 1 for each in content[middle : middle + 300]) + content[middle + 300 :]
+    )
 
 
 def turned_into_a_folder(path: Path) -> None:
@@ -193,7 +195,12 @@ def test_the_last_word_is_what_the_store_holds(
 
 def test_examples_that_vanish_are_damage_and_written_again(small: Campaign, tmp_path: Path) -> None:
     place = tmp_path / "s" / "examples.parquet"
-    report = run_campaign(small, tmp_path / "s", on_progress=lambda progress: place.unlink(missing_ok=True))
+
+    def disturb(progress: Progress) -> None:
+        if progress.trained:
+            place.unlink(missing_ok=True)
+
+    report = run_campaign(small, tmp_path / "s", on_progress=disturb)
     assert (report.complete, report.progress.committed) == (False, 6)
     assert str(report.holdings.damaged[0]).startswith(f"{place}: is missing (")
     assert run_campaign(small, tmp_path / "s").complete

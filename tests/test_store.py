@@ -118,7 +118,7 @@ def test_requests_without_a_number_are_older_than_all_others(store: Store) -> No
     assert store.targets() == {600_000: 9, 700_000: 4}
     store.aim(small_campaign(subsets={"ratios": [0.6], "repetitions": 2}).subsets)
     assert store.targets() == {600_000: 2, 700_000: 4}
-    number = max(store._files.names("targets")).partition("-")[0]
+    number = min(store._files.names("targets")).partition("-")[0]
     store._files.create(f"targets/{number}-r600000-000003.json", b'{"600000": 3}')
     assert (number, store.targets()) == ("000001", {600_000: 3, 700_000: 4})
 

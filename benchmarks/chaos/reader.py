@@ -39,8 +39,11 @@ def by_pandas(uri: str) -> list[str]:
 
 
 def by_status(uri: str) -> list[str]:
-    """As many names as `longtail status` counts runs."""
-    return [str(number) for number in range(campaign_status(uri).committed)]
+    """As many names as `longtail status` counts runs. Raises what it says of damaged files."""
+    status = campaign_status(uri)
+    for damaged in status.damaged:
+        raise damaged
+    return [str(number) for number in range(status.committed)]
 
 
 PANDAS = "pandas.read_parquet"
