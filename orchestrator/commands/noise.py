@@ -131,6 +131,6 @@ def _show_suspects(rows: "pd.DataFrame", chosen: str) -> None:
             Text(given),
             cell(row[chosen], row.get(f"{chosen}_se")),
             *values,
-            *[name_cell(row["name"])] * named,
+            *([name_cell(row["name"])] if named else []),
         )
     console.print(table)

@@ -1,0 +1,122 @@
+"""What `longtail` says and how it ends when runs cannot be used, files are gone, or a store may only be read."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from orchestrator.cli import app
+from tests.conftest import small_campaign
+from tests.stores import examples, header, results
+from tests.synthetic import make_store
+from workers.campaign_file import dump_campaign
+from workers.errors import ReadOnlyError, StoreError
+from workers.runs import Shard
+from workers.store import Store
+from workers.store.local_files import LocalFiles
+
+
+def call(*words: object) -> tuple[int, str]:
+    """(exit code, all output) of `longtail WORDS`; an error's text is its line."""
+    ended = CliRunner().invoke(app, [str(word) for word in words])
+    error = ended.exception
+    return ended.exit_code, ended.output + ("" if error is None or isinstance(error, SystemExit) else f"error: {error}")
+
+
+def made(path: Path, **options: Any) -> Store:
+    random = np.random.default_rng(0)
+    subsets, train, test = (random.random((30, size)) < 0.5 for size in (40, 40, 12))
+    return make_store(path, subsets, train, test, ratio=0.5, **options)
+
+
+@pytest.mark.parametrize("command", ["suspects", "estimate", "profiles", "proxies", "influence", "reliability"])
+def test_that_all_runs_diverged_is_said_first(command: str, tmp_path: Path) -> None:
+    store = made(tmp_path / "s", diverged=range(30))
+    code, output = call(command, store.uri)
+    assert code == 1
+    assert "diverged" in output.splitlines()[-1]
+
+
+def test_a_run_in_which_all_diverged_ends_with_1(tmp_path: Path) -> None:
+    optimizer = {"name": "sgd", "learning_rate": 1e6, "weight_decay": 1e3}
+    recipe = {"epochs": 3, "batch_size": 64, "optimizer": optimizer}
+    (tmp_path / "c.yaml").write_text(dump_campaign(small_campaign(model={"name": "mlp", "hidden": [8]}, recipe=recipe)))
+    code, output = call("run", tmp_path / "c.yaml", "--store", tmp_path / "s")
+    assert code == 1
+    assert "3 of 3 at ratio 0.2, 3 of 3 at ratio 0.6" in output
+    assert "a lower learning rate (recipe.optimizer.learning_rate, now 1e+06), warm-up" in output
+    assert "next: " not in output
+
+
+def test_less_can_be_asked_for_and_what_is_gone_is_told(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(dump_campaign(small_campaign()))
+    run = ("run", tmp_path / "c.yaml", "--store", tmp_path / "s")
+    assert call(*run)[0] == 0
+    Store.open(tmp_path / "s").aim(small_campaign(subsets={"ratios": [0.2, 0.6], "repetitions": 1_000_000}).subsets)
+    assert "6 of 2000000 runs" in call("status", tmp_path / "s")[1]
+    code, output = call(*run, "--repetitions", 2)
+    assert (code, "the store holds more runs than were asked for: 3 at ratio 0.2, of 2 asked for" in output) == (
+        0,
+        True,
+    )
+    assert "4 of 4 runs (and 2 more than were asked for)" in call("status", tmp_path / "s")[1]
+    next((tmp_path / "s" / "results").glob("r6*")).write_bytes(b"PAR1")
+    code, output = call(*run)
+    assert (code, "3 of 6 runs in" in output, "next: " in output) == (1, True, False)
+    cure = f"longtail verify {tmp_path}/s --repair, then the same longtail run trains them"
+    assert f"error: 3 runs that had been committed are gone or damaged; {cure}" in output
+
+
+@pytest.fixture
+def read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """A store whose disk refuses every write: root, who runs these tests, is not stopped by permissions."""
+    store = made(tmp_path / "s")
+
+    def refuse(files: LocalFiles, path: str, *rest: object) -> None:
+        if files.uri == store.uri:
+            raise ReadOnlyError(f"{files.place(path)}: Read-only file system")
+        written(files, path, *rest)
+
+    written: Callable[..., None] = LocalFiles.replace
+    monkeypatch.setattr(LocalFiles, "replace", refuse)
+    monkeypatch.setattr(LocalFiles, "writable", lambda files: files.uri != store.uri)
+    return store
+
+
+@pytest.mark.parametrize("command", ["suspects", "profiles", "datamodels"])
+def test_a_store_that_may_only_be_read(command: str, read_only: Store, tmp_path: Path) -> None:
+    code, output = call(command, read_only.uri)
+    assert code == 0, output
+    assert "not kept, the store is read-only" in output
+    assert "-o FILE writes it elsewhere" in output
+    code, output = call(command, read_only.uri, "-o", tmp_path / "mine.parquet")
+    assert (code, "not kept" in output, (tmp_path / "mine.parquet").exists()) == (0, False, True)
+
+
+def test_estimates_of_a_store_that_may_only_be_read(read_only: Store, tmp_path: Path) -> None:
+    code, output = call("estimate", read_only.uri)
+    assert (code, output) == (1, f"error: {read_only.uri}: is read-only: -o FOLDER writes the estimates elsewhere")
+    assert call("estimate", read_only.uri, "-o", tmp_path / "mine")[0] == 0
+    ours = made(tmp_path / "writable")
+    assert call("estimate", ours.uri)[0] == 0
+    for path in (tmp_path / "writable" / "estimates").iterdir():
+        assert (tmp_path / "mine" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_noisy_labels_are_drawn_again_by_the_same_numpy_alone(tmp_path: Path) -> None:
+    campaign = small_campaign(label_noise={"fraction": 0.2})
+    old = header(campaign).model_copy(update={"versions": {"numpy": "1.0"}})
+    new = header(campaign).model_copy(update={"versions": {"numpy": "2.0"}})
+    store = Store.create(tmp_path / "s", old, examples())
+    (tmp_path / "s" / "examples.parquet").unlink()
+    assert Store.create(tmp_path / "s", new, examples()).rewritten, "no run has seen them yet"
+    shard = Shard(500_000, 0, 2)
+    store.commit(shard, [replace(each, epochs=each.epochs[-1:]) for each in results(shard)])
+    (tmp_path / "s" / "examples.parquet").unlink()
+    with pytest.raises(StoreError, match="is missing, and its noisy labels were drawn with NumPy 1.0"):
+        Store.create(tmp_path / "s", new, examples())
+    assert Store.create(tmp_path / "s", old, examples()).rewritten
