@@ -79,6 +79,11 @@ def write_image(path: Path, colour: Any = 0, mode: str = "RGB", size: tuple[int,
     Image.new(mode, size, colour).save(path)
 
 
+def save_array(path: Path, array: Any, **options: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array).save(path, **options)
+
+
 def reader_notes(spec: ImageFolder | ParquetImages) -> tuple[str, ...]:
     """What the reader alone notes; `load_dataset` adds what is odd about the examples, such as images of one colour."""
     reader = image_folder if isinstance(spec, ImageFolder) else parquet_images

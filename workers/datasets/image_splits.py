@@ -35,6 +35,8 @@ def find_splits(root: Path) -> Splits:
     candidates = sorted(name for name in folders if name.lower() in _TEST + _VALIDATION)
     labelled = [name for name in candidates if any(_class_names(root / name))]
     test = _best(root, labelled, (("test",), ("val",), _TEST, _VALIDATION))
+    if test is not None and (root / train).samefile(root / test):
+        raise DataError(f"dataset.root: {shown(root / test)} and {shown(root / train)} are one folder")
     notes = [_why_not_read(root, name, test) for name in candidates if name != test]
     notes += [
         f"{name} is not read: {train} is the training set"
