@@ -1,24 +1,28 @@
 """What the driver costs: shards that train nothing, sent to workers on a Ray cluster of this machine.
 
     python -m benchmarks.driver --shards 10000 --workers 2
+    python -m benchmarks.driver --simulate --shards 100000 --workers 4000
 
-Prints shards per second from the first one sent, and the driver's memory on the way.
+Prints shards per second from the first one sent, and the driver's memory on the way. With `--simulate` there is no Ray
+either: the driver's loop and its decisions, for workers that exist as times only, to the end of the campaign.
 """
 
 import argparse
 import os
+import resource
 import time
 from collections.abc import Iterator
 
 import ray
 
+from benchmarks.simulated_pool import SimulatedPool
 from orchestrator.dispatch import Dispatch
 from orchestrator.presets import preset_text
 from orchestrator.ray_cluster import connect
 from orchestrator.ray_pool import Pool
 from orchestrator.ray_runner import drive
 from orchestrator.ray_worker import WorkerActor
-from orchestrator.runner import Job
+from orchestrator.runner import GivenUp, Job
 from workers.campaign_file import parse_campaign
 from workers.runs import Shard
 from workers.shard import ShardSummary
@@ -56,13 +60,43 @@ def settled(shards: int, workers: int) -> Iterator[float]:
         pool.close()
 
 
+def simulate(shards: int, workers: int) -> str:
+    """Drive a campaign on simulated workers to its end; what it cost."""
+    pool = SimulatedPool(workers)
+    sizes = (700_000, 500_000, 300_000)
+    dispatch = Dispatch([Shard(sizes[i % 3], 8 * (i // 3), 8 * (i // 3) + 8) for i in range(shards)], lambda: pool.now)
+    begun, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    done, last = 0, (0.0, 0.0, 0)
+    for outcome in drive(pool, dispatch):
+        if isinstance(outcome, GivenUp):
+            raise RuntimeError(f"given up: {outcome.error.message}")
+        done += isinstance(outcome, ShardSummary)
+        if dispatch.running == dispatch.left and not last[2]:  # nothing waits any more: stragglers from here on
+            last = (time.perf_counter(), pool.now, pool.sent)
+    ended, after = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    if done != shards or dispatch.left:
+        raise RuntimeError(f"{done} of {shards} shards were settled")
+    return (
+        f"{pool.sent} assignments of {shards} shards to {workers} simulated workers in {ended - begun:.1f} s: "
+        f"{pool.sent / (ended - begun):.0f} assignments/s, {after / 2**10:.0f} MiB at most "
+        f"({(after - before) / 2**10:+.0f}); the end without a queue: {pool.sent - last[2]} assignments in "
+        f"{ended - last[0]:.1f} s, {pool.now - last[1]:.0f} of {pool.now:.0f} s of the campaign; "
+        f"{pool.lost} workers died"
+    )
+
+
 def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shards", type=int, default=10_000)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--simulate", action="store_true", help="without Ray")
     given = parser.parse_args()
+    if given.simulate:
+        for repeat in range(given.repeats):
+            print(f"repeat {repeat + 1}: {simulate(given.shards, given.workers)}")
+        return
     connect(None, given.workers, None)
     for repeat in range(given.repeats):
         times, marks = [], []

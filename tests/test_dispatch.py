@@ -1,14 +1,19 @@
 """Which worker trains what: every shard settles once, whatever workers do; stragglers and leaving workers."""
 
 import random
+import sys
+from statistics import median
+from types import FrameType
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.dispatch import MAX_LOST, MAX_NODES_LOST, Dispatch
+from orchestrator.lazy_heap import LazyHeap
 from orchestrator.places import Node, next_places
 from orchestrator.runner import GivenUp
+from orchestrator.running_median import RunningMedian
 from workers.errors import StoreError
 from workers.runs import Shard
 from workers.shard import ShardError, ShardSummary
@@ -158,6 +163,62 @@ def test_a_shard_that_cannot_be_committed_ends_the_campaign() -> None:
     ((worker, shard),) = dispatch.assign()
     with pytest.raises(StoreError, match="disk full"):
         dispatch.ended(worker, shard, ShardError(shard, "store", "disk full", ""))
+
+
+def calls_per_shard(workers: int) -> float:
+    """Function calls that a campaign costs per shard, from its first to its last, every second worker never ending."""
+    calls = 0
+
+    def count(frame: FrameType, event: str, argument: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    clock, given = Clock(), shards(4 * workers)
+    dispatch = Dispatch(given, clock)
+    sys.setprofile(count)
+    try:
+        for worker in range(workers):
+            dispatch.join(worker, "cpu")
+        while dispatch.left:
+            clock.now += 10
+            for worker, shard in list(dispatch.assign()):
+                if worker % 2:
+                    dispatch.ended(worker, shard, done(shard))
+                    assert dispatch.running <= dispatch.left
+    finally:
+        sys.setprofile(None)
+    return calls / len(given)
+
+
+def test_what_a_shard_costs_the_driver_does_not_grow_with_the_workers() -> None:
+    assert calls_per_shard(800) < 1.5 * calls_per_shard(50)
+
+
+@given(st.lists(st.integers(0, 9)), st.integers(1, 7))
+def test_the_running_median_is_that_of_the_last_values(values: list[int], window: int) -> None:
+    running = RunningMedian(window)
+    for count, value in enumerate(values, start=1):
+        running.append(value)
+        recent = values[max(0, count - window) : count]
+        assert (len(running), running.value()) == (len(recent), median(recent))
+
+
+@given(st.lists(st.tuples(st.integers(0, 500), st.booleans()), max_size=2_000))
+def test_a_lazy_heap_finds_the_smallest_valid_entry_and_stays_small(steps: list[tuple[int, bool]]) -> None:
+    valid: set[tuple[int]] = set()
+    heap = LazyHeap[tuple[int]](valid.__contains__)
+    for number, there in steps:
+        if there:
+            valid.add((number,))
+            heap.push((number,))
+        else:
+            valid.discard((number,))
+        assert heap.smallest() == min(valid, default=None)
+    for number in range(1_000):
+        valid.clear()
+        valid.add((number,))
+        heap.push((number,))
+    assert len(heap) < 1_000
 
 
 @pytest.mark.parametrize(
