@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from heapq import heappop, heappush
 from itertools import count
 
-from orchestrator.ray_pool import Ended, Event, Loaded, Lost
+from orchestrator.ray_pool import Ended, Event, Loaded, Lost, Pool
 from orchestrator.runner import WorkersChanged
 from orchestrator.worker_queues import cost
 from workers.runs import Shard
@@ -23,8 +23,8 @@ _SLOW, _FROZEN, _DYING = 0.01, 0.0025, 0.01
 """These parts of the workers take ten times as long, never end their 20th shard, and die in their 10th."""
 
 
-class SimulatedPool:
-    """Has what `drive` uses of `orchestrator.ray_pool.Pool`. `now` is its clock in seconds.
+class SimulatedPool(Pool):
+    """Everything of a pool that `drive` uses, without Ray. `now` is its clock in seconds.
 
     Each call of `wait` tells of one event only, so that the driver's work for an event is never shared.
     """

@@ -1,6 +1,8 @@
 """Is a Ray cluster there, and does it let us in? Asked before Ray is, which tries for minutes before it says so."""
 
 import os
+import secrets
+import shlex
 import socket
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -41,6 +43,46 @@ def check_listening(address: str, problem: str) -> None:
         raise ClusterError(f"{problem}: {error}") from error
 
 
+def check_token_file() -> None:
+    """Raise ClusterError where this user's token file can be read by others: it lets in whoever has it.
+
+    As ssh does with keys, this holds for files that this user owns: others' modes, such as those of a mounted secret,
+    are not the user's to change. A token in the environment comes first, and then no file is read.
+    """
+    path = _token_path()
+    if _mode() not in ("", "token") or os.environ.get("RAY_AUTH_TOKEN", "").strip():
+        return
+    try:
+        found = path.stat()
+    except OSError:
+        return  # there is none, or Ray will say what is wrong with it
+    if found.st_uid == os.geteuid() and found.st_mode & 0o077:
+        mode = f"{found.st_mode & 0o777:04o}"
+        raise ClusterError(
+            f"{path}: other users of this machine may use the Ray token (its mode is {mode}, must be 0600): "
+            f"chmod 600 {shlex.quote(str(path))}"
+        )
+
+
+def make_token() -> None:
+    """Write a token that only this user can read, where a cluster of its own would need one and there is none.
+
+    Ray would make one itself, readable as the umask says; to change that would also hide what workers write to stores.
+    Raises ClusterError.
+    """
+    if _mode() not in ("", "token") or _token() is not None or "RAY_AUTH_TOKEN_PATH" in os.environ:
+        return
+    path = _token_path()
+    try:
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        with open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:  # noqa: PTH123 - a descriptor
+            file.write(secrets.token_hex(32))
+    except FileExistsError:
+        return  # another process was first
+    except OSError as error:
+        raise ClusterError(f"{path}: cannot be made for the Ray cluster's token: {error.strerror}") from error
+
+
 def refusal(address: str) -> str:
     """One line about a cluster that did not let us in, and what to do. The token itself is in no message."""
     if _mode() != "token":
@@ -75,8 +117,12 @@ def _token() -> str | None:
     """The token that Ray would send, found where Ray looks for it."""
     if token := os.environ.get("RAY_AUTH_TOKEN", "").strip():
         return token
-    path = os.environ.get("RAY_AUTH_TOKEN_PATH")
     try:
-        return (Path(path) if path else Path.home() / ".ray" / "auth_token").read_text().strip() or None
+        return _token_path().read_text().strip() or None
     except OSError:
         return None
+
+
+def _token_path() -> Path:
+    path = os.environ.get("RAY_AUTH_TOKEN_PATH")
+    return Path(path) if path else Path.home() / ".ray" / "auth_token"

@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import stat
 import sys
 import tempfile
 import threading
@@ -15,7 +16,8 @@ import ray
 import torch
 from ray.exceptions import RayError
 
-from orchestrator.admission import ClusterError, check_cluster
+from orchestrator.admission import ClusterError, check_cluster, check_token_file, make_token
+from orchestrator.head_watch import watch_head
 from workers.calibration import calibrate
 from workers.campaign import Campaign
 from workers.code_origin import count_as_own
@@ -24,6 +26,9 @@ from workers.machine import Machine, survey
 from workers.training import Precision
 
 _OBJECT_STORE_BYTES = 100 * 2**20
+
+_LONGEST_BASE = 20
+"""A socket's path has at most 107 characters (103 on macOS), and Ray puts 64 behind its folder."""
 
 HEALTH_CHECKS = {
     "health_check_initial_delay_ms": 0,
@@ -44,16 +49,18 @@ def connect(address: str | None, workers: int | None, working_dir: str | None) -
     # Workers keep the CUDA_VISIBLE_DEVICES they were started with; without this Ray announces a change of default.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    check_token_file()
     if address:
         check_cluster(address)
         environment: dict[str, Any] = {"working_dir": working_dir} if working_dir else {}
         environment |= {"env_vars": trusted} if (trusted := trusted_code()) else {}
         options |= {"address": address, "runtime_env": environment or None}
     else:
+        make_token()
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         options |= {"address": "local", "num_cpus": max(workers or 0, os.cpu_count() or 1)}
         options |= {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
-        options["_system_config"] = HEALTH_CHECKS
+        options |= {"_system_config": HEALTH_CHECKS, "_temp_dir": str(private_folder() / "ray")}
         if not Path("/dev/shm").is_dir():  # noqa: S108 - where Ray keeps objects, unless told otherwise
             options["_plasma_directory"] = tempfile.gettempdir()
     with _own_sigterm():
@@ -62,6 +69,23 @@ def connect(address: str | None, workers: int | None, working_dir: str | None) -
         except (RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
             where = f"no Ray cluster at {address!r}" if address else "no Ray cluster can be started on this machine"
             raise ClusterError(f"{where}: {(str(error) or type(error).__name__).splitlines()[0]}") from error
+
+
+@contextmanager
+def connected(address: str | None, workers: int | None, working_dir: str | None) -> Iterator[None]:
+    """On the caller's cluster, where this process is connected to one; else as `connect`, for as long as this lasts.
+
+    Where the cluster's head is lost meanwhile, the process ends: see `head_watch`. Raises ClusterError.
+    """
+    ours = not ray.is_initialized()
+    if ours:
+        connect(address, workers, working_dir)
+    with watch_head(ray.get_runtime_context().gcs_address):
+        try:
+            yield
+        finally:
+            if ours:
+                ray.shutdown()
 
 
 @contextmanager
@@ -75,6 +99,27 @@ def _own_sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, former)
+
+
+def private_folder() -> Path:
+    """A folder for temporary files that no other user can enter, the same one each time; made if missing.
+
+    Ray makes its own folders writable to everybody. The name is short, since Ray's sockets lie below. Raises
+    ClusterError where another user has taken it.
+    """
+    base = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir())
+    folder = (base if len(str(base)) <= _LONGEST_BASE else Path("/tmp")) / f"longtail-{os.geteuid()}"  # noqa: S108
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+            raise ClusterError(
+                f"{folder}: is not a folder of this user; RAY_TMPDIR names another place for Ray's files"
+            )
+        folder.chmod(0o700)
+    except OSError as error:
+        raise ClusterError(f"{folder}: cannot be made for Ray's files ({error.strerror}); set RAY_TMPDIR") from error
+    return folder
 
 
 class Surveyor:

@@ -13,7 +13,7 @@ import requests
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
-from orchestrator.admission import ClusterError, check_listening, refusal
+from orchestrator.admission import ClusterError, check_listening, check_token_file, refusal
 from workers.imports import trusted_code
 
 _POLL_SECONDS = 1.0
@@ -33,6 +33,7 @@ class Jobs:
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
             raise ClusterError(f"--address: must be http://HOST:PORT of the cluster's dashboard, got {address!r}")
         self.address = f"{parts.scheme}://{parts.netloc}"
+        check_token_file()
         check_listening(
             parts.netloc if parts.port else f"{parts.netloc}:{443 if parts.scheme == 'https' else 80}",
             f"no Ray dashboard at {self.address!r}",

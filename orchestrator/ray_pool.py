@@ -6,7 +6,6 @@ unknown; training it twice is harmless, since the store takes the first of equal
 """
 
 import queue
-import socket
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -27,6 +26,7 @@ from ray.exceptions import (
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.admission import ClusterError
+from orchestrator.head_watch import head_problem
 from orchestrator.places import Node, next_places, node_names
 from orchestrator.ray_cluster import search_path
 from orchestrator.ray_worker import WorkerActor
@@ -39,8 +39,6 @@ _LOST = (RayActorError, NodeDiedError, OutOfMemoryError, WorkerCrashedError)
 _POLL_SECONDS = 1.0
 _LOOK_SECONDS = 2.0
 """How often the pool looks which nodes there are."""
-_HEAD_SECONDS = 20.0
-"""For so long the cluster's head may not answer; after a minute Ray would end this process in mid-sentence."""
 _PAUSE_SECONDS = 0.5
 """Before a worker that was lost is asked to load again: while Ray starts it anew, calls fail at once."""
 
@@ -119,7 +117,6 @@ class Pool:
         self._barred: set[str] = set()
         self._names: dict[str, str] = {}
         self._looked = float("-inf")
-        self._answered = time.monotonic()
         self.lost = 0
 
     def adapt(self, wanted: int) -> list[int]:
@@ -127,8 +124,8 @@ class Pool:
         if time.monotonic() - self._looked < _LOOK_SECONDS:
             return []
         self._looked = time.monotonic()
-        if not self._head_answers():
-            return []
+        if head_problem(ray.get_runtime_context().gcs_address) is not None:
+            return []  # back in moments, or gone for good: see `head_watch`
         alive = cluster_nodes()
         self._names = node_names(alive)
         nodes = [node for node in alive if node.node_id not in self._barred]
@@ -206,20 +203,6 @@ class Pool:
     def size(self) -> int:
         """Workers, those included that wait for a place."""
         return len(self._seats)
-
-    def _head_answers(self) -> bool:
-        """Is the cluster's head there. Raises ClusterError once it is gone for good."""
-        head = ray.get_runtime_context().gcs_address
-        host, _, port = head.rpartition(":")
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=_LOOK_SECONDS).close()
-        except OSError as error:
-            if time.monotonic() - self._answered < _HEAD_SECONDS:
-                return False
-            self._seats.clear()  # they end with their cluster; to end them, the head would be asked
-            raise ClusterError(f"the Ray cluster's head at {head} does not answer: {error}") from error
-        self._answered = time.monotonic()
-        return True
 
     def _start(self, node: str | None) -> None:
         remote = self._remote

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 
 from orchestrator.admission import ClusterError
 from orchestrator.dispatch import Dispatch
-from orchestrator.ray_cluster import Surveyor, connect, search_path
+from orchestrator.ray_cluster import Surveyor, connected, search_path
 from orchestrator.ray_metrics import CampaignMetrics
 from orchestrator.ray_pool import Ended, Event, Loaded, Lost, NotLoaded, Pool, cluster_nodes
 from orchestrator.runner import Job, Note, Outcome
@@ -96,17 +96,9 @@ class RayRunner:
             finally:
                 ray.kill(actor)
 
-    @contextmanager
-    def _connected(self) -> Iterator[None]:
-        """On the caller's cluster, where it is connected to one; else connected for as long as this lasts."""
-        if ray.is_initialized():
-            yield
-            return
-        connect(self.address, self.workers, self.working_dir)
-        try:
-            yield
-        finally:
-            ray.shutdown()
+    def _connected(self) -> AbstractContextManager[None]:
+        """See `connected`."""
+        return connected(self.address, self.workers, self.working_dir)
 
     def _own(self) -> bool:
         """Is the cluster one that is started here."""

@@ -6,7 +6,7 @@ from typing import Any
 import ray
 
 from analysis.spread import OnProgress, Piece, Result, Shared
-from orchestrator.ray_cluster import connect
+from orchestrator.ray_cluster import connected
 
 _RETRIES = 5
 """So often a piece whose worker died is computed again."""
@@ -21,14 +21,8 @@ class RaySpread:
 
     def map(self, work: Callable[[Shared, Piece], Result], shared: Shared, pieces: Sequence[Piece]) -> Iterator[Result]:
         """See `Spread.map`. What all pieces share is sent to each node once. Raises ClusterError."""
-        own = not ray.is_initialized()
-        if own:
-            connect(self.address, None, None)
-        try:
+        with connected(self.address, None, None):
             yield from self._results(work, ray.put(shared), pieces)
-        finally:
-            if own:
-                ray.shutdown()
 
     def _results(self, work: Callable[..., Result], shared: Any, pieces: Sequence[Piece]) -> Iterator[Result]:
         task = ray.remote(num_cpus=1, max_retries=_RETRIES)(work)

@@ -16,6 +16,8 @@ from ray.cluster_utils import Cluster
 from orchestrator import RayRunner, run_campaign
 from orchestrator.run import Progress
 from tests.conftest import busy_campaign
+from tests.manifests import DEPLOY
+from tests.metadata_service import metadata_service
 
 FAST_HEALTH_CHECKS = {
     "health_check_initial_delay_ms": 0,
@@ -52,12 +54,13 @@ class Course:
             raise SystemExit(1)
 
 
-def drain(address: str, node_id: str) -> None:
-    """Tell a node that its machine is about to be taken away."""
-    command = ["ray", "drain-node", "--address", address, "--node-id", node_id]
-    command += ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot"]
-    command += ["--deadline-remaining-seconds", "600"]
-    subprocess.run([str(Path(sys.executable).with_name(command[0])), *command[1:]], check=True, capture_output=True)
+def take_back(address: str, node_id: str) -> None:
+    """Tell a node that its machine is about to be taken away, as AWS does and as deploy/ hears of it."""
+    with metadata_service() as service:
+        service.announce_on_aws(600)
+        command = [sys.executable, str(DEPLOY / "spot_watch.py"), "aws", address, "--node-id", node_id]
+        command += ["--service", service.address, "--ray", str(Path(sys.executable).with_name("ray"))]
+        subprocess.run(command, check=True, capture_output=True, timeout=60)
 
 
 def main(store: str) -> None:
@@ -77,7 +80,7 @@ def main(store: str) -> None:
     second = cluster.add_node(num_cpus=1)
     course.wait("a third on the next node", lambda now: (now.workers, now.nodes) == (3, 2))
     course.wait("nodes are told by name", lambda now: sorted(now.by_node.values()) == [1, 2])
-    drain(cluster.address, first.node_id)
+    take_back(cluster.address, first.node_id)
     course.wait("its workers left the node that ends soon", lambda now: (now.workers, now.nodes) == (1, 1))
     cluster.add_node(num_cpus=1)
     course.wait("another took over", lambda now: (now.workers, now.nodes) == (2, 2))

@@ -1,5 +1,6 @@
 """The speed comparison: does it train what it says, count what it says, and tell its mistakes."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -288,3 +289,14 @@ def test_a_folder_without_the_data_is_a_mistake(tmp_path: Path, capsys: pytest.C
     assert "error: dataset.root: torchvision cannot read mnist" in capsys.readouterr().err
     assert speed.main(["resnet9", "--cifar-root", str(tmp_path), "--device", "cpu"]) == 2
     assert "error: --cifar-root: must hold cifar-10-batches-py/" in capsys.readouterr().err
+
+
+def test_the_simulated_driver_ends_its_campaign() -> None:
+    """Also with workers that stand still or die: every shard is settled, those left over are repeated."""
+    from benchmarks.driver import simulate
+
+    told = simulate(shards=8_000, workers=200)
+    assert "assignments of 8000 shards to 200 simulated workers" in told
+    repeated = re.search(r"without a queue: (\d+) assignments", told)
+    assert repeated is not None
+    assert int(repeated[1]) > 0

@@ -67,6 +67,7 @@ def test_the_launcher_takes_it(name: str) -> None:
     from ray.autoscaler._private.util import prepare_config, validate_config
 
     document = load(name)
+    assert (DEPLOY / name).read_text().count("max_workers: WORKERS") == 2, "the number of workers is one word"
     launcher_schema().validate(document)
     validate_config(prepare_config(document))
     # A machine's own description is the cloud's business, and the names of types and mounted files are free.
@@ -174,6 +175,22 @@ def test_a_closed_head_that_trains_nothing_and_spot_workers(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LAUNCHERS)
+def test_the_data_come_to_every_machine_and_the_token_is_the_users_alone(name: str) -> None:
+    setup = load(name)["setup_commands"]
+    assert "python ~/longtail/deploy/fetch_data.py DATA ~/data" in setup
+    assert "chmod 700 ~/.ray && chmod 600 ~/.ray/auth_token" in setup
+
+
+@pytest.mark.parametrize("name", LAUNCHERS)
+def test_workers_and_only_they_are_watched_for_the_clouds_notice(name: str) -> None:
+    document = load(name)
+    watched = [line for line in document["worker_start_ray_commands"] if "spot_watch.py" in line]
+    assert [re.findall(r"spot_watch.py (\w+) \$RAY_HEAD_IP:6379", line) for line in watched] == [[name.split(".")[0]]]
+    assert watched[0].endswith("&"), "the launcher would wait for it"
+    assert "spot_watch" not in str(document["head_start_ray_commands"])
+
+
+@pytest.mark.parametrize("name", LAUNCHERS)
 def test_the_launchers_commands_are_shell_and_options_of_ray(name: str) -> None:
     from ray.scripts.scripts import start
 
@@ -275,9 +292,10 @@ def test_the_guide_fills_in_every_word_in_capitals(tmp_path: Path) -> None:
     shutil.copytree(DEPLOY, tmp_path / "deploy")
     (command,) = re.findall(r"\$ (sed -i .*?\\\n.*?)\n", GUIDE)
     subprocess.run(["/bin/bash", "-c", command], cwd=tmp_path, check=True)
-    words = re.compile(r"\b(REGISTRY|STORE|BUCKET|PROJECT_ID|AMI_ID)\b")
-    before = {name for path in FILES if path.suffix != ".md" for name in words.findall(path.read_text())}
-    assert before == {"REGISTRY", "STORE", "BUCKET", "PROJECT_ID", "AMI_ID"}
+    names = {"REGISTRY", "STORE", "DATA", "BUCKET", "PROJECT_ID", "AMI_ID", "WORKERS"}
+    words = re.compile(rf"\b({'|'.join(names)})\b")
+    before = {name for path in FILES if path.suffix in (".yaml", ".json") for name in words.findall(path.read_text())}
+    assert before == names
     filled = [path for path in (tmp_path / "deploy").rglob("*") if path.suffix in (".yaml", ".json")]
     assert not [path for path in filled if words.search(path.read_text())]
     for name in LAUNCHERS:

@@ -31,6 +31,7 @@ def model(input_shape, num_classes, gate):
 
 SESSION = r"""
 export PATH="{bin}:$PATH"
+umask 022
 {mode}
 longtail() {{ "{python}" -c "{code}" "$@"; }}
 quiet() {{ "$@" > {home}/log 2>&1 || cat {home}/log; }}
@@ -38,8 +39,14 @@ submit() {{ {submit} --device cpu --working-dir {home}/code "$@"; }}
 until_seen() {{ until grep -qs "$1" "$2"; do sleep 0.05; done; }}
 
 {token}
-quiet {head} --num-cpus 1 --num-gpus 2 --temp-dir {short}/a --object-store-memory 100000000 {health}
-quiet {node} --num-cpus 1 --num-gpus 2 --temp-dir {short}/b --object-store-memory 100000000
+echo "--- modes"
+stat --format %a {home}/.ray {home}/.ray/auth_token
+{private}
+export TMPDIR={short}  # where mktemp makes folders
+quiet {head} --num-cpus 1 --num-gpus 2 --object-store-memory 100000000 {health}
+quiet {node} --num-cpus 1 --num-gpus 2 --object-store-memory 100000000
+unset TMPDIR
+stat --format %a {short}/*
 
 echo "--- strangers"
 RAY_AUTH_MODE=disabled submit; echo "exit $?"
@@ -85,7 +92,8 @@ def page_commands(home: Path) -> dict[str, str]:
     """The page's commands that are carried out here, by what they are for; places that it leaves open filled in."""
     starts = {
         "mode": "export RAY_AUTH_MODE=token",
-        "token": "ray get-auth-token ",
+        "token": "(umask 077; ray get-auth-token ",
+        "private": "chmod 600 ~/.ray/auth_token",
         "head": "ray start --head ",
         "node": "ray start --address HEAD:6379",
         "submit": "longtail submit campaign.yaml --store /shared/mnist --address http://127.0.0.1:8265",
@@ -126,6 +134,7 @@ def test_a_cluster_as_the_page_starts_it(tmp_path: Path, short_path: str) -> Non
     _, output = finish(start(["/bin/bash", "-c", script], tmp_path), 560)
     assert "Traceback" not in output
     said = {title: lines.splitlines() for title, lines in re.findall(r"^--- (.*)\n((?:(?!--- ).*\n)*)", output, re.M)}
+    assert said["modes"] == ["700", "600", "700", "700"], output
     dashboard = "error: the Ray cluster at 'http://127.0.0.1:8265'"
     assert said["strangers"] == [
         f"{dashboard} asks for its token, and none was sent: set RAY_AUTH_MODE=token",

@@ -102,12 +102,13 @@ def test_closed_to_others_and_unprivileged(kind: str) -> None:
         pod = template["spec"]
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["securityContext"]["runAsUser"] == 1000
-        for container in pod["containers"]:
+        for container in [*pod["initContainers"], *pod["containers"]]:
             assert container["securityContext"]["allowPrivilegeEscalation"] is False
             assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
             assert [list(source) for source in container["envFrom"]] == [["secretRef"]]
             assert "env" not in container
             assert container["resources"]["limits"] == container["resources"]["requests"]
+        for container in pod["containers"]:
             assert {"name": "shm", "mountPath": "/dev/shm"} in container["volumeMounts"]  # noqa: S108
         assert next(volume for volume in pod["volumes"] if volume["name"] == "shm")["emptyDir"]["medium"] == "Memory"
 
@@ -129,17 +130,40 @@ def test_job_and_cluster_differ_in_where_the_dashboard_listens() -> None:
     assert job == cluster
 
 
-def test_a_job_cleans_up_and_tries_again() -> None:
+def test_a_job_cleans_up_and_a_mistake_is_not_tried_again() -> None:
+    """Neither does a job that hangs keep its GPUs for ever."""
     spec = manifest("RayJob")["spec"]
     assert spec["shutdownAfterJobFinishes"] is True
     assert spec["ttlSecondsAfterFinished"] > 0
-    assert spec["backoffLimit"] > 0
+    assert spec["backoffLimit"] == 0, "KubeRay makes a new cluster also for exit code 2"
+    assert 0 < spec["activeDeadlineSeconds"] <= 7 * 24 * 3600
     mount = next(
         mount
         for mount in templates(manifest("RayJob"))[0]["spec"]["containers"][0]["volumeMounts"]
         if mount["name"] == "campaign"
     )
     assert f"{mount['mountPath']}/campaign.yaml" in spec["entrypoint"]
+
+
+@pytest.mark.parametrize("kind", RESOURCES)
+def test_the_data_are_brought_to_every_node_before_ray_starts(kind: str) -> None:
+    for template in templates(manifest(kind)):
+        pod = template["spec"]
+        (fetch,) = pod["initContainers"]
+        assert fetch["command"][2:] == ["DATA", "/home/ray/data"]
+        script = Path(fetch["command"][1]).relative_to("/home/ray/longtail")
+        assert (ROOT / script).is_file()
+        assert {"name": "data", "mountPath": "/home/ray/data"} in fetch["volumeMounts"]
+        (container,) = pod["containers"]
+        assert {"name": "data", "mountPath": "/home/ray/data", "readOnly": True} in container["volumeMounts"]
+        assert {"name": "data", "emptyDir": {}} in pod["volumes"]
+
+
+@pytest.mark.parametrize("kind", RESOURCES)
+def test_the_number_of_workers_is_one_word(kind: str) -> None:
+    text = (DEPLOY / "kuberay" / f"{kind.lower()}.yaml").read_text()
+    assert "maxReplicas: WORKERS" in text
+    assert ("--workers WORKERS" in text) == (kind == "RayJob")
 
 
 def test_one_image() -> None:

@@ -14,7 +14,7 @@ import yaml
 
 from orchestrator import campaign_status
 from tests.conftest import busy_campaign, small_campaign
-from tests.isolation import actors_of, driver_of, finish, kill, longtail, start, wait_until
+from tests.isolation import actors_of, driver_of, finish, kill, longtail, permitted, start, wait_until
 from tests.test_run import contents, estimates, runs_of
 from workers.campaign import Campaign
 from workers.campaign_file import dump_campaign
@@ -168,6 +168,18 @@ def test_nodes_join_leave_and_die(tmp_path: Path) -> None:
         "a node died",
     ]
     assert [line for line in output.splitlines() if line.endswith(": True")] == [f"{step}: True" for step in steps]
+
+
+@pytest.mark.skipif(not permitted(), reason="needs a network of its own")
+def test_a_lost_head_ends_the_driver_with_one_line(tmp_path: Path) -> None:
+    """Not after Ray's minute, in which its calls cannot be interrupted, and not with Ray's words."""
+    code, output = finish(start([sys.executable, "-m", "tests.lost_head", str(tmp_path / "s")], tmp_path))
+    assert code == 0, output
+    assert output.splitlines()[-3:] == [
+        "begun True",
+        "error: the Ray cluster's head at 127.0.0.1:6399 does not answer: [Errno 111] Connection refused",
+        "exit 1",
+    ]
 
 
 def test_the_demo_ends_with_who_is_memorized_and_a_report(tmp_path: Path) -> None:

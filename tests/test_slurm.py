@@ -10,23 +10,23 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import small_campaign
-from tests.isolation import finish, permitted, start, wait_until
+from tests.isolation import descendants, finish, kill, permitted, start, wait_until
 from tests.manifests import DEPLOY
 from workers.campaign_file import dump_campaign
 
 SCRIPT = DEPLOY / "slurm.sbatch"
 BIN = Path(sys.executable).parent
-SRUN = 'while [ "${1#-}" != "$1" ]; do shift; done; exec "$@"'
-SCONTROL = '[ "$1" = show ] && echo 127.0.0.1; exit 0'
+SCONTROL = "exit 0"
 
 
-def command(folder: Path, job: str, *words: object, **replaced: str) -> list[str]:
-    """The script as one job step on this machine; `replaced` are commands put in the place of real ones."""
-    (folder / "bin").mkdir()
+def command(folder: Path, job: str, *words: object, task: int = 0, **replaced: str) -> list[str]:
+    """The script as one task of an array on this machine; `replaced` are commands put in the place of real ones."""
+    (folder / "bin").mkdir(exist_ok=True)
     for name, script in replaced.items():
         (folder / "bin" / name).write_text(f"#!/bin/sh\n{script}\n")
         (folder / "bin" / name).chmod(0o755)
-    variables = {"SLURM_JOB_ID": job, "SLURM_JOB_NODELIST": "n1", "SLURM_JOB_NUM_NODES": "1"}
+    variables = {"SLURM_JOB_ID": f"{job}{task}", "SLURM_ARRAY_JOB_ID": job, "SLURM_ARRAY_TASK_ID": str(task)}
+    variables |= {"SLURMD_NODENAME": "127.0.0.1", "SLURM_SUBMIT_DIR": str(folder), "SLURM_TMPDIR": str(folder)}
     variables["PATH"] = f"{folder / 'bin'}:{BIN}:{os.environ['PATH']}"
     given = [f"{name}={value}" for name, value in variables.items()]
     return ["/usr/bin/env", *given, "/bin/bash", str(SCRIPT), *(str(word) for word in words)]
@@ -56,36 +56,68 @@ def test_sbatch_knows_its_options(tmp_path: Path) -> None:
 
 
 def test_a_campaign_on_one_node(tmp_path: Path) -> None:
-    """The real `ray symmetric-run`. It ends with `ray stop`, which finds every Ray process that it can see."""
+    """A head alone, with the real `ray` and `longtail`; what it leaves behind, and who can read its files."""
     if not permitted():
-        pytest.skip("namespaces are not permitted here: `ray stop` would end other people's clusters")
+        pytest.skip("namespaces are not permitted here: the head's port is everybody's")
     (tmp_path / "campaign.yaml").write_text(dump_campaign(small_campaign()))
-    job = f"lt{os.getpid()}"
+    job, seen = f"lt{os.getpid()}", tmp_path / "seen"
+    look = f"stat --format %a /tmp/longtail-{job}0 {tmp_path}/longtail-cache-{job}0 $HOME/.ray/auth_token > {seen}"
+    longtail = f'{look}; echo "cache: $LONGTAIL_CACHE"; exec {BIN}/longtail "$@"'
     words = (tmp_path / "campaign.yaml", tmp_path / "store", "--gpus-per-worker", "0")
-    try:
-        process = start(command(tmp_path, job, *words, srun=SRUN, scontrol=SCONTROL), tmp_path)
-        code, output = finish(process, 200)
-    finally:
-        shutil.rmtree(f"/tmp/ray-{job}", ignore_errors=True)  # noqa: S108 - where the script has Ray's files
+    code, output = finish(start(command(tmp_path, job, *words, scontrol=SCONTROL, longtail=longtail), tmp_path), 200)
     assert code == 0, output
     assert "6 of 6 runs" in output
-    assert "--host=127.0.0.1 --port=8265" in output, "the dashboard listens elsewhere"
-    token = (tmp_path / ".ray" / "auth_token").read_text()
-    assert token not in output
+    assert f"cache: {tmp_path}/longtail-cache-{job}0" in output, "the cache is not on the node's own disk"
+    assert seen.read_text().split() == ["700", "700", "600"]
+    assert (tmp_path / ".ray" / "auth_token").read_text() not in output
+    assert (tmp_path / f"longtail-{job}.head").read_text() == "ended\n"
+    assert not list(Path("/tmp").glob(f"longtail-{job}*"))  # noqa: S108 - where the script has Ray's files
+    assert not list(tmp_path.glob("longtail-cache-*"))
+
+
+def test_other_tasks_join_when_they_get_their_node_and_end_with_the_campaign(tmp_path: Path) -> None:
+    """A task waits for the head, joins it, and ends when it does; one that starts after the end does nothing."""
+    if not permitted():
+        pytest.skip("namespaces are not permitted here: the head's port is everybody's")
+    job = f"lt{os.getpid()}"
+    two_nodes = f"{sys.executable} -m benchmarks.chaos.nodes 127.0.0.1:6379 alive 2; echo two nodes: $?; exit 7"
+    parts = {"scontrol": SCONTROL, "longtail": two_nodes}
+    worker, head, late = (" ".join(command(tmp_path, job, "c", "s", task=task, **parts)) for task in (1, 0, 2))
+    script = f"{worker} & sleep 1; {head}; echo head: $?; wait; echo worker: $?; {late}; echo late: $?"
+    code, output = finish(start(["/bin/bash", "-c", script], tmp_path), 200)
+    assert code == 0, output
+    told = [line for line in output.splitlines() if line.split(":")[0] in ("two nodes", "head", "worker", "late")]
+    assert told == ["two nodes: 0", "head: 7", "worker: 0", "late: 0"], output
 
 
 def test_back_into_the_queue_before_the_time_limit(tmp_path: Path) -> None:
-    """Slurm's warning reaches the script while the step runs on; then its exit code is the step's."""
+    """Slurm's warning reaches the script while the driver runs on; then its exit code is the driver's."""
     job, started, requeued = f"lt{os.getpid()}", tmp_path / "started", tmp_path / "requeued"
-    step = f"touch {started}; until [ -e {requeued} ]; do sleep 0.05; done; exit 7"
-    scontrol = f'{SCONTROL.removesuffix("; exit 0")}; [ "$1" = requeue ] && echo "$2" > {requeued}; exit 0'
-    words = command(tmp_path, job, "campaign.yaml", "store", srun=step, scontrol=scontrol, ray="exit 0")
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    driver = f"touch {started}; until [ -e {requeued} ]; do sleep 0.05; done; exit 7"
+    scontrol = f'[ "$1" = requeue ] && echo "$2" > {requeued}; exit 0'
+    listen = "import socket, signal; s = socket.create_server(('127.0.0.1', 6379)); signal.pause()"
+    ray = f'[ "$1" = start ] && exec {sys.executable} -c "{listen}"; mkdir -p $HOME/.ray; touch $HOME/.ray/auth_token'
+    words = command(tmp_path, job, "campaign.yaml", "store", longtail=driver, scontrol=scontrol, ray=ray)
+    process = start(words, tmp_path)
     try:
         assert wait_until(started.exists, process)
-        process.send_signal(signal.SIGUSR1)
+        script = next(pid for pid, title in descendants(process.pid) if title.startswith(f"/bin/bash {SCRIPT}"))
+        kill(script, signal.SIGUSR1)
         code, output = finish(process, 30)
     finally:
         requeued.touch()
-        shutil.rmtree(f"/tmp/ray-{job}", ignore_errors=True)  # noqa: S108
-    assert (code, requeued.read_text().strip(), output) == (7, job, "time is up: requeued\n")
+    assert (code, requeued.read_text().strip(), output) == (7, f"{job}0", "time is up: requeued\n")
+
+
+def test_a_folder_that_another_has_taken_is_refused(tmp_path: Path) -> None:
+    job = f"lt{os.getpid()}"
+    (tmp_path / "elsewhere").mkdir()
+    taken = Path(f"/tmp/longtail-{job}0")  # noqa: S108 - where the script has Ray's files
+    taken.symlink_to(tmp_path / "elsewhere")
+    try:
+        words = command(tmp_path, job, "campaign.yaml", "store", ray="exit 0", longtail=f"touch {tmp_path}/ran")
+        done = subprocess.run(words, capture_output=True, check=False)
+    finally:
+        taken.unlink()
+    assert done.returncode == 1
+    assert not (tmp_path / "ran").exists()

@@ -22,18 +22,18 @@ def main() -> int:
 
     client = GcsClient(address=address)
 
-    def alive() -> dict[str, str]:
+    def alive() -> list[tuple[str, str]]:
         found = client.get_all_node_info(timeout=10)
         nodes = found[0] if isinstance(found, tuple) else found
-        return {info.node_manager_address: key.hex() for key, info in nodes.items() if info.state == _ALIVE}
+        return [(info.node_manager_address, key.hex()) for key, info in nodes.items() if info.state == _ALIVE]
 
     match question:
         case "alive":
             return _wait(lambda: len(alive()) >= int(words[0]))
         case "dead":
-            return _wait(lambda: words[0] not in alive())
+            return _wait(lambda: words[0] not in dict(alive()))
         case _:
-            print(alive().get(words[0], ""))
+            print(dict(alive()).get(words[0], ""))
             return 0
 
 

@@ -21,7 +21,7 @@ from ray.tune.result import DONE
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler
 
 from orchestrator.admission import ClusterError
-from orchestrator.ray_cluster import connect, extend_path, search_path
+from orchestrator.ray_cluster import connected, extend_path, search_path
 from orchestrator.search.trial import Bench, EpochFigures, Trial
 from workers.errors import LongtailError
 
@@ -95,22 +95,18 @@ def cluster(
     """Connected to a cluster, or to one of its own, for as long as this lasts. Raises ClusterError."""
     former = {name: os.environ.get(name) for name in _ENVIRONMENT}
     os.environ.update(_ENVIRONMENT)
-    ours = not ray.is_initialized()
-    if ours:
-        connect(address, workers, working_dir)
     try:
-        resources = ray.cluster_resources()
-        gpus = gpus_per_trial
-        if gpus is None:
-            gpus = 1.0 if resources.get("GPU", 0) >= 1 else 0.0
-        slots = int(resources.get("GPU", 0) / gpus + 1e-9) if gpus else int(resources.get("CPU", 0))
-        if slots < 1:
-            wanted = f"{gpus} GPUs" if gpus else "1 CPU"
-            raise ClusterError(f"the Ray cluster has no place for a trial with {wanted}: it has {resources}")
-        yield TrialRunner(min(slots, workers or slots), gpus)
+        with connected(address, workers, working_dir):
+            resources = ray.cluster_resources()
+            gpus = gpus_per_trial
+            if gpus is None:
+                gpus = 1.0 if resources.get("GPU", 0) >= 1 else 0.0
+            slots = int(resources.get("GPU", 0) / gpus + 1e-9) if gpus else int(resources.get("CPU", 0))
+            if slots < 1:
+                wanted = f"{gpus} GPUs" if gpus else "1 CPU"
+                raise ClusterError(f"the Ray cluster has no place for a trial with {wanted}: it has {resources}")
+            yield TrialRunner(min(slots, workers or slots), gpus)
     finally:
-        if ours:
-            ray.shutdown()
         for name, value in former.items():
             if value is None:
                 del os.environ[name]

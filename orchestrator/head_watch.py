@@ -1,0 +1,99 @@
+"""Ends this process with one line once the head of its Ray cluster is gone.
+
+Ray's own client waits for a minute in calls that nothing interrupts, and then ends the process itself, with messages of
+its own or none. A thread asks the head's GCS for a sign of life meanwhile. Ending at once loses nothing: what is in the
+store is all that counts, and workers end with their driver.
+"""
+
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+HEAD_SECONDS = 20.0
+"""The head is taken for lost once it has not answered for so long."""
+
+_PROBE_SECONDS = 2.0
+_EVERY_SECONDS = 1.0
+_HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+"""How an HTTP/2 client begins, with empty settings. A gRPC server answers it before it asks for any token."""
+
+
+def head_problem(address: str) -> str | None:
+    """Why the GCS at HOST:PORT does not answer within two seconds; None where it does.
+
+    Any reaction of the process counts, also one that closes the connection. Where it stands still, the kernel still
+    accepts connections for it.
+    """
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=_PROBE_SECONDS) as connection:
+            connection.settimeout(_PROBE_SECONDS)
+            try:
+                connection.sendall(_HTTP2_PREFACE)
+                connection.recv(1)
+            except TimeoutError:
+                return "it accepts connections and says nothing"
+            except ConnectionError:
+                return None  # closed or reset by a live process: it speaks TLS
+    except OSError as error:
+        return str(error)
+    return None
+
+
+@contextmanager
+def watch_head(address: str, lost: Callable[[str], None] | None = None) -> Iterator[None]:
+    """For as long as this lasts, look whether the cluster's head at HOST:PORT (its GCS) answers.
+
+    Once it has not for 20 seconds, `lost` is called with one line; by default that ends the process with exit code 1.
+    """
+    over = threading.Event()
+    arguments = (address, over, lost or end_process)
+    thread = threading.Thread(target=_watch, args=arguments, name="longtail-head-watch", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+class Outage:
+    """For how long a head has not answered at a stretch, in seconds of a clock."""
+
+    def __init__(self) -> None:
+        # Not the last answer: this process may itself have been stopped since.
+        self._failing_since: float | None = None
+
+    def seconds(self, problem: str | None, begun: float, ended: float) -> float:
+        """Take what a probe from `begun` to `ended` found."""
+        if problem is None:
+            self._failing_since = None
+            return 0.0
+        self._failing_since = begun if self._failing_since is None else self._failing_since
+        return ended - self._failing_since
+
+
+def _watch(address: str, over: threading.Event, lost: Callable[[str], None]) -> None:
+    outage = Outage()
+    while not over.is_set():
+        begun, problem = time.monotonic(), head_problem(address)
+        if outage.seconds(problem, begun, time.monotonic()) >= HEAD_SECONDS and not over.is_set():
+            lost(f"the Ray cluster's head at {address} does not answer: {problem}")
+            return
+        over.wait(_EVERY_SECONDS)
+
+
+def end_process(line: str) -> NoReturn:
+    """End this process with an error, at once: Ray's exit handlers would wait for the head."""
+    if sys.stdout is not None and sys.stdout.isatty():
+        sys.stdout.write("\x1b[?25h\n")  # a live view hides the cursor
+    for stream, text in ((sys.stdout, ""), (sys.stderr, f"error: {line}\n")):
+        if stream is not None:
+            stream.write(text)
+            stream.flush()
+    os._exit(1)
