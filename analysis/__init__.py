@@ -38,6 +38,7 @@ from analysis.standard_errors import (
     unit_variance,
 )
 from analysis.statistics.intervals import average_interval, difference_interval, mean_interval
+from analysis.statistics.means import without_empty_groups
 from analysis.view import StoreView, open_store
 
 __all__ = [
@@ -97,6 +98,7 @@ __all__ = [
     "runs_needed",
     "se_of_runs",
     "unit_variance",
+    "without_empty_groups",
     "write_estimates",
     "write_influence_matrix",
     "write_removal",

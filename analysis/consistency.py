@@ -16,7 +16,7 @@ import pandas as pd
 
 from analysis.reading.counts import RatioCounts, StoreCounts
 from analysis.statistics.intervals import CONFIDENCE, average_interval, mean_interval
-from analysis.statistics.means import group_mean, mean_se
+from analysis.statistics.means import average_mean, group_mean, mean_se
 from workers.campaign import PARTS
 
 PROFILE_COLUMNS = ("ratio", "example_id", "label", "given_label", "consistency", "se", "low", "high", "n_out")
@@ -50,7 +50,7 @@ def cscore(counts: StoreCounts, *, confidence: float = CONFIDENCE) -> pd.DataFra
     some = np.where(n_ratios > 0, n_ratios, np.nan)
     low, high = average_interval(profiles, n_out, confidence)
     frame = counts.labels.columns().assign(
-        cscore=np.nansum(profiles, axis=0) / some,
+        cscore=average_mean(correct, n_out),
         se=np.sqrt(np.nansum(mean_se(profiles, n_out) ** 2, axis=0)) / some,
         low=low,
         high=high,

@@ -63,7 +63,8 @@ def write_estimates(
     under 1: at ratio 1 nothing is held out. forgetting at every ratio: at presentations where they are recorded, else
     at the evaluations where those of several epochs are (`at` in its metadata). Ratios whose runs all diverged are left
     out; so are the pairs of a ratio of which there are more than `max_pairs`, as many reach the threshold by chance
-    after a few runs (`progress` and the file's metadata tell). The campaign may be unfinished. The files' metadata tell
+    after a few runs (`progress` and the file's metadata tell). Memorization at an empty group follows the paper (1/2);
+    lists of pairs leave out those that rest on one. The campaign may be unfinished. The files' metadata tell
     the runs used, those left out as diverged and the epoch at each ratio, and the conventions.
     Raises EstimateError where no run is left.
     """
@@ -136,7 +137,7 @@ class _Listing:
 
     def none(self, bits: RatioBits) -> pd.DataFrame:
         """The list without a pair."""
-        frame = pairs_frame(bits, Pairs.join([]), "half")
+        frame = pairs_frame(bits, Pairs.join([]), "nan")
         further = {name: np.zeros(0) for name in self.columns if name not in frame}
         return frame.assign(**further)[list(self.columns)]
 
@@ -169,7 +170,7 @@ def _write_influence(
             pd.concat(frames[name], ignore_index=True),
             bases,
             folder,
-            empty="half",
+            empty="nan",
             left_out=json.dumps(left_out[name]),
             **listing.options,
         )

@@ -16,7 +16,7 @@ import pandas as pd
 
 from analysis.reading.counts import RatioCounts, StoreCounts
 from analysis.statistics.intervals import CONFIDENCE, difference_interval
-from analysis.statistics.means import Empty, difference_se, group_mean
+from analysis.statistics.means import Empty, difference_se, group_mean, mean_difference
 
 COLUMNS = (
     *("ratio", "example_id", "label", "given_label"),
@@ -29,6 +29,7 @@ def estimate_memorization(
 ) -> pd.DataFrame:
     """One row per ratio and example, with COLUMNS; mem = p_in - p_out in [-1, 1].
 
+    mem is rounded once, so that it reaches a threshold exactly where the counts do: see `analysis.statistics.means`.
     `p_in` and `p_out` are the means used: `empty` decides those of groups without runs (n_in or n_out is 0); then `se`
     is NaN. `low` and `high` are the limits of mem at the level `confidence`, and do not depend on `empty`: see
     `analysis.statistics.intervals`. Raises EstimateError for an unknown `empty` and a bad `confidence`.
@@ -42,7 +43,7 @@ def _at_ratio(counts: StoreCounts, at: RatioCounts, empty: Empty, confidence: fl
     low, high = difference_interval(p_in, at.n_in, p_out, at.n_out, confidence)
     frame = counts.labels.columns().assign(
         ratio=at.ratio,
-        mem=p_in - p_out,
+        mem=mean_difference(at.correct_in, at.n_in, at.correct_out, at.n_out, empty),
         se=difference_se(p_in, at.n_in, p_out, at.n_out),
         low=low,
         high=high,

@@ -85,7 +85,7 @@ def correlations(subsets: Bools) -> Floats:
     """Of the memberships of every two different examples that both vary."""
     varying = subsets[:, subsets.any(axis=0) & ~subsets.all(axis=0)].astype(float)
     scaled = (varying - varying.mean(axis=0)) / (varying.std(axis=0) * np.sqrt(len(varying)))
-    return (scaled.T @ scaled)[~np.eye(varying.shape[1], dtype=bool)]
+    return np.asarray((scaled.T @ scaled)[~np.eye(varying.shape[1], dtype=bool)])
 
 
 def _z(subsets: Bools, right: Bools) -> Floats:

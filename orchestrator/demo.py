@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
-from analysis import open_store, write_estimates
+from analysis import open_store, without_empty_groups, write_estimates
 from workers.datasets import Dataset, load_dataset
 
 _SHADES = " ░▒▓█"
@@ -24,9 +24,10 @@ def print_findings(store_uri: str, console: Console) -> None:
     view = open_store(store_uri)
     paths = write_estimates(view.store)
     data = load_dataset(view.campaign.dataset)
-    memorization = view.memorization()
-    memorized = memorization.nlargest(_SHOWN, "mem")
-    pairs = view.influential_pairs().nlargest(_SHOWN, "infl")
+    memorization = without_empty_groups(view.memorization())
+    # By the lower limit: the most that the runs are evidence of.
+    memorized = memorization.nlargest(_SHOWN, "low")
+    pairs = view.influential_pairs().nlargest(_SHOWN, "low")
     console.print(_memorized_table(memorized))
     console.print(_pictures(data, [("train", example) for example in memorized["example_id"].head(_PICTURES)]))
     console.print(_influence_table(pairs))

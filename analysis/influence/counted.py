@@ -14,7 +14,7 @@ from analysis.errors import EstimateError
 from analysis.influence.pairs import Ids, Pairs
 from analysis.influence.popcount import WIDE, number_reaching, reaching, shared_ones
 from analysis.reading.bits import RatioBits
-from analysis.statistics.means import Empty, Floats, empty_mean, group_mean
+from analysis.statistics.means import Empty, Floats, empty_mean, mean_difference
 
 Bars = npt.NDArray[np.int32]
 
@@ -42,10 +42,9 @@ class Counted:
     group: npt.NDArray[np.int32]
     sizes: Ids
 
-    def influence(self, correct_in: npt.NDArray[np.number], n_in: Ids, total: Ids) -> Floats:
-        """infl of pairs from their counts, float64, elementwise under broadcasting."""
-        n_out = self.bits.runs - n_in
-        return group_mean(correct_in, n_in, self.empty) - group_mean(total - correct_in, n_out, self.empty)
+    def influence(self, correct_in: npt.NDArray[np.integer], n_in: Ids, total: Ids) -> Floats:
+        """infl of pairs from their counts, float64, rounded once, elementwise under broadcasting."""
+        return mean_difference(correct_in, n_in, total - correct_in, self.bits.runs - n_in, self.empty)
 
     def test_words(self, tests: Ids) -> npt.NDArray[np.uint64]:
         """uint64[len(tests), words]: which runs are right on each."""
@@ -111,7 +110,7 @@ def test_blocks(counted: Counted, tests: Ids, memory_mb: float, pair_bytes: int 
 
 
 def lowest_counts(counted: Counted, total: Ids, least: Floats, *, above: npt.NDArray[np.bool_] | None = None) -> Bars:
-    """int32[tests, groups]: the smallest count at which infl >= least[z], compared in float64; NEVER where none does.
+    """int32[tests, groups]: the smallest count at which infl >= least[z]; NEVER where none does.
 
     `total` (int64[tests]) and `least` (float64[tests]) are the tests'. Where `above` (bool[tests, groups]) is set,
     infl > least[z].

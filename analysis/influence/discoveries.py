@@ -59,9 +59,9 @@ def influence_discoveries(
     level = _countable_level(every, blocks, tried, fdr, max_pairs, spread)
     pairs = Pairs.join(list(spread.map(_unlikely, (every, level), blocks)) if level else [])
     values = p_values(pairs, bits.n_in[pairs.examples], bits.correct[pairs.tests], bits.runs)
-    adjusted = _q_values(values, tried)
+    adjusted = _q_values(values, tried, fdr)
     kept = adjusted <= fdr
-    frame = pairs_frame(bits, pairs.take(kept), "half", confidence).assign(p_value=values[kept], q_value=adjusted[kept])
+    frame = pairs_frame(bits, pairs.take(kept), "nan", confidence).assign(p_value=values[kept], q_value=adjusted[kept])
     order = np.lexsort((frame["example_id"], -frame["infl"], frame["test_example_id"]))
     return frame.iloc[order].reset_index(drop=True)[list(COLUMNS)]
 
@@ -70,10 +70,10 @@ def _families(bits: RatioBits, same_class: bool) -> list[tuple[Counted, Ids]]:
     """Training examples and the test examples that each of them is tested with."""
     examples, tests = np.arange(bits.labels.num_train), np.arange(bits.labels.num_test)
     if not same_class:
-        return [(counted(bits, examples, "half"), tests)]
+        return [(counted(bits, examples, "nan"), tests)]
     given, wanted = bits.labels.given_label, bits.labels.test_label
     classes = np.intersect1d(given, wanted)
-    return [(counted(bits, examples[given == label], "half"), tests[wanted == label]) for label in classes]
+    return [(counted(bits, examples[given == label], "nan"), tests[wanted == label]) for label in classes]
 
 
 def _countable_level(
@@ -105,10 +105,13 @@ def _unlikely(shared: tuple[Sequence[Counted], float], block: FamilyBlock) -> Pa
     return Pairs.join(list(some.scan(block.tests, bars)))
 
 
-def _q_values(values: Floats, tried: int) -> Floats:
-    """Benjamini and Hochberg's adjusted p-values, where all p-values up to the largest given one are given."""
+def _q_values(values: Floats, tried: int, fdr: float) -> Floats:
+    """Benjamini and Hochberg's adjusted p-values, where all p-values up to the largest given one are given.
+
+    One that is `fdr` but for the rounding of p-values is `fdr`.
+    """
     order = np.argsort(values)
     raw = values[order] * tried / np.arange(1, len(values) + 1)
     adjusted = np.empty_like(values)
     adjusted[order] = np.minimum(np.minimum.accumulate(raw[::-1])[::-1], 1.0)
-    return adjusted
+    return np.where(np.isclose(adjusted, fdr, rtol=1e-9, atol=0), fdr, adjusted)

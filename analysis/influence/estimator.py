@@ -5,7 +5,8 @@
 
 with A_i the runs whose subset holds training example i, B_i the others, c_k(z) whether run k predicts the label of test
 example z. V. Feldman and C. Zhang, "What neural networks memorize and why: discovering the long tail via influence
-estimation", NeurIPS 2020. In the paper an empty group's mean is 1/2.
+estimation", NeurIPS 2020. In the paper an empty group's mean is 1/2, and so it is in the matrix; lists of pairs leave
+out those that rest on one.
 
 `low` and `high` are the limits of one pair's infl (analysis/intervals.py): many are looked at, and
 which of them are no accident is a matter of analysis/discoveries.py.
@@ -47,7 +48,7 @@ def influence_top(
     *,
     tests: slice | npt.ArrayLike = slice(None),
     top: int = 5,
-    empty: Empty = "half",
+    empty: Empty = "nan",
     confidence: float = CONFIDENCE,
     memory_mb: float = MEMORY_MB,
     spread: Spread | None = None,
@@ -55,8 +56,9 @@ def influence_top(
     """The `top` most influential training examples of each test example, with TOP_COLUMNS; `rank` from 1.
 
     `tests` chooses test examples: a slice, ids, or a mask of length T. Sorted by test example, then rank; of equal
-    influences the smaller example id comes first. With empty="nan" pairs without a value are left out. Raises
-    EstimateError for a `top` under 1, an unknown `empty`, a bad `memory_mb`; IndexError for an id outside 0..T-1.
+    influences the smaller example id comes first. Pairs that rest on an empty group are left out, unless `empty` gives
+    them a value. Raises EstimateError for a `top` under 1, an unknown `empty`, a bad `memory_mb`; IndexError for an id
+    outside 0..T-1.
     """
     check_confidence(confidence)
     if top < 1:
@@ -73,7 +75,7 @@ def influence_pairs(
     *,
     tests: slice | npt.ArrayLike = slice(None),
     threshold: float = 0.15,
-    empty: Empty = "half",
+    empty: Empty = "nan",
     confidence: float = CONFIDENCE,
     memory_mb: float = MEMORY_MB,
     max_pairs: int = MAX_PAIRS,
@@ -81,8 +83,8 @@ def influence_pairs(
 ) -> pd.DataFrame:
     """Every pair with infl >= threshold, with COLUMNS, sorted by test example, then infl descending, then example id.
 
-    `tests` as for `influence_top`. Raises TooManyPairsError where more than `max_pairs` reach the threshold,
-    EstimateError for options without sense.
+    `tests` and `empty` as for `influence_top`. Raises TooManyPairsError where more than `max_pairs` reach the
+    threshold, EstimateError for options without sense.
     """
     check_confidence(confidence)
     chosen = np.unique(_selected_tests(bits, tests))
@@ -100,7 +102,8 @@ def influence_matrix(
 ) -> npt.NDArray[np.float32]:
     """infl as float32[len(tests), N], one row per selected test example (a slice, ids, or a mask of length T).
 
-    The result takes 4 N bytes a row beside `memory_mb`. Raises IndexError for an id outside 0..T-1.
+    An empty group's mean is 1/2, as in the paper, unless `empty` is another. The result takes 4 N bytes a row beside
+    `memory_mb`. Raises IndexError for an id outside 0..T-1.
     """
     chosen = _selected_tests(bits, tests)
     matrix = np.empty((len(chosen), bits.labels.num_train), dtype=np.float32)

@@ -34,14 +34,15 @@ def influential_pairs(
     same_class: bool = True,
     epoch: int | None = None,
     confidence: float = CONFIDENCE,
-    empty: Empty = "half",
+    empty: Empty = "nan",
     memory_mb: float = MEMORY_MB,
     max_pairs: int = MAX_PAIRS,
 ) -> pd.DataFrame:
     """The pairs with infl >= min_infl and mem >= min_mem, with COLUMNS, sorted as `influence_pairs`.
 
-    `same_class` keeps those whose test label equals the training example's given label, the one that the models saw.
-    Ratio None stands for the store's only one. Raises EstimateError as `pack_runs` and `influence_pairs`.
+    What rests on an empty group is left out, unless `empty` gives it a value. `same_class` keeps those whose test label
+    equals the training example's given label, the one that the models saw. Ratio None stands for the store's only one.
+    Raises EstimateError as `pack_runs` and `influence_pairs`.
     """
     check_confidence(confidence)
     parts = select_ratio(store, ratio)

@@ -102,14 +102,16 @@ def forgetting_of(sequence: RunSequence) -> Forgetting:
 class RatioForgetting:
     """Forgetting at one ratio, over `runs` runs that did not diverge: of each example, those that were shown it.
 
-    `events` and `forgettability` are sums over the runs; `unforgettable` counts those that learned it and did not
-    forget it. The moments have no value where a run was not shown it, or did not learn it (`first_learned`).
+    `events`, `forgettability` and `first` (epochs in which it was first right) are sums over the runs; `unforgettable`
+    counts those that learned it and did not forget it. The moments have no value where a run was not shown it, or did
+    not learn it (`first_learned`).
     """
 
     parts: int
     runs: int
     events: Whole
     forgettability: Whole
+    first: Whole
     unforgettable: Whole
     events_moments: RunMoments
     first_learned: RunMoments
@@ -126,7 +128,7 @@ class RatioForgetting:
             forgetting_se=self.events_moments.se,
             forgetting_total=self.events,
             n_learned=n_learned,
-            first_learned=self.first_learned.mean,
+            first_learned=group_mean(self.first, n_learned, "nan"),
             first_learned_se=self.first_learned.se,
             accuracy=self.accuracy.mean,
             accuracy_se=self.accuracy.se,
@@ -192,13 +194,14 @@ class _Sums:
     def __init__(self, parts: int, num_train: int) -> None:
         self.parts = parts
         self._runs = 0
-        self._events, self._forgettability, self._unforgettable = np.zeros((3, num_train), dtype=np.int64)
+        self._events, self._forgettability, self._first, self._unforgettable = np.zeros((4, num_train), dtype=np.int64)
         self._moments = {name: RunMoments((num_train,)) for name in ("events_moments", "first_learned", "accuracy")}
 
     def add(self, run: Forgetting) -> None:
         self._runs += 1
         self._events += run.events
         self._forgettability += run.forgettability
+        self._first += run.first_learned
         self._unforgettable += run.unforgettable
         self._moments["events_moments"].add(np.where(run.presented, run.events, np.nan))
         self._moments["first_learned"].add(np.where(run.learned, run.first_learned, np.nan))
@@ -210,6 +213,7 @@ class _Sums:
             runs=self._runs,
             events=self._events,
             forgettability=self._forgettability,
+            first=self._first,
             unforgettable=self._unforgettable,
             **self._moments,
         )

@@ -8,8 +8,8 @@ import pandas as pd
 from analysis.errors import EstimateError
 from analysis.learning.forgetting_summary import forgetting_summary
 from analysis.plot.drawing import PALETTE, add_legend, check_columns, own_or_given
-from analysis.statistics.bins import CSCORE_BINS, MEM_BINS
-from analysis.statistics.means import Floats
+from analysis.statistics.bins import CSCORE_BINS, MEM_BINS, histogram
+from analysis.statistics.means import Floats, without_empty_groups
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,7 +22,7 @@ def memorization(frame: pd.DataFrame, axes: "Axes | None" = None) -> "Axes":
     out. Raises EstimateError for a frame without the columns ratio, mem, se, n_in, n_out, and for one without a value.
     """
     check_columns(frame, "ratio", "mem", "se", "n_in", "n_out")
-    valued = frame[frame["mem"].notna() & (frame["n_in"] > 0) & (frame["n_out"] > 0)]
+    valued = without_empty_groups(frame[frame["mem"].notna()])
     _check_some(valued, "mem")
     axes = own_or_given(axes, 6.4, 4.0)
     groups = {ratio: valued[valued["ratio"] == ratio] for ratio in sorted(valued["ratio"].unique())}
@@ -87,9 +87,9 @@ def forgetting(frame: pd.DataFrame, axes: "Axes | None" = None) -> "Axes":
 
 
 def _outline(
-    axes: "Axes", values: Floats, bins: int, low: float, label: str | None, colour: object, *, is_only: bool
+    axes: "Axes", values: Floats, bins: int, low: int, label: str | None, colour: object, *, is_only: bool
 ) -> None:
-    counts, edges = np.histogram(values, bins=bins, range=(low, 1))
+    counts, edges = histogram(values, bins, low)
     # One colour for edge and face: `color` also draws the outline of bars that stand side by side.
     axes.stairs(counts, edges, fill=is_only, color=colour, linewidth=1.5, label=label)
 

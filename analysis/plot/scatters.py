@@ -8,6 +8,7 @@ from scipy import stats
 from analysis.errors import EstimateError
 from analysis.plot.drawing import PALETTE, check_columns, ink, own_or_given, plain
 from analysis.scoring.agreement import Agreement, correlation
+from analysis.statistics.means import without_empty_groups
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,7 +50,7 @@ def mem_against_cscore(mem: pd.DataFrame, cscore: pd.DataFrame, axes: "Axes | No
     if len(ratios) > 1:
         given = ", ".join(f"{ratio:g}" for ratio in ratios)
         raise EstimateError(f"mem: must be of one ratio, as in view.memorization(0.5), got {given}")
-    both = mem[(mem["n_in"] > 0) & (mem["n_out"] > 0)].merge(cscore[["example_id", "cscore"]], on="example_id")
+    both = without_empty_groups(mem).merge(cscore[["example_id", "cscore"]], on="example_id")
     both = both.dropna(subset=["mem", "cscore"])
     if both.empty:
         raise EstimateError("mem, cscore: must have a value of some example in common, got none")

@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.learning.forgetting_summary import events_histogram, forgetting_summary
 from analysis.report.svg import GRID, INK, MAIN, SERIES, as_svg, drawing
+from analysis.statistics import bins as score_bins
 
 _MANY = 40
 """Points of a line: more are drawn without markers."""
@@ -27,9 +28,9 @@ class Picture:
     values: tuple[tuple[str, ...], ...] = ()
 
 
-def histogram(name: str, values: npt.NDArray[np.float64], bins: int, low: float, word: str, caption: str) -> Picture:
+def histogram(name: str, values: npt.NDArray[np.float64], bins: int, low: int, word: str, caption: str) -> Picture:
     """Examples by a score from `low` to 1, on a logarithmic axis; NaN is left out."""
-    counts, edges = np.histogram(values[np.isfinite(values)], bins=bins, range=(low, 1))
+    counts, edges = score_bins.histogram(values, bins, low)
     with drawing() as (figure, axes):
         axes.stairs(counts, edges, fill=True, color=MAIN)
         _logarithmic(axes, int(counts.max()))
@@ -79,7 +80,7 @@ def lines(
 def against(name: str, mem: npt.NDArray[np.float64], cscore: npt.NDArray[np.float64], caption: str) -> Picture:
     """Examples by mem and C-score: a dot for each bin, its area rising with the logarithm of their number."""
     both = np.isfinite(mem) & np.isfinite(cscore)
-    counts, x, y = np.histogram2d(cscore[both], mem[both], bins=(25, 30), range=((0, 1), (-1, 1)))
+    counts, x, y = np.histogram2d(cscore[both], mem[both], bins=(np.arange(26) / 25, np.arange(-15, 16) / 15))
     some = np.argwhere(counts > 0)
     size = 4 + 9 * np.log10(counts[counts > 0]).round(1)
     with drawing() as (figure, axes):

@@ -1,6 +1,8 @@
 """Which examples stand in the galleries: the ends and the middle of each class, and pairs of high influence.
 
-Ties are many where runs are few: of equal values those with the narrowest interval come first, then the smaller id.
+The ends are by evidence: the most memorized are those with the highest lower limits, the least regular those with the
+lowest upper limits. An extreme value of few runs is luck more often than not. In the middle, of equal values those with
+the narrowest interval come first. Then the smaller id.
 """
 
 from dataclasses import dataclass
@@ -30,10 +32,10 @@ class ClassStrips:
 
 
 def memorized_by_class(mem: pd.DataFrame, count: int) -> list[ClassStrips]:
-    """The most memorized `count` examples of each class; of the others those nearest to 1/2; of the rest, to 0."""
+    """The `count` of each class with the highest lower limits; of the others those nearest to 1/2, then to 0."""
     found = []
     for label, rows in _classes(mem, "mem"):
-        most = _ordered(rows, -rows["mem"], count)
+        most = _ordered(rows, -rows["low"], count)
         others = rows.drop(most.index)
         middle = _ordered(others, (others["mem"] - 0.5).abs(), count)
         rest = others.drop(middle.index)
@@ -47,20 +49,20 @@ def memorized_by_class(mem: pd.DataFrame, count: int) -> list[ClassStrips]:
 
 
 def regular_by_class(cscore: pd.DataFrame, count: int) -> list[ClassStrips]:
-    """The `count` examples of each class with the lowest and those with the highest C-score."""
+    """The `count` examples of each class with the lowest upper and those with the highest lower limits."""
     found = []
     for label, rows in _classes(cscore, "cscore"):
         strips = (
-            Strip("lowest", _ordered(rows, rows["cscore"], count)),
-            Strip("highest", _ordered(rows, -rows["cscore"], count)),
+            Strip("lowest", _ordered(rows, rows["high"], count)),
+            Strip("highest", _ordered(rows, -rows["low"], count)),
         )
         found.append(ClassStrips(label, len(rows), strips))
     return found
 
 
 def strongest_pairs(pairs: pd.DataFrame, tests: int, each: int) -> list[pd.DataFrame]:
-    """For the `tests` test examples with the largest influence, the pairs of the `each` strongest: a frame for each."""
-    ordered = pairs.sort_values(["infl", "low", "test_example_id", "example_id"], ascending=[False, False, True, True])
+    """For the `tests` test examples with the highest lower limits, the `each` highest pairs: a frame for each."""
+    ordered = pairs.sort_values(["low", "infl", "test_example_id", "example_id"], ascending=[False, False, True, True])
     chosen = ordered["test_example_id"].drop_duplicates().head(tests)
     return [ordered[ordered["test_example_id"] == test].head(each) for test in chosen]
 

@@ -9,8 +9,8 @@ import numpy.typing as npt
 from analysis.consistency import cscore
 from analysis.errors import EstimateError
 from analysis.reading.counts import StoreCounts
-from analysis.scoring.agreement import rounded
 from analysis.scoring.noise import noisy_examples
+from analysis.statistics.bins import bins_of
 from workers.store import Store
 
 By = Literal["cscore", "class", "noise"]
@@ -61,15 +61,12 @@ def class_name(store: Store, label: int) -> str:
 
 def _by_cscore(store: Store, counts: StoreCounts, groups: int) -> Groups:
     held_out = counts.holding_out()
-    scores = (
-        rounded(cscore(held_out)["cscore"].to_numpy()) if held_out.ratios else np.full(counts.labels.num_train, np.nan)
-    )
+    scores = cscore(held_out)["cscore"].to_numpy() if held_out.ratios else np.full(counts.labels.num_train, np.nan)
     valued = np.isfinite(scores)
     if not valued.any():
         counts.check_some_run(store.uri)
         raise EstimateError(f"{store.uri}: has no C-score to group by: no run held an example out")
-    # At least 1 part in 10^9 over a border, so that 0.6 / 0.2 is the third border, whatever its last bit.
-    place = np.minimum((scores[valued] * groups + 1e-9).astype(np.int64), groups - 1)
+    place = bins_of(scores[valued], np.arange(groups + 1) / groups)
     present, of_valued = np.unique(place, return_inverse=True)
     of_example = np.full(len(scores), -1, dtype=np.int64)
     of_example[valued] = of_valued

@@ -41,8 +41,9 @@ def noise_detection(found: StoreScores, *, confidence: float = CONFIDENCE) -> pd
 def noise_curves(found: StoreScores) -> pd.DataFrame:
     """Points of each score's ROC and precision-recall curves, with CURVE_COLUMNS: see `analysis.statistics.detection`.
 
-    `threshold` is the score's own value, to 12 decimals; from the most irregular one on. Scores that have no AUC have
-    no points. Raises EstimateError where no given label differs.
+    `threshold` is the value of the least irregular example that it selects, so that a comparison with it selects the
+    same ones; from the most irregular one on. Scores that have no AUC have no points. Raises EstimateError where no
+    given label differs.
     """
     noisy = noisy_examples(found.labels, found.source)
     frames = [_points(score, noisy) for score in found.scores]
@@ -87,10 +88,12 @@ def _measured(score: ExampleScore, noisy: Bits, confidence: float) -> dict[str, 
 
 
 def _points(score: ExampleScore, noisy: Bits) -> pd.DataFrame:
+    values = score.values[~np.isnan(score.values)]
     irregularity, noisy = _valued(score, noisy)
     if noisy.all() or not noisy.any():
         return pd.DataFrame(columns=list(CURVE_COLUMNS))
     points = pd.DataFrame(curve_points(irregularity, noisy)).assign(score=score.name, ratio=score.ratio)
-    if not score.high_is_irregular:
-        points["threshold"] = -points["threshold"]
+    # Irregularity is rounded, so that equal scores are equal; of those the one that all of them reach.
+    ascending = np.lexsort((values if score.high_is_irregular else -values, irregularity))
+    points["threshold"] = values[ascending][np.searchsorted(irregularity[ascending], points["threshold"])]
     return points[list(CURVE_COLUMNS)]

@@ -126,4 +126,10 @@ def _of_file(path: Path) -> Scores:
         raise DataError(f"{path}: labels: must be integers, got {labels.dtype}")
     if len(labels) != len(scores):
         raise DataError(f"{path}: scores: must be as many as labels, {len(labels)}, got {len(scores)}")
-    return Scores(str(path), "published scores", labels.astype(np.int64), scores.astype(np.float64), None)
+    return Scores(str(path), "published scores", labels.astype(np.int64), _decimal(scores), None)
+
+
+def _decimal(scores: npt.NDArray[np.number]) -> Floats:
+    """As float64; of a shorter float the decimal number that it stands for, so that 0.1 of a float32 file is 0.1."""
+    short = scores.dtype.kind == "f" and scores.dtype.itemsize < 8
+    return scores.astype(str).astype(np.float64) if short else scores.astype(np.float64)

@@ -30,7 +30,7 @@ class InfluenceView(View):
         top: int | None = None,
         threshold: float | None = None,
         epoch: int | None = None,
-        empty: Empty = "half",
+        empty: Empty = "nan",
         confidence: float = CONFIDENCE,
         memory_mb: float = MEMORY_MB,
         max_pairs: int = MAX_PAIRS,
@@ -99,7 +99,7 @@ class InfluenceView(View):
         same_class: bool = True,
         epoch: int | None = None,
         confidence: float = CONFIDENCE,
-        empty: Empty = "half",
+        empty: Empty = "nan",
         memory_mb: float = MEMORY_MB,
         max_pairs: int = MAX_PAIRS,
     ) -> pd.DataFrame:

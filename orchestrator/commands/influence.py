@@ -43,11 +43,13 @@ def influence(
         float, typer.Option("--memory-mb", min=1, help="For blocks of pairs; the runs themselves take one bit each.")
     ] = 512,
     empty: Annotated[
-        Literal["nan", "half", "zero"],
+        Literal["nan", "half", "zero"] | None,
         typer.Option(
-            "--empty", help="Mean of runs with (or without) an example where there are none: nan leaves it out."
+            "--empty",
+            help="Mean of runs with (or without) an example where there are none; default: lists leave such pairs out "
+            "(nan), the matrix takes the paper's half.",
         ),
-    ] = "nan",
+    ] = None,
     runner: Annotated[RunnerName, typer.Option("--runner", help="On this machine's cores, or on a Ray cluster.")] = (
         RunnerName.local
     ),
@@ -79,7 +81,7 @@ def influence(
     check_some_run(opened.uri, bits.runs, bits.diverged)
     with _spread(runner, address) as spread:
         if matrix is not None:
-            files = write_influence_matrix(bits, matrix, empty=empty, memory_mb=memory_mb, spread=spread)
+            files = write_influence_matrix(bits, matrix, empty=empty or "half", memory_mb=memory_mb, spread=spread)
             say(f"{bits.labels.num_test} x {bits.labels.num_train} influences in {files} files in {matrix}")
             return
         if fdr is not None:
@@ -88,10 +90,10 @@ def influence(
             )
         elif threshold is not None:
             frame = influence_pairs(
-                bits, threshold=threshold, empty=empty, memory_mb=memory_mb, max_pairs=max_pairs, spread=spread
+                bits, threshold=threshold, empty=empty or "nan", memory_mb=memory_mb, max_pairs=max_pairs, spread=spread
             )
         else:
-            frame = influence_top(bits, top=top or 5, empty=empty, memory_mb=memory_mb, spread=spread)
+            frame = influence_top(bits, top=top or 5, empty=empty or "nan", memory_mb=memory_mb, spread=spread)
     frame = with_names(frame, opened)
     if output is not None:
         write_frame(frame, output)
@@ -115,14 +117,16 @@ def _spread(runner: RunnerName, address: str | None) -> Iterator["Spread"]:
 
 
 def _show(frame: "pd.DataFrame", runs: int) -> None:
-    """The pairs of the largest influence."""
+    """The pairs with the highest lower limits: those of whose influence the runs are the best evidence."""
     headings = {"test_example_id": "test", "test_label": "label", "example_id": "train", "label": "label"}
     names = {"test_name": "test name", "name": "train name"}
     headings |= {name: heading for name, heading in names.items() if name in frame}
-    figures = ["infl", "se", *(name for name in ("p_value", "q_value") if name in frame)]
+    limits = ("infl", "low", "high", "n_in", "n_out")
+    figures = [*limits, *(name for name in ("p_value", "q_value") if name in frame)]
     table = Table(*headings.values(), *figures, box=None, header_style="bold")
-    for row in frame.nlargest(_SHOWN, "infl").to_dict("records"):
+    for row in frame.nlargest(_SHOWN, "low").to_dict("records"):
         cells = [name_cell(label_cell(row, name) if name.endswith("label") else row[name]) for name in headings]
-        table.add_row(*cells, *(f"{row[name]:.2g}" for name in figures))
+        table.add_row(*cells, *(str(row[name]) if name.startswith("n_") else f"{row[name]:.2g}" for name in figures))
     console.print(table)
-    say(f"{len(frame)} pairs from {runs} runs" + (f"; the {_SHOWN} largest are shown" if len(frame) > _SHOWN else ""))
+    which = f"; the {_SHOWN} with the highest lower limits are shown" if len(frame) > _SHOWN else ""
+    say(f"{len(frame)} pairs from {runs} runs{which}; low to high is the 95% interval of one pair")
