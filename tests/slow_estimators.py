@@ -1,5 +1,6 @@
 """Slow, obvious references of the estimators: one run at a time, one example after the other."""
 
+from fractions import Fraction
 from math import hypot, isnan, sqrt
 from statistics import NormalDist
 
@@ -70,8 +71,12 @@ def slow_difference(runs: Runs, i: int, correct: npt.NDArray[np.bool_], empty: E
             groups[bool(runs.subsets[k, i])].append(bool(correct[k]))
     p_in, p_out = slow_mean(groups[True], empty), slow_mean(groups[False], empty)
     low, high = slow_difference_interval(groups[True], groups[False])
+    empties = {"half": Fraction(1, 2), "nan": None, "zero": Fraction(0)}
+    exact_in, exact_out = (
+        Fraction(sum(groups[held]), len(groups[held])) if groups[held] else empties[empty] for held in (True, False)
+    )
     return {
-        "value": p_in - p_out,
+        "value": NAN if exact_in is None or exact_out is None else float(exact_in - exact_out),
         "se": sqrt(slow_variance(groups[True]) + slow_variance(groups[False])),
         "low": low,
         "high": high,

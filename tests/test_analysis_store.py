@@ -117,7 +117,7 @@ def test_estimates_take_all_ratios_or_one(view: StoreView) -> None:
 def test_influence_is_the_top_or_all_above_a_threshold(view: StoreView) -> None:
     assert len(view.influence(0.7)) == 5 * 6
     assert len(view.influence(0.7, top=2)) == 2 * 6
-    pairs = view.influence(0.7, threshold=0.3)
+    pairs = view.influence(0.7, threshold=0.3, empty="half")
     assert pairs["infl"].min() >= 0.3
     assert "rank" not in pairs
     matrix = view.influence_matrix(slice(None), 0.7)
@@ -180,7 +180,7 @@ def test_metadata_tell_what_an_estimate_rests_on(view: StoreView) -> None:
     said = {key.decode(): value.decode() for key, value in pq.read_metadata(paths["influence_pairs"]).metadata.items()}
     assert said["longtail.estimate"] == "influence_pairs"
     assert said["longtail.campaign"] == view.store.header.identity
-    assert said["longtail.empty"] == "half"
+    assert said["longtail.empty"] == "nan"
     assert said["longtail.threshold"] == "0.2"
     assert json.loads(said["longtail.ratios"]) == {
         "0.2": {"runs": 6, "diverged": 0, "epoch": 1},

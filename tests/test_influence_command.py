@@ -36,7 +36,7 @@ def test_lists_are_those_of_the_notebook(
     frame = pd.read_parquet(tmp_path / "pairs.parquet")
     assert code == 0
     assert f"{len(frame)} pairs from 60 runs" in output
-    pd.testing.assert_frame_equal(open_store(store).influence(**expected, empty="nan"), frame, check_exact=True)  # type: ignore[arg-type]
+    pd.testing.assert_frame_equal(open_store(store).influence(**expected), frame, check_exact=True)  # type: ignore[arg-type]
 
 
 def test_discoveries_as_text_and_csv(store: str, tmp_path: Path) -> None:

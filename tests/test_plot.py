@@ -165,7 +165,7 @@ def test_examples_are_shown_with_class_and_value(view: StoreView) -> None:
 
 def test_influence_is_shown_with_its_interval(view: StoreView) -> None:
     panels = plot.influence(view, 5, ratio=0.7, top=2)
-    pairs = view.influence(0.7, tests=[5], top=2, empty="nan").to_dict("records")
+    pairs = view.influence(0.7, tests=[5], top=2).to_dict("records")
     right = view.correctness("test", ratio=0.7)[5].mean()
     assert panels[0].get_title() == f"test 5: cat\nright in {right:.0%} of 8 runs"
     for panel, row in zip(panels[1:], pairs, strict=True):
@@ -174,7 +174,7 @@ def test_influence_is_shown_with_its_interval(view: StoreView) -> None:
 
 
 def test_influence_of_nobody_is_not_shown(view: StoreView) -> None:
-    pairs = view.influence(0.7, tests=[5], top=12, empty="nan")
+    pairs = view.influence(0.7, tests=[5], top=12)
     assert 0 < (pairs["infl"] > 0).sum() < len(pairs)
     panels = plot.influence(view, 5, ratio=0.7, top=12)
     assert [bool(panel.get_title()) for panel in panels[1:]] == [*(pairs["infl"] > 0), *[False] * (12 - len(pairs))]
