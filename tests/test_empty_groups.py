@@ -6,14 +6,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 import analysis
 from analysis import EstimateError, StoreView, open_store, without_empty_groups
 from analysis.report import find
 from analysis.report.selections import memorized_by_class, regular_by_class, strongest_pairs
+from orchestrator.cli import app
 from orchestrator.report.galleries import Galleries
 from tests.synthetic import Labelled, Runs, make_store, make_stores
-from tests.test_cli import call
 
 NEVER, ALWAYS = 0, 1
 """The example that is in no subset, and the one that is in all."""
@@ -80,8 +81,8 @@ def test_the_command_line_the_notebook_and_estimate_list_the_same(view: StoreVie
         (["--top", "3"], {"top": 3}, "influence_top"),
         (["--threshold", "0.15"], {"threshold": 0.15}, "influence_pairs"),
     ):
-        code, _, errors = call("influence", view.store.uri, "--ratio", "0.6", *options, "-o", pairs)
-        assert code == 0, errors
+        done = CliRunner().invoke(app, ["influence", view.store.uri, "--ratio", "0.6", *options, "-o", str(pairs)])
+        assert done.exit_code == 0, done.output
         listed, noted = pd.read_parquet(pairs), pd.DataFrame(view.influence(0.6, **keywords))
         estimated = pd.read_parquet(written[name]).query("ratio == 0.6").reset_index(drop=True)
         pd.testing.assert_frame_equal(listed, noted, check_exact=True)
@@ -89,8 +90,8 @@ def test_the_command_line_the_notebook_and_estimate_list_the_same(view: StoreVie
 
 
 def test_the_matrix_has_the_papers_value_on_the_command_line_too(view: StoreView, tmp_path: Path) -> None:
-    code, _, errors = call("influence", view.store.uri, "--ratio", "0.6", "--matrix", tmp_path / "m")
-    assert code == 0, errors
+    done = CliRunner().invoke(app, ["influence", view.store.uri, "--ratio", "0.6", "--matrix", str(tmp_path / "m")])
+    assert done.exit_code == 0, done.output
     written = np.stack(pd.read_parquet(tmp_path / "m")["infl"].to_list())
     assert (written == view.influence_matrix(ratio=0.6)).all()
 
@@ -121,9 +122,9 @@ def test_pairs_are_shown_by_their_lower_limits(tmp_path: Path) -> None:
     store = make_store(tmp_path / "s", subsets, subsets, test).uri
     top = open_store(store).influence(top=1)
     assert top["infl"].tolist() == [1.0, 0.95]
-    code, output, _ = call("influence", store, "--top", "1")
-    heading, first, second, *_ = (line.split() for line in output.splitlines())
-    assert code == 0
+    done = CliRunner().invoke(app, ["influence", store, "--top", "1"])
+    assert done.exit_code == 0, done.output
+    heading, first, second, *_ = (line.split() for line in done.stdout.splitlines())
     assert heading == ["test", "label", "train", "label", "infl", "low", "high", "n_in", "n_out"]
     assert [first[0], second[0]] == ["1", "0"]
     assert [first[-2:], second[-2:]] == [["20", "20"], ["39", "1"]]
