@@ -6,12 +6,14 @@ the Hugging Face hub's `datasets` does.
 """
 
 import io
+import math
 import os
 import struct
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
@@ -40,7 +42,14 @@ from workers.specs import ImageOptions
 
 Pixels = npt.NDArray[np.uint8]
 
+FORMATS = ("PNG", "JPEG", "MPO", "BMP", "DIB", "WEBP", "TIFF", "GIF", "PPM", "AVIF", "JPEG2000", "TGA")
+"""What Pillow may decode, whatever files are called: not EPS, for which it starts Ghostscript."""
 _BATCH = 64
+_BATCH_BYTES = 1 << 26
+"""Of a batch's pixels, where that is more than one image."""
+_LARGE = 1 << 23
+"""Pixels: a photo of more is decoded while no other large one is."""
+_large = threading.RLock()
 _WIDE_GREY = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 _GREY = ("1", "L", "LA", "La", *_WIDE_GREY)
 
@@ -187,18 +196,19 @@ def _blocks(
 
     iterator = iter(images)
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        while batch := list(islice(iterator, _BATCH)):
+        while batch := list(islice(iterator, max(1, min(_BATCH, _BATCH_BYTES // math.prod(shape))))):
             decoded = list(pool.map(decode_alike, batch))
             for encoded, (_, finding) in zip(batch, decoded, strict=True):
                 counts.add(encoded.where, finding)
-            yield np.stack([pixels for pixels, _ in decoded])
+            yield np.stack([pixels for pixels, _ in decoded]) if len(decoded) > 1 else decoded[0][0][None]
 
 
 @contextmanager
 def _opened(encoded: EncodedImage) -> Iterator[Image.Image]:
     content = encoded.content
     try:
-        with Image.open(io.BytesIO(content) if isinstance(content, bytes) else content) as image:
+        file = io.BytesIO(content) if isinstance(content, bytes) else content
+        with Image.open(file, formats=FORMATS) as image, _turn(image):
             yield image
     except DataError:
         raise
@@ -208,6 +218,11 @@ def _opened(encoded: EncodedImage) -> Iterator[Image.Image]:
     except Exception as error:  # on damaged files Pillow's plugins raise anything
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{encoded.where}: cannot be read as an image ({reason})") from error
+
+
+def _turn(image: Image.Image) -> AbstractContextManager[object]:
+    """Large images are decoded one at a time: eight threads would hold several copies of 89 million pixels each."""
+    return _large if image.width * image.height > _LARGE else nullcontext()
 
 
 def _is_filled(content: str | bytes) -> bool:
@@ -250,7 +265,10 @@ def _has_more_frames(image: Image.Image) -> bool:
 
 def _scaled(values: Array) -> Pixels:
     """16-bit grey values to 8 bits, rounded: 0 stays 0, 65535 becomes 255."""
-    wide = values.astype(np.int64)
-    if wide.min() < 0 or wide.max() > 65_535:
-        raise ValueError(f"grey values must be 0 to 65535, got {wide.min()} to {wide.max()}")
-    return ((wide * 255 + 32_767) // 65_535).astype(np.uint8)
+    if values.min() < 0 or values.max() > 65_535:
+        raise ValueError(f"grey values must be 0 to 65535, got {values.min()} to {values.max()}")
+    wide = values.astype(np.uint32)
+    wide *= 255
+    wide += 32_767
+    wide //= 65_535
+    return wide.astype(np.uint8)

@@ -35,6 +35,8 @@ _UNREADABLE = (
 """What torchvision and the readers below it raise on missing and damaged files; URLError is an OSError."""
 
 _BLOCK = 1 << 20
+_MOST_BYTES = 560_000_000
+"""EMNIST's largest file, of 697,932 images, has 547 MB."""
 _LOOKED_AT = 1000
 """Entries of a folder that are looked at for a set that is not where it should be."""
 
@@ -227,6 +229,8 @@ def _unpacked(spec: TorchvisionData, scratch: Path) -> tuple[Path, bool]:
 def _unpack(source: Path, target: Path) -> None:
     with gzip.open(source) as packed, target.open("wb") as file:
         while block := packed.read(_BLOCK):
+            if file.tell() + len(block) > _MOST_BYTES:
+                raise DataError(f"dataset.root: {source} unpacks to more than {_MOST_BYTES} bytes")
             with cache_errors(target):
                 file.write(block)
 
