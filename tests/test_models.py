@@ -228,3 +228,20 @@ def test_checking_changes_neither_model_nor_random_numbers() -> None:
 def test_what_a_users_model_raises_passes_through() -> None:
     with pytest.raises(KeyError, match="mine"):
         check_output(custom("make", kind="Raises"), (3,), 2)
+
+
+@pytest.mark.parametrize(
+    ("spec", "shape", "message"),
+    [
+        (MLP(hidden=(65_536, 65_536)), (1, 8, 8), "at most 75,000,000 parameters, got 4,299,948,042; LONGTAIL_MAX_"),
+        (MLP(hidden=(65_536,) * 100), (1, 8, 8), "got 425,213,165,578"),
+        (ResNet9(name="resnet9"), (3, 1024, 1024), r"at most 32 MB in a layer for an example .* got 256 MB"),
+    ],
+)
+def test_a_model_of_any_size_is_refused_before_it_takes_memory(
+    spec: ModelSpec, shape: tuple[int, ...], message: str
+) -> None:
+    state = torch.get_rng_state()
+    with pytest.raises(ModelError, match=message):
+        build_model(spec, shape, 10)
+    assert torch.equal(torch.get_rng_state(), state)

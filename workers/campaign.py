@@ -30,6 +30,9 @@ PARTS = 1_000_000
 
 MAX_REPETITIONS = 1_000_000
 
+MAX_RUNS = 2_000_000
+"""Of a campaign: a driver lists what is to be trained."""
+
 BALANCED_VERSION = 2
 """Of how balanced subsets are drawn; part of a balanced campaign's identity. Version 1, which was not part of it, left
 the memberships of up to 2 L - 1 examples correlated."""
@@ -133,6 +136,13 @@ class Subsets(Frozen):
     3 rules with 5 runs each are 15 repetitions."""
     per_class: bool = False
     """Drop the same share of every class (of given labels), each by its own order; else of all examples at once."""
+
+    @model_validator(mode="after")
+    def _runs_can_be_listed(self) -> "Subsets":
+        runs = len(self.ratios) * self.repetitions
+        if runs > MAX_RUNS:
+            raise ValueError(f"ratios x repetitions must be at most {MAX_RUNS:,} runs, got {runs:,}")
+        return self
 
     @model_validator(mode="after")
     def _scores_fit_design(self) -> "Subsets":

@@ -42,7 +42,7 @@ from workers.specs import ImageOptions
 
 Pixels = npt.NDArray[np.uint8]
 
-FORMATS = ("PNG", "JPEG", "MPO", "BMP", "DIB", "WEBP", "TIFF", "GIF", "PPM", "AVIF", "JPEG2000", "TGA")
+FORMATS = ("PNG", "JPEG", "BMP", "DIB", "WEBP", "TIFF", "GIF", "PPM", "AVIF", "JPEG2000", "TGA")
 """What Pillow may decode, whatever files are called: not EPS, for which it starts Ghostscript."""
 _BATCH = 64
 _BATCH_BYTES = 1 << 26
