@@ -132,7 +132,7 @@ def test_once_and_watched_say_the_same_of_damage(damage: Callable[[Path], object
     huge.parent.mkdir()
     huge.write_bytes(b"x" * (5 << 20))
     once, printed = campaign_status(store.uri), io.StringIO()
-    watched = watch_store(store.uri, 0.1, Console(file=printed, width=500), pytest.fail)
+    watched = watch_store(store.uri, 60, Console(file=printed, width=500), pytest.fail)
     assert repr(watched) == repr(once)
     assert (once.committed, once.wanted, once.diverged, once.lost) == (6, 8, 1, 2)
     assert [str(error).partition(": ")[0] for error in once.damaged] == [str(victim), str(huge)]
