@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.datasets.support import error_of, folder_spec, reader_notes, save_array, write_image
-from workers.datasets import load_dataset
+from workers.datasets import images, load_dataset
 
 
 def test_an_image_folder_is_sorted_by_class_and_file(folder: Path) -> None:
@@ -206,3 +206,13 @@ def _circle(root: Path) -> None:
 def test_folders_that_are_no_data_set(folder: Path, change: Callable[[Path], Any], text: str) -> None:
     change(folder)
     assert text.replace("ROOT", str(folder)) in error_of(lambda: load_dataset(folder_spec(folder)))
+
+
+def test_large_transparent_images_are_laid_on_white_in_strips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(0)
+    for mode, depth in (("RGBA", 4), ("LA", 2)):
+        image = Image.fromarray(random.integers(0, 256, (150, 40, depth), dtype=np.uint8), mode)
+        whole = np.asarray(images._on_white(image, images.ImageFinding()))
+        with monkeypatch.context() as patch:
+            patch.setattr(images, "_LARGE", 64 * 40)
+            np.testing.assert_array_equal(np.asarray(images._on_white(image, images.ImageFinding())), whole)

@@ -50,6 +50,8 @@ _BATCH_BYTES = 1 << 26
 _LARGE = 1 << 23
 """Pixels: a photo of more is decoded while no other large one is."""
 _large = threading.RLock()
+_STRIP = 64
+"""Rows of a large image that are laid on white at a time; fewer pixels than _LARGE, as Pillow takes 65,535 a row."""
 _WIDE_GREY = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 _GREY = ("1", "L", "LA", "La", *_WIDE_GREY)
 
@@ -249,6 +251,12 @@ def _eight_bit(image: Image.Image, finding: ImageFinding) -> Image.Image:
 
 
 def _on_white(image: Image.Image, finding: ImageFinding) -> Image.Image:
+    if image.width * image.height > _LARGE:  # in strips: each step of a whole one takes 4 bytes a pixel
+        whole = Image.new("RGB", image.size)
+        for top in range(0, image.height, _STRIP):
+            strip = image.crop((0, top, image.width, min(top + _STRIP, image.height)))
+            whole.paste(_on_white(strip, finding), (0, top))
+        return whole
     colours = image.convert("RGBA")
     if colours.getchannel("A").getextrema() != (255, 255):
         finding.kinds.add(TRANSPARENT)
