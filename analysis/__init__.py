@@ -5,6 +5,7 @@ from analysis import plot
 from analysis.consistency import consistency_profile, cscore
 from analysis.datamodels.fitting import Datamodels, fit_datamodels
 from analysis.display.frame import Frame
+from analysis.diverged import diverged_bounds, diverged_notes
 from analysis.errors import EstimateError, TooManyPairsError
 from analysis.estimates import write_estimates
 from analysis.influence.discoveries import influence_discoveries
@@ -65,6 +66,8 @@ __all__ = [
     "count_runs",
     "cscore",
     "difference_interval",
+    "diverged_bounds",
+    "diverged_notes",
     "estimate_forgetting",
     "estimate_memorization",
     "estimate_reliability",

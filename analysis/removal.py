@@ -5,8 +5,10 @@ differ by starting weights, order, ties and, under the rule `random`, by the sub
 
     test_accuracy = mean a_k      se = sd / sqrt(n), sd with n - 1 below the line      low, high = mean -+ t se
 
-with t the Student quantile of n - 1 degrees of freedom, and limits cut to [0, 1]. The interval is of the expected
-accuracy of a model trained this way on this test set: test examples are not taken for a sample.
+with t the Student quantile of n - 1 degrees of freedom, and limits cut to [0, 1]. Two runs or more of the same accuracy
+have sd = 0, which does not say that others would have it, too: an accuracy is one of T + 1 numbers. Their limits are
+Wilson's of n T zeros and ones, T being the test examples, as if each run were right on each by chance. The interval is
+of the expected accuracy of a model trained this way on this test set: test examples are not taken for a sample.
 
 M. Toneva et al., "An empirical study of example forgetting during deep neural network learning", ICLR 2019, sec. 5.
 """
@@ -18,7 +20,7 @@ import pyarrow as pa
 from scipy.special import stdtrit
 
 from analysis.errors import EstimateError
-from analysis.statistics.intervals import CONFIDENCE, check_confidence
+from analysis.statistics.intervals import CONFIDENCE, check_confidence, mean_interval
 from workers.campaign import Campaign
 from workers.store import Store
 
@@ -54,7 +56,7 @@ def removal_curve(store: Store, epoch: int | None = None, *, confidence: float =
         counts = {"runs": len(accuracies), "diverged": int(group["lost"].sum())}
         # 1 - 0.7 is 0.30000000000000004; ratios have six decimals.
         keys = {"order": order, "ratio": ratio, "removed": round(1 - ratio, 6), "rule": rules[order]}
-        found.append({**keys, **counts, **_mean(accuracies, confidence)})
+        found.append({**keys, **counts, **mean_of_runs(accuracies, confidence, store.header.num_test)})
     frame = pd.DataFrame(found).sort_values(["order", "removed"], ignore_index=True)
     return frame[list(COLUMNS)]
 
@@ -80,11 +82,14 @@ def _checked(store: Store, epoch: int | None) -> Campaign:
     return campaign
 
 
-def _mean(accuracies: npt.NDArray[np.float64], confidence: float) -> dict[str, float]:
+def mean_of_runs(accuracies: npt.NDArray[np.float64], confidence: float, num_test: int) -> dict[str, float]:
     """The mean of runs with its standard error and limits; NaN for what so few do not tell."""
     runs = len(accuracies)
     mean = float(accuracies.mean()) if runs else np.nan
     se = float(accuracies.std(ddof=1)) / np.sqrt(runs) if runs > 1 else np.nan
     margin = -float(stdtrit(runs - 1, (1 - confidence) / 2)) * se if runs > 1 else np.nan
     low, high = np.clip((mean - margin, mean + margin), 0, 1).tolist()
+    if runs > 1 and np.ptp(accuracies) == 0:
+        limits = mean_interval(np.array(mean), np.array(runs * num_test), confidence)
+        return {"test_accuracy": mean, "se": 0.0, "low": float(limits[0]), "high": float(limits[1])}
     return {"test_accuracy": mean, "se": se, "low": low, "high": high}

@@ -8,8 +8,10 @@ At worst p_in = p_out = 1/2 and V = 1 / (4 s (1 - s)). Runs that are there alrea
 p_in and p_out. They are taken as (c + 1/2) / (n + 1), the mean under Jeffreys' prior (L. Brown, T. Cai and A. DasGupta,
 "Interval estimation for a binomial proportion", Statistical Science 2001), because a few runs that are all right are no
 proof that every run will be: p = 0 and p = 1 would promise a standard error of 0. The smaller the pilot, the larger
-this makes the standard error of an example that is always right. A percentile over the examples is the smallest value
-that so many of them do not exceed.
+this makes the standard error of an example that is always right. That is the expected standard error, `expected_se`,
+as against the plug-in `se` of estimates; it errs on the side of more runs, and decides when `--until-se` ends a ratio.
+Plans by small pilots take the planned standard error of `analysis.pilots`. A percentile over the examples is the
+smallest value that so many of them do not exceed.
 
 V. Feldman and C. Zhang, "What neural networks memorize and why", NeurIPS 2020, bound the error of their estimator,
 subsets that hold or lack an example by chance included: with p = min(s, 1 - s),

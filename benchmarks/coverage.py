@@ -23,10 +23,15 @@ from scipy.special import ndtri
 
 from analysis import average_interval, difference_interval, mean_interval
 from analysis.statistics.means import Floats, difference_se, group_mean, mean_se
+from analysis.statistics.run_means import count_interval
 
 MEANS = np.array([0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.98])
 RUNS = (20, 60, 200, 2000)
 RATIOS = (0.1, 0.5, 0.7, 0.9)
+EVENTS = np.array([0.02, 0.2, 1.0, 4.0])
+"""Forgetting events a run."""
+_MOST_COUNTED = 200
+"""Runs of which events are drawn one by one."""
 ALL_RATIOS = tuple(tenths / 10 for tenths in range(1, 10))
 SLOPES = (0.0, 0.1, 0.3, 0.6)
 """By how much the mean at the largest ratio is above that at the smallest."""
@@ -96,6 +101,27 @@ def cscore_coverage(
     return _coverage(f"C-score, {len(ratios)} ratios", runs, truth, groups > 0, score, wald)
 
 
+def count_coverage(runs: int, confidence: float, draws: int, random: np.random.Generator) -> Coverage:
+    """Forgetting events: EVENTS a run on average, single (Poisson's), bounded, or in bursts (gamma-Poisson)."""
+    size = (draws, runs)
+    kinds = [
+        each
+        for mean in EVENTS
+        for each in (random.poisson(mean, size), random.binomial(5, mean / 5, size), _bursts(mean, size, random))
+    ]
+    truth = np.repeat(EVENTS, 3)[:, None]
+    found = np.array([each.mean(axis=1) for each in kinds])
+    sd = np.array([each.std(axis=1, ddof=1) for each in kinds])
+    n = np.full(found.shape, runs)
+    score = count_interval(found, sd, n, confidence)
+    wald = _wald(found, sd / np.sqrt(runs), confidence)
+    return _coverage("forgetting events", runs, truth, np.full(found.shape, True), score, wald)
+
+
+def _bursts(mean: float, size: tuple[int, int], random: np.random.Generator) -> npt.NDArray[np.int64]:
+    return random.poisson(random.gamma(1.0, mean, size))
+
+
 def measure(confidence: float, draws: int, seed: int = 0) -> Iterator[Coverage]:
     """Every estimate at every number of runs and every ratio; the C-score over several of them."""
     random = np.random.default_rng(seed)
@@ -103,6 +129,8 @@ def measure(confidence: float, draws: int, seed: int = 0) -> Iterator[Coverage]:
         for one_ratio in (difference_coverage, profile_coverage):
             for ratio in RATIOS:
                 yield one_ratio(runs, ratio, confidence, draws, random)
+        if runs <= _MOST_COUNTED:
+            yield count_coverage(runs, confidence, draws, random)
         for ratios in (RATIOS, ALL_RATIOS):
             yield cscore_coverage(runs, ratios, confidence, draws, random)
 
@@ -144,7 +172,7 @@ def main() -> None:
         found = list(measure(confidence, wanted.draws))
         for name in dict.fromkeys(each.estimate for each in found):
             of_it = [each for each in found if each.estimate == name]
-            for runs in (*RUNS, None):
+            for runs in (*dict.fromkeys(each.runs for each in of_it), None):
                 table.add_row(name, str(runs or "all"), *_cells([e for e in of_it if runs in (e.runs, None)], near))
         Console(width=130).print(table)
 

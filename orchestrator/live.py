@@ -41,7 +41,7 @@ class LiveView:
             grid.add_row("store", f"checking what is there: {now.checked} of {now.to_check} files")
         precision = self._measured()
         if precision is not None and precision.mem:
-            grid.add_row("precision", "[dim]standard error of the median example, and what 90% do not exceed")
+            grid.add_row("precision", "[dim]expected se of the median example, and what 90% do not exceed")
             grid.add_row("", Columns(precision_items(precision), padding=(0, 3)))
         return grid
 

@@ -72,7 +72,10 @@ CheckpointOption = Annotated[
 UntilSeOption = Annotated[
     float | None,
     typer.Option(
-        "--until-se", min=0.0001, max=1, help="End a ratio once mem of 90% of the examples has this standard error."
+        "--until-se",
+        min=0.0001,
+        max=1,
+        help="End a ratio once mem of 90% of the examples has this expected se (smoothed standard error).",
     ),
 ]
 

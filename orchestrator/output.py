@@ -143,10 +143,10 @@ def _remedies(campaign: "Campaign", precision: str) -> list[str]:
 
 def _looked(look: "Look", target: float | None) -> str:
     if look.se is None:
-        return f"no example is held out, so mem has no standard error; all {look.repetitions} runs"
+        return f"no example is held out, so mem has no expected se; all {look.repetitions} runs"
     if look.reached:
-        return f"standard error {look.se:.4f} <= {target:g} after {look.repetitions} runs"
-    return f"standard error {look.se:.4f} > {target:g} after all {look.repetitions} runs"
+        return f"expected se {look.se:.4f} <= {target:g} after {look.repetitions} runs"
+    return f"expected se {look.se:.4f} > {target:g} after all {look.repetitions} runs"
 
 
 def exit_on_failures(report: "CampaignReport") -> None:

@@ -10,9 +10,8 @@ from analysis import (
     largest_unit_variance,
     runs_needed,
     se_of_runs,
-    unit_variance,
 )
-from analysis.standard_errors import MOST, percentile
+from analysis.pilots import PlannedVariance, planned_variance
 from orchestrator.arrangement import Arrangement, arrange
 from orchestrator.prepare import check_campaign_fits, identified, make_header
 from orchestrator.shards import pending_shards
@@ -30,19 +29,8 @@ _FILE_BYTES = 5_500
 
 
 @dataclass(frozen=True)
-class Pilot:
-    """What committed runs tell of those to come: how many they are, and V over the examples (see
-    `analysis.standard_errors`)."""
-
-    runs: int
-    median_variance: float
-    most_variance: float
-    """Not exceeded by 90% of the examples."""
-
-
-@dataclass(frozen=True)
 class RatioPlan:
-    """Runs of one ratio, and the standard errors of mem that they will give; None where there is none to be told.
+    """Runs of one ratio, and planned standard errors of mem: those they will give; None where there is none to tell.
 
     That is at ratio 1, where less than one run with an example (or one without) is expected, without a pilot, and where
     subsets are not random.
@@ -54,7 +42,8 @@ class RatioPlan:
     subset_size: int
     runs: int
     committed: int
-    pilot: Pilot | None
+    pilot: PlannedVariance | None
+    """What committed runs tell of those to come."""
     random: bool = True
     """Whether subsets are drawn at random, so that mem can be estimated."""
 
@@ -71,12 +60,12 @@ class RatioPlan:
     @property
     def median_se(self) -> float | None:
         """Of the median example, judged by the pilot."""
-        return se_of_runs(self.pilot.median_variance, self.share, self.runs) if self.pilot else None
+        return se_of_runs(self.pilot.median, self.share, self.runs) if self.pilot else None
 
     @property
     def most_se(self) -> float | None:
         """Not exceeded by 90% of the examples, judged by the pilot."""
-        return se_of_runs(self.pilot.most_variance, self.share, self.runs) if self.pilot else None
+        return se_of_runs(self.pilot.most, self.share, self.runs) if self.pilot else None
 
     def runs_for_all(self, target: float) -> int | None:
         """Runs at which the largest standard error is at most `target`."""
@@ -84,7 +73,15 @@ class RatioPlan:
 
     def runs_for_most(self, target: float) -> int | None:
         """Runs at which that of 90% of the examples is, judged by the pilot."""
-        return runs_needed(self.pilot.most_variance, self.share, target) if self.pilot else None
+        return runs_needed(self.pilot.most, self.share, target) if self.pilot else None
+
+    def range_for_most(self, target: float) -> tuple[int, int] | None:
+        """Between what numbers of runs that one lies, as far as the pilot tells."""
+        if self.pilot is None:
+            return None
+        limits = (runs_needed(each, self.share, target) for each in (self.pilot.most_low, self.pilot.most_high))
+        low, high = limits
+        return low, high
 
     @property
     def _has_mem(self) -> bool:
@@ -156,11 +153,6 @@ def _ratio_plan(
 ) -> RatioPlan:
     left = sum(shard.stop - shard.start for shard in pending if shard.parts == parts)
     runs, size = campaign.subsets.repetitions, subset_size(parts, num_train)
-    pilot = _pilot(counts[parts]) if parts in counts and counts[parts].runs and size < num_train else None
+    pilot = planned_variance(counts[parts]) if parts in counts and size < num_train else None
     random = campaign.subsets.design != "explicit"
     return RatioPlan(parts / PARTS, size / num_train, size, runs, runs - left, pilot, random)
-
-
-def _pilot(at: RatioCounts) -> Pilot:
-    variance = unit_variance(at)
-    return Pilot(at.runs, percentile(variance, 0.5), percentile(variance, MOST))

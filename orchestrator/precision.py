@@ -1,6 +1,6 @@
 """How precise the estimates of a store are while it grows: median and 90% standard errors of mem and of the C-score.
 
-The standard errors are those of `longtail plan` and `--until-se` (`analysis.standard_errors`): means are smoothed, so
+They are expected standard errors, as of `--until-se` (`analysis.standard_errors`): means are smoothed, so
 that an example that was right in every run so far is not taken to be certain. Every file is read once.
 """
 

@@ -74,6 +74,19 @@ def _shortened(text: str) -> str:
     return text if len(text) <= _LONGEST_NAME else f"...{text[3 - _LONGEST_NAME :]}"
 
 
+def saturated_note(examples: int) -> str:
+    """What is said of the examples whose loss is a lower bound."""
+    return f"note: the loss of {examples} examples is at least what is shown: results hold no loss over 65,504"
+
+
+def over_lines(frame: "pd.DataFrame", name: str) -> list[str]:
+    """What is said of the intervals of a table with a column `over`, whose rows are called by the column `name`."""
+    kinds = frame.groupby("over", sort=False)[name].agg(lambda names: ", ".join(dict.fromkeys(names)))
+    if len(kinds) == 1:
+        return [f"intervals are over {kinds.index[0]}"]
+    return [f"intervals over {over}: {names}" for over, names in kinds.items()]
+
+
 def cell(value: float, error: float | None = None, digits: int = 3) -> str:
     """A value, and its standard error where there is one; a dash where there is no value."""
     if value != value:

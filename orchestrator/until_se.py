@@ -23,7 +23,7 @@ _FIRST_LOOK = 10
 
 @dataclass(frozen=True)
 class Look:
-    """The standard error of mem that 90% of the examples do not exceed after the first `repetitions` at a ratio.
+    """The expected standard error of mem that 90% of the examples do not exceed after the first `repetitions`.
 
     `se` is infinite where too many examples have no run with them, or none without; None at ratio 1, where there is no
     mem.

@@ -180,13 +180,13 @@ def _table(uri: str, view: View) -> Group:
     precision = view.precision or Precision({})
     below = view.summary() if view.trouble is None else f"{view.summary()}\n{view.trouble}"
     if precision.mem:
-        below += "\nse: standard error of mem, of the median example and what 90% do not exceed"
+        below += "\nexpected se: smoothed standard error of mem, of the median example and what 90% do not exceed"
     return Group(Text(uri, overflow="fold"), ratios_table(view.status, precision), Text(below, overflow="fold"))
 
 
 def ratios_table(status: CampaignStatus | None, precision: Precision) -> Table:
     """A row for each ratio, and one for the C-score where it was measured."""
-    errors = ("median se", "90% se", "of runs") if precision.mem else ()
+    errors = ("median expected se", "90% expected se", "of runs") if precision.mem else ()
     table = Table("ratio", "committed", "wanted", "diverged", *errors, box=None, header_style="bold")
     for row in status.ratios if status else ():
         spread = precision.mem.get(round(row.ratio * PARTS))

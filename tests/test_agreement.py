@@ -113,6 +113,10 @@ def published(tmp_path: Path) -> Path:
 
 def test_two_stores_by_memorization(stores: tuple[Path, Path]) -> None:
     found = compare(*stores, ratio=0.7)
+    errors = found.errors.set_index("measure")
+    assert errors.loc["spearman", "value"] == found.spearman and set(errors["over"]) == {"examples and runs"}
+    known = errors.dropna(subset=["low"])
+    assert ((known["low"] <= known["value"]) & (known["value"] <= known["high"])).all() and len(known) >= 3
     a, b = (open_store(store).memorization(0.7, empty="nan")["mem"].to_numpy() for store in stores)
     held_out = ~np.isnan(a)
     assert found.left_out == (~held_out).sum() == 1

@@ -52,6 +52,7 @@ def source(subsets: npt.NDArray[np.bool_], outputs: npt.NDArray[Any], parts: int
         epoch=1,
         diverged=0,
         not_finite=0,
+        saturated=0,
         labels=Labels(ids % 3, ids % 2, np.arange(num_test) % 3),
         tests=np.arange(num_test),
         subsets=subsets,

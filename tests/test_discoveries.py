@@ -1,5 +1,7 @@
 """Influential pairs at a false discovery rate: the same as with all p-values held, and as rarely false as promised."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -78,6 +80,23 @@ def test_bars_are_the_smallest_counts_with_such_a_p_value(runs: int, seed: int, 
             fewest = max(0, total - (runs - n_in))
             assert bars[z, group] >= (max(reached[0], fewest) if len(reached) else NEVER)
             assert bars[z, group] <= (max(strictly[0], fewest) if len(strictly) else NEVER)
+
+
+@pytest.mark.parametrize("same_class", [False, True])
+def test_several_ratios_are_one_list_with_one_rate(same_class: bool) -> None:
+    ratios = [planted(0), replace(planted(1, runs=90, effect=0.35), parts=700_000)]
+    values = [all_p_values(bits) for bits in ratios]
+    tried = np.full(values[0].shape, True)
+    if same_class:
+        tried = ratios[0].labels.test_label[:, None] == ratios[0].labels.given_label
+    adjusted = np.full((2, *tried.shape), 2.0)
+    adjusted[:, tried] = false_discovery_control(np.concatenate([each[tried] for each in values])).reshape(2, -1)
+    found = influence_discoveries(ratios, fdr=0.2, same_class=same_class)
+    pairs = found[["ratio", "test_example_id", "example_id"]].itertuples(index=False)
+    expected = [((0.6, 0.7)[k], z, i) for k, z, i in np.argwhere(adjusted <= 0.2)]
+    assert sorted(map(tuple, pairs)) == sorted(expected)
+    with pytest.raises(EstimateError, match="got none"):
+        influence_discoveries([])
 
 
 def test_false_discoveries_are_as_rare_as_asked_for() -> None:

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from analysis import EstimateError, count_first_runs, open_store, plot, removal_curve
+from analysis import EstimateError, count_first_runs, mean_interval, open_store, plot, removal_curve
+from analysis.removal import mean_of_runs
 from orchestrator import run_campaign
 from orchestrator.local_runner import LocalRunner
 from orchestrator.plan import plan_campaign
@@ -266,6 +267,13 @@ def test_a_damaged_column_of_scores_is_found(tmp_path: Path) -> None:
 
 
 # Analysis ----------------------------------------------------------------------------------------------------------
+
+
+def test_runs_of_one_accuracy_leave_an_interval() -> None:
+    found = mean_of_runs(np.array([0.95, 0.95]), 0.95, 360)
+    low, high = mean_interval(np.array(0.95), np.array(720))
+    assert found == {"test_accuracy": 0.95, "se": 0, "low": float(low), "high": float(high)}
+    assert mean_of_runs(np.array([1.0, 1.0]), 0.95, 360)["low"] < 0.996
 
 
 def test_a_removal_curve_is_means_over_the_runs_of_each_rule(tmp_path: Path) -> None:

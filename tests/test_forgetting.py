@@ -155,6 +155,25 @@ def test_a_gap_is_neither_an_event_nor_a_bridge_over_one(tmp_path: Path) -> None
     assert frame[["forgetting_se", "first_learned_se", "accuracy_se"]].isna().all(axis=None)
 
 
+@settings(max_examples=20, deadline=None)
+@given(campaigns())
+def test_runs_that_agree_leave_an_interval_all_the_same(sequences: list[list[str]]) -> None:
+    with TemporaryDirectory() as folder:
+        frame = estimate_forgetting(make_stores(Path(folder, "store"), {1.0: runs_of(sequences)}))
+    epochs = len(sequences[0][0])
+    for name, runs, most in (
+        ("forgetting", "n_runs", np.inf),
+        ("first_learned", "n_learned", epochs),
+        ("accuracy", "n_runs", 1),
+    ):
+        some = frame[frame[runs] > 0]
+        assert frame.loc[frame[runs] == 0, [f"{name}_low", f"{name}_high"]].isna().all(axis=None)
+        low, value, high = (some[f"{name}{part}"].to_numpy() for part in ("_low", "", "_high"))
+        assert (low <= value + 1e-12).all() and (value <= high + 1e-12).all() and (high <= most).all()
+        if most > 1 or name == "accuracy":
+            assert (high > low).all()
+
+
 # Stores -------------------------------------------------------------------------------------------------------------
 
 THREE = [["1010", "1111", "0000"], ["0011", "0111", "0000"], ["1100", "1110", "0001"]]

@@ -36,6 +36,9 @@ def test_lists_are_those_of_the_notebook(
     frame = pd.read_parquet(tmp_path / "pairs.parquet")
     assert code == 0
     assert f"{len(frame)} pairs from 60 runs" in output
+    found = len(open_store(store).discoveries(fdr=0.05))
+    beside = f"pairs, {found:,} are discoveries at a false discovery rate of 0.05 (--fdr 0.05 lists them)"
+    assert (beside in " ".join(output.split())) == ("--threshold" in options)
     pd.testing.assert_frame_equal(open_store(store).influence(**expected), frame, check_exact=True)  # type: ignore[arg-type]
 
 

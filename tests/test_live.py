@@ -123,7 +123,7 @@ def test_the_view_at_a_fixed_width() -> None:
         "runs       ━━━━━━━━━━━━━━━━━━━━━━━                                    160 of 400",
         "pace       10.00 runs/s, 0:00:20 left; 40 failed, 2 diverged",
         "workers    7 on 2 nodes, 1 lost so far: 10.0.0.1 (4), 10.0.0.2 (3)",
-        "precision  standard error of the median example, and what 90% do not exceed",
+        "precision  expected se of the median example, and what 90% do not exceed",
         "           mem at 0.2  0.041  0.100   mem at 0.6      -      -",
         "           C-score     0.020  0.030",
     ]
@@ -191,7 +191,7 @@ def test_status_watch_shows_the_precision_on_a_terminal(store: Store) -> None:
     *_, frame = terminal.getvalue().split(store.uri)
     rows = [line.split() for line in frame.splitlines()]
     found = reference(store)
-    assert rows[1][4:] == ["median", "se", "90%", "se", "of", "runs"]
+    assert rows[1][4:] == ["median", "expected", "se", "90%", "expected", "se", "of", "runs"]
     for row, parts in zip(rows[2:4], (LOW, HIGH), strict=True):
         at = found.mem[parts]
         assert row[4:] == [f"{at.median:.3f}", f"{at.most:.3f}", str(at.runs)]

@@ -13,6 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analysis import read_outputs
 from orchestrator import run_campaign
 from orchestrator.verify import verify_store
 from tests.conftest import small_campaign
@@ -144,6 +145,11 @@ def test_margins_read_back_and_pandas_reads_them(tmp_path: Path) -> None:
     np.testing.assert_array_equal(store.margins(SHARD, table), np.stack(expected))
     frame = pd.read_parquet(f"{store.uri}/results")
     np.testing.assert_array_equal(np.stack(list(frame["test_margin"])), np.stack(expected))
+    given_results[0].epochs[-1].test_margin[:2] = 65504, -65504  # type: ignore[index]
+    limits = margin_store(tmp_path / "limits")
+    limits.commit(SHARD, given_results)
+    assert read_outputs(limits).saturated == 2
+    assert read_outputs(store, tests=[2, 3]).saturated == 0
     assert verify_store(store.uri) == (2, [])
 
 

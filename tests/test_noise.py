@@ -53,6 +53,7 @@ def test_every_score_is_measured_at_each_ratio(store: Store) -> None:
         assert row["auc"] == pytest.approx(roc_auc_score(NOISY[some], values.round(12)))
         assert row["average_precision"] == pytest.approx(average_precision_score(NOISY[some], values.round(12)))
         assert 0 <= row["low"] <= row["auc"] <= row["high"] <= 1
+        assert row["over"] == "examples and runs" and row["auc_se"] > row["auc_se_runs"] > 0
     lacking = frame[(frame["score"] == "mem") & (frame["ratio"] == 0.8)].iloc[0]
     assert lacking["left_out"] >= 1
     assert set(open_store(store.uri).noise(0.4)["ratio"].dropna()) == {0.4}

@@ -10,6 +10,7 @@ import torch
 from typer.testing import CliRunner
 
 import analysis
+from analysis.pilots import planned_variance
 from orchestrator import plan_campaign, run_campaign
 from orchestrator.cli import app
 from orchestrator.duration import Pace, calibrated_pace, estimate_duration, recorded_pace
@@ -23,6 +24,7 @@ from workers.campaign_file import dump_campaign
 from workers.datasets import load_dataset
 from workers.machine import Machine
 from workers.runs import Shard
+from workers.store import Store
 from workers.timing import RunTimes, time_runs
 from workers.training import Engine, SequentialEngine, StackedEngine
 
@@ -56,17 +58,16 @@ def test_a_new_campaign_has_figures_at_worst_only() -> None:
 
 def test_a_pilot_tells_of_the_median_and_of_most_examples(pilot: Path) -> None:
     campaign = small_campaign(subsets={"ratios": [0.2, 0.6, 0.9], "repetitions": 300, "seed": 5})
-    view = analysis.open_store(pilot)
     *known, unknown = planned(campaign, pilot).ratios
-    for row in known:
-        ses = sorted(view.expected_se(300, row.ratio)["expected_se"])
-        assert (row.committed, row.pilot and row.pilot.runs) == (12, 12)
-        assert row.median_se == pytest.approx(ses[1437 // 2])
-        assert row.most_se == pytest.approx(ses[math.ceil(0.9 * 1437) - 1])
-        needed = row.runs_for_most(0.05)
-        assert needed is not None
-        at, before = (np.array(view.expected_se(n, row.ratio)["expected_se"]) for n in (needed, needed - 1))
-        assert (at <= 0.05).mean() >= 0.9 > (before <= 0.05).mean()
+    for row, at in zip(known, analysis.count_runs(Store.open(pilot)).ratios, strict=True):
+        found = planned_variance(at)
+        assert found is not None and row.pilot == found
+        assert (row.committed, found.runs) == (12, 12)
+        assert row.median_se == pytest.approx(math.sqrt(found.median / 300))
+        assert row.most_se == pytest.approx(math.sqrt(found.most / 300))
+        needed, limits = row.runs_for_most(0.05), row.range_for_most(0.05)
+        assert needed == math.ceil(found.most / 0.05**2)
+        assert limits is not None and limits[0] <= needed <= limits[1]
     assert (unknown.pilot, unknown.committed) == (None, 0)
 
 
@@ -152,15 +153,21 @@ def told(campaign: Campaign, folder: Path, *words: object) -> str:
 def test_plan_tells_runs_precision_and_time(pilot: Path, tmp_path: Path) -> None:
     campaign = small_campaign(subsets={"ratios": [0.2, 0.6, 1.0], "repetitions": 20, "seed": 5})
     output = told(campaign, tmp_path, "--store", pilot, "--target-se", 0.1, "--workers", 2)
-    rows = {line.split()[0]: line.split()[1:] for line in output.splitlines()[2:5]}
-    needed = [line.split() for line in output.splitlines()[8:10]]
+    lines = output.splitlines()
+    first, second = (
+        next(k for k, line in enumerate(lines) if line.startswith(" ratio ") and word in line)
+        for word in ("subset", "runs for")
+    )
+    rows = {line.split()[0]: line.split()[1:] for line in lines[first + 1 : first + 4]}
+    needed = [line.split() for line in lines[second + 1 : second + 3]]
     assert rows["0.2"][:5] == ["287", "20", "12", "8", "0.280"]
     assert rows["1"] == ["1437", "20", "0", "20", *["-"] * 4]
     assert "judged by a pilot of 12 runs" in output
     most, worst = (int(number) for number in re.findall(r"--repetitions (\d+)", output))
-    assert [ratio for ratio, _, _ in needed] == ["0.2", "0.6"]
+    assert [(row[0], row[3]) for row in needed] == [("0.2", "to"), ("0.6", "to")]
     assert most == max(int(row[1]) for row in needed)
-    assert worst == max(int(row[2]) for row in needed) == 157
+    assert worst == max(int(row[5]) for row in needed) == 157
+    assert all(int(row[2]) <= int(row[1]) <= int(row[4]) for row in needed)
     assert re.search(
         r"about [\d.]+ core-seconds: [\d.]+ seconds with 2 workers \(by the 24 runs in the store, cpu", output
     )

@@ -74,7 +74,10 @@ def test_profiles_are_those_of_a_group_by(store: Store, by: str) -> None:
     long = view.consistency()
     long["group"] = groups.of_example[long["example_id"]]
     expected = long[long["group"] >= 0].groupby(["group", "ratio"])["consistency"].agg(["count", "mean", "std", "sem"])
-    found = frame.set_index(["group", "ratio"])[["examples", "consistency", "sd", "se"]]
+    found = frame.set_index(["group", "ratio"])
+    examples_se = np.sqrt(found["se"] ** 2 - found["se_runs"] ** 2).where(found["examples"] > 1)
+    found = found[["examples", "consistency", "sd"]].assign(se=examples_se)
+    assert (frame["over"] == "examples and runs").all()
     np.testing.assert_allclose(found.to_numpy(), expected.to_numpy(), atol=1e-12)
     assert found.index.tolist() == expected.index.tolist()
     if by != "cscore":
@@ -127,8 +130,10 @@ def test_classes_are_summarized_as_pandas_does(store: Store) -> None:
     ]
     mem = view.memorization(0.8, empty="nan")
     expected = mem.groupby("given_label")["mem"].describe()[["count", "mean", "std", "25%", "50%", "75%"]]
-    at = frame[frame["ratio"] == 0.8].drop(columns=["estimate", "ratio", "given_label", "name", "left_out"])
+    at = frame[frame["ratio"] == 0.8][["examples", "mean", "sd", "low_quartile", "median", "high_quartile"]]
     np.testing.assert_allclose(at.to_numpy(dtype=float), expected.to_numpy(), atol=1e-12)
+    assert (frame["over"] == "examples and runs").all()
+    assert ((frame["mean_low"] < frame["mean"]) & (frame["mean"] < frame["mean_high"])).all()
     assert frame[frame["ratio"] == 0.8]["left_out"].tolist() == (10 - expected["count"]).tolist()
 
 

@@ -7,15 +7,20 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+import torch
 from scipy import stats
 
 from analysis import EstimateError, estimate_forgetting, open_store, plot, proxy_agreement, read_example_scores
 from analysis.learning.training_statistics import STATISTICS
 from analysis.scoring.example_scores import DENSITIES, NAMES
+from orchestrator.commands.noise import suspects
+from tests.conftest import small_campaign
 from tests.learning import learning_runs, slow_learning_epoch, slow_statistic
 from tests.synthetic import Labelled, Runs, make_store, make_stores, random_runs
 from workers.errors import DamagedFileError
 from workers.store import Store
+from workers.store.schema import LARGEST_HALF
+from workers.training.presented import observe
 
 N = 24
 NO_NUMBERS = pd.DataFrame({name: np.arange(N) for name in ("example_id", "label", "given_label")})
@@ -60,6 +65,29 @@ def test_examples_that_are_never_shown_have_no_statistic(tmp_path: Path) -> None
     frame = open_store(make_stores(tmp_path / "store", {0.5: of_ratio}).uri).training_statistics()
     assert frame["n_runs"][0] == 0
     assert frame.loc[0, ["probability", "probability_se", "loss", "loss_se"]].isna().all()
+
+
+def test_losses_beyond_float16_are_lower_bounds_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    of_ratio = learning_runs(np.random.default_rng(4), 3, 6, 2, 0.5)
+    losses = of_ratio.presented[STATISTICS["loss"]]
+    losses[:] = np.where(np.isnan(losses), np.nan, 65_472)  # the largest float16 but one
+    places = np.argwhere(~np.isnan(losses))[[0, 3, -1]]
+    losses[tuple(places.T)] = 65_504
+    store = make_stores(tmp_path / "store", {0.5: of_ratio})
+    frame = open_store(store.uri).training_statistics()
+    np.testing.assert_array_equal(frame["n_saturated"], np.bincount(places[:, 2], minlength=6))
+    assert read_example_scores(store).saturated == len(set(places[:, 2].tolist()))
+    suspects(store.uri, top=3)
+    note = f"the loss of {len(set(places[:, 2].tolist()))} examples is at least what is shown"
+    assert note in " ".join(capsys.readouterr().err.split())
+
+
+def test_what_training_records_of_a_loss_that_float16_cannot_hold() -> None:
+    campaign = small_campaign(record={"presentations": True, "probabilities": True})
+    logits, labels = torch.tensor([[[0.0, 65_503.0], [0.0, 65_600.0], [0.0, 3e38], [0.0, torch.inf]]]), torch.zeros(4)
+    loss = observe(campaign, logits, labels.long()[None])[-1][0]
+    assert loss.dtype == torch.float16
+    np.testing.assert_array_equal(loss, [65_504, LARGEST_HALF, LARGEST_HALF, np.nan])
 
 
 def test_scores_are_those_of_their_own_tables(store: Store, runs: dict[float, Runs]) -> None:
@@ -174,10 +202,17 @@ def test_the_cscore_may_be_of_other_runs_or_of_a_file(store: Store, tmp_path: Pa
     view = open_store(store.uri)
     own = view.proxy_agreement()
     cscore = view.cscore()["cscore"].to_numpy()
-    pd.testing.assert_frame_equal(own, proxy_agreement(view.proxies(), cscore))
+    alone = proxy_agreement(view.proxies(), cscore)
+    same = ["proxy", "examples", "left_out", "spearman", "kendall"]
+    pd.testing.assert_frame_equal(own[same], alone[same])
+    assert set(own["over"]) == {"examples and runs"} and set(alone["over"]) == {"examples only"}
+    for name in ("spearman", "kendall"):
+        both = np.hypot(alone[f"{name}_se"], own[f"{name}_se_runs"])
+        np.testing.assert_allclose(own[f"{name}_se"], both, rtol=1e-9)
     np.savez(tmp_path / "scores.npz", labels=np.zeros(N, dtype=int), scores=np.nan_to_num(cscore))
     published = view.proxy_agreement(cscore=tmp_path / "scores.npz")
     assert published["examples"].max() == N
+    assert set(published["over"]) == {"examples only"}  # a file tells nothing of its runs
     np.savez(tmp_path / "others.npz", labels=np.ones(N, dtype=int), scores=cscore)
     with pytest.raises(EstimateError, match="24 of 24 labels differ"):
         view.proxy_agreement(cscore=tmp_path / "others.npz")

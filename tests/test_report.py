@@ -8,6 +8,7 @@ import re
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from orchestrator.report.pictures import Pictures
 from tests.conftest import small_campaign
 from tests.isolation import ROOT, longtail
 from tests.learning import learning_runs
-from tests.synthetic import Labelled, make_stores, random_runs
+from tests.synthetic import Labelled, Runs, make_stores, random_runs
 from tests.test_import import LABEL, TEST_LABEL, exact_runs, published, save
 from tests.user_code import HOSTILE
 from workers.datasets import load_dataset
@@ -160,13 +161,44 @@ def test_explorer_has_every_example(digits: tuple[Store, Report]) -> None:
     given = np.frombuffer(base64.b64decode(train["given"]), "<i4")
     np.testing.assert_array_equal(ids, np.arange(store.header.num_train))
     np.testing.assert_array_equal(given, store.given_labels())
-    mem = np.frombuffer(base64.b64decode(train["scores"]["mem"]), "<i2")
-    assert len(mem) == len(ids) and (mem[mem > -(2**15)] <= 10_000).all()
+    mem = decoded(train["scores"]["mem"])
+    assert len(mem) == len(ids) and (np.abs(mem[~np.isnan(mem)]) <= 1).all()
     sheet = Image.open(io.BytesIO(base64.b64decode(page.scripts["sheet-train-0"])))
     assert sheet.size == (16 * 8, 4 * 8)
     second = Pictures(load_dataset(small_campaign().dataset)).uri("train", 17).split(",")[1]
     tile = np.asarray(sheet)[8:16, 8:16]  # example 17: second row, second column
     np.testing.assert_array_equal(tile, np.asarray(Image.open(io.BytesIO(base64.b64decode(second)))))
+
+
+def decoded(column: dict[str, Any]) -> np.ndarray:
+    """The values of an explorer's column, as the page's script reads them."""
+    kind, none = ("<i4", -(2**31)) if column["wide"] else ("<i2", -(2**15))
+    raw = np.frombuffer(base64.b64decode(column["values"]), kind)
+    return np.where(raw == none, np.nan, raw * column["step"])
+
+
+@pytest.mark.parametrize("step", [1e-4, 1e-2, 1.0])
+@pytest.mark.parametrize("largest", [0.0, 1.0, 3.2767, 3.28, 327.67, 327.69, 1000.0, 65_536.5, 100_000.0, 1e9, 1e15])
+def test_an_explorers_column_cuts_no_value(largest: float, step: float) -> None:
+    values = np.array([largest, -largest, largest / 3, 0.25, np.nan])
+    written = explorer.column(values, step)
+    assert written["step"] == step or 10 * largest / written["step"] > 2e9  # no coarser than it must be
+    np.testing.assert_allclose(decoded(written), values, rtol=0, atol=0.5001 * written["step"])
+    assert np.isnan(decoded(explorer.column(np.full(3, np.nan)))).all()
+
+
+def test_late_epochs_and_many_runs_are_shown_as_they_are(tmp_path: Path) -> None:
+    """Learned at epoch 400 of 400: the explorer once said 327.67."""
+    right = np.zeros((2, 400, 3), bool)
+    right[:, 399, 0] = right[:, ::2, 1] = True
+    shape = (2, 3)
+    presented = dict(zip(PRESENTED, (np.ones_like(right), right), strict=True))
+    runs = Runs(np.ones(shape, bool), np.ones(shape, bool), np.ones((2, 1), bool), presented=presented)
+    found = find(make_stores(tmp_path / "s", {1.0: runs}))
+    scores = explorer.explorer_of(found, None).data["train"]["scores"]
+    np.testing.assert_allclose(decoded(scores["first_learned"]), [400, 1, np.nan])
+    np.testing.assert_allclose(decoded(scores["forgetting"]), [0, 200, 0])
+    assert (decoded(scores["forgetting_high"]) > decoded(scores["forgetting"]) + 1).all()
 
 
 def test_equal_stores_give_equal_pages(digits: tuple[Store, Report], tmp_path: Path) -> None:

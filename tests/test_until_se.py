@@ -179,8 +179,8 @@ def test_the_command_tells_where_each_ratio_ended(tmp_path: Path) -> None:
     code, output, _ = call("run", "c.yaml", "--store", "s", "--until-se", TARGET, cwd=tmp_path)
     assert code == 0
     first, second, third = (line for line in output.splitlines() if line.startswith("ratio "))
-    assert first.startswith("ratio 0.6: standard error 0.1") and first.endswith(" <= 0.2 after 28 runs")
-    assert second.startswith("ratio 0.9: standard error ") and second.endswith(" > 0.2 after all 30 runs")
-    assert third == "ratio 1: no example is held out, so mem has no standard error; all 30 runs"
+    assert first.startswith("ratio 0.6: expected se 0.1") and first.endswith(" <= 0.2 after 28 runs")
+    assert second.startswith("ratio 0.9: expected se ") and second.endswith(" > 0.2 after all 30 runs")
+    assert third == "ratio 1: no example is held out, so mem has no expected se; all 30 runs"
     committed = campaign_status(str(tmp_path / "s")).committed
     assert f"{committed} of {committed} runs in " in output

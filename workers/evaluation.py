@@ -9,14 +9,13 @@ import torch
 
 from workers.device_data import DeviceData
 from workers.pixels import Pixels
+from workers.store.schema import LARGEST_HALF
 
 Bits = npt.NDArray[np.bool_]
 Margins = npt.NDArray[np.float16]
 
 Predict = Callable[[torch.Tensor], torch.Tensor]
 """K models in evaluation mode: float32[B, ...] to logits [K, B, num_classes]."""
-
-_LARGEST = torch.finfo(torch.float16).max
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ def margin(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     index = labels.expand(len(logits), -1)[..., None]
     others = logits.scatter(2, index, -torch.inf).amax(dim=2)
     exact = logits.gather(2, index)[..., 0] - others
-    exact = exact.clamp(-_LARGEST, _LARGEST).where(logits.isfinite().all(dim=2), torch.nan)
+    exact = exact.clamp(-LARGEST_HALF, LARGEST_HALF).where(logits.isfinite().all(dim=2), torch.nan)
     return exact.to(torch.float16)
 
 

@@ -79,6 +79,7 @@ class Datamodels:
             "epoch": source.epoch,
             "diverged": source.diverged,
             "not_finite": source.not_finite,
+            "saturated": source.saturated,
         }
         metadata = {
             "estimate": f"datamodels_{self.method}",

@@ -65,6 +65,8 @@ def _class(column: Column) -> str:
 def _below(frame: pd.DataFrame, images: DatasetImages | None) -> list[str]:
     count = f"{len(frame):,} row{'' if len(frame) == 1 else 's'}"
     lines = [f"{count}, the first {ROWS} shown" if len(frame) > ROWS else count]
+    if "infl" in frame.columns and "q_value" not in frame.columns and len(frame):
+        lines.append("By the size of influence; the discoveries of the store tell which pairs are no accident.")
     shows_examples = any(name in EXAMPLES and pd.api.types.is_integer_dtype(frame[name]) for name in frame.columns)
     if shows_examples and len(frame) and images is not None and images.missing:
         lines.append(f"No images: {html.escape(images.missing)}.")

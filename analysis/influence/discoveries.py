@@ -2,8 +2,18 @@
 
 Every pair of a test and a training example is a test of "membership does not matter" (analysis/chance.py). Of m pairs
 with p-values p_(1) <= p_(2) <= ..., those up to the largest k with p_(k) <= k q / m are discoveries: of them, at most a
-share q is false in expectation. Y. Benjamini and Y. Hochberg, "Controlling the false discovery rate", JRSS B 57 (1995);
-holds for independent and for positively dependent tests (Benjamini and Yekutieli, Annals of Statistics 29, 2001).
+share q is false in expectation. Y. Benjamini and Y. Hochberg, "Controlling the false discovery rate", JRSS B 57 (1995).
+
+What that rests on. Each p-value is exact where runs are independent and a run's subset says nothing of its outcome on z
+but through the example itself: uniform subsets, and balanced ones as long as no two examples' memberships are
+correlated by much. Diverged runs are left out as if at random. The rate of the whole list holds for independent tests
+and for tests of positive regression dependence (Y. Benjamini and D. Yekutieli, Annals of Statistics 29, 2001). Pairs of
+one campaign share their runs and are neither: in simulated campaigns, runs of good and bad luck among them, the rate
+stays under the one asked for (`benchmarks.discovery_rate`), since counts are discrete. It is an average over campaigns:
+in one of them the share may be larger.
+
+A list over several ratios has one rate: all their pairs are tested together. A rate does not carry over to a part of a
+list that was picked after looking.
 
 The p-values are never held: with R(s) the number of those up to s, the discoveries are those up to the largest s with
 s = q R(s) / m, which s <- q R(s) / m reaches from s = q downwards, counting once for each step.
@@ -29,7 +39,7 @@ COLUMNS = (*INFLUENCE_COLUMNS, "p_value", "q_value")
 
 
 def influence_discoveries(
-    bits: RatioBits,
+    bits: RatioBits | Sequence[RatioBits],
     *,
     fdr: float = 0.05,
     same_class: bool = False,
@@ -42,13 +52,18 @@ def influence_discoveries(
 
     `p_value` is exact and one-sided; `q_value` the smallest rate at which the pair would be a discovery. All N x T
     pairs are tested, or, with `same_class`, those alone whose test label is the training example's given label: a
-    choice made before looking. Raises EstimateError for an `fdr` outside (0, 1), TooManyPairsError over `max_pairs`.
+    choice made before looking. Of several ratios' runs, all their pairs are tested together, and `fdr` is the rate of
+    the one list, in the ratios' order. Raises EstimateError for an `fdr` outside (0, 1) and where no ratio is given,
+    TooManyPairsError over `max_pairs`.
     """
     if not 0 < fdr < 1:
         raise EstimateError(f"fdr must be between 0 and 1, got {fdr!r}")
     check_confidence(confidence)
     spread = spread or Threads()
-    families = _families(bits, same_class)
+    ratios = [bits] if isinstance(bits, RatioBits) else list(bits)
+    if not ratios:
+        raise EstimateError("bits must be the runs of at least one ratio, got none")
+    families = [family for at in ratios for family in _families(at, same_class)]
     blocks = [
         FamilyBlock(number, tests)
         for number, (some, family_tests) in enumerate(families)
@@ -57,9 +72,29 @@ def influence_discoveries(
     tried = sum(len(some.examples) * len(tests) for some, tests in families)
     every = [some for some, _ in families]
     level = _countable_level(every, blocks, tried, fdr, max_pairs, spread)
-    pairs = Pairs.join(list(spread.map(_unlikely, (every, level), blocks)) if level else [])
-    values = p_values(pairs, bits.n_in[pairs.examples], bits.correct[pairs.tests], bits.runs)
-    adjusted = _q_values(values, tried, fdr)
+    found = list(spread.map(_unlikely, (every, level), blocks)) if level else []
+    of_ratio: list[list[Pairs]] = [[] for _ in ratios]
+    places = {id(at): place for place, at in enumerate(ratios)}
+    for block, pairs in zip(blocks, found, strict=level > 0):
+        of_ratio[places[id(every[block.family].bits)]].append(pairs)
+    joined = [Pairs.join(pairs) for pairs in of_ratio]
+    values = [
+        p_values(pairs, at.n_in[pairs.examples], at.correct[pairs.tests], at.runs)
+        for at, pairs in zip(ratios, joined, strict=True)
+    ]
+    ends = np.cumsum([len(pairs) for pairs in joined])[:-1]
+    adjusted = np.split(_q_values(np.concatenate(values), tried, fdr), ends)
+    frames = [
+        _frame(at, pairs, of_ratio_values, of_ratio_adjusted, fdr, confidence)
+        for at, pairs, of_ratio_values, of_ratio_adjusted in zip(ratios, joined, values, adjusted, strict=True)
+    ]
+    return frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
+
+
+def _frame(
+    bits: RatioBits, pairs: Pairs, values: Floats, adjusted: Floats, fdr: float, confidence: float
+) -> pd.DataFrame:
+    """One ratio's discoveries, sorted."""
     kept = adjusted <= fdr
     frame = pairs_frame(bits, pairs.take(kept), "nan", confidence).assign(p_value=values[kept], q_value=adjusted[kept])
     order = np.lexsort((frame["example_id"], -frame["infl"], frame["test_example_id"]))

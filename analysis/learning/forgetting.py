@@ -12,8 +12,14 @@ presentation is compared with the one before it, however long ago that was.
 An example that a run never learned has no event in it, and would rank as the easiest. So it counts as the run's number
 of epochs E in `forgettability`, as in the paper's published code: at most E / 2 events are possible. `unforgettable`
 is that code's too: every run that was shown the example learned it and none forgot it, so that forgettability is 0.
+
+Limits `low` and `high` are of the mean over runs (`analysis.statistics.run_means`): of events as counts, of the first
+epoch and of the accuracy as values within bounds. Where all runs agree and the standard error is 0, they still have a
+width. Forgettability has none: it puts a number of epochs in place of events, so that its spread tells how often the
+example was never learned, and not how well the mean is known.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,18 +30,24 @@ from analysis.errors import EstimateError
 from analysis.reading.examples import Labels, read_labels
 from analysis.reading.selection import check_random_subsets
 from analysis.reading.sequences import At, Bits, RunSequence, scan_sequences
+from analysis.statistics.intervals import CONFIDENCE, check_confidence
 from analysis.statistics.means import group_mean
 from analysis.statistics.moments import RunMoments
+from analysis.statistics.run_means import bounded_interval, count_interval
 from workers.campaign import PARTS
+from workers.runs import Run
 from workers.store import Store
 
 COLUMNS = (
-    *("ratio", "example_id", "label", "given_label", "n_runs", "forgetting", "forgetting_se", "forgetting_total"),
-    *("n_learned", "first_learned", "first_learned_se", "accuracy", "accuracy_se"),
+    *("ratio", "example_id", "label", "given_label", "n_runs"),
+    *("forgetting", "forgetting_se", "forgetting_low", "forgetting_high", "forgetting_total"),
+    *("n_learned", "first_learned", "first_learned_se", "first_learned_low", "first_learned_high"),
+    *("accuracy", "accuracy_se", "accuracy_low", "accuracy_high"),
     *("n_unforgettable", "unforgettable", "never_learned", "never_presented", "forgettability"),
 )
 
 Whole = npt.NDArray[np.int64]
+Observe = Callable[[Run, "Forgetting"], None]
 
 
 @dataclass(frozen=True)
@@ -109,6 +121,8 @@ class RatioForgetting:
 
     parts: int
     runs: int
+    epochs: int
+    """The last epoch that any run was looked at."""
     events: Whole
     forgettability: Whole
     first: Whole
@@ -117,15 +131,17 @@ class RatioForgetting:
     first_learned: RunMoments
     accuracy: RunMoments
 
-    def frame(self, labels: Labels) -> pd.DataFrame:
-        """One row per example, with COLUMNS."""
+    def frame(self, labels: Labels, confidence: float = CONFIDENCE) -> pd.DataFrame:
+        """One row per example, with COLUMNS. Raises EstimateError for a bad `confidence`."""
         n_runs, n_learned = self.events_moments.n, self.first_learned.n
+        limits = self._limits(confidence)
         frame = labels.columns().assign(
             ratio=self.parts / PARTS,
             n_runs=n_runs,
             # Quotients of whole numbers, so that equal means are equal to the last bit, and have one rank.
             forgetting=group_mean(self.events, n_runs, "nan"),
             forgetting_se=self.events_moments.se,
+            **limits,
             forgetting_total=self.events,
             n_learned=n_learned,
             first_learned=group_mean(self.first, n_learned, "nan"),
@@ -140,24 +156,48 @@ class RatioForgetting:
         )
         return frame[list(COLUMNS)]
 
+    def _limits(self, confidence: float) -> dict[str, npt.NDArray[np.float64]]:
+        """low and high of forgetting, first_learned and accuracy; NaN where the mean is."""
+        found: dict[str, npt.NDArray[np.float64]] = {}
+        of_columns = {"forgetting": self.events_moments, "first_learned": self.first_learned, "accuracy": self.accuracy}
+        bounds = {"first_learned": (1.0, float(max(self.epochs, 1))), "accuracy": (0.0, 1.0)}
+        for name, each in of_columns.items():
+            if name in bounds:
+                limits = bounded_interval(each.mean, each.sd, each.n, bounds[name], confidence)
+            else:
+                limits = count_interval(each.mean, each.sd, each.n, confidence)
+            for part, limit in zip(("low", "high"), limits, strict=True):
+                found[f"{name}_{part}"] = np.where(each.n > 0, limit, np.nan)
+        return found
 
-def estimate_forgetting(store: Store, ratio: float | None = None, at: At = "presentations") -> pd.DataFrame:
+
+def estimate_forgetting(
+    store: Store,
+    ratio: float | None = None,
+    at: At = "presentations",
+    *,
+    confidence: float = CONFIDENCE,
+    observe: Observe | None = None,
+) -> pd.DataFrame:
     """One row per ratio and example, with COLUMNS, over the runs that did not diverge.
 
     `n_runs` of them were shown the example, `n_learned` learned it, in `n_unforgettable` it was learned and never
     forgotten. `forgetting` is the mean number of events in a run, `forgetting_total` their sum; `first_learned` the
     mean epoch over the runs that learned it; `accuracy` the share of its presentations that were correct, averaged over
     runs (cumulative accuracy); `_se` the standard errors of these means, sample standard deviation / sqrt(n), NaN under
-    two runs. `unforgettable`: every run that was shown it learned it and none forgot it; `never_learned`: shown, and
-    learned by no run; `never_presented`: shown to no run, and every mean is NaN. `forgettability` ranks: the mean of
-    the events, or, in runs that never learned it, of the number of epochs.
+    two runs, `_low` and `_high` their limits at the level `confidence`. `unforgettable`: every run that was shown it
+    learned it and none forgot it; `never_learned`: shown, and learned by no run; `never_presented`: shown to no run,
+    and every mean is NaN. `forgettability` ranks: the mean of the events, or, in runs that never learned it, of the
+    number of epochs.
 
-    `at` tells when correctness is looked at: see `analysis.reading.sequences`. A ratio whose runs all diverged is left
-    out. Raises EstimateError as `scan_sequences`, where subsets are explicit (runs of different rules have no common
-    mean), and where no run is left.
+    `observe` is called with each run and its own forgetting. `at` tells when correctness is looked at: see
+    `analysis.reading.sequences`. A ratio whose runs all diverged is left out. Raises EstimateError as `scan_sequences`,
+    where subsets are explicit (runs of different rules have no common mean), where no run is left, and for a bad
+    `confidence`.
     """
+    check_confidence(confidence)
     labels = read_labels(store)
-    frames = [each.frame(labels) for each in sum_forgetting(store, ratio, at)]
+    frames = [each.frame(labels, confidence) for each in sum_forgetting(store, ratio, at, observe)]
     return pd.concat(frames, ignore_index=True)
 
 
@@ -171,10 +211,13 @@ def recorded_at(store: Store) -> At | None:
     return "evaluations" if store.header.rows_per_run > 1 else None
 
 
-def sum_forgetting(store: Store, ratio: float | None = None, at: At = "presentations") -> list[RatioForgetting]:
+def sum_forgetting(
+    store: Store, ratio: float | None = None, at: At = "presentations", observe: Observe | None = None
+) -> list[RatioForgetting]:
     """The sums at each ratio, ascending, in one pass over the store; ratios whose runs all diverged are left out.
 
-    Memory is bounded by one row group and the sums. Raises EstimateError as `estimate_forgetting`.
+    `observe` is called with each run and its forgetting. Memory is bounded by one row group and the sums. Raises
+    EstimateError as `estimate_forgetting`.
     """
     check_random_subsets(store)
     sums: dict[int, _Sums] = {}
@@ -182,7 +225,10 @@ def sum_forgetting(store: Store, ratio: float | None = None, at: At = "presentat
         parts = sequence.run.parts
         if parts not in sums:
             sums[parts] = _Sums(parts, store.header.num_train)
-        sums[parts].add(forgetting_of(sequence))
+        of_run = forgetting_of(sequence)
+        sums[parts].add(of_run, int(sequence.epochs[-1]))
+        if observe is not None:
+            observe(sequence.run, of_run)
     if not sums:
         raise EstimateError(f"{store.uri}: has no run to estimate from, all that are committed diverged")
     return [sums[parts].counted() for parts in sorted(sums)]
@@ -193,12 +239,14 @@ class _Sums:
 
     def __init__(self, parts: int, num_train: int) -> None:
         self.parts = parts
-        self._runs = 0
+        self._runs = self._epochs = 0
         self._events, self._forgettability, self._first, self._unforgettable = np.zeros((4, num_train), dtype=np.int64)
         self._moments = {name: RunMoments((num_train,)) for name in ("events_moments", "first_learned", "accuracy")}
 
-    def add(self, run: Forgetting) -> None:
+    def add(self, run: Forgetting, last: int) -> None:
+        """A run's forgetting; `last` is the number of the last epoch that was looked at."""
         self._runs += 1
+        self._epochs = max(self._epochs, last)
         self._events += run.events
         self._forgettability += run.forgettability
         self._first += run.first_learned
@@ -211,6 +259,7 @@ class _Sums:
         return RatioForgetting(
             parts=self.parts,
             runs=self._runs,
+            epochs=self._epochs,
             events=self._events,
             forgettability=self._forgettability,
             first=self._first,

@@ -7,8 +7,11 @@ largest probability, the loss),
 
 Z. Jiang et al., "Characterizing structural regularities of labeled data in overparameterized models", ICML 2021,
 average such values over the epochs of one training as proxies of the C-score. The label is the given one. A
-presentation whose logits are not finite has no value.
+presentation whose logits are not finite has no value. Losses are recorded as float16, those over 65,504 as that: where
+an example has such presentations, its loss is a lower bound, and `n_saturated` counts them.
 """
+
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +22,9 @@ from analysis.reading.sequences import RunSequence, scan_sequences
 from analysis.statistics.means import Floats
 from analysis.statistics.moments import RunMoments
 from workers.campaign import PARTS
+from workers.runs import Run
 from workers.store import Store
+from workers.store.schema import LARGEST_HALF
 
 STATISTICS = {
     "probability": "presented_probability",
@@ -28,28 +33,40 @@ STATISTICS = {
 }
 """The names of the statistics, and the columns of results that they average."""
 
+Observe = Callable[[Run, str, Floats], None]
+"""Called with each run, a statistic's name and its float64[N], NaN where the run never showed the example."""
+
 COLUMNS = (
-    *("ratio", "example_id", "label", "given_label", "n_runs"),
+    *("ratio", "example_id", "label", "given_label", "n_runs", "n_saturated"),
     *(column for name in STATISTICS for column in (name, f"{name}_se")),
 )
 
 
-def estimate_training_statistics(store: Store, ratio: float | None = None) -> pd.DataFrame:
+def estimate_training_statistics(
+    store: Store, ratio: float | None = None, observe: Observe | None = None
+) -> pd.DataFrame:
     """One row per ratio (None: every committed one) and example, with COLUMNS.
 
-    `n_runs` showed the example at least once; values are NaN where none did, standard errors where fewer than two did.
-    Ratios whose runs all diverged have no rows. Raises EstimateError where the campaign does not record probabilities
-    and for a ratio that has no committed run, DamagedFileError for an unreadable file.
+    `n_runs` showed the example at least once; `n_saturated` presentations had a loss of at least 65,504; values are
+    NaN where none did, standard errors where fewer than two did. Ratios whose runs all diverged have no rows. Raises
+    EstimateError where the campaign does not record probabilities and for a ratio that has no committed run,
+    DamagedFileError for an unreadable file.
     """
     labels = read_labels(store)
     moments: dict[int, dict[str, RunMoments]] = {}
+    saturated: dict[int, npt.NDArray[np.int64]] = {}
     for sequence in scan_sequences(store, "presentations", ratio, tuple(STATISTICS.values())):
         parts = sequence.run.parts
         if parts not in moments:
             moments[parts] = {name: RunMoments((labels.num_train,)) for name in STATISTICS}
+            saturated[parts] = np.zeros(labels.num_train, dtype=np.int64)
+        saturated[parts] += (sequence.values[STATISTICS["loss"]] >= LARGEST_HALF).sum(axis=0)
         for name, column in STATISTICS.items():
-            moments[parts][name].add(_over_presentations(sequence, column))
-    frames = [_frame(labels, parts / PARTS, at) for parts, at in sorted(moments.items())]
+            values = _over_presentations(sequence, column)
+            moments[parts][name].add(values)
+            if observe is not None:
+                observe(sequence.run, name, values)
+    frames = [_frame(labels, parts / PARTS, at, saturated[parts]) for parts, at in sorted(moments.items())]
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(COLUMNS))
 
 
@@ -62,8 +79,10 @@ def _over_presentations(sequence: RunSequence, column: str) -> Floats:
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
-def _frame(labels: Labels, ratio: float, moments: dict[str, RunMoments]) -> pd.DataFrame:
+def _frame(
+    labels: Labels, ratio: float, moments: dict[str, RunMoments], saturated: npt.NDArray[np.int64]
+) -> pd.DataFrame:
     values = {name: at.mean for name, at in moments.items()}
     errors = {f"{name}_se": at.se for name, at in moments.items()}
-    columns = labels.columns().assign(ratio=ratio, n_runs=moments["loss"].n, **values, **errors)
+    columns = labels.columns().assign(ratio=ratio, n_runs=moments["loss"].n, n_saturated=saturated, **values, **errors)
     return columns[list(COLUMNS)]

@@ -19,12 +19,13 @@ _KINDS = {
 def profiles(frame: pd.DataFrame, axes: "Axes | None" = None) -> "Axes":
     """Mean correctness of held-out examples over the ratios: a line for each group of a frame of `group_profiles`.
 
-    The bars reach one standard error to each side, over a group's examples.
+    The bars reach one standard error to each side, over what the frame's column `over` says.
     """
     is_own, axes = axes is None, own_or_given(axes, 6.8, 4.4)
     _draw_groups(axes, frame, "ratio", "consistency")
     axes.set(xlabel="subset size over data set size", ylabel="correct when held out", ylim=(-0.02, 1.02))
-    add_legend(axes, is_own, title="bars: ± 1 standard error", title_fontsize="x-small")
+    over = ", ".join(frame["over"].unique())
+    add_legend(axes, is_own, title=f"bars: ± 1 standard error over {over}", title_fontsize="x-small")
     return axes
 
 
@@ -43,7 +44,7 @@ def learning(frame: pd.DataFrame, axes: Any = None) -> Panels:
         panel.set_title(_KINDS[at], fontsize="medium")
         panel.xaxis.get_major_locator().set_params(integer=True)
     panels[0].set_ylabel(f"correct, ratio {shown['ratio'].max():g}")
-    add_legend(panels[-1], axes is None, title="bars: ± 1 standard error", title_fontsize="x-small")
+    add_legend(panels[-1], axes is None, title="bars: ± 1 standard error over runs", title_fontsize="x-small")
     return panels
 
 

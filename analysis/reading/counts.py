@@ -20,8 +20,9 @@ class RatioCounts:
     """Sums over the runs of one ratio; the arrays are int64[N].
 
     `n_in` runs trained on the example, `correct_in` of them predict its given label; `n_out` and `correct_out` likewise
-    for the runs that did not train on it. `runs` = n_in + n_out leaves out the `diverged` ones. `epoch` is the last
-    one used, None where every run diverged.
+    for the runs that did not train on it. `runs` = n_in + n_out leaves out the `diverged` ones, of which `diverged_in`
+    had the example in their subset: None where that was not counted, as some did not reach the epoch. `epoch` is the
+    last one used, None where every run diverged.
     """
 
     parts: int
@@ -32,6 +33,7 @@ class RatioCounts:
     correct_in: npt.NDArray[np.int64]
     n_out: npt.NDArray[np.int64]
     correct_out: npt.NDArray[np.int64]
+    diverged_in: npt.NDArray[np.int64] | None = None
 
     @property
     def ratio(self) -> float:
@@ -101,12 +103,16 @@ class RatioSums:
         self.parts = parts
         self.runs = self.diverged = 0
         self.epoch: int | None = None
-        self.n_in, self.correct_in, self.correct = np.zeros((3, num_train), dtype=np.int64)
+        self.n_in, self.correct_in, self.correct, self.diverged_in = np.zeros((4, num_train), dtype=np.int64)
+        self._diverged_seen = 0
 
     def add(self, store: Store, rows: EpochRows) -> None:
         """Add runs that are not in the sums; the rows have the columns subset and train_correct."""
-        subset, correct = (store.bits(rows.shard, rows.table, name)[rows.used] for name in ("subset", "train_correct"))
+        subsets = store.bits(rows.shard, rows.table, "subset")
+        subset, correct = subsets[rows.used], store.bits(rows.shard, rows.table, "train_correct")[rows.used]
         epochs = rows.epochs[rows.used]
+        self.diverged_in += subsets[~rows.used].sum(axis=0)
+        self._diverged_seen += len(subsets) - len(subset)
         self.runs += len(subset)
         self.diverged += rows.diverged
         if len(epochs):
@@ -126,4 +132,5 @@ class RatioSums:
             correct_in=self.correct_in,
             n_out=self.runs - self.n_in,
             correct_out=self.correct - self.correct_in,
+            diverged_in=self.diverged_in if self._diverged_seen == self.diverged else None,
         )

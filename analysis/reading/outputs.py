@@ -12,6 +12,7 @@ from analysis.reading.examples import Labels, read_labels
 from analysis.reading.selection import check_random_subsets, scan_epoch, select_ratio
 from workers.campaign import PARTS
 from workers.store import Store
+from workers.store.schema import LARGEST_HALF
 
 Output = Literal["margin", "correctness"]
 
@@ -21,7 +22,8 @@ class RatioOutputs:
     """The runs of one ratio in ascending repetition: `subsets` bool[runs, N], `outputs` float32[runs, len(tests)].
 
     `tests` are int64 ids of test examples, ascending. `diverged` runs are left out, and so are those with a margin that
-    is not finite on one of the test examples (`not_finite`). `epoch` is None where no run is left.
+    is not finite on one of the test examples (`not_finite`). `epoch` is None where no run is left. `saturated` counts
+    the outputs that are margins of 65,504 or more, or -65,504 or less: float16 holds no larger ones.
     """
 
     parts: int
@@ -29,6 +31,7 @@ class RatioOutputs:
     epoch: int | None
     diverged: int
     not_finite: int
+    saturated: int
     labels: Labels
     tests: npt.NDArray[np.int64]
     subsets: npt.NDArray[np.bool_]
@@ -66,7 +69,7 @@ def read_outputs(
     column = f"test_{'margin' if output == 'margin' else 'correct'}"
     subsets = [np.zeros((0, header.num_train), dtype=bool)]
     outputs = [np.zeros((0, len(chosen)), dtype=np.float32)]
-    diverged, not_finite, last_epoch = 0, 0, 0
+    diverged, not_finite, saturated, last_epoch = 0, 0, 0, 0
     for rows in scan_epoch(store, ("subset", column), parts, epoch):
         read = store.margins if output == "margin" else partial(store.bits, column=column)
         values = read(rows.shard, rows.table)[:, chosen].astype(np.float32)
@@ -76,12 +79,14 @@ def read_outputs(
         diverged += rows.diverged
         last_epoch = max(last_epoch, *rows.epochs[rows.used & finite].tolist(), 0)
         not_finite += int((rows.used & ~finite).sum())
+        saturated += int((np.abs(values[rows.used & finite]) >= LARGEST_HALF).sum())
     return RatioOutputs(
         parts=parts,
         output=output,
         epoch=last_epoch or None,
         diverged=diverged,
         not_finite=not_finite,
+        saturated=saturated,
         labels=read_labels(store),
         tests=chosen,
         subsets=np.concatenate(subsets),

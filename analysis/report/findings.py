@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis.consistency import consistency_profile, cscore
+from analysis.diverged import diverged_notes
 from analysis.errors import EstimateError
 from analysis.influence.discoveries import influence_discoveries
 from analysis.influence.estimator import influence_top
@@ -23,6 +24,7 @@ from analysis.memorization import estimate_memorization
 from analysis.reading.bits import pack_runs
 from analysis.reading.counts import StoreCounts, count_runs
 from analysis.reading.examples import Labels, read_labels
+from analysis.reading.run_groups import group_runs
 from analysis.removal import removal_curve
 from analysis.scoring.example_scores import largest_ratio, read_example_scores
 from analysis.scoring.groups import Groups, group_examples
@@ -46,7 +48,8 @@ class Findings:
     `mem` is at `ratio`, NaN for examples that no run held out, or all; `consistency` is float64[R, N] at `ratios`,
     the mean over int64[R, N] `held_out` runs.
     `top` holds the TOP most influential training examples of each test example, `pairs` the published selection
-    (influence >= 0.15, mem >= 0.25, same class), `discoveries` the number of pairs at the false discovery rate FDR.
+    (influence >= 0.15, mem >= 0.25, same class), `discoveries` the number of all pairs at the false discovery rate FDR,
+    `discovered_pairs` that of `pairs` among them. `diverged` tells what diverged runs could have changed.
     `test` has one row per test example: the share of the runs at `ratio` that get it right, with its limits.
     `suspects` are ranked by the score `suspects_by`.
     """
@@ -67,6 +70,8 @@ class Findings:
     top: pd.DataFrame | None = None
     pairs: pd.DataFrame | None = None
     discoveries: int | None = None
+    discovered_pairs: int | None = None
+    diverged: tuple[str, ...] = ()
     test: pd.DataFrame | None = None
     suspects: pd.DataFrame | None = None
     suspects_by: str | None = None
@@ -92,6 +97,7 @@ def find(store: Store, ratio: float | None = None, progress: Progress = lambda l
     counts = count_runs(store)
     if not any(at.runs for at in counts.ratios):
         raise EstimateError(f"{store.uri}: has no run to report on, all committed runs diverged")
+    found.diverged = tuple(diverged_notes(counts.ratios))
     found.ratio = _ratio_of(store, counts, ratio)
     _find_held_out(found, counts)
     if found.ratio is not None:
@@ -135,7 +141,8 @@ def _find_held_out(found: Findings, counts: StoreCounts) -> None:
     found.consistency = values.reshape(len(usable.ratios), -1)
     found.held_out = np.array([each.n_out for each in usable.ratios])
     if len(usable.ratios) > 1 and _has_cscores(found):
-        found.profiles = group_profiles(found.store, counts, group_examples(found.store, counts))
+        groups = group_examples(found.store, counts)
+        found.profiles = group_profiles(found.store, counts, groups, group_runs(found.store))
     else:
         found.missing["profiles"] = "A profile needs runs at two ratios under 1 or more."
 
@@ -154,7 +161,10 @@ def _find_influence(found: Findings) -> None:
     found.top = influence_top(bits, top=TOP, empty="nan")
     try:
         found.pairs = influential_pairs(found.store, found.ratio, max_pairs=MAX_PAIRS, empty="nan")
-        found.discoveries = len(influence_discoveries(bits, fdr=FDR, max_pairs=MAX_PAIRS))
+        discoveries = influence_discoveries(bits, fdr=FDR, max_pairs=MAX_PAIRS)
+        found.discoveries = len(discoveries)
+        keys = ["test_example_id", "example_id"]
+        found.discovered_pairs = len(found.pairs.merge(discoveries[keys], on=keys))
     except EstimateError as error:
         found.missing["influence"] = str(error)
 

@@ -7,12 +7,13 @@ difference, and, for each threshold, the Jaccard index of the examples selected 
 
 so that both directions select the long tail: the memorized, or the least regular, examples; likewise those that are
 forgotten often (`analysis.learning.forgetting`), by forgettability. J is NaN where neither
-selects any.
+selects any. Each has an interval over examples and over the runs of both: `analysis.scoring.agreement_errors`.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, get_args
 
 import numpy as np
@@ -21,8 +22,10 @@ import pyarrow as pa
 from scipy import stats
 
 from analysis.errors import EstimateError
+from analysis.scoring.agreement_errors import Measure, Side, measure_errors, names_of, of_examples
 from analysis.scoring.matching import match_examples
 from analysis.scoring.scores import Estimate, Scores, Source, is_score_file, read_scores
+from analysis.statistics.intervals import CONFIDENCE, check_confidence
 from analysis.statistics.means import Floats
 
 _SHARES = (0.1, 0.25, 0.5, 0.75)
@@ -48,7 +51,8 @@ class Agreement:
     `scores` has one row per example with a finite value in both: example_id, label, a, b; `name` where a has names, and
     example_id_b where ids in b are others. `left_out` counts the examples that both have without a value in both.
     `selections` has one row per threshold, with SELECTION_COLUMNS. The correlations are NaN where all values of one
-    side are equal.
+    side are equal. `errors` has the columns of `analysis.scoring.agreement_errors`: a row for each correlation, the
+    difference, and the Jaccard index of each threshold.
     """
 
     estimate: Estimate
@@ -60,6 +64,7 @@ class Agreement:
     pearson: float
     mean_absolute_difference: float
     selections: pd.DataFrame
+    errors: pd.DataFrame
     matched: str = ""
     """Which examples both have and how that was found; empty where both are of the same data."""
 
@@ -71,6 +76,7 @@ def compare(
     estimate: Estimate | None = None,
     ratio: float | None = None,
     thresholds: Sequence[float] | None = None,
+    confidence: float = CONFIDENCE,
 ) -> Agreement:
     """The agreement of two stores, of a store and a score file (see `analysis.scoring.scores`), or of two score files.
 
@@ -88,12 +94,16 @@ def compare(
     if ratio is not None and files == 2:
         raise EstimateError(f"ratio must be left out with two score files, got {ratio!r}")
     chosen: Estimate = estimate or "memorization"
-    ours, theirs = (read_scores(source, chosen, ratio) for source in (a, b))
-    return agreement(ours, theirs, chosen, THRESHOLDS[chosen] if thresholds is None else thresholds)
+    ours, theirs = (read_scores(source, chosen, ratio, replicates=True) for source in (a, b))
+    bars = THRESHOLDS[chosen] if thresholds is None else thresholds
+    return agreement(ours, theirs, chosen, bars, confidence=confidence)
 
 
-def agreement(a: Scores, b: Scores, estimate: Estimate, thresholds: Sequence[float]) -> Agreement:
+def agreement(
+    a: Scores, b: Scores, estimate: Estimate, thresholds: Sequence[float], *, confidence: float = CONFIDENCE
+) -> Agreement:
     """The agreement on the examples that both have. Raises EstimateError as `compare`, and for a NaN threshold."""
+    check_confidence(confidence)
     shared = match_examples(a, b)
     valued = np.isfinite(a.values[shared.a]) & np.isfinite(b.values[shared.b])
     if not valued.any():
@@ -105,6 +115,16 @@ def agreement(a: Scores, b: Scores, estimate: Estimate, thresholds: Sequence[flo
         scores.insert(1, "name", a.names.take(pa.array(ids)).to_pylist())
     if not np.array_equal(ids, ids_b):
         scores.insert(1, "example_id_b", ids_b)
+    selections = [_selection(x, y, estimate, threshold) for threshold in thresholds]
+    side_a, side_b = (Side(each.values[of], of_examples(each.replicates, of)) for each, of in ((a, ids), (b, ids_b)))
+    names = names_of(thresholds)
+    measures: dict[str, Measure] = {
+        "spearman": partial(correlation, stats.spearmanr),
+        "pearson": partial(correlation, stats.pearsonr),
+        "mean_absolute_difference": lambda x, y: float(np.abs(x - y).mean()),
+        **{name: partial(_jaccard, estimate, threshold) for name, threshold in zip(names, thresholds, strict=True)},
+    }
+    either = {name: row[1] + row[2] - row[3] for name, row in zip(names, selections, strict=True)}
     return Agreement(
         estimate=estimate,
         name_a=f"{a.source} ({a.basis})",
@@ -115,9 +135,8 @@ def agreement(a: Scores, b: Scores, estimate: Estimate, thresholds: Sequence[flo
         pearson=correlation(stats.pearsonr, x, y),
         mean_absolute_difference=float(np.abs(x - y).mean()),
         matched=shared.told,
-        selections=pd.DataFrame(
-            [_selection(x, y, estimate, threshold) for threshold in thresholds], columns=list(SELECTION_COLUMNS)
-        ),
+        selections=pd.DataFrame(selections, columns=list(SELECTION_COLUMNS)),
+        errors=measure_errors(side_a, side_b, measures, either, confidence),
     )
 
 
@@ -132,6 +151,10 @@ def correlation(coefficient: Callable[..., Any], x: Floats, y: Floats) -> float:
     if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return float("nan")
     return float(coefficient(x, y).statistic)
+
+
+def _jaccard(estimate: Estimate, threshold: float, x: Floats, y: Floats) -> float:
+    return _selection(x, y, estimate, threshold)[-1]
 
 
 def _selection(x: Floats, y: Floats, estimate: Estimate, threshold: float) -> tuple[float, int, int, int, float]:

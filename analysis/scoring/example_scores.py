@@ -16,23 +16,26 @@ campaign they share the models, and no outcome.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
 from analysis.consistency import cscore
 from analysis.errors import EstimateError
-from analysis.learning.forgetting import estimate_forgetting
+from analysis.learning.forgetting import Forgetting, estimate_forgetting
 from analysis.learning.training_statistics import STATISTICS, estimate_training_statistics
 from analysis.memorization import estimate_memorization
 from analysis.reading.counts import StoreCounts, count_runs
 from analysis.reading.examples import Labels
+from analysis.reading.run_groups import GroupedMeans, RunGroups, group_runs, number_of_groups
 from analysis.reading.selection import select_ratios
 from analysis.scoring.agreement import rounded
-from analysis.statistics.means import Floats
+from analysis.statistics.means import Floats, group_mean
 from workers.campaign import PARTS, Campaign, parts_per_million
+from workers.runs import Run
 from workers.store import Store
 
 DENSITIES = tuple(f"{space}_density{kind}" for space in ("input", "hidden") for kind in ("", "_same", "_relative"))
@@ -54,12 +57,15 @@ class ExampleScore:
     """One score of each training example: float64[N] `values`, NaN where there is none.
 
     `ratio` is NaN where the score belongs to none. `se` is float64[N], None for scores without standard errors.
+    `replicates` is float32[g, N], rounded as `irregularity`: the score without each group of runs; None where that was
+    not asked for, or the score does not rest on the store's runs.
     """
 
     name: str
     ratio: float
     values: Floats
     se: Floats | None = None
+    replicates: npt.NDArray[np.float32] | None = None
 
     @property
     def high_is_irregular(self) -> bool:
@@ -70,6 +76,13 @@ class ExampleScore:
     def irregularity(self) -> Floats:
         """float64[N], rising from the most regular example to the least; equal scores are exactly equal."""
         return rounded(self.values) if self.high_is_irregular else -rounded(self.values)
+
+    @property
+    def irregular_replicates(self) -> npt.NDArray[np.float32] | None:
+        """float32[g, N]: `irregularity` without each group of runs."""
+        if self.replicates is None or self.high_is_irregular:
+            return self.replicates
+        return -self.replicates
 
     @property
     def regularity(self) -> Floats:
@@ -86,13 +99,15 @@ class ExampleScore:
 class StoreScores:
     """The examples' labels and every score that a store has of them, in the order of NAMES, then ascending ratio.
 
-    `source` is the store's path or URI, `counts` the sums behind mem and cscore, at every committed ratio.
+    `source` is the store's path or URI, `counts` the sums behind mem and cscore, at every committed ratio. `saturated`
+    counts the examples whose loss is a lower bound, since a presentation's was 65,504 or more.
     """
 
     source: str
     labels: Labels
     counts: StoreCounts
     scores: tuple[ExampleScore, ...]
+    saturated: int = 0
 
     def named(self, name: str) -> list[ExampleScore]:
         """That score at each ratio, ascending; empty where the store does not allow it."""
@@ -104,16 +119,45 @@ class StoreScores:
         return named[-1] if named else None
 
 
-def read_example_scores(store: Store, ratio: float | None = None) -> StoreScores:
+def read_example_scores(store: Store, ratio: float | None = None, *, replicates: bool = False) -> StoreScores:
     """Every score at one ratio or at each committed one (cscore: always over all ratios under 1).
 
-    Raises EstimateError for a ratio that has no committed run, DamagedFileError for an unreadable file.
+    With `replicates`, also those without each group of runs (`analysis.reading.run_groups`), in the same passes: 4 g N
+    bytes a score. Raises EstimateError for a ratio that has no committed run, DamagedFileError for an unreadable file.
     """
     chosen = {parts / PARTS for parts in select_ratios(store, ratio)}
+    groups = number_of_groups(store) if replicates else 0
     counts = count_runs(store)
-    found = [*_from_counts(counts, chosen), *_from_presentations(store, ratio), *_densities(store)]
+    presented, saturated = _from_presentations(store, ratio, groups)
+    found = [*_from_counts(counts, chosen), *presented, *_densities(store)]
+    if replicates:
+        found = _with_replicates(found, group_runs(store))
     found.sort(key=lambda score: NAMES.index(score.name))
-    return StoreScores(store.uri, counts.labels, counts, tuple(found))
+    return StoreScores(store.uri, counts.labels, counts, tuple(found), saturated)
+
+
+def _with_replicates(found: list[ExampleScore], groups: RunGroups) -> list[ExampleScore]:
+    """mem and cscore with theirs."""
+    wanted = [score for score in found if score.name in ("mem", "cscore")]
+    values: dict[tuple[str, float], list[npt.NDArray[np.float32]]] = {_key(score): [] for score in wanted}
+    for counts in groups.without_each():
+        of_group = {_key(score): score.values for score in _from_counts(counts, {score.ratio for score in wanted})}
+        for key, each in values.items():
+            each.append(_rounded(of_group.get(key, np.full(groups.labels.num_train, np.nan))))
+    return [
+        replace(score, replicates=np.array(values[_key(score)]).reshape(-1, groups.labels.num_train))
+        if score.name in ("mem", "cscore")
+        else score
+        for score in found
+    ]
+
+
+def _key(score: ExampleScore) -> tuple[str, float]:
+    return score.name, -1.0 if np.isnan(score.ratio) else score.ratio
+
+
+def _rounded(values: Floats) -> npt.NDArray[np.float32]:
+    return rounded(values).astype(np.float32)
 
 
 def largest_ratio(store: Store, ratio: float | None = None) -> float:
@@ -142,12 +186,27 @@ def _from_counts(counts: StoreCounts, chosen: set[float]) -> list[ExampleScore]:
     return found
 
 
-def _from_presentations(store: Store, ratio: float | None) -> list[ExampleScore]:
-    campaign, found = store.header.campaign, list[ExampleScore]()
+def _from_presentations(store: Store, ratio: float | None, groups: int) -> tuple[list[ExampleScore], int]:
+    """The scores, with replicates for `groups` of runs (0: none), and how many examples have a saturated loss."""
+    campaign, found, saturated = store.header.campaign, list[ExampleScore](), 0
     if not isinstance(campaign, Campaign):
-        return found
+        return found, saturated
+    means: dict[tuple[str, int], GroupedMeans] = {}
+
+    def observe(run: Run, name: str, values: Floats) -> None:
+        if groups:
+            mean = means.setdefault((name, run.parts), GroupedMeans(groups, store.header.num_train))
+            mean.add(run.repetition % groups, values)
+
+    def observe_forgetting(run: Run, each: Forgetting) -> None:
+        if groups:
+            observe(run, "accuracy", group_mean(each.correct, each.presentations, "nan"))
+            observe(run, "forgettability", np.where(each.presented, each.forgettability, np.nan))
+            learned = np.where(each.learned, each.first_learned, campaign.recipe.epochs + 1)
+            observe(run, "learning_epoch", np.where(each.presented, learned, np.nan))
+
     if campaign.record.presentations:
-        for at, rows in _by_ratio(estimate_forgetting(store, ratio)):
+        for at, rows in _by_ratio(estimate_forgetting(store, ratio, observe=observe_forgetting)):
             accuracy, se = _column(rows, "accuracy"), _column(rows, "accuracy_se")
             learned, learned_se = _learning_epoch(rows, campaign.recipe.epochs)
             found += [
@@ -156,9 +215,16 @@ def _from_presentations(store: Store, ratio: float | None) -> list[ExampleScore]
                 ExampleScore("learning_epoch", at, learned, learned_se),
             ]
     if campaign.record.probabilities:
-        for at, rows in _by_ratio(estimate_training_statistics(store, ratio)):
+        statistics = estimate_training_statistics(store, ratio, observe)
+        saturated = statistics.loc[statistics["n_saturated"] > 0, "example_id"].nunique()
+        for at, rows in _by_ratio(statistics):
             found += [ExampleScore(name, at, _column(rows, name), _column(rows, f"{name}_se")) for name in STATISTICS]
-    return found
+    if groups:
+        found = [
+            replace(score, replicates=_rounded(means[score.name, parts_per_million(score.ratio)].without_each()))
+            for score in found
+        ]
+    return found, saturated
 
 
 def _learning_epoch(rows: pd.DataFrame, epochs: int) -> tuple[Floats, Floats]:

@@ -19,11 +19,15 @@ MAX_GROUPS = 1000
 
 @dataclass(frozen=True)
 class Groups:
-    """`names` of G groups, and int64[N] `of_example`, the group of each example: -1 for those in none."""
+    """`names` of G groups, and int64[N] `of_example`, the group of each example: -1 for those in none.
+
+    `wanted` is how many groups by C-score were asked for: those without examples are left out.
+    """
 
     by: By
     names: tuple[str, ...]
     of_example: npt.NDArray[np.int64]
+    wanted: int = 5
 
     def members(self, group: int) -> npt.NDArray[np.bool_]:
         """bool[N]."""
@@ -70,7 +74,7 @@ def _by_cscore(store: Store, counts: StoreCounts, groups: int) -> Groups:
     present, of_valued = np.unique(place, return_inverse=True)
     of_example = np.full(len(scores), -1, dtype=np.int64)
     of_example[valued] = of_valued
-    return Groups("cscore", tuple(_range(each, groups) for each in present.tolist()), of_example)
+    return Groups("cscore", tuple(_range(each, groups) for each in present.tolist()), of_example, groups)
 
 
 def _range(place: int, groups: int) -> str:

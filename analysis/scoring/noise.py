@@ -15,11 +15,13 @@ from analysis.reading.examples import Labels
 from analysis.scoring.example_scores import ExampleScore, StoreScores
 from analysis.statistics.detection import area_interval, area_under_curve, average_precision, curve_points, precision_at
 from analysis.statistics.intervals import CONFIDENCE, check_confidence
+from analysis.statistics.jackknife import error_of
+from analysis.statistics.run_means import student_quantile
 
 Bits = npt.NDArray[np.bool_]
 
 COLUMNS = (
-    *("score", "ratio", "examples", "left_out", "noisy", "auc", "auc_se", "low", "high"),
+    *("score", "ratio", "examples", "left_out", "noisy", "auc", "auc_se", "auc_se_runs", "low", "high", "over"),
     *("average_precision", "precision_at_noisy"),
 )
 CURVE_COLUMNS = ("score", "ratio", "threshold", "selected", "recall", "false_positive_rate", "precision")
@@ -29,8 +31,11 @@ def noise_detection(found: StoreScores, *, confidence: float = CONFIDENCE) -> pd
     """One row per score and ratio (NaN where it belongs to none), with COLUMNS.
 
     The measures are over the `examples` with a value, of which `noisy` have a label that is not theirs; `left_out`
-    have none. `auc` has DeLong's standard error and Newcombe's limits `low` and `high`; `precision_at_noisy` is the
-    share of noisy examples among the `noisy` most irregular ones. A measure is NaN where it is not defined: an `auc`
+    have none. `auc` has DeLong's standard error and Newcombe's limits `low` and `high`, which are over examples, with
+    the runs as they are; where scores come with replicates the runs' part is added (`auc_se_runs`, by the jackknife of
+    `analysis.statistics.jackknife`), and limits lie sqrt(a^2 + b^2) from the AUC, a being Newcombe's distance and b
+    Student's quantile times that part. `over` says what they include. `precision_at_noisy` is the share of noisy
+    examples among the `noisy` most irregular ones. A measure is NaN where it is not defined: an `auc`
     needs noisy and clean examples. Raises EstimateError where no given label differs and for a bad `confidence`.
     """
     check_confidence(confidence)
@@ -68,10 +73,16 @@ def _valued(score: ExampleScore, noisy: Bits) -> tuple[npt.NDArray[np.float64], 
 
 
 def _measured(score: ExampleScore, noisy: Bits, confidence: float) -> dict[str, object]:
+    all_noisy = noisy
     irregularity, noisy = _valued(score, noisy)
     count = int(noisy.sum())
     auc, se = area_under_curve(irregularity, noisy)
     low, high = area_interval(auc, count, len(noisy) - count, confidence)
+    replicates = score.irregular_replicates
+    error = error_of(se, None if replicates is None else _replicated(score, replicates, all_noisy))
+    if error.runs:
+        reach = error.runs * float(student_quantile(confidence, error.groups - 1))
+        low, high = max(auc - np.hypot(auc - low, reach), 0.0), min(auc + np.hypot(high - auc, reach), 1.0)
     return {
         "score": score.name,
         "ratio": score.ratio,
@@ -79,12 +90,23 @@ def _measured(score: ExampleScore, noisy: Bits, confidence: float) -> dict[str, 
         "left_out": len(score.values) - len(noisy),
         "noisy": count,
         "auc": auc,
-        "auc_se": se,
-        "low": low,
-        "high": high,
+        "auc_se": error.se,
+        "auc_se_runs": np.nan if error.runs is None else error.runs,
+        "low": float(low),
+        "high": float(high),
+        "over": error.over,
         "average_precision": average_precision(irregularity, noisy),
         "precision_at_noisy": precision_at(irregularity, noisy, count),
     }
+
+
+def _replicated(score: ExampleScore, replicates: npt.NDArray[np.float32], noisy: Bits) -> npt.NDArray[np.float64]:
+    """The AUC without each group of runs, over the examples that have a value with all of them: float64[g]."""
+    found = []
+    for values in replicates:
+        some = ~np.isnan(score.values) & ~np.isnan(values)
+        found.append(area_under_curve(values[some].astype(np.float64), noisy[some])[0])
+    return np.array(found, dtype=np.float64)
 
 
 def _points(score: ExampleScore, noisy: Bits) -> pd.DataFrame:

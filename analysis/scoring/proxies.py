@@ -10,7 +10,9 @@ tau-b over the examples with both, with standard errors and limits on Fisher's s
 D. G. Bonett and T. A. Wright, "Sample size requirements for estimating Pearson, Kendall and Spearman correlations",
 Psychometrika 2000; E. C. Fieller, H. O. Hartley and E. S. Pearson, "Tests for rank correlation coefficients. I",
 Biometrika 1957. The standard error of r itself is (1 - r^2) that of z. These are of the choice of examples, with the
-runs as they are; they approximate for correlations up to about 0.95 and 0.8, and many ties make them rougher.
+runs as they are; they approximate for correlations up to about 0.95 and 0.8, and many ties make them rougher. Other
+runs would change r, too: where scores come with replicates, the variance of z over runs is added, by the jackknife of
+`analysis.statistics.jackknife`, and `over` says so; else it says `examples only`.
 
 A C-score of the same campaign is of the same models, looked at where they did not train on an example; proxies at
 presentations are of where they did. So no outcome is in both, and still what these models have in common is. A C-score
@@ -18,8 +20,12 @@ of other runs, or a published one, shares nothing.
 """
 
 import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
@@ -30,16 +36,44 @@ from analysis.reading.selection import committed_ratios
 from analysis.scoring.agreement import correlation
 from analysis.scoring.example_scores import DENSITIES, PRESENTED, StoreScores, largest_ratio, read_example_scores
 from analysis.scoring.scores import Scores, Source, known_fingerprint, read_scores
-from analysis.statistics.intervals import CONFIDENCE, check_confidence, normal_quantile
+from analysis.statistics.intervals import CONFIDENCE, check_confidence
+from analysis.statistics.jackknife import EXAMPLES_ONLY, error_of
 from analysis.statistics.means import Floats
 from workers.campaign import PARTS
 from workers.store import Store
 
+Bits = npt.NDArray[np.bool_]
+
 KEYS = ("example_id", "label", "given_label")
 AGREEMENT_COLUMNS = (
     *("proxy", "examples", "left_out"),
-    *(f"{name}{part}" for name in ("spearman", "kendall") for part in ("", "_se", "_low", "_high")),
+    *(f"{name}{part}" for name in ("spearman", "kendall") for part in ("", "_se", "_se_runs", "_low", "_high")),
+    "over",
 )
+
+
+@dataclass(frozen=True)
+class ProxyReplicates:
+    """Scores without each group of runs, float[g, N]: proxies by name (None: they rest on no groups), and the C-score.
+
+    `same_runs`: both are of one campaign, and lack the same group in each row. `cscore` is None where its runs are not
+    known.
+    """
+
+    proxies: Mapping[str, npt.NDArray[np.floating] | None]
+    cscore: npt.NDArray[np.floating] | None
+    same_runs: bool
+
+    def pairs(self, name: str, proxy: Floats, cscore: Floats) -> list[list[tuple[Floats, Floats]]] | None:
+        """The sets of replicates whose variances add up, each a list of (proxy, C-score); None: runs are not known."""
+        ours, theirs = self.proxies.get(name), self.cscore
+        if theirs is None:
+            return None
+        if ours is None:
+            return [[(proxy, each) for each in theirs]]
+        if self.same_runs:
+            return [list(zip(ours, theirs, strict=len(ours) == len(theirs)))]
+        return [[(each, cscore) for each in ours], [(proxy, each) for each in theirs]]
 
 
 def collect_proxies(store: Store, ratio: float | None = None) -> pd.DataFrame:
@@ -63,8 +97,27 @@ def proxies_frame(found: StoreScores) -> pd.DataFrame:
     return found.labels.columns().assign(**proxies)
 
 
-def reference_cscore(store: Store, other: Source | None = None) -> Scores:
+def store_proxy_agreement(found: StoreScores, reference: Scores, *, confidence: float = CONFIDENCE) -> pd.DataFrame:
+    """As `proxy_agreement`, of a store's scores at one ratio, read with replicates, and a reference read with them.
+
+    A reference of the store itself shares its runs: a group is then left out of both at once. Of other runs, each has
+    a part of the error. Densities do not rest on groups of runs: theirs is the reference's part. A file of scores
+    tells nothing of its runs.
+    """
+    proxies = {score.regular_name: score for score in found.scores if score.name in (*PRESENTED, *DENSITIES)}
+    # Turned as `regularity` is.
+    replicates = {
+        name: None if score.irregular_replicates is None else -score.irregular_replicates
+        for name, score in proxies.items()
+    }
+    runs = ProxyReplicates(replicates, reference.replicates, reference.source == found.source)
+    return proxy_agreement(proxies_frame(found), reference.values, confidence=confidence, runs=runs)
+
+
+def reference_cscore(store: Store, other: Source | None = None, *, replicates: bool = False) -> Scores:
     """The C-score of the store's own runs (None), or of another store or file of scores, of the same examples.
+
+    With `replicates`, also without each group of runs.
 
     Raises EstimateError where the store holds nothing out, where the other is of other examples, and as `read_scores`.
     """
@@ -73,38 +126,62 @@ def reference_cscore(store: Store, other: Source | None = None) -> Scores:
             raise EstimateError(
                 f"{store.uri}: has no C-score, at ratio 1 no example is held out: another store or file must be given"
             )
-        return read_scores(store.uri, "cscore")
-    theirs = read_scores(other, "cscore")
+        return read_scores(store.uri, "cscore", replicates=replicates)
+    theirs = read_scores(other, "cscore", replicates=replicates)
     labels = read_labels(store).label
     ours = Scores(store.uri, "", labels, np.full(len(labels), np.nan), known_fingerprint(store))
     ours.check_same_examples(theirs)
     return theirs
 
 
-def proxy_agreement(proxies: pd.DataFrame, cscore: Floats, *, confidence: float = CONFIDENCE) -> pd.DataFrame:
+def proxy_agreement(
+    proxies: pd.DataFrame, cscore: Floats, *, confidence: float = CONFIDENCE, runs: ProxyReplicates | None = None
+) -> pd.DataFrame:
     """One row per proxy, with AGREEMENT_COLUMNS, over the `examples` with a proxy and a C-score; `left_out` lack one.
 
     `proxies` as `collect_proxies` or a view gives them, `cscore` float64[N]. A correlation is NaN where one side does
-    not vary; standard errors and limits need more than 3 (Spearman) and 4 (Kendall) examples. Raises EstimateError for
-    a bad `confidence`.
+    not vary; standard errors and limits need more than 3 (Spearman) and 4 (Kendall) examples. `over` says what they
+    include: without `runs`, or with fewer than two groups of them, examples only. `_se_runs` is the runs' part. Raises
+    EstimateError for a bad `confidence`.
     """
     check_confidence(confidence)
     names = [name for name in proxies if name not in (*KEYS, *NAMES)]
-    rows = [{"proxy": name, **_agreement(proxies[name].to_numpy(), cscore, confidence)} for name in names]
+    rows = []
+    for name in names:
+        proxy = proxies[name].to_numpy()
+        pairs = None if runs is None else runs.pairs(str(name), proxy, cscore)
+        rows.append({"proxy": name, **_agreement(proxy, cscore, confidence, pairs)})
     return pd.DataFrame(rows, columns=list(AGREEMENT_COLUMNS))
 
 
-def _agreement(proxy: Floats, cscore: Floats, confidence: float) -> dict[str, float]:
+def _agreement(
+    proxy: Floats, cscore: Floats, confidence: float, sets: list[list[tuple[Floats, Floats]]] | None
+) -> dict[str, object]:
     both = np.isfinite(proxy) & np.isfinite(cscore)
     count = int(both.sum())
-    row: dict[str, float] = {"examples": count, "left_out": len(both) - count}
+    row: dict[str, object] = {"examples": count, "left_out": len(both) - count, "over": EXAMPLES_ONLY}
     for name, coefficient in (("spearman", stats.spearmanr), ("kendall", stats.kendalltau)):
         r = correlation(coefficient, proxy[both], cscore[both])
         variance = _spearman_variance(r, count) if name == "spearman" else _kendall_variance(count)
-        low, high = _limits(r, variance, confidence)
-        se = (1 - r**2) * math.sqrt(variance)
-        row |= {name: r, f"{name}_se": se, f"{name}_low": low, f"{name}_high": high}
+        replicates = None if sets is None else [_replicated(coefficient, pairs, both) for pairs in sets]
+        error = error_of(math.sqrt(variance), *(replicates or ()))
+        low, high = _limits(r, error.reach(confidence))
+        scale = 1 - r**2
+        row |= {name: r, f"{name}_se": scale * error.se, f"{name}_low": low, f"{name}_high": high}
+        row[f"{name}_se_runs"] = math.nan if error.runs is None else scale * error.runs
+        if error.runs is not None:
+            row["over"] = error.over
     return row
+
+
+def _replicated(coefficient: Callable[..., Any], pairs: list[tuple[Floats, Floats]], both: Bits) -> Floats:
+    """z of each pair of scores, over the examples of the estimate that still have both: float64[g]."""
+    found = []
+    for proxy, cscore in pairs:
+        some = both & np.isfinite(proxy) & np.isfinite(cscore)
+        r = correlation(coefficient, proxy[some].astype(np.float64), cscore[some].astype(np.float64))
+        found.append(math.atanh(r) if abs(r) < 1 else math.nan)
+    return np.array(found)
 
 
 def _spearman_variance(r: float, count: int) -> float:
@@ -115,10 +192,9 @@ def _kendall_variance(count: int) -> float:
     return 0.437 / (count - 4) if count > 4 else math.nan
 
 
-def _limits(r: float, variance: float, confidence: float) -> tuple[float, float]:
+def _limits(r: float, reach: float) -> tuple[float, float]:
     """A correlation of exactly 1 or -1 is its own limit: the approximation has no other."""
-    if math.isnan(r) or math.isnan(variance) or abs(r) >= 1:
-        limit = math.nan if math.isnan(variance) else r
+    if math.isnan(r) or math.isnan(reach) or abs(r) >= 1:
+        limit = math.nan if math.isnan(reach) else r
         return limit, limit
-    reach = normal_quantile(confidence) * math.sqrt(variance)
     return math.tanh(math.atanh(r) - reach), math.tanh(math.atanh(r) + reach)

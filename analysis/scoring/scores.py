@@ -12,15 +12,17 @@ import pyarrow as pa
 
 from analysis.consistency import cscore
 from analysis.errors import EstimateError
-from analysis.learning.forgetting import recorded_at, sum_forgetting
+from analysis.learning.forgetting import Forgetting, recorded_at, sum_forgetting
 from analysis.memorization import estimate_memorization
 from analysis.reading.counts import StoreCounts, count_runs
 from analysis.reading.examples import read_labels
+from analysis.reading.run_groups import GroupedMeans, group_runs, number_of_groups
 from analysis.reading.selection import check_random_subsets, select_ratio
 from analysis.statistics.means import Floats
 from workers.campaign import PARTS, Campaign
 from workers.errors import DataError
 from workers.npz import read_vectors
+from workers.runs import Run
 from workers.store import Store
 
 Estimate = Literal["memorization", "cscore", "forgetting"]
@@ -35,7 +37,8 @@ class Scores:
     """int64[N] `labels` (the data set's own, not the noisy ones) and float64[N] `values`, NaN where there is none.
 
     `fingerprint` is that of labels and pixels, None where only the labels are known. `basis` tells what the values
-    rest on.
+    rest on. `replicates` is float[g, N], the values without each group of runs; None where they were not asked for, or
+    the runs are not known.
     """
 
     source: str
@@ -45,6 +48,7 @@ class Scores:
     fingerprint: str | None
     names: pa.Array | None = None
     """N texts, the names of the examples."""
+    replicates: npt.NDArray[np.floating] | None = None
 
     def check_same_examples(self, other: "Scores") -> None:
         """Raise EstimateError where the other scores are not of the same examples in the same order."""
@@ -70,22 +74,26 @@ def is_score_file(source: Source) -> bool:
     return os.fspath(source).lower().endswith(".npz")
 
 
-def read_scores(source: Source, estimate: Estimate, ratio: float | None = None) -> Scores:
+def read_scores(source: Source, estimate: Estimate, ratio: float | None = None, *, replicates: bool = False) -> Scores:
     """The estimate of each training example in a store, or the scores in a file, which are taken to be that estimate.
 
     Memorization is that at one ratio (None: the store's only one), and without a value where a group of runs is empty.
     The C-score is the mean over all ratios, or the consistency at one. Forgetting is the forgettability at one ratio:
-    at presentations where the store records them, else at evaluations. Raises EstimateError for an unknown estimate or
+    at presentations where the store records them, else at evaluations. With `replicates`, a store's also without each
+    group of runs (`analysis.reading.run_groups`). Raises EstimateError for an unknown estimate or
     ratio and for forgetting that is not recorded, StoreError where there is no such store, DataError for a file of
     another form.
     """
     if estimate not in get_args(Estimate):
         raise EstimateError(f"estimate must be one of {', '.join(get_args(Estimate))}, got {estimate!r}")
-    return _of_file(Path(source)) if is_score_file(source) else _of_store(Store.open(source), estimate, ratio)
+    return (
+        _of_file(Path(source)) if is_score_file(source) else _of_store(Store.open(source), estimate, ratio, replicates)
+    )
 
 
-def _of_store(store: Store, estimate: Estimate, ratio: float | None) -> Scores:
+def _of_store(store: Store, estimate: Estimate, ratio: float | None, replicates: bool) -> Scores:
     check_random_subsets(store)
+    without: npt.NDArray[np.floating] | None = None
     if estimate == "memorization":
         counts = count_runs(store, select_ratio(store, ratio) / PARTS)
         counts.check_some_run(store.uri)
@@ -95,10 +103,22 @@ def _of_store(store: Store, estimate: Estimate, ratio: float | None) -> Scores:
         counts.check_some_run(store.uri)
         values, basis = cscore(counts)["cscore"], _basis(counts.holding_out())
     else:
-        values, basis = _forgettability(store, select_ratio(store, ratio) / PARTS)
-    return Scores(
-        store.uri, basis, read_labels(store).label, values.to_numpy(), known_fingerprint(store), store.names[0]
-    )
+        values, basis, without = _forgettability(store, select_ratio(store, ratio) / PARTS)
+    if replicates and estimate != "forgetting":
+        without = _without_each(store, estimate, ratio)
+    known, names = known_fingerprint(store), store.names[0]
+    labels = read_labels(store).label
+    return Scores(store.uri, basis, labels, values.to_numpy(), known, names, without if replicates else None)
+
+
+def _without_each(store: Store, estimate: Estimate, ratio: float | None) -> npt.NDArray[np.floating]:
+    """Memorization or C-scores without each group of runs: float64[g, N]."""
+    chosen = select_ratio(store, ratio) / PARTS if estimate == "memorization" else ratio
+    found = [np.zeros((0, store.header.num_train))]
+    for counts in group_runs(store, chosen).without_each():
+        frame = estimate_memorization(counts, empty="nan") if estimate == "memorization" else cscore(counts)
+        found.append(frame["mem" if estimate == "memorization" else "cscore"].to_numpy()[None])
+    return np.concatenate(found)
 
 
 def known_fingerprint(store: Store) -> str | None:
@@ -106,11 +126,16 @@ def known_fingerprint(store: Store) -> str | None:
     return store.header.fingerprint if isinstance(store.header.campaign, Campaign) else None
 
 
-def _forgettability(store: Store, ratio: float) -> tuple["pd.Series[float]", str]:
-    at = recorded_at(store) or "presentations"
-    (counted,) = sum_forgetting(store, ratio, at)
+def _forgettability(store: Store, ratio: float) -> tuple["pd.Series[float]", str, Floats]:
+    at, groups = recorded_at(store) or "presentations", number_of_groups(store)
+    means = GroupedMeans(groups, store.header.num_train)
+
+    def observe(run: Run, each: Forgetting) -> None:
+        means.add(run.repetition % groups, np.where(each.presented, each.forgettability, np.nan))
+
+    (counted,) = sum_forgetting(store, ratio, at, observe)
     values = counted.frame(read_labels(store))["forgettability"]
-    return values, f"ratio {ratio:g}, {counted.runs} runs, at {at}"
+    return values, f"ratio {ratio:g}, {counted.runs} runs, at {at}", means.without_each()
 
 
 def _basis(counts: StoreCounts) -> str:

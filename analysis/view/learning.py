@@ -6,11 +6,12 @@ from analysis.learning.forgetting import estimate_forgetting
 from analysis.learning.profiles import class_summary, group_profiles, learning_curves
 from analysis.learning.training_statistics import estimate_training_statistics
 from analysis.reading.counts import count_runs
+from analysis.reading.run_groups import group_runs
 from analysis.reading.sequences import At
-from analysis.scoring.example_scores import read_example_scores
+from analysis.scoring.example_scores import largest_ratio, read_example_scores
 from analysis.scoring.groups import By, group_examples
 from analysis.scoring.noise import noise_curves, noise_detection
-from analysis.scoring.proxies import collect_proxies, proxy_agreement, reference_cscore
+from analysis.scoring.proxies import collect_proxies, reference_cscore, store_proxy_agreement
 from analysis.scoring.scores import Source
 from analysis.scoring.suspects import rank_suspects
 from analysis.statistics.intervals import CONFIDENCE, check_confidence
@@ -20,12 +21,14 @@ from analysis.view.base import View
 class LearningView(View):
     """The part of a `StoreView` that is about how examples are learned."""
 
-    def forgetting(self, ratio: float | None = None, at: At = "presentations") -> pd.DataFrame:
+    def forgetting(
+        self, ratio: float | None = None, at: At = "presentations", *, confidence: float = CONFIDENCE
+    ) -> pd.DataFrame:
         """How often runs forgot each training example, and when they learned it: see `analysis.learning.forgetting`.
 
         Raises EstimateError also where the campaign does not record presentations, or evaluations of several epochs.
         """
-        return self._frame(estimate_forgetting(self.store, ratio, at))
+        return self._frame(estimate_forgetting(self.store, ratio, at, confidence=confidence))
 
     def training_statistics(self, ratio: float | None = None) -> pd.DataFrame:
         """Probability, largest probability and loss of each example at presentations.
@@ -47,8 +50,9 @@ class LearningView(View):
     ) -> pd.DataFrame:
         """Rank correlations of each proxy with the C-score: of this store, or of another store or file of scores."""
         check_confidence(confidence)
-        reference = reference_cscore(self.store, cscore)
-        return self._frame(proxy_agreement(self.proxies(ratio), reference.values, confidence=confidence))
+        reference = reference_cscore(self.store, cscore, replicates=True)
+        found = read_example_scores(self.store, largest_ratio(self.store, ratio), replicates=True)
+        return self._frame(store_proxy_agreement(found, reference, confidence=confidence))
 
     def noise(self, ratio: float | None = None, *, confidence: float = CONFIDENCE) -> pd.DataFrame:
         """How well each score finds the noisy labels: see `analysis.scoring.noise`.
@@ -56,7 +60,9 @@ class LearningView(View):
         Raises EstimateError where none is noisy.
         """
         check_confidence(confidence)
-        return self._frame(noise_detection(read_example_scores(self.store, ratio), confidence=confidence))
+        return self._frame(
+            noise_detection(read_example_scores(self.store, ratio, replicates=True), confidence=confidence)
+        )
 
     def noise_curves(self, ratio: float | None = None) -> pd.DataFrame:
         """Points of each score's ROC and precision-recall curves: see `analysis.scoring.noise`."""
@@ -69,7 +75,8 @@ class LearningView(View):
     def profiles(self, by: By = "cscore", groups: int = 5) -> pd.DataFrame:
         """The consistency profile of groups of examples over the ratios: see `analysis.learning.profiles`."""
         counts = count_runs(self.store)
-        return self._frame(group_profiles(self.store, counts, group_examples(self.store, counts, by, groups)))
+        grouped = group_examples(self.store, counts, by, groups)
+        return self._frame(group_profiles(self.store, counts, grouped, group_runs(self.store)))
 
     def learning_curves(
         self, at: At = "presentations", by: By = "cscore", groups: int = 5, ratio: float | None = None
@@ -80,4 +87,4 @@ class LearningView(View):
 
     def class_summary(self) -> pd.DataFrame:
         """Means and spreads of mem and C-score in each class: see `analysis.learning.profiles`."""
-        return self._frame(class_summary(self.store, count_runs(self.store)))
+        return self._frame(class_summary(self.store, count_runs(self.store), group_runs(self.store)))

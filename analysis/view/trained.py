@@ -60,7 +60,8 @@ class TrainedView(View):
     def margins(self, *, ratio: float | None = None, epoch: int | None = None) -> pd.DataFrame:
         """float16 frame as `correctness("test")`: the label's logit less the largest other one; NaN if not finite.
 
-        Raises EstimateError where the campaign does not record margins.
+        Margins beyond float16's range are recorded as 65,504 or -65,504. Raises EstimateError where the
+        campaign does not record margins.
         """
         if not self.store.header.record.margins:
             raise EstimateError(f"{self.store.uri}: has no margins: record.margins must be true, got False")

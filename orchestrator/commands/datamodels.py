@@ -53,8 +53,10 @@ def datamodels(
         warn("note: the store has no margins (record.margins), so correctness is predicted, which tells less")
     fitted = fit_datamodels(source, method=method.value, top=top, heldout=heldout, seed=seed, progress=_tell)
     left_out = f"{source.diverged} diverged, {source.not_finite} with margins that are not finite"
+    if source.saturated:
+        warn(f"note: {source.saturated} margins are recorded as 65,504 or -65,504, and may lie beyond")
     say(f"ratio {source.ratio:g}: fitted to {fitted.fitted_runs} runs, scored on {fitted.heldout_runs} ({left_out})")
-    table = Table("predictor", "LDS", "SE", "test examples", box=None, header_style="bold")
+    table = Table("predictor", "LDS", "SE over\nheld-out runs", "test examples", box=None, header_style="bold")
     for name, score in ((method.value, fitted.score), ("influence", fitted.influence_score)):
         table.add_row(name, *_cells(score))
     console.print(table)

@@ -110,21 +110,29 @@ def compare(
 
 def _show(agreement: "Agreement") -> None:
     from analysis.scoring.agreement import SELECTS
+    from analysis.scoring.agreement_errors import names_of, text_of
 
     say(f"a: {agreement.name_a}")
     say(f"b: {agreement.name_b}")
     if agreement.matched:
         say(agreement.matched)
     say(f"{agreement.estimate} of {len(agreement.scores)} examples; {agreement.left_out} without a value left out")
-    say(
-        f"Spearman {agreement.spearman:.4f}, Pearson {agreement.pearson:.4f}, "
-        f"mean absolute difference {agreement.mean_absolute_difference:.4f}"
+    spearman, pearson, difference = (
+        text_of(agreement.errors, name) for name in ("spearman", "pearson", "mean_absolute_difference")
     )
-    table = Table("selected", "in a", "in b", "in both", "Jaccard", box=None, header_style="bold")
-    for row in agreement.selections.itertuples():
+    say(
+        f"Spearman {agreement.spearman:.4f}{spearman}, Pearson {agreement.pearson:.4f}{pearson}, "
+        f"mean absolute difference {agreement.mean_absolute_difference:.4f}{difference}"
+    )
+    table = Table("selected", "in a", "in b", "in both", "Jaccard", "95% interval", box=None, header_style="bold")
+    for row, name in zip(
+        agreement.selections.itertuples(), names_of(agreement.selections["threshold"].tolist()), strict=True
+    ):
         bar = f"{SELECTS[agreement.estimate]} {row.threshold:g}"
-        table.add_row(bar, str(row.n_a), str(row.n_b), str(row.n_both), f"{row.jaccard:.3f}")
+        limits = text_of(agreement.errors, name).strip(" ()") or "-"
+        table.add_row(bar, str(row.n_a), str(row.n_b), str(row.n_both), f"{row.jaccard:.3f}", limits)
     console.print(table)
+    say(f"95% intervals, over {', '.join(agreement.errors['over'].unique())}")
 
 
 def reliability(

@@ -78,7 +78,7 @@ def _show(rows: "pd.DataFrame", top: int) -> None:
     )
     if summary["never_presented"]:
         say(f"{summary['never_presented']} more were never shown")
-    names = ("most forgotten", "label", "events a run", "learned", "first in epoch", "right when shown")
+    names = ("most forgotten", "label", "events a run", "95% interval", "learned", "first in epoch", "right when shown")
     named = "name" in rows
     table = Table(*names, *["name"] * named, box=None, header_style="bold")
     for row in rows.nlargest(top, "forgetting").to_dict("records"):
@@ -87,6 +87,7 @@ def _show(rows: "pd.DataFrame", top: int) -> None:
             str(row["example_id"]),
             Text(label if label == given else f"{label} (given {given})"),
             _with_error(row["forgetting"], row["forgetting_se"]),
+            f"{row['forgetting_low']:.2f} to {row['forgetting_high']:.2f}" if row["n_runs"] else "-",
             f"{row['n_learned']} of {row['n_runs']}",
             _with_error(row["first_learned"], row["first_learned_se"]),
             f"{row['accuracy']:.0%}",

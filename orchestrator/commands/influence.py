@@ -16,9 +16,12 @@ from orchestrator.tables import label_cell, name_cell
 if TYPE_CHECKING:
     import pandas as pd
 
+    from analysis import RatioBits
     from analysis.spread import Spread
 
 _SHOWN = 20
+_FDR = 0.05
+"""Of the number of discoveries that is told beside pairs over a threshold."""
 
 
 def influence(
@@ -76,6 +79,7 @@ def influence(
     if fdr is not None and not 0 < fdr < 1:
         raise typer.BadParameter(f"--fdr must be between 0 and 1, got {fdr}")
     check_output(output)
+    beside = ""
     opened = Store.open(store)
     bits = pack_runs(opened, ratio)
     check_some_run(opened.uri, bits.runs, bits.diverged)
@@ -92,14 +96,29 @@ def influence(
             frame = influence_pairs(
                 bits, threshold=threshold, empty=empty or "nan", memory_mb=memory_mb, max_pairs=max_pairs, spread=spread
             )
+            beside = _discoveries(bits, memory_mb, max_pairs, spread)
         else:
             frame = influence_top(bits, top=top or 5, empty=empty or "nan", memory_mb=memory_mb, spread=spread)
     frame = with_names(frame, opened)
     if output is not None:
         write_frame(frame, output)
     _show(frame, bits.runs)
+    if beside:
+        say(beside)
     if output is not None:
         say(f"pairs: {output}")
+
+
+def _discoveries(bits: "RatioBits", memory_mb: float, max_pairs: int, spread: "Spread") -> str:
+    """A number of pairs over a threshold says little where many are by chance: what is said beside it."""
+    from analysis import TooManyPairsError, influence_discoveries
+
+    of_all = f"of all {bits.labels.num_test * bits.labels.num_train:,} pairs"
+    try:
+        found = influence_discoveries(bits, fdr=_FDR, memory_mb=memory_mb, max_pairs=max_pairs, spread=spread)
+    except TooManyPairsError:
+        return f"{of_all}, more than {max_pairs:,} are discoveries at a false discovery rate of {_FDR:g}"
+    return f"{of_all}, {len(found):,} are discoveries at a false discovery rate of {_FDR:g} (--fdr {_FDR:g} lists them)"
 
 
 @contextmanager

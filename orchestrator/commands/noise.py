@@ -10,8 +10,8 @@ from rich.text import Text
 from orchestrator.figures import check_figure, write_figure
 from orchestrator.frames import check_output
 from orchestrator.options import StoreArgument
-from orchestrator.output import console, say
-from orchestrator.tables import OutputOption, cell, keep_table, label_cell, name_cell
+from orchestrator.output import console, say, warn
+from orchestrator.tables import OutputOption, cell, keep_table, label_cell, name_cell, over_lines, saturated_note
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,9 +48,15 @@ def noise(
     check_figure(plot, "plot")
     opened = Store.open(store)
     noisy_examples(read_labels(opened), opened.uri)  # before hours of reading
-    found = read_example_scores(opened, ratio)
+    found = read_example_scores(opened, ratio, replicates=True)
+    if found.saturated:
+        warn(saturated_note(found.saturated))
     table = noise_detection(found, confidence=confidence)
-    said = {"confidence": repr(confidence), "auc_se": "DeLong 1988", "limits": "Newcombe 2006, method 5"}
+    said = {
+        "confidence": repr(confidence),
+        "auc_se": "DeLong 1988, jackknife over runs",
+        "limits": "Newcombe 2006, method 5, and runs",
+    }
     written = keep_table(opened, "noise", table, output, bases_of(found.counts.ratios), None, **said)
     if plot is not None:
         write_figure(plot, analysis.plot.noise, table, noise_curves(found))
@@ -74,6 +80,8 @@ def _show(frame: "pd.DataFrame") -> None:
             cell(row["precision_at_noisy"]),
         )
     console.print(table)
+    for line in over_lines(frame, "score"):
+        say(line)
     say(f"{frame['noisy'].max()} noisy labels among {frame['examples'].max()} examples")
     if frame["left_out"].any():
         say(f"up to {frame['left_out'].max()} examples lack a score, and are left out of it")
@@ -104,6 +112,8 @@ def suspects(
         raise typer.BadParameter(f"--by must be one of {', '.join(NAMES)}, got {by!r}")
     opened = Store.open(store)
     found = read_example_scores(opened, ratio)
+    if found.saturated:
+        warn(saturated_note(found.saturated))
     chosen = chosen_score(found, by).name
     frame = rank_suspects(found, by)
     written = keep_table(opened, "suspects", frame, output, bases_of(found.counts.ratios), by=chosen)

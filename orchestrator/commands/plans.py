@@ -47,7 +47,8 @@ def plan(
 
 
 def _show_ratios(planned: "Plan") -> None:
-    names = ["ratio", "subset", "runs", "committed", "to train", "largest se", "bound", "median se", "90% se"]
+    names = ["ratio", "subset", "runs", "committed", "to train", "planned\nlargest se"]
+    names += ["bound", "planned\nmedian se", "planned\n90% se"]
     table = Table(*names, box=None, header_style="bold")
     for row in planned.ratios:
         cells: list[object] = [f"{row.ratio:g}", row.subset_size, row.runs, row.committed, row.runs - row.committed]
@@ -57,7 +58,7 @@ def _show_ratios(planned: "Plan") -> None:
     if not all(row.random for row in planned.ratios):
         say("no standard errors of mem: explicit subsets are not random; longtail removal will show test accuracy")
         return
-    say("standard errors of mem: the largest an example can have; Feldman & Zhang's bound on the error;")
+    say("planned standard errors of mem: the largest an example can have; Feldman & Zhang's bound on the error;")
     pilots = [row.pilot.runs for row in planned.ratios if row.pilot]
     some = f"{min(pilots)} to {max(pilots)}" if len(set(pilots)) > 1 else f"{max(pilots, default=0)}"
     say(
@@ -73,9 +74,12 @@ def _show_runs_needed(planned: "Plan", target: float) -> None:
         why = "at ratio 1 there is no mem: no example is held out"
         say(why if all(row.random for row in planned.ratios) else "no number of explicit subsets gives mem")
         return
-    table = Table("ratio", f"runs for {target:g}: 90%, by the pilot", "all, at worst", box=None, header_style="bold")
+    names = ("ratio", f"runs for {target:g}: 90%, by the pilot", "range", "all, at worst")
+    table = Table(*names, box=None, header_style="bold")
     for row in rows:
-        table.add_row(f"{row.ratio:g}", str(row.runs_for_most(target) or "-"), str(row.runs_for_all(target)))
+        limits = row.range_for_most(target)
+        cells = (str(row.runs_for_most(target) or "-"), f"{limits[0]} to {limits[1]}" if limits else "-")
+        table.add_row(f"{row.ratio:g}", *cells, str(row.runs_for_all(target)))
     console.print(table)
     most = [row.runs_for_most(target) for row in rows]
     if all(most):

@@ -42,6 +42,7 @@ def profiles(
     import analysis
     from analysis import class_summary, count_runs, group_examples, group_profiles
     from analysis.learning.profiles import learning_curves, recorded_kinds
+    from analysis.reading.run_groups import group_runs
     from analysis.tables import bases_of
     from workers.store import Store
 
@@ -54,12 +55,13 @@ def profiles(
         raise LongtailError(f"{opened.uri}: has no learning curves: {_NOT_RECORDED}")
     counts = count_runs(opened)
     grouped = group_examples(opened, counts, by, groups)
-    profile = group_profiles(opened, counts, grouped)
+    run_groups = group_runs(opened)
+    profile = group_profiles(opened, counts, grouped, run_groups)
     learning = pd.concat([learning_curves(opened, grouped, at) for at in kinds], ignore_index=True) if kinds else None
     bases = bases_of(counts.ratios)
     written = {
         "profiles": keep_table(opened, "profiles", profile, output, bases, by=by),
-        "classes": keep_table(opened, "classes", class_summary(opened, counts), None, bases, output),
+        "classes": keep_table(opened, "classes", class_summary(opened, counts, run_groups), None, bases, output),
     }
     if learning is not None:
         written["learning curves"] = keep_table(opened, "learning", learning, None, bases, output, by=by)
@@ -91,4 +93,5 @@ def _show(frame: "pd.DataFrame") -> None:
             *(cell(at.loc[each, "consistency"]) for each in ratios),
         )
     console.print(table)
-    say(f"correct when held out, by ratio; standard errors over a group's examples up to {cell(frame['se'].max())}")
+    errors = f"standard errors over {', '.join(frame['over'].unique())} up to {cell(frame['se'].max())}"
+    say(f"correct when held out, by ratio; {errors}")

@@ -9,8 +9,8 @@ from rich.table import Column, Table
 from orchestrator.figures import check_figure, write_figure
 from orchestrator.frames import check_output
 from orchestrator.options import StoreArgument
-from orchestrator.output import console, say
-from orchestrator.tables import OutputOption, cell, keep_table
+from orchestrator.output import console, say, warn
+from orchestrator.tables import OutputOption, cell, keep_table, over_lines, saturated_note
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,9 +34,9 @@ def proxies(
     Example: longtail proxies STORE --cscore cifar10-cscores-orig-order.npz --plot proxies.png
     """
     import analysis
-    from analysis import proxy_agreement, read_example_scores
+    from analysis import read_example_scores
     from analysis.scoring.example_scores import largest_ratio
-    from analysis.scoring.proxies import proxies_frame, reference_cscore
+    from analysis.scoring.proxies import proxies_frame, reference_cscore, store_proxy_agreement
     from analysis.tables import bases_of
     from workers.store import Store
 
@@ -45,11 +45,13 @@ def proxies(
     check_output(output)
     check_figure(plot, "plot")
     opened = Store.open(store)
-    reference = reference_cscore(opened, cscore)
+    reference = reference_cscore(opened, cscore, replicates=True)
     at = largest_ratio(opened, ratio)
-    found = read_example_scores(opened, at)
+    found = read_example_scores(opened, at, replicates=True)
+    if found.saturated:
+        warn(saturated_note(found.saturated))
     frame = proxies_frame(found)
-    table = proxy_agreement(frame, reference.values, confidence=confidence)
+    table = store_proxy_agreement(found, reference, confidence=confidence)
     bases = bases_of(each for each in found.counts.ratios if each.ratio == at)
     written = {"proxies": keep_table(opened, "proxies", frame, None, bases, output, orientation="high is regular")}
     said = {"cscore": f"{reference.source} ({reference.basis})", "confidence": repr(confidence)}
@@ -75,6 +77,8 @@ def _show(frame: "pd.DataFrame") -> None:
         ]
         table.add_row(row["proxy"], *correlations)
     console.print(table)
+    for line in over_lines(frame, "proxy"):
+        say(line)
     say(f"rank correlations (Kendall's tau-b) over {frame['examples'].max()} examples")
     if frame["left_out"].any():
         say(f"up to {frame['left_out'].max()} examples lack a proxy or a C-score, and are left out of it")

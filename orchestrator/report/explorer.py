@@ -1,8 +1,10 @@
 """What the explorer of a report works on: columns of numbers as base64, and sheets of images.
 
-A column is little-endian int16 in steps of 1/10,000, or int32, where the lowest value stands for none; learning
-histories are bytes in steps of 1/250, where 255 stands for none; numbers of held-out runs are uint16. Where the images
-of all examples would take more than MAX_BYTES, or there are more than MAX_EXAMPLES, only the top of each list is there.
+A column of values is `{"step", "wide", "values"}`: little-endian integers, each times `step`, the lowest standing for
+none. They are int16, or int32 (`wide`) where a value would not fit; the step is 1/10,000 of shares and influences,
+1/100 of epochs and events, 1 of counts, and grows tenfold until the largest value fits. Ids, labels and counts of whole
+tables are int32. Learning histories are bytes in steps of 1/250, where 255 stands for none. Where the images of all
+examples would take more than MAX_BYTES, or there are more than MAX_EXAMPLES, only the top of each list is there.
 """
 
 import base64
@@ -23,7 +25,8 @@ from orchestrator.report.pictures import COLUMNS, SHEET, Ids, Pictures
 MAX_BYTES = 24_000_000
 """Of base64 for all images."""
 MAX_EXAMPLES = 150_000
-STEPS = 10_000
+STEP, COARSE_STEP = 1 / 10_000, 1 / 100
+"""Of shares and influences; of epochs and events."""
 NONE16, NONE32 = -(2**15), -(2**31)
 BYTE_STEPS, NONE8 = 250, 255
 HISTORY_BYTES = 4_500_000
@@ -58,8 +61,8 @@ def explorer_of(found: Findings, pictures: Pictures | None) -> Explorer:
             "given": _whole(labels.given_label[train]),
             "scores": _scores(found, train),
             "whole": _counts(found, train),
-            "profile": None if found.consistency is None else _steps(found.consistency[:, train].T),
-            "held_out": None if found.held_out is None else _short(found.held_out[:, train].T),
+            "profile": None if found.consistency is None else column(found.consistency[:, train].T),
+            "held_out": None if found.held_out is None else column(found.held_out[:, train].T, 1),
             "history": _histories(found, train),
         },
         "test": {"ids": _whole(test), "label": _whole(labels.test_label[test]), "scores": _test_scores(found, test)},
@@ -111,8 +114,9 @@ def _test_interest(found: Findings) -> npt.NDArray[np.float64]:
     return best
 
 
-def _scores(found: Findings, ids: Ids) -> dict[str, str]:
+def _scores(found: Findings, ids: Ids) -> dict[str, Any]:
     columns: dict[str, npt.NDArray[np.float64]] = {}
+    encoded: dict[str, Any] = {}
     for name, frame in (("mem", found.mem), ("cscore", found.cscore)):
         if frame is not None:
             columns[name] = frame[name].to_numpy()
@@ -121,12 +125,10 @@ def _scores(found: Findings, ids: Ids) -> dict[str, str]:
                 f"{name}_{limit}": np.where(no_value, np.nan, frame[limit].to_numpy()) for limit in ("low", "high")
             }
     if found.forgetting is not None:
-        for name in ("forgetting", "first_learned", "accuracy"):
-            for column in (name, f"{name}_se"):
-                values = found.forgetting[column].to_numpy().astype(float)
-                # Epochs and events may exceed 3.2: hundredths are fine enough.
-                columns[column] = values if name == "accuracy" else values / 100
-    return {name: _steps(values[ids]) for name, values in columns.items()}
+        for name, step in (("forgetting", COARSE_STEP), ("first_learned", COARSE_STEP), ("accuracy", STEP)):
+            for each in (name, f"{name}_low", f"{name}_high"):
+                encoded[each] = column(found.forgetting[each].to_numpy().astype(float)[ids], step)
+    return {**{name: column(values[ids]) for name, values in columns.items()}, **encoded}
 
 
 def _counts(found: Findings, ids: Ids) -> dict[str, str]:
@@ -166,20 +168,20 @@ def _histories(found: Findings, ids: Ids) -> list[dict[str, Any]]:
     return histories
 
 
-def _test_scores(found: Findings, ids: Ids) -> dict[str, str]:
+def _test_scores(found: Findings, ids: Ids) -> dict[str, Any]:
     if found.test is None or found.top is None:
         return {}
     strongest = found.top.drop_duplicates("test_example_id").set_index("test_example_id")["infl"]
     columns = {**found.test.to_dict("series"), "infl": strongest.reindex(range(found.labels.num_test))}
-    return {str(name): _steps(values.to_numpy()[ids]) for name, values in columns.items()}
+    return {str(name): column(values.to_numpy()[ids]) for name, values in columns.items()}
 
 
-def _top(found: Findings) -> dict[str, str] | None:
+def _top(found: Findings) -> dict[str, Any] | None:
     """Every row of `found.top`."""
     if found.top is None:
         return None
     whole = {name: _whole(found.top[name].to_numpy()) for name in ("test_example_id", "example_id")}
-    return {**whole, **{name: _steps(found.top[name].to_numpy()) for name in ("infl", "low", "high")}}
+    return {**whole, **{name: column(found.top[name].to_numpy()) for name in ("infl", "low", "high")}}
 
 
 def _sheets(pictures: Pictures, split: Split, ids: Ids) -> list[tuple[str, str]]:
@@ -189,13 +191,19 @@ def _sheets(pictures: Pictures, split: Split, ids: Ids) -> list[tuple[str, str]]
     ]
 
 
-def _steps(values: npt.NDArray[np.float64]) -> str:
-    scaled = np.clip(np.nan_to_num(values, nan=0) * STEPS, -32_767, 32_767).round()
-    return _base64(np.where(np.isnan(values), NONE16, scaled).astype("<i2"))
+def column(values: npt.NDArray[np.number[Any]], step: float = STEP) -> dict[str, Any]:
+    """Finite values, or NaN for none, in steps of `step`, or of ten times that, and so on, where they are too large.
 
-
-def _short(values: npt.NDArray[np.integer[Any]]) -> str:
-    return _base64(np.minimum(values, 2**16 - 1).astype("<u2"))
+    No value is cut: rounding alone changes it, by at most half a step.
+    """
+    plain = values.astype(np.float64)
+    largest = float(np.nanmax(np.abs(plain))) if np.isfinite(plain).any() else 0.0
+    while largest / step > -NONE32 - 2:
+        step *= 10
+    wide = largest / step > -NONE16 - 2
+    none, kind = (NONE32, "<i4") if wide else (NONE16, "<i2")
+    scaled = np.nan_to_num(plain / step).round()
+    return {"step": step, "wide": wide, "values": _base64(np.where(np.isnan(plain), none, scaled).astype(kind))}
 
 
 def _whole(values: npt.NDArray[np.integer[Any]]) -> str:

@@ -139,7 +139,8 @@ def _pictures(found: Findings) -> dict[str, draw.Picture]:
         labels = ("ratio: share of the examples trained on", "right when held out")
         told = (
             "Examples grouped by C-score: how often runs that held them out get them right, the more data they train "
-            f"on. {_at_each_ratio(found)}; means over each group's examples, bars of one standard error over examples."
+            f"on. {_at_each_ratio(found)}; means over each group's examples, bars of one standard error over "
+            f"{found.profiles['over'].iloc[0]}."
         )
         pictures["profiles"] = draw.lines("profiles", found.profiles, "ratio", "consistency", labels, told)
     if found.forgetting is not None:

@@ -12,18 +12,17 @@ import numpy.typing as npt
 import torch
 
 from workers.campaign import Campaign, Record
-from workers.store.schema import PROBABILITIES, presentation_columns
+from workers.store.schema import LARGEST_HALF, PROBABILITIES, presentation_columns
 
 Presented = Mapping[str, npt.NDArray[Any]]
 """Vectors of an epoch by their column: [K, N] of K runs, or [N] of one."""
-
-_LARGEST = torch.finfo(torch.float16).max
 
 
 def observe(campaign: Campaign, logits: torch.Tensor, labels: torch.Tensor) -> list[torch.Tensor]:
     """What is recorded of a minibatch, [K, B] each: correctness as bool, then probabilities and losses as float16.
 
-    Of logits float32[K, B, C] and labels int64[K, B]. Nothing where nothing is recorded.
+    Of logits float32[K, B, C] and labels int64[K, B]. Losses over LARGEST_HALF are recorded as that. Nothing where
+    nothing is recorded.
     """
     record, smoothing = campaign.record, campaign.recipe.label_smoothing
     if not record.presentations:
@@ -37,7 +36,7 @@ def observe(campaign: Campaign, logits: torch.Tensor, labels: torch.Tensor) -> l
     logs = logits.log_softmax(dim=2)
     of_label = logs.gather(2, labels[..., None])[..., 0]
     loss = -(1 - smoothing) * of_label - smoothing * logs.mean(dim=2)
-    values = (of_label.exp(), logs.amax(dim=2).exp(), loss.clamp(max=_LARGEST))
+    values = (of_label.exp(), logs.amax(dim=2).exp(), loss.clamp(max=LARGEST_HALF))
     finite = logits.isfinite().all(dim=2)
     return [right, *(each.where(finite, torch.nan).to(torch.float16) for each in values)]
 

@@ -8,9 +8,11 @@ const bytes = (text) => {
   return made;
 };
 const whole = (text) => new Int32Array(bytes(text).buffer);
-const short = (text) => new Uint16Array(bytes(text).buffer);
-const steps = (text) => new Int16Array(bytes(text).buffer);
-const at = (column, place, scale = 1e-4) => (!column || column[place] === NONE16 ? NaN : column[place] * scale);
+// A column of values in steps, as orchestrator/report/explorer.py writes it.
+const columnOf = (raw) => raw && {
+  step: raw.step, none: raw.wide ? NONE32 : NONE16, values: new (raw.wide ? Int32Array : Int16Array)(bytes(raw.values).buffer),
+};
+const at = (column, place) => (!column || column.values[place] === column.none ? NaN : column.values[place] * column.step);
 const show = (value, digits = 2) => {
   if (Number.isNaN(value)) return "–";
   const text = value.toFixed(digits);
@@ -31,12 +33,12 @@ for (const name of ["train", "test"]) {
   const raw = data[name];
   const split = { name, word: name === "train" ? "training" : "test", ids: whole(raw.ids), label: whole(raw.label), scores: {}, whole: {} };
   split.given = raw.given ? whole(raw.given) : split.label;
-  for (const [key, text] of Object.entries(raw.scores)) split.scores[key] = steps(text);
+  for (const [key, text] of Object.entries(raw.scores)) split.scores[key] = columnOf(text);
   for (const [key, text] of Object.entries(raw.whole ?? {})) split.whole[key] = whole(text);
   // What only a chosen example needs is decoded when one is chosen.
   split.curves = () => (split.decoded ??= {
-    profile: raw.profile && steps(raw.profile),
-    heldOut: raw.held_out && short(raw.held_out),
+    profile: columnOf(raw.profile),
+    heldOut: columnOf(raw.held_out),
     history: (raw.history ?? []).map((each) => ({ ...each, share: bytes(each.share), runs: whole(each.runs) })),
   });
   split.places = new Map();
@@ -46,7 +48,7 @@ for (const name of ["train", "test"]) {
 
 const top = data.top && {
   test: whole(data.top.test_example_id), train: whole(data.top.example_id),
-  infl: steps(data.top.infl), low: steps(data.top.low), high: steps(data.top.high),
+  infl: columnOf(data.top.infl), low: columnOf(data.top.low), high: columnOf(data.top.high),
 };
 const rowsOf = { test: new Map(), train: new Map() };
 for (const side of top ? ["test", "train"] : []) {

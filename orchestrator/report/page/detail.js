@@ -19,22 +19,18 @@ const scoresOf = (split, place) => {
     const [low, high] = ["low", "high"].map((limit) => at(scores[prefix + limit], place));
     rows.push(row(name, show(value), Number.isNaN(value) ? "" : limits(low, high), runs));
   };
-  const error = (name, column, runs, scale) => {
-    const se = at(scores[`${column}_se`], place, scale);
-    rows.push(row(name, show(at(scores[column], place, scale)), Number.isNaN(se) ? "" : `± ${show(se)}`, count(runs)));
-  };
   if (scores.mem) interval("memorization", "mem", `${count(counts.n_in[place])} | ${count(counts.n_out[place])}`);
   if (scores.cscore) interval("C-score", "cscore", count(counts.cscore_runs[place]));
   if (scores.right) interval("share of runs right", "right", count(data.runs));
   if (scores.forgetting) {
-    error("forgetting events a run", "forgetting", counts.n_runs[place], 0.01);
-    error("first learned in epoch", "first_learned", counts.n_learned[place], 0.01);
-    error("right while trained on", "accuracy", counts.n_runs[place], 1e-4);
+    interval("forgetting events a run", "forgetting", count(counts.n_runs[place]));
+    interval("first learned in epoch", "first_learned", count(counts.n_learned[place]));
+    interval("right while trained on", "accuracy", count(counts.n_runs[place]));
   }
   if (counts.suspect && counts.suspect[place] !== NONE32) rows.push(row("rank of suspicion", count(counts.suspect[place])));
   if (!rows.length) return [];
   const ratios = data.ratio === null ? [] : [scores.mem ? `Memorization at ratio ${data.ratio}: runs with | without it.` : `At ratio ${data.ratio}.`];
-  if (scores.forgetting) ratios.push(`Forgetting and learning at ratio ${data.trained_at}, ± one standard error over runs.`);
+  if (scores.forgetting) ratios.push(`Forgetting and learning at ratio ${data.trained_at}: means over runs.`);
   const note = `Intervals are of 95%. ${ratios.join(" ")}`;
   return [table(["score", "value", "uncertainty", "runs"], rows), element("p", { class: "note" }, note)];
 };
@@ -78,10 +74,10 @@ const profileOf = (split, place) => {
   const { profile, heldOut } = split.curves(), size = data.ratios.length, points = [];
   data.ratios.forEach((ratio, r) => {
     const value = at(profile, place * size + r);
-    if (!Number.isNaN(value)) points.push([ratio, value, ...wilson(value, heldOut[place * size + r])]);
+    if (!Number.isNaN(value)) points.push([ratio, value, ...wilson(value, at(heldOut, place * size + r))]);
   });
   if (!points.length) return [];
-  const runs = data.ratios.map((_, r) => heldOut[place * size + r]), [few, many] = [Math.min(...runs), Math.max(...runs)];
+  const runs = data.ratios.map((_, r) => at(heldOut, place * size + r)), [few, many] = [Math.min(...runs), Math.max(...runs)];
   const note = `Share of the runs right that held it out, ${few === many ? count(few) : `${count(few)} to ${count(many)}`} at each ratio; the band is the 95% interval.`;
   return chart("Consistency profile", "ratio", data.ratios, [{ name: "", colour: "var(--accent)", points }], note);
 };
@@ -111,7 +107,7 @@ const historyOf = (split, place) => {
 const neighboursOf = (split, id) => {
   const known = rowsOf[split.name].get(id) ?? [];
   // Of an example that all runs agree on, the largest influence is 0, and anybody's.
-  const rows = known.filter((each) => top.infl[each] > 0).sort((a, b) => top.infl[b] - top.infl[a]).slice(0, 12);
+  const rows = known.filter((each) => at(top.infl, each) > 0).sort((a, b) => at(top.infl, b) - at(top.infl, a)).slice(0, 12);
   const [title, none, other] = split.name === "test"
     ? ["Training examples that influence it most", known.length ? "None raises the share of runs that are right." : "No influence on it was estimated.", splits.train]
     : ["Test examples that it influences most", `It is not among the ${data.closest} most influential training examples of any test example.`, splits.test];

@@ -8,12 +8,11 @@ const KINDS = {
   ],
   test: [["infl", "strongest influence on it", 1], ["right", "share of runs right", -1], ["id", "id", -1]],
 };
-const SCALES = { forgetting: 0.01, first_learned: 0.01 };
 const valueOf = (split, kind, place) => {
   if (kind === "id") return split.ids[place];
   const counts = split.whole[kind];
   if (counts) return counts[place] === NONE32 ? NaN : counts[place];
-  return at(split.scores[kind], place, SCALES[kind]);
+  return at(split.scores[kind], place);
 };
 const shown = (kind, value) => (kind === "id" ? `no. ${value}` : kind === "suspect" ? `rank ${count(value)}` : show(value));
 

@@ -1,0 +1,139 @@
+"""Sufficient statistics of groups of runs, in one streaming pass, for errors that include the runs' own noise.
+
+Run k is in group k modulo g, g being the number of runs of the ratio that has most, at most GROUPS: so each group has
+its share of every ratio, and of every block of a balanced design.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from analysis.reading.counts import RatioCounts, StoreCounts
+from analysis.reading.examples import Labels, read_labels
+from analysis.reading.selection import check_random_subsets, scan_epoch, select_ratios
+from analysis.statistics.jackknife import GROUPS
+from analysis.statistics.means import Floats
+from workers.store import Store
+
+Sums = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class GroupCounts:
+    """One ratio's sums by group of runs: `runs` int64[g]; n_in, correct_in and correct int32[g, N]."""
+
+    parts: int
+    epoch: int | None
+    diverged: int
+    runs: npt.NDArray[np.int64]
+    n_in: Sums
+    correct_in: Sums
+    correct: Sums
+
+    def over(self, kept: npt.NDArray[np.bool_]) -> RatioCounts:
+        """The sums over the groups of a mask bool[g]."""
+        n_in, correct_in, correct = (each[kept].sum(axis=0, dtype=np.int64) for each in self._sums())
+        runs = int(self.runs[kept].sum())
+        return RatioCounts(
+            self.parts, runs, self.diverged, self.epoch, n_in, correct_in, runs - n_in, correct - correct_in
+        )
+
+    def _sums(self) -> tuple[Sums, Sums, Sums]:
+        return self.n_in, self.correct_in, self.correct
+
+
+@dataclass(frozen=True)
+class RunGroups:
+    """A store's sums by group of runs, at each ratio, ascending."""
+
+    labels: Labels
+    groups: int
+    ratios: tuple[GroupCounts, ...]
+
+    def without_each(self) -> Iterator[StoreCounts]:
+        """The sums without each group, those of a group without runs being all; none where fewer than two have runs."""
+        filled = int((np.sum([at.runs for at in self.ratios], axis=0) > 0).sum())
+        for group in range(self.groups if filled > 1 else 0):
+            kept = np.arange(self.groups) != group
+            yield StoreCounts(self.labels, tuple(at.over(kept) for at in self.ratios))
+
+
+def number_of_groups(store: Store) -> int:
+    """How many groups a store's runs make."""
+    runs: dict[int, int] = {}
+    for shard in store.shards():
+        runs[shard.parts] = runs.get(shard.parts, 0) + shard.stop - shard.start
+    return max(1, min(GROUPS, max(runs.values(), default=1)))
+
+
+def group_runs(store: Store, ratio: float | None = None) -> RunGroups:
+    """The sums by group at one ratio or at every committed one, at the last epoch: 12 g N bytes a ratio.
+
+    Raises as `analysis.reading.counts.count_runs`.
+    """
+    check_random_subsets(store)
+    chosen, groups, width = select_ratios(store, ratio), number_of_groups(store), store.header.num_train
+    sums = {parts: _GroupSums(parts, groups, width) for parts in chosen}
+    columns = ("repetition", "subset", "train_correct")
+    for rows in scan_epoch(store, columns, chosen[0] if ratio is not None else None, None):
+        at = sums.get(rows.shard.parts)
+        if at is not None:
+            of_run = rows.table["repetition"].to_numpy()[rows.used] % groups
+            bits = (store.bits(rows.shard, rows.table, name)[rows.used] for name in columns[1:])
+            at.add(of_run, *bits)
+            at.diverged += rows.diverged
+            at.epoch = max((at.epoch or 0, *rows.epochs[rows.used].tolist())) or None
+    return RunGroups(read_labels(store), groups, tuple(sums[parts].counts() for parts in chosen))
+
+
+class _GroupSums:
+    """The sums of one ratio, growing."""
+
+    def __init__(self, parts: int, groups: int, width: int) -> None:
+        self.parts, self.diverged = parts, 0
+        self.epoch: int | None = None
+        self._runs = np.zeros(groups, dtype=np.int64)
+        self._n_in, self._correct_in, self._correct = np.zeros((3, groups, width), dtype=np.int32)
+
+    def add(self, group: npt.NDArray[np.int64], subset: npt.NDArray[np.bool_], correct: npt.NDArray[np.bool_]) -> None:
+        """Runs with the group of each."""
+        self._runs += np.bincount(group, minlength=len(self._runs))
+        for each in np.unique(group).tolist():
+            of_group = group == each
+            inside, right = subset[of_group], correct[of_group]
+            self._n_in[each] += inside.sum(axis=0, dtype=np.int32)
+            self._correct_in[each] += (inside & right).sum(axis=0, dtype=np.int32)
+            self._correct[each] += right.sum(axis=0, dtype=np.int32)
+
+    def counts(self) -> GroupCounts:
+        return GroupCounts(
+            self.parts, self.epoch, self.diverged, self._runs, self._n_in, self._correct_in, self._correct
+        )
+
+
+class GroupedMeans:
+    """Means over runs by group, without each group: float64[N] values with NaN where a run has none, run after run.
+
+    12 g N bytes.
+    """
+
+    def __init__(self, groups: int, width: int) -> None:
+        self._total = np.zeros((groups, width))
+        self._runs = np.zeros((groups, width), dtype=np.int32)
+        self._filled = np.zeros(groups, dtype=bool)
+
+    def add(self, group: int, values: Floats) -> None:
+        """One more run's."""
+        some = ~np.isnan(values)
+        self._total[group] += np.where(some, values, 0.0)
+        self._runs[group] += some
+        self._filled[group] = True
+
+    def without_each(self) -> Floats:
+        """float64[g, N], NaN where the other groups have no run with a value; [0, N] where fewer than two have runs."""
+        total, runs = self._total.sum(axis=0), self._runs.sum(axis=0, dtype=np.int64)
+        some = slice(None) if self._filled.sum() > 1 else slice(0)
+        left = runs - self._runs[some]
+        return np.where(left > 0, (total - self._total[some]) / np.maximum(left, 1), np.nan)

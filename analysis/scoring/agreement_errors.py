@@ -1,0 +1,120 @@
+"""Errors of how far two sets of scores agree: over examples, and over the runs that each set rests on.
+
+Both parts by the jackknife (`analysis.statistics.jackknife`): examples leave in EXAMPLE_GROUPS random groups, runs in
+groups of their own on each side, whose variances add up. Correlations are taken on Fisher's scale, the Jaccard index
+has Wilson's interval at its effective number of examples. Published scores tell nothing of their runs: then `over`
+names the side that is in the error.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from analysis.statistics.intervals import check_confidence, normal_quantile
+from analysis.statistics.jackknife import BOTH, EXAMPLES_ONLY, Error, error_of, jackknife_se
+from analysis.statistics.means import Floats
+from analysis.statistics.run_means import share_interval
+
+EXAMPLE_GROUPS = 20
+COLUMNS = ("measure", "value", "se", "se_runs", "low", "high", "over")
+
+Measure = Callable[[Floats, Floats], float]
+Replicates = npt.NDArray[np.floating] | None
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side's scores of the examples compared, float64[n], and without each group of runs, float[g, n]."""
+
+    values: Floats
+    replicates: Replicates
+
+
+def measure_errors(
+    a: Side, b: Side, measures: Mapping[str, Measure], shares: Mapping[str, int], confidence: float
+) -> pd.DataFrame:
+    """One row per measure, with COLUMNS.
+
+    Names that start with `spearman` or `pearson` are correlations; `shares` are those that are shares, of so many
+    examples; the others are not negative. Limits are NaN where a measure is, and where its standard error is 0 and it
+    is no share. Raises EstimateError for a bad `confidence`.
+    """
+    check_confidence(confidence)
+    rows = []
+    for name, measure in measures.items():
+        value = measure(a.values, b.values)
+        is_correlation = name in ("spearman", "pearson")
+        scaled = _fisher(measure) if is_correlation else measure
+        error, over = _error(a, b, scaled)
+        low, high = _limits(value, error, confidence, is_correlation, shares.get(name))
+        scale = 1 - value**2 if is_correlation else 1.0
+        runs = math.nan if error.runs is None else scale * error.runs
+        rows.append((name, value, scale * error.se, runs, low, high, over))
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _error(a: Side, b: Side, measure: Measure) -> tuple[Error, str]:
+    place = np.random.default_rng(0).permutation(len(a.values)) % EXAMPLE_GROUPS
+    kept = [place != group for group in range(EXAMPLE_GROUPS)]
+    examples = float(jackknife_se(np.array([measure(a.values[some], b.values[some]) for some in kept])))
+    ours = None if a.replicates is None else _replicated(a.replicates, b.values, measure)
+    theirs = None if b.replicates is None else _replicated(b.replicates, a.values, measure)
+    known = [each for each in (ours, theirs) if each is not None]
+    error = error_of(examples, *known)
+    if error.runs is None:
+        return error, EXAMPLES_ONLY
+    return error, BOTH if len(known) == 2 else f"examples and runs of {'a' if ours is not None else 'b'}"
+
+
+def _replicated(replicates: npt.NDArray[np.floating], other: Floats, measure: Measure) -> Floats:
+    found = []
+    for values in replicates:
+        some = np.isfinite(values)
+        found.append(measure(values[some].astype(np.float64), other[some]))
+    return np.array(found, dtype=np.float64)
+
+
+def _fisher(correlation: Measure) -> Measure:
+    def scaled(x: Floats, y: Floats) -> float:
+        r = correlation(x, y)
+        return math.atanh(r) if abs(r) < 1 else math.nan
+
+    return scaled
+
+
+def _limits(
+    value: float, error: Error, confidence: float, is_correlation: bool, share_of: int | None
+) -> tuple[float, float]:
+    if not math.isfinite(value) or not math.isfinite(error.se):
+        return math.nan, math.nan
+    reach = error.reach(confidence)
+    if share_of is not None:
+        variance = (reach / (normal_quantile(confidence) or 1.0)) ** 2
+        low, high = share_interval(np.array(value), np.array(variance), np.array(share_of), confidence)
+        return float(low), float(high)
+    if not reach > 0:
+        return math.nan, math.nan
+    if is_correlation:
+        z = math.atanh(value) if abs(value) < 1 else math.copysign(math.inf, value)
+        return math.tanh(z - reach), math.tanh(z + reach)
+    return max(value - reach, 0.0), value + reach
+
+
+def of_examples(replicates: Replicates, ids: npt.NDArray[np.int64]) -> Replicates:
+    """Those of some examples."""
+    return None if replicates is None else replicates[:, ids]
+
+
+def text_of(errors: pd.DataFrame, name: str) -> str:
+    """` (low to high)` of a measure; nothing where it has no limits."""
+    row = errors[errors["measure"] == name].iloc[0]
+    return "" if row["low"] != row["low"] else f" ({row['low']:.4f} to {row['high']:.4f})"
+
+
+def names_of(thresholds: Sequence[float]) -> list[str]:
+    """What the Jaccard indices of thresholds are called."""
+    return [f"jaccard {threshold:g}" for threshold in thresholds]
