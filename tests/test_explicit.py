@@ -310,7 +310,11 @@ def test_a_removal_curve_is_means_over_the_runs_of_each_rule(tmp_path: Path) -> 
                 assert np.isnan([row["se"], row["low"], row["high"]]).all()
                 continue
             assert row["se"] == pytest.approx(stats.sem(right))
-            low, high = stats.t.interval(0.9, len(right) - 1, np.mean(right), stats.sem(right)) if row["se"] else right
+            low, high = (
+                stats.t.interval(0.9, len(right) - 1, np.mean(right), stats.sem(right))
+                if row["se"]
+                else mean_interval(np.mean(right), len(right) * 5, 0.9)
+            )
             assert (row["low"], row["high"]) == pytest.approx((max(low, 0), min(high, 1)))
     axes = plot.removal(frame)
     assert len(axes.containers) == 3 <= len(axes.get_lines())

@@ -121,7 +121,7 @@ def agreement(
     measures: dict[str, Measure] = {
         "spearman": partial(correlation, stats.spearmanr),
         "pearson": partial(correlation, stats.pearsonr),
-        "mean_absolute_difference": lambda x, y: float(np.abs(x - y).mean()),
+        "mean_absolute_difference": lambda x, y: float(np.abs(x - y).mean()) if len(x) else float("nan"),
         **{name: partial(_jaccard, estimate, threshold) for name, threshold in zip(names, thresholds, strict=True)},
     }
     either = {name: row[1] + row[2] - row[3] for name, row in zip(names, selections, strict=True)}
