@@ -43,7 +43,7 @@ def load_function(path: str, error: type[LongtailError]) -> Callable[..., Any]:
     return function  # type: ignore[no-any-return]
 
 
-def call_function(path: str, error: type[LongtailError], *arguments: Any, **options: Any) -> Any:
+def call_function(path: str, error: type[LongtailError], /, *arguments: Any, **options: Any) -> Any:
     """What the function that `package.module:function` names returns for these arguments and options.
 
     Raises `error` like `load_function`, and where the function does not take the options or needs others. What it
