@@ -315,7 +315,7 @@ def test_a_removal_curve_is_means_over_the_runs_of_each_rule(tmp_path: Path) -> 
                 if row["se"]
                 else mean_interval(np.mean(right), len(right) * 5, 0.9)
             )
-            assert (row["low"], row["high"]) == pytest.approx((max(low, 0), min(high, 1)))
+            assert (row["low"], row["high"]) == pytest.approx((max(float(low), 0), min(float(high), 1)))
     axes = plot.removal(frame)
     assert len(axes.containers) == 3 <= len(axes.get_lines())
     with pytest.raises(EstimateError, match=r"epoch must be one of 1, 2 \(those recorded\), got 3"):
