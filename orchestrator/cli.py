@@ -3,9 +3,11 @@
 Exit codes: 0 all done; 1 something failed or is damaged; 2 a mistake in the command or campaign file; 130 interrupted.
 """
 
+import faulthandler
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from types import FrameType
 from typing import Annotated, NoReturn
@@ -28,10 +30,17 @@ from orchestrator.commands.removal import removal
 from orchestrator.commands.report import report
 from orchestrator.commands.stores import compact, status, verify
 from orchestrator.commands.tune import tune
+from orchestrator.ending import leave
 from orchestrator.output import errors, interruption, say, warn
 from orchestrator.suggesting import SuggestingGroup
 from orchestrator.terminal import print_errors_on
-from workers.errors import CampaignError, LongtailError, ModelError
+from workers.errors import FAILED, LongtailError
+from workers.user_code import FULL_TRACEBACKS, RaisedByUserCodeError, told_traceback
+
+_INTERRUPTED = 130
+_MOST_SIGNALS = 2
+"""From the third Ctrl-C or SIGTERM on, the process ends at once."""
+_signals = 0
 
 _EXIT_CODES = (
     "Exit codes: 0 all done; 1 something failed or is damaged; 2 a mistake in the command or the campaign file; "
@@ -82,33 +91,53 @@ for panel, commands in _PANELS.items():
 app.add_typer(imports, name="import", rich_help_panel="Look after stores")
 
 
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+def interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    """Handler of SIGINT and SIGTERM."""
+    global _signals
+    _signals += 1
+    if _signals > _MOST_SIGNALS:  # the campaign's own code catches KeyboardInterrupt, and goes on
+        os._exit(_INTERRUPTED)
     interruption.set()
     raise KeyboardInterrupt
 
 
 def main() -> None:
     """Entry point of the `longtail` command."""
+    faulthandler.enable()  # a crash in native code tells where the campaign's own code was
     for number in (signal.SIGINT, signal.SIGTERM):  # SIGTERM is as clean an end as Ctrl-C
-        signal.signal(number, _interrupt)
+        signal.signal(number, interrupt)
     print_errors_on(errors)
     sys.path.insert(0, os.getcwd())  # noqa: PTH109 - the campaign's own package.module:function
+    leave(app_exit_code())
+
+
+def app_exit_code() -> int:
+    """Do what the command line says. What went wrong is a line, or, in the campaign's own code, a traceback of that."""
     try:
         app()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else FAILED
     except LongtailError as error:
         for line in str(error).split("\n"):
             warn(f"error: {line}")
-        sys.exit(2 if isinstance(error, CampaignError | ModelError) else 1)
+        return error.exit_code
     except KeyboardInterrupt:
         warn("interrupted")
-        sys.exit(130)
+        return _INTERRUPTED
     except BrokenPipeError:
-        # The reader of our output is gone; keep Python from writing to it once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except Exception:
-        print_errors_on(errors)  # typer has put a hook of its own in its place
-        raise
+        return FAILED
+    except RaisedByUserCodeError as error:
+        if error.__cause__ is not None:
+            for line in told_traceback(error.__cause__).rstrip("\n").split("\n"):
+                warn(line)
+        if os.environ.get(FULL_TRACEBACKS) != "full":
+            warn(f"({FULL_TRACEBACKS}=full in the environment shows every frame)")
+        return FAILED
+    except Exception:  # noqa: BLE001 - a mistake of Longtail's own
+        for line in traceback.format_exc().rstrip("\n").split("\n"):
+            warn(line)
+        return FAILED
+    return 0
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ class LiveView:
         grid.add_column(style="bold", no_wrap=True)
         grid.add_column(ratio=1)
         if now is None:
-            grid.add_row("runs", "preparing")
+            grid.add_row("runs", Text.assemble("preparing", _silence(self._rate)))
             return grid
         grid.add_row("runs", _bar(now))
         grid.add_row("pace", _pace(now, self._rate))
@@ -63,7 +63,12 @@ def _pace(now: Progress, rate: Rate) -> Text:
     text.append(f"{now.failed} failed", "bold red" if now.failed else "")
     text.append(", ")
     text.append(f"{now.diverged} diverged", "bold yellow" if now.diverged else "")
-    return text
+    return text.append(_silence(rate))
+
+
+def _silence(rate: Rate) -> Text:
+    text = rate.silence()
+    return Text(f"; {text}", "yellow") if text else Text()
 
 
 def workers_text(now: Progress) -> Text:

@@ -9,6 +9,10 @@ if TYPE_CHECKING:
     from orchestrator.run import Progress
 
 
+_LONG_SECONDS = 60.0
+"""A view says that nothing is new from then on: code of the campaign's own may hang."""
+
+
 def rate_text(rate: float) -> str:
     """Runs per second; of slow ones per minute."""
     return f"{rate:.2f} runs/s" if rate >= 0.1 else f"{rate * 60:.2f} runs/min"
@@ -26,9 +30,13 @@ class Rate:
         self._clock = clock
         self._started: float | None = None
         self._ended: float | None = None
+        self._news = (clock(), (0, 0, 0))
 
     def see(self, progress: "Progress") -> None:
-        """Take the time, if a worker is ready, and if nothing is left."""
+        """Take the time, if a worker is ready, if something is new, and if nothing is left."""
+        state = (progress.committed, progress.failed, progress.workers)
+        if state != self._news[1]:
+            self._news = (self._clock(), state)
         if self._started is None and progress.workers:
             self._started = self._clock()
         if progress.committed + progress.failed < progress.total:
@@ -47,6 +55,13 @@ class Rate:
         if self._started is None:
             return "starting workers" if progress.committed < progress.total else "nothing left to train"
         return pace_text(rate, progress.total - progress.committed - progress.failed) if rate else "training"
+
+    def silence(self) -> str:
+        """How long no run has ended and no worker has come, once that is long; empty before, and at the end."""
+        seconds = self._clock() - self._news[0]
+        if seconds < _LONG_SECONDS or self._ended is not None:
+            return ""
+        return f"nothing new for {timedelta(seconds=int(seconds))}"
 
     def elapsed(self) -> timedelta:
         """Whole seconds since the first worker was ready."""

@@ -29,7 +29,7 @@ from orchestrator.admission import ClusterError
 from orchestrator.head_watch import head_problem
 from orchestrator.places import Node, next_places, node_names
 from orchestrator.ray_cluster import search_path
-from orchestrator.ray_worker import WorkerActor
+from orchestrator.ray_worker import LoadProblem, WorkerActor
 from orchestrator.runner import Job, WorkersChanged
 from workers.runs import Shard
 from workers.shard import ShardError, ShardSummary
@@ -53,10 +53,10 @@ class Loaded:
 
 @dataclass(frozen=True)
 class NotLoaded:
-    """A worker cannot load the campaign: LongtailError's message, else a traceback. Its node is not asked again."""
+    """A worker cannot load the campaign. Its node is not asked again."""
 
     worker: int
-    reason: str
+    problem: LoadProblem
 
 
 @dataclass(frozen=True)
@@ -238,7 +238,7 @@ class Pool:
             if not self._ready[seat.node or ""]:
                 del self._ready[seat.node or ""]
 
-    def _loaded(self, worker: int, node: str, kind: str, problem: str | None) -> Event | None:
+    def _loaded(self, worker: int, node: str, kind: str, problem: LoadProblem | None) -> Event | None:
         seat = self._seats.get(worker)
         if seat is None:
             return None

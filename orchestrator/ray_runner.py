@@ -157,10 +157,12 @@ def _settle(event: Event, pool: Pool, dispatch: Dispatch, kinds: set[str]) -> It
             yield pool.changed()
             if given_up is not None:
                 yield given_up
-        case NotLoaded(worker, reason):
+        case NotLoaded(worker, problem):
             fresh = pool.bar(worker)
             if not pool.size:
-                raise ClusterError(f"a worker cannot load the campaign: {reason}")
+                error = ClusterError(f"a worker cannot load the campaign: {problem.text}")
+                error.exit_code = problem.exit_code
+                raise error
             if fresh:
-                last = reason.strip().splitlines()[-1]
+                last = problem.text.strip().splitlines()[-1]
                 yield Note(f"a node is left out, its worker cannot load the campaign: {last}")

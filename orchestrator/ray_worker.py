@@ -1,7 +1,7 @@
 """A worker of a campaign in a process of its own on a Ray cluster."""
 
-import traceback
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import ray
 import torch
@@ -9,12 +9,21 @@ import torch
 from orchestrator.admission import ClusterError
 from orchestrator.ray_cluster import extend_path
 from orchestrator.runner import Job
-from workers.errors import LongtailError
+from workers.errors import FAILED, LongtailError
 from workers.runs import Shard
 from workers.shard import ShardError, ShardSummary, Worker
 from workers.store.failures import MOST_MESSAGE, MOST_TRACEBACK
 from workers.texts import shortened
 from workers.training.recording import device_name
+from workers.user_code import check_interruption, told_traceback
+
+
+@dataclass(frozen=True)
+class LoadProblem:
+    """Why a worker cannot load the campaign: LongtailError's message, else a traceback; and the exit code for it."""
+
+    text: str
+    exit_code: int = FAILED
 
 
 class WorkerActor:
@@ -26,18 +35,20 @@ class WorkerActor:
         self._device = device
         self._worker: Worker | None = None
 
-    def load(self) -> tuple[str, str, str | None]:
+    def load(self) -> tuple[str, str, "LoadProblem | None"]:
         """Get ready for shards: (node, hardware, None), or why that is impossible in place of None."""
-        node, kind, problem = ray.get_runtime_context().get_node_id(), self._device, None
+        node, kind = ray.get_runtime_context().get_node_id(), self._device
+        problem: LoadProblem | None = None
         try:
             if self._device == "cuda" and not torch.cuda.is_available():
                 raise ClusterError("Ray gave it a GPU that PyTorch cannot use (--device cpu trains on the CPU)")
             kind = device_name(torch.device(self._device))
             self._loaded()
         except LongtailError as error:
-            problem = shortened(str(error), MOST_MESSAGE)
-        except Exception:  # noqa: BLE001 - the boundary at which the campaign's own code is reported
-            problem = shortened(traceback.format_exc(), MOST_TRACEBACK)
+            problem = LoadProblem(shortened(str(error), MOST_MESSAGE), error.exit_code)
+        except BaseException as error:  # noqa: BLE001 - the boundary at which the campaign's own code is reported
+            check_interruption(error)
+            problem = LoadProblem(shortened(told_traceback(error), MOST_TRACEBACK))
         return node, kind, problem
 
     def attempt(self, shard: Shard) -> ShardSummary | ShardError:

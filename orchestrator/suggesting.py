@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 
 from orchestrator.terminal import shown
 from workers.suggestions import closest
+from workers.user_code import raised_apart
 
 # typer has exported it under no name of its own, and brings click with it in some versions only.
 _UsageError: type[Any] = typer.BadParameter.__mro__[1]
@@ -34,7 +35,7 @@ class SuggestingGroup(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Parse the options of a command, and call it."""
-        with _suggestions():
+        with _suggestions(), raised_apart():
             return super().invoke(ctx)
 
 

@@ -93,11 +93,13 @@ def test_a_cluster_without_gpus_is_told_apart(tmp_path: Path) -> None:
 
 
 def test_errors_of_user_code_are_reported_from_ray(tmp_path: Path) -> None:
-    _, path = campaign_file(tmp_path, model={"name": "user_code:raising_model"})
+    """Of what would end a worker's process, too, and be taken for its loss."""
+    model = {"name": "user_code:ending_model", "options": {"kind": "exit"}}
+    _, path = campaign_file(tmp_path, model=model)
     code, output = finish(start(longtail("run", path, "-s", tmp_path / "s", "--runner", "ray"), tmp_path))
     assert code == 1
-    assert "failed: r200000-000000-000003: RuntimeError: the user's own mistake (traceback: " in output
-    assert "in fault" in campaign_status(str(tmp_path / "s")).failures[0].traceback
+    assert "failed: r200000-000000-000003: sys.exit(0) was called (traceback: " in output
+    assert "in _end" in campaign_status(str(tmp_path / "s")).failures[0].traceback
     assert (tmp_path / ".ray" / "auth_token").exists(), "the cluster was open to everybody"
 
 

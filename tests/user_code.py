@@ -1,8 +1,10 @@
 """Models and data of a user of the tests' own. Campaigns name a copy of this module, user_code, in a folder elsewhere:
 what lies in Longtail's own folders is no user's."""
 
+import asyncio
 import os
 import signal
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -239,3 +241,67 @@ def features() -> Dataset:
     random = np.random.default_rng(0)
     train, test = (random.random((count, 6), dtype=np.float32) for count in (20, 4))
     return Dataset(train, np.arange(20) % 2, test, np.arange(4) % 2, ("a", "b"))
+
+
+class _OwnBaseError(BaseException):
+    """Not an Exception, so that `except Exception` lets it through."""
+
+
+class _TextlessError(Exception):
+    def __str__(self) -> str:
+        raise SystemExit(0)
+
+
+def _overflow(depth: int = 0) -> int:
+    return _overflow(depth + 1) + 1
+
+
+def _end(kind: str) -> None:
+    """Raise what ends a program, or what is hard to tell."""
+    match kind:
+        case "exit":
+            sys.exit(0)
+        case "interrupt":
+            raise KeyboardInterrupt
+        case "base":
+            raise _OwnBaseError("of the user's own")
+        case "cancelled":
+            raise asyncio.CancelledError
+        case "generator":
+            raise GeneratorExit
+        case "textless":
+            raise _TextlessError
+        case "huge":
+            raise ValueError("x" * 10_000_000)
+        case "recursion":
+            _overflow()
+        case "memory":
+            raise MemoryError
+        case "iteration":
+            raise StopIteration
+        case "end of file":
+            raise EOFError("the user's file is short")
+        case "not UTF-8":
+            raise RuntimeError("caf\udce9")
+
+
+class _Ending(_Faulty):
+    def __init__(self, pixels: int, num_classes: int, kind: str) -> None:
+        super().__init__(pixels, num_classes)
+        self.kind = kind
+
+    def fault(self) -> None:
+        _end(self.kind)
+
+
+def ending_model(input_shape: tuple[int, ...], num_classes: int, kind: str, when: str = "training") -> nn.Module:
+    """Raises, when it is built or trained, something that programs end with or that is hard to tell."""
+    if when == "build":
+        _end(kind)
+    return _Ending(int(np.prod(input_shape)), num_classes, kind)
+
+
+def ending_data(kind: str) -> Dataset:
+    """Likewise, while it loads."""
+    _end(kind)
+    return blobs()

@@ -17,6 +17,7 @@ from workers.training.graphs import replayed
 from workers.training.optimizers import Update
 from workers.training.precision import DTYPES, Precision
 from workers.training.stacked import TrainingStep
+from workers.user_code import user_code
 
 _WARM_UP_STEPS = 5
 _TIMED_STEPS = 20
@@ -48,7 +49,7 @@ def fastest_stack(campaign: Campaign, data: DeviceData, sizes: Sequence[int], pr
 
 
 def _seconds_per_step(campaign: Campaign, data: DeviceData, size: int, precision: Precision) -> float:
-    with deterministic(data.device):
+    with user_code("model"), deterministic(data.device):
         models = [build_model(campaign.model, data.input_shape, data.num_classes) for _ in range(size)]
         stack = StackedModel(models, DTYPES[precision], data.device)
         stack.draw_from([torch.Generator(data.device) for _ in range(size)])

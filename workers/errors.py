@@ -1,20 +1,46 @@
 """The errors that Longtail raises on purpose. Each also inherits the built-in that fits: catch either."""
 
+from typing import Final
+
+FAILED: Final = 1
+"""Exit code: something failed or is damaged; the command and the campaign file may stay as they are."""
+
+MISTAKE: Final = 2
+"""Exit code: the command or the campaign file must be changed."""
+
 
 class LongtailError(Exception):
-    """Anything that a user can mend: its text is the whole message, in one line or one line per mistake."""
+    """Anything that a user can mend: its text is the whole message, in one line or one line per mistake.
+
+    `exit_code` is the command's: 2 where the command or the campaign file must be changed, 1 where something that they
+    ask for rightly has failed or is damaged. A class has its own; a single error may have another.
+    """
+
+    exit_code = FAILED
 
 
 class CampaignError(LongtailError, ValueError):
     """A campaign that cannot be run as written: the field, what was given, what is allowed."""
 
+    exit_code = MISTAKE
+
 
 class DataError(LongtailError, ValueError):
-    """A data set that cannot be loaded, or that does not have the promised form."""
+    """A data set that is not where or what the campaign says, or a file of a command's that is not."""
+
+    exit_code = MISTAKE
+
+
+class DamagedDataError(DataError):
+    """Data that are where they should be and cannot be read: damaged files, a cache that cannot be written."""
+
+    exit_code = FAILED
 
 
 class ModelError(LongtailError, ValueError):
-    """A model that cannot be built for this data set."""
+    """A model that cannot be built, or trained, for this data set."""
+
+    exit_code = MISTAKE
 
 
 class StoreError(LongtailError, OSError):

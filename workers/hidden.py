@@ -18,6 +18,7 @@ from workers.specs import ModelSpec
 from workers.training import Precision, SequentialEngine
 from workers.training.determinism import deterministic
 from workers.training.precision import computing_in
+from workers.user_code import user_code
 
 _BATCH = 2000
 
@@ -48,7 +49,7 @@ def hidden_layer_of(
     Raises ModelError as `check_head`, and LongtailError where the hidden layer is not finite.
     """
     epochs = campaign.recipe.epochs
-    with deterministic(data.device):
+    with user_code("model"), deterministic(data.device):
         trainer = SequentialEngine(precision).start(campaign, data, [run])
         for epoch in range(1, epochs + 1):
             trainer.train_epoch()
@@ -85,7 +86,7 @@ def check_head(spec: ModelSpec, input_shape: tuple[int, ...], num_classes: int) 
 
     torch's generator stays as it is. Raises ModelError where the model has no head; what it raises passes through.
     """
-    with torch.random.fork_rng(devices=[]):
+    with user_code("model"), torch.random.fork_rng(devices=[]):
         model = build_model(spec, input_shape, num_classes).eval()
         _inputs(model, _head(model, num_classes), torch.zeros(2, *input_shape))
 

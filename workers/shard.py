@@ -1,7 +1,6 @@
 """What is scheduled: train a shard's runs and commit them to the store."""
 
 import threading
-import traceback
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
@@ -11,7 +10,7 @@ import torch
 from workers.campaign import Campaign
 from workers.datasets import load_dataset
 from workers.device_data import load_on_device
-from workers.errors import StoreError
+from workers.errors import FAILED, LongtailError, StoreError
 from workers.models import build_model
 from workers.runs import Shard
 from workers.stacking import why_not_stackable
@@ -27,6 +26,7 @@ from workers.training import (
     training_conditions,
 )
 from workers.training.engine import NO_CHECKPOINTS
+from workers.user_code import check_interruption, told, told_traceback
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,8 @@ class ShardError:
     kind: Literal["user", "store"]
     message: str
     traceback: str
+    exit_code: int = FAILED
+    """See `LongtailError`: a mistake in the campaign may be found where it is trained only."""
 
 
 class Worker:
@@ -81,11 +83,15 @@ class Worker:
         return results if isinstance(results, ShardError) else self.commit(shard, results)
 
     def train(self, shard: Shard) -> list[RunResult] | ShardError:
-        """Train a shard's runs; what goes wrong comes back as text, which reaches a driver whatever was raised."""
+        """Train a shard's runs; what goes wrong comes back as text, which reaches a driver whatever was raised.
+
+        Also what ends other programs, such as SystemExit; only an interruption passes through.
+        """
         try:
             engine = self.choose_engine()
             return engine.train(self.campaign, self.data, shard.runs, self._checkpoints_of(shard, engine))
-        except Exception as error:  # noqa: BLE001 - the boundary at which user code is reported, with its traceback
+        except BaseException as error:  # noqa: BLE001 - the boundary at which user code is reported
+            check_interruption(error)
             return _told(shard, "user", error)
 
     def commit(self, shard: Shard, results: list[RunResult]) -> ShardSummary | ShardError:
@@ -122,8 +128,7 @@ def choose_engine(campaign: Campaign, header: Header, input_shape: tuple[int, ..
     return SequentialEngine(header.precision) if obstacle else StackedEngine(header.stack_size, header.precision)
 
 
-def _told(shard: Shard, kind: Literal["user", "store"], error: Exception) -> ShardError:
-    text = str(error).strip() or type(error).__name__
-    message = text if kind == "store" else f"{type(error).__name__}: {text.splitlines()[0]}"
-    told = "".join(traceback.format_exception(error))
-    return ShardError(shard, kind, shortened(message, MOST_MESSAGE), shortened(told, MOST_TRACEBACK))
+def _told(shard: Shard, kind: Literal["user", "store"], error: BaseException) -> ShardError:
+    ours = isinstance(error, LongtailError)
+    message = str(error) if kind == "store" else told(error)
+    return ShardError(shard, kind, shortened(message, MOST_MESSAGE), shortened(told_traceback(error), MOST_TRACEBACK), error.exit_code if ours else FAILED)

@@ -20,6 +20,7 @@ from workers.schedule import steps_per_epoch
 from workers.training import Engine
 from workers.training.determinism import deterministic
 from workers.training.recording import Trainer
+from workers.user_code import user_code
 
 _CALL_SECONDS = 0.3
 """What is timed is done on more examples until it takes this long."""
@@ -61,7 +62,7 @@ def time_runs(campaign: Campaign, dataset: Dataset, engine: Engine, device: torc
         return lambda: engine.start(campaign, data, runs)
 
     fewest = min(dataset.num_train, recipe.batch_size * _FIRST_STEPS[device.type])
-    with deterministic(device):
+    with user_code("model"), deterministic(device):
         training, trained = _measure(start, lambda trainer: trainer.train_epoch, fewest, dataset.num_train)
         evaluating, evaluated = _measure(start, lambda trainer: trainer.evaluate, fewest, dataset.num_train)
         starting = _seconds(start(fewest))

@@ -8,7 +8,6 @@ ASHA about these, so that new trials are compared with them, and trains only the
 import logging
 import os
 import tempfile
-import traceback
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from orchestrator.admission import ClusterError
 from orchestrator.ray_cluster import connected, extend_path, search_path
 from orchestrator.search.trial import Bench, EpochFigures, Trial
 from workers.errors import LongtailError
+from workers.user_code import check_interruption, told, told_traceback
 
 REDUCTION = 3
 """Of the trials at each rung the best third goes on."""
@@ -181,10 +181,10 @@ class _Trainable(tune.Trainable):  # type: ignore[misc]
             if self._epochs is None:
                 self._epochs = self._bench.epochs(Trial.model_validate_json(self._trials[self._key]))
             figures = next(self._epochs)
-        except Exception as error:  # noqa: BLE001 - the boundary at which the campaign's own code is reported
-            text = (str(error).strip() or type(error).__name__).splitlines()[0]
-            message = text if isinstance(error, LongtailError) else f"{type(error).__name__}: {text}"
-            return {"failed": message, "details": traceback.format_exc(), "epoch": 0, _SCORE: 0.0, DONE: True}
+        except BaseException as error:  # noqa: BLE001 - the boundary at which the campaign's own code is reported
+            check_interruption(error)
+            message = str(error) if isinstance(error, LongtailError) else told(error)
+            return {"failed": message, "details": told_traceback(error), "epoch": 0, _SCORE: 0.0, DONE: True}
         plain = figures.model_dump()
         return {"figures": plain, "epoch": figures.epoch, _SCORE: _score(figures), DONE: figures.ended is not None}
 

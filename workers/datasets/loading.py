@@ -16,6 +16,7 @@ from workers.datasets.file_stamps import Stamps, check_unchanged, stamp
 from workers.errors import DataError
 from workers.imports import call_function, refuse_call
 from workers.specs import CustomData, DatasetSpec, Digits, ImageFolder, ParquetImages, TorchvisionData
+from workers.user_code import user_code
 
 DECODING = 2
 """Version of how files become arrays: raise it when a change alters what any file decodes to."""
@@ -95,7 +96,8 @@ def _load_files(spec: DatasetSpec, cache: Cache) -> Dataset:
 
 
 def _load_custom(spec: CustomData, cache: Cache) -> Dataset:
-    dataset = call_function(spec.name, DataError, **spec.options)
+    with user_code(spec.name):
+        dataset = call_function(spec.name, DataError, **spec.options)
     if not isinstance(dataset, Dataset):
         raise DataError(f"{spec.name}: must return a workers.datasets.Dataset, got {type(dataset).__name__}")
     dataset = _with_content_notes(dataset)

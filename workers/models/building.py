@@ -15,6 +15,7 @@ from workers.models.size import check_size
 from workers.models.small_cnn import build_small_cnn
 from workers.models.vit import build_vit
 from workers.specs import MLP, MNISTCNN, Airbench, CustomModel, ModelSpec, ResNet, ResNet9, SmallCNN, ViT
+from workers.user_code import user_code
 
 
 def build_model(spec: ModelSpec, input_shape: tuple[int, ...], num_classes: int) -> torch.nn.Module:
@@ -56,7 +57,8 @@ def _build(spec: ModelSpec, input_shape: tuple[int, ...], num_classes: int) -> t
 
 
 def _build_custom(spec: CustomModel, input_shape: tuple[int, ...], num_classes: int) -> torch.nn.Module:
-    model = call_function(spec.name, ModelError, input_shape, num_classes, **spec.options)
+    with user_code(spec.name):
+        model = call_function(spec.name, ModelError, input_shape, num_classes, **spec.options)
     if not isinstance(model, torch.nn.Module):
         raise ModelError(f"{spec.name}: must return a torch.nn.Module, got {type(model).__name__}")
     return model

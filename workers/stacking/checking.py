@@ -8,6 +8,7 @@ from torch import nn
 
 from workers.stacking.layers import StackedDropout
 from workers.stacking.model import NotStackableError, StackedModel
+from workers.user_code import user_code
 
 _BATCH = 3
 _TOLERANCE = 1e-3
@@ -34,7 +35,7 @@ def why_not_stackable(build: Callable[[], nn.Module], input_shape: tuple[int, ..
         for module in chain(stack.layers, *(model.modules() for model in models)):
             if isinstance(module, StackedDropout | nn.Dropout | nn.Dropout2d):
                 module.eval()
-        with torch.no_grad():
+        with user_code("model"), torch.no_grad():
             together = stack(images.clone())
             apart = torch.cat([model(part.clone()) for model, part in zip(models, images.chunk(2), strict=True)])
         if not torch.allclose(together, apart, rtol=_TOLERANCE, atol=_TOLERANCE * float(apart.abs().max())):

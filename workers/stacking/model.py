@@ -10,6 +10,7 @@ import torch
 from torch import fx, nn
 
 from workers.stacking.layers import STACKED_FORMS, StackedConv, StackedDropout, StackedLinear
+from workers.user_code import told, user_code
 
 
 class NotStackableError(Exception):
@@ -130,10 +131,10 @@ def _same_module(model: nn.Module, first: str, second: str) -> bool:
 
 def _trace(model: nn.Module) -> fx.Graph:
     try:
-        graph = fx.Tracer().trace(model)
+        with user_code("model"):
+            graph = fx.Tracer().trace(model)
     except Exception as error:  # whatever a user's forward raises on fx's proxies is the reason
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise NotStackableError(f"torch.fx cannot trace it: {reason[0]}") from error
+        raise NotStackableError(f"torch.fx cannot trace it: {told(error)}") from error
     if sum(node.op == "placeholder" for node in graph.nodes) != 1:
         raise NotStackableError("its forward takes more than one argument")
     return graph
