@@ -6,7 +6,7 @@ from analysis.consistency import consistency_profile, cscore
 from analysis.datamodels.fitting import Datamodels, fit_datamodels
 from analysis.display.frame import Frame
 from analysis.diverged import diverged_bounds, diverged_notes
-from analysis.errors import EstimateError, TooManyPairsError
+from analysis.errors import EstimateError, NoEstimateError, TooManyPairsError
 from analysis.estimates import write_estimates
 from analysis.influence.discoveries import influence_discoveries
 from analysis.influence.estimator import influence_matrix, influence_pairs, influence_top
@@ -49,6 +49,7 @@ __all__ = [
     "ExampleScore",
     "Frame",
     "Groups",
+    "NoEstimateError",
     "PackedBits",
     "RatioBits",
     "RatioCounts",

@@ -24,7 +24,7 @@ import pandas as pd
 from scipy import stats
 
 from analysis.consistency import consistency_profile, cscore
-from analysis.errors import EstimateError
+from analysis.errors import EstimateError, NoEstimateError
 from analysis.influence.pair_overlap import Overlap, overlap, pair_overlap
 from analysis.memorization import estimate_memorization
 from analysis.reading.counts import RatioCounts, StoreCounts
@@ -89,7 +89,7 @@ def estimate_reliability(
     ratios = [pack_ratio(store, labels, parts, epoch) for parts in chosen]
     if not any(at.bits.runs for at in ratios):
         diverged = sum(at.bits.diverged for at in ratios)
-        raise EstimateError(f"{store.uri}: has no run to split, all {diverged} committed runs diverged")
+        raise NoEstimateError(f"{store.uri}: has no run to split, all {diverged} committed runs diverged")
     records: list[Record] = []
     for at in ratios:
         for used in ladder(at.bits.runs):

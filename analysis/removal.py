@@ -19,7 +19,7 @@ import pandas as pd
 import pyarrow as pa
 from scipy.special import stdtrit
 
-from analysis.errors import EstimateError
+from analysis.errors import EstimateError, NoEstimateError
 from analysis.statistics.intervals import CONFIDENCE, check_confidence, mean_interval
 from workers.campaign import Campaign
 from workers.store import Store
@@ -43,7 +43,7 @@ def removal_curve(store: Store, epoch: int | None = None, *, confidence: float =
     campaign = _checked(store, epoch)
     tables = [table for _, table in store.scan(_READ)]
     if not tables:
-        raise EstimateError(f"{store.uri}: has no committed run")
+        raise NoEstimateError(f"{store.uri}: has no committed run")
     rows: pd.DataFrame = pa.concat_tables(tables).to_pandas()
     rules = [str(rule) for rule in campaign.subsets.drop]
     final, diverged = rows["is_final"].astype(bool), rows["status"] == "diverged"

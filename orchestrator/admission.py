@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from workers.errors import LongtailError
+from workers.errors import CommandError, LongtailError
 
 _CONNECT_SECONDS = 10.0
 _CLUSTER_ID = "/ray.rpc.NodeInfoGcsService/GetClusterId"
@@ -29,14 +29,14 @@ def check_cluster(address: str) -> None:
 
 
 def check_listening(address: str, problem: str) -> None:
-    """Raise ClusterError, which begins with `problem`, where nothing listens at HOST:PORT."""
+    """Raise ClusterError, which begins with `problem`, where nothing listens at HOST:PORT. CommandError: it is none."""
     try:
         parts = urlsplit(f"//{address}")
         host, port = parts.hostname, parts.port
     except ValueError:
         host, port = None, None
     if not host or not port:
-        raise ClusterError(f"address: must be HOST:PORT with a port from 1 to 65535, got {address!r}")
+        raise CommandError(f"address: must be HOST:PORT with a port from 1 to 65535, got {address!r}")
     try:
         socket.create_connection((host, port), timeout=_CONNECT_SECONDS).close()
     except OSError as error:

@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import torch
 
-from analysis import EstimateError
+from analysis import EstimateError, NoEstimateError
 from analysis.reading.examples import read_labels
 from analysis.reading.names import with_names
 from analysis.reading.selection import scan_epoch, select_ratios
@@ -152,7 +152,7 @@ def _first_runs(store: Store, models: int) -> dict[Run, Bits]:
             break
     if not 1 <= models <= len(found):
         ratio = Run(parts, 0).ratio
-        raise EstimateError(
+        raise (EstimateError if found else NoEstimateError)(
             f"models must be 1 to {len(found)}, the runs at ratio {ratio:g} that did not diverge, got {models}"
             if found
             else f"{store.uri}: all runs at ratio {ratio:g} diverged, so none can be trained again"

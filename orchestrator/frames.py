@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from workers.errors import CampaignError, LongtailError
+from workers.errors import CampaignError, CommandError, LongtailError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +21,7 @@ def check_output(path: Path | None) -> None:
     if path.suffix not in ENDINGS:
         raise CampaignError(f"--output: must end with {' or '.join(ENDINGS)}, got {str(path)!r}")
     if not path.parent.is_dir():
-        raise LongtailError(f"{path}: cannot be written: there is no folder {path.parent}")
+        raise CommandError(f"{path}: cannot be written: there is no folder {path.parent}")
 
 
 def write_frame(frame: "pd.DataFrame", path: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from workers.campaign import MAX_REPETITIONS, parts_per_million
-from workers.errors import DataError
+from workers.errors import DamagedDataError, DataError
 from workers.npz import Vector, read_vectors
 from workers.runs import Run
 from workers.store import EpochRecord, RunResult
@@ -54,10 +54,12 @@ def read_run(run: Run, folder: Path, num_train: int, num_test: int) -> RunResult
     test_correct = _in_order(path, arrays, ("test",), num_test)
     trained_on = _ids(path, "index_train", arrays, num_train)
     if not np.array_equal(np.unique(_ids(path, "subsample_idx", arrays, num_train)), np.sort(trained_on)):
-        raise DataError(f"{path}: subsample_idx: must hold the ids of index_train, got others")
+        raise DamagedDataError(f"{path}: subsample_idx: must hold the ids of index_train, got others")
     # The published sizes are floor(ratio x N); a ratio with many decimals may be rounded in the folder's name.
     if abs(len(trained_on) - run.ratio * num_train) > max(1, 0.01 * num_train):
-        raise DataError(f"{path}: index_train: must hold {run.ratio} of {num_train} examples, got {len(trained_on)}")
+        raise DamagedDataError(
+            f"{path}: index_train: must hold {run.ratio} of {num_train} examples, got {len(trained_on)}"
+        )
     subset = np.zeros(num_train, dtype=bool)
     subset[trained_on] = True
     record = EpochRecord(epoch=1, train_correct=train_correct, test_correct=test_correct, train_loss=float("nan"))
@@ -76,7 +78,7 @@ def _in_order(path: Path, arrays: Arrays, splits: tuple[str, ...], count: int) -
     if len(wrong):
         names = " and ".join(f"index_{split}" for split in splits)
         got = f"got example {wrong[0]} {times[wrong[0]]} times"
-        raise DataError(f"{path}: {names}: must hold each of {count} examples once, {got}")
+        raise DamagedDataError(f"{path}: {names}: must hold each of {count} examples once, {got}")
     return correct
 
 
@@ -84,10 +86,10 @@ def _ids(path: Path, name: str, arrays: Arrays, count: int) -> npt.NDArray[np.in
     """An array of example ids."""
     ids = arrays[name]
     if ids.dtype.kind not in "iu" and len(ids):  # NumPy makes an empty list float64
-        raise DataError(f"{path}: {name}: must be integers, got {ids.dtype}")
+        raise DamagedDataError(f"{path}: {name}: must be integers, got {ids.dtype}")
     outside = ids[(ids < 0) | (ids >= count)]
     if len(outside):
-        raise DataError(f"{path}: {name}: must be ids from 0 to {count - 1}, got {outside[0]}")
+        raise DamagedDataError(f"{path}: {name}: must be ids from 0 to {count - 1}, got {outside[0]}")
     return ids.astype(np.int64)
 
 
@@ -95,10 +97,10 @@ def _truths(path: Path, name: str, arrays: Arrays, count: int) -> npt.NDArray[np
     """An array of truth values, which may have been saved as numbers."""
     values = arrays[name]
     if len(values) != count:
-        raise DataError(f"{path}: {name}: must have a value for each of {count} ids, got {len(values)}")
+        raise DamagedDataError(f"{path}: {name}: must have a value for each of {count} ids, got {len(values)}")
     others = values[(values != 0) & (values != 1)]
     if len(others):
-        raise DataError(f"{path}: {name}: must be 0 or 1, got {others[0]}")
+        raise DamagedDataError(f"{path}: {name}: must be 0 or 1, got {others[0]}")
     return values.astype(bool)
 
 

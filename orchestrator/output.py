@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from orchestrator.terminal import TextConsole
+from workers.errors import FAILED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -150,11 +151,16 @@ def _looked(look: "Look", target: float | None) -> str:
 
 
 def exit_on_failures(report: "CampaignReport") -> None:
-    """List the shards that were given up; end the command with 1 unless all is there, sound, and some of it usable."""
+    """List the shards that were given up; end the command with 1 unless all is there, sound, and some of it usable.
+
+    With 2 where all that failed are mistakes in the campaign.
+    """
     for failure in report.failures:
         shard = failure.error.shard.shard_id
         warn(f"failed: {shard}: {failure.error.message} (traceback: {report.store_uri}/failures/{shard}.json)")
     if not report.usable:
         warn("error: no run that was trained can be used: all diverged")
-    if report.failures or not report.complete or not report.usable:
-        raise typer.Exit(1)
+    if report.failures:
+        raise typer.Exit(min(failure.error.exit_code for failure in report.failures))
+    if not report.complete or not report.usable:
+        raise typer.Exit(FAILED)

@@ -13,7 +13,7 @@ from analysis import (
 )
 from analysis.pilots import PlannedVariance, planned_variance
 from orchestrator.arrangement import Arrangement, arrange
-from orchestrator.prepare import check_campaign_fits, identified, make_header
+from orchestrator.prepare import campaign_notes, check_campaign_fits, identified, make_header
 from orchestrator.shards import pending_shards
 from workers.campaign import PARTS, Campaign
 from workers.datasets import Dataset, check_files, load_dataset
@@ -96,6 +96,8 @@ class Plan:
     arrangement: Arrangement
     pending: Sequence[Shard]
     store_bytes: int
+    notes: Sequence[str] = ()
+    """What the campaign may not mean as it is written."""
 
     @property
     def pending_runs(self) -> int:
@@ -145,6 +147,7 @@ def plan_campaign(
         pending=pending,
         store_bytes=runs * len(campaign.recorded_epochs()) * row_bytes
         + -(-runs // arrangement.shard_size) * _FILE_BYTES,
+        notes=campaign_notes(campaign, dataset.num_train),
     )
 
 

@@ -118,6 +118,20 @@ def campaign_examples(campaign: Campaign, dataset: Dataset, tables: CampaignTabl
     return examples_table(train, given, test, tables.scores, class_names=dataset.class_names, names=names)
 
 
+def campaign_notes(campaign: Campaign, num_train: int) -> list[str]:
+    """What a campaign may not mean as it is written, a line each."""
+    size = campaign.recipe.batch_size
+    small = [parts for parts in campaign.subsets.parts if subset_size(parts, num_train) < size]
+    if not small:
+        return []
+    largest = max(subset_size(parts, num_train) for parts in small)
+    at = ", ".join(f"{parts / PARTS:g}" for parts in small)
+    return [
+        f"recipe.batch_size {size} is more than the {largest} examples of a subset (at ratio {at}): "
+        "an epoch is one update, on all of them"
+    ]
+
+
 def _check_subsets(campaign: Campaign, num_train: int) -> None:
     """Raise CampaignError where a ratio leaves an empty subset, or no whole minibatch under `drop_last`."""
     for parts in campaign.subsets.parts:

@@ -14,6 +14,7 @@ from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from orchestrator.admission import ClusterError, check_listening, check_token_file, refusal
+from workers.errors import CommandError
 from workers.imports import trusted_code
 
 _POLL_SECONDS = 1.0
@@ -26,12 +27,15 @@ class JobRunningError(ClusterError):
 
 
 class Jobs:
-    """The jobs of the cluster whose dashboard is at `address`, such as http://HEAD:8265. Raises ClusterError."""
+    """The jobs of the cluster whose dashboard is at `address`, such as http://HEAD:8265.
+
+    Raises ClusterError, or CommandError where the address is none.
+    """
 
     def __init__(self, address: str) -> None:
         parts = urlsplit(address)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
-            raise ClusterError(f"--address: must be http://HOST:PORT of the cluster's dashboard, got {address!r}")
+            raise CommandError(f"--address: must be http://HOST:PORT of the cluster's dashboard, got {address!r}")
         self.address = f"{parts.scheme}://{parts.netloc}"
         check_token_file()
         check_listening(

@@ -45,6 +45,8 @@ class RayRunner:
             raise CampaignError(f"gpus_per_worker: must be a fraction of 1 or a whole number, got {gpus:g}")
         if self.device not in (None, "cpu", "cuda"):
             raise CampaignError(f"device: must be cpu or cuda, got {self.device!r}")
+        if self.device == "cuda" and self.gpus_per_worker == 0:
+            raise CampaignError("gpus_per_worker: must be above 0 to train on device cuda, got 0")
 
     def machine(self) -> Machine:
         """See `Runner.machine`. CPU workers are taken to be like this machine; a GPU is looked at where it is."""
@@ -64,9 +66,11 @@ class RayRunner:
 
     def run(self, job: Job, shards: Sequence[Shard]) -> Generator[Outcome, None, None]:
         """See `Runner.run`. Raises ClusterError."""
+        is_own = self._own()
         with self._connected():
             gpus = self._gpus()
             self._check_places(gpus)
+            yield from self._notes(gpus, is_own)
             device = self.device or ("cuda" if gpus else "cpu")
             pool, dispatch, metrics = (
                 Pool(job, gpus, device, self.workers),
@@ -109,6 +113,20 @@ class RayRunner:
         if self.gpus_per_worker is not None:
             return self.gpus_per_worker
         return 1.0 if ray.cluster_resources().get("GPU", 0) >= 1 else 0.0
+
+    def _notes(self, gpus: float, on_this_machine: bool) -> Iterator[Note]:
+        """What was asked for and cannot be had, or is not used."""
+        if gpus and self.device == "cpu":
+            yield Note(f"each worker holds {gpus:g} GPUs, and trains on the CPU (device cpu)")
+        cores = os.cpu_count() or 1
+        places = cores if on_this_machine and not gpus else sum(node.places(gpus) for node in cluster_nodes())
+        if self.workers and self.workers > places:
+            which = (
+                f"{places} cores, which they share"
+                if on_this_machine and not gpus
+                else f"{places} places: the others wait"
+            )
+            yield Note(f"{self.workers} workers were asked for, and there are {which}")
 
     def _check_places(self, gpus: float) -> None:
         """Raise ClusterError where no worker fits, and nothing says that nodes will join."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from orchestrator.arrangement import arrange
 from orchestrator.holdings import Holdings, Masks, check_holdings
-from orchestrator.prepare import campaign_examples, check_campaign_fits, identified, make_header
+from orchestrator.prepare import campaign_examples, campaign_notes, check_campaign_fits, identified, make_header
 from orchestrator.runner import CHECKPOINT_MINUTES, GivenUp, Job, Note, Outcome, Runner, WorkersChanged, check_minutes
 from orchestrator.shards import pending_shards
 from orchestrator.until_se import Look, UntilSe, check_target
@@ -204,17 +204,22 @@ def _prepared_store(
     """
     facts = check_campaign_fits(campaign, dataset)
     campaign, tables = identified(campaign, dataset)
-    header = make_header(campaign, dataset)
-    if not Store.exists(store):
+    header, notes = make_header(campaign, dataset), campaign_notes(campaign, dataset.num_train)
+    is_new = not Store.exists(store)
+    if is_new:
         arranged = arrange(campaign, dataset, facts, runner.machine(), shard_size, runner.fastest_stack)
         sizes = {"shard_size": arranged.shard_size, "stack_size": arranged.stack_size}
         header = make_header(campaign, dataset, **sizes, precision=arranged.precision)
     opened = Store.create(store, header, campaign_examples(campaign, dataset, tables))
     opened.clean()
-    notes = _version_notes(header, opened.header)
+    if not is_new and shard_size not in (None, opened.header.shard_size):
+        notes.append(
+            f"shards of {shard_size} runs were asked for: the store keeps its size, {opened.header.shard_size}, "
+            "which was fixed when it was made"
+        )
     if opened.rewritten:
         notes.append(f"{opened.uri}/{EXAMPLES} was missing: it was written anew, equal to what it was")
-    return campaign, opened, notes
+    return campaign, opened, [*notes, *_version_notes(header, opened.header)]
 
 
 def _train(
@@ -255,10 +260,12 @@ def _account(outcome: Outcome, store: Store, report: CampaignReport, failed_befo
             store.record_failure(Failure(error.shard.shard_id, outcome.attempts, error.message, error.traceback))
             if len(failures) >= HOPELESS and not progress.trained:
                 first = failures[0].error
-                raise CampaignFailedError(
+                failed = CampaignFailedError(
                     f"the first {HOPELESS} shards all failed: {first.message} "
                     f"(traceback: {store.uri}/failures/{first.shard.shard_id}.json)"
                 )
+                failed.exit_code = first.exit_code
+                raise failed
         case _:
             progress.trained += outcome.shard.stop - outcome.shard.start
             progress.diverged += outcome.diverged

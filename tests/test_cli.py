@@ -81,52 +81,6 @@ def test_every_mistake_of_a_campaign_file_is_a_line(tmp_path: Path) -> None:
     assert not (tmp_path / "s").exists()
 
 
-@pytest.mark.parametrize(
-    ("words", "code", "message"),
-    [
-        (["init", "digit"], 2, "preset: must be one of digits, mnist-cscore"),
-        (["run", "/no/file.yaml", "--store", "s"], 2, "/no/file.yaml: cannot be read: No such file"),
-        (["run", "CAMPAIGN"], 2, "Missing option '--store'"),
-        (["run", "CAMPAIGN", "--store", "/proc/nothing/s"], 1, "/proc/nothing/s"),
-        (["run", "CAMPAIGN", "--store", "s", "--repetitions", "0"], 2, "Invalid value for '--repetitions'"),
-        (["run", "CAMPAIGN", "--store", "s", "--repetitions", "x"], 2, "Invalid value for '--repetitions'"),
-        (["run", "CAMPAIGN", "--store", "s", "--address", "auto"], 2, "need --runner ray"),
-        (["run", "CAMPAIGN", "--store", "s", "--gpus-per-worker", "nan"], 2, ""),
-        (["run", "CAMPAIGN", "--store", "s", "--runner", "ray", "--address", "localhost:99999"], 1, "1 to 65535"),
-        (["run", "CAMPAIGN", "--store", ""], 1, "store: must be a path or a URI"),
-        (["status", "/no/store"], 1, "is not a Longtail store"),
-        (["estimate", "/no/store"], 1, "is not a Longtail store"),
-        (["verify", "CAMPAIGN"], 1, "Not a directory"),
-        (["nonsense"], 2, "No such command 'nonsense'"),
-    ],
-)
-def test_mistakes_are_told_without_a_traceback(
-    words: list[str], code: int, message: str, campaign: Path, tmp_path: Path
-) -> None:
-    given = [str(campaign) if word == "CAMPAIGN" else word for word in words]
-    got, _, error = call(*given, cwd=tmp_path)
-    assert got == code, error
-    assert message in error
-    assert "Traceback" not in error
-
-
-@pytest.mark.parametrize(
-    ("model", "message"),
-    [
-        ({"name": "resnet9"}, "error: model resnet9: needs images of at least 11 x 11 pixels, got 8 x 8"),
-        ({"name": "user_code:droput_model"}, "(did you mean dropout_model?)"),
-    ],
-    ids=["unsuited", "misspelt"],
-)
-def test_a_model_that_cannot_be_is_a_mistake_in_the_file(model: dict[str, str], message: str, tmp_path: Path) -> None:
-    path = tmp_path / "c.yaml"
-    path.write_text(dump_campaign(small_campaign(model=model)))
-    code, _, error = call("run", path, "--store", tmp_path / "s")
-    assert code == 2
-    assert message in error
-    assert not (tmp_path / "s").exists()
-
-
 def test_failures_are_listed_and_the_exit_code_says_so(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text(dump_campaign(small_campaign(model={"name": "user_code:raising_model"})))

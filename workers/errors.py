@@ -25,6 +25,12 @@ class CampaignError(LongtailError, ValueError):
     exit_code = MISTAKE
 
 
+class CommandError(LongtailError, ValueError):
+    """A command that cannot be done as written: the option, what was given, what is allowed."""
+
+    exit_code = MISTAKE
+
+
 class DataError(LongtailError, ValueError):
     """A data set that is not where or what the campaign says, or a file of a command's that is not."""
 
@@ -63,12 +69,20 @@ class ReadOnlyError(StoreError):
     """A place that can be read, and refuses to be written: read-only, or somebody else's."""
 
 
+class NoStoreError(StoreError):
+    """A place that a command names and that is no store, or that cannot be one."""
+
+    exit_code = MISTAKE
+
+
 class MissingFileError(StoreError):
     """A file that was there, or should be, is not."""
 
 
 class StoreMismatchError(StoreError):
     """The store belongs to another campaign or to other data; the message names what differs."""
+
+    exit_code = MISTAKE
 
 
 class ConflictError(StoreError):

@@ -10,7 +10,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from workers.errors import DataError
+from workers.errors import DamagedDataError, DataError
 
 Vector = npt.NDArray[Any]
 
@@ -65,4 +65,4 @@ def _told(path: str, name: str | None = None) -> Iterator[None]:
         raise DataError(f"{where}: {error.strerror or error}") from error
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{where}: is not a whole .npz file: {reason}") from error
+        raise DamagedDataError(f"{where}: is not a whole .npz file: {reason}") from error

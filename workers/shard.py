@@ -129,6 +129,7 @@ def choose_engine(campaign: Campaign, header: Header, input_shape: tuple[int, ..
 
 
 def _told(shard: Shard, kind: Literal["user", "store"], error: BaseException) -> ShardError:
-    ours = isinstance(error, LongtailError)
     message = str(error) if kind == "store" else told(error)
-    return ShardError(shard, kind, shortened(message, MOST_MESSAGE), shortened(told_traceback(error), MOST_TRACEBACK), error.exit_code if ours else FAILED)
+    code = error.exit_code if isinstance(error, LongtailError) else FAILED
+    details = shortened(told_traceback(error), MOST_TRACEBACK)
+    return ShardError(shard, kind, shortened(message, MOST_MESSAGE), details, code)

@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from analysis.datamodels.datamodeling_score import DatamodelingScore, datamodeling_score
 from analysis.datamodels.linear_fits import FITS, InfluenceFit, Method
-from analysis.errors import EstimateError
+from analysis.errors import EstimateError, NoEstimateError
 from analysis.reading.membership import Floats, Membership
 from analysis.reading.names import with_names
 from analysis.reading.outputs import RatioOutputs
@@ -114,7 +114,7 @@ def fit_datamodels(
     members = Membership.centred(source.subsets[fitted])
     unseen = Membership(source.subsets[held], members.mean)
     if (members.subsets == members.subsets[0]).all():
-        raise EstimateError(f"all {len(fitted)} fitted runs at ratio {source.ratio} have the same subset")
+        raise NoEstimateError(f"all {len(fitted)} fitted runs at ratio {source.ratio} have the same subset")
     fit, influence = FITS[method](members), InfluenceFit(members)
     count = len(source.tests)
     predicted, by_influence = np.empty((len(held), count)), np.empty((len(held), count))
@@ -170,7 +170,7 @@ def _split_runs(source: RatioOutputs, heldout: float, seed: int) -> tuple[npt.ND
         raise EstimateError(f"seed must be at least 0, got {seed!r}")
     count = round(heldout * source.runs)
     if count < MIN_HELDOUT or source.runs - count < MIN_FITTED:
-        raise EstimateError(
+        raise NoEstimateError(
             f"datamodels at ratio {source.ratio} need at least {MIN_HELDOUT} held-out runs and {MIN_FITTED} others, "
             f"got {count} and {source.runs - count}" + (f" ({source.diverged} diverged)" if source.diverged else "")
         )

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from analysis.errors import EstimateError
+from analysis.errors import NoEstimateError
 from workers.datasets import Dataset, load_dataset
 from workers.errors import LongtailError
 from workers.specs import DatasetSpec
@@ -55,15 +55,15 @@ class DatasetImages:
         if self._dataset is not None:
             return
         if self._spec is None:
-            raise EstimateError("no images: the runs were imported, and nothing says where their data set is")
+            raise NoEstimateError("no images: the runs were imported, and nothing says where their data set is")
         self._take(load_dataset(self._spec, self._fingerprint, trusted=self._trust_code))
         if self._missing:
-            raise EstimateError(f"no images: {self._missing}")
+            raise NoEstimateError(f"no images: {self._missing}")
 
     def image(self, split: Split, example_id: int, enlarged: int = 1) -> Image.Image:
         """An example's image, each of its pixels as `enlarged` x `enlarged` ones. It must be there: see `missing`."""
         if self._dataset is None:
-            raise EstimateError(f"no images: {self.missing}")
+            raise NoEstimateError(f"no images: {self.missing}")
         image = as_image(pixels_of(self._dataset, split, np.array([example_id]))[0])
         return image.resize((image.width * enlarged, image.height * enlarged), Image.Resampling.NEAREST)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.errors import EstimateError
+from analysis.errors import EstimateError, NoEstimateError
 from analysis.influence.estimator import MEMORY_MB, matrix_blocks
 from analysis.reading.bits import RatioBits
 from analysis.spread import Spread
@@ -37,7 +37,7 @@ def write_influence_matrix(
             _write(folder, ids, rows)
             row, files = row + len(rows), files + 1
     except OSError as error:
-        raise EstimateError(f"{folder}: cannot be written: {error.strerror or error}") from error
+        raise NoEstimateError(f"{folder}: cannot be written: {error.strerror or error}") from error
     return files
 
 

@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.errors import EstimateError
+from analysis.errors import NoEstimateError
 from analysis.reading.examples import Labels, read_labels
 from analysis.reading.selection import check_random_subsets
 from analysis.reading.sequences import At, Bits, RunSequence, scan_sequences
@@ -230,7 +230,7 @@ def sum_forgetting(
         if observe is not None:
             observe(sequence.run, of_run)
     if not sums:
-        raise EstimateError(f"{store.uri}: has no run to estimate from, all that are committed diverged")
+        raise NoEstimateError(f"{store.uri}: has no run to estimate from, all that are committed diverged")
     return [sums[parts].counted() for parts in sorted(sums)]
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.errors import EstimateError
+from analysis.errors import NoEstimateError
 from analysis.influence.pairs import Ids
 from analysis.learning.forgetting import forgetting_of
 from analysis.reading.halves import draw_halves
@@ -65,7 +65,7 @@ def forgetting_agreement(
     parts = select_ratio(store, ratio)
     runs = [_forgettability(sequence) for sequence in scan_sequences(store, at, parts / PARTS)]
     if len(runs) < 2:
-        raise EstimateError(
+        raise NoEstimateError(
             f"{store.uri}: ratio {parts / PARTS:g} must have two runs that did not diverge, got {len(runs)}"
         )
     pairs = _pairs(len(runs), max_pairs, seed)

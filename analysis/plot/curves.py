@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from analysis.errors import EstimateError
+from analysis.errors import NoEstimateError
 from analysis.plot.drawing import DASHES, PALETTE, add_legend, check_columns, own_or_given
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def reliability(frame: pd.DataFrame, axes: "Axes | None" = None) -> "Axes":
     """
     check_columns(frame, "estimate", "ratio", "runs", "splits", "spearman_brown", "jaccard")
     if not frame[["spearman_brown", "jaccard"]].notna().any(axis=None):
-        raise EstimateError("frame: has no value, too few runs were split")
+        raise NoEstimateError("frame: has no value, too few runs were split")
     is_own, axes = axes is None, own_or_given(axes, 7.6, 4.4)
     ratios = sorted(frame["ratio"].dropna().unique())
     for (name, ratio), rows in frame.groupby(["estimate", "ratio"], sort=False, dropna=False):

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from analysis.errors import EstimateError
+from analysis.errors import EstimateError, NoEstimateError
 from workers.campaign import PARTS, parts_per_million
 from workers.runs import Shard
 from workers.store import Store
@@ -61,7 +61,7 @@ def select_ratios(store: Store, ratio: float | None) -> tuple[int, ...]:
     """
     committed = committed_ratios(store)
     if not committed:
-        raise EstimateError(f"{store.uri}: has no committed run")
+        raise NoEstimateError(f"{store.uri}: has no committed run")
     if ratio is None:
         return committed
     try:

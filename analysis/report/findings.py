@@ -14,7 +14,7 @@ import pandas as pd
 
 from analysis.consistency import consistency_profile, cscore
 from analysis.diverged import diverged_notes
-from analysis.errors import EstimateError
+from analysis.errors import EstimateError, NoEstimateError
 from analysis.influence.discoveries import influence_discoveries
 from analysis.influence.estimator import influence_top
 from analysis.influence.high_influence import influential_pairs
@@ -96,7 +96,7 @@ def find(store: Store, ratio: float | None = None, progress: Progress = lambda l
     progress("counting")
     counts = count_runs(store)
     if not any(at.runs for at in counts.ratios):
-        raise EstimateError(f"{store.uri}: has no run to report on, all committed runs diverged")
+        raise NoEstimateError(f"{store.uri}: has no run to report on, all committed runs diverged")
     found.diverged = tuple(diverged_notes(counts.ratios))
     found.ratio = _ratio_of(store, counts, ratio)
     _find_held_out(found, counts)

@@ -24,7 +24,7 @@ import pandas as pd
 import pyarrow as pa
 
 from analysis.consistency import cscore
-from analysis.errors import EstimateError
+from analysis.errors import EstimateError, NoEstimateError
 from analysis.learning.forgetting import Forgetting, estimate_forgetting
 from analysis.learning.training_statistics import STATISTICS, estimate_training_statistics
 from analysis.memorization import estimate_memorization
@@ -169,7 +169,7 @@ def largest_ratio(store: Store, ratio: float | None = None) -> float:
         statuses = (table["status"].to_pylist() for _, table in store.scan(("status",), parts_per_million(at)))
         if any(status != "diverged" for of_shard in statuses for status in of_shard):
             return at
-    raise EstimateError(f"{store.uri}: has no run to estimate from, all committed runs diverged")
+    raise NoEstimateError(f"{store.uri}: has no run to estimate from, all committed runs diverged")
 
 
 def _from_counts(counts: StoreCounts, chosen: set[float]) -> list[ExampleScore]:

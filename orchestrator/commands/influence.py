@@ -74,6 +74,8 @@ def influence(
         raise typer.BadParameter("give one of --threshold, --fdr, --top and --matrix")
     if address is not None and runner is RunnerName.local:
         raise typer.BadParameter("--address needs --runner ray")
+    if matrix is not None and output is not None:
+        raise typer.BadParameter("--output is not for --matrix, which names its own folder")
     if same_class and fdr is None:
         raise typer.BadParameter("--same-class needs --fdr")
     if fdr is not None and not 0 < fdr < 1:

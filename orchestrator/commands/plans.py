@@ -8,7 +8,7 @@ from rich import filesize
 from rich.table import Table
 
 from orchestrator.options import CampaignPath, RepetitionsOption, TargetSeOption
-from orchestrator.output import console, say, show_data
+from orchestrator.output import console, say, show_data, warn
 
 if TYPE_CHECKING:
     from orchestrator.duration import Duration, Pace
@@ -42,6 +42,8 @@ def plan(
     if target_se is not None:
         _show_runs_needed(planned, target_se)
     _show_arrangement(planned)
+    for note in planned.notes:
+        warn(f"note: {note}")
     if planned.pending:
         _show_duration(parsed, planned, store, runner.device if calibrate else None, workers)
 

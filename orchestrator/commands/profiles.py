@@ -11,7 +11,7 @@ from orchestrator.frames import check_output
 from orchestrator.options import StoreArgument
 from orchestrator.output import console, say
 from orchestrator.tables import OutputOption, cell, keep_table
-from workers.errors import LongtailError
+from workers.errors import CommandError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,7 +52,7 @@ def profiles(
     opened = Store.open(store)
     kinds = recorded_kinds(opened)
     if learning_plot is not None and not kinds:
-        raise LongtailError(f"{opened.uri}: has no learning curves: {_NOT_RECORDED}")
+        raise CommandError(f"{opened.uri}: has no learning curves: {_NOT_RECORDED}")
     counts = count_runs(opened)
     grouped = group_examples(opened, counts, by, groups)
     run_groups = group_runs(opened)

@@ -7,7 +7,7 @@ import typer
 
 from orchestrator.options import StoreArgument, TrustCodeOption
 from orchestrator.output import interruption, say, warn
-from workers.errors import CampaignError, LongtailError
+from workers.errors import CampaignError, CommandError
 
 
 def report(
@@ -46,4 +46,4 @@ def check_output(path: Path) -> None:
     if path.suffix != ".html":
         raise CampaignError(f"--output: must end with .html, got {str(path)!r}")
     if not path.parent.is_dir():
-        raise LongtailError(f"{path}: cannot be written: there is no folder {path.parent}")
+        raise CommandError(f"{path}: cannot be written: there is no folder {path.parent}")

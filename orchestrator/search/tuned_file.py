@@ -15,7 +15,7 @@ from orchestrator.search.settings import Search
 from orchestrator.search.verdict import verdict_lines
 from workers.campaign import Campaign
 from workers.campaign_file import dump_campaign
-from workers.errors import CampaignError, LongtailError
+from workers.errors import CampaignError, CommandError, LongtailError
 
 _FIRST_LINE = re.compile(rb"# Found by longtail tune\. SHA-256 of what follows: ([0-9a-f]{64})\n")
 _MAX_BYTES = 16 << 20
@@ -28,7 +28,7 @@ def check_tuned_path(path: Path, campaign: Path, force: bool) -> None:
     another one, or the campaign file itself; LongtailError where there is no folder.
     """
     if not path.parent.is_dir():
-        raise LongtailError(f"{path}: cannot be written: there is no folder {path.parent}")
+        raise CommandError(f"{path}: cannot be written: there is no folder {path.parent}")
     try:
         with path.open("rb") as file:
             content = file.read(_MAX_BYTES)

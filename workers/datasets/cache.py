@@ -27,7 +27,7 @@ from workers.datasets.dataset import ARRAYS, Array, CachedDataset, Dataset, chun
 from workers.datasets.description import Description, read_names, write_names
 from workers.datasets.npy import cache_errors, write_npy
 from workers.durability import sync_file, sync_folder
-from workers.errors import DataError
+from workers.errors import DamagedDataError
 
 FORMAT = 1
 _PUBLISH = "publish"
@@ -122,7 +122,9 @@ class Cache:
         self._publish(folder, dataset.fingerprint)
         found = self.find(dataset.fingerprint, dataset.description)
         if found is None:
-            raise DataError(f"cache {self._entry(dataset.fingerprint)}: cannot be read back after it was written")
+            raise DamagedDataError(
+                f"cache {self._entry(dataset.fingerprint)}: cannot be read back after it was written"
+            )
         return found
 
     def _publish(self, folder: Path, fingerprint: str) -> None:

@@ -37,7 +37,7 @@ from workers.datasets.image_findings import (
     ImageFinding,
 )
 from workers.datasets.npy import write_npy
-from workers.errors import DataError
+from workers.errors import DamagedDataError, DataError
 from workers.specs import ImageOptions
 
 Pixels = npt.NDArray[np.uint8]
@@ -216,10 +216,10 @@ def _opened(encoded: EncodedImage) -> Iterator[Image.Image]:
         raise
     except UnidentifiedImageError as error:
         what = "is not an image that Pillow can read" if _is_filled(content) else "is empty, 0 bytes"
-        raise DataError(f"{encoded.where}: {what}") from error
+        raise DamagedDataError(f"{encoded.where}: {what}") from error
     except Exception as error:  # on damaged files Pillow's plugins raise anything
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{encoded.where}: cannot be read as an image ({reason})") from error
+        raise DamagedDataError(f"{encoded.where}: cannot be read as an image ({reason})") from error
 
 
 def _turn(image: Image.Image) -> AbstractContextManager[object]:

@@ -13,7 +13,7 @@ from workers.datasets.cache import Cache, cache_root, hashed
 from workers.datasets.content_notes import content_notes
 from workers.datasets.dataset import Dataset
 from workers.datasets.file_stamps import Stamps, check_unchanged, stamp
-from workers.errors import DataError
+from workers.errors import DamagedDataError, DataError
 from workers.imports import call_function, refuse_call
 from workers.specs import CustomData, DatasetSpec, Digits, ImageFolder, ParquetImages, TorchvisionData
 from workers.user_code import user_code
@@ -54,7 +54,7 @@ def load_dataset(spec: DatasetSpec, fingerprint: str | None = None, *, trusted: 
         spec = _harmless(spec)
     dataset = _load_custom(spec, cache) if isinstance(spec, CustomData) else _load_files(spec, cache)
     if fingerprint is not None and dataset.fingerprint != fingerprint:
-        raise DataError(f"data set: expected fingerprint {fingerprint}, got {dataset.fingerprint}")
+        raise DamagedDataError(f"data set: expected fingerprint {fingerprint}, got {dataset.fingerprint}")
     return dataset
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from workers.datasets.dataset import Array
-from workers.errors import DataError
+from workers.errors import DamagedDataError
 
 
 def write_npy(path: Path, dtype: npt.DTypeLike, shape: tuple[int, ...], blocks: Iterable[Array]) -> None:
@@ -47,6 +47,6 @@ def cache_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error) or type(error).__name__
-        raise DataError(
+        raise DamagedDataError(
             f"cache {path}: {reason}; set LONGTAIL_CACHE to a folder that can be written and has space"
         ) from error

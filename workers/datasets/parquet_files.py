@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from workers.errors import DataError
+from workers.errors import DamagedDataError
 
 _ROWS_AT_ONCE = 256
 
@@ -44,4 +44,4 @@ def parquet_errors(file: Path) -> Iterator[None]:
         yield
     except (OSError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())
-        raise DataError(f"{file}: cannot be read as Parquet ({reason})") from error
+        raise DamagedDataError(f"{file}: cannot be read as Parquet ({reason})") from error

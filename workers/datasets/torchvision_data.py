@@ -15,7 +15,7 @@ import numpy as np
 
 from workers.datasets.dataset import Array, Dataset
 from workers.datasets.npy import cache_errors
-from workers.errors import DataError
+from workers.errors import DamagedDataError, DataError
 from workers.specs import CIFAR100, EMNIST, TorchvisionData
 
 _MNIST_FAMILY = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "kmnist": "KMNIST", "emnist": "EMNIST"}
@@ -116,14 +116,15 @@ def decode(spec: TorchvisionData, scratch: Path) -> Dataset:
         raise
     except _UNREADABLE as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(
+        missing = isinstance(error, FileNotFoundError | RuntimeError)  # so torchvision tells that no files are there
+        raise (DataError if missing else DamagedDataError)(
             f"dataset.root: torchvision cannot read {spec.name} from {_root(spec)}; "
             f"{_advice(spec)} (it says: {reason[:300]})"
         ) from error
     try:
         return Dataset(train_images, train_labels, test_images, test_labels, names)
     except DataError as error:
-        raise DataError(f"dataset.root: {_root(spec)} is damaged: {error}") from error
+        raise DamagedDataError(f"dataset.root: {_root(spec)} is damaged: {error}") from error
 
 
 def _root(spec: TorchvisionData) -> Path:

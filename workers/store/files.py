@@ -11,7 +11,7 @@ from typing import Protocol
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from workers.errors import StoreError
+from workers.errors import NoStoreError
 from workers.store.local_files import STALE_SECONDS as STALE_SECONDS
 from workers.store.local_files import LocalFiles
 from workers.store.locations import open_location
@@ -82,7 +82,7 @@ def open_files(uri: str | os.PathLike[str]) -> Files:
     """
     text = os.fspath(uri)
     if not text:
-        raise StoreError("store: must be a path or a URI, got ''")
+        raise NoStoreError("store: must be a path or a URI, got ''")
     if not re.match(r"^[A-Za-z][A-Za-z0-9+.-]+://", text):
         return LocalFiles(Path(text))
     if text.startswith("file://"):

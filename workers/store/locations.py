@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from workers.errors import StoreError
+from workers.errors import NoStoreError
 from workers.store.file_errors import told
 
 CONNECT_SECONDS = 4.0
@@ -65,14 +65,14 @@ def _options(uri: str, scheme: str) -> dict[str, str]:
     user, at, _ = authority.rpartition("@")
     shown = f"{scheme}://{without_query(uri).partition('://')[2].rpartition('@')[2]}"
     if ":" in user or (at and scheme == "s3") or (at and scheme in _GCS and user != "anonymous"):
-        raise StoreError(f"{shown}: the URI must not name a user or a password: {_FROM_ENVIRONMENT}")
+        raise NoStoreError(f"{shown}: the URI must not name a user or a password: {_FROM_ENVIRONMENT}")
     options = dict(parse_qsl(urlsplit(uri).query, keep_blank_values=True))
     allowed = _ALLOWED.get(scheme)
     for name in options:
         if _SECRET.search(name):
-            raise StoreError(f"{shown}: the URI must not have the option {name!r}: {_FROM_ENVIRONMENT}")
+            raise NoStoreError(f"{shown}: the URI must not have the option {name!r}: {_FROM_ENVIRONMENT}")
         if allowed is not None and name not in allowed:
-            raise StoreError(f"{shown}: has the unknown option {name!r}; allowed: {', '.join(allowed)}")
+            raise NoStoreError(f"{shown}: has the unknown option {name!r}; allowed: {', '.join(allowed)}")
     return {**options, "anonymous": "true"} if at and scheme in _GCS else options
 
 

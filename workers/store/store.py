@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from workers.campaign import Campaign, Subsets
-from workers.errors import ConflictError, DamagedFileError, MissingFileError, StoreError
+from workers.errors import ConflictError, DamagedFileError, MissingFileError, NoStoreError, StoreError
 from workers.runs import Shard
 from workers.store import schema
 from workers.store.checkpoints import CheckpointFiles
@@ -73,7 +73,7 @@ class Store:
         files = open_files(uri)
         content = read_small(files, CAMPAIGN, MAX_JSON)
         if content is None:
-            raise StoreError(f"{files.uri}: is not a Longtail store (it has no {CAMPAIGN})")
+            raise NoStoreError(f"{files.uri}: is not a Longtail store (it has no {CAMPAIGN})")
         header = Header.from_json(content, files.place(CAMPAIGN))
         files.bind(CAMPAIGN, content)
         return cls(files, header)
@@ -90,7 +90,7 @@ class Store:
         if not there:
             names = [name for name in files.names("") if not name.startswith(("_", "."))]
             if names and CAMPAIGN not in names:  # another driver may have made the store just now
-                raise StoreError(f"{files.uri}: is not empty and not a Longtail store (it holds {names[0]!r})")
+                raise NoStoreError(f"{files.uri}: is not empty and not a Longtail store (it holds {names[0]!r})")
             files.make_root()
             files.create(CAMPAIGN, header.to_json())
         store = cls.open(uri)
