@@ -21,7 +21,7 @@ from orchestrator.presets import preset_text
 from orchestrator.ray_cluster import connect
 from orchestrator.ray_pool import Pool
 from orchestrator.ray_runner import drive
-from orchestrator.ray_worker import WorkerActor
+from orchestrator.ray_worker import LoadProblem, WorkerActor
 from orchestrator.runner import GivenUp, Job
 from workers.campaign_file import parse_campaign
 from workers.runs import Shard
@@ -33,7 +33,7 @@ _MIB = 2**20
 class EmptyWorker(WorkerActor):
     """Ready at once, and done with every shard at once."""
 
-    def load(self) -> tuple[str, str, str | None]:
+    def load(self) -> tuple[str, str, LoadProblem | None]:
         """See `WorkerActor.load`."""
         return ray.get_runtime_context().get_node_id(), "nothing", None
 

@@ -14,28 +14,28 @@ from workers.campaign_file import dump_campaign
 from workers.errors import DataError, LongtailError
 from workers.runs import Shard
 
-MODEL, DATA = "tests.user_code:dropout_model", "tests.user_code:blobs"
+MODEL, DATA = "user_code:dropout_model", "user_code:blobs"
 
 CAMPAIGNS: dict[str, tuple[int, dict[str, object], str]] = {
     "a misspelt field": (2, {"recipe": {"epochs": 1, "batch_sise": 8}}, "recipe.batch_sise"),
     "a misspelt model": (2, {"model": {"name": "mpl"}}, "model.name"),
-    "a misspelt model function": (2, {"model": {"name": "tests.user_code:drop"}}, "has no drop"),
+    "a misspelt model function": (2, {"model": {"name": "user_code:drop"}}, "has no drop"),
     "a model function's missing option": (2, {"model": {"name": MODEL}}, "options: width must be given"),
     "an option that it does not take": (2, {"model": {"name": MODEL, "options": {"wide": 1}}}, "did you mean width?"),
     "a model that does not fit": (2, {"model": {"name": "resnet9"}}, "at least 11 x 11"),
-    "a misspelt data function": (2, {"dataset": {"name": "tests.user_code:blob"}}, "did you mean blobs?"),
+    "a misspelt data function": (2, {"dataset": {"name": "user_code:blob"}}, "did you mean blobs?"),
     "a data function's module": (2, {"dataset": {"name": "tests.no_code:load"}}, "no module named tests.no_code"),
     "a data function's option": (2, {"dataset": {"name": DATA, "options": {"sed": 1}}}, "did you mean seed?"),
-    "a function that is no data function": (2, {"dataset": {"name": "tests.user_code:noted"}}, "options: images, log"),
+    "a function that is no data function": (2, {"dataset": {"name": "user_code:noted"}}, "options: images, log"),
     "a missing folder": (2, {"dataset": {"name": "image-folder", "root": "/no/folder"}}, "/no/folder"),
     "missing files": (2, {"dataset": {"name": "mnist", "root": "/no/mnist", "download": False}}, "/no/mnist"),
     "a missing Parquet file": (2, {"dataset": {"name": "parquet", "train": "/no/a.parquet"}}, "/no/a.parquet"),
     "a damaged Parquet file": (1, {"dataset": {"name": "parquet", "train": "DAMAGED"}}, "damaged.parquet"),
     "an empty subset": (2, {"subsets": {"ratios": [0.0005], "repetitions": 1}}, "is an empty subset"),
-    "data that raise": (1, {"dataset": {"name": "tests.user_code:raising_data"}}, "FileNotFoundError: the user's data"),
+    "data that raise": (1, {"dataset": {"name": "user_code:raising_data"}}, "FileNotFoundError: the user's data"),
     "data that exit": (
         1,
-        {"dataset": {"name": "tests.user_code:ending_data", "options": {"kind": "exit"}}},
+        {"dataset": {"name": "user_code:ending_data", "options": {"kind": "exit"}}},
         "sys.exit(0)",
     ),
 }

@@ -1,5 +1,6 @@
 """The user's own code may end a program, hang on, or raise what cannot be told: campaigns say so, in one line."""
 
+import importlib
 import json
 import signal
 import subprocess
@@ -43,6 +44,11 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *w
         signal.signal(signal.SIGINT, former)
 
 
+def users_file() -> str:
+    """The user's module, as tracebacks name it."""
+    return str(importlib.import_module("user_code").__file__)
+
+
 def campaign_file(folder: Path, **parts: object) -> Path:
     path = folder / "campaign.yaml"
     path.write_text(dump_campaign(small_campaign(subsets={"ratios": [0.5], "repetitions": 1}, **parts)))
@@ -53,7 +59,7 @@ def campaign_file(folder: Path, **parts: object) -> Path:
 def test_whatever_a_shard_raises_is_that_shards_error(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = campaign_file(tmp_path, model={"name": "tests.user_code:ending_model", "options": {"kind": kind}})
+    path = campaign_file(tmp_path, model={"name": "user_code:ending_model", "options": {"kind": kind}})
     code, error = call(monkeypatch, capsys, "run", path, "--store", tmp_path / "s")
     assert code == 1
     assert f"failed: r500000-000000-000001: {ENDINGS[kind]} (traceback: " in error
@@ -69,7 +75,7 @@ def test_whatever_a_shard_raises_is_that_shards_error(
 def test_what_would_end_the_command_is_a_line(
     command: str, part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    name = f"tests.user_code:ending_{part}"
+    name = f"user_code:ending_{part}"
     for kind in ("exit", "interrupt", "base", "cancelled"):
         options = {"kind": kind} | ({"when": "build"} if part == "model" else {})
         section = {"data": "dataset"}.get(part, part)
@@ -77,7 +83,7 @@ def test_what_would_end_the_command_is_a_line(
         code, error = call(monkeypatch, capsys, command, path, "--store", tmp_path / "s")
         assert code == 1
         (line,) = error.splitlines()
-        assert line.startswith(f"error: {name}: {ENDINGS[kind]} ({ROOT}/tests/user_code.py, line ")
+        assert line.startswith(f"error: {name}: {ENDINGS[kind]} ({users_file()}, line ")
     assert not (tmp_path / "s").exists()
 
 
@@ -85,14 +91,12 @@ def test_what_would_end_the_command_is_a_line(
 def test_a_traceback_has_the_users_frames_alone(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = campaign_file(
-        tmp_path, model={"name": "tests.user_code:ending_model", "options": {"kind": kind, "when": "build"}}
-    )
+    path = campaign_file(tmp_path, model={"name": "user_code:ending_model", "options": {"kind": kind, "when": "build"}})
     code, error = call(monkeypatch, capsys, "plan", path)
     assert code == 1
     lines = error.splitlines()
     assert lines[0] == "Traceback (most recent call last):"
-    assert lines[1].startswith(f'  File "{ROOT}/tests/user_code.py", line ')
+    assert lines[1].startswith(f'  File "{users_file()}", line ')
     assert lines[1].endswith(", in ending_model")
     assert all("user_code.py" in line for line in lines if line.startswith('  File "/'))
     assert lines[-1] == "(LONGTAIL_TRACEBACK=full in the environment shows every frame)"

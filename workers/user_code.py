@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import CodeType
 
+from workers.code_origin import trusted_packages
 from workers.errors import LongtailError
-from workers.imports import TRUSTED
 
 FULL_TRACEBACKS = "LONGTAIL_TRACEBACK"
 """Environment variable: `full` shows every frame of a traceback."""
@@ -125,7 +125,8 @@ def _place(error: BaseException) -> str:
 
 def _signal_handlers() -> set[CodeType]:
     handlers = (signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM))
-    return {handler.__code__ for handler in handlers if hasattr(handler, "__code__")}
+    codes = (getattr(handler, "__code__", None) for handler in handlers)
+    return {code for code in codes if isinstance(code, CodeType)}
 
 
 def _is_from(handlers: set[CodeType], error: BaseException) -> bool:
@@ -176,7 +177,7 @@ def _is_users(filename: str) -> bool:
     for folder in _LIBRARIES:
         if filename.startswith(folder) and "site-packages" in filename:
             package = filename.rpartition(f"site-packages{os.sep}")[2].partition(os.sep)[0].removesuffix(".py")
-            return package in os.environ.get(TRUSTED, "").replace(" ", "").split(",")
+            return package in trusted_packages()
         if filename.startswith(folder):
             return False
     return True
