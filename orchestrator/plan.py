@@ -147,7 +147,7 @@ def plan_campaign(
         pending=pending,
         store_bytes=runs * len(campaign.recorded_epochs()) * row_bytes
         + -(-runs // arrangement.shard_size) * _FILE_BYTES,
-        notes=campaign_notes(campaign, dataset.num_train),
+        notes=[*campaign_notes(campaign, dataset.num_train), *facts.notes],
     )
 
 

@@ -15,21 +15,25 @@ from workers.device_data import check_augmentation
 from workers.errors import CampaignError
 from workers.explicit_subsets import Floats, scores_sha256
 from workers.label_table import labels_sha256, read_given_labels
-from workers.models import build_model, check_output
+from workers.models import build_model, check_gradients, check_output, check_weights, model_notes
+from workers.models.repeating import check_repeatable, seeded, start_of
 from workers.schedule import steps_per_epoch
 from workers.score_table import read_scores
+from workers.specs import CustomModel
 from workers.store import Header, examples_table
 from workers.subsets import given_labels, subset_size
 from workers.training import Precision
+from workers.training.initialization import initialize
 from workers.training.whitening import first_convolution
 
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """A model's size: operations of one example's forward pass, and number of weights."""
+    """A model's size: operations of one example's forward pass, and number of weights; what may not be meant of it."""
 
     forward_operations: int
     parameters: int
+    notes: tuple[str, ...] = ()
 
 
 def check_campaign_fits(campaign: Campaign, dataset: Dataset) -> ModelFacts:
@@ -43,13 +47,33 @@ def check_campaign_fits(campaign: Campaign, dataset: Dataset) -> ModelFacts:
         raise CampaignError(f"dataset: needs at least 2 classes, got {dataset.num_classes}")
     labels = np.asarray(dataset.train_labels)
     if (labels == labels[0]).all():
-        name = dataset.class_names[labels[0]]
-        raise CampaignError(f"dataset: needs training examples of 2 classes, but all {len(labels):,} are of {name!r}")
-    model = new_model(campaign, dataset)
+        only = dataset.class_names[labels[0]]
+        raise CampaignError(f"dataset: needs training examples of 2 classes, but all {len(labels):,} are of {only!r}")
+    name = campaign.model.name if isinstance(campaign.model, CustomModel) else f"model {campaign.model.name}"
+    model = seeded(lambda: _starting_model(campaign, dataset))
+    check_weights(model, name)
     if campaign.recipe.initialization.whitening:
         first_convolution(model)
-    operations = check_output(model, dataset.input_shape, dataset.num_classes)
-    return ModelFacts(operations, sum(parameter.numel() for parameter in model.parameters()))
+    operations = check_output(model, dataset.input_shape, dataset.num_classes, name)
+    notes: list[str] = []
+    if isinstance(campaign.model, CustomModel):
+        check_gradients(model, dataset.input_shape, dataset.num_classes, name)
+        check_repeatable(name, lambda: _starting_model(campaign, dataset), dataset.input_shape)
+        notes = model_notes(model, name)
+    return ModelFacts(operations, sum(parameter.numel() for parameter in model.parameters()), tuple(notes))
+
+
+def starting_values(campaign: Campaign, dataset: Dataset) -> tuple[float, ...] | None:
+    """See `Header.starting_values`: None where the model is one of Longtail's own."""
+    if not isinstance(campaign.model, CustomModel):
+        return None
+    return start_of(lambda: build_model(campaign.model, dataset.input_shape, dataset.num_classes))
+
+
+def _starting_model(campaign: Campaign, dataset: Dataset) -> torch.nn.Module:
+    model = build_model(campaign.model, dataset.input_shape, dataset.num_classes)
+    initialize(model, campaign.recipe.initialization)
+    return model
 
 
 def new_model(campaign: Campaign, dataset: Dataset) -> torch.nn.Module:

@@ -10,7 +10,14 @@ import numpy as np
 
 from orchestrator.arrangement import arrange
 from orchestrator.holdings import Holdings, Masks, check_holdings
-from orchestrator.prepare import campaign_examples, campaign_notes, check_campaign_fits, identified, make_header
+from orchestrator.prepare import (
+    campaign_examples,
+    campaign_notes,
+    check_campaign_fits,
+    identified,
+    make_header,
+    starting_values,
+)
 from orchestrator.runner import CHECKPOINT_MINUTES, GivenUp, Job, Note, Outcome, Runner, WorkersChanged, check_minutes
 from orchestrator.shards import pending_shards
 from orchestrator.until_se import Look, UntilSe, check_target
@@ -19,6 +26,7 @@ from workers.campaign_file import with_repetitions
 from workers.datasets import Dataset, load_dataset
 from workers.errors import DamagedFileError, LongtailError
 from workers.runs import Shard
+from workers.shard import check_starting_values
 from workers.store import Failure, Header, Store
 from workers.store.cures import EXAMPLES
 from workers.store.failures import MOST_MESSAGE
@@ -204,14 +212,16 @@ def _prepared_store(
     """
     facts = check_campaign_fits(campaign, dataset)
     campaign, tables = identified(campaign, dataset)
-    header, notes = make_header(campaign, dataset), campaign_notes(campaign, dataset.num_train)
+    header, notes = make_header(campaign, dataset), [*campaign_notes(campaign, dataset.num_train), *facts.notes]
     is_new = not Store.exists(store)
     if is_new:
         arranged = arrange(campaign, dataset, facts, runner.machine(), shard_size, runner.fastest_stack)
         sizes = {"shard_size": arranged.shard_size, "stack_size": arranged.stack_size}
         header = make_header(campaign, dataset, **sizes, precision=arranged.precision)
+        header = header.model_copy(update={"starting_values": starting_values(campaign, dataset)})
     opened = Store.create(store, header, campaign_examples(campaign, dataset, tables))
     opened.clean()
+    check_starting_values(campaign, opened.header, dataset.input_shape, opened.uri)
     if not is_new and shard_size not in (None, opened.header.shard_size):
         notes.append(
             f"shards of {shard_size} runs were asked for: the store keeps its size, {opened.header.shard_size}, "

@@ -2,7 +2,8 @@
 
 import threading
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
+from importlib.metadata import version
 from typing import Literal
 
 import torch
@@ -12,6 +13,7 @@ from workers.datasets import load_dataset
 from workers.device_data import load_on_device
 from workers.errors import FAILED, LongtailError, StoreError
 from workers.models import build_model
+from workers.models.repeating import check_start
 from workers.runs import Shard
 from workers.stacking import why_not_stackable
 from workers.store import Header, RunResult, Store
@@ -68,13 +70,17 @@ class Worker:
         header = self.store.header
         dataset = load_dataset(campaign.dataset, header.fingerprint)
         # Chosen when the first shard trains: the choice runs the campaign's own code, which may fail.
-        self.choose_engine = cache(lambda: choose_engine(campaign, header, dataset.input_shape))
+        self.choose_engine = cache(lambda: self._checked_engine(dataset.input_shape))
         labels, scores = self.store.given_labels(), self.store.scores()
         self.data = load_on_device(dataset, campaign, labels, torch.device(device), scores=scores)
         self._device_in_use = threading.Lock()
         self._checkpoint_minutes = checkpoint_minutes
         self._checkpoints: dict[Shard, ShardCheckpoints] = {}
         """Of the shards that are trained or waiting to be committed."""
+
+    def _checked_engine(self, input_shape: tuple[int, ...]) -> Engine:
+        check_starting_values(self.campaign, self.store.header, input_shape, self.store.uri)
+        return choose_engine(self.campaign, self.store.header, input_shape)
 
     def attempt(self, shard: Shard) -> ShardSummary | ShardError:
         """Train and commit a shard. May be called by two threads: one shard is written while the next one trains."""
@@ -114,6 +120,17 @@ class Worker:
         made = ShardCheckpoints(self.store.checkpoints, shard, self.store.header, conditions, self._checkpoint_minutes)
         self._checkpoints[shard] = made
         return made
+
+
+def check_starting_values(campaign: Campaign, header: Header, input_shape: tuple[int, ...], uri: str) -> None:
+    """Raise ModelError where a model function gives other models here than where the store was made.
+
+    Under another version of torch nothing is compared: its generators may draw otherwise.
+    """
+    known = header.starting_values
+    if known is not None and header.versions.get("torch") == version("torch"):
+        build = partial(build_model, campaign.model, input_shape, len(header.class_names))
+        check_start(campaign.model.name, build, known, uri)
 
 
 def choose_engine(campaign: Campaign, header: Header, input_shape: tuple[int, ...]) -> Engine:

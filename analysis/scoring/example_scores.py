@@ -24,7 +24,7 @@ import pandas as pd
 import pyarrow as pa
 
 from analysis.consistency import cscore
-from analysis.errors import EstimateError, NoEstimateError
+from analysis.errors import NoEstimateError
 from analysis.learning.forgetting import Forgetting, estimate_forgetting
 from analysis.learning.training_statistics import STATISTICS, estimate_training_statistics
 from analysis.memorization import estimate_memorization

@@ -12,6 +12,7 @@ from workers.datasets import digits, image_folder, parquet_images, torchvision_d
 from workers.datasets.cache import Cache, cache_root, hashed
 from workers.datasets.content_notes import content_notes
 from workers.datasets.dataset import Dataset
+from workers.datasets.draws import fixed_draws
 from workers.datasets.file_stamps import Stamps, check_unchanged, stamp
 from workers.errors import DamagedDataError, DataError
 from workers.imports import call_function, refuse_call
@@ -96,16 +97,27 @@ def _load_files(spec: DatasetSpec, cache: Cache) -> Dataset:
 
 
 def _load_custom(spec: CustomData, cache: Cache) -> Dataset:
-    with user_code(spec.name):
+    dataset = _called(spec)
+    found = cache.find(dataset.fingerprint, dataset.description)
+    if found is not None:
+        return found  # an earlier call gave the same
+    fingerprint = dataset.fingerprint
+    dataset = _called(spec)
+    if dataset.fingerprint != fingerprint:
+        raise DataError(
+            f"{spec.name}: gives other data at each call, so that no store could be resumed: draw with a generator of "
+            "a fixed seed (numpy.random.default_rng(0)), and sort what comes from a set or a folder"
+        )
+    with cache.building(dataset.fingerprint) as scratch:
+        return cache.add(dataset, scratch)
+
+
+def _called(spec: CustomData) -> Dataset:
+    with user_code(spec.name), fixed_draws():
         dataset = call_function(spec.name, DataError, **spec.options)
     if not isinstance(dataset, Dataset):
         raise DataError(f"{spec.name}: must return a workers.datasets.Dataset, got {type(dataset).__name__}")
-    dataset = _with_content_notes(dataset)
-    found = cache.find(dataset.fingerprint, dataset.description)
-    if found is not None:
-        return found
-    with cache.building(dataset.fingerprint) as scratch:
-        return cache.add(dataset, scratch)
+    return _with_content_notes(dataset)
 
 
 def _with_content_notes(dataset: Dataset) -> Dataset:

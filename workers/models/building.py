@@ -5,10 +5,11 @@ from functools import lru_cache
 import torch
 
 from workers.errors import ModelError
-from workers.imports import call_function
+from workers.imports import call_function, load_function
 from workers.models.airbench import build_airbench
 from workers.models.mlp import build_mlp
 from workers.models.mnist_cnn import build_mnist_cnn
+from workers.models.process import process_kept
 from workers.models.resnet import build_resnet
 from workers.models.resnet9 import build_resnet9
 from workers.models.size import check_size
@@ -21,9 +22,9 @@ from workers.user_code import user_code
 def build_model(spec: ModelSpec, input_shape: tuple[int, ...], num_classes: int) -> torch.nn.Module:
     """A new model on the CPU: float32[B, *input_shape] to logits float32[B, num_classes].
 
-    Weights come from torch's global generator. Raises ModelError where the model does not fit the input shape or is too
-    large (see `size`); what a
-    custom function raises passes through.
+    Weights come from torch's global generator; what a custom function draws from NumPy's and Python's global ones comes
+    from its seed. Raises ModelError where the model does not fit the input shape or is too large (see `size`), or where
+    a custom function changes the process (see `process_kept`); what that raises passes through.
     """
     if isinstance(spec, CustomModel):
         return _build_custom(spec, input_shape, num_classes)
@@ -57,8 +58,16 @@ def _build(spec: ModelSpec, input_shape: tuple[int, ...], num_classes: int) -> t
 
 
 def _build_custom(spec: CustomModel, input_shape: tuple[int, ...], num_classes: int) -> torch.nn.Module:
-    with user_code(spec.name):
+    with user_code(spec.name), process_kept(spec.name), torch.random.fork_rng(devices=[]):
+        load_function(spec.name, ModelError)  # what its module draws when it is imported changes no model
+    seed = torch.initial_seed()
+    with user_code(spec.name), process_kept(spec.name):
         model = call_function(spec.name, ModelError, input_shape, num_classes, **spec.options)
+    if torch.initial_seed() != seed:
+        raise ModelError(
+            f"{spec.name}: calls torch.manual_seed, so that all runs would start from the same weights: leave it out "
+            "(each run's seed is set before the call), or draw from a torch.Generator of your own"
+        )
     if not isinstance(model, torch.nn.Module):
         raise ModelError(f"{spec.name}: must return a torch.nn.Module, got {type(model).__name__}")
     return model

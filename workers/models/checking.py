@@ -5,9 +5,11 @@ from contextlib import contextmanager
 from itertools import chain
 
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from workers.errors import ModelError
+from workers.user_code import user_code
 
 _BATCH = 2
 
@@ -24,34 +26,114 @@ def image_shape(name: str, input_shape: tuple[int, ...], smallest: int) -> tuple
     return channels, height, width
 
 
-def check_output(model: torch.nn.Module, input_shape: tuple[int, ...], num_classes: int) -> int:
-    """Check that the model maps a batch of inputs to floating-point logits [B, num_classes].
+def check_weights(model: nn.Module, name: str) -> None:
+    """Check that a new model has something to train, on the CPU, and starts with finite numbers.
+
+    Raises ModelError, which `name` opens.
+    """
+    parameters = dict(model.named_parameters())
+    for key, each in chain(parameters.items(), model.named_buffers()):
+        if nn.parameter.is_lazy(each):
+            raise ModelError(
+                f"{name}: {key} has no size before the first batch (a lazy layer): give the layer its sizes"
+            )
+        if each.device.type != "cpu":
+            raise ModelError(f"{name}: must return a model on the CPU, got {key} on {each.device}")
+        if (each.is_floating_point() or each.is_complex()) and each.isnan().any():
+            raise ModelError(f"{name}: {key} has NaN in it before any training")
+    for key, parameter in parameters.items():
+        if not parameter.isfinite().all():
+            raise ModelError(f"{name}: {key} has infinity in it before any training")
+    if not any(parameter.requires_grad for parameter in parameters.values()):
+        what = f"all {len(parameters)} are frozen (requires_grad is False)" if parameters else "it has none"
+        raise ModelError(f"{name}: has no parameter to train: {what}")
+
+
+def check_output(model: nn.Module, input_shape: tuple[int, ...], num_classes: int, name: str = "model") -> int:
+    """Check that the model maps a batch of inputs to finite floating-point logits [B, num_classes].
 
     Returns the floating-point operations of one example's forward pass, in matrix products and convolutions.
-    Tried on two zero inputs in evaluation mode; weights, buffers, modes and random generators stay as they are.
-    Raises ModelError; what the model raises passes through.
+    Tried on two random inputs in evaluation mode; weights, buffers, modes and random generators stay as they are.
+    Raises ModelError, which `name` opens; what the model raises passes through.
     """
-    parameter = next(chain(model.parameters(), model.buffers()), None)
-    device = torch.device("cpu") if parameter is None else parameter.device
-    with _unchanged(model, device), torch.no_grad(), FlopCounterMode(display=False) as counter:
+    inputs = _inputs(input_shape)
+    with _unchanged(model), user_code(name), FlopCounterMode(display=False) as counter:
         model.eval()
-        output = model(torch.zeros(_BATCH, *input_shape, device=device))
+        given = inputs.clone()
+        try:
+            with torch.no_grad():
+                output = model(given)
+        except RuntimeError as error:
+            others = sorted({str(each.dtype) for each in model.parameters() if each.dtype != torch.float32})
+            if others and "dtype" in str(error):
+                raise ModelError(f"{name}: must take float32 inputs, its weights are {', '.join(others)}") from error
+            raise
     if not isinstance(output, torch.Tensor):
-        raise ModelError(f"model: must return a tensor [B, {num_classes}] of logits, got {type(output).__name__}")
+        raise ModelError(f"{name}: must return a tensor [B, {num_classes}] of logits, got {type(output).__name__}")
     if tuple(output.shape) != (_BATCH, num_classes) or not output.is_floating_point():
         raise ModelError(
-            f"model: must return floating-point logits [{_BATCH}, {num_classes}] for {_BATCH} inputs of shape "
+            f"{name}: must return floating-point logits [{_BATCH}, {num_classes}] for {_BATCH} inputs of shape "
             f"{list(input_shape)}, got {output.dtype} {list(output.shape)}"
         )
+    if output.device.type != "cpu":
+        raise ModelError(f"{name}: must return logits on its inputs' device, cpu, got {output.device}")
+    if not torch.equal(given, inputs):
+        raise ModelError(f"{name}: changes its inputs in place, which are the data: compute a new tensor (x = x - 1)")
+    if not output.isfinite().all():
+        raise ModelError(f"{name}: returns logits that are not finite (NaN or infinity) before any training")
     return int(counter.get_total_flops()) // _BATCH
 
 
+def check_gradients(model: nn.Module, input_shape: tuple[int, ...], num_classes: int, name: str) -> None:
+    """Check that the loss depends on the parameters that are to be trained, and that its gradients are finite.
+
+    In evaluation mode, on two random inputs; the model stays as it is. Raises ModelError, which `name` opens.
+    """
+    trained = {key: each for key, each in model.named_parameters() if each.requires_grad}
+    labels = torch.arange(_BATCH) % num_classes
+    with _unchanged(model), user_code(name), torch.enable_grad():
+        model.eval()
+        logits = model(_inputs(input_shape))
+        if not logits.requires_grad:
+            raise ModelError(
+                f"{name}: its logits do not depend on its parameters: no gradient passes (detach, no_grad, numpy)"
+            )
+        loss = nn.functional.cross_entropy(logits.float(), labels)
+        found = torch.autograd.grad(loss, list(trained.values()), allow_unused=True)
+    gradients = {key: each for key, each in zip(trained, found, strict=True) if each is not None}
+    for key, gradient in gradients.items():
+        if not gradient.isfinite().all():
+            raise ModelError(f"{name}: the gradient of {key} is not finite (NaN or infinity) before any training")
+    if not any(gradient.any() for gradient in gradients.values()):
+        raise ModelError(f"{name}: all its gradients are zero before any training, so that nothing would be learned")
+
+
+def model_notes(model: nn.Module, name: str) -> list[str]:
+    """What may not be meant, a line each: parts that are frozen, and parts in evaluation mode, which training ends."""
+    parameters = dict(model.named_parameters())
+    frozen = [key for key, each in parameters.items() if not each.requires_grad]
+    evaluating = [key or "the model itself" for key, each in model.named_modules() if not each.training]
+    notes = []
+    if frozen:
+        notes.append(f"{name}: {len(frozen)} of {len(parameters)} parameters are frozen, {frozen[0]} first")
+    if evaluating:
+        notes.append(
+            f"{name}: {evaluating[0]} is in evaluation mode, and will train in training mode like all parts "
+            "(override its train method where it is not to)"
+        )
+    return notes
+
+
+def _inputs(input_shape: tuple[int, ...]) -> torch.Tensor:
+    return torch.rand((_BATCH, *input_shape), generator=torch.Generator().manual_seed(0))
+
+
 @contextmanager
-def _unchanged(model: torch.nn.Module, device: torch.device) -> Iterator[None]:
-    """Restore each module's mode, the buffers' values and the random generators of the CPU and of the device."""
+def _unchanged(model: nn.Module) -> Iterator[None]:
+    """Restore each module's mode, the buffers' values and torch's random generator."""
     modes = [(module, module.training) for module in model.modules()]
     buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with torch.random.fork_rng(devices=[]):
         try:
             yield
         finally:

@@ -39,6 +39,9 @@ class Header(Frozen):
     """Of matrix products, as the recipe says, or as was decided for `auto`."""
     campaign: Campaign | Imported
     """As first given, locations and number of runs included; of runs that were trained elsewhere, their origin."""
+    starting_values: Annotated[tuple[float, ...] | None, Field(strict=False, max_length=100)] = None
+    """Of a model function under a fixed seed: its number of weights, and the first values of some. So that a function
+    that changes is found out. None, and not written, where the model is one of Longtail's own."""
     versions: dict[str, str]
     """Of Python and of the packages that created the store."""
 
@@ -77,7 +80,8 @@ class Header(Frozen):
 
     def to_json(self) -> bytes:
         """The bytes of campaign.json."""
-        return json.dumps(self.model_dump(mode="json"), indent=1).encode()
+        left_out = {"starting_values"} if self.starting_values is None else set()
+        return json.dumps(self.model_dump(mode="json", exclude=left_out), indent=1).encode()
 
     @classmethod
     def from_json(cls, content: bytes, path: str) -> "Header":
