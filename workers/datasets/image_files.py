@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from workers.errors import DataError
+from workers.errors import DamagedDataError, DataError
 
 EXTENSIONS = (
     *(".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"),
@@ -96,7 +96,10 @@ def _entries(folder: str, found: ClassFolders) -> Iterator[os.DirEntry[str]]:
             else:
                 found.special.append(entry.path)
     except OSError as error:
-        raise DataError(f"dataset.root: {shown(folder)}: {error.strerror}") from error
+        missing = isinstance(error, FileNotFoundError | NotADirectoryError)
+        raise (DataError if missing else DamagedDataError)(
+            f"dataset.root: {shown(folder)}: {error.strerror}"
+        ) from error
 
 
 def _walk(folder: str, found: ClassFolders, above: tuple[tuple[int, int], ...]) -> Iterator[tuple[str, list[str]]]:
@@ -117,7 +120,10 @@ def _identity(folder: Path) -> tuple[int, int]:
     try:
         status = folder.stat()
     except OSError as error:
-        raise DataError(f"dataset.root: {shown(folder)}: {error.strerror}") from error
+        missing = isinstance(error, FileNotFoundError | NotADirectoryError)
+        raise (DataError if missing else DamagedDataError)(
+            f"dataset.root: {shown(folder)}: {error.strerror}"
+        ) from error
     return status.st_dev, status.st_ino
 
 
