@@ -110,7 +110,7 @@ def test_diverged_runs_are_passed_over(tmp_path: Path) -> None:
     ("options", "code", "message"),
     [
         (["--models", 0], 2, "Invalid value for '--models'"),
-        (["--models", 31], 1, "error: models must be 1 to 30, the runs at ratio 0.6 that did not diverge, got 31"),
+        (["--models", 31], 2, "error: models must be 1 to 30, the runs at ratio 0.6 that did not diverge, got 31"),
         (["-o", "d.xlsx"], 2, "error: --output: must end with .parquet or .csv, got 'd.xlsx'"),
         (["--device", "tpu"], 2, "Invalid value for '--device'"),
     ],
@@ -136,7 +136,7 @@ def test_imported_runs_have_no_data(tmp_path: Path) -> None:
     )
     store = Store.create(tmp_path / "s", header, examples(Labelled(), 9, 3))
     code, _, errors = call("density", store.uri)
-    assert (code, errors) == (1, f"error: {store.uri}: has no data and no model, its runs were imported (published)\n")
+    assert (code, errors) == (2, f"error: {store.uri}: has no data and no model, its runs were imported (published)\n")
 
 
 def test_interrupted_it_leaves_nothing(trained: Path, tmp_path: Path) -> None:

@@ -312,5 +312,5 @@ def test_on_the_command_line(experiment: Path, labels: Path, tmp_path: Path) -> 
     assert call("estimate", tmp_path / "s")[0] == 0
     (experiment / "0.7" / "99").mkdir()
     code, output, error = call(*words)
-    assert (code, output) == (1, "")
+    assert (code, output) == (2, "")
     assert error == f"error: {experiment}/0.7/99/aux_arrays.npz: No such file or directory\n"

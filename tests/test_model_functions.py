@@ -140,7 +140,8 @@ def campaign(kind: str, **parts: object) -> Campaign:
 def process() -> tuple[object, ...]:
     """What a function could change of this process."""
     settings = (torch.get_default_dtype(), torch.get_default_device(), torch.is_grad_enabled(), torch.get_num_threads())
-    drawn = (random.getstate(), np.random.get_state()[1].tobytes(), torch.get_rng_state().numpy().tobytes())  # noqa: NPY002
+    numpys = str(np.random.get_state())  # noqa: NPY002 - the global one is what may change
+    drawn = (random.getstate(), numpys, torch.get_rng_state().numpy().tobytes())
     return *settings, *drawn, os.getcwd()
 
 
