@@ -5,6 +5,7 @@ import sys
 import threading
 from typing import NoReturn
 
+_NAMED = 3
 _GRACE_SECONDS = 3.0
 """For so long threads, exit handlers and child processes of the campaign's own code may hold up the end."""
 
@@ -32,7 +33,8 @@ def _holding() -> str:
     """What holds up the end: threads by name, child processes, else exit handlers."""
     threads = [each.name for each in threading.enumerate() if not each.daemon and each is not threading.main_thread()]
     if threads:
-        return f"threads that are no daemons ({', '.join(threads)})"
+        more = f" and {len(threads) - _NAMED} more" if len(threads) > _NAMED else ""
+        return f"threads that are no daemons ({', '.join(threads[:_NAMED])}{more})"
     processes = sys.modules.get("multiprocessing.process")
     children = processes.active_children() if processes is not None else []
     for child in children:
