@@ -5,6 +5,8 @@ import sys
 import threading
 from typing import NoReturn
 
+from orchestrator.terminal import shown
+
 _NAMED = 3
 _GRACE_SECONDS = 3.0
 """For so long threads, exit handlers and child processes of the campaign's own code may hold up the end."""
@@ -24,7 +26,7 @@ def _end_at_last(code: int) -> None:
     """A daemon, which ends with the process unless something holds that up."""
     threading.Event().wait(_GRACE_SECONDS)
     # In one piece: once a child is ended, the main thread may end the process at any moment.
-    sys.stderr.write(f"note: {_holding()} did not end with the work; the process ends without\n")
+    sys.stderr.write(f"note: {shown(_holding())} did not end with the work; the process ends without\n")
     _flush()
     os._exit(code)
 
