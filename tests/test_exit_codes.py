@@ -24,7 +24,7 @@ CAMPAIGNS: dict[str, tuple[int, dict[str, object], str]] = {
     "an option that it does not take": (2, {"model": {"name": MODEL, "options": {"wide": 1}}}, "did you mean width?"),
     "a model that does not fit": (2, {"model": {"name": "resnet9"}}, "at least 11 x 11"),
     "a misspelt data function": (2, {"dataset": {"name": "user_code:blob"}}, "did you mean blobs?"),
-    "a data function's module": (2, {"dataset": {"name": "tests.no_code:load"}}, "no module named tests.no_code"),
+    "a data function's module": (2, {"dataset": {"name": "no_code:load"}}, "no module named no_code"),
     "a data function's option": (2, {"dataset": {"name": DATA, "options": {"sed": 1}}}, "did you mean seed?"),
     "a function that is no data function": (2, {"dataset": {"name": "user_code:noted"}}, "options: images, log"),
     "a missing folder": (2, {"dataset": {"name": "image-folder", "root": "/no/folder"}}, "/no/folder"),
