@@ -34,7 +34,7 @@ class SimulatedPool(Pool):
         self.sent = 0
         self._chance = random.Random(seed)  # noqa: S311 - a simulation
         self._events: list[tuple[float, int, int, Event]] = []
-        self._numbers = count()
+        self._order = count()
         self._lives = [0] * workers
         self._free = [0.0] * workers
         self._taken = [0] * workers
@@ -86,4 +86,4 @@ class SimulatedPool(Pool):
 
     def _tell(self, moment: float, worker: int, event: Event) -> None:
         if moment < float("inf"):
-            heappush(self._events, (moment, next(self._numbers), self._lives[worker], event))
+            heappush(self._events, (moment, next(self._order), self._lives[worker], event))

@@ -14,8 +14,8 @@ from matplotlib.collections import PathCollection, PolyCollection
 from analysis import EstimateError, compare, open_store, plot
 from analysis.scoring.agreement import THRESHOLDS, Agreement, agreement
 from analysis.scoring.scores import Estimate, Scores
+from tests.command import call
 from tests.synthetic import Labelled, make_store, make_stores, random_runs
-from tests.test_cli import call
 from workers.errors import DataError, StoreError
 from workers.imported import Imported
 from workers.store import Store, examples_table
@@ -303,7 +303,9 @@ def test_on_the_command_line(suffix: str, start: bytes, stores: tuple[Path, Path
     assert lines[2] == "memorization of 29 examples; 1 without a value left out"
     assert lines[3].startswith(f"Spearman {found.spearman:.4f} (") and f"Pearson {found.pearson:.4f} (" in lines[3]
     row = found.selections.iloc[1]
-    assert lines[6].split() == [">=", "0.3", *(f"{row[n]:.0f}" for n in ("n_a", "n_b", "n_both")), f"{row.jaccard:.3f}"]
+    assert "95% interval" in lines[4]
+    counts = [f"{row[n]:.0f}" for n in ("n_a", "n_b", "n_both")]
+    assert lines[6].split()[:6] == [">=", "0.3", *counts, f"{row.jaccard:.3f}"]
     assert picture.read_bytes().startswith(start)
 
 
@@ -312,7 +314,7 @@ def test_mistakes_on_the_command_line(stores: tuple[Path, Path], published: Path
         ((*stores, "-o", tmp_path / "p.jpg"), 2, "--output: must end with .png, .pdf, .svg, got "),
         ((*stores, "--ratio", "0.7", "-o", tmp_path / "no" / "p.png"), 2, "no/p.png: cannot be written: No such file"),
         ((*stores, "--estimate", "influence"), 2, "Invalid value for '--estimate'"),
-        ((stores[0], published), 1, "estimate must be given with a score file"),
+        ((stores[0], published), 2, "estimate must be given with a score file"),
     ):
         got, _, error = call("compare", *words)
         assert (got, message in error, "Traceback" in error) == (code, True, False), error

@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from orchestrator import run_campaign
 from orchestrator.options import parse_minutes
 from orchestrator.run import CampaignReport
+from tests.command import call
 from tests.conftest import small_campaign
 from tests.isolation import ROOT, longtail
-from tests.test_cli import call
 from tests.test_run import contents
 from workers.campaign import Campaign
 from workers.errors import CampaignError

@@ -8,20 +8,12 @@ from pathlib import Path
 import pytest
 
 from orchestrator.presets import NAMES
+from tests.command import call
 from tests.conftest import small_campaign
 from tests.isolation import ROOT, longtail, wait_until
 from tests.stores import new_store, powerless, results
 from workers.campaign_file import dump_campaign, read_campaign
 from workers.runs import Shard
-
-
-def call(*words: object, cwd: Path = ROOT) -> tuple[int, str, str]:
-    """(exit code, standard output, standard error) of `longtail WORDS`."""
-    environment = {**os.environ, "COLUMNS": "200", "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ['PYTHONPATH']}"}
-    done = subprocess.run(
-        longtail(*words), capture_output=True, text=True, cwd=cwd, env=environment, check=False, timeout=120
-    )
-    return done.returncode, done.stdout, done.stderr
 
 
 @pytest.fixture

@@ -322,7 +322,7 @@ def test_tables_are_written(view: StoreView, tmp_path: Path) -> None:
     metadata = pq.read_schema(path).metadata
     assert metadata[b"longtail.output"] == b"margin"
     assert metadata[b"longtail.ratios"] == (
-        b'{"0.7": {"fitted": 46, "heldout": 12, "seed": 0, "epoch": 1, "diverged": 2, "not_finite": 0}}'
+        b'{"0.7": {"fitted": 46, "heldout": 12, "seed": 0, "epoch": 1, "diverged": 2, "not_finite": 0, "saturated": 0}}'
     )
     elsewhere = tmp_path / "w.parquet"
     assert found.write(view.store, elsewhere) == str(elsewhere)

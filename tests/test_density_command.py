@@ -13,10 +13,10 @@ from scipy.stats import spearmanr
 
 from analysis import EstimateError, open_store
 from orchestrator import estimate_densities, run_campaign
+from tests.command import call
 from tests.conftest import small_campaign
 from tests.isolation import ROOT, longtail
 from tests.synthetic import Labelled, Runs, examples, make_store, make_stores
-from tests.test_cli import call
 from workers.imported import Imported
 from workers.store import Header, Store
 from workers.store.parquet import metadata_of

@@ -20,9 +20,9 @@ from orchestrator.plan import plan_campaign
 from orchestrator.prepare import identified
 from orchestrator.submission import CAMPAIGN_FILE, SCORES_FILE, driver_folder, with_sent_tables
 from orchestrator.verify import verify_store
+from tests.command import call
 from tests.conftest import small_campaign
 from tests.stores import NUM_TEST, NUM_TRAIN, header, results
-from tests.test_cli import call
 from workers.campaign import PARTS, Campaign
 from workers.campaign_file import check_campaign, dump_campaign, parse_campaign, read_campaign
 from workers.datasets import load_dataset

@@ -28,10 +28,10 @@ from analysis import (
 from analysis.learning.forgetting import COLUMNS, count_forgetting
 from analysis.reading.halves import draw_halves
 from orchestrator import run_campaign
+from tests.command import call
 from tests.conftest import small_campaign
 from tests.synthetic import Labelled, Runs, make_store, make_stores, random_runs
 from tests.test_agreement import rank_correlation
-from tests.test_cli import call
 from workers.campaign_file import dump_campaign
 from workers.store import Store
 

@@ -237,7 +237,7 @@ def test_everything_else_is_pandas(view: StoreView, tmp_path: Path) -> None:
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
     assert type(frame["mem"]) is pd.Series
     assert len(pickle.dumps(frame)) < len(pickle.dumps(plain)) + 2000  # the data set is not in it
-    for odd in (frame.T, frame.set_axis(["x"] * 12, axis=1), pd.concat([frame.head(2)] * 4, axis=1)):
+    for odd in (frame.T, frame.set_axis(["x"] * frame.shape[1], axis=1), pd.concat([frame.head(2)] * 4, axis=1)):
         assert odd._repr_html_() == pd.DataFrame(odd)._repr_html_()  # type: ignore[operator]
     with pd.option_context("display.notebook_repr_html", False):
         assert frame._repr_html_() is None  # type: ignore[operator]

@@ -16,10 +16,10 @@ from orchestrator import run_campaign
 from orchestrator.importing import SHARD_SIZE, import_heldout
 from orchestrator.status import campaign_status
 from orchestrator.verify import missing_imports, missing_runs, verify_store
+from tests.command import call
 from tests.conftest import small_campaign
 from tests.stores import new_store
 from tests.synthetic import Labelled, Runs, make_stores, random_runs
-from tests.test_cli import call
 from workers.errors import DataError, StoreMismatchError
 from workers.store import Store
 

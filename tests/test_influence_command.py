@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from analysis import open_store
+from tests.command import call
 from tests.isolation import finish, longtail, start
 from tests.synthetic import make_store
-from tests.test_cli import call
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def test_the_matrix(store: str, tmp_path: Path) -> None:
     found = np.stack(pd.read_parquet(tmp_path / "m")["infl"].to_list())
     assert (found == open_store(store).influence_matrix()).all()
     code, _, errors = call("influence", store, "--matrix", tmp_path / "m")
-    assert (code, "must be an empty folder" in errors) == (1, True)
+    assert (code, "must be an empty folder" in errors) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -79,9 +79,9 @@ def test_the_matrix(store: str, tmp_path: Path) -> None:
         (["--same-class"], 2, "--same-class needs --fdr"),
         (["--address", "x:1"], 2, "--address needs --runner ray"),
         (["-o", "pairs.xlsx"], 2, "--output: must end with .parquet or .csv, got 'pairs.xlsx'"),
-        (["-o", "/no/such/folder/pairs.csv"], 1, "/no/such/folder/pairs.csv: cannot be written: "),
-        (["--ratio", 0.3], 1, "ratio must be one of 0.7, got 0.3"),
-        (["--threshold", -1, "--max-pairs", 10], 1, "more than 10 pairs at ratio 0.7 reach the threshold"),
+        (["-o", "/no/such/folder/pairs.csv"], 2, "/no/such/folder/pairs.csv: cannot be written: "),
+        (["--ratio", 0.3], 2, "ratio must be one of 0.7, got 0.3"),
+        (["--threshold", -1, "--max-pairs", 10], 2, "more than 10 pairs at ratio 0.7 reach the threshold"),
     ],
 )
 def test_mistakes_are_one_line(store: str, options: list[object], code: int, message: str) -> None:

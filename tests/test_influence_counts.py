@@ -61,7 +61,7 @@ def test_every_size_is_counted_right(runs: int, examples: int, tests: int) -> No
     bits, subsets, correct = random_bits(runs, examples, tests, seed=runs)
     expected = slow_matrix(subsets, correct)
     assert influence_matrix(bits) == pytest.approx(expected, abs=1e-6)
-    pairs = influence_pairs(bits, threshold=0.05)
+    pairs = influence_pairs(bits, threshold=0.05, empty="half")
     keys = list(zip(pairs["test_example_id"], pairs["example_id"], strict=True))
     assert sorted(keys) == [tuple(pair) for pair in np.argwhere(expected >= 0.05)]
 
@@ -85,7 +85,7 @@ def test_many_ties_go_to_the_smaller_ids() -> None:
     subsets = random.random((6, 3000)) < 0.5
     correct = np.stack([subsets[:, 11], np.ones(6, bool), np.zeros(6, bool), subsets[:, 1500]], axis=1)
     bits, expected = made(subsets, correct), slow_matrix(subsets, correct)
-    found = influence_top(bits, top=9)
+    found = influence_top(bits, top=9, empty="half")
     for z in range(4):
         best = np.lexsort((np.arange(3000), -expected[z]))[:9]
         assert found[found["test_example_id"] == z]["example_id"].tolist() == best.tolist()

@@ -10,9 +10,9 @@ import pytest
 
 from analysis import open_store, proxy_agreement
 from orchestrator import run_campaign
+from tests.command import call
 from tests.conftest import small_campaign
 from tests.synthetic import make_stores, random_runs
-from tests.test_cli import call
 
 PICTURE = b"\x89PNG"
 
@@ -115,9 +115,9 @@ def test_profiles_are_written_and_drawn(store: Path, tmp_path: Path) -> None:
 def test_what_cannot_be_done_is_told_before_anything_is_read(store: Path, tmp_path: Path) -> None:
     bare = make_stores(tmp_path / "bare", {0.5: random_runs(np.random.default_rng(1), 4, 8, 2, 0.5)}).uri
     for words, expected, message in (
-        (("noise", bare), 1, f"error: {bare}: has no noisy label, every given label is the data set's own"),
+        (("noise", bare), 2, f"error: {bare}: has no noisy label, every given label is the data set's own"),
         (("noise", store, "--plot", tmp_path / "a.txt"), 2, "error: --plot: must end with .png, .pdf, .svg, got "),
-        (("profiles", bare, "--learning-plot", "a.png"), 1, f"error: {bare}: has no learning curves"),
+        (("profiles", bare, "--learning-plot", "a.png"), 2, f"error: {bare}: has no learning curves"),
         (("suspects", store, "--by", "size"), 2, "--by must be one of mem, cscore"),
     ):
         code, _, error = call(*words)

@@ -18,11 +18,11 @@ from orchestrator import run_campaign
 from orchestrator.compact import compact_store
 from orchestrator.status import campaign_status
 from orchestrator.verify import verify_store
+from tests.command import call
 from tests.conftest import small_campaign
 from tests.faulty_proxy import Fault, FaultyProxy, Request, at_a_rate
 from tests.object_stores import BUCKET, moto, swift, use
 from tests.stores import new_store, results
-from tests.test_cli import call
 from workers.campaign_file import dump_campaign
 from workers.errors import ConflictError, DamagedFileError, StoreError
 from workers.runs import Shard

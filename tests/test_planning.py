@@ -15,10 +15,10 @@ from orchestrator import plan_campaign, run_campaign
 from orchestrator.cli import app
 from orchestrator.duration import Pace, calibrated_pace, estimate_duration, recorded_pace
 from orchestrator.plan import Plan
+from tests.command import call
 from tests.conftest import small_campaign
 from tests.stores import new_store
 from tests.synthetic import make_stores, random_runs
-from tests.test_cli import call
 from workers.campaign import Campaign
 from workers.campaign_file import dump_campaign
 from workers.datasets import load_dataset

@@ -19,10 +19,10 @@ from analysis.report import figures, find
 from analysis.statistics.bins import CSCORE_BINS, MEM_BINS
 from orchestrator import run_campaign
 from orchestrator.figures import write_figure
+from tests.command import call
 from tests.conftest import small_campaign
 from tests.isolation import ROOT
 from tests.synthetic import Labelled, make_stores, random_runs
-from tests.test_cli import call
 from workers.datasets import load_dataset
 from workers.errors import CampaignError
 

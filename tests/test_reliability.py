@@ -17,8 +17,8 @@ from scipy.stats import binom
 from analysis import EstimateError, estimate_reliability, open_store, pack_runs
 from analysis.influence.pair_overlap import pair_overlap
 from analysis.reading.halves import draw_halves
+from tests.command import call
 from tests.synthetic import Labelled, Runs, make_store, make_stores, random_runs
-from tests.test_cli import call
 from workers.campaign import parts_per_million
 from workers.store import Store
 
@@ -350,7 +350,7 @@ def test_a_table_that_cannot_be_written_is_told_in_one_line(store: Store, tmp_pa
     (tmp_path / "folder.csv").mkdir()
     for path, expected, message in (
         (tmp_path / "table.txt", 2, "--output: must end with .parquet or .csv, got "),
-        (tmp_path / "no" / "table.csv", 1, f"{tmp_path}/no/table.csv: cannot be written: "),
+        (tmp_path / "no" / "table.csv", 2, f"{tmp_path}/no/table.csv: cannot be written: "),
         (tmp_path / "folder.csv", 1, f"{tmp_path}/folder.csv: cannot be written: Is a directory"),
     ):
         code, _, error = call("reliability", store.uri, "--splits", 1, "-o", path)

@@ -12,8 +12,8 @@ import analysis
 from orchestrator import campaign_status, run_campaign
 from orchestrator.run import CampaignReport, Progress
 from orchestrator.until_se import looks_until
+from tests.command import call
 from tests.conftest import small_campaign
-from tests.test_cli import call
 from tests.test_run import ROOT, contents, runs_of
 from workers.campaign import Campaign
 from workers.campaign_file import dump_campaign

@@ -2,22 +2,19 @@
 
 import hashlib
 import json
-import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     Field,
     ValidationError,
     ValidatorFunctionWrapHandler,
     WrapValidator,
     model_validator,
 )
-from pydantic.fields import FieldInfo
 
+from workers.campaign_fields import absolute_path, relative_path, with_paths, without_locations
 from workers.recipe import Fraction, Frozen, Recipe
 from workers.specs import LOCATION, MLP, PATH, Column, DatasetSpec, Digits, ModelSpec, ScoreColumn, Sha256
 from workers.specs import Path as PathText
@@ -223,7 +220,7 @@ class Campaign(Frozen):
         return (_identity(self._science(defaults=False), fingerprint),) if self.subsets.design == "balanced" else ()
 
     def _science(self, *, defaults: bool) -> dict[str, Any]:
-        plain = _without_locations(self, defaults=defaults)
+        plain = without_locations(self, defaults=defaults)
         drawn = plain["subsets"]
         plain["subsets"] = {"design": self.subsets.design, "seed": self.subsets.seed}
         if self.subsets.design == "explicit":
@@ -252,11 +249,11 @@ class Campaign(Frozen):
 
         `~` is expanded, URIs stay.
         """
-        return _with_paths(self, lambda place: _absolute(place, folder or Path.cwd()))
+        return with_paths(self, lambda place: absolute_path(place, folder or Path.cwd()))
 
     def with_paths_relative_to(self, folder: Path) -> "Campaign":
         """The same campaign for a file in `folder`: absolute paths below it become relative, others stay."""
-        return _with_paths(self, lambda place: _relative(place, folder.absolute()))
+        return with_paths(self, lambda place: relative_path(place, folder.absolute()))
 
     def with_label_noise(self, **changes: str) -> "Campaign":
         """The same campaign with fields of `label_noise` (file, sha256) replaced."""
@@ -276,63 +273,3 @@ class Campaign(Frozen):
 def _identity(science: dict[str, Any], fingerprint: str) -> str:
     document = {"format": FORMAT, "fingerprint": fingerprint, "science": science}
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
-
-
-def _absolute(place: str, folder: Path) -> str:
-    """A local path made absolute; a URI as it is."""
-    return place if "://" in place else str(folder.absolute() / os.path.expanduser(place))  # noqa: PTH111
-
-
-def _relative(place: str, folder: Path) -> str:
-    below = "://" not in place and Path(place).is_relative_to(folder)
-    return str(Path(place).relative_to(folder)) if below else place
-
-
-Part = TypeVar("Part", bound=BaseModel)
-
-
-def _with_paths(part: Part, change: Callable[[str], str]) -> Part:
-    """The part with every path in it changed."""
-    changed: dict[str, Any] = {}
-    for name, field in type(part).model_fields.items():
-        value = getattr(part, name)
-        if isinstance(value, BaseModel):
-            changed[name] = _with_paths(value, change)
-        elif _marked(field, "path") and value is not None:
-            changed[name] = change(value) if isinstance(value, str) else tuple(map(change, value))
-    return part.model_copy(update=changed) if changed else part
-
-
-def _marked(field: FieldInfo, mark: str) -> bool:
-    return isinstance(field.json_schema_extra, dict) and bool(field.json_schema_extra.get(mark))
-
-
-def _without_locations(part: BaseModel, *, defaults: bool) -> dict[str, Any]:
-    """The part as plain data; with `defaults` False only the names of alternatives and what differs from a default."""
-    kept: dict[str, Any] = {}
-    for name, field in type(part).model_fields.items():
-        if _marked(field, "location"):
-            continue
-        value = getattr(part, name)
-        if not defaults and name != "name" and value == field.get_default(call_default_factory=True):
-            continue
-        kept[name] = _without_locations(value, defaults=defaults) if isinstance(value, BaseModel) else _plain(value)
-    return kept
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return [_plain(each) for each in value]
-    return value.model_dump(mode="json") if isinstance(value, BaseModel) else value
-
-
-def differences(ours: dict[str, Any], theirs: dict[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:
-    """(dotted field, ours, theirs) for every leaf at which two documents differ; None where one lacks it."""
-    found: list[tuple[str, Any, Any]] = []
-    for key in sorted({*ours, *theirs}):
-        a, b = ours.get(key), theirs.get(key)
-        if isinstance(a, dict) and isinstance(b, dict):
-            found += differences(a, b, f"{prefix}{key}.")
-        elif a != b or type(a) is not type(b):
-            found.append((f"{prefix}{key}", a, b))
-    return found

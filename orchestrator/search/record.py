@@ -25,7 +25,7 @@ from tensorboardX.summary import hparams
 
 from orchestrator.search.field_values import scalar
 from orchestrator.search.trial import EpochFigures
-from workers.campaign import differences
+from workers.campaign_fields import differences
 from workers.durability import sync_folder
 from workers.errors import CampaignError, DamagedFileError, LongtailError
 from workers.recipe import Frozen

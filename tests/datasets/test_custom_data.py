@@ -60,10 +60,11 @@ def test_a_function_is_called_with_its_options_unless_its_data_are_known(user_mo
     dataset = load_dataset(custom(value=4))
     assert isinstance(dataset.train_images, np.memmap)
     assert (dataset.train_images[0].tolist(), dataset.white) == ([4.0] * 5, 1.0)
+    assert user_module.CALLS == [4, 4]  # new data: called twice, to see whether they are the same
     assert load_dataset(custom(value=4)).fingerprint == dataset.fingerprint
-    assert user_module.CALLS == [4, 4]
+    assert user_module.CALLS == [4, 4, 4]
     assert load_dataset(custom(value=4), dataset.fingerprint).fingerprint == dataset.fingerprint
-    assert user_module.CALLS == [4, 4]
+    assert user_module.CALLS == [4, 4, 4]
 
 
 @pytest.mark.usefixtures("user_module")

@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
-from workers.campaign import Campaign, Record, differences
+from workers.campaign import Campaign, Record
+from workers.campaign_fields import differences
 from workers.errors import DamagedFileError, StoreMismatchError
 from workers.imported import Imported
 from workers.recipe import Frozen

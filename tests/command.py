@@ -1,0 +1,26 @@
+"""The `longtail` command in this process: a process of its own takes seconds to import PyTorch."""
+
+import io
+import os
+import sys
+from contextlib import chdir, redirect_stderr, redirect_stdout
+from pathlib import Path
+from unittest.mock import patch
+
+from orchestrator.cli import app_exit_code
+from tests.isolation import ROOT
+
+
+def call(*words: object, cwd: Path = ROOT) -> tuple[int, str, str]:
+    """(exit code, standard output, standard error) of `longtail WORDS`, called in a folder."""
+    output, errors = io.StringIO(), io.StringIO()
+    with (
+        patch.object(sys, "argv", ["longtail", *map(str, words)]),
+        patch.object(sys, "path", [str(cwd), *sys.path]),
+        patch.dict(os.environ, {"COLUMNS": "200"}),
+        chdir(cwd),
+        redirect_stdout(output),
+        redirect_stderr(errors),
+    ):
+        code = app_exit_code()
+    return code, output.getvalue(), errors.getvalue()

@@ -1,0 +1,70 @@
+"""A campaign's fields by what they are marked with: its paths changed, its science as plain data without locations."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+
+def absolute_path(place: str, folder: Path) -> str:
+    """A local path made absolute; a URI as it is."""
+    return place if "://" in place else str(folder.absolute() / os.path.expanduser(place))  # noqa: PTH111
+
+
+def relative_path(place: str, folder: Path) -> str:
+    """A path below the folder relative to it; any other as it is."""
+    below = "://" not in place and Path(place).is_relative_to(folder)
+    return str(Path(place).relative_to(folder)) if below else place
+
+
+Part = TypeVar("Part", bound=BaseModel)
+
+
+def with_paths(part: Part, change: Callable[[str], str]) -> Part:
+    """The part with every path in it changed."""
+    changed: dict[str, Any] = {}
+    for name, field in type(part).model_fields.items():
+        value = getattr(part, name)
+        if isinstance(value, BaseModel):
+            changed[name] = with_paths(value, change)
+        elif _marked(field, "path") and value is not None:
+            changed[name] = change(value) if isinstance(value, str) else tuple(map(change, value))
+    return part.model_copy(update=changed) if changed else part
+
+
+def _marked(field: FieldInfo, mark: str) -> bool:
+    return isinstance(field.json_schema_extra, dict) and bool(field.json_schema_extra.get(mark))
+
+
+def without_locations(part: BaseModel, *, defaults: bool) -> dict[str, Any]:
+    """The part as plain data; with `defaults` False only the names of alternatives and what differs from a default."""
+    kept: dict[str, Any] = {}
+    for name, field in type(part).model_fields.items():
+        if _marked(field, "location"):
+            continue
+        value = getattr(part, name)
+        if not defaults and name != "name" and value == field.get_default(call_default_factory=True):
+            continue
+        kept[name] = without_locations(value, defaults=defaults) if isinstance(value, BaseModel) else _plain(value)
+    return kept
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(each) for each in value]
+    return value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+
+
+def differences(ours: dict[str, Any], theirs: dict[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:
+    """(dotted field, ours, theirs) for every leaf at which two documents differ; None where one lacks it."""
+    found: list[tuple[str, Any, Any]] = []
+    for key in sorted({*ours, *theirs}):
+        a, b = ours.get(key), theirs.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found += differences(a, b, f"{prefix}{key}.")
+        elif a != b or type(a) is not type(b):
+            found.append((f"{prefix}{key}", a, b))
+    return found
