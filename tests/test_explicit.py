@@ -194,7 +194,7 @@ def test_from_a_table_to_a_removal_curve(tmp_path: Path, table: Path) -> None:
     by_rule = runs.groupby([runs["repetition"] % 2, -runs["ratio"]])["test_accuracy"]
     assert written["test_accuracy"].tolist() == pytest.approx(by_rule.mean().tolist())
     code, output, error = call("estimate", store)
-    assert (code, "its subsets are explicit, not random; what it has is a removal curve" in error) == (1, True)
+    assert (code, "its subsets are explicit, not random; what it has is a removal curve" in error) == (2, True)
 
 
 def test_runs_train_on_what_the_rules_keep_and_the_store_keeps_the_scores(tmp_path: Path, table: Path) -> None:

@@ -414,8 +414,8 @@ def test_mistakes_on_the_command_line(digits: Path, tmp_path: Path) -> None:
     make_store(tmp_path / "silent", silent.subsets, silent.train, silent.test, ratio=1.0)
     for words, code, message in (
         ((digits, "--plot", tmp_path / "f.jpg"), 2, "--plot: must end with .png, .pdf, .svg, got "),
-        ((digits, "--at", "evaluations"), 1, "has one evaluation of each run"),
-        ((tmp_path / "silent",), 1, "record.presentations must be true, got False"),
+        ((digits, "--at", "evaluations"), 2, "has one evaluation of each run"),
+        ((tmp_path / "silent",), 2, "record.presentations must be true, got False"),
     ):
         got, _, error = call("forgetting", *words)
         assert (got, message in error, "Traceback" in error) == (code, True, False), error

@@ -91,7 +91,7 @@ def _show(rows: "pd.DataFrame", top: int) -> None:
             f"{row['n_learned']} of {row['n_runs']}",
             _with_error(row["first_learned"], row["first_learned_se"]),
             f"{row['accuracy']:.0%}",
-            *[name_cell(row["name"])] * named,
+            *([name_cell(row["name"])] if named else []),
         )
     console.print(table)
     never = rows.loc[rows["never_learned"], "example_id"].tolist()
