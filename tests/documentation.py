@@ -32,13 +32,11 @@ from typing import Any
 
 import pytest
 import yaml
-from typer.testing import CliRunner
 
-from orchestrator.cli import app
+from tests.command import call
 from tests.conftest import small_campaign
 from tests.isolation import isolated, longtail
 from workers.campaign_file import check_campaign, parse_mapping
-from workers.errors import CampaignError, LongtailError
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -202,7 +200,10 @@ class Session:
             return self._run_elsewhere(["bash", "-euo", "pipefail", "-c", command])
         if words[1] == "tune" or "ray" in words:
             return self._run_elsewhere(isolated(longtail(*words[1:])))
-        return _in_process([*words[1:], *(["--runs", "20"] if small and words[1] == "demo" else [])])
+        if small and words[1] == "demo":
+            words += ["--runs", "20"]
+        code, output, errors = call(*words[1:], cwd=Path.cwd())
+        return code, output + errors
 
     def _make(self, target: str, small: bool) -> tuple[int, str]:
         """What the Makefile says of a target, beside installing."""
@@ -235,17 +236,6 @@ class Session:
             if before.get(path) != text:
                 path.write_text(shrunk(text, dict(size.split("=") for size in sizes.split())))
                 before[path] = path.read_text()
-
-
-def _in_process(words: list[str]) -> tuple[int, str]:
-    """The `longtail` command in this process, errors told as `orchestrator.cli.main` tells them."""
-    done = CliRunner().invoke(app, words)
-    if isinstance(done.exception, LongtailError):
-        told = "".join(f"error: {line}\n" for line in str(done.exception).splitlines())
-        return (2 if isinstance(done.exception, CampaignError) else 1), done.output + told
-    if done.exception is not None and not isinstance(done.exception, SystemExit):
-        raise done.exception
-    return done.exit_code, done.output
 
 
 def shrunk(text: str, sizes: dict[str, str]) -> str:
