@@ -19,11 +19,13 @@ from workers.models import build_model, check_gradients, check_output, check_wei
 from workers.models.repeating import check_repeatable, seeded, start_of
 from workers.schedule import steps_per_epoch
 from workers.score_table import read_scores
+from workers.shard import choose_engine
 from workers.specs import CustomModel
 from workers.store import Header, examples_table
 from workers.subsets import given_labels, subset_size
 from workers.training import Precision
 from workers.training.initialization import initialize
+from workers.training.memory import check_training_memory
 from workers.training.whitening import first_convolution
 
 
@@ -61,6 +63,13 @@ def check_campaign_fits(campaign: Campaign, dataset: Dataset) -> ModelFacts:
         check_repeatable(name, lambda: _starting_model(campaign, dataset), dataset.input_shape)
         notes = model_notes(model, name)
     return ModelFacts(operations, sum(parameter.numel() for parameter in model.parameters()), tuple(notes))
+
+
+def check_fits_memory(campaign: Campaign, dataset: Dataset, header: Header) -> None:
+    """Raise ModelError where training a store's runs on a CPU would take more memory than its user allows."""
+    engine = choose_engine(campaign, header, dataset.input_shape)
+    counts = (dataset.num_train, dataset.num_test)
+    check_training_memory(campaign, engine, dataset.input_shape, dataset.num_classes, counts)
 
 
 def starting_values(campaign: Campaign, dataset: Dataset) -> tuple[float, ...] | None:

@@ -14,6 +14,7 @@ from orchestrator.prepare import (
     campaign_examples,
     campaign_notes,
     check_campaign_fits,
+    check_fits_memory,
     identified,
     make_header,
     starting_values,
@@ -215,9 +216,12 @@ def _prepared_store(
     header, notes = make_header(campaign, dataset), [*campaign_notes(campaign, dataset.num_train), *facts.notes]
     is_new = not Store.exists(store)
     if is_new:
-        arranged = arrange(campaign, dataset, facts, runner.machine(), shard_size, runner.fastest_stack)
+        machine = runner.machine()
+        arranged = arrange(campaign, dataset, facts, machine, shard_size, runner.fastest_stack)
         sizes = {"shard_size": arranged.shard_size, "stack_size": arranged.stack_size}
         header = make_header(campaign, dataset, **sizes, precision=arranged.precision)
+        if machine.device == "cpu":
+            check_fits_memory(campaign, dataset, header)
         header = header.model_copy(update={"starting_values": starting_values(campaign, dataset)})
     opened = Store.create(store, header, campaign_examples(campaign, dataset, tables))
     opened.clean()

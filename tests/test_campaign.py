@@ -3,7 +3,6 @@
 import os
 import re
 import textwrap
-import threading
 from pathlib import Path
 
 import pytest
@@ -263,12 +262,21 @@ def test_paths_in_a_campaign_file_are_relative_to_the_file(
 
 
 def test_a_campaign_from_a_pipe_has_paths_of_the_current_folder(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "c.yaml")
-    text = dump_campaign(small_campaign(dataset={"name": "mnist", "root": "a"}))
-    writer = threading.Thread(target=(tmp_path / "c.yaml").write_text, args=(text,))
-    writer.start()
-    assert read_campaign(tmp_path / "c.yaml").dataset.root == f"{os.getcwd()}/a"
-    writer.join()
+    read, write = os.pipe()
+    os.write(write, dump_campaign(small_campaign(dataset={"name": "mnist", "root": "a"})).encode())
+    os.close(write)
+    try:
+        assert read_campaign(f"/dev/fd/{read}").dataset.root == f"{os.getcwd()}/a"
+    finally:
+        os.close(read)
+
+
+def test_what_would_never_end_is_no_campaign_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link.yaml").symlink_to("/dev/zero")
+    for name, kind in (("pipe", "a named pipe"), ("link.yaml", "a device")):
+        with pytest.raises(CampaignError, match=rf"{name}: must be a file, or a pipe as /dev/stdin, got {kind}$"):
+            read_campaign(tmp_path / name)
 
 
 def test_a_campaign_is_frozen(small: Campaign) -> None:

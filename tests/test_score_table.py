@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests.stores import powerless
@@ -81,6 +83,31 @@ def test_tables_that_cannot_be_meant(
     assert len(str(caught.value).splitlines()) == 1
 
 
+def test_no_more_is_read_than_examples_take(tmp_path: Path) -> None:
+    texts = pa.array(np.zeros(4, np.int32))
+    table = {"s": np.arange(4.0), "long": pa.DictionaryArray.from_arrays(texts, ["x" * 5000]).cast(pa.string())}
+    pq.write_table(pa.table({**table, "lists": [[1, 2]] * 4}), tmp_path / "other.parquet")
+    assert read(tmp_path / "other.parquet") == [0, 1, 2, 3]  # what else a table has is not decoded
+    (tmp_path / "wide.csv").write_text("a," * 10_000 + "s\n")
+    with (tmp_path / "sparse.csv").open("wb") as file:
+        file.truncate(1 << 40)
+    zeros = pa.DictionaryArray.from_arrays(pa.array(np.zeros((1 << 24) + 1, np.int8)), [0.0])
+    pq.write_table(pa.table({"s": zeros}), tmp_path / "rows.parquet")
+    for name, line in {
+        "wide.csv": "must have at most 10,000 columns",
+        "sparse.csv": "has 1,099,511,627,776 bytes, at most 536,870,912 are read",
+        "rows.parquet": "claims 16,777,217 rows, at most 16,777,216 are read",
+    }.items():
+        with pytest.raises(CampaignError, match=f"{name}: {line}"):
+            read(tmp_path / name)
+    for column, line in {
+        "long": "must hold texts of at most 1,000 bytes",
+        "lists": "must hold numbers or texts",
+    }.items():
+        with pytest.raises(CampaignError, match=f"column '{column}' {line}"):
+            read_scores(ScoreColumn(file=str(tmp_path / "other.parquet"), column=column), 4)
+
+
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     table = tmp_path / "scores.parquet"
     pd.DataFrame({"example_id": np.arange(4), "s": np.arange(4.0)}).to_parquet(table)
@@ -90,7 +117,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "twice").write_text("s,s\n1,2\n")
     for name, line in {
         "missing": "there is no such file",
-        "cut": "is neither Parquet nor CSV that can be read",
+        "cut": "cannot be read as Parquet .is not a whole Parquet file",
         "empty": "is neither Parquet nor CSV that can be read",
         "twice": "has the column s twice",
     }.items():

@@ -1,7 +1,9 @@
 """Campaign files: YAML in and out, and mistakes told one per line."""
 
 import json
+import os
 import re
+import stat
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,11 @@ from workers.mistakes import explain_mistakes, short
 
 MAX_BYTES = 1 << 18
 """Campaign files take kilobytes; YAML of this size is read in two seconds, whatever it holds."""
+
+
+_DESCRIPTORS = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")
+"""What a shell's `<(command)` becomes, too."""
+_KINDS = {stat.S_IFIFO: "a named pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device", stat.S_IFSOCK: "a socket"}
 
 
 class _Loader(yaml.SafeLoader):
@@ -59,9 +66,17 @@ def campaign_folder(path: str | Path) -> Path:
 
 
 def read_text(path: str | Path) -> str:
-    """The text of a file that a user wrote. Raises CampaignError where it cannot be read, is too large or not UTF-8."""
+    """The text of a file that a user wrote, or of a pipe that the command was started with (/dev/stdin, /dev/fd/3).
+
+    Raises CampaignError where it cannot be read, is too large or not UTF-8, or is another pipe, a device or a socket:
+    a named pipe without a writer would keep the command waiting for ever.
+    """
     path = Path(path)
     try:
+        given = os.path.abspath(path).startswith(_DESCRIPTORS)  # noqa: PTH100 - links lead to no path
+        mode = path.stat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or (given and (stat.S_ISFIFO(mode) or path.is_char_device()))):
+            raise CampaignError(f"{path}: must be a file, or a pipe as /dev/stdin, got {_KINDS[stat.S_IFMT(mode)]}")
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
     except OSError as error:

@@ -33,7 +33,7 @@ def read_given_labels(source: LabelNoise, num_train: int, class_names: Sequence[
     """
     if source.file is None or source.column is None:
         raise ValueError("label_noise has no file")
-    table = ExampleTable.read(source.file, _FIELD, npz_column=source.column)
+    table = ExampleTable.read(source.file, _FIELD, [source.column], npz_column=source.column)
     column = table.column(source.column)
     if column.null_count:
         text = f"must have a label for each example, got none for {column.null_count}"

@@ -17,7 +17,7 @@ def read_scores(source: ScoreColumn, num_train: int) -> Floats:
     Raises CampaignError, in one line that names the file, where it has not one number for each of `num_train` examples,
     or not those that `sha256` asks for; StoreError where the place cannot be reached.
     """
-    table = _at_ratio(ExampleTable.read(source.file, "subsets.scores"), source)
+    table = _at_ratio(ExampleTable.read(source.file, "subsets.scores", (source.column, _RATIO)), source)
     column = table.column(source.column)
     if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
         raise table.mistake("column", f"column {source.column} must hold numbers, got {column.type}")

@@ -41,6 +41,28 @@ def test_the_mnist_family_packed_or_not(tmp_path: Path, name: str, folder: str, 
     assert sorted((tmp_path / folder).rglob("*.gz")) == before  # the folder may be read-only
 
 
+@pytest.mark.parametrize("part", ["images-idx3-ubyte", "labels-idx1-ubyte"])
+def test_idx_files_hold_what_they_claim(tmp_path: Path, part: str) -> None:
+    write_mnist(tmp_path / "MNIST" / "raw")
+    file = tmp_path / "MNIST" / "raw" / f"train-{part}"
+    content, dimensions = file.read_bytes(), 3 if "images" in part else 1
+    for damaged, problem in {
+        content[:4] + b"\xff\xff\xff\xff" + content[8:]: "and claims 4294967295",
+        content[:-1]: "bytes, and claims",
+        content[:2] + b"\x0e" + content[3:]: f"is no IDX file of {dimensions} dimensions",
+        content[:3] + b"\x02" + content[4:]: f"is no IDX file of {dimensions} dimensions",
+        content[:5]: f"is no IDX file of {dimensions} dimensions",
+    }.items():
+        file.write_bytes(damaged)
+        assert problem in error_of(lambda: load_dataset(torchvision_spec("mnist", tmp_path)))
+    count = 600_000_000
+    file.write_bytes(bytes([0, 0, 8, dimensions]) + (count.to_bytes(4, "big") + b"\0\0\0\1" * 2)[: 4 * dimensions])
+    with file.open("ab") as opened:
+        opened.truncate(4 + 4 * dimensions + count)  # sparse: nothing is stored
+    told = error_of(lambda: load_dataset(torchvision_spec("mnist", tmp_path)))
+    assert f"{file} has 600,000,000 examples" in told and "(1,000,000 in 560,000,000)" in told
+
+
 def test_emnist_is_upright_and_letters_start_at_0(tmp_path: Path) -> None:
     names = ("emnist-letters-train", "emnist-letters-test")
     written = write_mnist(tmp_path / "EMNIST" / "raw", names=names)

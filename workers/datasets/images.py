@@ -48,8 +48,12 @@ _BATCH = 64
 _BATCH_BYTES = 1 << 26
 """Of a batch's pixels, where that is more than one image."""
 _LARGE = 1 << 23
-"""Pixels: a photo of more is decoded while no other large one is."""
+"""Pixels: a photo of more is decoded while no other large one is, and resized."""
 _large = threading.RLock()
+_BLOCK_BYTES = 1 << 26
+"""Of Pillow's blocks of memory, 16 MB by default: blocks of more than 32 MB go back to the system as soon as they are
+freed, while glibc keeps smaller ones for each thread (1.3 GB after four images of 88 megapixels, now none)."""
+Image.core.set_block_size(_BLOCK_BYTES)
 _STRIP = 64
 """Rows of a large image that are laid on white at a time; fewer pixels than _LARGE, as Pillow takes 65,535 a row."""
 _WIDE_GREY = ("I", "I;16", "I;16L", "I;16B", "I;16N")
@@ -100,14 +104,15 @@ class DecodedSplits(NamedTuple):
 def decode_splits(train: EncodedImages, test: EncodedImages, options: ImageOptions, scratch: Path) -> DecodedSplits:
     """Decode to memory maps of files in the scratch folder.
 
-    Raises DataError, naming the image, where one is unreadable, a decompression bomb, or of another size than the first
-    while `options.size` is not given.
+    Raises DataError, naming the image, where one is unreadable, a decompression bomb, or, while `options.size` is not
+    given, of another size than the first, or all have more than _LARGE pixels.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         grey = _all_grey(options, chain(train.read(), test.read()))
         decode = partial(decode_image, grey=grey, options=options)
         first = next(iter(train.read()))
+        _check_pixels(first, options)
         shape = decode(first)[0].shape
         paths = {"train": entry(scratch) / "train_images.npy", "test": entry(scratch) / "test_images.npy"}
         counts = FindingCounts()
@@ -125,13 +130,24 @@ def decode_image(encoded: EncodedImage, *, grey: bool, options: ImageOptions) ->
         upright = _load(image, finding, apply=options.orientation == "exif")
         eight_bit = _eight_bit(image, finding)
         turned = eight_bit if upright is None else eight_bit.transpose(upright)
-        final = turned.convert("L" if grey else "RGB")
+        mode = "L" if grey else "RGB"
+        final = turned if turned.mode == mode else turned.convert(mode)  # of the same mode, Pillow would copy it
         if size is not None:
             if final.width != final.height:
                 finding.kinds.add(STRETCHED)
             final = final.resize((size, size), Image.Resampling.BILINEAR)
         pixels = np.asarray(final)
         return (pixels[None] if grey else np.ascontiguousarray(pixels.transpose(2, 0, 1))), finding
+
+
+def _check_pixels(first: EncodedImage, options: ImageOptions) -> None:
+    """Raise DataError where images would stay larger than any model takes."""
+    with _opened(first) as image:
+        if options.size is None and image.width * image.height > _LARGE:
+            raise DataError(
+                f"{first.where}: is {image.width} x {image.height} pixels, more than {_LARGE:,}; set dataset.size to "
+                "resize all"
+            )
 
 
 def _load(image: Image.Image, finding: ImageFinding, *, apply: bool) -> Image.Transpose | None:

@@ -8,12 +8,14 @@ import pyarrow as pa
 
 from workers.datasets.dataset import Dataset
 from workers.datasets.images import EncodedImage, EncodedImages, decode_splits
-from workers.datasets.parquet_files import count_rows, iterate_column, read_schema
+from workers.datasets.parquet_files import MAX_ROWS, ParquetFile, open_parquet
 from workers.datasets.parquet_labels import number_classes, read_labels
 from workers.datasets.parquet_names import read_names
 from workers.datasets.parquet_selection import Selection, check_selections, select_files
 from workers.errors import DataError
 from workers.specs import ParquetImages
+
+_ROWS_AT_ONCE = 256
 
 
 def source_files(spec: ParquetImages) -> Iterable[Path]:
@@ -31,8 +33,8 @@ def decode(spec: ParquetImages, scratch: Path) -> Dataset:
     train_selection, test_selection = _select_splits(spec)
     notes = check_selections(train_selection, test_selection)
     train_files, test_files = train_selection.files, test_selection.files if test_selection else ()
-    for file in train_files + test_files:
-        _check_columns(file, spec)
+    for field, files in (("train", train_files), ("test", test_files)):
+        _check_files(field, files, spec)
     column = spec.label_column
     classes = number_classes(read_labels(train_files, column), read_labels(test_files, column), column)
     train = EncodedImages(len(classes.train), partial(_read_images, train_files, spec.image_column))
@@ -57,14 +59,24 @@ def _select_splits(spec: ParquetImages) -> tuple[Selection, Selection | None]:
     return select_files("train", spec.train), None if spec.test is None else select_files("test", spec.test)
 
 
-def _check_columns(file: Path, spec: ParquetImages) -> None:
-    schema = read_schema(file)
+def _check_files(field: str, files: Sequence[Path], spec: ParquetImages) -> None:
+    """Raise DataError where a split has too many rows, or a file not its columns."""
+    rows = 0
+    for file in map(open_parquet, files):
+        _check_columns(file, spec)
+        rows += file.rows
+    if rows > MAX_ROWS:
+        raise DataError(f"dataset.{field}: claims {rows:,} rows, at most {MAX_ROWS:,} are read")
+
+
+def _check_columns(opened: ParquetFile, spec: ParquetImages) -> None:
+    file, schema = opened.path, opened.schema
     for field in ("image_column", "label_column"):
         name = getattr(spec, field)
         if schema.names.count(name) != 1:
             raise DataError(f"dataset.{field}: {file} has the columns {', '.join(schema.names)}, got {name!r}")
     image = schema.field(spec.image_column).type
-    if count_rows(file) == 0:
+    if opened.rows == 0:
         return  # what writes empty files may not know the types of their columns
     if not (_is_bytes(image) or (pa.types.is_struct(image) and _is_bytes_struct(image))):
         raise DataError(
@@ -85,12 +97,13 @@ def _is_bytes_struct(kind: pa.StructType) -> bool:
 
 def _read_images(files: Sequence[Path], column: str) -> Iterator[EncodedImage]:
     """The encoded images row by row; a bounded number of rows is in memory."""
-    for file in files:
+    for file in map(open_parquet, files):
         row = 0
-        for images in iterate_column(file, column):
-            contents = images.field("bytes") if pa.types.is_struct(images.type) else images
+        is_struct = file.rows > 0 and pa.types.is_struct(file.schema.field(column).type)
+        for images in file.blocks(f"{column}.bytes" if is_struct else column, _ROWS_AT_ONCE) if file.rows else ():
+            contents = images.field("bytes") if is_struct else images
             for content, missing in zip(contents, images.is_null(), strict=True):
-                where = f"{file}: row {row}"
+                where = f"{file.path}: row {row}"
                 if missing.as_py() or not content.is_valid:
                     raise DataError(f"{where}: has no image bytes in column {column!r}")
                 yield EncodedImage(where, content.as_py())

@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from workers.datasets.dataset import Array
-from workers.datasets.parquet_files import parquet_errors, read_column, read_schema
+from workers.datasets.parquet_files import ParquetFile, open_parquet, read_integers, read_texts
 from workers.errors import DataError
 
-MAX_UNNAMED_CLASSES = 1_000_000
-"""Greater numbers are ids of something else, not of classes."""
+MAX_CLASSES = 1_000_000
+"""More texts, or greater numbers without names, are ids of something else, not of classes."""
 
 
 @dataclass(frozen=True)
@@ -75,26 +75,27 @@ def number_classes(train: list[FileLabels], test: list[FileLabels], column: str)
     return ClassNumbers(names, split[0], split[1], tuple(_notes(train, files, names)))
 
 
-def _read_file(file: Path, column: str) -> FileLabels:
-    values = _plain(read_column(file, column), file, column)
+def _read_file(path: Path, column: str) -> FileLabels:
+    file = open_parquet(path)
+    values = _values(file, column)
     if values.null_count:
         first = int(np.flatnonzero(values.is_null().to_numpy(zero_copy_only=False))[0])
-        raise DataError(f"{file}: row {first}: has no label in column {column!r}")
+        raise DataError(f"{path}: row {first}: has no label in column {column!r}")
     named = pa.types.is_integer(values.type)
-    return FileLabels(file, values, _hub_class_names(read_schema(file), column) if named else None)
+    return FileLabels(path, values, _hub_class_names(file.schema, column) if named else None)
 
 
-def _plain(values: pa.ChunkedArray, file: Path, column: str) -> pa.Array:
-    """One array of int64 or string; of a file without rows whatever its type is."""
-    if len(values) == 0:
+def _values(file: ParquetFile, column: str) -> pa.Array:
+    """One array of int64 or large_string; of a file without rows whatever its type is."""
+    if file.rows == 0:
         return pa.array([], pa.int64())
-    kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
+    kind = file.schema.field(column).type
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     if pa.types.is_integer(kind):
-        with parquet_errors(file):
-            return values.cast(pa.int64()).combine_chunks()
+        return read_integers(file, column)
     if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        return values.cast(pa.large_string()).combine_chunks()
-    raise DataError(f"dataset.label_column: {column!r} of {file} must be integers or text, got {kind}")
+        return read_texts(file, column)
+    raise DataError(f"dataset.label_column: {column!r} of {file.path} must be integers or text, got {kind}")
 
 
 def _hub_class_names(schema: pa.Schema, column: str) -> tuple[str, ...] | None:
@@ -119,18 +120,29 @@ def _check_kinds(train: list[FileLabels], files: list[FileLabels], column: str) 
 
 def _class_names(train: list[FileLabels], column: str) -> tuple[str, ...]:
     named = [name for each in train for name in each.names or ()]
-    texts = sorted({text for each in train if each.is_text for text in pc.unique(each.values).to_pylist()})
+    texts = sorted({text for each in train if each.is_text for text in _unique_texts(each, column)})
     if named:
         first = next(each.names for each in train if each.names is not None)
         return (*first, *(name for name in dict.fromkeys([*named, *texts]) if name not in set(first)))
     if texts:
         return tuple(texts)
     count = max((pc.max(each.values).as_py() or 0 for each in train), default=0) + 1
-    if count > MAX_UNNAMED_CLASSES:
+    if count > MAX_CLASSES:
         raise DataError(
-            f"dataset.label_column: {column!r} must hold class numbers below {MAX_UNNAMED_CLASSES}, got {count - 1}"
+            f"dataset.label_column: {column!r} must hold class numbers below {MAX_CLASSES}, got {count - 1}"
         )
     return tuple(map(str, range(count)))
+
+
+def _unique_texts(labels: FileLabels, column: str) -> list[str]:
+    unique = pc.unique(labels.values)
+    if len(unique) > MAX_CLASSES:
+        raise DataError(
+            f"dataset.label_column: {column!r} of {labels.file} must hold at most {MAX_CLASSES:,} classes, "
+            f"got {len(unique):,} texts"
+        )
+    texts: list[str] = unique.to_pylist()
+    return texts
 
 
 def _check_repeated_names(files: list[FileLabels]) -> None:

@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from workers.datasets.description import fitting_name
-from workers.datasets.parquet_files import parquet_errors, read_column, read_schema
+from workers.datasets.parquet_files import ParquetFile, open_parquet, read_integers, read_texts
 from workers.errors import DataError
 from workers.specs import ParquetImages
 
@@ -18,7 +17,7 @@ def read_names(files: Sequence[Path], spec: ParquetImages) -> list[str] | None:
     Raises DataError where the column is missing, or neither text nor whole numbers.
     """
     names: list[str] = []
-    for file in files:
+    for file in map(open_parquet, files):
         found = _column_names(file, spec.name_column) if spec.name_column else _image_paths(file, spec.image_column)
         if found is None:
             return None
@@ -26,26 +25,27 @@ def read_names(files: Sequence[Path], spec: ParquetImages) -> list[str] | None:
     return names if any(names) else None
 
 
-def _column_names(file: Path, column: str) -> list[str | None]:
-    schema = read_schema(file)
+def _column_names(file: ParquetFile, column: str) -> list[str | None]:
+    schema = file.schema
     if schema.names.count(column) != 1:
-        raise DataError(f"dataset.name_column: {file} has the columns {', '.join(schema.names)}, got {column!r}")
+        raise DataError(f"dataset.name_column: {file.path} has the columns {', '.join(schema.names)}, got {column!r}")
     kind = schema.field(column).type
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    if not (pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-        raise DataError(f"dataset.name_column: {column!r} of {file} must be text or whole numbers, got {kind}")
-    values: list[str | None] = read_column(file, column).cast(pa.large_string()).to_pylist()
-    return values
+    is_number = pa.types.is_integer(kind)
+    if not (is_number or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        raise DataError(f"dataset.name_column: {column!r} of {file.path} must be text or whole numbers, got {kind}")
+    values = read_integers(file, column).cast(pa.large_string()) if is_number else read_texts(file, column)
+    names: list[str | None] = values.to_pylist()
+    return names
 
 
-def _image_paths(file: Path, column: str) -> list[str | None] | None:
+def _image_paths(file: ParquetFile, column: str) -> list[str | None] | None:
     """The `path` of each image; None where the column has none. Decodes paths alone, not the images."""
-    kind = read_schema(file).field(column).type
+    kind = file.schema.field(column).type
     index = kind.get_field_index("path") if pa.types.is_struct(kind) else -1
     if index < 0 or not (
         pa.types.is_string(kind.field(index).type) or pa.types.is_large_string(kind.field(index).type)
     ):
         return None
-    with parquet_errors(file), pq.ParquetFile(file) as opened:
-        table = opened.read(columns=[f"{column}.path"])
-    return [None if row is None else row.get("path") for row in table.column(0).to_pylist()]
+    names: list[str | None] = read_texts(file, f"{column}.path").to_pylist()
+    return names

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from workers.datasets.parquet_files import count_rows, parquet_errors
+from workers.datasets.parquet_files import open_parquet, parquet_errors
 from workers.errors import DataError
 
 _SHARD = re.compile(r"(?P<series>.*?)[-_.]?(?P<index>\d+)[-_.]of[-_.](?P<count>\d+)(?![0-9]).*", re.DOTALL)
@@ -213,7 +213,7 @@ def _check_distinct(selections: list[Selection]) -> None:
         digests: dict[bytes, tuple[str, Path]] = {}
         for field, file in candidates if len(candidates) > 1 else []:
             first = digests.setdefault(_digest(file), (field, file))
-            if first != (field, file) and count_rows(file):
+            if first != (field, file) and open_parquet(file).rows:
                 raise _twice(first, (field, file), "equal files")
 
 

@@ -1,6 +1,7 @@
 """The data sets that torchvision downloads and reads."""
 
 import gzip
+import math
 import os
 import pickle
 import warnings
@@ -37,6 +38,10 @@ _UNREADABLE = (
 _BLOCK = 1 << 20
 _MOST_BYTES = 560_000_000
 """EMNIST's largest file, of 697,932 images, has 547 MB."""
+_MOST_EXAMPLES = 1_000_000
+"""A byte of a label becomes eight. EMNIST has 814,255 examples."""
+_IDX_BYTES = 0x08
+"""The type of an IDX file's values: unsigned bytes, as in all of MNIST's family."""
 _LOOKED_AT = 1000
 """Entries of a folder that are looked at for a set that is not where it should be."""
 
@@ -154,6 +159,8 @@ def _read_mnist(spec: TorchvisionData, scratch: Path) -> tuple[Split, Split, tup
     from torchvision import datasets
 
     root, download = _unpacked(spec, scratch)
+    for name in [] if download else _raw_names(spec):
+        _check_idx(root / _FOLDERS[spec.name] / "raw" / name)
     options: dict[str, Any] = {"split": spec.split} if isinstance(spec, EMNIST) else {}
     kind = getattr(datasets, _MNIST_FAMILY[spec.name])
     train, test = (kind(root, train=is_train, download=download, **options) for is_train in (True, False))
@@ -168,6 +175,28 @@ def _read_mnist(spec: TorchvisionData, scratch: Path) -> tuple[Split, Split, tup
         return upright[:, None], source.targets.numpy().astype(np.int64) - first_label
 
     return split(train), split(test), names
+
+
+def _check_idx(file: Path) -> None:
+    """Raise DataError where an IDX file does not hold what its header claims, or more than any of MNIST's family.
+
+    torchvision reads the whole file before it looks, and makes eight bytes of each label.
+    """
+    dimensions = 3 if "images" in file.name else 1
+    size = file.stat().st_size
+    with file.open("rb") as opened:
+        header = opened.read(4 + 4 * dimensions)
+    sizes = [int.from_bytes(header[at : at + 4], "big") for at in range(4, len(header), 4)]
+    if header[:4] != bytes([0, 0, _IDX_BYTES, dimensions]) or len(header) < 4 + 4 * dimensions:
+        raise DamagedDataError(f"dataset.root: {file} is damaged: is no IDX file of {dimensions} dimensions")
+    if size != len(header) + math.prod(sizes):
+        shape = " x ".join(map(str, sizes))
+        raise DamagedDataError(f"dataset.root: {file} is damaged: has {size:,} bytes, and claims {shape} values")
+    if size > _MOST_BYTES or sizes[0] > _MOST_EXAMPLES:
+        raise DataError(
+            f"dataset.root: {file} has {sizes[0]:,} examples in {size:,} bytes, more than any such file "
+            f"({_MOST_EXAMPLES:,} in {_MOST_BYTES:,}): make it an image folder or Parquet files"
+        )
 
 
 def _read_cifar(spec: TorchvisionData) -> tuple[Split, Split, tuple[str, ...]]:

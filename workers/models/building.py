@@ -29,15 +29,16 @@ def build_model(spec: ModelSpec, input_shape: tuple[int, ...], num_classes: int)
     if isinstance(spec, CustomModel):
         return _build_custom(spec, input_shape, num_classes)
     _check_size(spec, input_shape, num_classes)
-    return _build(spec, input_shape, num_classes)
+    return build_standard(spec, input_shape, num_classes)
 
 
 @lru_cache(64)
 def _check_size(spec: ModelSpec, input_shape: tuple[int, ...], num_classes: int) -> None:
-    check_size(lambda: _build(spec, input_shape, num_classes), input_shape)
+    check_size(lambda: build_standard(spec, input_shape, num_classes), input_shape)
 
 
-def _build(spec: ModelSpec, input_shape: tuple[int, ...], num_classes: int) -> torch.nn.Module:
+def build_standard(spec: ModelSpec, input_shape: tuple[int, ...], num_classes: int) -> torch.nn.Module:
+    """One of Longtail's own models, of any size. Raises ModelError where it does not fit the input shape."""
     match spec:
         case MLP():
             return build_mlp(spec, input_shape, num_classes)

@@ -16,6 +16,9 @@ MAX_PARAMETERS = 75_000_000
 MAX_OUTPUT = 32 << 20
 """Bytes of a layer's output for one example, at MAX_PARAMETERS; ResNet-50 has 3 MB at 224 x 224 pixels."""
 
+MAX_TRAINING = 1280 << 20
+"""Bytes that training and evaluating take on a CPU, at MAX_PARAMETERS: a process has half a gigabyte before."""
+
 SMALL_INPUT = 3 * 64 * 64
 """Values of an example: of one that is not larger, no layer's output is much larger than MAX_OUTPUT."""
 
@@ -48,6 +51,16 @@ def check_size(build: Callable[[], nn.Module], input_shape: tuple[int, ...]) -> 
         raise ModelError(
             f"model: must give at most {allowed >> 20} MB in a layer for an example of shape {list(input_shape)}, "
             f"got {largest >> 20} MB{_advice(-(-largest * MAX_PARAMETERS // MAX_OUTPUT))}"
+        )
+
+
+def check_training_size(needed: int, what: str) -> None:
+    """Raise ModelError where training takes more bytes than this machine's user allows; `what` needs them."""
+    allowed = MAX_TRAINING * max_parameters() // MAX_PARAMETERS
+    if needed > allowed:
+        raise ModelError(
+            f"{what} takes {needed >> 20:,} MB of memory, at most {allowed >> 20:,} MB are allowed on a CPU"
+            f"{_advice(-(-needed * MAX_PARAMETERS // MAX_TRAINING))}"
         )
 
 

@@ -6,7 +6,7 @@ given a bound, so the headers are read here first: `PageHeader` in parquet.thrif
 """
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from workers.errors import DamagedFileError
@@ -16,6 +16,8 @@ _DATA, _INDEX, _DICTIONARY, _DATA_V2 = range(4)
 _PLAIN, _PLAIN_DICTIONARY, _RLE, _RLE_DICTIONARY = 0, 2, 3, 8
 _ENCODINGS = {_PLAIN, _PLAIN_DICTIONARY, _RLE, _RLE_DICTIONARY}
 """Those that the store writes. Delta encodings can make long texts of nothing."""
+ANY_ENCODING = frozenset(range(10))
+"""Those of parquet.thrift."""
 
 _MAX_HEADER = 1 << 16
 _SUBHEADERS = {_DATA: 5, _DICTIONARY: 7, _DATA_V2: 8}
@@ -35,7 +37,7 @@ class Page:
     crc: int | None
 
 
-def pages(chunk: memoryview) -> Iterator[Page]:
+def pages(chunk: memoryview, encodings: Collection[int] = _ENCODINGS) -> Iterator[Page]:
     """The pages of a column chunk's bytes. Raises DamagedFileError where they are not well-formed, or unusual."""
     at = 0
     while at < len(chunk):
@@ -46,7 +48,7 @@ def pages(chunk: memoryview) -> Iterator[Page]:
         if not isinstance(detail, dict):
             raise DamagedFileError("is damaged: has a page of no known kind")
         encoding = number(detail.get(_ENCODING_FIELD[kind]))
-        if encoding not in _ENCODINGS:
+        if encoding not in encodings:
             raise DamagedFileError(f"has a page in encoding {encoding}, which no store has")
         at = start + number(header.get(3))
         if at > len(chunk):

@@ -44,8 +44,14 @@ class Engine(Protocol):
     def size(self) -> int:
         """Runs that train as one program."""
 
+    def evaluated_at_once(self, *, on_cpu: bool) -> int:
+        """Examples that each model is evaluated on at a time. It can change the last bit of a logit."""
+
     def start(self, campaign: Campaign, data: DeviceData, runs: Sequence[Run]) -> Trainer:
-        """The models of `size` runs before their first update."""
+        """The models of `size` runs before their first update.
+
+        Raises ModelError where training them on a CPU would take more memory than its user allows.
+        """
 
     def train(
         self, campaign: Campaign, data: DeviceData, runs: Sequence[Run], checkpoints: Checkpoints = NO_CHECKPOINTS

@@ -15,6 +15,7 @@ from workers.stacking import Weight
 from workers.store import RunResult
 from workers.training.augmentation import augment
 from workers.training.engine import NO_CHECKPOINTS, Checkpoints, train_in_stacks
+from workers.training.memory import check_training_of
 from workers.training.optimizers import Update
 from workers.training.precision import Precision, computing_in, keep_head_in_float32
 from workers.training.presented import Presenting, observe
@@ -41,8 +42,13 @@ class SequentialEngine:
         """See `Engine.train`."""
         return train_in_stacks(self, campaign, data, runs, checkpoints)
 
+    def evaluated_at_once(self, *, on_cpu: bool) -> int:
+        """See `Engine.evaluated_at_once`: as many everywhere."""
+        return _EVALUATION_BATCH
+
     def start(self, campaign: Campaign, data: DeviceData, runs: Sequence[Run]) -> "_Trainer":
         """See `Engine.start`."""
+        check_training_of(campaign, self, data)
         (run,) = runs
         model = starting_model(campaign, data, run)
         if self.precision == "bfloat16":

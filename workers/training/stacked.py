@@ -18,6 +18,7 @@ from workers.subsets import Purpose, integer_seed
 from workers.training.augmentation import augment
 from workers.training.engine import NO_CHECKPOINTS, Checkpoints, train_in_stacks
 from workers.training.graphs import Step, replayed
+from workers.training.memory import check_training_of
 from workers.training.optimizers import Update
 from workers.training.precision import DTYPES, Precision
 from workers.training.presented import Presenting, observe
@@ -52,11 +53,17 @@ class StackedEngine:
         """See `Engine.train`. Raises NotStackableError."""
         return train_in_stacks(self, campaign, data, runs, checkpoints)
 
+    def evaluated_at_once(self, *, on_cpu: bool) -> int:
+        """See `Engine.evaluated_at_once`."""
+        return min(_EVALUATION_BATCH, max(1, _CACHED_ROWS // self.size)) if on_cpu else _EVALUATION_BATCH
+
     def start(self, campaign: Campaign, data: DeviceData, runs: Sequence[Run]) -> Trainer:
         """See `Engine.start`."""
+        check_training_of(campaign, self, data)
         models = [starting_model(campaign, data, run) for run in runs]
         stack = StackedModel(models, DTYPES[self.precision], data.device)
-        return _Trainer(campaign, self._inputs_for(stack, campaign, data), runs, stack)
+        batch = self.evaluated_at_once(on_cpu=data.device.type == "cpu")
+        return _Trainer(campaign, self._inputs_for(stack, campaign, data), runs, stack, batch)
 
     def _inputs_for(self, stack: StackedModel, campaign: Campaign, data: DeviceData) -> DeviceData:
         """The data, scaled once and for all where they are few and not augmented."""
@@ -141,7 +148,10 @@ def _cross_entropy(logits: torch.Tensor, labels: torch.Tensor, smoothing: float)
 class _Trainer(Resumable):
     """K models in one stack, one update over it, and every run's own streams of order and augmentation."""
 
-    def __init__(self, campaign: Campaign, data: DeviceData, runs: Sequence[Run], stack: StackedModel) -> None:
+    def __init__(
+        self, campaign: Campaign, data: DeviceData, runs: Sequence[Run], stack: StackedModel, evaluated: int
+    ) -> None:
+        self.evaluated = evaluated
         self.recipe = campaign.recipe
         self.record = campaign.record
         self.data = data
@@ -193,11 +203,8 @@ class _Trainer(Resumable):
     def evaluate(self) -> Evaluation:
         """See `Trainer.evaluate`."""
         self.stack.train(False)
-        count, batch = len(self.subsets), _EVALUATION_BATCH
-        if self.data.device.type == "cpu":
-            batch = min(batch, max(1, _CACHED_ROWS // count))
         flip, margins = self.recipe.evaluation_flip, self.record.margins
-        return evaluate(self._predict, count, self.data, flip, batch, margins)
+        return evaluate(self._predict, len(self.subsets), self.data, flip, self.evaluated, margins)
 
     def _predict(self, images: torch.Tensor) -> torch.Tensor:
         """float32[B, ...] to float32[K, B, num_classes]."""

@@ -1,0 +1,49 @@
+"""Whether a campaign's training fits into a CPU's memory: a campaign file may ask for terabytes in a word."""
+
+from functools import lru_cache, partial
+
+from workers.campaign import Campaign
+from workers.device_data import DeviceData
+from workers.models.building import build_standard
+from workers.models.memory import evaluation_bytes, training_bytes
+from workers.models.size import check_training_size
+from workers.specs import CustomModel, ModelSpec
+from workers.subsets import subset_size
+from workers.training.engine import Engine
+
+
+def check_training_memory(
+    campaign: Campaign, engine: Engine, input_shape: tuple[int, ...], num_classes: int, counts: tuple[int, int]
+) -> None:
+    """Raise ModelError where training a standard model on a CPU would take more memory than its user allows.
+
+    `counts` are the numbers of training and test examples. What a model of the user's own takes is their business.
+    """
+    spec = campaign.model
+    if isinstance(spec, CustomModel):
+        return
+    largest = max(subset_size(parts, counts[0]) for parts in campaign.subsets.parts)
+    batch = min(campaign.recipe.batch_size, largest)
+    evaluated = min(engine.evaluated_at_once(on_cpu=True), max(counts))
+    training, evaluation = _bytes(spec, input_shape, num_classes, batch, evaluated)
+    models = f"{engine.size} models {spec.name}" if engine.size > 1 else f"model {spec.name}"
+    shape = " x ".join(map(str, input_shape))
+    check_training_size(
+        engine.size * training, f"recipe.batch_size: training {models} on minibatches of {batch:,} examples of {shape}"
+    )
+    check_training_size(engine.size * evaluation, f"model: evaluating {models} on {evaluated:,} examples of {shape}")
+
+
+def check_training_of(campaign: Campaign, engine: Engine, data: DeviceData) -> None:
+    """The same for data on a device; on a GPU torch tells what does not fit."""
+    if data.device.type == "cpu":
+        counts = (len(data.train_labels), len(data.test_labels))
+        check_training_memory(campaign, engine, data.input_shape, data.num_classes, counts)
+
+
+@lru_cache(64)
+def _bytes(
+    spec: ModelSpec, input_shape: tuple[int, ...], num_classes: int, batch: int, evaluated: int
+) -> tuple[int, int]:
+    build = partial(build_standard, spec, input_shape, num_classes)
+    return training_bytes(build, input_shape, batch), evaluation_bytes(build, input_shape, evaluated)
