@@ -8,7 +8,10 @@ import io
 import json
 import os
 import resource
+import shutil
 import sys
+import time
+import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,10 +69,13 @@ MODELS: dict[str, dict[str, Any]] = {
     "cnn": {"name": "small-cnn", "width": 65_536, "hidden": 65_536},
     "resnet": {"name": "resnet9", "width": 65_536},
     "vit": {"name": "vit", "width": 65_536, "heads": 1, "layers": 100},
+    "attention": {"name": "vit", "patch_size": 1, "layers": 1, "heads": 128, "width": 128},
 }
 SUBSETS: dict[str, dict[str, Any]] = {
     "runs": {"ratios": [each / 1000 for each in range(1, 1001)], "repetitions": 1_000_000},
     "scores-zero": {"design": "explicit", "scores": {"file": "/dev/zero", "column": "a"}, "drop": ["lowest"]},
+    "scores-sparse": {"design": "explicit", "scores": {"file": "sparse", "column": "a"}, "drop": ["lowest"]},
+    "scores-rows": {"design": "explicit", "scores": {"file": "rows.parquet", "column": "label"}, "drop": ["lowest"]},
     "scores-pipe": {"design": "explicit", "scores": {"file": "pipe", "column": "a"}, "drop": ["lowest"]},
 }
 DATA: dict[str, dict[str, Any]] = {
@@ -81,6 +87,12 @@ DATA: dict[str, dict[str, Any]] = {
     "waiting": {"name": "parquet", "train": "pipe"},
     "memory": {"name": "parquet", "train": "/proc/self/mem"},
     "rows": {"name": "parquet", "train": "rows.parquet"},
+    "dictionary": {"name": "parquet", "train": "dictionary.parquet"},
+    "pages": {"name": "parquet", "train": "pages.parquet"},
+    "texts": {"name": "parquet", "train": "texts.parquet"},
+    "lists": {"name": "parquet", "train": "lists.parquet"},
+    "sparse": {"name": "parquet", "train": "sparse"},
+    "idx": {"name": "mnist", "root": "idx", "download": False},
     "unpacked": {"name": "mnist", "root": "packed", "download": False},
     "escape": {"name": "image-folder", "root": ESC},
 }
@@ -90,16 +102,16 @@ TEXTS = {
     "python": "x: !!python/object/apply:os.mkdir [called]\n",
     "escapes": f'{{"{ESC}": 1}}\n',
 }
-READERS: tuple[tuple[str, ...], ...] = (
-    ("status",),
-    ("verify",),
-    ("report", "-o", "{place}/r.html"),
-    ("density", "-o", "{place}/d.csv"),
+READERS: tuple[tuple[str, ...], ...] = (("status",), ("verify",), ("density", "-o", "{out}/d.csv"))
+"""Every hostile store is read by these, and some by all the others."""
+ALL_READERS: tuple[tuple[str, ...], ...] = (
+    *(("status", "--watch", "--every", "0.1"), ("estimate",), ("influence",), ("datamodels",), ("profiles",)),
+    *(("forgetting",), ("removal",), ("reliability",), ("suspects",), ("noise",), ("proxies",)),
+    *(("compare", "{made}"), ("report", "-o", "{out}/r.html"), ("verify", "--repair"), ("compact",)),
 )
-OTHER_READERS: tuple[tuple[str, ...], ...] = (
-    *(("estimate",), ("influence",), ("datamodels",), ("profiles",), ("forgetting",), ("removal",)),
-    *(("reliability",), ("suspects",), ("noise",), ("proxies",), ("compact",), ("compare", "{store}")),
-)
+READ_BY_ALL = ("tests", "own-model", "linked", "pipes")
+LINKS = ("postscript", "bomb", "packed", "idx", "sparse", "rows.parquet", "dictionary.parquet", "pages.parquet")
+LINKS += ("texts.parquet", "lists.parquet")
 
 
 def campaign(**parts: Any) -> dict[str, Any]:
@@ -115,12 +127,14 @@ def campaign(**parts: Any) -> dict[str, Any]:
 
 def campaigns() -> Iterator[tuple[str, str]]:
     """(name, text of the file)."""
-    for name, (path, options) in NAMED.items():
-        yield f"data-{name}", json.dumps(campaign(dataset={"name": path, "options": options}))
-        yield f"model-{name}", json.dumps(campaign(model={"name": path, "options": options}))
+    for number, (name, (path, options)) in enumerate(NAMED.items()):
+        kind = "model" if number % 2 else "dataset"
+        yield f"{kind}-{name}", json.dumps(campaign(**{kind: {"name": path, "options": options}}))
     for kind, found in (("model", MODELS), ("subsets", SUBSETS), ("dataset", DATA)):
         for name, part in found.items():
             yield name, json.dumps(campaign(**{kind: part}))
+    batches = {"epochs": 1, "batch_size": 1_000_000}
+    yield "batches", json.dumps(campaign(model={"name": "mlp", "hidden": [65_536, 8] * 8}, recipe=batches))
     yield from TEXTS.items()
 
 
@@ -129,21 +143,52 @@ def plant(folder: Path) -> None:
     (folder / "mine.py").write_text(MINE)
     os.mkfifo(folder / "pipe")
     postscript = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n"
-    for name, content in (("postscript", postscript), ("bomb", png(9400))):
-        for label in ("a", "b"):
+    small, large = png(9), png(9400)
+    for name, contents in (("postscript", [postscript] * 2), ("bomb", [large, small])):
+        for label, content in zip("ab", contents, strict=True):
             place = folder / name / "train" / label
             place.mkdir(parents=True)
-            for number in range(2):
-                (place / f"{number}.png").write_bytes(content)
-    raw = folder / "packed" / "MNIST" / "raw"
-    raw.mkdir(parents=True)
-    bomb = gzip.compress(bytes(1 << 26), 1) * 16
+            (place / "0.png").write_bytes(content)
+            (place / "1.png").write_bytes(small)
+    packed = gzip.compress(bytes(1 << 26), 1) * 16
     for split in ("train", "t10k"):
-        for part in ("images-idx3-ubyte", "labels-idx1-ubyte"):
-            (raw / f"{split}-{part}.gz").write_bytes(bomb)
-    column = np.zeros(40_000_000, np.int8)
-    images = pa.DictionaryArray.from_arrays(pa.array(column), [b"x"])
-    pq.write_table(pa.table({"image": images, "label": column}), folder / "rows.parquet", compression="zstd")
+        for part, dimensions in (("images-idx3-ubyte", 3), ("labels-idx1-ubyte", 1)):
+            for kind in ("packed", "idx"):
+                (folder / kind / "MNIST" / "raw").mkdir(parents=True, exist_ok=True)
+            (folder / "packed" / "MNIST" / "raw" / f"{split}-{part}.gz").write_bytes(packed)
+            with (folder / "idx" / "MNIST" / "raw" / f"{split}-{part}").open("wb") as file:
+                sizes = (500_000_000).to_bytes(4, "big") + b"\0\0\0\1" * (dimensions - 1)
+                file.write(bytes([0, 0, 8, dimensions]) + sizes)
+                file.truncate(file.tell() + 500_000_000)
+    with (folder / "sparse").open("wb") as file:
+        file.truncate(1 << 40)
+    column = np.zeros(20_000_000, np.int8)
+    write(folder / "rows.parquet", image=repeated(b"x", len(column)), label=column)
+    write(folder / "dictionary.parquet", image=repeated(bytes(20 << 20), 100_000), label=column[:100_000])
+    write(folder / "texts.parquet", image=repeated(b"x", 100_000), label=repeated("x" * (1 << 20), 100_000))
+    write(folder / "lists.parquet", image=[b"x"], label=pa.array([column]))
+    schema, page = pa.schema([("image", pa.binary()), ("label", pa.int64())]), pa.array([bytes(40 << 20)])
+    with pq.ParquetWriter(folder / "pages.parquet", schema, compression="zstd", use_dictionary=False) as writer:
+        for _ in range(60):
+            writer.write_table(pa.table({"image": page, "label": [0]}))
+    experiment = folder / "experiment" / "0.5" / "0"
+    experiment.mkdir(parents=True)
+    for place in (experiment / "aux_arrays.npz", folder / "labels.npz"):
+        with zipfile.ZipFile(place, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name in ("train", "test", "subset_idx", "trainset_correctness", "testset_correctness"):
+                header = {"descr": "<i8", "fortran_order": False, "shape": (1 << 40,)}
+                with archive.open(f"{name}.npy", "w") as member:
+                    np.lib.format.write_array_header_1_0(member, header)
+
+
+def repeated(value: bytes | str, times: int) -> pa.Array:
+    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(times, np.int8)), pa.array([value]))
+
+
+def write(path: Path, **columns: Any) -> None:
+    """As a few bytes that do not tell that a column was a dictionary."""
+    options = {"compression": "zstd", "store_schema": False, "dictionary_pagesize_limit": 1 << 30}
+    pq.write_table(pa.table(columns), path, **options)
 
 
 def png(side: int) -> bytes:
@@ -194,6 +239,36 @@ def stores(folder: Path, made: Path) -> Iterator[Path]:
         header |= {"identity": changed.identity(fingerprint), "class_names": names}
         (place / "campaign.json").write_text(json.dumps(header))
         yield place
+    yield from damaged_stores(folder, made)
+
+
+def damaged_stores(folder: Path, made: Path) -> Iterator[Path]:
+    """Copies whose files are links out of the store, pipes, devices, or claim too much."""
+    for name in ("linked", "pipes", "numbers", "nested", "endless-results"):
+        place = folder / "stores" / name
+        shutil.copytree(made, place)
+        results, header = place / "results", json.loads((place / "campaign.json").read_text())
+        if name == "linked":
+            for each in ("results", "estimates", "failures"):
+                victim = folder / "victim" / each
+                shutil.copytree(place / each, victim) if (place / each).is_dir() else victim.mkdir(parents=True)
+                (victim / "r500000-000004-000008.parquet").write_bytes(b"PAR1" * 9)
+                shutil.rmtree(place / each, ignore_errors=True)
+                (place / each).symlink_to(victim)
+        elif name == "pipes":
+            os.mkfifo(results / "r500000-000004-000008.parquet")
+            (place / "failures").mkdir(exist_ok=True)
+            os.mkfifo(place / "failures" / "r500000-000004-000008.json")
+        elif name == "numbers":
+            header |= {"num_train": 1 << 24, "num_test": 1 << 24, "stack_size": 1_000_000, "shard_size": 1_000_000}
+            (place / "campaign.json").write_text(json.dumps(header))
+        elif name == "nested":
+            (place / "campaign.json").write_text("[" * 1_000_000)
+        else:
+            for file in results.iterdir():
+                file.unlink()
+                file.symlink_to("/dev/zero")
+        yield place
 
 
 class Watch:
@@ -220,15 +295,43 @@ class Watch:
             self.seen.append(f"{event} {given[:2]}")
         elif event in ("socket.connect", "socket.getaddrinfo", "socket.sendto", "webbrowser.open", "urllib.Request"):
             self.seen.append(f"{event} {given[1:]}")
-        elif (
-            event == "open" and isinstance(given[0], str | bytes) and given[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
-        ) or event in ("os.mkdir", "os.rename", "os.remove", "os.symlink", "os.link", "os.rmdir"):
+        elif event == "open" and isinstance(given[0], str | bytes) and given[2] & _WRITING:
             self._written(event, given[0])
+        elif event in _CHANGES:
+            *positions, folder = _CHANGES[event]
+            for position in positions:
+                self._written(event, given[position], given[folder])
 
-    def _written(self, event: str, path: Any) -> None:
-        place = os.path.abspath(os.fsdecode(path))  # noqa: PTH100
-        if not place.startswith((*self.allowed, "/dev/null", "/dev/shm", "/tmp/torch")):  # noqa: S108
-            self.seen.append(f"{event} {place}")
+    def _written(self, event: str, path: Any, folder: int = -1) -> None:
+        base = Path(f"/proc/self/fd/{folder}").resolve() if folder >= 0 else Path.cwd()
+        place = base / os.fsdecode(path)
+        real = str(place.parent.resolve() / place.name)
+        if not real.startswith((*self.allowed, "/dev/null", "/dev/shm", "/tmp/torch")):  # noqa: S108
+            self.seen.append(f"{event} {real}")
+
+
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+_CHANGES = {
+    "os.mkdir": (0, 2),
+    "os.remove": (0, 1),
+    "os.rmdir": (0, 1),
+    "os.chmod": (0, 2),
+    "os.rename": (0, 1, 3),
+    "os.symlink": (1, 2),
+    "os.link": (1, 3),
+}
+"""Positions, among what audit hooks get, of paths that change, and last of the folder that they are relative to."""
+
+
+def files_in(folder: Path, *left_out: Path) -> dict[str, tuple[int, int]]:
+    """Sizes and times of change of files; native code does not call audit hooks."""
+    found = {}
+    for path, _, names in os.walk(folder):
+        if not path.startswith(tuple(map(str, left_out))):
+            for each in (Path(path) / name for name in names):
+                status = each.lstat()
+                found[str(each)] = (status.st_size, status.st_mtime_ns)
+    return found
 
 
 def call(words: list[str]) -> tuple[int, str, str]:
@@ -243,7 +346,8 @@ def call(words: list[str]) -> tuple[int, str, str]:
         wrong = f"a message of {len(text)} characters"
     elif "\x1b" in done.output or "\x07" in done.output:
         wrong = "an escape sequence in the output"
-    return done.exit_code, f"{done.output}{text}", wrong
+    code = error.exit_code if isinstance(error, LongtailError) else done.exit_code
+    return code, f"{done.output}{text}", wrong
 
 
 def main(folder: Path) -> None:
@@ -252,43 +356,52 @@ def main(folder: Path) -> None:
     sys.path[:0] = [str(folder), str(Path(__file__).parent)]
     os.chdir(folder)
     (folder / "good.yaml").write_text(json.dumps(campaign()))
-    made = folder / "made"
+    made, out = folder / "made", folder / "out"
     code, output, wrong = call(["run", "good.yaml", "--store", str(made)])
     if code:
         raise RuntimeError(f"{output} {wrong}")
-    hostile = list(stores(folder, made))
-    watch = Watch(folder / "cache", folder / "out", folder / "stores")
-    (folder / "out").mkdir()
-    ended: dict[str, tuple[int, str, str]] = {}
-    base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    peaks: dict[str, int] = {}
+    import matplotlib.font_manager  # noqa: F401 - asks fc-list for fonts where it has no cache
 
-    def carry_out(label: str, words: list[str]) -> None:
+    hostile = list(stores(folder, made))
+    out.mkdir()
+    (folder / "campaigns").mkdir()
+    for each in LINKS:
+        (folder / "campaigns" / each).symlink_to(folder / each)
+    for name, text in campaigns():
+        # Where campaigns lie decides what relative paths mean.
+        (folder / "campaigns" / f"{name}.yaml").write_text(text.replace('"pipe"', f'"{folder}/pipe"'))
+    allowed = (folder / "cache", out, folder / "stores")
+    before, watch = files_in(folder, *allowed), Watch(*allowed)
+    ended: dict[str, tuple[int, str, str]] = {}
+    peaks: dict[str, int] = {"base": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10}
+
+    def carry_out(label: str, words: list[str]) -> int:
         watch.on = True
-        print(label, file=sys.stderr, flush=True)
+        started = time.monotonic()
         ended[label] = call(words)
         watch.on = False
+        print(f"{label}: {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
         peaks[label] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
         watch.seen[:] = [each if each.startswith("[") else f"[{label}] {each}" for each in watch.seen]
+        return ended[label][0]
 
-    for name, text in campaigns():
-        file = folder / "campaigns" / f"{name}.yaml"
-        file.parent.mkdir(exist_ok=True)
-        # Where campaigns lie decides what relative paths mean.
-        file.write_text(text.replace('"pipe"', f'"{folder}/pipe"'))
-        for each in ("postscript", "bomb", "rows.parquet", "packed"):
-            target = file.parent / each
-            if not target.exists():
-                target.symlink_to(folder / each)
-        carry_out(f"plan {name}", ["plan", str(file)])
-        if ended[f"plan {name}"][0] != 0:
-            carry_out(f"run {name}", ["run", str(file), "--store", str(folder / "out" / f"s-{name}")])
-    for number, place in enumerate(hostile):
-        for words in READERS + (OTHER_READERS if number < 2 else ()):
-            filled = [each.format(place=folder / "out", store=made) for each in words[1:]]
-            carry_out(f"{words[0]} {place.name}", [words[0], str(place), *filled])
-    found = {"ended": ended, "seen": watch.seen, "base": base >> 10, "peaks": peaks}
-    print(json.dumps({**found, "called": (folder / CALLED).exists(), "downloaded": (folder / "downloaded").exists()}))
+    for number, (name, _) in enumerate(campaigns()):
+        file = str(folder / "campaigns" / f"{name}.yaml")
+        refused = carry_out(f"plan {name}", ["plan", file])
+        if not refused or number % 3 == 0:
+            carry_out(f"run {name}", ["run", file, "--store", str(out / f"s-{name}")])
+        if refused and number % 6 == 0 and name not in SUBSETS:  # which a search does not look at
+            carry_out(f"tune {name}", ["tune", file, "-o", str(out / f"{name}.tuned.yaml"), "--trials", "1"])
+    for file in ("pipe", "sparse", "/dev/zero", "/proc/self/mem", str(folder)):
+        carry_out(f"plan file:{file}", ["plan", file])
+    carry_out("import npz", ["import", "heldout", "experiment", "--store", str(out / "i"), "--labels", "labels.npz"])
+    for place in hostile:
+        for words in READERS + (ALL_READERS if place.name in READ_BY_ALL else ()):
+            filled = [each.format(out=out, made=made) for each in words[1:]]
+            carry_out(f"{' '.join(words[:2])} {place.name}", [words[0], str(place), *filled])
+    found = {"ended": ended, "seen": watch.seen, "peaks": peaks, "stores": [each.name for each in hostile]}
+    found |= {"called": (folder / CALLED).exists(), "downloaded": (folder / "downloaded").exists()}
+    print(json.dumps({**found, "changed": sorted(dict(files_in(folder, *allowed).items() ^ before.items()))}))
 
 
 if __name__ == "__main__":

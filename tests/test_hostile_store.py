@@ -21,9 +21,10 @@ import pytest
 from orchestrator.verify import verify_store
 from tests.stores import NUM_TRAIN, new_store, results
 from workers.campaign_file import read_campaign
-from workers.errors import CampaignError, DamagedFileError
+from workers.errors import CampaignError, DamagedFileError, StoreError
 from workers.runs import Shard
 from workers.store import Failure, Store
+from workers.store.local_files import LocalFiles
 from workers.store.pages import check_pages
 
 SHARD = Shard(500_000, 0, 2)
@@ -321,3 +322,30 @@ def test_a_hostile_campaign_file_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(CampaignError) as caught:
         read_campaign(path)
     assert all(line.startswith(f"{path}: ") and len(line) < 400 for line in str(caught.value).splitlines())
+
+
+def test_nothing_is_written_through_a_link_out_of_the_store(tmp_path: Path) -> None:
+    store = new_store(tmp_path / "store")
+    for folder in ("results", "estimates"):
+        (tmp_path / f"mine-{folder}").mkdir()
+        (tmp_path / f"mine-{folder}" / "a.parquet").write_bytes(b"PAR1")
+        with suppress(FileNotFoundError):
+            (tmp_path / "store" / folder).rmdir()
+        (tmp_path / "store" / folder).symlink_to(tmp_path / f"mine-{folder}")
+    files = LocalFiles(tmp_path / "store")
+    for write in (
+        lambda: store.commit(SHARD, results(SHARD)),
+        lambda: files.create("estimates/b.parquet", b""),
+        lambda: files.replace("estimates/a.parquet", b""),
+        lambda: files.delete("results/a.parquet"),
+        lambda: files.move("results/a.parquet", "damaged/a.parquet"),
+        lambda: files.move("campaign.json", "results/campaign.json"),
+    ):
+        with pytest.raises(StoreError, match="is a link that leads out of the store: nothing is written there"):
+            write()
+    left = [(each.name, each.read_bytes()) for each in sorted(tmp_path.glob("mine-*/*"))]
+    assert left == [("a.parquet", b"PAR1")] * 2
+    (tmp_path / "store" / "within").symlink_to(tmp_path / "store")
+    assert files.create("within/c", b"1") and (tmp_path / "store" / "c").read_bytes() == b"1"
+    (tmp_path / "alias").symlink_to(tmp_path / "store")  # the store itself may be one
+    assert LocalFiles(tmp_path / "alias").create("d", b"1")

@@ -15,7 +15,7 @@ STORE_FORMAT = 1
 CAMPAIGN = "campaign.json"
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-MAX_EXAMPLES = 1 << 27
+MAX_EXAMPLES = 1 << 24
 """More examples, training or test, are a mistake, or meant to fill a reader's memory."""
 MAX_JSON = 16 << 20
 """Bytes of campaign.json; a data set of 100,000 classes with long names takes a fifth."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from workers.durability import sync_folder
-from workers.errors import DamagedFileError
+from workers.errors import DamagedFileError, StoreError
 from workers.store.binding import Binding
 from workers.store.file_errors import told, written
 
@@ -91,12 +91,12 @@ class LocalFiles:
         self.check()
         with written(self.root / path):
             self._make_folder(target)
-            (self.root / path).replace(self.root / target)
+            self._place_within(path).replace(self.root / target)
 
     def delete(self, path: str) -> None:
         self.check()
         with written(self.root / path):
-            (self.root / path).unlink(missing_ok=True)
+            self._place_within(path).unlink(missing_ok=True)
 
     def clean(self) -> None:
         horizon = time.time() - STALE_SECONDS
@@ -107,10 +107,17 @@ class LocalFiles:
 
     def _make_folder(self, path: str) -> Path:
         """A file's place, its folders made: those within the root, never the root, which may have been moved away."""
-        final = self.root / path
+        final = self._place_within(path)
         for folder in reversed(final.relative_to(self.root).parents):
             if folder.name:
                 (self.root / folder).mkdir(exist_ok=True)
+        return final
+
+    def _place_within(self, path: str) -> Path:
+        """A file's place for writing. Raises StoreError where a folder is a link out of the store, as in somebody's."""
+        final = self.root / path
+        if not Path(os.path.realpath(final.parent)).is_relative_to(os.path.realpath(self.root)):
+            raise StoreError(f"{final.parent}: is a link that leads out of the store: nothing is written there")
         return final
 
     def writable(self) -> bool:
