@@ -110,7 +110,16 @@ ALL_READERS: tuple[tuple[str, ...], ...] = (
     *(("compare", "{made}"), ("report", "-o", "{out}/r.html"), ("verify", "--repair"), ("compact",)),
 )
 READ_BY_ALL = ("tests", "own-model", "linked", "pipes")
-LINKS = ("postscript", "bomb", "packed", "idx", "sparse", "rows.parquet", "dictionary.parquet", "pages.parquet")
+LINKS: tuple[str, ...] = (
+    "postscript",
+    "bomb",
+    "packed",
+    "idx",
+    "sparse",
+    "rows.parquet",
+    "dictionary.parquet",
+    "pages.parquet",
+)
 LINKS += ("texts.parquet", "lists.parquet")
 
 
@@ -399,7 +408,12 @@ def main(folder: Path) -> None:
         for words in READERS + (ALL_READERS if place.name in READ_BY_ALL else ()):
             filled = [each.format(out=out, made=made) for each in words[1:]]
             carry_out(f"{' '.join(words[:2])} {place.name}", [words[0], str(place), *filled])
-    found = {"ended": ended, "seen": watch.seen, "peaks": peaks, "stores": [each.name for each in hostile]}
+    found: dict[str, Any] = {
+        "ended": ended,
+        "seen": watch.seen,
+        "peaks": peaks,
+        "stores": [each.name for each in hostile],
+    }
     found |= {"called": (folder / CALLED).exists(), "downloaded": (folder / "downloaded").exists()}
     print(json.dumps({**found, "changed": sorted(dict(files_in(folder, *allowed).items() ^ before.items()))}))
 

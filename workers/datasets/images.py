@@ -53,7 +53,7 @@ _large = threading.RLock()
 _BLOCK_BYTES = 1 << 26
 """Of Pillow's blocks of memory, 16 MB by default: blocks of more than 32 MB go back to the system as soon as they are
 freed, while glibc keeps smaller ones for each thread (1.3 GB after four images of 88 megapixels, now none)."""
-Image.core.set_block_size(_BLOCK_BYTES)
+Image.core.set_block_size(_BLOCK_BYTES)  # type: ignore[attr-defined]
 _STRIP = 64
 """Rows of a large image that are laid on white at a time; fewer pixels than _LARGE, as Pillow takes 65,535 a row."""
 _WIDE_GREY = ("I", "I;16", "I;16L", "I;16B", "I;16N")

@@ -91,7 +91,7 @@ def open_parquet(content: Path | pa.Buffer, name: str | None = None) -> ParquetF
     with parquet_errors(path), _bytes_of(content) as view:
         size = len(view)
         length = int.from_bytes(view[-_TAIL:-4], "little")
-        if size < 12 or view[-4:] != b"PAR1" or length > size - 12:
+        if size < 12 or bytes(view[-4:]) != b"PAR1" or length > size - 12:
             raise DamagedFileError("is not a whole Parquet file")
         if length > MAX_FOOTER:
             raise DamagedFileError(f"claims a footer of {length:,} bytes, at most {MAX_FOOTER:,} are read")

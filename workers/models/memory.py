@@ -18,7 +18,8 @@ def training_bytes(build: Callable[[], nn.Module], input_shape: tuple[int, ...],
     """
     with torch.device("meta"), torch.random.fork_rng(devices=[]):
         model = build().train()
-        with _LiveBytes(model) as live:
+        live = _LiveBytes(model)
+        with live:
             model(torch.empty(batch, *input_shape)).logsumexp(dim=1).sum().backward()
         return live.most + 2 * 4 * sum(each.numel() for each in model.parameters())
 
@@ -27,18 +28,20 @@ def evaluation_bytes(build: Callable[[], nn.Module], input_shape: tuple[int, ...
     """The most bytes that a forward pass in evaluation mode holds at once, beside the weights."""
     with torch.device("meta"), torch.random.fork_rng(devices=[]), torch.no_grad():
         model = build().eval()
-        with _LiveBytes(model) as live:
+        live = _LiveBytes(model)
+        with live:
             model(torch.empty(batch, *input_shape))
         return live.most
 
 
-class _LiveBytes(TorchDispatchMode):
+class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the bytes of the tensors that operators make, until they are freed; the model's own are not counted."""
 
     def __init__(self, model: nn.Module) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._given = {each.untyped_storage()._cdata for each in (*model.parameters(), *model.buffers())}
-        self.most = self._now = 0
+        self.most: int = 0
+        self._now: int = 0
         self._live: dict[int, weakref.ref[Any]] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
