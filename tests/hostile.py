@@ -109,7 +109,7 @@ ALL_READERS: tuple[tuple[str, ...], ...] = (
     *(("forgetting",), ("removal",), ("reliability",), ("suspects",), ("noise",), ("proxies",)),
     *(("compare", "{made}"), ("report", "-o", "{out}/r.html"), ("verify", "--repair"), ("compact",)),
 )
-READ_BY_ALL = ("tests", "own-model", "linked", "pipes")
+READ_BY_ALL = ("own", "own-model", "linked", "pipes")
 LINKS: tuple[str, ...] = (
     "postscript",
     "bomb",
