@@ -161,7 +161,7 @@ def test_nothing_holds_up_the_end(what: str) -> None:
 
 
 def test_a_view_says_how_long_nothing_is_new() -> None:
-    clock = iter([0.0, 10.0, 20.0, 60.0, 145.0, 200.0, 900.0])
+    clock = iter([0.0, 10.0, 20.0, 60.0, 145.0, 200.0, 900.0, 1800.0])
     rate = Rate(lambda: next(clock))
     rate.see(Progress(total=2, before=0, workers=1))  # since 10 s
     assert rate.silence() == ""

@@ -7,7 +7,7 @@ from pydantic import Field, ValidationError
 
 from workers.campaign import Campaign, Record
 from workers.campaign_fields import differences
-from workers.errors import DamagedFileError, StoreMismatchError
+from workers.errors import DamagedFileError, StoreError, StoreMismatchError
 from workers.imported import Imported
 from workers.recipe import Frozen
 
@@ -98,6 +98,19 @@ class Header(Frozen):
         if header.identity != header.campaign.identity(header.fingerprint) and not header.is_superseded:
             raise DamagedFileError(f"{path}: was changed: its identity is not that of its campaign and data")
         return header
+
+    def check_same_noise(self, ours: "Header", examples: str) -> None:
+        """Raise StoreError where the examples, at that place, may not be written anew: they might not be equal.
+
+        The data set's fingerprint covers labels, and the identity covers scores. Label noise is drawn by NumPy, which
+        does not promise the same draws across versions; it matters once a run has seen the labels.
+        """
+        version, here = self.versions.get("numpy"), ours.versions.get("numpy")
+        if isinstance(self.campaign, Campaign) and self.campaign.label_noise.fraction > 0 and version != here:
+            raise StoreError(
+                f"{examples}: is missing, and its noisy labels were drawn with NumPy {version}: "
+                f"run with that version (here is {here}), which draws the same ones again"
+            )
 
     def check_same(self, given: "Header", uri: str) -> None:
         """Raise StoreMismatchError, a line per field, where the given campaign or data are not this store's."""

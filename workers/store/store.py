@@ -20,8 +20,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from workers.campaign import Campaign, Subsets
-from workers.errors import ConflictError, DamagedFileError, MissingFileError, NoStoreError, StoreError
+from workers.campaign import Subsets
+from workers.errors import ConflictError, DamagedFileError, MissingFileError, NoStoreError
 from workers.runs import Shard
 from workers.store import schema
 from workers.store.checkpoints import CheckpointFiles
@@ -97,25 +97,11 @@ class Store:
         store.header.check_same(header, store.uri)
         # Only now: of two racing drivers with different campaigns, the one that won must write the examples.
         if EXAMPLES not in files.names(""):
-            if there:
-                store._check_labels_can_be_drawn_again(header)
+            if there and store.shards():
+                store.header.check_same_noise(header, files.place(EXAMPLES))
             store.rewritten = there
             store._files.create(EXAMPLES, encode(examples, {}))
         return store
-
-    def _check_labels_can_be_drawn_again(self, ours: Header) -> None:
-        """Raise StoreError where examples.parquet may not be written anew: its content would not be sure to be equal.
-
-        The data set's fingerprint covers labels, and the identity covers scores. Label noise is drawn by NumPy, which
-        does not promise the same draws across versions; without a run that has seen the old ones, new ones will do.
-        """
-        campaign, version = self.header.campaign, self.header.versions.get("numpy")
-        noisy = isinstance(campaign, Campaign) and campaign.label_noise.fraction > 0
-        if noisy and version != ours.versions.get("numpy") and self.shards():
-            raise StoreError(
-                f"{self._path(EXAMPLES)}: is missing, and its noisy labels were drawn with NumPy {version}: "
-                f"run with that version (here is {ours.versions.get('numpy')}), which draws the same ones again"
-            )
 
     def examples(self, columns: Sequence[str] | None = None) -> pa.Table:
         """split (train, test), example_id, label, given_label: N + T rows in canonical order; or some columns.
@@ -297,14 +283,11 @@ class Store:
             return file.read_all()
 
     def check_place(self) -> None:
-        """Raise StoreError where the store is not there any more, or another one is. On a disk every write does so.
-
-        On an object store it takes a request.
-        """
+        """Raise StoreError where the store is gone, or another one is there. On a disk every write does so."""
         self._files.check()
 
     def writable(self) -> bool:
-        """May it be written, as far as that can be told without writing: of an object store that cannot be told."""
+        """May it be written, as far as that can be told without writing; an object store does not tell."""
         return self._files.writable()
 
     def clean(self) -> None:
