@@ -7,6 +7,7 @@ from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
 from unittest.mock import patch
 
+from orchestrator import output as printed
 from orchestrator.cli import app_exit_code
 from tests.isolation import ROOT
 
@@ -18,6 +19,8 @@ def call(*words: object, cwd: Path = ROOT) -> tuple[int, str, str]:
         patch.object(sys, "argv", ["longtail", *map(str, words)]),
         patch.object(sys, "path", [str(cwd), *sys.path]),
         patch.dict(os.environ, {"COLUMNS": "200"}),
+        patch.object(printed.console, "_width", 200),  # a console keeps the width that it was made with
+        patch.object(printed.errors, "_width", 200),
         chdir(cwd),
         redirect_stdout(output),
         redirect_stderr(errors),

@@ -51,6 +51,14 @@ def no_figure_stays() -> Iterator[None]:
         sys.modules["matplotlib.pyplot"].close("all")
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c_stays() -> Iterator[None]:
+    """What a test does to Ctrl-C ends with it; a test that leaves another handler fails."""
+    yield
+    left = signal.signal(signal.SIGINT, signal.default_int_handler)
+    assert left is signal.default_int_handler, f"the test left {left} as the handler of SIGINT"
+
+
 @pytest.fixture
 def small() -> Campaign:
     """A digits campaign that trains in moments: two ratios, three repetitions, tiny model."""

@@ -74,7 +74,7 @@ touch {home}/gate
 
 echo "--- ended; then another campaign"
 until ray job list --address http://127.0.0.1:8265 2>&1 | grep -q SUCCEEDED; do sleep 0.2; done
-sed s/256/255/ {home}/campaign.yaml > {home}/other && mv {home}/other {home}/campaign.yaml
+sed 's/batch_size: 256/batch_size: 255/' {home}/campaign.yaml > {home}/other && mv {home}/other {home}/campaign.yaml
 submit --follow; echo "exit $?"
 
 echo "--- secrets"
@@ -134,7 +134,9 @@ def test_a_cluster_as_the_page_starts_it(tmp_path: Path, short_path: str) -> Non
     _, output = finish(start(["/bin/bash", "-c", script], tmp_path), 560)
     assert "Traceback" not in output
     said = {title: lines.splitlines() for title, lines in re.findall(r"^--- (.*)\n((?:(?!--- ).*\n)*)", output, re.M)}
-    assert said["modes"] == ["700", "600", "700", "700"], output
+    assert said["modes"][:2] == ["700", "600"], output
+    assert len(said["modes"]) >= 4, output
+    assert set(said["modes"][2:]) == {"700"}, output
     dashboard = "error: the Ray cluster at 'http://127.0.0.1:8265'"
     assert said["strangers"] == [
         f"{dashboard} asks for its token, and none was sent: set RAY_AUTH_MODE=token",
@@ -167,7 +169,7 @@ def test_a_cluster_as_the_page_starts_it(tmp_path: Path, short_path: str) -> Non
     ], output
     assert said["ended; then another campaign"][-2:] == [
         f"error: {store}: recipe.batch_size: the store has 256, the campaign has 255",
-        "exit 1",
+        "exit 2",
     ], output
     assert said["secrets"] == [], output
     assert len(runs_of(store)) == 6

@@ -7,11 +7,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from typer.testing import CliRunner
 
 from analysis import open_store
-from orchestrator.cli import app
 from orchestrator.run import run_campaign
+from tests.command import call
 from tests.conftest import small_campaign
 from tests.datasets.support import write_image
 from tests.stores import NUM_TEST, NUM_TRAIN, new_store
@@ -77,21 +76,21 @@ def test_every_frame_with_examples_has_their_names(store: Path) -> None:
 def test_listings_and_files_have_names(store: Path, tmp_path: Path, words: list[str]) -> None:
     output = tmp_path / "table.csv"
     command = [words[0], str(store), *words[1:], "-o", str(output)]
-    result = CliRunner(env={"COLUMNS": "200"}).invoke(app, command, catch_exceptions=False)
-    assert result.exit_code == 0, result.output
+    code, shown, _ = call(*command)
+    assert code == 0, shown
     written = pd.read_csv(output)
     assert written["name"].tolist() == [TRAIN[example] for example in written["example_id"]]
     assert set(written["label_name"]) == set(CLASSES)
-    assert written["name"][0] in result.output  # as it is: no markup of a class name is carried out
-    assert "[bold]ant" in result.output
+    assert written["name"][0] in shown  # as it is: no markup of a class name is carried out
+    assert "[bold]ant" in shown
 
 
 def test_estimates_have_names(store: Path) -> None:
-    assert CliRunner().invoke(app, ["estimate", str(store)]).exit_code == 0
+    assert call("estimate", store)[0] == 0
     for name in ("memorization", "cscore", "consistency", "forgetting", "influence_top"):
         table = pd.read_parquet(store / "estimates" / f"{name}.parquet")
         assert table["name"].tolist() == [TRAIN[example] for example in table["example_id"]]
-    assert CliRunner().invoke(app, ["verify", str(store)]).exit_code == 0
+    assert call("verify", store)[0] == 0
 
 
 def test_a_store_without_names_opens_as_before(store: Path, tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ def test_an_existing_cluster_by_its_address(tmp_path: Path, short_path: str) -> 
     script = f"""
 export PATH="$(dirname {python}):$PATH"
 export RAY_AUTH_MODE=token
-ray get-auth-token --generate > {tmp_path}/ray.log 2>&1
+(umask 077; ray get-auth-token --generate > {tmp_path}/ray.log 2>&1)
 ray start --head --port 6399 --num-cpus 2 --include-dashboard false --temp-dir {short_path} \
     --object-store-memory 100000000 > {tmp_path}/ray.log 2>&1 || cat {tmp_path}/ray.log
 {run}/first --address 127.0.0.1:6399 --working-dir {tmp_path}/code

@@ -205,7 +205,7 @@ def hooked() -> nn.Module:
         (_Drawing, "or its forward draws random numbers by itself"),
         (
             _Branching,
-            "torch.fx cannot trace it: symbolically traced variables cannot be used as inputs to control flow",
+            "torch.fx cannot trace it: TraceError: symbolically traced variables cannot be used as inputs",
         ),
         (_OwnWeight, "scale is a parameter that is used outside of a standard layer"),
         (_OwnConstant, None),
