@@ -169,7 +169,9 @@ class ChaosCampaign:
         """Start everything, let it fail, wait until all is done, and compare."""
         (self.folder / "campaign.yaml").write_text(dump_campaign(self.campaign))
         (self.folder / "ray").mkdir()
-        subprocess.run(["ray", "get-auth-token", "--generate"], env=self.environment, check=True, capture_output=True)
+        subprocess.run(
+            ["ray", "get-auth-token", "--generate"], env=self.environment, check=True, capture_output=True, umask=0o077
+        )
         report = self.folder / "reader.json"
         reader = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.chaos.reader", self.place.uri, str(report)],
