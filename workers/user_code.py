@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import sysconfig
+import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ FULL_TRACEBACKS = "LONGTAIL_TRACEBACK"
 MAX_TEXT = 300
 """Characters kept of what an exception says, in a line."""
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _MAX_TRACEBACK = 50_000
 _MAX_FRAMES = 40
 _OURS = tuple(
@@ -60,8 +62,11 @@ def user_code(what: str) -> Iterator[None]:
     """Call code of the campaign's own in here; `what` opens the message.
 
     An Exception passes through. Anything else that it raises would end the command as if all were well, or as if it had
-    been interrupted: that becomes UserCodeError. A signal's exception stays what it is, whatever was made of it.
+    been interrupted: that becomes UserCodeError. A signal's exception stays what it is, whatever was made of it; and
+    handlers of signals come back afterwards, so that Ctrl-C goes on to end the command.
     """
+    main = threading.current_thread() is threading.main_thread()
+    former = {number: signal.getsignal(number) for number in _SIGNALS if main}
     try:
         yield
     except BaseException as error:
@@ -69,6 +74,10 @@ def user_code(what: str) -> Iterator[None]:
         if isinstance(error, Exception):
             raise
         raise UserCodeError(f"{what}: {told(error)}{_place(error)}") from error
+    finally:
+        for number, handler in former.items():
+            if handler is not None and signal.getsignal(number) is not handler:
+                signal.signal(number, handler)
 
 
 def check_interruption(error: BaseException) -> None:
@@ -124,7 +133,7 @@ def _place(error: BaseException) -> str:
 
 
 def _signal_handlers() -> set[CodeType]:
-    handlers = (signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM))
+    handlers = (signal.getsignal(number) for number in _SIGNALS)
     codes = (getattr(handler, "__code__", None) for handler in handlers)
     return {code for code in codes if isinstance(code, CodeType)}
 

@@ -2,8 +2,6 @@
 
 import os
 import random
-import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,22 +10,18 @@ import torch
 
 from workers.errors import ModelError
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
 
 @contextmanager
 def process_kept(name: str) -> Iterator[None]:
     """Call a model function, or import its module, in here; `name` opens an error.
 
     NumPy's and Python's global generators start from the seed of torch's, so that what is drawn from them is the run's
-    own, too. They, the number of threads, the current folder and the handlers of signals come back afterwards. Raises
-    ModelError where it leaves another default dtype, default device or gradient mode: no model trains as it was meant.
+    own, too. They, the number of threads and the current folder come back afterwards. Raises ModelError where it
+    leaves another default dtype, default device or gradient mode: no model trains as it was meant.
     """
     before = (torch.get_default_dtype(), torch.get_default_device(), torch.is_grad_enabled())
     drawn, drawn_by_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - the global one is meant
     threads, folder = torch.get_num_threads(), os.getcwd()  # noqa: PTH109 - a string for chdir
-    main = threading.current_thread() is threading.main_thread()
-    handlers = {number: signal.getsignal(number) for number in _SIGNALS if main}
     seed = torch.initial_seed() % 2**32
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - the global one is meant
@@ -44,9 +38,6 @@ def process_kept(name: str) -> Iterator[None]:
         if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
         os.chdir(folder)
-        for number, handler in handlers.items():
-            if handler is not None and signal.getsignal(number) is not handler:
-                signal.signal(number, handler)
     if dtype != before[0]:
         raise ModelError(f"{name}: sets torch's default dtype to {dtype}, models train in float32: leave it out")
     if device != before[1]:
