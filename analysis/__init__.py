@@ -2,34 +2,11 @@
 images of examples need its data set."""
 
 from analysis import plot
-from analysis.consistency import consistency_profile, cscore
-from analysis.datamodels.fitting import Datamodels, fit_datamodels
-from analysis.display.frame import Frame
-from analysis.diverged import diverged_bounds, diverged_notes
-from analysis.errors import EstimateError, NoEstimateError, TooManyPairsError
-from analysis.estimates import write_estimates
-from analysis.influence.discoveries import influence_discoveries
-from analysis.influence.estimator import influence_matrix, influence_pairs, influence_top
-from analysis.influence.high_influence import influential_pairs
-from analysis.influence.matrix_files import write_influence_matrix
-from analysis.learning.forgetting import estimate_forgetting
-from analysis.learning.forgetting_agreement import forgetting_agreement
-from analysis.learning.forgetting_summary import forgetting_summary
-from analysis.learning.profiles import class_summary, group_profiles, learning_curves
-from analysis.learning.training_statistics import estimate_training_statistics
-from analysis.memorization import estimate_memorization
-from analysis.reading.bits import PackedBits, RatioBits, pack_runs
-from analysis.reading.counts import RatioCounts, StoreCounts, count_first_runs, count_runs
-from analysis.reading.outputs import RatioOutputs, read_outputs
-from analysis.reliability import estimate_reliability
-from analysis.removal import removal_curve, write_removal
-from analysis.scoring.agreement import Agreement, compare
-from analysis.scoring.example_scores import ExampleScore, StoreScores, read_example_scores
-from analysis.scoring.groups import Groups, group_examples
-from analysis.scoring.noise import noise_curves, noise_detection
-from analysis.scoring.proxies import collect_proxies, proxy_agreement
-from analysis.scoring.suspects import rank_suspects
-from analysis.standard_errors import (
+from analysis.estimators.consistency import consistency_profile, cscore
+from analysis.estimators.diverged_bounds import diverged_bounds, diverged_notes
+from analysis.estimators.memorization import estimate_memorization
+from analysis.estimators.removal import removal_curve, write_removal
+from analysis.estimators.standard_errors import (
     expected_se,
     feldman_zhang_bound,
     largest_unit_variance,
@@ -38,9 +15,32 @@ from analysis.standard_errors import (
     se_of_runs,
     unit_variance,
 )
+from analysis.influence.datamodels.fitting import Datamodels, fit_datamodels
+from analysis.influence.discoveries import influence_discoveries
+from analysis.influence.estimator import influence_matrix, influence_pairs, influence_top
+from analysis.influence.high_influence import influential_pairs
+from analysis.influence.matrix_files import write_influence_matrix
+from analysis.learning.forgetting import estimate_forgetting
+from analysis.learning.forgetting_summary import forgetting_summary
+from analysis.learning.training_statistics import estimate_training_statistics
+from analysis.reading.bits import PackedBits, RatioBits, pack_runs
+from analysis.reading.counts import RatioCounts, StoreCounts, count_first_runs, count_runs
+from analysis.reading.outputs import RatioOutputs, read_outputs
+from analysis.report.write_estimates import write_estimates
+from analysis.scoring.agreement import Agreement, compare
+from analysis.scoring.example_scores import ExampleScore, StoreScores, read_example_scores
+from analysis.scoring.forgetting_agreement import forgetting_agreement
+from analysis.scoring.groups import Groups, group_examples
+from analysis.scoring.noise import noise_curves, noise_detection
+from analysis.scoring.profiles import class_summary, group_profiles, learning_curves
+from analysis.scoring.proxies import collect_proxies, proxy_agreement
+from analysis.scoring.split_half import estimate_reliability
+from analysis.scoring.suspects import rank_suspects
 from analysis.statistics.intervals import average_interval, difference_interval, mean_interval
 from analysis.statistics.means import without_empty_groups
 from analysis.view import StoreView, open_store
+from analysis.view.display.frame import Frame
+from workers.errors import EstimateError, NoEstimateError, TooManyPairsError
 
 __all__ = [
     "Agreement",

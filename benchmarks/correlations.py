@@ -29,9 +29,9 @@ from analysis.reading.bits import pack_bits, ratio_bits
 from analysis.reading.examples import Labels
 from analysis.statistics.means import difference_se
 from benchmarks.designs import DESIGNS, designed
-from workers.balanced_subsets import block_length
-from workers.runs import Run
-from workers.subsets import draw_subset
+from workers.campaign.keys import Run
+from workers.subsets.balanced import block_length
+from workers.subsets.draw import draw_subset
 
 TESTS = 100
 FDR = 0.05

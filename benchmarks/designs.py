@@ -7,7 +7,7 @@
 luck and chance add up to enough. `digits` trains the preset's campaign again and again, seed after seed, in this
 process. Expected: the number of runs that trained on an example hardly varies, so that variance by luck falls by about
 (1 - 3 r (1-r)) / (r (1-r) t) at t runs, most with few; consistency also loses part of the variance by which other
-examples were in the subset; influence does not (see `workers.balanced_subsets`).
+examples were in the subset; influence does not (see `workers.subsets.balanced`).
 
 A variance is over campaigns, averaged over examples or pairs. "SE^2 / variance" is the mean squared standard error over
 it: 1 is right, above 1 conservative; below 1 also where p (1 - p) / n is estimated from few runs.
@@ -25,10 +25,10 @@ from rich.table import Table
 
 from analysis.statistics.means import difference_se, group_mean, mean_se
 from orchestrator.presets import preset_text
-from workers.campaign import Campaign
-from workers.campaign_file import check_campaign, parse_campaign
-from workers.runs import Run
-from workers.subsets import draw_subset
+from workers.campaign.campaign import Campaign
+from workers.campaign.keys import Run
+from workers.campaign.yaml_io import check_campaign, parse_campaign
+from workers.subsets.draw import draw_subset
 
 DESIGNS = ("uniform", "balanced")
 MEMORIZED = 0.25

@@ -16,16 +16,16 @@ from collections.abc import Iterator
 import ray
 
 from benchmarks.simulated_pool import SimulatedPool
-from orchestrator.dispatch import Dispatch
 from orchestrator.presets import preset_text
-from orchestrator.ray_cluster import connect
-from orchestrator.ray_pool import Pool
-from orchestrator.ray_runner import drive
-from orchestrator.ray_worker import LoadProblem, WorkerActor
-from orchestrator.runner import GivenUp, Job
-from workers.campaign_file import parse_campaign
-from workers.runs import Shard
-from workers.shard import ShardSummary
+from orchestrator.runners.base import GivenUp, Job
+from orchestrator.runners.ray.cluster import connect
+from orchestrator.runners.ray.pool import Pool
+from orchestrator.runners.ray.runner import drive
+from orchestrator.runners.ray.worker_actor import LoadProblem, WorkerActor
+from orchestrator.runners.scheduler import Dispatch
+from workers.campaign.keys import Shard
+from workers.campaign.yaml_io import parse_campaign
+from workers.training.shard import ShardSummary
 
 _MIB = 2**20
 

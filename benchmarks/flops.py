@@ -10,11 +10,11 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from workers.campaign import Campaign
+from workers.campaign.campaign import Campaign
+from workers.campaign.lr_schedule import steps_per_epoch
 from workers.datasets import Dataset
 from workers.models import build_model
-from workers.schedule import steps_per_epoch
-from workers.subsets import subset_size
+from workers.subsets.draw import subset_size
 
 _BATCH = 2
 

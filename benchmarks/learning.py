@@ -17,9 +17,9 @@ import analysis
 from analysis.learning.forgetting import count_forgetting
 from analysis.reading.sequences import scan_sequences
 from orchestrator import RayRunner, estimate_densities, run_campaign
-from orchestrator.frames import write_frame
+from orchestrator.frame_files import write_frame
 from orchestrator.presets import preset_text
-from workers.campaign_file import check_campaign, parse_campaign
+from workers.campaign.yaml_io import check_campaign, parse_campaign
 from workers.store import Store
 
 ALL_OF_IT = {"epochs": "final", "presentations": True, "probabilities": True}

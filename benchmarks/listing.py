@@ -18,13 +18,13 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from orchestrator.compact import compact_store
-from orchestrator.holdings import check_holdings
-from orchestrator.shards import pending_shards
-from orchestrator.status import campaign_status
-from workers.campaign import Campaign, Subsets
-from workers.recipe import Recipe
-from workers.runs import Run, Shard
+from orchestrator.campaigns.committed_runs import check_holdings
+from orchestrator.campaigns.pending import pending_shards
+from orchestrator.store_ops.compact import compact_store
+from orchestrator.store_ops.status import campaign_status
+from workers.campaign.campaign import Campaign, Subsets
+from workers.campaign.keys import Run, Shard
+from workers.campaign.recipe import Recipe
 from workers.store import EpochRecord, Header, RunResult, Store, examples_table
 
 NUM_TRAIN, NUM_TEST = 1437, 360

@@ -13,10 +13,10 @@ from benchmarks.measure import Measurement, PeerError, cores
 from benchmarks.plain_loop import LoopResult
 from benchmarks.processes import Place, run_in_processes
 from benchmarks.works import Work
-from workers.campaign import Campaign
+from workers.campaign.campaign import Campaign
+from workers.campaign.recipe import SGD, TriangularSchedule
+from workers.campaign.specs import MLP, Digits
 from workers.datasets import load_dataset
-from workers.recipe import SGD, TriangularSchedule
-from workers.specs import MLP, Digits
 
 Job = tuple[float, int]
 """Ratio and repetition."""

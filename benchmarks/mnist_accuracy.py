@@ -15,8 +15,8 @@ from typing import cast
 import analysis
 from orchestrator import RayRunner, run_campaign
 from orchestrator.presets import preset_text
-from workers.campaign import Campaign
-from workers.campaign_file import check_campaign, parse_campaign
+from workers.campaign.campaign import Campaign
+from workers.campaign.yaml_io import check_campaign, parse_campaign
 
 PEER_HELD_OUT = {
     0.1: 0.9526,

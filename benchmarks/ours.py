@@ -12,8 +12,8 @@ import analysis
 from benchmarks.measure import OURS, Measurement
 from benchmarks.works import Work
 from orchestrator import LocalRunner, run_campaign
-from orchestrator.run import Progress
-from orchestrator.runner import Runner
+from orchestrator.campaigns.run import Progress
+from orchestrator.runners.base import Runner
 from workers.errors import LongtailError
 
 

@@ -16,11 +16,11 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
-from analysis.pilots import planned_variance
+from analysis.estimators.pilots import planned_variance
+from analysis.estimators.standard_errors import MOST, percentile, runs_needed, unit_variance
 from analysis.reading.bits import pack_columns
 from analysis.reading.counts import RatioCounts
 from analysis.reading.selection import select_ratio
-from analysis.standard_errors import MOST, percentile, runs_needed, unit_variance
 from workers.store import Store
 
 Bits = npt.NDArray[np.bool_]

@@ -17,8 +17,8 @@ from rich.table import Table
 import analysis
 from orchestrator import run_campaign
 from orchestrator.presets import preset_text
-from workers.campaign import Campaign
-from workers.campaign_file import check_campaign, parse_campaign
+from workers.campaign.campaign import Campaign
+from workers.campaign.yaml_io import check_campaign, parse_campaign
 
 CAMPAIGNS = {"A": ("float32", 0), "B": ("float32", 1), "C": ("bfloat16", 1)}
 

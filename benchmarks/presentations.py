@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 from benchmarks.works import Sizes, make_work
 from orchestrator import run_campaign
-from workers.campaign import Campaign, Record
+from workers.campaign.campaign import Campaign, Record
 
 RECORDS = {
     "nothing": Record(),

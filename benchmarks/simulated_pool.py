@@ -1,4 +1,4 @@
-"""Simulated workers, each a time on a clock: what `orchestrator.ray_runner.drive` meets on a large cluster.
+"""Simulated workers, each a time on a clock: what `orchestrator.runners.ray.runner.drive` meets on a large cluster.
 
 Some workers are slow, some stand still for ever, some die: a campaign on them ends with stragglers and repeats.
 """
@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from heapq import heappop, heappush
 from itertools import count
 
-from orchestrator.ray_pool import Ended, Event, Loaded, Lost, Pool
-from orchestrator.runner import WorkersChanged
-from orchestrator.worker_queues import cost
-from workers.runs import Shard
-from workers.shard import ShardSummary
+from orchestrator.runners.base import WorkersChanged
+from orchestrator.runners.ray.pool import Ended, Event, Loaded, Lost, Pool
+from orchestrator.runners.worker_queues import cost
+from workers.campaign.keys import Shard
+from workers.training.shard import ShardSummary
 
 _POLL_SECONDS = 1.0
 _RESTART_SECONDS = 10.0

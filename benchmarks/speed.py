@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.measure import Contestant, Measurement, PeerError, hardware, rows, turns, versions
 from benchmarks.table import describe, print_table
 from benchmarks.works import NAMES, Sizes, Work, lacking, make_work
-from orchestrator.output import say, warn
+from orchestrator.cli.output import say, warn
 from workers.errors import CampaignError, DataError, LongtailError
 
 if TYPE_CHECKING:

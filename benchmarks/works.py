@@ -7,8 +7,8 @@ from typing import Any
 
 from benchmarks.measure import Accuracy
 from orchestrator.presets import preset_text
-from workers.campaign import Campaign
-from workers.campaign_file import check_campaign, parse_campaign
+from workers.campaign.campaign import Campaign
+from workers.campaign.yaml_io import check_campaign, parse_campaign
 from workers.errors import CampaignError
 
 NINE_RATIOS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)

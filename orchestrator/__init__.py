@@ -3,14 +3,14 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orchestrator.densities import Densities, estimate_densities
-    from orchestrator.local_runner import LocalRunner
-    from orchestrator.plan import plan_campaign
-    from orchestrator.ray_runner import RayRunner
-    from orchestrator.run import CampaignReport, run_campaign
-    from orchestrator.status import campaign_status
-    from orchestrator.verify import verify_store
-    from workers.campaign_file import read_campaign
+    from orchestrator.campaigns.plan import plan_campaign
+    from orchestrator.campaigns.run import CampaignReport, run_campaign
+    from orchestrator.runners.local import LocalRunner
+    from orchestrator.runners.ray.runner import RayRunner
+    from orchestrator.store_ops.density import Densities, estimate_densities
+    from orchestrator.store_ops.status import campaign_status
+    from orchestrator.store_ops.verify import verify_store
+    from workers.campaign.yaml_io import read_campaign
 
 __all__ = [
     "CampaignReport",
@@ -26,16 +26,16 @@ __all__ = [
 ]
 
 _MODULES = {
-    "CampaignReport": "orchestrator.run",
-    "Densities": "orchestrator.densities",
-    "LocalRunner": "orchestrator.local_runner",
-    "RayRunner": "orchestrator.ray_runner",
-    "campaign_status": "orchestrator.status",
-    "estimate_densities": "orchestrator.densities",
-    "plan_campaign": "orchestrator.plan",
-    "read_campaign": "workers.campaign_file",
-    "run_campaign": "orchestrator.run",
-    "verify_store": "orchestrator.verify",
+    "CampaignReport": "orchestrator.campaigns.run",
+    "Densities": "orchestrator.store_ops.density",
+    "LocalRunner": "orchestrator.runners.local",
+    "RayRunner": "orchestrator.runners.ray.runner",
+    "campaign_status": "orchestrator.store_ops.status",
+    "estimate_densities": "orchestrator.store_ops.density",
+    "plan_campaign": "orchestrator.campaigns.plan",
+    "read_campaign": "workers.campaign.yaml_io",
+    "run_campaign": "orchestrator.campaigns.run",
+    "verify_store": "orchestrator.store_ops.verify",
 }
 
 

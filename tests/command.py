@@ -7,8 +7,8 @@ from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
 from unittest.mock import patch
 
-from orchestrator import output as printed
-from orchestrator.cli import app_exit_code
+from orchestrator.cli import output as printed
+from orchestrator.cli.app import app_exit_code
 from tests.isolation import ROOT
 
 

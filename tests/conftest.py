@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from workers.campaign import Campaign
-from workers.campaign_file import check_campaign
+from workers.campaign.campaign import Campaign
+from workers.campaign.yaml_io import check_campaign
 
 # A shell without job control starts what it puts into the background with Ctrl-C ignored; the tests send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -36,7 +36,7 @@ import yaml
 from tests.command import call
 from tests.conftest import small_campaign
 from tests.isolation import isolated, longtail
-from workers.campaign_file import check_campaign, parse_mapping
+from workers.campaign.yaml_io import check_campaign, parse_mapping
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

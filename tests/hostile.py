@@ -22,8 +22,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from typer.testing import CliRunner
 
-from orchestrator.cli import app
-from workers.campaign import Campaign
+from orchestrator.cli.app import app
+from workers.campaign.campaign import Campaign
 from workers.errors import LongtailError
 
 ESC = "\x1b]0;gone\x07"
@@ -34,7 +34,7 @@ from functools import partial
 from os import system
 from subprocess import run
 from torch import load
-from orchestrator.ray_cluster import connect
+from orchestrator.runners.ray.cluster import connect
 part = partial(run, "id")
 class Shell(subprocess.Popen): pass
 def own(*given, **options): pathlib.Path({CALLED!r}).touch()
@@ -42,7 +42,10 @@ def own(*given, **options): pathlib.Path({CALLED!r}).touch()
 NAMED = {
     "tests": ("tests.isolation:start", {"command": ["/bin/sh", "-c", "id > called"], "home": "."}),
     "tests-by-folder": ("isolation:start", {"command": ["/bin/sh", "-c", "id > called"], "home": "."}),
-    "cluster": ("orchestrator.ray_cluster:connect", {"address": "127.0.0.1:6379", "workers": 1, "working_dir": None}),
+    "cluster": (
+        "orchestrator.runners.ray.cluster:connect",
+        {"address": "127.0.0.1:6379", "workers": 1, "working_dir": None},
+    ),
     "writer": ("workers.datasets.npy:write_npy", {"path": "called", "dtype": "u1", "shape": [1], "blocks": []}),
     "benchmarks": ("benchmarks.chaos.isolated:run_plan", {"plan": {}}),
     "system": ("os:system", {"command": "touch called"}),

@@ -41,7 +41,7 @@ def isolated(command: list[str]) -> list[str]:
 
 def longtail(*words: object) -> list[str]:
     """The `longtail` command with the test suite's own modules importable."""
-    script = "import sys; sys.argv[0] = 'longtail'; from orchestrator.cli import main; main()"
+    script = "import sys; sys.argv[0] = 'longtail'; from orchestrator.cli.app import main; main()"
     return [sys.executable, "-c", script, *(str(word) for word in words)]
 
 
@@ -99,7 +99,7 @@ def driver_of(process: subprocess.Popen[str]) -> int:
     """The process id of the command itself, inside its namespaces."""
     if not permitted():
         return process.pid
-    return next((pid for pid, title in descendants(process.pid) if "orchestrator.cli" in title), process.pid)
+    return next((pid for pid, title in descendants(process.pid) if "orchestrator.cli.app" in title), process.pid)
 
 
 def actors_of(process: subprocess.Popen[str]) -> list[int]:

@@ -10,14 +10,15 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.chaos.cluster import ADDRESS, Cluster, cluster_environment
-from orchestrator.admission import make_token
+from orchestrator.runners.ray.preflight import make_token
 from tests.conftest import busy_campaign
 from tests.isolation import wait_until
-from workers.campaign_file import dump_campaign
+from workers.campaign.yaml_io import dump_campaign
 
 SCRIPT = (
-    "import sys; sys.argv[0] = 'longtail'; import orchestrator.head_watch as watch; watch.HEAD_SECONDS = 3.0; "
-    "from orchestrator.cli import main; main()"
+    "import sys; sys.argv[0] = 'longtail'; import orchestrator.runners.ray.head_watch as watch; "
+    "watch.HEAD_SECONDS = 3.0; "
+    "from orchestrator.cli.app import main; main()"
 )
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 
 from tests.conftest import small_campaign
-from workers.campaign import Campaign
-from workers.runs import Run, Shard
+from workers.campaign.campaign import Campaign
+from workers.campaign.keys import Run, Shard
 from workers.store import EpochRecord, Header, RunResult, Store
 
 NUM_TRAIN, NUM_TEST = 21, 5

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from workers.campaign import Campaign, Record, Subsets, parts_per_million
-from workers.recipe import Recipe
-from workers.runs import Run, Shard
+from workers.campaign.campaign import Campaign, Record, Subsets, parts_per_million
+from workers.campaign.keys import Run, Shard
+from workers.campaign.recipe import Recipe
 from workers.store import EpochRecord, Header, RunResult, Store
 
 Bools = npt.NDArray[np.bool_]

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from orchestrator import head_watch
-from orchestrator.admission import ClusterError, check_token_file, make_token
-from orchestrator.head_watch import Outage, head_problem, watch_head
+from orchestrator.runners.ray import head_watch
+from orchestrator.runners.ray.head_watch import Outage, head_problem, watch_head
+from orchestrator.runners.ray.preflight import ClusterError, check_token_file, make_token
 from tests.conftest import small_campaign
-from workers.campaign_file import dump_campaign
+from workers.campaign.yaml_io import dump_campaign
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_a_token_that_others_can_read_is_refused(bits: int, token: Path, monkeyp
 
 
 def test_every_command_that_uses_the_token_refuses_it(token: Path, tmp_path: Path) -> None:
-    from orchestrator.cli import app
+    from orchestrator.cli.app import app
 
     make_token()
     token.chmod(0o644)
@@ -87,9 +87,9 @@ def test_every_command_that_uses_the_token_refuses_it(token: Path, tmp_path: Pat
 
 
 def test_rays_temporary_files_are_in_a_folder_of_this_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from orchestrator.ray_cluster import private_folder
+    from orchestrator.runners.ray.cluster import private_folder
 
-    monkeypatch.setattr("orchestrator.ray_cluster._LONGEST_BASE", 1_000)
+    monkeypatch.setattr("orchestrator.runners.ray.cluster._LONGEST_BASE", 1_000)
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     folder = private_folder()
     assert (folder.parent, mode(folder)) == (tmp_path, 0o700)

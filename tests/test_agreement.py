@@ -16,8 +16,8 @@ from analysis.scoring.agreement import THRESHOLDS, Agreement, agreement
 from analysis.scoring.scores import Estimate, Scores
 from tests.command import call
 from tests.synthetic import Labelled, make_store, make_stores, random_runs
+from workers.campaign.import_spec import Imported
 from workers.errors import DataError, StoreError
-from workers.imported import Imported
 from workers.store import Store, examples_table
 
 NAN = float("nan")

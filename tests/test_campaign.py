@@ -12,8 +12,8 @@ from pydantic import ValidationError
 
 from orchestrator.presets import NAMES, preset_text
 from tests.conftest import small_campaign
-from workers.campaign import PARTS, Campaign, parts_per_million
-from workers.campaign_file import (
+from workers.campaign.campaign import PARTS, Campaign, parts_per_million
+from workers.campaign.yaml_io import (
     MAX_BYTES,
     check_campaign,
     dump_campaign,

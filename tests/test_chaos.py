@@ -18,8 +18,8 @@ from benchmarks.chaos.reader import Reader
 from orchestrator import run_campaign
 from tests.isolation import permitted
 from tests.synthetic import make_store
-from workers.campaign import Subsets
-from workers.runs import Run, Shard
+from workers.campaign.campaign import Subsets
+from workers.campaign.keys import Run, Shard
 from workers.store import Store
 
 REPETITIONS, EPOCHS = 40, 12

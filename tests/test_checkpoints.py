@@ -18,18 +18,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator import run_campaign
-from orchestrator.options import parse_minutes
-from orchestrator.run import CampaignReport
+from orchestrator.campaigns.run import CampaignReport
+from orchestrator.cli.options import parse_minutes
 from tests.command import call
 from tests.conftest import small_campaign
 from tests.isolation import ROOT, longtail
 from tests.test_run import contents
-from workers.campaign import Campaign
+from workers.campaign.campaign import Campaign
+from workers.campaign.keys import Shard
 from workers.errors import CampaignError
-from workers.runs import Shard
-from workers.shard import ShardSummary, Worker
 from workers.store import Store
-from workers.training.saved import decode, encode
+from workers.training.checkpoint_codec import decode, encode
+from workers.training.shard import ShardSummary, Worker
 
 EPOCHS, RUNS = 4, 4
 STEPS = 3

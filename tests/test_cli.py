@@ -12,8 +12,8 @@ from tests.command import call
 from tests.conftest import small_campaign
 from tests.isolation import ROOT, longtail, wait_until
 from tests.stores import new_store, powerless, results
-from workers.campaign_file import dump_campaign, read_campaign
-from workers.runs import Shard
+from workers.campaign.keys import Shard
+from workers.campaign.yaml_io import dump_campaign, read_campaign
 
 
 @pytest.fixture
@@ -190,7 +190,7 @@ def test_a_closed_pipe_is_no_traceback() -> None:
 
 def test_help_is_quick_because_it_imports_no_torch() -> None:
     script = (
-        "import sys\nfrom orchestrator.cli import app\nfrom typer.testing import CliRunner\n"
+        "import sys\nfrom orchestrator.cli.app import app\nfrom typer.testing import CliRunner\n"
         "assert CliRunner().invoke(app, ['--help']).exit_code == 0\n"
         "sys.exit(len({'torch', 'ray', 'pandas', 'pyarrow'} & set(sys.modules)))"
     )

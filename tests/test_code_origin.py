@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.isolation import ROOT
-from workers import code_origin
 from workers.errors import DataError
-from workers.imports import load_function
+from workers.user_code import code_origin
+from workers.user_code.loading import load_function
 
 MINE = """
 import os, subprocess
@@ -27,7 +27,7 @@ import torch
 from torch import load, nn, tensor
 from torch.nn import Linear
 
-from orchestrator.ray_cluster import connect
+from orchestrator.runners.ray.cluster import connect
 from workers.datasets import Dataset
 
 
@@ -98,7 +98,7 @@ OTHERS = {
     "Linear": "torch is an installed package",
     "Layer": "torch is an installed package",
     "net": "torch is an installed package",
-    "connect": "comes from orchestrator.ray_cluster: orchestrator is Longtail's own",
+    "connect": "comes from orchestrator.runners.ray.cluster: orchestrator is Longtail's own",
     "OwnData": "workers is Longtail's own",
 }
 
@@ -154,8 +154,8 @@ def test_a_callable_belongs_where_it_was_defined() -> None:
         ("antigravity:webbrowser", "part of Python"),  # importing it would open a browser
         ("tests.isolation:start", "Longtail's own"),
         ("tests.user_code:blobs", "Longtail's own"),
-        ("orchestrator.ray_cluster:connect", "Longtail's own"),
-        ("workers.imports:load_function", "Longtail's own"),
+        ("orchestrator.runners.ray.cluster:connect", "Longtail's own"),
+        ("workers.user_code.loading:load_function", "Longtail's own"),
         ("benchmarks.speed:main", "Longtail's own"),
         ("docs.site_hooks:on_config", "Longtail's own"),
         ("isolation:start", "Longtail's own"),  # the folder of tests is on the path
@@ -175,7 +175,7 @@ def test_neither_python_nor_longtail_nor_packages(
 
 def test_copies_of_longtail_are_not_the_users(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     copied = folder / "longtail"
-    for file in ("orchestrator/cli.py", "workers/code_origin.py", "tests/isolation.py"):
+    for file in ("orchestrator/cli/app.py", "workers/user_code/code_origin.py", "tests/isolation.py"):
         (copied / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / file, copied / file)
     monkeypatch.syspath_prepend(copied / "tests")

@@ -20,15 +20,15 @@ from hypothesis import strategies as st
 
 from analysis import count_runs, open_store
 from orchestrator import run_campaign
-from orchestrator.compact import Merge, compact_store, plan_merges
-from orchestrator.shards import pending_shards
-from orchestrator.verify import verify_store
+from orchestrator.campaigns.pending import pending_shards
+from orchestrator.store_ops.compact import Merge, compact_store, plan_merges
+from orchestrator.store_ops.verify import verify_store
 from tests.conftest import small_campaign
 from tests.stores import new_store, results
+from workers.campaign.keys import Run, Shard
 from workers.errors import MissingFileError
-from workers.runs import Run, Shard
 from workers.store import Store
-from workers.store.files import Files, LocalFiles
+from workers.store.files.base import Files, LocalFiles
 from workers.store.merge import merge
 from workers.store.results import Results
 
@@ -333,7 +333,7 @@ def test_kill_9_at_many_moments(tmp_path: Path) -> None:
     expected = everything(store)
     random = np.random.default_rng(0)
     code = (
-        "import sys, time; from orchestrator.compact import compact_store; print(flush=True);"
+        "import sys, time; from orchestrator.store_ops.compact import compact_store; print(flush=True);"
         "compact_store(sys.argv[1], size=int(sys.argv[2]), grace=0)"
     )
     kills = 0

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from orchestrator.cli import app
-from orchestrator.data_lines import data_lines
+from orchestrator.cli.app import app
+from orchestrator.cli.data_summary import data_lines
 from tests.conftest import small_campaign
 from tests.datasets.support import make_dataset
-from workers.campaign_file import dump_campaign
+from workers.campaign.yaml_io import dump_campaign
 
 DIGITS = "data: 1,437 training and 360 test examples of 1 x 8 x 8, 10 classes (0, 1, 2, ... 9)"
 

@@ -14,9 +14,9 @@ from sklearn.linear_model import LassoCV, Ridge, RidgeCV
 from typer.testing import CliRunner
 
 from analysis import Datamodels, EstimateError, RatioOutputs, StoreView, fit_datamodels, read_outputs
-from analysis.datamodels.datamodeling_score import datamodeling_score, rank_correlation
-from analysis.datamodels.fitting import strongest_weights
-from analysis.datamodels.linear_fits import (
+from analysis.influence.datamodels.datamodeling_score import datamodeling_score, rank_correlation
+from analysis.influence.datamodels.fitting import strongest_weights
+from analysis.influence.datamodels.linear_fits import (
     LASSO_FOLDS,
     LASSO_PENALTIES,
     RIDGE_PENALTIES,
@@ -26,8 +26,8 @@ from analysis.datamodels.linear_fits import (
 )
 from analysis.reading.examples import Labels
 from analysis.reading.membership import Membership
-from orchestrator.cli import app
-from orchestrator.options import parse_ids
+from orchestrator.cli.app import app
+from orchestrator.cli.options import parse_ids
 from tests.synthetic import Labelled, make_store, random_runs
 from workers.errors import CampaignError, StoreError
 from workers.store import Store
@@ -181,7 +181,7 @@ def test_blocks_do_not_change_sums(monkeypatch: pytest.MonkeyPatch) -> None:
         np.testing.assert_allclose(members.predict(weights), x @ weights.T, atol=1e-12)
     given, _ = planted(noise=1.0)
     whole = fit_datamodels(given)
-    monkeypatch.setattr("analysis.datamodels.fitting._BLOCK_VALUES", 5 * RUNS)
+    monkeypatch.setattr("analysis.influence.datamodels.fitting._BLOCK_VALUES", 5 * RUNS)
     steps: list[tuple[int, int]] = []
     blocks = fit_datamodels(given, progress=lambda done, total: steps.append((done, total)))
     pd.testing.assert_frame_equal(whole.weights, blocks.weights)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from workers.density import KernelDensities, Vectors, kernel_densities
+from workers.datasets.kernel_density import KernelDensities, Vectors, kernel_densities
 
 
 def densities(features: object, labels: object, **options: int) -> KernelDensities:

@@ -17,9 +17,9 @@ from tests.command import call
 from tests.conftest import small_campaign
 from tests.isolation import ROOT, longtail
 from tests.synthetic import Labelled, Runs, examples, make_store, make_stores
-from workers.imported import Imported
+from workers.campaign.import_spec import Imported
 from workers.store import Header, Store
-from workers.store.parquet import metadata_of
+from workers.store.parquet.table_file import metadata_of
 
 NAMES = [f"{space}_density{score}" for space in ("input", "hidden") for score in ("", "_same", "_relative")]
 

@@ -269,7 +269,7 @@ def test_the_guide_names_every_file_and_only_those() -> None:
 
 
 def test_the_guides_longtail_commands_exist() -> None:
-    from orchestrator.cli import app
+    from orchestrator.cli.app import app
 
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     entrypoint = shlex.split(load("kuberay/rayjob.yaml")["spec"]["entrypoint"])

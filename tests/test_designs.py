@@ -16,13 +16,13 @@ from benchmarks import correlations, designs
 from orchestrator import run_campaign
 from tests.conftest import small_campaign
 from tests.stores import examples, header
-from workers.balanced_subsets import balanced_subset, block_length
-from workers.campaign import PARTS, Campaign
-from workers.campaign_file import check_campaign, dump_campaign, parse_campaign
+from workers.campaign.campaign import PARTS, Campaign
+from workers.campaign.keys import Run
+from workers.campaign.yaml_io import check_campaign, dump_campaign, parse_campaign
 from workers.errors import CampaignError, StoreMismatchError
-from workers.runs import Run
 from workers.store import Store
-from workers.subsets import draw_subset, subset_size
+from workers.subsets.balanced import balanced_subset, block_length
+from workers.subsets.draw import draw_subset, subset_size
 
 Bools = npt.NDArray[np.bool_]
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy.stats import false_discovery_control, hypergeom
 
 from analysis import EstimateError, RatioBits, TooManyPairsError, influence_discoveries
-from analysis.influence.chance import unlikely_counts
-from analysis.influence.counted import NEVER, counted
+from analysis.influence.p_values import unlikely_counts
+from analysis.influence.pair_counter import NEVER, counted
 from analysis.reading.bits import pack_bits, ratio_bits
 from analysis.reading.examples import Labels
 

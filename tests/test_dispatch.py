@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.dispatch import MAX_LOST, MAX_NODES_LOST, Dispatch
-from orchestrator.lazy_heap import LazyHeap
-from orchestrator.places import Node, next_places
-from orchestrator.runner import GivenUp
-from orchestrator.running_median import RunningMedian
+from orchestrator.runners.base import GivenUp
+from orchestrator.runners.lazy_heap import LazyHeap
+from orchestrator.runners.ray.placement import Node, next_places
+from orchestrator.runners.running_median import RunningMedian
+from orchestrator.runners.scheduler import MAX_LOST, MAX_NODES_LOST, Dispatch
+from workers.campaign.keys import Shard
 from workers.errors import StoreError
-from workers.runs import Shard
-from workers.shard import ShardError, ShardSummary
+from workers.training.shard import ShardError, ShardSummary
 
 
 def shards(count: int) -> list[Shard]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from analysis import EstimateError, count_runs, cscore, diverged_bounds, diverged_notes, estimate_memorization
-from analysis.diverged import cscore_bounds
+from analysis.estimators.diverged_bounds import cscore_bounds
 from analysis.influence.estimator import influence_matrix
 from analysis.reading.bits import pack_runs
 from tests.synthetic import Runs, make_stores, random_runs

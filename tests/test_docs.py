@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 import typer
 
-from orchestrator.cli import app
+from orchestrator.cli.app import app
 from tests.documentation import DOCS, PAGES, ROOT, Session, blocks_of, check_shown
 
 INLINE = re.compile(r"`(longtail [a-z][^`\n]*)`")

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from orchestrator.cli import app
+from orchestrator.cli.app import app
 from tests.conftest import small_campaign
 from tests.datasets.support import write_mnist
-from workers.campaign_file import dump_campaign
+from workers.campaign.yaml_io import dump_campaign
 from workers.errors import CampaignError, DataError, LongtailError
 
 

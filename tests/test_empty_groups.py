@@ -12,7 +12,7 @@ import analysis
 from analysis import EstimateError, StoreView, open_store, without_empty_groups
 from analysis.report import find
 from analysis.report.selections import memorized_by_class, regular_by_class, strongest_pairs
-from orchestrator.cli import app
+from orchestrator.cli.app import app
 from orchestrator.report.galleries import Galleries
 from tests.synthetic import Labelled, Runs, make_store, make_stores
 

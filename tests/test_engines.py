@@ -10,23 +10,23 @@ import torch
 from torch import nn
 
 from orchestrator import LocalRunner
-from orchestrator.arrangement import arrange
-from orchestrator.prepare import check_campaign_fits
+from orchestrator.campaigns.execution_plan import arrange
+from orchestrator.campaigns.preflight import check_campaign_fits
 from tests.conftest import small_campaign
-from workers.calibration import fastest_stack
-from workers.campaign import Campaign
+from workers.campaign.campaign import Campaign
+from workers.campaign.keys import Run
+from workers.campaign.recipe import SGD, AdamW
 from workers.datasets import Dataset, load_dataset
-from workers.device_data import DeviceData, load_on_device
-from workers.machine import Machine
-from workers.pixels import StreamedPixels
-from workers.recipe import SGD, AdamW
-from workers.runs import Run
-from workers.stacking import Weight
+from workers.models.stacking import Weight
 from workers.store import RunResult
-from workers.subsets import given_labels
+from workers.subsets.draw import given_labels
 from workers.training import Engine, SequentialEngine, StackedEngine
-from workers.training.graphs import replayed
+from workers.training.cuda_graphs import replayed
+from workers.training.device_data import DeviceData, load_on_device
+from workers.training.hardware import Machine
 from workers.training.optimizers import Update
+from workers.training.pixel_sources import StreamedPixels
+from workers.training.stack_calibration import fastest_stack
 
 CPU = torch.device("cpu")
 LAPTOP = Machine("cpu", bfloat16=False, memory=0)

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis import compare, cscore, influence_pairs, influence_top
-from analysis.influence.counted import counted, lowest_counts
+from analysis.estimators.memorization import estimate_memorization
 from analysis.influence.discoveries import influence_discoveries
-from analysis.memorization import estimate_memorization
+from analysis.influence.pair_counter import counted, lowest_counts
 from analysis.reading.bits import RatioBits, pack_bits, ratio_bits
 from analysis.reading.counts import RatioCounts, StoreCounts
 from analysis.reading.examples import Labels
@@ -22,7 +22,7 @@ from analysis.scoring.noise import noise_curves
 from analysis.statistics.bins import CSCORE_BINS, MEM_BINS, histogram
 from analysis.statistics.means import average_mean, mean_difference
 from tests.stores import header
-from workers.campaign import PARTS
+from workers.campaign.campaign import PARTS
 from workers.store import Store
 
 Ints = npt.NDArray[np.int64]

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from orchestrator import run_campaign
-from orchestrator.cli import app_exit_code
+from orchestrator.cli.app import app_exit_code
 from tests.conftest import small_campaign
 from tests.stores import new_store, results
-from workers.campaign_file import dump_campaign
+from workers.campaign.keys import Shard
+from workers.campaign.yaml_io import dump_campaign
 from workers.errors import DataError, LongtailError
-from workers.runs import Shard
 
 MODEL, DATA = "user_code:dropout_model", "user_code:blobs"
 

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from orchestrator.cli import app
+from orchestrator.cli.app import app
 from tests.conftest import small_campaign
 from tests.stores import examples, header, results
 from tests.synthetic import make_store
-from workers.campaign_file import dump_campaign
+from workers.campaign.keys import Shard
+from workers.campaign.yaml_io import dump_campaign
 from workers.errors import ReadOnlyError, StoreError
-from workers.runs import Shard
 from workers.store import Store
-from workers.store.local_files import LocalFiles
+from workers.store.files.local import LocalFiles
 
 
 def call(*words: object) -> tuple[int, str]:

@@ -13,24 +13,24 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from analysis import EstimateError, count_first_runs, mean_interval, open_store, plot, removal_curve
-from analysis.removal import mean_of_runs
+from analysis.estimators.removal import mean_of_runs
 from orchestrator import run_campaign
-from orchestrator.local_runner import LocalRunner
-from orchestrator.plan import plan_campaign
-from orchestrator.prepare import identified
-from orchestrator.submission import CAMPAIGN_FILE, SCORES_FILE, driver_folder, with_sent_tables
-from orchestrator.verify import verify_store
+from orchestrator.campaigns.plan import plan_campaign
+from orchestrator.campaigns.preflight import identified
+from orchestrator.runners.local import LocalRunner
+from orchestrator.runners.ray.job_package import CAMPAIGN_FILE, SCORES_FILE, driver_folder, with_sent_tables
+from orchestrator.store_ops.verify import verify_store
 from tests.command import call
 from tests.conftest import small_campaign
 from tests.stores import NUM_TEST, NUM_TRAIN, header, results
-from workers.campaign import PARTS, Campaign
-from workers.campaign_file import check_campaign, dump_campaign, parse_campaign, read_campaign
+from workers.campaign.campaign import PARTS, Campaign
+from workers.campaign.keys import Run, Shard
+from workers.campaign.yaml_io import check_campaign, dump_campaign, parse_campaign, read_campaign
 from workers.datasets import load_dataset
 from workers.errors import CampaignError, DamagedFileError, StoreMismatchError
-from workers.explicit_subsets import ScoredExamples, class_sizes, explicit_subset, scores_sha256
-from workers.runs import Run, Shard
 from workers.store import Store, examples_table
-from workers.subsets import draw_subset, subset_size
+from workers.subsets.draw import draw_subset, subset_size
+from workers.subsets.explicit import ScoredExamples, class_sizes, explicit_subset, scores_sha256
 
 N = 1437
 """Training examples of digits."""

@@ -26,13 +26,13 @@ from analysis import (
     write_estimates,
 )
 from analysis.learning.forgetting import COLUMNS, count_forgetting
-from analysis.reading.halves import draw_halves
+from analysis.scoring.halves import draw_halves
 from orchestrator import run_campaign
 from tests.command import call
 from tests.conftest import small_campaign
 from tests.synthetic import Labelled, Runs, make_store, make_stores, random_runs
 from tests.test_agreement import rank_correlation
-from workers.campaign_file import dump_campaign
+from workers.campaign.yaml_io import dump_campaign
 from workers.store import Store
 
 # Sequences are strings: right 1, wrong 0, not shown -. One string for each example and run.

@@ -17,7 +17,7 @@ from PIL import Image
 
 from analysis import EstimateError, Frame, StoreView, open_store
 from orchestrator import run_campaign
-from orchestrator.importing import import_heldout
+from orchestrator.store_ops.import_runs import import_heldout
 from tests.conftest import small_campaign
 from tests.synthetic import make_stores, random_runs
 from tests.test_import import LABEL, TEST_LABEL, exact_runs, published, save
@@ -297,8 +297,8 @@ def test_only_a_trusted_store_has_its_function_called(
 
 
 def test_showing_a_frame_downloads_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from analysis.display.images import DatasetImages
-    from workers.specs import TorchvisionData
+    from analysis.view.display.images import DatasetImages
+    from workers.campaign.specs import TorchvisionData
 
     monkeypatch.setenv("LONGTAIL_CACHE", str(tmp_path / "cache"))
     root = tmp_path / "data"

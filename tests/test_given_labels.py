@@ -9,16 +9,16 @@ import pytest
 from typer.testing import CliRunner
 
 from analysis import open_store
-from orchestrator.cli import app
-from orchestrator.run import run_campaign
-from orchestrator.submission import LABELS_FILE, driver_folder, with_sent_tables
+from orchestrator.campaigns.run import run_campaign
+from orchestrator.cli.app import app
+from orchestrator.runners.ray.job_package import LABELS_FILE, driver_folder, with_sent_tables
 from tests.conftest import small_campaign
-from workers.campaign import LabelNoise
-from workers.campaign_file import dump_campaign
+from workers.campaign.campaign import LabelNoise
+from workers.campaign.specs import Digits
+from workers.campaign.yaml_io import dump_campaign
 from workers.datasets import load_dataset
+from workers.datasets.label_table import labels_sha256, read_given_labels
 from workers.errors import CampaignError, StoreMismatchError
-from workers.label_table import labels_sha256, read_given_labels
-from workers.specs import Digits
 
 NAMES = ("cat", "dog", "eel")
 

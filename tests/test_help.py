@@ -9,10 +9,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from orchestrator.cli import app
-from workers.campaign_file import parse_campaign
+from orchestrator.cli.app import app
+from workers.campaign.suggest import closest
+from workers.campaign.yaml_io import parse_campaign
 from workers.errors import CampaignError
-from workers.suggestions import closest
 
 
 def call(*words: str) -> tuple[int, str, BaseException | None]:

@@ -6,14 +6,14 @@ import torch
 from torch import Tensor, nn
 
 from tests.conftest import small_campaign
+from workers.campaign.keys import Run
+from workers.campaign.specs import MLP, CustomModel, ModelSpec, ResNet, ResNet9, SmallCNN, ViT
 from workers.datasets import Dataset, load_dataset
-from workers.device_data import DeviceData, load_on_device
 from workers.errors import LongtailError, ModelError
-from workers.hidden import check_head, head_inputs, hidden_layer_of
 from workers.models import build_model
-from workers.runs import Run
-from workers.specs import MLP, CustomModel, ModelSpec, ResNet, ResNet9, SmallCNN, ViT
 from workers.training import SequentialEngine
+from workers.training.device_data import DeviceData, load_on_device
+from workers.training.penultimate_features import check_head, head_inputs, hidden_layer_of
 
 WIDTHS: dict[str, tuple[ModelSpec, int]] = {
     "mlp": (MLP(hidden=(9, 5)), 5),

@@ -18,14 +18,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from orchestrator.verify import verify_store
+from orchestrator.store_ops.verify import verify_store
 from tests.stores import NUM_TRAIN, new_store, results
-from workers.campaign_file import read_campaign
+from workers.campaign.keys import Shard
+from workers.campaign.yaml_io import read_campaign
 from workers.errors import CampaignError, DamagedFileError, StoreError
-from workers.runs import Shard
 from workers.store import Failure, Store
-from workers.store.local_files import LocalFiles
-from workers.store.pages import check_pages
+from workers.store.files.local import LocalFiles
+from workers.store.parquet.pages import check_pages
 
 SHARD = Shard(500_000, 0, 2)
 NAME = f"{SHARD.shard_id}.parquet"

@@ -13,9 +13,9 @@ import pytest
 
 from analysis import EstimateError, open_store, write_estimates
 from orchestrator import run_campaign
-from orchestrator.importing import SHARD_SIZE, import_heldout
-from orchestrator.status import campaign_status
-from orchestrator.verify import missing_imports, missing_runs, verify_store
+from orchestrator.store_ops.import_runs import SHARD_SIZE, import_heldout
+from orchestrator.store_ops.status import campaign_status
+from orchestrator.store_ops.verify import missing_imports, missing_runs, verify_store
 from tests.command import call
 from tests.conftest import small_campaign
 from tests.stores import new_store

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from analysis import EstimateError, influence_matrix, influence_pairs, influence_top, write_influence_matrix
 from analysis.reading.bits import RatioBits, pack_bits, ratio_bits
 from analysis.reading.examples import Labels
-from analysis.spread import Threads
+from analysis.reading.parallel import Threads
 
 
 def made(subsets: np.ndarray, correct: np.ndarray) -> RatioBits:

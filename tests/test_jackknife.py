@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.learning.profiles import group_profiles
 from analysis.reading.counts import StoreCounts
 from analysis.reading.examples import Labels
 from analysis.reading.run_groups import GroupCounts, GroupedMeans, RunGroups
 from analysis.scoring.groups import Groups
+from analysis.scoring.profiles import group_profiles
 from analysis.statistics.jackknife import BOTH, EXAMPLES_ONLY, Error, error_of, jackknife_se
 
 N, RUNS, GROUPS = 60, 40, 20

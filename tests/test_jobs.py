@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.ray_cluster import HEALTH_CHECKS
-from orchestrator.submission import driver_name
+from orchestrator.runners.ray.cluster import HEALTH_CHECKS
+from orchestrator.runners.ray.job_package import driver_name
 from tests.conftest import small_campaign
 from tests.documentation import DOCS, blocks_of
 from tests.isolation import finish, longtail, start
 from tests.test_run import runs_of
-from workers.campaign_file import dump_campaign
+from workers.campaign.yaml_io import dump_campaign
 
 MODEL = """
 import os, time

@@ -11,16 +11,16 @@ from rich.console import Console
 
 from analysis import count_runs
 from orchestrator import run_campaign
-from orchestrator.live import LiveView
-from orchestrator.pace import Rate
-from orchestrator.places import Node, node_names
-from orchestrator.precision import Follower, Gauge, Precision, Spread
-from orchestrator.progress import campaign_display
-from orchestrator.run import Progress
-from orchestrator.watch import watch_store
+from orchestrator.campaigns.run import Progress
+from orchestrator.campaigns.se_monitor import Follower, Gauge, Precision, Spread
+from orchestrator.cli.live_view import LiveView
+from orchestrator.cli.progress import campaign_display
+from orchestrator.cli.throughput import Rate
+from orchestrator.cli.watch import watch_store
+from orchestrator.runners.ray.placement import Node, node_names
 from tests.stores import NUM_TRAIN, new_store, results
-from workers.campaign import Campaign
-from workers.runs import Shard
+from workers.campaign.campaign import Campaign
+from workers.campaign.keys import Shard
 from workers.store import Store
 
 LOW, HIGH = 200_000, 600_000

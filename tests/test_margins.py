@@ -15,18 +15,18 @@ from hypothesis import strategies as st
 
 from analysis import read_outputs
 from orchestrator import run_campaign
-from orchestrator.verify import verify_store
+from orchestrator.store_ops.verify import verify_store
 from tests.conftest import small_campaign
 from tests.stores import NUM_TEST, examples, header, new_store, results
-from workers.campaign import Campaign
+from workers.campaign.campaign import Campaign
+from workers.campaign.keys import Run, Shard
 from workers.datasets import load_dataset
-from workers.device_data import load_on_device
 from workers.errors import CampaignError, ConflictError, DamagedFileError
-from workers.evaluation import correct, evaluate, margin
-from workers.runs import Run, Shard
 from workers.store import RunResult, Store, schema
-from workers.store.content import content_hash
+from workers.store.content_hash import content_hash
 from workers.training import SequentialEngine, StackedEngine
+from workers.training.device_data import load_on_device
+from workers.training.evaluation import correct, evaluate, margin
 
 SHARD = Shard(500_000, 0, 2)
 CPU = torch.device("cpu")

@@ -9,7 +9,7 @@ from typing import Any
 import promql_parser
 import pytest
 
-from orchestrator.ray_metrics import exported_names
+from orchestrator.runners.ray.metrics import exported_names
 from tests.isolation import finish, start
 from tests.manifests import DEPLOY, with_unknown_keys
 
@@ -32,10 +32,10 @@ def shown_names() -> set[str]:
 SCRIPT = """
 import json, sys, time, urllib.request
 import ray
-from orchestrator.ray_metrics import CampaignMetrics
-from orchestrator.runner import GivenUp, WorkersChanged
-from workers.runs import Shard
-from workers.shard import ShardError, ShardSummary
+from orchestrator.runners.ray.metrics import CampaignMetrics
+from orchestrator.runners.base import GivenUp, WorkersChanged
+from workers.campaign.keys import Shard
+from workers.training.shard import ShardError, ShardSummary
 
 ray.init("local",
          num_cpus=1, num_gpus=2, include_dashboard=False, object_store_memory=100 * 2**20, _metrics_export_port=18080,
@@ -163,8 +163,8 @@ def test_the_dashboards_panels() -> None:
 def test_a_shards_summary_carries_bytes_and_seconds(tmp_path: Path) -> None:
     from orchestrator import run_campaign
     from tests.conftest import small_campaign
-    from workers.runs import Shard
-    from workers.shard import ShardSummary, Worker
+    from workers.campaign.keys import Shard
+    from workers.training.shard import ShardSummary, Worker
 
     campaign = small_campaign()
     run_campaign(campaign, tmp_path / "s", repetitions=1)

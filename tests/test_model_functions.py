@@ -12,13 +12,13 @@ import pytest
 import torch
 
 from orchestrator import run_campaign
-from orchestrator.prepare import check_campaign_fits
+from orchestrator.campaigns.preflight import check_campaign_fits
 from tests.conftest import small_campaign
-from workers.campaign import Campaign
+from workers.campaign.campaign import Campaign
+from workers.campaign.specs import CustomModel
 from workers.datasets import load_dataset
 from workers.errors import DataError, ModelError
 from workers.models import build_model
-from workers.specs import CustomModel
 from workers.store import Store
 
 MODULE = """

@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from tests.conftest import small_campaign
+from workers.campaign.specs import MLP, MNISTCNN, Airbench, CustomModel, ModelSpec, ResNet, ResNet9, SmallCNN, ViT
 from workers.errors import ModelError
 from workers.models import build_model, check_output
 from workers.models.memory import evaluation_bytes, training_bytes
-from workers.specs import MLP, MNISTCNN, Airbench, CustomModel, ModelSpec, ResNet, ResNet9, SmallCNN, ViT
 from workers.training import Engine, SequentialEngine, StackedEngine
 from workers.training.memory import check_training_memory
 

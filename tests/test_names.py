@@ -9,14 +9,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from analysis import open_store
-from orchestrator.run import run_campaign
+from orchestrator.campaigns.run import run_campaign
 from tests.command import call
 from tests.conftest import small_campaign
 from tests.datasets.support import write_image
 from tests.stores import NUM_TEST, NUM_TRAIN, new_store
 from workers.errors import DamagedFileError
 from workers.store import Store, examples_table
-from workers.store.parquet import encode
+from workers.store.parquet.table_file import encode
 
 CLASSES = ("[bold]ant", "cat")
 TRAIN = [f"train/{name}/{number}.png" for name in CLASSES for number in range(6)]

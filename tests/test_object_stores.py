@@ -15,20 +15,20 @@ import pyarrow as pa
 import pytest
 
 from orchestrator import run_campaign
-from orchestrator.compact import compact_store
-from orchestrator.status import campaign_status
-from orchestrator.verify import verify_store
+from orchestrator.store_ops.compact import compact_store
+from orchestrator.store_ops.status import campaign_status
+from orchestrator.store_ops.verify import verify_store
 from tests.command import call
 from tests.conftest import small_campaign
 from tests.faulty_proxy import Fault, FaultyProxy, Request, at_a_rate
 from tests.object_stores import BUCKET, moto, swift, use
 from tests.stores import new_store, results
-from workers.campaign_file import dump_campaign
+from workers.campaign.keys import Shard
+from workers.campaign.yaml_io import dump_campaign
 from workers.errors import ConflictError, DamagedFileError, StoreError
-from workers.runs import Shard
 from workers.store import Failure, Store, locations, remote_files
-from workers.store.files import Files, open_files
-from workers.store.remote_files import SMALL_BYTES, Patience
+from workers.store.files.base import Files, open_files
+from workers.store.files.object_store import SMALL_BYTES, Patience
 
 SHARD = Shard(500_000, 0, 2)
 NAME = f"{SHARD.shard_id}.parquet"

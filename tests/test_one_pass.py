@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from workers.recipe import SGD
-from workers.stacking import Weight
+from workers.campaign.recipe import SGD
+from workers.models.stacking import Weight
 from workers.training.optimizers import Update
 
 SPECIAL = torch.tensor([0.0, -0.0, 1.0, 3e38, -3e38, 1e-39, 1.00390625, 1.01171875, torch.inf, -torch.inf, torch.nan])

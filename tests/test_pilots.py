@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from analysis.pilots import fit_beta, planned_variance
+from analysis.estimators.pilots import fit_beta, planned_variance
+from analysis.estimators.standard_errors import percentile, unit_variance
 from analysis.reading.counts import RatioCounts
-from analysis.standard_errors import percentile, unit_variance
 from benchmarks.planning import Recorded, measure, needed
 
 N, PARTS = 1500, 700_000

@@ -10,23 +10,23 @@ import torch
 from typer.testing import CliRunner
 
 import analysis
-from analysis.pilots import planned_variance
+from analysis.estimators.pilots import planned_variance
 from orchestrator import plan_campaign, run_campaign
-from orchestrator.cli import app
-from orchestrator.duration import Pace, calibrated_pace, estimate_duration, recorded_pace
-from orchestrator.plan import Plan
+from orchestrator.campaigns.duration import Pace, calibrated_pace, estimate_duration, recorded_pace
+from orchestrator.campaigns.plan import Plan
+from orchestrator.cli.app import app
 from tests.command import call
 from tests.conftest import small_campaign
 from tests.stores import new_store
 from tests.synthetic import make_stores, random_runs
-from workers.campaign import Campaign
-from workers.campaign_file import dump_campaign
+from workers.campaign.campaign import Campaign
+from workers.campaign.keys import Shard
+from workers.campaign.yaml_io import dump_campaign
 from workers.datasets import load_dataset
-from workers.machine import Machine
-from workers.runs import Shard
 from workers.store import Store
-from workers.timing import RunTimes, time_runs
 from workers.training import Engine, SequentialEngine, StackedEngine
+from workers.training.hardware import Machine
+from workers.training.run_timing import RunTimes, time_runs
 
 CPU = Machine("cpu", False, 0)
 
@@ -121,7 +121,7 @@ def test_a_run_is_its_start_its_steps_and_its_evaluations() -> None:
 @pytest.mark.parametrize("engine", [SequentialEngine(), StackedEngine(3)])
 def test_calibration_times_every_part(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a schedule that has no value after its last epoch; the caller's generator and threads stay as they are."""
-    monkeypatch.setattr("workers.timing._ENOUGH_SECONDS", 0.0)
+    monkeypatch.setattr("workers.training.run_timing._ENOUGH_SECONDS", 0.0)
     campaign = small_campaign(recipe={"epochs": 1, "batch_size": 32, "schedule": {"name": "one-cycle"}})
     before, threads = torch.get_rng_state(), torch.get_num_threads()
     times = time_runs(campaign, load_dataset(campaign.dataset), engine, torch.device("cpu"))
@@ -131,7 +131,7 @@ def test_calibration_times_every_part(engine: Engine, monkeypatch: pytest.Monkey
 
 
 def test_calibration_reaches_the_end_of_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workers.timing._ENOUGH_SECONDS", 0.0)
+    monkeypatch.setattr("workers.training.run_timing._ENOUGH_SECONDS", 0.0)
     campaign = small_campaign(recipe={"epochs": 1, "batch_size": 250, "drop_last": True})
     pace = calibrated_pace(campaign, planned(campaign), torch.device("cpu"))
     assert pace.device == "cpu"
@@ -174,7 +174,7 @@ def test_plan_tells_runs_precision_and_time(pilot: Path, tmp_path: Path) -> None
 
 
 def test_plan_calibrates_when_asked_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workers.timing._ENOUGH_SECONDS", 0.0)
+    monkeypatch.setattr("workers.training.run_timing._ENOUGH_SECONDS", 0.0)
     assert "how long it will take: --calibrate tells" in told(small_campaign(), tmp_path)
     output = told(small_campaign(), tmp_path, "--calibrate", "--store", tmp_path / "none")
     assert re.search(r"about [\d.]+ (core|GPU)-seconds: [\d.]+ seconds with 1 worker \(by a calibration, ", output)

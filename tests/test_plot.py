@@ -18,7 +18,7 @@ from analysis import EstimateError, StoreView, compare, noise_curves, noise_dete
 from analysis.report import figures, find
 from analysis.statistics.bins import CSCORE_BINS, MEM_BINS
 from orchestrator import run_campaign
-from orchestrator.figures import write_figure
+from orchestrator.cli.figure_output import write_figure
 from tests.command import call
 from tests.conftest import small_campaign
 from tests.isolation import ROOT
@@ -272,7 +272,7 @@ def test_a_command_leaves_no_figure_behind(view: StoreView, tmp_path: Path) -> N
 
 def test_writing_needs_no_display(tmp_path: Path) -> None:
     code = (
-        "import sys, pathlib; from matplotlib import pyplot; from orchestrator.figures import write_figure\n"
+        "import sys, pathlib; from matplotlib import pyplot; from orchestrator.cli.figure_output import write_figure\n"
         "write_figure(pathlib.Path(sys.argv[1]), lambda: pyplot.subplots()[1])"
     )
     environment = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}

@@ -13,21 +13,21 @@ from torch import nn
 
 from analysis.reading.sequences import RunSequence, scan_sequences
 from orchestrator import run_campaign
-from orchestrator.compact import compact_store
-from orchestrator.verify import verify_store
+from orchestrator.store_ops.compact import compact_store
+from orchestrator.store_ops.verify import verify_store
 from tests.conftest import small_campaign
 from tests.stores import new_store, results
-from workers.campaign import Campaign
+from workers.campaign.campaign import Campaign
+from workers.campaign.keys import Run, Shard
 from workers.datasets import Dataset, load_dataset
-from workers.device_data import DeviceData, load_on_device
 from workers.errors import CampaignError
-from workers.evaluation import correct
-from workers.runs import Run, Shard
 from workers.store import RunResult, Store
 from workers.store.schema import PRESENTED, PROBABILITIES
-from workers.subsets import Purpose, draw_subset, generator, integer_seed
+from workers.subsets.draw import Purpose, draw_subset, generator, integer_seed
 from workers.training import SequentialEngine, StackedEngine
-from workers.training.presented import observe
+from workers.training.device_data import DeviceData, load_on_device
+from workers.training.evaluation import correct
+from workers.training.presentations import observe
 
 RUN = Run(600_000, 1)
 COLUMNS = (*PRESENTED, *PROBABILITIES)

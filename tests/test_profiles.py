@@ -14,7 +14,7 @@ from analysis import (
     open_store,
     plot,
 )
-from analysis.learning.profiles import CLASS_COLUMNS, LEARNING_COLUMNS, PROFILE_COLUMNS
+from analysis.scoring.profiles import CLASS_COLUMNS, LEARNING_COLUMNS, PROFILE_COLUMNS
 from tests.learning import learning_runs
 from tests.synthetic import Labelled, Runs, make_stores, random_runs
 from workers.store import Store

@@ -13,14 +13,14 @@ from scipy import stats
 from analysis import EstimateError, estimate_forgetting, open_store, plot, proxy_agreement, read_example_scores
 from analysis.learning.training_statistics import STATISTICS
 from analysis.scoring.example_scores import DENSITIES, NAMES
-from orchestrator.commands.noise import suspects
+from orchestrator.cli.commands.noise import suspects
 from tests.conftest import small_campaign
 from tests.learning import learning_runs, slow_learning_epoch, slow_statistic
 from tests.synthetic import Labelled, Runs, make_store, make_stores, random_runs
 from workers.errors import DamagedFileError
 from workers.store import Store
 from workers.store.schema import LARGEST_HALF
-from workers.training.presented import observe
+from workers.training.presentations import observe
 
 N = 24
 NO_NUMBERS = pd.DataFrame({name: np.arange(N) for name in ("example_id", "label", "given_label")})

@@ -16,8 +16,8 @@ from orchestrator import campaign_status
 from tests.conftest import busy_campaign, small_campaign
 from tests.isolation import actors_of, driver_of, finish, kill, longtail, permitted, start, wait_until
 from tests.test_run import contents, estimates, runs_of
-from workers.campaign import Campaign
-from workers.campaign_file import dump_campaign
+from workers.campaign.campaign import Campaign
+from workers.campaign.yaml_io import dump_campaign
 
 KILLS = 6
 

@@ -11,7 +11,7 @@ import pytest
 from orchestrator import run_campaign
 from orchestrator.presets import preset_text
 from tests.documentation import DOCS, PAGES, ROOT
-from workers.campaign_file import parse_campaign
+from workers.campaign.yaml_io import parse_campaign
 from workers.store import Store
 
 README = (ROOT / "README.md").read_text()

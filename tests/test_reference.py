@@ -10,13 +10,13 @@ from pydantic import BaseModel
 from typer.testing import CliRunner
 
 from orchestrator import run_campaign
-from orchestrator.cli import app
+from orchestrator.cli.app import app
 from tests.conftest import small_campaign
 from tests.documentation import DOCS, ROOT
 from tests.test_help import COMMANDS
-from workers.campaign_file import dump_campaign, parse_campaign, parse_mapping
-from workers.recipe import Augmentation, Initialization, Optimizer, Recipe, Schedule
-from workers.specs import DATASET_NAMES, MODEL_NAMES, DatasetSpec, ModelSpec
+from workers.campaign.recipe import Augmentation, Initialization, Optimizer, Recipe, Schedule
+from workers.campaign.specs import DATASET_NAMES, MODEL_NAMES, DatasetSpec, ModelSpec
+from workers.campaign.yaml_io import dump_campaign, parse_campaign, parse_mapping
 
 INTERNAL = {
     *("CUBLAS_WORKSPACE_CONFIG", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "RAY_USAGE_STATS_ENABLED"),

@@ -18,10 +18,10 @@ from analysis import EstimateError
 from analysis.report import find
 from analysis.report.history import learning_history
 from orchestrator import run_campaign
-from orchestrator.commands import report as command
-from orchestrator.importing import import_heldout
+from orchestrator.cli.commands import report as command
 from orchestrator.report import Report, explorer, write_report
 from orchestrator.report.pictures import Pictures
+from orchestrator.store_ops.import_runs import import_heldout
 from tests.conftest import small_campaign
 from tests.isolation import ROOT, longtail
 from tests.learning import learning_runs

@@ -12,14 +12,14 @@ import pytest
 
 import analysis
 from orchestrator import LocalRunner, campaign_status, run_campaign
-from orchestrator.run import CampaignFailedError, Progress
-from orchestrator.verify import verify_store
+from orchestrator.campaigns.run import CampaignFailedError, Progress
+from orchestrator.store_ops.verify import verify_store
 from tests.conftest import small_campaign
 from tests.isolation import wait_until
 from tests.test_store import everything
-from workers.campaign import Campaign
+from workers.campaign.campaign import Campaign
+from workers.campaign.keys import Run, Shard
 from workers.errors import CampaignError, DataError, LongtailError, ModelError, StoreError, StoreMismatchError
-from workers.runs import Run, Shard
 from workers.store import Store
 
 ROOT = Path(__file__).parents[1]
@@ -108,7 +108,7 @@ def test_status_and_estimates_of_an_unfinished_campaign(small: Campaign, tmp_pat
 
     def look(progress: Progress) -> None:
         if progress.trained == 3:
-            script = "import sys; from orchestrator.cli import main; main()"
+            script = "import sys; from orchestrator.cli.app import main; main()"
             for command in ("status", "estimate"):
                 done = subprocess.run(
                     [sys.executable, "-c", script, command, str(tmp_path / "s")],
@@ -128,7 +128,7 @@ def test_runs_see_the_labels_that_the_store_has(tmp_path: Path, monkeypatch: pyt
     noisy = small_campaign(label_noise={"fraction": 0.5})
     run_campaign(noisy, tmp_path / "whole", shard_size=1)
     run_campaign(noisy, tmp_path / "s", shard_size=1, repetitions=1)
-    monkeypatch.setattr("orchestrator.prepare.given_labels", lambda campaign, labels, classes: labels)
+    monkeypatch.setattr("orchestrator.campaigns.preflight.given_labels", lambda campaign, labels, classes: labels)
     run_campaign(noisy, tmp_path / "s")
     assert contents(tmp_path / "s") == contents(tmp_path / "whole")
     assert (tmp_path / "s" / "examples.parquet").read_bytes() == (tmp_path / "whole" / "examples.parquet").read_bytes()

@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.stores import powerless
+from workers.campaign.specs import ScoreColumn
+from workers.datasets.score_table import read_scores
 from workers.errors import CampaignError, StoreError
-from workers.explicit_subsets import scores_sha256
-from workers.score_table import read_scores
-from workers.specs import ScoreColumn
+from workers.subsets.explicit import scores_sha256
 
 
 def read(path: Path | str, num_train: int = 4, **fields: object) -> list[float]:

@@ -3,9 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.shards import pending_shards
+from orchestrator.campaigns.pending import pending_shards
 from tests.conftest import small_campaign
-from workers.runs import Run, Shard
+from workers.campaign.keys import Run, Shard
 
 
 @given(

@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import small_campaign
 from tests.isolation import descendants, finish, kill, permitted, start, wait_until
 from tests.manifests import DEPLOY
-from workers.campaign_file import dump_campaign
+from workers.campaign.yaml_io import dump_campaign
 
 SCRIPT = DEPLOY / "slurm.sbatch"
 BIN = Path(sys.executable).parent

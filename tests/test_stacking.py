@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from workers.campaign.specs import MLP, MNISTCNN, Airbench, ModelSpec, ResNet, ResNet9, SmallCNN, ViT
 from workers.models import build_model
-from workers.specs import MLP, MNISTCNN, Airbench, ModelSpec, ResNet, ResNet9, SmallCNN, ViT
-from workers.stacking import NotStackableError, StackedModel, why_not_stackable
-from workers.stacking.layers import StackedConv, channels_to_models, models_to_channels
+from workers.models.stacking import NotStackableError, StackedModel, why_not_stackable
+from workers.models.stacking.layers import StackedConv, channels_to_models, models_to_channels
 
 Build = Callable[[], nn.Module]
 

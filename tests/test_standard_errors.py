@@ -22,7 +22,7 @@ from analysis import (
     se_of_runs,
     unit_variance,
 )
-from analysis.standard_errors import percentile
+from analysis.estimators.standard_errors import percentile
 from tests.synthetic import Runs, even_shards, make_stores, random_runs
 
 SHARES = st.floats(0.02, 0.98)

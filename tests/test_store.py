@@ -20,14 +20,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.verify import missing_runs, verify_store
+from orchestrator.store_ops.verify import missing_runs, verify_store
 from tests.conftest import small_campaign
 from tests.stores import NUM_TEST, NUM_TRAIN, examples, header, new_store, powerless, results
+from workers.campaign.keys import Run, Shard
 from workers.errors import ConflictError, DamagedFileError, StoreError, StoreMismatchError
-from workers.runs import Run, Shard
 from workers.store import Failure, Store
-from workers.store.files import STALE_SECONDS
-from workers.store.parquet import encode
+from workers.store.files.base import STALE_SECONDS
+from workers.store.parquet.table_file import encode
 
 SHARD = Shard(500_000, 0, 2)
 NEXT = Shard(500_000, 2, 4)

@@ -4,7 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.submission import CAMPAIGN_FILE, absolute_store, driver_command, driver_folder, driver_name
+from orchestrator.runners.ray.job_package import (
+    CAMPAIGN_FILE,
+    absolute_store,
+    driver_command,
+    driver_folder,
+    driver_name,
+)
 from workers.errors import CampaignError
 
 

@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import small_campaign
-from workers.campaign import PARTS, Campaign
+from workers.campaign.campaign import PARTS, Campaign
+from workers.campaign.keys import Run, Shard
 from workers.errors import CampaignError
-from workers.runs import Run, Shard
-from workers.subsets import Purpose, draw_subset, generator, given_labels, integer_seed, subset_size
+from workers.subsets.draw import Purpose, draw_subset, generator, given_labels, integer_seed, subset_size
 
 
 @given(parts=st.integers(1, PARTS), repetition=st.integers(0, 999_999), num_examples=st.integers(1, 300))

@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from tests.conftest import small_campaign
-from workers.device_data import DeviceData
 from workers.models import build_model
-from workers.pixels import ResidentPixels
-from workers.stacking import StackedModel
+from workers.models.stacking import StackedModel
 from workers.training.augmentation import DRAWS
+from workers.training.cpu_replay import PLAIN_CALLS, Function, Played, record
+from workers.training.device_data import DeviceData
 from workers.training.optimizers import Update
+from workers.training.pixel_sources import ResidentPixels
 from workers.training.stacked import Gradients
-from workers.training.tape import PLAIN_CALLS, Function, Played, record
 
 CPU = torch.device("cpu")
 SHAPE, BATCH, CLASSES = (3, 16, 16), 6, 10

@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 from typer.testing import CliRunner
 
-from orchestrator.cli import app
-from orchestrator.terminal import TextConsole, shown
+from orchestrator.cli.app import app
+from orchestrator.cli.terminal import TextConsole, shown
 from tests.isolation import longtail
 
 ESC = "\x1b"

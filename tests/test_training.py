@@ -14,19 +14,19 @@ from hypothesis import strategies as st
 from torch import nn
 
 from tests.conftest import small_campaign
-from workers.campaign import Campaign
+from workers.campaign.campaign import Campaign
+from workers.campaign.keys import Run
+from workers.campaign.lr_schedule import rate_factor, steps_per_epoch
+from workers.campaign.recipe import Augmentation, Initialization, Recipe
 from workers.datasets import Dataset, load_dataset
-from workers.device_data import DeviceData, load_on_device
 from workers.errors import CampaignError
-from workers.recipe import Augmentation, Initialization, Recipe
-from workers.runs import Run
-from workers.schedule import rate_factor, steps_per_epoch
 from workers.store import RunResult
-from workers.subsets import Purpose, draw_subset, generator, given_labels, integer_seed
+from workers.subsets.draw import Purpose, draw_subset, generator, given_labels, integer_seed
 from workers.training import SequentialEngine
 from workers.training.augmentation import augment, draw_changes
+from workers.training.device_data import DeviceData, load_on_device
 from workers.training.initialization import initialize
-from workers.training.streams import Presentations
+from workers.training.minibatch_streams import Presentations
 
 CPU = torch.device("cpu")
 
@@ -350,7 +350,7 @@ def test_augmentation_that_does_not_fit_is_refused(digits: Dataset) -> None:
 
 def test_torchvision_is_imported_only_where_it_is_used() -> None:
     script = (
-        "import sys\nfrom tests.conftest import small_campaign\nfrom workers.shard import Worker\n"
+        "import sys\nfrom tests.conftest import small_campaign\nfrom workers.training.shard import Worker\n"
         "from workers.datasets import load_dataset\nfrom workers.models import build_model\n"
         "campaign = small_campaign()\nload_dataset(campaign.dataset)\nbuild_model(campaign.model, (1, 8, 8), 10)\n"
         "sys.exit('torchvision' in sys.modules)"

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from tests.conftest import small_campaign
-from workers.device_data import DeviceData
 from workers.models import build_model
-from workers.pixels import Pixels, ResidentPixels, StreamedPixels
-from workers.stacking import StackedModel
+from workers.models.stacking import StackedModel
 from workers.training.augmentation import DRAWS
+from workers.training.device_data import DeviceData
 from workers.training.optimizers import Update
+from workers.training.pixel_sources import Pixels, ResidentPixels, StreamedPixels
 from workers.training.stacked import TrainingStep
 
 DEVICE = torch.device("meta")

@@ -10,21 +10,21 @@ import pytest
 import yaml
 
 from orchestrator import run_campaign
-from orchestrator.search.candidates import draw_candidates, frozen, tuning_seed
-from orchestrator.search.choice import Choice, Cost, Tried, choose, choose_beside_given
-from orchestrator.search.comparison import PooledDeviation
-from orchestrator.search.display import notes
-from orchestrator.search.record import FinishedTrial
-from orchestrator.search.session import SearchProgress, SearchReport
-from orchestrator.search.settings import Search
-from orchestrator.search.space import Domain, read_space
-from orchestrator.search.trial import Bench, EpochFigures, Trial
-from orchestrator.search.tune import search_recipe
-from orchestrator.search.tuned_file import check_tuned_path, write_tuned
-from orchestrator.search.verdict import verdict_lines
+from orchestrator.tuning.candidates import draw_candidates, frozen, tuning_seed
+from orchestrator.tuning.choice import Choice, Cost, Tried, choose, choose_beside_given
+from orchestrator.tuning.comparison import PooledDeviation
+from orchestrator.tuning.display import notes
+from orchestrator.tuning.record import FinishedTrial
+from orchestrator.tuning.session import SearchProgress, SearchReport
+from orchestrator.tuning.settings import Search
+from orchestrator.tuning.space import Domain, read_space
+from orchestrator.tuning.trial import Bench, EpochFigures, Trial
+from orchestrator.tuning.tune import search_recipe
+from orchestrator.tuning.tuned_file import check_tuned_path, write_tuned
+from orchestrator.tuning.verdict import verdict_lines
 from tests.conftest import small_campaign
 from tests.isolation import driver_of, finish, kill, longtail, start, wait_until
-from workers.campaign_file import dump_campaign, read_campaign
+from workers.campaign.yaml_io import dump_campaign, read_campaign
 from workers.errors import CampaignError, LongtailError
 from workers.store import Store
 

@@ -10,13 +10,13 @@ import pytest
 
 import analysis
 from orchestrator import campaign_status, run_campaign
-from orchestrator.run import CampaignReport, Progress
-from orchestrator.until_se import looks_until
+from orchestrator.campaigns.run import CampaignReport, Progress
+from orchestrator.campaigns.until_se import looks_until
 from tests.command import call
 from tests.conftest import small_campaign
 from tests.test_run import ROOT, contents, runs_of
-from workers.campaign import Campaign
-from workers.campaign_file import dump_campaign
+from workers.campaign.campaign import Campaign
+from workers.campaign.yaml_io import dump_campaign
 from workers.errors import CampaignError
 
 TARGET = 0.2

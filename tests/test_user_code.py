@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cli import app_exit_code, interrupt
-from orchestrator.pace import Rate
-from orchestrator.run import Progress
+from orchestrator.campaigns.run import Progress
+from orchestrator.cli.app import app_exit_code, interrupt
+from orchestrator.cli.throughput import Rate
 from tests.conftest import small_campaign
 from tests.isolation import ROOT
-from workers.campaign_file import dump_campaign
-from workers.user_code import UserCodeError, told_traceback, user_code
+from workers.campaign.yaml_io import dump_campaign
+from workers.user_code.boundary import UserCodeError, told_traceback, user_code
 
 ENDINGS = {
     "exit": "sys.exit(0) was called",
@@ -150,7 +150,7 @@ def test_nothing_holds_up_the_end(what: str) -> None:
     """The exit code is the command's, and all output is there."""
     script = (
         "import atexit, multiprocessing, threading, time\n"
-        f"from orchestrator.ending import leave\n{HOLDING[what]}\nprint('done', end='')\nleave(3)"
+        f"from orchestrator.cli.process_exit import leave\n{HOLDING[what]}\nprint('done', end='')\nleave(3)"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=False, timeout=120

@@ -12,14 +12,14 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from orchestrator import run_campaign
-from orchestrator.cli import app
-from orchestrator.status import campaign_status
-from orchestrator.verify import verify_store
-from orchestrator.watch import Watch, watch_store
+from orchestrator.cli.app import app
+from orchestrator.cli.watch import Watch, watch_store
+from orchestrator.store_ops.status import campaign_status
+from orchestrator.store_ops.verify import verify_store
 from tests.isolation import ROOT, longtail
 from tests.stores import new_store, results
-from workers.campaign import Campaign
-from workers.runs import Shard
+from workers.campaign.campaign import Campaign
+from workers.campaign.keys import Shard
 from workers.store import Failure, Store
 
 HALF = 500_000

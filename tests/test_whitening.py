@@ -6,14 +6,14 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from orchestrator.prepare import check_campaign_fits
+from orchestrator.campaigns.preflight import check_campaign_fits
 from tests.conftest import small_campaign
-from workers.campaign import Campaign
+from workers.campaign.campaign import Campaign
+from workers.campaign.keys import Run
 from workers.datasets import Dataset, load_dataset
-from workers.device_data import DeviceData, load_on_device
 from workers.errors import CampaignError
-from workers.runs import Run
 from workers.training import SequentialEngine, StackedEngine
+from workers.training.device_data import DeviceData, load_on_device
 from workers.training.whitening import whiten
 
 CPU = torch.device("cpu")

@@ -24,16 +24,16 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.errors import EstimateError, TooManyPairsError
-from analysis.influence.chance import p_values, unlikely_counts
-from analysis.influence.counted import Counted, FamilyBlock, counted, test_blocks
 from analysis.influence.estimator import COLUMNS as INFLUENCE_COLUMNS
 from analysis.influence.estimator import MAX_PAIRS, MEMORY_MB, pairs_frame
+from analysis.influence.p_values import p_values, unlikely_counts
+from analysis.influence.pair_counter import Counted, FamilyBlock, counted, test_blocks
 from analysis.influence.pairs import Ids, Pairs
 from analysis.reading.bits import RatioBits
-from analysis.spread import Spread, Threads
+from analysis.reading.parallel import Spread, Threads
 from analysis.statistics.intervals import CONFIDENCE, check_confidence
 from analysis.statistics.means import Floats
+from workers.errors import EstimateError, TooManyPairsError
 
 COLUMNS = (*INFLUENCE_COLUMNS, "p_value", "q_value")
 

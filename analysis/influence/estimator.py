@@ -22,14 +22,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.errors import EstimateError, TooManyPairsError
-from analysis.influence.counted import Counted, counted, lowest_counts, test_blocks
+from analysis.influence.pair_counter import Counted, counted, lowest_counts, test_blocks
 from analysis.influence.pairs import Ids, Pairs
 from analysis.influence.top_pairs import top_of_block
 from analysis.reading.bits import RatioBits
-from analysis.spread import Spread, Threads
+from analysis.reading.parallel import Spread, Threads
 from analysis.statistics.intervals import CONFIDENCE, check_confidence, difference_interval
 from analysis.statistics.means import Empty, difference_se, group_mean
+from workers.errors import EstimateError, TooManyPairsError
 
 COLUMNS = (
     *("ratio", "test_example_id", "test_label", "example_id", "label", "given_label"),

@@ -11,15 +11,15 @@ Such pairs are the paper's evidence that memorizing helps: the training set's lo
 import numpy as np
 import pandas as pd
 
+from analysis.estimators.memorization import estimate_memorization
 from analysis.influence.estimator import COLUMNS as INFLUENCE_COLUMNS
 from analysis.influence.estimator import MAX_PAIRS, MEMORY_MB, pairs_above, pairs_frame
-from analysis.memorization import estimate_memorization
 from analysis.reading.bits import pack_runs
 from analysis.reading.counts import count_runs
 from analysis.reading.selection import select_ratio
 from analysis.statistics.intervals import CONFIDENCE, check_confidence
 from analysis.statistics.means import Empty
-from workers.campaign import PARTS
+from workers.campaign.campaign import PARTS
 from workers.store import Store
 
 COLUMNS = (*INFLUENCE_COLUMNS, "mem")

@@ -6,11 +6,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.errors import EstimateError, NoEstimateError
 from analysis.influence.estimator import MEMORY_MB, matrix_blocks
 from analysis.reading.bits import RatioBits
-from analysis.spread import Spread
+from analysis.reading.parallel import Spread
 from analysis.statistics.means import Empty
+from workers.errors import EstimateError, NoEstimateError
 
 
 def write_influence_matrix(

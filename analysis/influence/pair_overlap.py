@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from analysis.influence.counted import Counted, FamilyBlock, counted, lowest_counts, test_blocks
 from analysis.influence.estimator import MEMORY_MB
+from analysis.influence.pair_counter import Counted, FamilyBlock, counted, lowest_counts, test_blocks
 from analysis.influence.pairs import Ids
 from analysis.reading.bits import RatioBits
-from analysis.spread import Spread, Threads
+from analysis.reading.parallel import Spread, Threads
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from numba import njit, types
 from numba.extending import intrinsic
 
-from workers.compiled import compiled
+from workers.numba_jit import compiled
 
 WIDE = 128
 """Examples of a tile: with 2000 runs its bits take 32 KB, a core's first cache."""

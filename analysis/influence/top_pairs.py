@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from analysis.influence.counted import Bars, Counted, lowest_counts
+from analysis.influence.pair_counter import Bars, Counted, lowest_counts
 from analysis.influence.pairs import Ids, Pairs
 
 _FIRST, _GROWTH = 256, 4

@@ -26,7 +26,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.errors import NoEstimateError
 from analysis.reading.examples import Labels, read_labels
 from analysis.reading.selection import check_random_subsets
 from analysis.reading.sequences import At, Bits, RunSequence, scan_sequences
@@ -34,8 +33,9 @@ from analysis.statistics.intervals import CONFIDENCE, check_confidence
 from analysis.statistics.means import group_mean
 from analysis.statistics.moments import RunMoments
 from analysis.statistics.run_means import bounded_interval, count_interval
-from workers.campaign import PARTS
-from workers.runs import Run
+from workers.campaign.campaign import PARTS
+from workers.campaign.keys import Run
+from workers.errors import NoEstimateError
 from workers.store import Store
 
 COLUMNS = (

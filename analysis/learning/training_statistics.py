@@ -21,8 +21,8 @@ from analysis.reading.examples import Labels, read_labels
 from analysis.reading.sequences import RunSequence, scan_sequences
 from analysis.statistics.means import Floats
 from analysis.statistics.moments import RunMoments
-from workers.campaign import PARTS
-from workers.runs import Run
+from workers.campaign.campaign import PARTS
+from workers.campaign.keys import Run
 from workers.store import Store
 from workers.store.schema import LARGEST_HALF
 

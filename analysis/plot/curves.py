@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from analysis.errors import NoEstimateError
 from analysis.plot.drawing import DASHES, PALETTE, add_legend, check_columns, own_or_given
+from workers.errors import NoEstimateError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.errors import EstimateError
+from workers.errors import EstimateError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from analysis.errors import EstimateError
 from analysis.learning.forgetting_summary import forgetting_summary
 from analysis.plot.drawing import PALETTE, add_legend, check_columns, own_or_given
 from analysis.statistics.bins import CSCORE_BINS, MEM_BINS, histogram
 from analysis.statistics.means import Floats, without_empty_groups
+from workers.errors import EstimateError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

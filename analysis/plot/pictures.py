@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.display.columns import VALUES, parts_of
-from analysis.errors import EstimateError
 from analysis.plot.drawing import Panels, own_or_given_panels, plain
-from analysis.reliability import check_whole
+from analysis.scoring.split_half import check_whole
 from analysis.view.base import Split, View
+from analysis.view.display.columns import VALUES, parts_of
 from analysis.view.influence import InfluenceView
+from workers.errors import EstimateError
 
 _COLUMNS = 5
 _WIDTH, _HEIGHT = 1.6, 2.1

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from scipy import stats
 
-from analysis.errors import EstimateError
 from analysis.plot.drawing import PALETTE, check_columns, ink, own_or_given, plain
 from analysis.scoring.agreement import Agreement, correlation
 from analysis.statistics.means import without_empty_groups
+from workers.errors import EstimateError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

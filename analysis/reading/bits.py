@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from analysis.reading.examples import Labels, read_labels
 from analysis.reading.selection import check_random_subsets, scan_epoch, select_ratio
-from workers.campaign import PARTS
+from workers.campaign.campaign import PARTS
 from workers.store import Store
 
 WORD = 64

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from analysis.reading.examples import Labels, read_labels
 from analysis.reading.selection import EpochRows, check_random_subsets, check_some_run, scan_epoch, select_ratios
-from workers.campaign import PARTS
+from workers.campaign.campaign import PARTS
 from workers.store import Store
 
 

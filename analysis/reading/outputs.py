@@ -7,10 +7,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from analysis.errors import EstimateError
 from analysis.reading.examples import Labels, read_labels
 from analysis.reading.selection import check_random_subsets, scan_epoch, select_ratio
-from workers.campaign import PARTS
+from workers.campaign.campaign import PARTS
+from workers.errors import EstimateError
 from workers.store import Store
 from workers.store.schema import LARGEST_HALF
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from analysis.reading.counts import RatioCounts, RatioSums, some_runs
 from analysis.reading.selection import EPOCH_COLUMNS, check_random_subsets, epoch_rows
-from workers.runs import Shard
+from workers.campaign.keys import Shard
 from workers.store import Store
 
 _COLUMNS = (*EPOCH_COLUMNS, "repetition", "subset", "train_correct")

@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from analysis.errors import EstimateError, NoEstimateError
-from workers.campaign import PARTS, parts_per_million
-from workers.runs import Shard
+from workers.campaign.campaign import PARTS, parts_per_million
+from workers.campaign.keys import Shard
+from workers.errors import EstimateError, NoEstimateError
 from workers.store import Store
 
 EPOCH_COLUMNS = ("epoch", "is_final", "status")

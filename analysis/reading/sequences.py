@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from analysis.errors import EstimateError
 from analysis.reading.selection import select_ratios
-from workers.runs import Run, Shard
+from workers.campaign.keys import Run, Shard
+from workers.errors import EstimateError
 from workers.store import Store
 from workers.store.schema import PRESENTED, PROBABILITIES
 

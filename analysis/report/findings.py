@@ -12,25 +12,25 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.consistency import consistency_profile, cscore
-from analysis.diverged import diverged_notes
-from analysis.errors import EstimateError, NoEstimateError
+from analysis.estimators.consistency import consistency_profile, cscore
+from analysis.estimators.diverged_bounds import diverged_notes
+from analysis.estimators.memorization import estimate_memorization
+from analysis.estimators.removal import removal_curve
 from analysis.influence.discoveries import influence_discoveries
 from analysis.influence.estimator import influence_top
 from analysis.influence.high_influence import influential_pairs
 from analysis.learning.forgetting import estimate_forgetting, recorded_at
-from analysis.learning.profiles import group_profiles, learning_curves, recorded_kinds
-from analysis.memorization import estimate_memorization
 from analysis.reading.bits import pack_runs
 from analysis.reading.counts import StoreCounts, count_runs
 from analysis.reading.examples import Labels, read_labels
 from analysis.reading.run_groups import group_runs
-from analysis.removal import removal_curve
 from analysis.scoring.example_scores import largest_ratio, read_example_scores
 from analysis.scoring.groups import Groups, group_examples
+from analysis.scoring.profiles import group_profiles, learning_curves, recorded_kinds
 from analysis.scoring.suspects import chosen_score, rank_suspects
 from analysis.statistics.intervals import mean_interval
-from workers.campaign import PARTS
+from workers.campaign.campaign import PARTS
+from workers.errors import EstimateError, NoEstimateError
 from workers.store import Store
 
 FDR = 0.05

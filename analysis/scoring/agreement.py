@@ -21,12 +21,12 @@ import pandas as pd
 import pyarrow as pa
 from scipy import stats
 
-from analysis.errors import EstimateError
 from analysis.scoring.agreement_errors import Measure, Side, measure_errors, names_of, of_examples
 from analysis.scoring.matching import match_examples
 from analysis.scoring.scores import Estimate, Scores, Source, is_score_file, read_scores
 from analysis.statistics.intervals import CONFIDENCE, check_confidence
 from analysis.statistics.means import Floats
+from workers.errors import EstimateError
 
 _SHARES = (0.1, 0.25, 0.5, 0.75)
 THRESHOLDS: dict[Estimate, tuple[float, ...]] = {

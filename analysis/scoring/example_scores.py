@@ -23,19 +23,19 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from analysis.consistency import cscore
-from analysis.errors import NoEstimateError
+from analysis.estimators.consistency import cscore
+from analysis.estimators.memorization import estimate_memorization
 from analysis.learning.forgetting import Forgetting, estimate_forgetting
 from analysis.learning.training_statistics import STATISTICS, estimate_training_statistics
-from analysis.memorization import estimate_memorization
 from analysis.reading.counts import StoreCounts, count_runs
 from analysis.reading.examples import Labels
 from analysis.reading.run_groups import GroupedMeans, RunGroups, group_runs, number_of_groups
 from analysis.reading.selection import select_ratios
 from analysis.scoring.agreement import rounded
 from analysis.statistics.means import Floats, group_mean
-from workers.campaign import PARTS, Campaign, parts_per_million
-from workers.runs import Run
+from workers.campaign.campaign import PARTS, Campaign, parts_per_million
+from workers.campaign.keys import Run
+from workers.errors import NoEstimateError
 from workers.store import Store
 
 DENSITIES = tuple(f"{space}_density{kind}" for space in ("input", "hidden") for kind in ("", "_same", "_relative"))

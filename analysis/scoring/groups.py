@@ -6,11 +6,11 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from analysis.consistency import cscore
-from analysis.errors import EstimateError
+from analysis.estimators.consistency import cscore
 from analysis.reading.counts import StoreCounts
 from analysis.scoring.noise import noisy_examples
 from analysis.statistics.bins import bins_of
+from workers.errors import EstimateError
 from workers.store import Store
 
 By = Literal["cscore", "class", "noise"]

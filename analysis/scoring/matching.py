@@ -13,8 +13,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analysis.errors import EstimateError
 from analysis.scoring.scores import Scores
+from workers.errors import EstimateError
 
 Ids = npt.NDArray[np.int64]
 

@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.errors import EstimateError
 from analysis.reading.examples import Labels
 from analysis.scoring.example_scores import ExampleScore, StoreScores
 from analysis.statistics.detection import area_interval, area_under_curve, average_precision, curve_points, precision_at
 from analysis.statistics.intervals import CONFIDENCE, check_confidence
 from analysis.statistics.jackknife import error_of
 from analysis.statistics.run_means import student_quantile
+from workers.errors import EstimateError
 
 Bits = npt.NDArray[np.bool_]
 

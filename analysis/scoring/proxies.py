@@ -29,7 +29,6 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
-from analysis.errors import EstimateError
 from analysis.reading.examples import read_labels
 from analysis.reading.names import NAMES
 from analysis.reading.selection import committed_ratios
@@ -39,7 +38,8 @@ from analysis.scoring.scores import Scores, Source, known_fingerprint, read_scor
 from analysis.statistics.intervals import CONFIDENCE, check_confidence
 from analysis.statistics.jackknife import EXAMPLES_ONLY, error_of
 from analysis.statistics.means import Floats
-from workers.campaign import PARTS
+from workers.campaign.campaign import PARTS
+from workers.errors import EstimateError
 from workers.store import Store
 
 Bits = npt.NDArray[np.bool_]

@@ -10,20 +10,19 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from analysis.consistency import cscore
-from analysis.errors import EstimateError
+from analysis.estimators.consistency import cscore
+from analysis.estimators.memorization import estimate_memorization
 from analysis.learning.forgetting import Forgetting, recorded_at, sum_forgetting
-from analysis.memorization import estimate_memorization
 from analysis.reading.counts import StoreCounts, count_runs
 from analysis.reading.examples import read_labels
 from analysis.reading.run_groups import GroupedMeans, group_runs, number_of_groups
 from analysis.reading.selection import check_random_subsets, select_ratio
 from analysis.statistics.means import Floats
-from workers.campaign import PARTS, Campaign
-from workers.errors import DataError
-from workers.npz import read_vectors
-from workers.runs import Run
+from workers.campaign.campaign import PARTS, Campaign
+from workers.campaign.keys import Run
+from workers.errors import DataError, EstimateError
 from workers.store import Store
+from workers.store.npz import read_vectors
 
 Estimate = Literal["memorization", "cscore", "forgetting"]
 Source = str | os.PathLike[str]

@@ -15,8 +15,8 @@ none.
 import numpy as np
 import pandas as pd
 
-from analysis.errors import EstimateError
 from analysis.scoring.example_scores import NAMES, ExampleScore, StoreScores
+from workers.errors import EstimateError
 
 ORDER = (
     *("loss", "probability", "accuracy", "cscore", "learning_epoch", "forgettability", "mem"),

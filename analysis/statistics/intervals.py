@@ -28,8 +28,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri
 
-from analysis.errors import EstimateError
 from analysis.statistics.means import Floats
+from workers.errors import EstimateError
 
 CONFIDENCE = 0.95
 

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.errors import EstimateError
+from workers.errors import EstimateError
 
 Empty = Literal["half", "nan", "zero"]
 """The mean of a group without runs: 1/2 as in Feldman & Zhang's paper, NaN, or 0 as in their published code."""

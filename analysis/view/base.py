@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from analysis.display.frame import Frame
-from analysis.display.images import DatasetImages
-from analysis.errors import EstimateError
 from analysis.reading.names import with_names
-from workers.campaign import Campaign
+from analysis.view.display.frame import Frame
+from analysis.view.display.images import DatasetImages
+from workers.campaign.campaign import Campaign
+from workers.errors import EstimateError
 from workers.store import Store
 
 Split = Literal["train", "test"]

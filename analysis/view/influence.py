@@ -6,9 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.datamodels.fitting import Datamodels, fit_datamodels
-from analysis.datamodels.linear_fits import Method
-from analysis.errors import EstimateError
+from analysis.influence.datamodels.fitting import Datamodels, fit_datamodels
+from analysis.influence.datamodels.linear_fits import Method
 from analysis.influence.discoveries import influence_discoveries
 from analysis.influence.estimator import MAX_PAIRS, MEMORY_MB, influence_matrix, influence_pairs, influence_top
 from analysis.influence.high_influence import influential_pairs
@@ -17,6 +16,7 @@ from analysis.reading.outputs import read_outputs
 from analysis.statistics.intervals import CONFIDENCE, check_confidence
 from analysis.statistics.means import Empty
 from analysis.view.base import View
+from workers.errors import EstimateError
 
 
 class InfluenceView(View):
@@ -131,7 +131,7 @@ class InfluenceView(View):
     ) -> Datamodels:
         """Linear datamodels of test examples (a slice, ids, or a mask), and their scores.
 
-        See `analysis.datamodels.fitting`.
+        See `analysis.influence.datamodels.fitting`.
         """
         source = read_outputs(self.store, ratio, tests, epoch)
         found = fit_datamodels(source, method=method, top=top, heldout=heldout, seed=seed)

@@ -3,7 +3,6 @@
 import pandas as pd
 
 from analysis.learning.forgetting import estimate_forgetting
-from analysis.learning.profiles import class_summary, group_profiles, learning_curves
 from analysis.learning.training_statistics import estimate_training_statistics
 from analysis.reading.counts import count_runs
 from analysis.reading.run_groups import group_runs
@@ -11,6 +10,7 @@ from analysis.reading.sequences import At
 from analysis.scoring.example_scores import largest_ratio, read_example_scores
 from analysis.scoring.groups import By, group_examples
 from analysis.scoring.noise import noise_curves, noise_detection
+from analysis.scoring.profiles import class_summary, group_profiles, learning_curves
 from analysis.scoring.proxies import collect_proxies, reference_cscore, store_proxy_agreement
 from analysis.scoring.scores import Source
 from analysis.scoring.suspects import rank_suspects
@@ -73,7 +73,7 @@ class LearningView(View):
         return self._frame(rank_suspects(read_example_scores(self.store, ratio), by))
 
     def profiles(self, by: By = "cscore", groups: int = 5) -> pd.DataFrame:
-        """The consistency profile of groups of examples over the ratios: see `analysis.learning.profiles`."""
+        """The consistency profile of groups of examples over the ratios: see `analysis.scoring.profiles`."""
         counts = count_runs(self.store)
         grouped = group_examples(self.store, counts, by, groups)
         return self._frame(group_profiles(self.store, counts, grouped, group_runs(self.store)))
@@ -81,10 +81,10 @@ class LearningView(View):
     def learning_curves(
         self, at: At = "presentations", by: By = "cscore", groups: int = 5, ratio: float | None = None
     ) -> pd.DataFrame:
-        """Mean correctness of groups of examples, epoch after epoch: see `analysis.learning.profiles`."""
+        """Mean correctness of groups of examples, epoch after epoch: see `analysis.scoring.profiles`."""
         counts = count_runs(self.store)
         return self._frame(learning_curves(self.store, group_examples(self.store, counts, by, groups), at, ratio))
 
     def class_summary(self) -> pd.DataFrame:
-        """Means and spreads of mem and C-score in each class: see `analysis.learning.profiles`."""
+        """Means and spreads of mem and C-score in each class: see `analysis.scoring.profiles`."""
         return self._frame(class_summary(self.store, count_runs(self.store), group_runs(self.store)))

@@ -4,12 +4,12 @@ import os
 
 import pandas as pd
 
-from analysis.consistency import consistency_profile, cscore
-from analysis.memorization import estimate_memorization
+from analysis.estimators.consistency import consistency_profile, cscore
+from analysis.estimators.memorization import estimate_memorization
+from analysis.estimators.removal import removal_curve
+from analysis.estimators.standard_errors import expected_se
 from analysis.reading.counts import count_runs
-from analysis.reliability import estimate_reliability
-from analysis.removal import removal_curve
-from analysis.standard_errors import expected_se
+from analysis.scoring.split_half import estimate_reliability
 from analysis.statistics.intervals import CONFIDENCE, check_confidence
 from analysis.statistics.means import Empty
 from analysis.view.influence import InfluenceView
@@ -35,7 +35,7 @@ class StoreView(TrainedView, LearningView, InfluenceView):
     a ratio or an epoch that the store does not have and for a level that is not between 0 and 1, and DamagedFileError,
     naming the file, where one is unreadable.
 
-    The frames are pandas' own in everything but how a notebook shows them: see `analysis.display.frame`.
+    The frames are pandas' own in everything but how a notebook shows them: see `analysis.view.display.frame`.
     """
 
     def __repr__(self) -> str:
@@ -49,7 +49,7 @@ class StoreView(TrainedView, LearningView, InfluenceView):
         empty: Empty = "half",
         confidence: float = CONFIDENCE,
     ) -> pd.DataFrame:
-        """Memorization of each training example at each ratio: see `analysis.memorization`."""
+        """Memorization of each training example at each ratio: see `analysis.estimators.memorization`."""
         check_confidence(confidence)
         return self._frame(
             estimate_memorization(count_runs(self.store, ratio, epoch), empty=empty, confidence=confidence)
@@ -58,26 +58,26 @@ class StoreView(TrainedView, LearningView, InfluenceView):
     def expected_se(self, runs: int, ratio: float | None = None) -> pd.DataFrame:
         """The standard error of mem that `runs` runs would give, judged by those that are there: a plan's figures.
 
-        One row per ratio and training example: see `analysis.standard_errors`.
+        One row per ratio and training example: see `analysis.estimators.standard_errors`.
         """
         return self._frame(expected_se(count_runs(self.store, ratio), runs))
 
     def consistency(self, epoch: int | None = None, *, confidence: float = CONFIDENCE) -> pd.DataFrame:
-        """Consistency profile of each training example over the ratios under 1: see `analysis.consistency`."""
+        """Consistency profile of each training example over the ratios: see `analysis.estimators.consistency`."""
         check_confidence(confidence)
         return self._frame(consistency_profile(count_runs(self.store, epoch=epoch), confidence=confidence))
 
     def cscore(self, epoch: int | None = None, *, confidence: float = CONFIDENCE) -> pd.DataFrame:
-        """C-score of each training example: see `analysis.consistency`."""
+        """C-score of each training example: see `analysis.estimators.consistency`."""
         check_confidence(confidence)
         return self._frame(cscore(count_runs(self.store, epoch=epoch), confidence=confidence))
 
     def reliability(
         self, ratio: float | None = None, *, splits: int = 10, seed: int = 0, epoch: int | None = None
     ) -> pd.DataFrame:
-        """How far halves of the runs agree on each estimate, by the number of runs: see `analysis.reliability`."""
+        """Split-half reliability of each estimate by the number of runs: see `analysis.scoring.split_half`."""
         return self._frame(estimate_reliability(self.store, ratio, splits=splits, seed=seed, epoch=epoch))
 
     def removal(self, *, epoch: int | None = None, confidence: float = CONFIDENCE) -> pd.DataFrame:
-        """Test accuracy against the share of examples removed, by rule: see `analysis.removal`."""
+        """Test accuracy against the share of examples removed, by rule: see `analysis.estimators.removal`."""
         return self._frame(removal_curve(self.store, epoch, confidence=confidence))

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from analysis.errors import EstimateError
 from analysis.reading.selection import committed_ratios, scan_epoch, select_ratios
 from analysis.view.base import Split, View, checked_split
-from workers.campaign import PARTS, Campaign
+from workers.campaign.campaign import PARTS, Campaign
+from workers.errors import EstimateError
 
 _LIGHT = (
     *("run_id", "ratio", "repetition", "epoch", "is_final", "subset_accuracy", "heldout_accuracy", "test_accuracy"),

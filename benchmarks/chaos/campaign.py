@@ -25,12 +25,12 @@ from benchmarks.chaos.history import History, Injection
 from benchmarks.chaos.model import MODEL, TRAINED, read_begun
 from benchmarks.chaos.places import Bucket, Disk, Place
 from tests.isolation import kill, longtail
-from workers.campaign import Campaign
-from workers.campaign_file import check_campaign, dump_campaign
+from workers.campaign.campaign import Campaign
+from workers.campaign.keys import Run
+from workers.campaign.yaml_io import check_campaign, dump_campaign
 from workers.errors import StoreError
-from workers.runs import Run
 from workers.store import Store
-from workers.subsets import Purpose, integer_seed
+from workers.subsets.draw import Purpose, integer_seed
 
 NODES = 2
 SLOTS = 2

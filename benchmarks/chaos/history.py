@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from benchmarks.chaos.model import Begun
-from workers.runs import Run, Shard
+from workers.campaign.keys import Run, Shard
 
 
 @dataclass

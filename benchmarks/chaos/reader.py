@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow.fs as pafs
 
 from analysis import open_store
-from orchestrator.status import campaign_status
+from orchestrator.store_ops.status import campaign_status
 from workers.store import Store
 
 _PAUSE = 0.3

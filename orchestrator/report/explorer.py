@@ -14,12 +14,12 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from analysis.display.images import Split
 from analysis.reading.sequences import At
 from analysis.report import Findings
 from analysis.report.findings import TOP
 from analysis.report.history import learning_history
 from analysis.statistics.intervals import CONFIDENCE, normal_quantile
+from analysis.view.display.images import Split
 from orchestrator.report.pictures import COLUMNS, SHEET, Ids, Pictures
 
 MAX_BYTES = 24_000_000

@@ -6,11 +6,11 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.display.images import Split
 from analysis.report import Findings
 from analysis.report.selections import ClassStrips, memorized_by_class, regular_by_class, strongest_pairs
 from analysis.scoring.example_scores import PRESENTED
 from analysis.scoring.groups import class_name
+from analysis.view.display.images import Split
 from orchestrator.report.pictures import Pictures
 from orchestrator.report.words import number
 

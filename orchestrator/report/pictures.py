@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from analysis.display.images import Split, as_image, data_uri, pixels_of, png
-from workers.campaign import Campaign
+from analysis.view.display.images import Split, as_image, data_uri, pixels_of, png
+from workers.campaign.campaign import Campaign
 from workers.datasets import Dataset, load_dataset
 from workers.errors import LongtailError
 from workers.store import Store

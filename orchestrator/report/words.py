@@ -7,8 +7,8 @@ import pandas as pd
 
 from analysis import open_store
 from analysis.report import Findings
-from workers.campaign import PARTS, Campaign, LabelNoise
-from workers.recipe import SGD, Augmentation, Recipe, Schedule
+from workers.campaign.campaign import PARTS, Campaign, LabelNoise
+from workers.campaign.recipe import SGD, Augmentation, Recipe, Schedule
 from workers.store import Store
 
 MEMORIZED = 0.25

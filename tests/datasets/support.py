@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from workers.campaign.specs import ImageFolder, ParquetImages, TorchvisionData
 from workers.datasets import Dataset, image_folder, parquet_images
 from workers.errors import DataError
-from workers.specs import ImageFolder, ParquetImages, TorchvisionData
 
 REPOSITORY = Path(__file__).parents[2]
 

@@ -28,9 +28,9 @@ from tests.datasets.support import (
     write_image,
     write_mnist,
 )
+from workers.campaign.specs import Digits, ImageFolder
 from workers.datasets import Dataset, image_folder, load_dataset
 from workers.datasets.description import write_names
-from workers.specs import Digits, ImageFolder
 
 
 def test_files_are_decoded_once_and_again_when_they_change(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,7 +204,7 @@ CHILD = """
 import os, sys, time
 from pathlib import Path
 from workers.datasets import image_folder, load_dataset
-from workers.specs import CustomData, ImageFolder
+from workers.campaign.specs import CustomData, ImageFolder
 
 decode = image_folder.decode
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator.prepare import check_campaign_fits
+from orchestrator.campaigns.preflight import check_campaign_fits
 from tests.conftest import small_campaign
 from tests.datasets.support import make_dataset
 from workers.datasets.content_notes import content_notes

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from tests.datasets.support import error_of
+from workers.campaign.specs import CustomData
 from workers.datasets import load_dataset
 from workers.errors import DataError
-from workers.imports import trusted_code
-from workers.specs import CustomData
+from workers.user_code.loading import trusted_code
 
 USER_MODULE = """
 from functools import partial

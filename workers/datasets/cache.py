@@ -26,8 +26,8 @@ from filelock import FileLock, Timeout
 from workers.datasets.dataset import ARRAYS, Array, CachedDataset, Dataset, chunks
 from workers.datasets.description import Description, read_names, write_names
 from workers.datasets.npy import cache_errors, write_npy
-from workers.durability import sync_file, sync_folder
 from workers.errors import DamagedDataError
+from workers.store.files.fsync import sync_file, sync_folder
 
 FORMAT = 1
 _PUBLISH = "publish"

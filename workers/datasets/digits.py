@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from workers.campaign.specs import Digits
 from workers.datasets.dataset import Dataset
-from workers.specs import Digits
 
 TEST_STEP = 5
 """Every fifth image is a test image, from the first on: there is no official split."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from workers.specs import ImageOptions
+from workers.campaign.specs import ImageOptions
 
 ORIENTATION = "orientation"
 TRANSPARENT = "transparent"

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
+from workers.campaign.specs import ImageFolder
 from workers.datasets.dataset import Array, Dataset
 from workers.datasets.description import file_names
 from workers.datasets.image_files import EXTENSIONS, ClassFolders, list_classes, shown, split_images
 from workers.datasets.image_splits import Splits, find_splits
 from workers.datasets.images import EncodedImage, EncodedImages, decode_splits
 from workers.errors import DataError
-from workers.specs import ImageFolder
 
 Listing = dict[str, list[str]]
 """Class name to the paths of its images, both in canonical order."""

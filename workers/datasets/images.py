@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from workers.campaign.specs import ImageOptions
 from workers.datasets.cache import entry
 from workers.datasets.dataset import Array
 from workers.datasets.image_findings import (
@@ -38,7 +39,6 @@ from workers.datasets.image_findings import (
 )
 from workers.datasets.npy import write_npy
 from workers.errors import DamagedDataError, DataError
-from workers.specs import ImageOptions
 
 Pixels = npt.NDArray[np.uint8]
 

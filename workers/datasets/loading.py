@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from workers.campaign.specs import CustomData, DatasetSpec, Digits, ImageFolder, ParquetImages, TorchvisionData
 from workers.datasets import digits, image_folder, parquet_images, torchvision_data
 from workers.datasets.cache import Cache, cache_root, hashed
 from workers.datasets.content_notes import content_notes
@@ -15,9 +16,8 @@ from workers.datasets.dataset import Dataset
 from workers.datasets.draws import fixed_draws
 from workers.datasets.file_stamps import Stamps, check_unchanged, stamp
 from workers.errors import DamagedDataError, DataError
-from workers.imports import call_function, refuse_call
-from workers.specs import CustomData, DatasetSpec, Digits, ImageFolder, ParquetImages, TorchvisionData
-from workers.user_code import user_code
+from workers.user_code.boundary import user_code
+from workers.user_code.loading import call_function, refuse_call
 
 DECODING = 2
 """Version of how files become arrays: raise it when a change alters what any file decodes to."""

@@ -16,9 +16,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from workers.errors import DamagedDataError, DamagedFileError, DataError
-from workers.store.footer import Footer, read_footer
-from workers.store.pages import ANY_ENCODING, pages
-from workers.store.parquet import MAX_TEXT, MAX_TEXTS
+from workers.store.parquet.footer import Footer, read_footer
+from workers.store.parquet.pages import ANY_ENCODING, pages
+from workers.store.parquet.table_file import MAX_TEXT, MAX_TEXTS
 
 MAX_ROWS = 1 << 24
 """Of a file, and of a split."""

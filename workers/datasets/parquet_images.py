@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from workers.campaign.specs import ParquetImages
 from workers.datasets.dataset import Dataset
 from workers.datasets.images import EncodedImage, EncodedImages, decode_splits
 from workers.datasets.parquet_files import MAX_ROWS, ParquetFile, open_parquet
@@ -13,7 +14,6 @@ from workers.datasets.parquet_labels import number_classes, read_labels
 from workers.datasets.parquet_names import read_names
 from workers.datasets.parquet_selection import Selection, check_selections, select_files
 from workers.errors import DataError
-from workers.specs import ParquetImages
 
 _ROWS_AT_ONCE = 256
 

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from workers.campaign.specs import CIFAR100, EMNIST, TorchvisionData
 from workers.datasets.dataset import Array, Dataset
 from workers.datasets.npy import cache_errors
 from workers.errors import DamagedDataError, DataError
-from workers.specs import CIFAR100, EMNIST, TorchvisionData
 
 _MNIST_FAMILY = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "kmnist": "KMNIST", "emnist": "EMNIST"}
 _CIFAR_FAMILY = {"cifar10": "CIFAR10", "cifar100": "CIFAR100"}

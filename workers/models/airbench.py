@@ -5,9 +5,9 @@ from itertools import pairwise
 import torch
 from torch import nn
 
+from workers.campaign.specs import Airbench
 from workers.models.checking import image_shape
 from workers.models.resnet9 import GlobalMaxPool, Scale
-from workers.specs import Airbench
 
 SMALLEST = 9
 """An unpadded 2 x 2 convolution and three poolings leave one pixel."""

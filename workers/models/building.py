@@ -4,8 +4,8 @@ from functools import lru_cache
 
 import torch
 
+from workers.campaign.specs import MLP, MNISTCNN, Airbench, CustomModel, ModelSpec, ResNet, ResNet9, SmallCNN, ViT
 from workers.errors import ModelError
-from workers.imports import call_function, load_function
 from workers.models.airbench import build_airbench
 from workers.models.mlp import build_mlp
 from workers.models.mnist_cnn import build_mnist_cnn
@@ -15,8 +15,8 @@ from workers.models.resnet9 import build_resnet9
 from workers.models.size import check_size
 from workers.models.small_cnn import build_small_cnn
 from workers.models.vit import build_vit
-from workers.specs import MLP, MNISTCNN, Airbench, CustomModel, ModelSpec, ResNet, ResNet9, SmallCNN, ViT
-from workers.user_code import user_code
+from workers.user_code.boundary import user_code
+from workers.user_code.loading import call_function, load_function
 
 
 def build_model(spec: ModelSpec, input_shape: tuple[int, ...], num_classes: int) -> torch.nn.Module:

@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from workers.errors import ModelError
-from workers.user_code import user_code
+from workers.user_code.boundary import user_code
 
 _BATCH = 2
 

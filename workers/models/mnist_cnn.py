@@ -2,8 +2,8 @@
 
 from torch import nn
 
+from workers.campaign.specs import MNISTCNN
 from workers.models.checking import image_shape
-from workers.specs import MNISTCNN
 
 SMALLEST = 16
 """Two 5 x 5 convolutions, each with a pooling, leave one pixel."""

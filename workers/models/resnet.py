@@ -2,8 +2,8 @@
 
 from torch import nn
 
+from workers.campaign.specs import ResNet
 from workers.models.checking import image_shape
-from workers.specs import ResNet
 
 LARGEST_SMALL_IMAGE = 64
 """Up to this many pixels a side the stem keeps the resolution."""

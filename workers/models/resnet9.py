@@ -3,8 +3,8 @@
 import torch
 from torch import nn
 
+from workers.campaign.specs import ResNet9
 from workers.models.checking import image_shape
-from workers.specs import ResNet9
 
 SMALLEST = 11
 """Stride, pooling and an unpadded 3 x 3 convolution leave one pixel."""

@@ -2,8 +2,8 @@
 
 from torch import nn
 
+from workers.campaign.specs import SmallCNN
 from workers.models.checking import image_shape
-from workers.specs import SmallCNN
 
 SMALLEST = 4
 """Two poolings leave one pixel."""

@@ -4,9 +4,9 @@ import math
 
 from torch import nn
 
+from workers.campaign.specs import ViT
 from workers.errors import ModelError
 from workers.models.checking import image_shape
-from workers.specs import ViT
 
 MLP_RATIO = 4
 """Units of a block's hidden layer over units per token (Dosovitskiy et al., ICLR 2021)."""

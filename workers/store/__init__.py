@@ -1,7 +1,7 @@
 """The store of a campaign: Parquet files, committed whole or not at all."""
 
-from workers.store.documents import Failure
 from workers.store.header import Header
+from workers.store.json_documents import Failure
 from workers.store.schema import EpochRecord, RunResult, examples_table
 from workers.store.store import Store
 

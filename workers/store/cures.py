@@ -1,7 +1,7 @@
 """Errors about a store's files, with the command that helps."""
 
 from workers.errors import DamagedFileError, MissingFileError
-from workers.store.files import Files
+from workers.store.files.base import Files
 
 EXAMPLES = "examples.parquet"
 

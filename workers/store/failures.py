@@ -4,11 +4,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
+from workers.campaign.keys import Shard
 from workers.errors import DamagedFileError
-from workers.runs import Shard
-from workers.store.documents import Failure, read_failure
-from workers.store.files import Files
-from workers.texts import shortened
+from workers.store.files.base import Files
+from workers.store.json_documents import Failure, read_failure
+from workers.user_code.text_limits import shortened
 
 MOST_MESSAGE = 2_000
 MOST_TRACEBACK = 100_000

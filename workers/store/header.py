@@ -5,11 +5,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
-from workers.campaign import Campaign, Record
-from workers.campaign_fields import differences
+from workers.campaign.campaign import Campaign, Record
+from workers.campaign.fields import differences
+from workers.campaign.import_spec import Imported
+from workers.campaign.recipe import Frozen
 from workers.errors import DamagedFileError, StoreError, StoreMismatchError
-from workers.imported import Imported
-from workers.recipe import Frozen
 
 STORE_FORMAT = 1
 CAMPAIGN = "campaign.json"

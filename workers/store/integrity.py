@@ -3,14 +3,14 @@
 import numpy as np
 import pyarrow as pa
 
-from workers.campaign import Campaign
+from workers.campaign.campaign import Campaign
+from workers.campaign.keys import Shard
 from workers.errors import DamagedFileError
-from workers.explicit_subsets import Floats, scores_sha256
-from workers.runs import Shard
 from workers.store import schema
-from workers.store.content import file_hash
+from workers.store.content_hash import file_hash
 from workers.store.header import Header
-from workers.store.parquet import TableFile
+from workers.store.parquet.table_file import TableFile
+from workers.subsets.explicit import Floats, scores_sha256
 
 _KEYS = ("run_id", "ratio", "repetition", "epoch", "is_final", "status")
 

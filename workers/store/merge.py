@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
+from workers.campaign.keys import Shard
 from workers.errors import ConflictError, DamagedFileError, LongtailError, StoreError
-from workers.runs import Shard
-from workers.store.content import content_hash, run_hashes
-from workers.store.files import Files
+from workers.store.content_hash import content_hash, run_hashes
+from workers.store.files.base import Files
 from workers.store.header import Header
 from workers.store.integrity import check_results
-from workers.store.parquet import encode
+from workers.store.parquet.table_file import encode
 from workers.store.results import GROUP_BYTES, Results, results_path
 from workers.store.schema import SCHEMA_VERSION
 

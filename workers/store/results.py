@@ -6,13 +6,13 @@ from contextlib import AbstractContextManager, contextmanager
 
 import pyarrow as pa
 
+from workers.campaign.keys import Shard
 from workers.errors import DamagedFileError, MissingFileError, StoreError
-from workers.runs import Shard
 from workers.store import schema
 from workers.store.cures import damaged, missing
-from workers.store.files import Files
+from workers.store.files.base import Files
 from workers.store.header import Header
-from workers.store.parquet import Layout, TableFile
+from workers.store.parquet.table_file import Layout, TableFile
 
 GROUP_BYTES = 4 << 20
 """Bits of a row group, packed: a reader unpacks one row group at a time, to eight times that and more."""

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from workers.campaign import Record
+from workers.campaign.campaign import Record
+from workers.campaign.keys import Run
 from workers.errors import DamagedFileError
-from workers.runs import Run
-from workers.store.parquet import MAX_TEXT, MAX_TEXTS
+from workers.store.parquet.table_file import MAX_TEXT, MAX_TEXTS
 
 SCHEMA_VERSION = 1
 Status = Literal["completed", "diverged"]

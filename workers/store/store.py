@@ -20,23 +20,23 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from workers.campaign import Subsets
+from workers.campaign.campaign import Subsets
+from workers.campaign.keys import Shard
 from workers.errors import ConflictError, DamagedFileError, MissingFileError, NoStoreError
-from workers.runs import Shard
 from workers.store import schema
-from workers.store.checkpoints import CheckpointFiles
-from workers.store.content import file_hash
+from workers.store.checkpoint_files import CheckpointFiles
+from workers.store.content_hash import file_hash
 from workers.store.cures import EXAMPLES, damaged
-from workers.store.documents import Failure, read_small
 from workers.store.failures import Failures
-from workers.store.files import Files, open_files
+from workers.store.files.base import Files, open_files
 from workers.store.header import CAMPAIGN, MAX_JSON, Header
 from workers.store.integrity import check_scores
+from workers.store.json_documents import Failure, read_small
+from workers.store.maintenance import Upkeep, open_examples
 from workers.store.merge import encode_results
-from workers.store.parquet import Layout, encode
-from workers.store.requests import Requests
+from workers.store.parquet.table_file import Layout, encode
 from workers.store.results import Results, exists, open_table, results_path
-from workers.store.upkeep import Upkeep, open_examples
+from workers.store.targets import Requests
 
 _ESTIMATE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,200}")
 

@@ -1,8 +1,8 @@
 """Training engines: given runs and data on a device, trained models' correctness."""
 
-from workers.training.checkpoints import ShardCheckpoints, training_conditions
+from workers.training.checkpoint_policy import ShardCheckpoints, training_conditions
+from workers.training.dtype import Precision
 from workers.training.engine import Checkpoints, Engine
-from workers.training.precision import Precision
 from workers.training.sequential import SequentialEngine
 from workers.training.stacked import StackedEngine
 

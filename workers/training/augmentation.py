@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from workers.recipe import Augmentation
+from workers.campaign.recipe import Augmentation
 
 DRAWS = 5
 """Numbers drawn per presentation: mirrored, rows and columns of the shift, top and left of the cutout."""

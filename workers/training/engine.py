@@ -5,12 +5,12 @@ from functools import partial
 from itertools import groupby
 from typing import Protocol
 
-from workers.campaign import Campaign
-from workers.device_data import DeviceData
-from workers.runs import Run
+from workers.campaign.campaign import Campaign
+from workers.campaign.keys import Run
 from workers.store import RunResult
 from workers.training.determinism import deterministic
-from workers.training.recording import Course, Trainer
+from workers.training.device_data import DeviceData
+from workers.training.loop import Course, Trainer
 
 
 class Checkpoints(Protocol):
@@ -38,7 +38,7 @@ NO_CHECKPOINTS = NoCheckpoints()
 
 
 class Engine(Protocol):
-    """Trains runs. Every draw comes from the runs' own streams (`workers.subsets`), never from shared state."""
+    """Trains runs. Every draw comes from the runs' own streams (`workers.subsets.draw`), never from shared state."""
 
     @property
     def size(self) -> int:

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import nn
 
-from workers.recipe import Initialization
+from workers.campaign.recipe import Initialization
 
 # Standard deviation of the standard normal cut at +-2; JAX divides by it, so that the variance is kept after the cut.
 _CUT_STD = 0.87962566103423978

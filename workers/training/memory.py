@@ -2,13 +2,13 @@
 
 from functools import lru_cache, partial
 
-from workers.campaign import Campaign
-from workers.device_data import DeviceData
+from workers.campaign.campaign import Campaign
+from workers.campaign.specs import CustomModel, ModelSpec
 from workers.models.building import build_standard
 from workers.models.memory import evaluation_bytes, training_bytes
 from workers.models.size import check_training_size
-from workers.specs import CustomModel, ModelSpec
-from workers.subsets import subset_size
+from workers.subsets.draw import subset_size
+from workers.training.device_data import DeviceData
 from workers.training.engine import Engine
 
 

@@ -11,11 +11,11 @@ import torch
 from torch.optim.adamw import adamw
 from torch.optim.sgd import sgd
 
-from workers.recipe import SGD, AdamW
-from workers.stacking import Weight
+from workers.campaign.recipe import SGD, AdamW
+from workers.models.stacking import Weight
 
 if TYPE_CHECKING:
-    from workers.training.one_pass import OnePassSGD
+    from workers.training.fused_sgd import OnePassSGD
 
 
 class Update:
@@ -129,7 +129,7 @@ def _one_pass(weight: Weight, momentum: torch.Tensor, how: SGD | AdamW) -> "OneP
         return None
     if weight.master.device.type != "cpu":
         return None
-    from workers.training.one_pass import OnePassSGD  # here: numba takes half a second to import
+    from workers.training.fused_sgd import OnePassSGD  # here: numba takes half a second to import
 
     return OnePassSGD(weight, momentum, how)
 

@@ -6,23 +6,23 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from workers.campaign import Campaign
-from workers.device_data import DeviceData
-from workers.evaluation import Bits, Evaluation, evaluate
-from workers.runs import Run
-from workers.schedule import rate_factor
-from workers.stacking import Weight
+from workers.campaign.campaign import Campaign
+from workers.campaign.keys import Run
+from workers.campaign.lr_schedule import rate_factor
+from workers.models.stacking import Weight
 from workers.store import RunResult
 from workers.training.augmentation import augment
+from workers.training.device_data import DeviceData
+from workers.training.dtype import Precision, computing_in, keep_head_in_float32
 from workers.training.engine import NO_CHECKPOINTS, Checkpoints, train_in_stacks
+from workers.training.evaluation import Bits, Evaluation, evaluate
+from workers.training.loop import EpochOfTraining
 from workers.training.memory import check_training_of
+from workers.training.minibatch_streams import Presentations
+from workers.training.model_init import starting_model
 from workers.training.optimizers import Update
-from workers.training.precision import Precision, computing_in, keep_head_in_float32
-from workers.training.presented import Presenting, observe
-from workers.training.recording import EpochOfTraining
-from workers.training.resumable import Resumable, global_generators
-from workers.training.starting import starting_model
-from workers.training.streams import Presentations
+from workers.training.presentations import Presenting, observe
+from workers.training.trainer_state import Resumable, global_generators
 
 _EVALUATION_BATCH = 2000
 """Fixed, because it can change the last bit of a logit; large enough to be efficient everywhere."""

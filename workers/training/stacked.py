@@ -7,26 +7,26 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional as F
 
-from workers.campaign import Campaign
-from workers.device_data import DeviceData
-from workers.evaluation import Bits, Evaluation, evaluate
-from workers.runs import Run
-from workers.schedule import rate_factor
-from workers.stacking import StackedModel
+from workers.campaign.campaign import Campaign
+from workers.campaign.keys import Run
+from workers.campaign.lr_schedule import rate_factor
+from workers.models.stacking import StackedModel
 from workers.store import RunResult
-from workers.subsets import Purpose, integer_seed
+from workers.subsets.draw import Purpose, integer_seed
 from workers.training.augmentation import augment
+from workers.training.cpu_replay import Played
+from workers.training.cuda_graphs import Step, replayed
+from workers.training.device_data import DeviceData
+from workers.training.dtype import DTYPES, Precision
 from workers.training.engine import NO_CHECKPOINTS, Checkpoints, train_in_stacks
-from workers.training.graphs import Step, replayed
+from workers.training.evaluation import Bits, Evaluation, evaluate
+from workers.training.loop import EpochOfTraining, Trainer
 from workers.training.memory import check_training_of
+from workers.training.minibatch_streams import Presentations
+from workers.training.model_init import starting_model
 from workers.training.optimizers import Update
-from workers.training.precision import DTYPES, Precision
-from workers.training.presented import Presenting, observe
-from workers.training.recording import EpochOfTraining, Trainer
-from workers.training.resumable import Resumable, global_generators
-from workers.training.starting import starting_model
-from workers.training.streams import Presentations
-from workers.training.tape import Played
+from workers.training.presentations import Presenting, observe
+from workers.training.trainer_state import Resumable, global_generators
 
 _SMALL_BATCH = 512
 _EVALUATION_BATCH = 1000

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from workers.device_data import DeviceData
 from workers.errors import CampaignError
+from workers.training.device_data import DeviceData
 
 _VALUES = 12_000_000
 """Looked at, about: a million patches of 2 x 2 pixels in three colours."""

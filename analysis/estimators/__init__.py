@@ -1,0 +1,1 @@
+"""Estimators of single examples: memorization, consistency, removal curves, and their standard errors."""

@@ -1,0 +1,114 @@
+"""What runs that diverged could have changed: they are left out of every estimate as if at random.
+
+With d_A and d_B the diverged runs with and without example i, of which nothing is known, each of them could have been
+right or wrong, so that over all runs the estimates would lie within
+
+    mem          c_A / (n_A + d_A) - (c_B + d_B) / (n_B + d_B)   to   (c_A + d_A) / (n_A + d_A) - c_B / (n_B + d_B)
+    consistency  c_B / (n_B + d_B)                               to   (c_B + d_B) / (n_B + d_B)
+    C-score      means of the limits of consistency over the ratios
+
+with n the runs that are used and c those of them that are right. A mean over n of n + d runs is off by at most
+d / (n + d). That is no confidence interval, and holds however the runs diverged; C. F. Manski, "Nonparametric bounds on
+treatment effects", American Economic Review 1990. An influence is off by no more than `infl_change`, whatever the test
+example.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from analysis.reading.counts import RatioCounts, StoreCounts
+from analysis.statistics.means import Counts, Floats, group_mean
+from workers.errors import EstimateError
+
+COLUMNS = (
+    *("ratio", "example_id", "label", "given_label", "diverged_in", "diverged_out"),
+    *("mem_low", "mem_high", "consistency_low", "consistency_high", "infl_change"),
+)
+
+
+def diverged_bounds(counts: StoreCounts) -> pd.DataFrame:
+    """One row per ratio and example, with COLUMNS; limits are NaN where no run at all is in a group.
+
+    Where none diverged, both limits are the estimate, and `infl_change` is 0. Raises EstimateError where the diverged
+    runs' subsets were not counted: at another epoch than the last, which some of them did not reach.
+    """
+    return pd.concat([_at_ratio(counts, at) for at in counts.ratios], ignore_index=True)
+
+
+def cscore_bounds(counts: StoreCounts) -> tuple[Floats, Floats]:
+    """The limits of the C-score over the ratios that hold examples out: float64[N] each, NaN where it has no value."""
+    limits = [_consistency(at) for at in counts.holding_out().ratios]
+    if not limits:
+        return np.full((2, counts.labels.num_train), np.nan)[0], np.full(counts.labels.num_train, np.nan)
+    low, high = np.array(limits).swapaxes(0, 1)
+    ratios = (~np.isnan(low)).sum(axis=0)
+    of_none = np.where(ratios > 0, 0.0, np.nan)
+    return tuple(np.nansum(each, axis=0) / np.maximum(ratios, 1) + of_none for each in (low, high))
+
+
+def diverged_notes(ratios: Sequence[RatioCounts]) -> list[str]:
+    """A line for each ratio with diverged runs and others: how far mem and consistency could be off because of them."""
+    notes = []
+    for at in ratios:
+        if not at.diverged or not at.runs:
+            continue
+        text = f"ratio {at.ratio:g}: {at.diverged:,} of {at.runs + at.diverged:,} runs diverged and are left out"
+        held = (at.n_out > 0).any() and (at.n_in > 0).any()
+        if held:
+            mem, out = _largest_change(at)
+            text += f"; had they not, mem could differ by up to {mem:.3f}, the share right when held out by {out:.3f}"
+        notes.append(text)
+    return notes
+
+
+def _largest_change(at: RatioCounts) -> tuple[float, float]:
+    """Of mem and of consistency, over the examples that have one."""
+    (mem_low, mem_high), (low, high) = _memorization(at), _consistency(at)
+    p_out = group_mean(at.correct_out, at.n_out, "nan")
+    mem = group_mean(at.correct_in, at.n_in, "nan") - p_out
+    changes = (np.fmax(mem - mem_low, mem_high - mem), np.fmax(p_out - low, high - p_out))
+    return tuple(float(np.nanmax(each)) if np.isfinite(each).any() else float("nan") for each in changes)  # type: ignore[return-value]
+
+
+def _at_ratio(counts: StoreCounts, at: RatioCounts) -> pd.DataFrame:
+    d_in, d_out = _diverged(at)
+    (mem_low, mem_high), (low, high) = _memorization(at), _consistency(at)
+    frame = counts.labels.columns().assign(
+        ratio=at.ratio,
+        diverged_in=d_in,
+        diverged_out=d_out,
+        mem_low=mem_low,
+        mem_high=mem_high,
+        consistency_low=low,
+        consistency_high=high,
+        infl_change=_share(d_in, at.n_in) + _share(d_out, at.n_out),
+    )
+    return frame[list(COLUMNS)]
+
+
+def _memorization(at: RatioCounts) -> tuple[Floats, Floats]:
+    d_in, d_out = _diverged(at)
+    in_low, in_high = _limits(at.correct_in, at.n_in, d_in)
+    out_low, out_high = _limits(at.correct_out, at.n_out, d_out)
+    return in_low - out_high, in_high - out_low
+
+
+def _consistency(at: RatioCounts) -> tuple[Floats, Floats]:
+    return _limits(at.correct_out, at.n_out, _diverged(at)[1])
+
+
+def _limits(correct: Counts, runs: Counts, diverged: Counts) -> tuple[Floats, Floats]:
+    return group_mean(correct, runs + diverged, "nan"), group_mean(correct + diverged, runs + diverged, "nan")
+
+
+def _share(diverged: Counts, runs: Counts) -> Floats:
+    return group_mean(diverged, runs + diverged, "nan")
+
+
+def _diverged(at: RatioCounts) -> tuple[Counts, Counts]:
+    """The diverged runs with and without each example."""
+    if at.diverged_in is None:
+        raise EstimateError(f"ratio {at.ratio:g}: the diverged runs' subsets are known at the last epoch only")
+    return at.diverged_in, at.diverged - at.diverged_in

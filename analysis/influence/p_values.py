@@ -1,0 +1,84 @@
+"""How surprising an influence is where there is none.
+
+Where it does not matter for test example z whether training example i is in a run's subset, any |A_i| of the n runs
+are as likely to be A_i as any others. So the number of A_i's runs that are right on z is hypergeometric, exactly: n
+runs, t of them right, |A_i| drawn. Its upper tail is the p-value of a positive influence (Fisher's exact test).
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+from scipy.stats import hypergeom
+
+from analysis.influence.pair_counter import NEVER, Bars, Counted
+from analysis.influence.pairs import Ids, Pairs
+from analysis.statistics.means import Floats
+from workers.numba_jit import compiled
+
+_FAR = 45.0
+"""Terms under exp(-45) of the level that is asked for do not change a tail in double precision."""
+_CAREFUL = 1 + 1e-9
+"""Bars are found for a level that is larger by this: rounding must not lose a pair; exact p-values decide."""
+
+
+def p_values(pairs: Pairs, n_in: Ids, total: Ids, runs: int) -> Floats:
+    """P[C >= correct_in] of each pair, float64; `n_in` and `total` are int64 of each pair."""
+    keys = np.stack([n_in, total, pairs.correct_in])
+    distinct, where = np.unique(keys, axis=1, return_inverse=True)
+    sizes, totals, counts = distinct
+    values = np.asarray(hypergeom.sf(counts - 1, runs, totals, sizes), dtype=np.float64)
+    return np.clip(values, 0, 1)[where.reshape(-1)]
+
+
+def unlikely_counts(counted: Counted, total: Ids, level: float) -> Bars:
+    """int32[tests, groups]: the smallest count whose p-value is at most `level`; NEVER where none is.
+
+    `total` (int64[tests]) is each test's number of right runs.
+    """
+    runs = counted.bits.runs
+    log_factorials = np.array([math.lgamma(k + 1) for k in range(runs + 1)])
+    distinct, where = np.unique(total, return_inverse=True)
+    bars = np.empty((len(distinct), len(counted.sizes)), np.int32)
+    _fill(bars, runs, counted.sizes, distinct, math.log(level * _CAREFUL), log_factorials)
+    return np.ascontiguousarray(bars[where])
+
+
+@compiled
+def _fill(bars: Bars, runs: int, sizes: Ids, totals: Ids, log_level: float, log_factorials: Floats) -> None:
+    for row in range(len(totals)):
+        for column in range(len(sizes)):
+            bars[row, column] = _lowest(runs, sizes[column], totals[row], log_level, log_factorials)
+
+
+@compiled
+def _lowest(runs: int, n_in: int, total: int, log_level: float, log_factorials: Floats) -> Any:
+    """The smallest count c with P[C >= c] <= the level."""
+    fewest, most = max(0, total - (runs - n_in)), min(n_in, total)
+    # Beyond the mode the terms fall: the sum starts at the last one that matters, and goes down.
+    low, high = (n_in + 1) * (total + 1) // (runs + 2), most
+    while low < high:
+        middle = (low + high + 1) // 2
+        if _log_chance(runs, n_in, total, middle, log_factorials) < log_level - _FAR:
+            high = middle - 1
+        else:
+            low = middle
+    count, tail = min(max(low, fewest), most), 0.0
+    term = math.exp(_log_chance(runs, n_in, total, count, log_factorials) - log_level)
+    bar = count + 1
+    while count >= fewest:
+        tail += term
+        if tail > 1:
+            break
+        bar = count
+        term *= count * (runs - n_in - total + count) / ((n_in - count + 1.0) * (total - count + 1.0))
+        count -= 1
+    return bar if bar <= most else NEVER
+
+
+@compiled
+def _log_chance(runs: int, n_in: int, total: int, count: int, f: Floats) -> Any:
+    """log P[C = count]."""
+    inside = f[n_in] - f[count] - f[n_in - count]
+    outside = f[runs - n_in] - f[total - count] - f[runs - n_in - total + count]
+    return inside + outside - (f[runs] - f[total] - f[runs - total])

@@ -1,0 +1,132 @@
+"""Every training example beside every test example: in how many runs of A_i the test example z is right.
+
+That count is all that influence needs, since B_i has the rest of z's total. A pair is selected by an integer bar that
+depends on z's total and on |A_i| alone, while the pair is counted: no matrix is ever held.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from analysis.influence.pairs import Ids, Pairs
+from analysis.influence.popcount import WIDE, number_reaching, reaching, shared_ones
+from analysis.reading.bits import RatioBits
+from analysis.statistics.means import Empty, Floats, empty_mean, mean_difference
+from workers.errors import EstimateError
+
+Bars = npt.NDArray[np.int32]
+
+NEVER = np.int32(2**31 - 1)
+"""A bar that no count reaches."""
+
+_MOST_TESTS = 256
+"""More tests at a time do not pay: a tile's bits are read often enough."""
+_HIT_TILES = 4
+"""Tiles full of hits that there is room for."""
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A ratio's runs, ready for counting pairs with some training examples.
+
+    The examples are sorted by |A_i|, then id; `words` are theirs, and `group` (int32, ascending) tells which of the
+    distinct |A_i|, `sizes` (int64[groups]), each has. `empty` is what a group without runs counts as.
+    """
+
+    bits: RatioBits
+    empty: Empty
+    examples: Ids
+    words: npt.NDArray[np.uint64]
+    group: npt.NDArray[np.int32]
+    sizes: Ids
+
+    def influence(self, correct_in: npt.NDArray[np.integer], n_in: Ids, total: Ids) -> Floats:
+        """infl of pairs from their counts, float64, rounded once, elementwise under broadcasting."""
+        return mean_difference(correct_in, n_in, total - correct_in, self.bits.runs - n_in, self.empty)
+
+    def test_words(self, tests: Ids) -> npt.NDArray[np.uint64]:
+        """uint64[len(tests), words]: which runs are right on each."""
+        return np.ascontiguousarray(self.bits.test_correct.words[:, tests].T)
+
+    def matrix(self, tests: Ids) -> npt.NDArray[np.float32]:
+        """infl as float32[len(tests), len(examples)], rounded from float64; examples in ascending id."""
+        counts = np.empty((len(tests), len(self.examples)), np.int32)
+        if counts.size:
+            shared_ones(self.test_words(tests), self.words, counts)
+        infl = self.influence(counts, self.bits.n_in[self.examples], self.bits.correct[tests, None])
+        matrix = np.empty(infl.shape, np.float32)
+        matrix[:, np.argsort(np.argsort(self.examples))] = infl
+        return matrix
+
+    def scan(self, tests: Ids, bars: Bars, first: int = 0, last: int | None = None) -> Iterator[Pairs]:
+        """All pairs whose count reaches the bar (int32[len(tests), groups]), many at a time, in no order.
+
+        Of the sorted examples first..last-1, all by default.
+        """
+        last = len(self.examples) if last is None else min(last, len(self.examples))
+        words = self.test_words(tests)
+        room = np.empty((3, _HIT_TILES * WIDE * len(tests)), np.int32)
+        while first < last and len(tests):
+            first, hits = reaching(words, self.words, self.group, bars, first, last, room)
+            z, i, correct_in = (column.astype(np.int64) for column in room[:, :hits])
+            infl = self.influence(correct_in, self.sizes[self.group[i]], self.bits.correct[tests[z]])
+            yield Pairs(tests[z], self.examples[i], correct_in, infl)
+
+    def number(self, tests: Ids, bars: Bars) -> int:
+        """How many pairs `scan` would find."""
+        return int(number_reaching(self.test_words(tests), self.words, self.group, bars)) if len(tests) else 0
+
+
+@dataclass(frozen=True)
+class FamilyBlock:
+    """Test examples, and the place among several families of the training examples that they are paired with."""
+
+    family: int
+    tests: Ids
+
+
+def counted(bits: RatioBits, examples: Ids, empty: Empty) -> Counted:
+    """Prepare the pairs of these training examples (ids). Raises EstimateError for an unknown `empty`."""
+    empty_mean(empty)
+    order = examples[np.lexsort((examples, bits.n_in[examples]))]
+    sizes, group = np.unique(bits.n_in[order], return_inverse=True)
+    words = bits.subsets.of_examples(order).words
+    return Counted(bits, empty, order, words, group.astype(np.int32), sizes)
+
+
+def test_blocks(counted: Counted, tests: Ids, memory_mb: float, pair_bytes: int = 0) -> list[Ids]:
+    """Tests to be handled at one time, so that `memory_mb` (10^6 bytes) is enough; never less than one.
+
+    `pair_bytes` are what a result holds for each pair. Raises EstimateError for a `memory_mb` that is not positive.
+    """
+    if not memory_mb > 0:
+        raise EstimateError(f"memory_mb must be greater than 0, got {memory_mb!r}")
+    each = 8 * len(counted.words) + 40 * len(counted.sizes) + 60 * _HIT_TILES * WIDE
+    fitting = memory_mb * 1e6 / (each + pair_bytes * len(counted.examples))
+    tall = int(max(1, min(_MOST_TESTS, fitting)))
+    return [tests[start : start + tall] for start in range(0, len(tests), tall)]
+
+
+def lowest_counts(counted: Counted, total: Ids, least: Floats, *, above: npt.NDArray[np.bool_] | None = None) -> Bars:
+    """int32[tests, groups]: the smallest count at which infl >= least[z]; NEVER where none does.
+
+    `total` (int64[tests]) and `least` (float64[tests]) are the tests'. Where `above` (bool[tests, groups]) is set,
+    infl > least[z].
+    """
+    n_in, total, least = counted.sizes[None, :], total[:, None], least[:, None]
+    n_out = counted.bits.runs - n_in
+    fewest, most = np.maximum(total - n_out, 0), np.minimum(n_in, total)
+    # infl grows with the count. Where the real-valued solution lies, rounding can be off by one at most.
+    both = (n_in > 0) & (n_out > 0)
+    with np.errstate(invalid="ignore"):
+        solution = (least + total / np.maximum(n_out, 1)) / (1 / np.maximum(n_in, 1) + 1 / np.maximum(n_out, 1))
+    guess = np.where(both & np.isfinite(solution), np.clip(np.ceil(np.nan_to_num(solution)), fewest, most), fewest)
+    bars = np.full(guess.shape, NEVER, np.int32)
+    for off in (1, 0, -1):
+        count = np.clip(guess.astype(np.int64) + off, fewest, most)
+        infl = counted.influence(count, n_in, total)
+        reached = infl >= least if above is None else np.where(above, infl > least, infl >= least)
+        bars = np.where(reached, count.astype(np.int32), bars)
+    return np.ascontiguousarray(bars)

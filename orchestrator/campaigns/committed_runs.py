@@ -1,0 +1,118 @@
+"""What a store holds of the runs that a call asked for: the last word of a campaign, from the files alone.
+
+Every file that counts is read whole and checked as `longtail verify` does. That takes milliseconds a file (see
+docs/reliability.md), which is little beside training it, and files are read side by side.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from workers.campaign.keys import Shard
+from workers.errors import DamagedFileError, MissingFileError
+from workers.store import Store
+from workers.store.cures import EXAMPLES
+
+_LOCAL_THREADS, _REMOTE_THREADS = 4, 16
+"""Files that are read at a time; of an object store more, since each waits for answers."""
+_MOST_ROUNDS = 20
+
+OnFile = Callable[[int, int], None]
+"""Called with the files that were checked and those that are known."""
+
+Masks = Mapping[int, npt.NDArray[np.bool_]]
+"""By ratio (parts per million), of repetitions 0, 1, ...: bool[repetitions]."""
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """By ratio (parts per million): runs asked for, those of them in sound files, and those of these that diverged."""
+
+    wanted: Mapping[int, int]
+    committed: Mapping[int, int]
+    diverged: Mapping[int, int]
+    there: Mapping[int, int]
+    """Runs in the store at these ratios, those included that were not asked for, by the names of files."""
+    damaged: tuple[DamagedFileError, ...]
+    """Files that hold runs asked for, or the examples, and cannot be used."""
+
+    @property
+    def runs(self) -> int:
+        """Runs asked for that are committed."""
+        return sum(self.committed.values())
+
+    @property
+    def usable(self) -> int:
+        """Those that did not diverge."""
+        return self.runs - sum(self.diverged.values())
+
+
+def check_holdings(store: Store, wanted: Masks, on_file: OnFile = lambda done, total: None) -> Holdings:
+    """Look for runs in a store. Raises StoreError where the store is not there any more, or cannot be read."""
+    store.check_place()
+    checked: dict[Shard, list[int] | DamagedFileError] = {}
+    for _ in range(_MOST_ROUNDS):  # compactions make new files, other drivers commit
+        shards = [shard for shard in store.listed() if _within(wanted, shard).any()]
+        fresh = [shard for shard in shards if shard not in checked]
+        if not fresh:
+            break
+        threads = _REMOTE_THREADS if "://" in store.uri else min(_LOCAL_THREADS, os.cpu_count() or 1)
+        with ThreadPoolExecutor(threads) as pool:
+            for shard, found in zip(fresh, pool.map(lambda each: _check(store, each), fresh), strict=True):
+                if found is not None:
+                    checked[shard] = found
+                on_file(len(checked), len(shards))
+    damaged: list[DamagedFileError] = []
+    committed = {parts: np.zeros_like(mask) for parts, mask in wanted.items()}
+    diverged = {parts: np.zeros_like(mask) for parts, mask in wanted.items()}
+    for shard in shards:
+        found = checked.get(shard)
+        if isinstance(found, DamagedFileError):
+            damaged.append(found)
+        elif found is not None:
+            _within(committed, shard)[:] = _within(wanted, shard)
+            lost = [repetition for repetition in found if repetition < len(wanted[shard.parts])]
+            diverged[shard.parts][lost] = wanted[shard.parts][lost]
+    problem = store.upkeep.inspect(EXAMPLES)
+    if problem is not None:
+        damaged.append(store.upkeep.damage(EXAMPLES, problem))
+    there = runs_by_ratio(store.shards())
+    counts = (_counts(wanted), _counts(committed), _counts(diverged), {parts: there[parts] for parts in wanted})
+    return Holdings(*counts, tuple(damaged))
+
+
+def runs_by_ratio(shards: Iterable[Shard]) -> Counter[int]:
+    """Runs at each ratio (parts per million), each once, by the names of ascending shards, which may overlap."""
+    counts: Counter[int] = Counter()
+    ends: Counter[int] = Counter()
+    for shard in shards:
+        counts[shard.parts] += max(0, shard.stop - max(shard.start, ends[shard.parts]))
+        ends[shard.parts] = max(shard.stop, ends[shard.parts])
+    return counts
+
+
+def _within(masks: Masks, shard: Shard) -> npt.NDArray[np.bool_]:
+    """The part of its ratio's mask that a shard covers, a view; empty where the ratio has none."""
+    mask = masks.get(shard.parts)
+    return np.zeros(0, dtype=bool) if mask is None else mask[shard.start : shard.stop]
+
+
+def _counts(masks: Masks) -> dict[int, int]:
+    return {parts: int(mask.sum()) for parts, mask in masks.items()}
+
+
+def _check(store: Store, shard: Shard) -> list[int] | DamagedFileError | None:
+    """The repetitions that diverged, or the damage; None where a compaction merged the file away."""
+    try:
+        return store.upkeep.diverged(shard)
+    except DamagedFileError as error:
+        return error
+    except MissingFileError:
+        path = f"results/{shard.shard_id}.parquet"
+        problem = store.upkeep.inspect(path)
+        return None if problem is None else store.upkeep.damage(path, problem)

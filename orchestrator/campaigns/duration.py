@@ -1,0 +1,101 @@
+"""How long the runs that are left will take: from the seconds of those in the store, or from a calibration."""
+
+import heapq
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+import torch
+
+from orchestrator.campaigns.plan import Plan
+from orchestrator.campaigns.preflight import make_header
+from workers.campaign.campaign import Campaign
+from workers.campaign.keys import Shard
+from workers.datasets import load_dataset
+from workers.store import Header, Store
+from workers.subsets.draw import subset_size
+from workers.training.loop import device_name
+from workers.training.run_timing import time_runs
+from workers.training.shard import choose_engine
+
+_TRAINING_PASSES = 3
+"""A training step costs about three forward passes: one forward, two backward."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds of a run at each ratio (parts per million) on a device, and what they were taken from."""
+
+    seconds: Mapping[int, float]
+    device: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Duration:
+    """Seconds that all workers spend on training and evaluation together, and from the first one's start to the end."""
+
+    worker_seconds: float
+    wall_seconds: float
+
+
+def recorded_pace(campaign: Campaign, store: Store) -> Pace | None:
+    """The pace of a store's runs on the device that trained most of them; None where there is no run.
+
+    The median of a ratio's runs; for a ratio without runs, theirs in proportion to the examples trained on and
+    evaluated. Raises DamagedFileError.
+    """
+    taken: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for shard, table in store.scan(["is_final", "seconds", "device"]):
+        for row in table.to_pylist():
+            if row["is_final"]:
+                taken[row["device"]][shard.parts].append(row["seconds"])
+    if not taken:
+        return None
+    counts = Counter({device: sum(map(len, ratios.values())) for device, ratios in taken.items()})
+    ((device, runs),) = counts.most_common(1)
+    known = {parts: median(seconds) for parts, seconds in taken[device].items()}
+    work = {parts: _work(campaign, parts, store.header) for parts in {*known, *campaign.subsets.parts}}
+    rate = sum(known.values()) / sum(work[parts] for parts in known)
+    seconds = {parts: known.get(parts, rate * work[parts]) for parts in campaign.subsets.parts}
+    return Pace(seconds, device, f"the {runs} runs in the store")
+
+
+def calibrated_pace(campaign: Campaign, plan: Plan, device: torch.device) -> Pace:
+    """The pace of this machine, by training for some seconds.
+
+    Raises DataError; what a model of the user's own raises passes through.
+    """
+    dataset = load_dataset(campaign.dataset)
+    how = plan.arrangement
+    header = make_header(campaign, dataset, stack_size=how.stack_size, precision=how.precision)
+    times = time_runs(campaign, dataset, choose_engine(campaign, header, dataset.input_shape), device)
+    examples = dataset.num_train + dataset.num_test
+    sizes = {parts: subset_size(parts, dataset.num_train) for parts in campaign.subsets.parts}
+    seconds = {parts: times.of_run(campaign, size, examples) for parts, size in sizes.items()}
+    return Pace(seconds, device_name(device), "a calibration")
+
+
+def estimate_duration(pending: Sequence[Shard], pace: Pace, stack_size: int, workers: int) -> Duration:
+    """How long shards take, given to `workers` in their order, each to the first that is free.
+
+    Stacks are trained whole, also where only some of their runs are asked for. Workers are taken to be as fast together
+    as the pace says; their start and the reading of data are left out.
+    """
+    free = [0.0] * min(workers, max(1, len(pending)))
+    total = 0.0
+    for shard in pending:
+        stacks = -(-shard.stop // stack_size) - shard.start // stack_size
+        seconds = stacks * stack_size * pace.seconds[shard.parts]
+        total += seconds
+        heapq.heapreplace(free, free[0] + seconds)
+    return Duration(total, max(free))
+
+
+def _work(campaign: Campaign, parts: int, header: Header) -> float:
+    """Forward passes of one run, or what takes as long."""
+    trained = campaign.recipe.epochs * subset_size(parts, header.num_train)
+    passes = 2 if campaign.recipe.evaluation_flip else 1
+    evaluated = len(campaign.recorded_epochs()) * passes * (header.num_train + header.num_test)
+    return _TRAINING_PASSES * trained + evaluated

@@ -1,0 +1,101 @@
+"""How a store's runs are trained: precision, how many models make one stack, how many runs one shard.
+
+Decided when the store is made, and kept in it, because all three can change a result's last bit.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from orchestrator.campaigns.preflight import ModelFacts, new_model
+from workers.campaign.campaign import Campaign
+from workers.datasets import Dataset
+from workers.models.stacking import why_not_stackable
+from workers.subsets.draw import subset_size
+from workers.training import Precision
+from workers.training.hardware import Machine
+
+_CPU_STACK = 32
+_CPU_CACHE_BYTES = 1e7
+_CPU_STEP_OPERATIONS = 1e9
+"""On a core stacking saves what calling costs, until a stack leaves its share of the cache (measured: digits, 0.090 s a
+run alone, 0.029 in stacks of 16, 0.026 of 32, 0.029 of 96), and nothing once a model's own step takes a millisecond
+(MNIST: 1.7 s a run in stacks of one, 2.2 s in stacks of two, with a worker on each of two cores)."""
+
+_GPU_STACK = 256
+_GPU_STEP_OPERATIONS = 1e11
+"""A fifth of a millisecond of a large GPU's matrix units: with less to do a step waits for memory and launches."""
+
+_GPU_SHARES = (1, 2, 4, 8)
+"""Sizes tried on a GPU, as shares of the largest."""
+
+_STATE_BYTES = 14
+"""Per weight: itself, momentum, gradient, and a copy in half precision. AdamW has one more number; near enough."""
+
+_PRESENTATIONS_PER_SHARD = 240_000
+_OPERATIONS_PER_SHARD = 1e11
+_MAX_SHARD_SIZE = 8
+"""Work that keeps a shard near a second on one core, by number of examples and by forward passes' operations: enough to
+hide scheduling, little to lose. A shard is never less than one stack."""
+
+
+@dataclass(frozen=True)
+class Arrangement:
+    """`shard_size` is a multiple of `stack_size`. `apart` says why models are trained one at a time, where they are."""
+
+    shard_size: int
+    stack_size: int
+    precision: Precision
+    apart: str | None = None
+
+
+def arrange(
+    campaign: Campaign,
+    dataset: Dataset,
+    facts: ModelFacts,
+    machine: Machine,
+    shard_size: int | None = None,
+    fastest: Callable[[Campaign, Sequence[int], Precision], int] | None = None,
+) -> Arrangement:
+    """The arrangement of a new store on workers like `machine`; a given shard size bounds the stack's.
+
+    On a GPU `fastest` chooses among the sizes that fit; without it the largest is taken. On a CPU nothing is timed, so
+    that a campaign is always arranged alike.
+    """
+    precision: Precision = "bfloat16" if campaign.recipe.precision == "bfloat16" else "float32"
+    if campaign.recipe.precision == "auto" and machine.bfloat16:
+        precision = "bfloat16"
+    limit = min(_stack_limit(campaign, facts, machine), shard_size or _GPU_STACK)
+    apart = None if limit > 1 else "a step of one model is work enough"
+    if limit > 1:
+        apart = why_not_stackable(lambda: new_model(campaign, dataset), dataset.input_shape)
+    stack = 1 if apart else _evenly(campaign.subsets.repetitions, limit)
+    if fastest is not None and machine.device == "cuda" and stack > 1 and shard_size is None:
+        sizes = {_evenly(campaign.subsets.repetitions, max(1, limit // share)) for share in _GPU_SHARES}
+        stack = fastest(campaign, sorted(sizes), precision)
+    if shard_size is not None:
+        stack = max(size for size in range(1, stack + 1) if shard_size % size == 0)
+        return Arrangement(shard_size, stack, precision, apart)
+    return Arrangement(stack * max(1, _usual_shard(campaign, dataset, facts) // stack), stack, precision, apart)
+
+
+def _stack_limit(campaign: Campaign, facts: ModelFacts, machine: Machine) -> int:
+    """The size from which on a larger stack is no faster, or does not fit."""
+    step = max(1, 3 * facts.forward_operations * campaign.recipe.batch_size)
+    state = max(1, _STATE_BYTES * facts.parameters)
+    if machine.device == "cpu":
+        return max(1, min(_CPU_STACK, int(_CPU_CACHE_BYTES / state), int(_CPU_STEP_OPERATIONS / step)))
+    return max(1, min(_GPU_STACK, int(machine.memory / 4 / state), int(_GPU_STEP_OPERATIONS / step)))
+
+
+def _evenly(runs: int, limit: int) -> int:
+    """The size at most `limit` of the fewest stacks that hold all runs of a ratio, so that the last is nearly full."""
+    stacks = -(-runs // limit)
+    return -(-runs // stacks)
+
+
+def _usual_shard(campaign: Campaign, dataset: Dataset, facts: ModelFacts) -> int:
+    """Runs per shard by the work of one run. The campaign alone decides, never the machine's speed."""
+    sizes = [subset_size(parts, dataset.num_train) for parts in campaign.subsets.parts]
+    presentations = campaign.recipe.epochs * sum(sizes) / len(sizes)
+    fitting = min(_PRESENTATIONS_PER_SHARD, _OPERATIONS_PER_SHARD / max(1, facts.forward_operations)) / presentations
+    return max(1, min(_MAX_SHARD_SIZE, int(fitting)))

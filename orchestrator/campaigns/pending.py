@@ -1,0 +1,34 @@
+"""Which shards are left to train: campaign - committed."""
+
+from collections.abc import Iterable
+
+from workers.campaign.campaign import Campaign
+from workers.campaign.keys import Shard
+
+
+def pending_shards(campaign: Campaign, committed: Iterable[Shard], shard_size: int) -> list[Shard]:
+    """The shards that hold every wanted and not yet committed run exactly once.
+
+    A shard never crosses a multiple of `shard_size`, so that a run always has the same neighbours. All ratios advance
+    together, so that estimates of an unfinished campaign are balanced; the longest of each round come first.
+    """
+    done: dict[int, set[int]] = {}
+    for shard in committed:
+        done.setdefault(shard.parts, set()).update(range(shard.start, shard.stop))
+    pending: list[Shard] = []
+    for parts in campaign.subsets.parts:
+        there = done.get(parts, set())
+        pending += shards_of(parts, [r for r in range(campaign.subsets.repetitions) if r not in there], shard_size)
+    return sorted(pending, key=lambda shard: (shard.start // shard_size, -shard.parts, shard.start))
+
+
+def shards_of(parts: int, repetitions: Iterable[int], shard_size: int) -> list[Shard]:
+    """Ascending repetitions as shards of consecutive ones; none crosses a multiple of `shard_size`."""
+    shards: list[Shard] = []
+    for repetition in repetitions:
+        last = shards[-1] if shards else None
+        if last is not None and last.stop == repetition and repetition % shard_size != 0:
+            shards[-1] = Shard(parts, last.start, repetition + 1)
+        else:
+            shards.append(Shard(parts, repetition, repetition + 1))
+    return shards

@@ -1,0 +1,161 @@
+"""What a campaign would train, and how precise its estimates would be, shown before it is trained."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from analysis import (
+    RatioCounts,
+    count_runs,
+    feldman_zhang_bound,
+    largest_unit_variance,
+    runs_needed,
+    se_of_runs,
+)
+from analysis.estimators.pilots import PlannedVariance, planned_variance
+from orchestrator.campaigns.execution_plan import Arrangement, arrange
+from orchestrator.campaigns.pending import pending_shards
+from orchestrator.campaigns.preflight import campaign_notes, check_campaign_fits, identified, make_header
+from workers.campaign.campaign import PARTS, Campaign
+from workers.campaign.keys import Shard
+from workers.datasets import Dataset, check_files, load_dataset
+from workers.store import Store
+from workers.store.header import bytes_per_row
+from workers.subsets.draw import subset_size
+from workers.training import Precision
+from workers.training.hardware import Machine
+
+_FILE_BYTES = 5_500
+"""What a results file takes beside its vectors: schema, keys, statistics."""
+
+
+@dataclass(frozen=True)
+class RatioPlan:
+    """Runs of one ratio, and planned standard errors of mem: those they will give; None where there is none to tell.
+
+    That is at ratio 1, where less than one run with an example (or one without) is expected, without a pilot, and where
+    subsets are not random.
+    """
+
+    ratio: float
+    share: float
+    """m / N, in (0, 1]."""
+    subset_size: int
+    runs: int
+    committed: int
+    pilot: PlannedVariance | None
+    """What committed runs tell of those to come."""
+    random: bool = True
+    """Whether subsets are drawn at random, so that mem can be estimated."""
+
+    @property
+    def largest_se(self) -> float | None:
+        """Of an example that is right half of the time."""
+        return se_of_runs(largest_unit_variance(self.share), self.share, self.runs) if self._has_mem else None
+
+    @property
+    def bound(self) -> float | None:
+        """Feldman & Zhang's, on the root of the mean squared error of any example; None also where it is 1 or more."""
+        return feldman_zhang_bound(self.share, self.runs) if self._has_mem else None
+
+    @property
+    def median_se(self) -> float | None:
+        """Of the median example, judged by the pilot."""
+        return se_of_runs(self.pilot.median, self.share, self.runs) if self.pilot else None
+
+    @property
+    def most_se(self) -> float | None:
+        """Not exceeded by 90% of the examples, judged by the pilot."""
+        return se_of_runs(self.pilot.most, self.share, self.runs) if self.pilot else None
+
+    def runs_for_all(self, target: float) -> int | None:
+        """Runs at which the largest standard error is at most `target`."""
+        return runs_needed(largest_unit_variance(self.share), self.share, target) if self._has_mem else None
+
+    def runs_for_most(self, target: float) -> int | None:
+        """Runs at which that of 90% of the examples is, judged by the pilot."""
+        return runs_needed(self.pilot.most, self.share, target) if self.pilot else None
+
+    def range_for_most(self, target: float) -> tuple[int, int] | None:
+        """Between what numbers of runs that one lies, as far as the pilot tells."""
+        if self.pilot is None:
+            return None
+        limits = (runs_needed(each, self.share, target) for each in (self.pilot.most_low, self.pilot.most_high))
+        low, high = limits
+        return low, high
+
+    @property
+    def _has_mem(self) -> bool:
+        return self.random and self.share < 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a campaign would train, and how much room its results take."""
+
+    ratios: tuple[RatioPlan, ...]
+    arrangement: Arrangement
+    pending: Sequence[Shard]
+    store_bytes: int
+    notes: Sequence[str] = ()
+    """What the campaign may not mean as it is written."""
+
+    @property
+    def pending_runs(self) -> int:
+        """Runs that are not committed yet."""
+        return sum(ratio.runs - ratio.committed for ratio in self.ratios)
+
+
+def plan_campaign(
+    campaign: Campaign,
+    machine: Machine,
+    store_uri: str | None = None,
+    fastest: Callable[[Campaign, Sequence[int], Precision], int] | None = None,
+    on_data: Callable[[Dataset], None] = lambda dataset: None,
+) -> Plan:
+    """Plan a campaign, less what a store holds already (none: nothing, and a store that does not exist is empty).
+
+    A new store's arrangement is for workers like `machine`, `fastest` as in `arrange`. A store's runs are the pilot.
+    `on_data` gets the data set as soon as it is read. Nothing is downloaded.
+
+    Raises CampaignError, DataError; StoreMismatchError where the store is another campaign's, DamagedFileError where it
+    cannot be read.
+    """
+    check_files(campaign.dataset)
+    dataset = load_dataset(campaign.dataset)
+    on_data(dataset)
+    facts = check_campaign_fits(campaign, dataset)
+    campaign, _ = identified(campaign, dataset)
+    committed: list[Shard] = []
+    counts: dict[int, RatioCounts] = {}
+    if store_uri is not None and Store.exists(store_uri):
+        store = Store.open(store_uri)
+        store.header.check_same(make_header(campaign, dataset), store.uri)
+        arrangement = Arrangement(store.header.shard_size, store.header.stack_size, store.header.precision)
+        committed = store.shards()
+        if committed and campaign.subsets.design != "explicit":
+            counts = {at.parts: at for at in count_runs(store).ratios}
+    else:
+        arrangement = arrange(campaign, dataset, facts, machine, fastest=fastest)
+    pending = pending_shards(campaign, committed, arrangement.shard_size)
+    ratios = [_ratio_plan(campaign, parts, dataset.num_train, pending, counts) for parts in campaign.subsets.parts]
+    runs = campaign.subsets.repetitions * len(ratios)
+    slots = campaign.presentation_slots()
+    row_bytes = bytes_per_row(campaign.record, slots, dataset.num_train, dataset.num_test)
+    return Plan(
+        ratios=tuple(ratios),
+        arrangement=arrangement,
+        pending=pending,
+        store_bytes=runs * len(campaign.recorded_epochs()) * row_bytes
+        + -(-runs // arrangement.shard_size) * _FILE_BYTES,
+        notes=[*campaign_notes(campaign, dataset.num_train), *facts.notes],
+    )
+
+
+def _ratio_plan(
+    campaign: Campaign, parts: int, num_train: int, pending: Sequence[Shard], counts: Mapping[int, RatioCounts]
+) -> RatioPlan:
+    left = sum(shard.stop - shard.start for shard in pending if shard.parts == parts)
+    runs, size = campaign.subsets.repetitions, subset_size(parts, num_train)
+    pilot = planned_variance(counts[parts]) if parts in counts and size < num_train else None
+    random = campaign.subsets.design != "explicit"
+    return RatioPlan(parts / PARTS, size / num_train, size, runs, runs - left, pilot, random)

@@ -1,0 +1,181 @@
+"""What comes before a store is touched: load the data set, check that everything fits, describe the store."""
+
+import platform
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import torch
+
+from workers.campaign.campaign import PARTS, Campaign
+from workers.campaign.lr_schedule import steps_per_epoch
+from workers.campaign.specs import CustomModel
+from workers.datasets import Dataset
+from workers.datasets.label_table import labels_sha256, read_given_labels
+from workers.datasets.score_table import read_scores
+from workers.errors import CampaignError
+from workers.models import build_model, check_gradients, check_output, check_weights, model_notes
+from workers.models.repeating import check_repeatable, seeded, start_of
+from workers.store import Header, examples_table
+from workers.subsets.draw import given_labels, subset_size
+from workers.subsets.explicit import Floats, scores_sha256
+from workers.training import Precision
+from workers.training.device_data import check_augmentation
+from workers.training.initialization import initialize
+from workers.training.memory import check_training_memory
+from workers.training.shard import choose_engine
+from workers.training.whitening import first_convolution
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """A model's size: operations of one example's forward pass, and number of weights; what may not be meant of it."""
+
+    forward_operations: int
+    parameters: int
+    notes: tuple[str, ...] = ()
+
+
+def check_campaign_fits(campaign: Campaign, dataset: Dataset) -> ModelFacts:
+    """Check that campaign and data set go together; returns the model's size.
+
+    Raises CampaignError or ModelError; what a model of the user's own raises passes through.
+    """
+    _check_subsets(campaign, dataset.num_train)
+    check_augmentation(dataset, campaign)
+    if dataset.num_classes < 2:
+        raise CampaignError(f"dataset: needs at least 2 classes, got {dataset.num_classes}")
+    labels = np.asarray(dataset.train_labels)
+    if (labels == labels[0]).all():
+        only = dataset.class_names[labels[0]]
+        raise CampaignError(f"dataset: needs training examples of 2 classes, but all {len(labels):,} are of {only!r}")
+    name = campaign.model.name if isinstance(campaign.model, CustomModel) else f"model {campaign.model.name}"
+    model = seeded(lambda: _starting_model(campaign, dataset))
+    check_weights(model, name)
+    if campaign.recipe.initialization.whitening:
+        first_convolution(model)
+    operations = check_output(model, dataset.input_shape, dataset.num_classes, name)
+    notes: list[str] = []
+    if isinstance(campaign.model, CustomModel):
+        check_gradients(model, dataset.input_shape, dataset.num_classes, name)
+        check_repeatable(name, lambda: _starting_model(campaign, dataset), dataset.input_shape)
+        notes = model_notes(model, name)
+    return ModelFacts(operations, sum(parameter.numel() for parameter in model.parameters()), tuple(notes))
+
+
+def check_fits_memory(campaign: Campaign, dataset: Dataset, header: Header) -> None:
+    """Raise ModelError where training a store's runs on a CPU would take more memory than its user allows."""
+    engine = choose_engine(campaign, header, dataset.input_shape)
+    counts = (dataset.num_train, dataset.num_test)
+    check_training_memory(campaign, engine, dataset.input_shape, dataset.num_classes, counts)
+
+
+def starting_values(campaign: Campaign, dataset: Dataset) -> tuple[float, ...] | None:
+    """See `Header.starting_values`: None where the model is one of Longtail's own."""
+    if not isinstance(campaign.model, CustomModel):
+        return None
+    return start_of(lambda: build_model(campaign.model, dataset.input_shape, dataset.num_classes))
+
+
+def _starting_model(campaign: Campaign, dataset: Dataset) -> torch.nn.Module:
+    model = build_model(campaign.model, dataset.input_shape, dataset.num_classes)
+    initialize(model, campaign.recipe.initialization)
+    return model
+
+
+def new_model(campaign: Campaign, dataset: Dataset) -> torch.nn.Module:
+    """A model of the campaign on the CPU; the caller's random generators stay as they are."""
+    with torch.random.fork_rng(devices=[]):
+        return build_model(campaign.model, dataset.input_shape, dataset.num_classes)
+
+
+def make_header(
+    campaign: Campaign, dataset: Dataset, *, shard_size: int = 1, stack_size: int = 1, precision: Precision = "float32"
+) -> Header:
+    """The store header of a campaign on a data set."""
+    return Header(
+        identity=campaign.identity(dataset.fingerprint),
+        fingerprint=dataset.fingerprint,
+        dataset=campaign.dataset.name,
+        num_train=dataset.num_train,
+        num_test=dataset.num_test,
+        class_names=dataset.class_names,
+        shard_size=shard_size,
+        stack_size=stack_size,
+        precision=precision,
+        campaign=campaign,
+        versions=_versions(),
+    )
+
+
+@dataclass(frozen=True)
+class CampaignTables:
+    """What a campaign takes from tables beside its data set.
+
+    float64[N] `scores` of explicit subsets, int64[N] `given` labels; None: the campaign has none.
+    """
+
+    scores: Floats | None = None
+    given: npt.NDArray[np.int64] | None = None
+
+
+def identified(campaign: Campaign, dataset: Dataset) -> tuple[Campaign, CampaignTables]:
+    """The campaign with what its identity still lacks, the hashes of its scores and given labels; and these.
+
+    Raises CampaignError, StoreError.
+    """
+    source, scores, given = campaign.subsets.scores, None, None
+    if source is not None:
+        scores = read_scores(source, dataset.num_train)
+        campaign = campaign.with_scores(sha256=scores_sha256(scores))
+    if campaign.label_noise.file is not None:
+        given = read_given_labels(campaign.label_noise, dataset.num_train, dataset.class_names)
+        campaign = campaign.with_label_noise(sha256=labels_sha256(given))
+    return campaign, CampaignTables(scores, given)
+
+
+def training_labels(campaign: Campaign, dataset: Dataset) -> npt.NDArray[np.int64]:
+    """int64[N], the labels that models are trained on: given by a file, or the data set's with random noise."""
+    if campaign.label_noise.file is not None:
+        return read_given_labels(campaign.label_noise, dataset.num_train, dataset.class_names)
+    return given_labels(campaign, np.asarray(dataset.train_labels), dataset.num_classes)
+
+
+def campaign_examples(campaign: Campaign, dataset: Dataset, tables: CampaignTables) -> pa.Table:
+    """The store's table of a campaign's examples: those of the data set, given labels under label noise, and scores."""
+    train, test = np.asarray(dataset.train_labels), np.asarray(dataset.test_labels)
+    given = given_labels(campaign, train, dataset.num_classes) if tables.given is None else tables.given
+    names = (dataset.train_names, dataset.test_names)
+    return examples_table(train, given, test, tables.scores, class_names=dataset.class_names, names=names)
+
+
+def campaign_notes(campaign: Campaign, num_train: int) -> list[str]:
+    """What a campaign may not mean as it is written, a line each."""
+    size = campaign.recipe.batch_size
+    small = [parts for parts in campaign.subsets.parts if subset_size(parts, num_train) < size]
+    if not small:
+        return []
+    largest = max(subset_size(parts, num_train) for parts in small)
+    at = ", ".join(f"{parts / PARTS:g}" for parts in small)
+    return [
+        f"recipe.batch_size {size} is more than the {largest} examples of a subset (at ratio {at}): "
+        "an epoch is one update, on all of them"
+    ]
+
+
+def _check_subsets(campaign: Campaign, num_train: int) -> None:
+    """Raise CampaignError where a ratio leaves an empty subset, or no whole minibatch under `drop_last`."""
+    for parts in campaign.subsets.parts:
+        size = subset_size(parts, num_train)
+        if steps_per_epoch(campaign.recipe, size) == 0:
+            raise CampaignError(
+                f"recipe.drop_last: leaves no minibatch of {campaign.recipe.batch_size} "
+                f"in the {size} examples at ratio {parts / PARTS}"
+            )
+
+
+def _versions() -> dict[str, str]:
+    packages = ("longtail", "torch", "torchvision", "numpy", "pyarrow")
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}

@@ -1,0 +1,307 @@
+"""Runs a campaign from start to end: check, create or open the store, plan, train, report."""
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from orchestrator.campaigns.committed_runs import Holdings, Masks, check_holdings
+from orchestrator.campaigns.execution_plan import arrange
+from orchestrator.campaigns.pending import pending_shards
+from orchestrator.campaigns.preflight import (
+    campaign_examples,
+    campaign_notes,
+    check_campaign_fits,
+    check_fits_memory,
+    identified,
+    make_header,
+    starting_values,
+)
+from orchestrator.campaigns.until_se import Look, UntilSe, check_target
+from orchestrator.runners.base import (
+    CHECKPOINT_MINUTES,
+    GivenUp,
+    Job,
+    Note,
+    Outcome,
+    Runner,
+    WorkersChanged,
+    check_minutes,
+)
+from workers.campaign.campaign import PARTS, Campaign, Subsets
+from workers.campaign.keys import Shard
+from workers.campaign.yaml_io import with_repetitions
+from workers.datasets import Dataset, load_dataset
+from workers.errors import DamagedFileError, LongtailError
+from workers.store import Failure, Header, Store
+from workers.store.cures import EXAMPLES
+from workers.store.failures import MOST_MESSAGE
+from workers.training import Precision
+from workers.training.shard import check_starting_values
+from workers.user_code.text_limits import shortened
+
+HOPELESS = 10
+"""So many shards in a row failing, with none committed before, end the campaign: the mistake is in all of them."""
+
+_PLACE_SECONDS = 30.0
+"""An object store is looked for so often: there workers do not do it at every commit."""
+
+_TELL_SECONDS = 0.2
+
+MOST_NOTES = 20
+"""Notes kept of what thousands of shards may all have to tell."""
+
+
+@dataclass
+class Progress:
+    """How far a campaign is, in runs. `total` counts all runs asked for, less those that reaching a standard error
+    spared; `before` those committed by earlier calls. `workers` are ready, on `nodes` machines; `by_node` names those
+    of a cluster, with the workers of each."""
+
+    total: int
+    before: int
+    trained: int = 0
+    diverged: int = 0
+    failed: int = 0
+    workers: int = 0
+    nodes: int = 1
+    workers_lost: int = 0
+    by_node: Mapping[str, int] = field(default_factory=dict)
+    checked: int = 0
+    to_check: int = 0
+    """Result files that were checked at the end, and those that there are; 0 before."""
+    found: int | None = None
+    """Runs asked for that are in sound files, once these were checked; None before."""
+
+    @property
+    def committed(self) -> int:
+        """Runs in the store, of those asked for: as they were told of, and in the end as they were found."""
+        return self.before + self.trained if self.found is None else self.found
+
+
+@dataclass(frozen=True)
+class CampaignReport:
+    """What a call of `run_campaign` did. `failures` are the shards given up; their runs are not in the store.
+
+    `looks` are the last ones at each ratio, in the campaign's order, where a standard error was to be reached.
+    `holdings` is what was found in the store at the end, every file read; `precision` that of the store's runs.
+    """
+
+    store_uri: str
+    progress: Progress
+    failures: list[GivenUp] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    looks: Sequence[Look] = field(default=())
+    holdings: Holdings | None = None
+    precision: Precision = "float32"
+
+    def note(self, text: str) -> None:
+        """Add to the notes, unless there are many."""
+        if len(self.notes) < MOST_NOTES:
+            self.notes.append(shortened(text, MOST_MESSAGE))
+
+    @property
+    def complete(self) -> bool:
+        """Every run asked for, and not spared, is in the store, and no file of them is damaged."""
+        sound = self.holdings is not None and not self.holdings.damaged
+        return sound and self.progress.committed == self.progress.total
+
+    @property
+    def usable(self) -> bool:
+        """Some run that was trained now, or where none was, some run asked for, did not diverge."""
+        if self.progress.trained:
+            return self.progress.diverged < self.progress.trained
+        return self.holdings is None or not self.holdings.runs or self.holdings.usable > 0
+
+
+class CampaignFailedError(LongtailError, RuntimeError):
+    """Every shard failed; the text is the first one's error with the place of its traceback."""
+
+
+def run_campaign(
+    campaign: Campaign,
+    store: str | os.PathLike[str],
+    *,
+    runner: Runner | None = None,
+    repetitions: int | None = None,
+    shard_size: int | None = None,
+    until_se: float | None = None,
+    checkpoint_minutes: float | None = CHECKPOINT_MINUTES,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_data: Callable[[Dataset], None] = lambda dataset: None,
+) -> CampaignReport:
+    """Train what a campaign lacks in its store, creating the store where there is none.
+
+    `runner` defaults to `LocalRunner()`. `repetitions` replaces the campaign's; `shard_size` (runs per shard) holds for
+    a new store and is ignored for an existing one, whose size is fixed. With `until_se` a ratio's training ends once
+    the standard error of mem is at most that for 90% of the examples (see `orchestrator.campaigns.until_se`). A shard
+    in training is checkpointed every `checkpoint_minutes` (0: after every epoch; None: never) and goes on from there.
+    Calling again resumes; more repetitions or ratios, or no `until_se`, extend. `on_data` gets the data set as soon as it is read.
+    Raises CampaignError, DataError, ModelError before anything is written; StoreError where the store is of another
+    campaign or cannot be written; CampaignFailedError where nothing can be trained at all. KeyboardInterrupt passes
+    through; whatever was committed stays.
+    """
+    if runner is None:
+        from orchestrator.runners.local import LocalRunner
+
+        runner = LocalRunner()
+    if until_se is not None:
+        until_se = check_target("until_se", until_se, campaign)
+    if checkpoint_minutes is not None:
+        checkpoint_minutes = check_minutes("checkpoint_minutes", checkpoint_minutes)
+    campaign = with_repetitions(campaign, repetitions).with_absolute_paths()
+    dataset = load_dataset(campaign.dataset)
+    on_data(dataset)
+    campaign, opened, notes = _prepared_store(campaign, dataset, store, runner, shard_size)
+    committed = opened.shards()
+    opened.checkpoints.remove_stale(lambda: committed)
+    pending = pending_shards(campaign, committed, opened.header.shard_size)
+    damaged: list[DamagedFileError] = []
+    failed_before = {failure.shard_id for failure in opened.failures(committed, damaged)}
+    opened.targets(damaged)
+    asked = len(campaign.subsets.ratios) * campaign.subsets.repetitions
+    progress = Progress(total=asked, before=asked - sum(shard.stop - shard.start for shard in pending))
+    report = CampaignReport(opened.uri, progress, [], notes, precision=opened.header.precision)
+    for error in damaged:
+        report.note(f"left out: {error}")
+    job = Job(campaign, opened.uri, checkpoint_minutes)
+    if until_se is None:
+        opened.aim(campaign.subsets)
+        _train(job, opened, runner, pending, report, failed_before, on_progress)
+        return _checked(report, opened, _masks(campaign), on_progress)
+    until = UntilSe(campaign, opened, until_se)
+    for step in until.steps(pending):
+        progress.total = asked - until.spared_runs
+        _train(job, opened, runner, step, report, failed_before, on_progress)
+    progress.total = asked - until.spared_runs
+    on_progress(progress)
+    report = replace(report, looks=tuple(until.looks.values()))
+    return _checked(report, opened, _masks(campaign, until.spared), on_progress)
+
+
+def _checked(
+    report: CampaignReport, store: Store, asked: Masks, on_progress: Callable[[Progress], None]
+) -> CampaignReport:
+    """The report with what the store's files say at the end, whatever was told of them before."""
+    progress, last = report.progress, 0.0
+
+    def tell(done: int, total: int) -> None:
+        nonlocal last
+        progress.checked, progress.to_check = done, total
+        if time.monotonic() - last >= _TELL_SECONDS:
+            last = time.monotonic()
+            on_progress(progress)
+
+    holdings = check_holdings(store, asked, tell)
+    progress.found = holdings.runs
+    report = replace(report, holdings=holdings)
+    if report.complete and not report.looks:  # another driver may have asked for less meanwhile
+        for parts, runs in holdings.wanted.items():
+            store.aim(Subsets(ratios=(parts / PARTS,), repetitions=runs), raising=True)
+    on_progress(progress)
+    return report
+
+
+def _masks(campaign: Campaign, spared: Sequence[Shard] = ()) -> Masks:
+    """The runs that a campaign asks for, less those that it was spared."""
+    masks = {parts: np.ones(campaign.subsets.repetitions, dtype=bool) for parts in campaign.subsets.parts}
+    for shard in spared:
+        masks[shard.parts][shard.start : shard.stop] = False
+    return masks
+
+
+def _prepared_store(
+    campaign: Campaign, dataset: Dataset, store: str | os.PathLike[str], runner: Runner, shard_size: int | None
+) -> tuple[Campaign, Store, list[str]]:
+    """The campaign with its identity complete, its store, made where there is none, and what is to be noted about it.
+
+    Raises as `run_campaign`.
+    """
+    facts = check_campaign_fits(campaign, dataset)
+    campaign, tables = identified(campaign, dataset)
+    header, notes = make_header(campaign, dataset), [*campaign_notes(campaign, dataset.num_train), *facts.notes]
+    is_new = not Store.exists(store)
+    if is_new:
+        machine = runner.machine()
+        arranged = arrange(campaign, dataset, facts, machine, shard_size, runner.fastest_stack)
+        sizes = {"shard_size": arranged.shard_size, "stack_size": arranged.stack_size}
+        header = make_header(campaign, dataset, **sizes, precision=arranged.precision)
+        if machine.device == "cpu":
+            check_fits_memory(campaign, dataset, header)
+        header = header.model_copy(update={"starting_values": starting_values(campaign, dataset)})
+    opened = Store.create(store, header, campaign_examples(campaign, dataset, tables))
+    opened.clean()
+    check_starting_values(campaign, opened.header, dataset.input_shape, opened.uri)
+    if not is_new and shard_size not in (None, opened.header.shard_size):
+        notes.append(
+            f"shards of {shard_size} runs were asked for: the store keeps its size, {opened.header.shard_size}, "
+            "which was fixed when it was made"
+        )
+    if opened.rewritten:
+        notes.append(f"{opened.uri}/{EXAMPLES} was missing: it was written anew, equal to what it was")
+    return campaign, opened, [*notes, *_version_notes(header, opened.header)]
+
+
+def _train(
+    job: Job,
+    store: Store,
+    runner: Runner,
+    shards: Sequence[Shard],
+    report: CampaignReport,
+    failed_before: set[str],
+    on_progress: Callable[[Progress], None],
+) -> None:
+    """Train shards, and add what becomes of them to the report; earlier calls gave up those `failed_before`, by id."""
+    on_progress(report.progress)
+    if not shards:
+        return
+    looked = time.monotonic()
+    with closing(runner.run(job, shards)) as outcomes:
+        for outcome in outcomes:
+            if time.monotonic() - looked >= _PLACE_SECONDS:
+                store.check_place()
+                looked = time.monotonic()
+            _account(outcome, store, report, failed_before)
+            on_progress(report.progress)
+    store.checkpoints.remove_stale(store.shards)
+
+
+def _account(outcome: Outcome, store: Store, report: CampaignReport, failed_before: set[str]) -> None:
+    progress, failures = report.progress, report.failures
+    match outcome:
+        case WorkersChanged():
+            progress.workers, progress.nodes, progress.workers_lost = outcome.ready, outcome.nodes, outcome.lost
+            progress.by_node = outcome.by_node
+        case Note(text=text):
+            report.note(text)
+        case GivenUp(error=error):
+            failures.append(outcome)
+            progress.failed += error.shard.stop - error.shard.start
+            store.record_failure(Failure(error.shard.shard_id, outcome.attempts, error.message, error.traceback))
+            if len(failures) >= HOPELESS and not progress.trained:
+                first = failures[0].error
+                failed = CampaignFailedError(
+                    f"the first {HOPELESS} shards all failed: {first.message} "
+                    f"(traceback: {store.uri}/failures/{first.shard.shard_id}.json)"
+                )
+                failed.exit_code = first.exit_code
+                raise failed
+        case _:
+            progress.trained += outcome.shard.stop - outcome.shard.start
+            progress.diverged += outcome.diverged
+            for text in outcome.notes:
+                report.note(text)
+            if outcome.shard.shard_id in failed_before:
+                store.clear_failure(outcome.shard)
+
+
+def _version_notes(ours: Header, theirs: Header) -> list[str]:
+    return [
+        f"{name} is {ours.versions.get(name)}, the store was made with {theirs.versions.get(name)}: "
+        "new runs may differ in the last bit from a campaign of one version"
+        for name in sorted({*ours.versions, *theirs.versions})
+        if ours.versions.get(name) != theirs.versions.get(name)
+    ]

@@ -1,0 +1,149 @@
+"""How precise the estimates of a store are while it grows: median and 90% standard errors of mem and of the C-score.
+
+They are expected standard errors, as of `--until-se` (`analysis.estimators.standard_errors`): means are smoothed, so
+that an example that was right in every run so far is not taken to be certain. Every file is read once.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from analysis.estimators.standard_errors import MOST, percentile, smoothed_cscore_se, smoothed_se
+from analysis.reading.counts import RatioCounts
+from analysis.reading.running_counts import RunningCounts
+from analysis.statistics.means import Floats
+from workers.campaign.campaign import PARTS
+from workers.campaign.keys import Shard
+from workers.errors import DamagedFileError, StoreError
+from workers.store import Store
+
+_SHARE = 1 / 50
+"""Most of the time that is spent on measuring."""
+
+_LOOK_SECONDS = 1.0
+_PAUSE_SECONDS = 1.0
+"""The longest look, and the shortest time between two."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The standard error of an estimate that half and that 90% of the examples do not exceed, from so many runs.
+
+    Infinite where too many examples have no such estimate yet.
+    """
+
+    runs: int
+    median: float
+    most: float
+
+
+@dataclass(frozen=True)
+class Precision:
+    """mem at each ratio under 1 (parts per million) that has runs, and the C-score where there are several of them."""
+
+    mem: dict[int, Spread]
+    cscore: Spread | None = None
+
+
+def error_text(error: float) -> str:
+    """A standard error; a dash where it is infinite."""
+    return f"{error:.3f}" if error < float("inf") else "-"
+
+
+class Gauge:
+    """Measures a store again and again; only what was committed since is read."""
+
+    def __init__(self, store: Store) -> None:
+        """Raises EstimateError where subsets are explicit, and there is neither mem nor a C-score."""
+        self._store = store
+        self._counts = RunningCounts(store)
+        self._damaged: set[Shard] = set()
+        self._measured = Precision({})
+        self.unread = 0
+        """Committed runs that were not read at the last look."""
+
+    def look(self, enough: Callable[[], bool]) -> Precision:
+        """Read new files until it is `enough`, one at least, and measure. Raises StoreError where it cannot be read."""
+        fresh = [each for each in self._store.shards() if each not in self._damaged and not self._counts.holds(each)]
+        read = 0
+        for shard in fresh:
+            try:
+                self._counts.add(shard)
+            except DamagedFileError:
+                self._damaged.add(shard)  # `longtail verify` names it; the rest can be measured
+            read += 1
+            if enough():
+                break
+        self.unread = sum(shard.stop - shard.start for shard in fresh[read:])
+        if read:
+            self._measured = _precision([at for at in self._counts.ratios() if at.parts < PARTS and at.runs])
+        return self._measured
+
+
+class Follower:
+    """Measures a store in a thread of its own, at most 2% of the time, for as long as the `with` block lasts.
+
+    `precision` is what was measured last, None before. Stores that have none, or cannot be read just now, are left
+    alone.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.precision: Precision | None = None
+        self._uri = uri
+        self._gauge: Gauge | None = None
+        self._stopped = threading.Event()
+        # A daemon: a store that does not answer keeps no command from ending.
+        self._thread = threading.Thread(target=self._follow, name="precision", daemon=True)
+        self._began = time.monotonic()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stopped.set()
+        self._thread.join(_LOOK_SECONDS)
+
+    def finish(self) -> None:
+        """End the thread, and read what it left, in 2% of the time that it was there."""
+        self.__exit__(None, None, None)
+        if not self._thread.is_alive():
+            now = time.monotonic()
+            self._look(now + (now - self._began) * _SHARE, lambda: False)
+
+    def _follow(self) -> None:
+        pause = _PAUSE_SECONDS
+        while not self._stopped.wait(pause):
+            began = time.monotonic()
+            self._look(began + _LOOK_SECONDS, self._stopped.is_set)
+            pause = max(_PAUSE_SECONDS, (time.monotonic() - began) * (1 / _SHARE - 1))
+
+    def _look(self, deadline: float, stopped: Callable[[], bool]) -> None:
+        try:
+            if self._gauge is None:
+                if not Store.exists(self._uri):
+                    return
+                store = Store.open(self._uri)
+                if store.header.scored:
+                    self._stopped.set()
+                    return
+                self._gauge = Gauge(store)
+            self.precision = self._gauge.look(lambda: stopped() or time.monotonic() > deadline)
+        except StoreError:
+            return  # not to be read just now: the next look tells, and the campaign itself tells of real trouble
+
+
+def _precision(ratios: list[RatioCounts]) -> Precision:
+    mem = {at.parts: _spread(at.runs, smoothed_se(at)) for at in ratios}
+    if len(ratios) < 2:
+        return Precision(mem)
+    return Precision(mem, _spread(sum(at.runs for at in ratios), smoothed_cscore_se(ratios)))
+
+
+def _spread(runs: int, errors: Floats) -> Spread:
+    return Spread(runs, percentile(errors, 0.5), percentile(errors, MOST))

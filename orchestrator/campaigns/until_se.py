@@ -1,0 +1,118 @@
+"""Ends a ratio's training once its estimates are precise enough.
+
+Ratios are trained in steps, and looked at between them, after 10 repetitions, then after a quarter more each time. A
+look rests on those first repetitions alone, whatever else is committed, so that a campaign stops at the same number of
+runs with any number of workers and after any interruption. A step is made of whole shards: what it holds beyond the
+look's repetitions is trained already at the next look.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis import count_first_runs, most_examples_se
+from analysis.estimators.standard_errors import SMALLEST_TARGET
+from workers.campaign.campaign import PARTS, Campaign
+from workers.campaign.keys import Shard
+from workers.errors import CampaignError
+from workers.store import Store
+
+_FIRST_LOOK = 10
+
+
+@dataclass(frozen=True)
+class Look:
+    """The expected standard error of mem that 90% of the examples do not exceed after the first `repetitions`.
+
+    `se` is infinite where too many examples have no run with them, or none without; None at ratio 1, where there is no
+    mem.
+    """
+
+    ratio: float
+    repetitions: int
+    se: float | None
+    reached: bool
+
+
+class UntilSe:
+    """A campaign's pending shards in steps, until every ratio has reached a standard error or has no more runs.
+
+    `looks` holds the last look at each ratio (parts per million); `spared` are the pending shards that a ratio was
+    spared by reaching the target.
+    """
+
+    def __init__(self, campaign: Campaign, store: Store, target: float) -> None:
+        self.campaign = campaign
+        self.store = store
+        self.target = target
+        self.looks: dict[int, Look] = {}
+        self.spared: list[Shard] = []
+        self._stops: dict[int, int] = {}
+
+    def steps(self, pending: Sequence[Shard]) -> Iterator[list[Shard]]:
+        """What to train next, perhaps nothing; to be trained, as far as it can be, before the next step is asked for.
+
+        The store aims at what the steps hold: what a ratio is spared is not asked for, or not any more.
+        """
+        cap, size = self.campaign.subsets.repetitions, self.store.header.shard_size
+        ratios, left = list(self.campaign.subsets.parts), list(pending)
+        for repetitions in looks_until(cap):
+            stop = min(cap, -(-repetitions // size) * size)
+            self._aim(ratios, stop)
+            yield [shard for shard in left if shard.start < stop]
+            left = [shard for shard in left if shard.start >= stop]
+            self.looks |= {parts: self._look(parts, repetitions) for parts in ratios}
+            ratios = [parts for parts in ratios if not self.looks[parts].reached]
+            self.spared += [shard for shard in left if shard.parts not in ratios]
+            left = [shard for shard in left if shard.parts in ratios]
+            if not ratios:
+                break
+        self._take_back()
+
+    def _aim(self, ratios: Sequence[int], repetitions: int, *, raising: bool = True) -> None:
+        asked = {"ratios": tuple(parts / PARTS for parts in ratios), "repetitions": repetitions}
+        self.store.aim(self.campaign.subsets.model_copy(update=asked), raising=raising)
+        self._stops |= dict.fromkeys(ratios, repetitions)
+
+    @property
+    def spared_runs(self) -> int:
+        """How many runs `spared` holds."""
+        return sum(shard.stop - shard.start for shard in self.spared)
+
+    def _take_back(self) -> None:
+        """Ask for no more than the steps held where an earlier call asked for more that was never trained."""
+        targets, shards = self.store.targets(), self.store.shards()
+        for parts, stop in self._stops.copy().items():
+            there = np.zeros(targets.get(parts, 0), dtype=bool)
+            for shard in shards:
+                if shard.parts == parts:
+                    there[shard.start : shard.stop] = True
+            if self.looks[parts].reached and not there[stop:].all():
+                self._aim([parts], stop, raising=False)
+
+    def _look(self, parts: int, repetitions: int) -> Look:
+        if parts == PARTS:
+            return Look(1.0, repetitions, None, reached=False)
+        se = most_examples_se(count_first_runs(self.store, parts, repetitions))
+        return Look(parts / PARTS, repetitions, se, reached=se <= self.target)
+
+
+def looks_until(repetitions: int) -> Iterator[int]:
+    """10, 13, 17, 22, ...: a quarter more each time, rounded up; the last is `repetitions` itself."""
+    look = _FIRST_LOOK
+    while look < repetitions:
+        yield look
+        look += -(-look // 4)
+    yield repetitions
+
+
+def check_target(name: str, target: float, campaign: Campaign) -> float:
+    """A target standard error of a campaign; `name` is what it was given as. Raises CampaignError where it cannot be
+    one, or where the campaign has no such error.
+    """
+    if campaign.subsets.design == "explicit":
+        raise CampaignError(f"{name}: must be left out: explicit subsets are not random, so mem has no standard error")
+    if not isinstance(target, float | int) or not SMALLEST_TARGET <= target <= 1:
+        raise CampaignError(f"{name}: must be a number from {SMALLEST_TARGET} to 1, got {target!r}")
+    return float(target)

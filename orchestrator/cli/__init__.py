@@ -1,0 +1,1 @@
+"""The `longtail` command: arguments, output, and the commands themselves."""

@@ -1,0 +1,144 @@
+"""The `longtail` command: parses, calls, prints.
+
+Exit codes: 0 all done; 1 something failed or is damaged; 2 a mistake in the command or campaign file; 130 interrupted.
+"""
+
+import faulthandler
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import typer
+
+from orchestrator.cli.commands.campaigns import demo, init, run
+from orchestrator.cli.commands.datamodels import datamodels
+from orchestrator.cli.commands.density import density
+from orchestrator.cli.commands.estimates import compare, estimate, reliability
+from orchestrator.cli.commands.forgetting import forgetting
+from orchestrator.cli.commands.imports import imports
+from orchestrator.cli.commands.influence import influence
+from orchestrator.cli.commands.jobs import submit
+from orchestrator.cli.commands.noise import noise, suspects
+from orchestrator.cli.commands.plans import plan
+from orchestrator.cli.commands.profiles import profiles
+from orchestrator.cli.commands.proxies import proxies
+from orchestrator.cli.commands.removal import removal
+from orchestrator.cli.commands.report import report
+from orchestrator.cli.commands.stores import compact, status, verify
+from orchestrator.cli.commands.tune import tune
+from orchestrator.cli.output import errors, interruption, say, warn
+from orchestrator.cli.process_exit import leave
+from orchestrator.cli.suggest_group import SuggestingGroup
+from orchestrator.cli.terminal import print_errors_on
+from workers.errors import FAILED, LongtailError
+from workers.user_code.boundary import FULL_TRACEBACKS, RaisedByUserCodeError, told_traceback
+
+_INTERRUPTED = 130
+_MOST_SIGNALS = 2
+"""From the third Ctrl-C or SIGTERM on, the process ends at once."""
+_signals = 0
+
+_EXIT_CODES = (
+    "Exit codes: 0 all done; 1 something failed or is damaged; 2 a mistake in the command or the campaign file; "
+    "130 interrupted (Ctrl-C, SIGTERM): the same command resumes."
+)
+
+app = typer.Typer(
+    name="longtail",
+    help="Memorization, influence and consistency of every example of a data set, from models trained on subsets.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    cls=SuggestingGroup,
+    epilog=_EXIT_CODES,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        say(f"longtail {version('longtail')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+_PANELS: dict[str, tuple[Callable[..., None], ...]] = {
+    "Start": (demo, init),
+    "Train": (tune, plan, run, submit, status),
+    "Estimate": (estimate, report, influence, datamodels, profiles, forgetting, removal),
+    "Judge estimates": (reliability, compare),
+    "Find noisy labels and cheap scores": (suspects, noise, proxies, density),
+    "Look after stores": (verify, compact),
+}
+"""The panels of `longtail --help`, and their commands, in the order in which they are used."""
+
+for panel, commands in _PANELS.items():
+    for command in commands:
+        app.command(rich_help_panel=panel)(command)
+app.add_typer(imports, name="import", rich_help_panel="Look after stores")
+
+
+def interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    """Handler of SIGINT and SIGTERM."""
+    global _signals
+    _signals += 1
+    if _signals > _MOST_SIGNALS:  # the campaign's own code catches KeyboardInterrupt, and goes on
+        os._exit(_INTERRUPTED)
+    interruption.set()
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Entry point of the `longtail` command."""
+    faulthandler.enable()  # a crash in native code tells where the campaign's own code was
+    for number in (signal.SIGINT, signal.SIGTERM):  # SIGTERM is as clean an end as Ctrl-C
+        signal.signal(number, interrupt)
+    print_errors_on(errors)
+    sys.path.insert(0, os.getcwd())  # noqa: PTH109 - the campaign's own package.module:function
+    leave(app_exit_code())
+
+
+def app_exit_code() -> int:
+    """Do what the command line says. What went wrong is a line, or, in the campaign's own code, a traceback of that."""
+    try:
+        app()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else FAILED
+    except LongtailError as error:
+        for line in str(error).split("\n"):
+            warn(f"error: {line}")
+        return error.exit_code
+    except KeyboardInterrupt:
+        warn("interrupted")
+        return _INTERRUPTED
+    except BrokenPipeError:
+        return FAILED
+    except RaisedByUserCodeError as error:
+        if error.__cause__ is not None:
+            for line in told_traceback(error.__cause__).rstrip("\n").split("\n"):
+                warn(line)
+        if os.environ.get(FULL_TRACEBACKS) != "full":
+            warn(f"({FULL_TRACEBACKS}=full in the environment shows every frame)")
+        return FAILED
+    except Exception:  # noqa: BLE001 - a mistake of Longtail's own
+        for line in traceback.format_exc().rstrip("\n").split("\n"):
+            warn(line)
+        return FAILED
+    return 0
+
+
+if __name__ == "__main__":
+    main()

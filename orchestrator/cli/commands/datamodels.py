@@ -1,0 +1,77 @@
+"""Stores into linear datamodels: datamodels."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from orchestrator.cli.options import StoreArgument, parse_ids
+from orchestrator.cli.output import console, say, warn
+from orchestrator.cli.table_output import not_kept
+from workers.errors import CampaignError, ReadOnlyError
+
+if TYPE_CHECKING:
+    from analysis.influence.datamodels.datamodeling_score import DatamodelingScore
+
+
+class MethodName(StrEnum):
+    """How datamodels are fitted."""
+
+    ridge = "ridge"
+    lasso = "lasso"
+
+
+def datamodels(
+    store: StoreArgument,
+    ratio: Annotated[float | None, typer.Option(help="Of the runs; may be left out where there is one.")] = None,
+    method: Annotated[MethodName, typer.Option(help="How weights are fitted.")] = MethodName.ridge,
+    tests: Annotated[
+        str | None, typer.Option(metavar="IDS", help="Test examples, such as 0-99 or 3,17; default: all.")
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, max=10_000, help="Weights kept of each test example.")] = 10,
+    heldout: Annotated[float, typer.Option(help="Share of the runs that datamodels are scored on.")] = 0.2,
+    seed: Annotated[int, typer.Option(min=0, help="Draws the held-out runs.")] = 0,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write here, not into the store.")
+    ] = None,
+) -> None:
+    """Predict models' outputs on test examples from the subsets they trained on; score that on held-out runs.
+
+    Example: longtail datamodels STORE --method lasso --tests 0-99
+    """
+    from analysis import fit_datamodels, read_outputs
+    from workers.store import Store
+
+    chosen = slice(None) if tests is None else parse_ids(tests, "tests")
+    if output is not None and (output.is_dir() or not output.parent.is_dir()):
+        raise CampaignError(f"{output}: must be a file in a folder that exists")
+    opened = Store.open(store)
+    source = read_outputs(opened, ratio, chosen)
+    if source.output == "correctness":
+        warn("note: the store has no margins (record.margins), so correctness is predicted, which tells less")
+    fitted = fit_datamodels(source, method=method.value, top=top, heldout=heldout, seed=seed, progress=_tell)
+    left_out = f"{source.diverged} diverged, {source.not_finite} with margins that are not finite"
+    if source.saturated:
+        warn(f"note: {source.saturated} margins are recorded as 65,504 or -65,504, and may lie beyond")
+    say(f"ratio {source.ratio:g}: fitted to {fitted.fitted_runs} runs, scored on {fitted.heldout_runs} ({left_out})")
+    table = Table("predictor", "LDS", "SE over\nheld-out runs", "test examples", box=None, header_style="bold")
+    for name, score in ((method.value, fitted.score), ("influence", fitted.influence_score)):
+        table.add_row(name, *_cells(score))
+    console.print(table)
+    try:
+        say(f"weights: {fitted.write(opened, output)}")
+    except ReadOnlyError as error:
+        if output is not None:
+            raise
+        say(f"weights: {not_kept(error)}")
+
+
+def _cells(score: "DatamodelingScore") -> tuple[str, str, str]:
+    return f"{score.mean:.4f}", f"{score.mean_se:.4f}", str(score.tests)
+
+
+def _tell(done: int, total: int) -> None:
+    if done < total:
+        warn(f"fitted {done} of {total} test examples")

@@ -1,0 +1,82 @@
+"""How dense the data are around each example: density."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from orchestrator.cli.options import DeviceOption, StoreArgument, TrustCodeOption
+from orchestrator.cli.output import console, errors, interruption, say, warn
+from orchestrator.cli.table_output import not_kept
+from orchestrator.frame_files import check_output
+from workers.errors import ReadOnlyError
+
+if TYPE_CHECKING:
+    from orchestrator.store_ops.density import Densities
+
+_SHOWN = 5
+
+
+def density(
+    store: StoreArgument,
+    models: Annotated[
+        int, typer.Option("--models", min=1, max=1000, help="Runs trained again for their last hidden layers.")
+    ] = 1,
+    device: DeviceOption = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write here, not into the store: .parquet or .csv."),
+    ] = None,
+    trust_code: TrustCodeOption = False,
+) -> None:
+    """Tell how dense the data are around each example: pairwise-distance proxies of the C-score.
+
+    Example: longtail density STORE --models 3
+    """
+    from orchestrator.cli.progress import stages_display
+    from orchestrator.store_ops.density import estimate_densities
+    from workers.store import Store
+
+    check_output(output)
+    opened = Store.open(store)
+    with stages_display(errors) as display:
+
+        def show(what: str, done: int, total: int) -> None:
+            display(what, done, total)
+            if interruption.is_set():
+                raise KeyboardInterrupt
+
+        found = estimate_densities(
+            opened, models=models, device=device and device.value, progress=show, trust_code=trust_code
+        )
+    try:
+        written = found.write(opened, output)
+    except ReadOnlyError as error:
+        written = not_kept(error)
+    _show(found)
+    say(f"densities: {written}")
+
+
+def _show(found: "Densities") -> None:
+    """The bandwidths, and the examples that are least like their own class and most like others."""
+    say(f"input space: bandwidth {_bandwidth(found.input_bandwidth, found.input_bandwidth_se)}")
+    for each in found.runs:
+        say(
+            f"last hidden layer of run {each.run.run_id}: bandwidth {_bandwidth(each.bandwidth, each.bandwidth_se)}; "
+            f"trained again, it agrees with the store's run on {each.agreement:.2%} of the training examples"
+        )
+    if found.left_out is not None:
+        warn(f"note: last hidden layer left out: {found.left_out}")
+    table = Table("space", "example", "label", "given", "relative", "same class", "all", box=None, header_style="bold")
+    for space in ("input", "hidden"):
+        scores = [f"{space}_density_relative", f"{space}_density_same", f"{space}_density"]
+        rows = found.frame.dropna(subset=scores).nsmallest(_SHOWN, scores[0])
+        for row in rows.to_dict("records"):
+            ids = (str(row[name]) for name in ("example_id", "label", "given_label"))
+            table.add_row(space, *ids, *(f"{row[name]:.4g}" for name in scores))
+    console.print(table)
+
+
+def _bandwidth(value: float, se: float) -> str:
+    return f"{value:.5g}" + (f" ± {se:.1g} (from a sample of the examples)" if se else "")

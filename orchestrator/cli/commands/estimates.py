@@ -1,0 +1,184 @@
+"""Stores into estimates: estimate, compare, reliability."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.table import Table
+
+from orchestrator.cli.figure_output import check_figure, write_figure
+from orchestrator.cli.options import StoreArgument
+from orchestrator.cli.output import console, say, warn
+from orchestrator.frame_files import check_output, write_frame
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from analysis import Agreement
+
+
+_RELIABILITY = {
+    "runs": "runs",
+    "pearson": "Pearson",
+    "spearman": "Spearman",
+    "spearman_brown": "Spearman-Brown",
+    "selected": "selected",
+    "jaccard": "Jaccard",
+}
+"""Columns shown, and what they are called."""
+
+
+def estimate(
+    store: StoreArgument,
+    top: Annotated[int, typer.Option(min=1, max=10_000, help="Influential examples kept per test example.")] = 5,
+    threshold: Annotated[float, typer.Option(min=-1, max=1, help="Keep all pairs of at least this influence.")] = 0.15,
+    fdr: Annotated[float, typer.Option(help="List the pairs at this false discovery rate.")] = 0.05,
+    confidence: Annotated[float, typer.Option(help="Of the intervals from low to high.")] = 0.95,
+    max_pairs: Annotated[
+        int, typer.Option(min=1, max=100_000_000, help="Leave a ratio's pairs out where more reach the threshold.")
+    ] = 1_000_000,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FOLDER", help="Write here, not into the store; made if missing."),
+    ] = None,
+) -> None:
+    """Write every estimate that the recorded runs allow, as Parquet tables. Works on an unfinished campaign.
+
+    Example: longtail estimate STORE
+    """
+    from analysis import write_estimates
+    from workers.errors import ReadOnlyError
+    from workers.store import Store
+
+    for name, share in (("--fdr", fdr), ("--confidence", confidence)):
+        if not 0 < share < 1:
+            raise typer.BadParameter(f"{name} must be between 0 and 1, got {share}")
+    opened = Store.open(store)
+    if output is None and not opened.writable():
+        raise ReadOnlyError(f"{opened.uri}: is read-only: -o FOLDER writes the estimates elsewhere")
+    written = write_estimates(
+        opened,
+        progress=warn,
+        top=top,
+        threshold=threshold,
+        fdr=fdr,
+        confidence=confidence,
+        max_pairs=max_pairs,
+        folder=output,
+    )
+    for name, path in written.items():
+        say(f"{name}: {path}")
+    if not written:
+        say(
+            "nothing to estimate: at ratio 1 no example is held out, and forgetting needs record.presentations, or "
+            "record.epochs of several epochs"
+        )
+
+
+def compare(
+    a: Annotated[str, typer.Argument(metavar="A", help="Store, or .npz file with arrays labels and scores.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Likewise.")],
+    estimate: Annotated[
+        Literal["memorization", "cscore", "forgetting"] | None,
+        typer.Option("--estimate", help="Of stores memorization; must be given with a file."),
+    ] = None,
+    ratio: Annotated[
+        float | None, typer.Option("--ratio", help="Of the stores; default: the only one, for C-scores all.")
+    ] = None,
+    threshold: Annotated[
+        list[float] | None,
+        typer.Option("--threshold", help="Compare who has mem or events a run >= this, or C-score <= it. Repeatable."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Draw one against the other: png, pdf, svg.")
+    ] = None,
+) -> None:
+    """Compare two stores, or a store with published scores, of the same examples: correlations and overlaps.
+
+    Example: longtail compare STORE cifar10-cscores-orig-order.npz --estimate cscore -o agreement.png
+    """
+    import analysis
+
+    check_figure(output, "output")
+    agreement = analysis.compare(a, b, estimate=estimate, ratio=ratio, thresholds=threshold)
+    if output is not None:
+        write_figure(output, analysis.plot.agreement, agreement)
+    _show(agreement)
+    if output is not None:
+        say(f"plot: {output}")
+
+
+def _show(agreement: "Agreement") -> None:
+    from analysis.scoring.agreement import SELECTS
+    from analysis.scoring.agreement_errors import names_of, text_of
+
+    say(f"a: {agreement.name_a}")
+    say(f"b: {agreement.name_b}")
+    if agreement.matched:
+        say(agreement.matched)
+    say(f"{agreement.estimate} of {len(agreement.scores)} examples; {agreement.left_out} without a value left out")
+    spearman, pearson, difference = (
+        text_of(agreement.errors, name) for name in ("spearman", "pearson", "mean_absolute_difference")
+    )
+    say(
+        f"Spearman {agreement.spearman:.4f}{spearman}, Pearson {agreement.pearson:.4f}{pearson}, "
+        f"mean absolute difference {agreement.mean_absolute_difference:.4f}{difference}"
+    )
+    table = Table("selected", "in a", "in b", "in both", "Jaccard", "95% interval", box=None, header_style="bold")
+    for row, name in zip(
+        agreement.selections.itertuples(), names_of(agreement.selections["threshold"].tolist()), strict=True
+    ):
+        bar = f"{SELECTS[agreement.estimate]} {row.threshold:g}"
+        limits = text_of(agreement.errors, name).strip(" ()") or "-"
+        table.add_row(bar, str(row.n_a), str(row.n_b), str(row.n_both), f"{row.jaccard:.3f}", limits)
+    console.print(table)
+    say(f"95% intervals, over {', '.join(agreement.errors['over'].unique())}")
+
+
+def reliability(
+    store: StoreArgument,
+    ratio: Annotated[float | None, typer.Option("--ratio", help="One ratio; default: all, and the C-score.")] = None,
+    splits: Annotated[int, typer.Option("--splits", min=1, max=10_000, help="Random splits averaged over.")] = 10,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the splits.")] = 0,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write the table here: .parquet or .csv.")
+    ] = None,
+) -> None:
+    """Show how far two halves of the runs agree on each estimate, by the number of runs.
+
+    Example: longtail reliability STORE -o reliability.parquet
+    """
+    from analysis import estimate_reliability
+    from workers.store import Store
+
+    check_output(output)
+    frame = estimate_reliability(Store.open(store), ratio, splits=splits, seed=seed, progress=warn)
+    if output is not None:
+        write_frame(frame, output)
+    _show_reliability(frame)
+    say(f"means over {splits} random splits of the runs into halves, ± their standard deviation")
+    if output is not None:
+        say(f"table: {output}")
+
+
+def _show_reliability(frame: "pd.DataFrame") -> None:
+    """A table for each estimate and ratio, without the columns that an estimate does not have."""
+    for (estimate, ratio), rows in frame.groupby(["estimate", "ratio"], sort=False, dropna=False):
+        say(str(estimate) if ratio != ratio else f"{estimate} at ratio {ratio:g}")
+        names = [name for name in _RELIABILITY if name == "runs" or rows[name].notna().any()]
+        if names == ["runs"]:
+            say(f"  no value from {rows['runs'].max()} runs")
+            continue
+        table = Table(*(_RELIABILITY[name] for name in names), box=None, header_style="bold")
+        for row in rows.to_dict("records"):
+            table.add_row(*(_cell(row[name], row.get(f"{name}_sd")) for name in names))
+        console.print(table)
+
+
+def _cell(value: float, deviation: float | None) -> str:
+    """NaN, where there is no value or no deviation, is not shown as a number."""
+    if value != value:
+        return "-"
+    if deviation is None:
+        return f"{value:.10g}" if value == round(value) else f"{value:.1f}"
+    return f"{value:.3f}" if deviation != deviation else f"{value:.3f} ± {deviation:.3f}"

@@ -1,0 +1,118 @@
+"""How examples are learned and forgotten: forgetting."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.cli.figure_output import check_figure, write_figure
+from orchestrator.cli.options import StoreArgument
+from orchestrator.cli.output import console, say, warn
+from orchestrator.cli.table_output import label_cell, name_cell
+from orchestrator.frame_files import check_output, write_frame
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class AtName(StrEnum):
+    """When correctness is looked at."""
+
+    presentations = "presentations"
+    evaluations = "evaluations"
+
+
+def forgetting(
+    store: StoreArgument,
+    ratio: Annotated[float | None, typer.Option("--ratio", help="One ratio; default: all.")] = None,
+    at: Annotated[
+        AtName, typer.Option("--at", help="Whenever training shows an example, or at the recorded evaluations.")
+    ] = AtName.presentations,
+    top: Annotated[int, typer.Option("--top", min=1, max=10_000, help="Examples shown of each kind.")] = 10,
+    agreement: Annotated[
+        bool, typer.Option("--agreement", help="Also show how far runs, and halves of the runs, agree.")
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write the table here: .parquet or .csv.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Draw the histogram: .png, .pdf or .svg.")] = None,
+) -> None:
+    """Show which examples are forgotten in training, which are never learned, and which are never forgotten.
+
+    Example: longtail forgetting STORE --agreement --plot forgetting.png
+    """
+    import analysis
+    from analysis import estimate_forgetting, forgetting_agreement
+    from analysis.reading.names import with_names
+    from workers.store import Store
+
+    check_output(output)
+    check_figure(plot, "plot")
+    opened = Store.open(store)
+    frame = with_names(estimate_forgetting(opened, ratio, at.value), opened)
+    if output is not None:
+        write_frame(frame, output)
+    if plot is not None:
+        write_figure(plot, analysis.plot.forgetting, frame)
+    for each in frame["ratio"].unique():
+        _show(frame[frame["ratio"] == each], top)
+        if agreement:
+            _show_agreement(forgetting_agreement(opened, each, at.value, progress=warn))
+    for name, path in (("table", output), ("plot", plot)):
+        if path is not None:
+            say(f"{name}: {path}")
+
+
+def _show(rows: "pd.DataFrame", top: int) -> None:
+    """One ratio: shares, the examples that are forgotten most often, and those never learned."""
+    from analysis import forgetting_summary
+
+    summary = forgetting_summary(rows).to_dict("records")[0]
+    say(f"ratio {summary['ratio']:g}: {summary['examples']} examples shown to up to {rows['n_runs'].max()} runs")
+    say(
+        f"unforgettable {summary['unforgettable']:.1%} ({summary['unforgettable_per_run']:.1%} in one run), "
+        f"never learned {summary['never_learned']:.1%}, {summary['forgetting']:.3f} events per example and run"
+    )
+    if summary["never_presented"]:
+        say(f"{summary['never_presented']} more were never shown")
+    names = ("most forgotten", "label", "events a run", "95% interval", "learned", "first in epoch", "right when shown")
+    named = "name" in rows
+    table = Table(*names, *["name"] * named, box=None, header_style="bold")
+    for row in rows.nlargest(top, "forgetting").to_dict("records"):
+        label, given = label_cell(row, "label"), label_cell(row, "given_label")
+        table.add_row(
+            str(row["example_id"]),
+            Text(label if label == given else f"{label} (given {given})"),
+            _with_error(row["forgetting"], row["forgetting_se"]),
+            f"{row['forgetting_low']:.2f} to {row['forgetting_high']:.2f}" if row["n_runs"] else "-",
+            f"{row['n_learned']} of {row['n_runs']}",
+            _with_error(row["first_learned"], row["first_learned_se"]),
+            f"{row['accuracy']:.0%}",
+            *([name_cell(row["name"])] if named else []),
+        )
+    console.print(table)
+    never = rows.loc[rows["never_learned"], "example_id"].tolist()
+    if never:
+        more = f" and {len(never) - top} more" if len(never) > top else ""
+        say(f"never learned: {', '.join(map(str, never[:top]))}{more}")
+
+
+def _show_agreement(frame: "pd.DataFrame") -> None:
+    """A row for each number of runs; the first compares single runs."""
+    names = {"spearman": "Spearman", "pearson": "Pearson", "spearman_brown": "Spearman-Brown"}
+    table = Table("runs a half", "compared", "examples", *names.values(), box=None, header_style="bold")
+    for row in frame.to_dict("records"):
+        figures = (_with_error(row[name], row[f"{name}_sd"]) for name in names)
+        table.add_row(str(row["runs_per_half"]), str(row["comparisons"]), f"{row['examples']:.10g}", *figures)
+    console.print(table)
+    say("agreement: means over pairs of runs, then over random halves of more runs, ± their standard deviation")
+
+
+def _with_error(value: float, error: float) -> str:
+    """NaN, where there is no value or no error, is not shown as a number."""
+    if value != value:
+        return "-"
+    return f"{value:.2f}" if error != error else f"{value:.2f} ± {error:.2f}"

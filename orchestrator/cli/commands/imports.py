@@ -1,0 +1,45 @@
+"""Runs that were trained elsewhere into stores: import heldout."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import Progress
+
+from orchestrator.cli.options import StoreOption
+from orchestrator.cli.output import errors, say
+from orchestrator.cli.suggest_group import SuggestingGroup
+
+imports = typer.Typer(
+    cls=SuggestingGroup,
+    no_args_is_help=True,
+    help="Bring runs that were trained elsewhere into a store.\n\nExample: longtail import heldout --help",
+)
+
+
+@imports.callback()
+def _group() -> None:
+    """A callback keeps typer from taking a single subcommand for the whole group."""
+
+
+@imports.command()
+def heldout(
+    experiment: Annotated[Path, typer.Argument(metavar="DIR", help="Holds <ratio>/<run>/aux_arrays.npz.")],
+    store: StoreOption,
+    labels: Annotated[
+        Path, typer.Option("--labels", "-l", help="NumPy .npz with the data set's labels: arrays train and test.")
+    ],
+) -> None:
+    """Import the published runs of google-research/heldout-influence-estimation. Run again to resume.
+
+    Example: longtail import heldout cifar10-inception --store STORE --labels cifar10-labels.npz
+    """
+    from orchestrator.store_ops.import_runs import import_heldout
+
+    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
+        task = bar.add_task("runs", total=None)
+        report = import_heldout(
+            experiment, store, labels, lambda done, total: bar.update(task, completed=done, total=total)
+        )
+    say(f"{report.runs} runs of {report.experiment} in {report.store_uri} ({report.runs - report.before} imported now)")
+    say(f"next: longtail estimate {report.store_uri}")

@@ -1,0 +1,153 @@
+"""Who helps whom: influence."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.table import Table
+
+from orchestrator.cli.options import AddressOption, RunnerName, StoreArgument
+from orchestrator.cli.output import console, errors, say
+from orchestrator.cli.table_output import label_cell, name_cell
+from orchestrator.frame_files import check_output, write_frame
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from analysis import RatioBits
+    from analysis.reading.parallel import Spread
+
+_SHOWN = 20
+_FDR = 0.05
+"""Of the number of discoveries that is told beside pairs over a threshold."""
+
+
+def influence(
+    store: StoreArgument,
+    ratio: Annotated[float | None, typer.Option("--ratio", help="Default: the store's only one.")] = None,
+    threshold: Annotated[
+        float | None, typer.Option("--threshold", min=-1, max=1, help="All pairs of at least this influence.")
+    ] = None,
+    fdr: Annotated[float | None, typer.Option("--fdr", help="All pairs at this false discovery rate.")] = None,
+    same_class: Annotated[
+        bool, typer.Option("--same-class", help="With --fdr: test pairs of one class alone.")
+    ] = False,
+    top: Annotated[
+        int | None, typer.Option("--top", min=1, max=10_000, help="So many of each test example; by default 5.")
+    ] = None,
+    matrix: Annotated[
+        Path | None, typer.Option("--matrix", help="Write all pairs into this folder, 4 bytes each.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the pairs: .parquet or .csv.")] = None,
+    max_pairs: Annotated[int, typer.Option(min=1, max=1_000_000_000, help="Refuse to list more.")] = 10_000_000,
+    memory_mb: Annotated[
+        float, typer.Option("--memory-mb", min=1, help="For blocks of pairs; the runs themselves take one bit each.")
+    ] = 512,
+    empty: Annotated[
+        Literal["nan", "half", "zero"] | None,
+        typer.Option(
+            "--empty",
+            help="Mean of runs with (or without) an example where there are none; default: lists leave such pairs out "
+            "(nan), the matrix takes the paper's half.",
+        ),
+    ] = None,
+    runner: Annotated[RunnerName, typer.Option("--runner", help="On this machine's cores, or on a Ray cluster.")] = (
+        RunnerName.local
+    ),
+    address: AddressOption = None,
+) -> None:
+    """List which training examples help which test examples.
+
+    Example: longtail influence STORE --fdr 0.05 -o pairs.parquet
+    """
+    from analysis import pack_runs
+    from analysis.influence.discoveries import influence_discoveries
+    from analysis.influence.estimator import influence_pairs, influence_top
+    from analysis.influence.matrix_files import write_influence_matrix
+    from analysis.reading.names import with_names
+    from analysis.reading.selection import check_some_run
+    from workers.store import Store
+
+    if sum(option is not None for option in (threshold, fdr, top, matrix)) > 1:
+        raise typer.BadParameter("give one of --threshold, --fdr, --top and --matrix")
+    if address is not None and runner is RunnerName.local:
+        raise typer.BadParameter("--address needs --runner ray")
+    if matrix is not None and output is not None:
+        raise typer.BadParameter("--output is not for --matrix, which names its own folder")
+    if same_class and fdr is None:
+        raise typer.BadParameter("--same-class needs --fdr")
+    if fdr is not None and not 0 < fdr < 1:
+        raise typer.BadParameter(f"--fdr must be between 0 and 1, got {fdr}")
+    check_output(output)
+    beside = ""
+    opened = Store.open(store)
+    bits = pack_runs(opened, ratio)
+    check_some_run(opened.uri, bits.runs, bits.diverged)
+    with _spread(runner, address) as spread:
+        if matrix is not None:
+            files = write_influence_matrix(bits, matrix, empty=empty or "half", memory_mb=memory_mb, spread=spread)
+            say(f"{bits.labels.num_test} x {bits.labels.num_train} influences in {files} files in {matrix}")
+            return
+        if fdr is not None:
+            frame = influence_discoveries(
+                bits, fdr=fdr, same_class=same_class, memory_mb=memory_mb, max_pairs=max_pairs, spread=spread
+            )
+        elif threshold is not None:
+            frame = influence_pairs(
+                bits, threshold=threshold, empty=empty or "nan", memory_mb=memory_mb, max_pairs=max_pairs, spread=spread
+            )
+            beside = _discoveries(bits, memory_mb, max_pairs, spread)
+        else:
+            frame = influence_top(bits, top=top or 5, empty=empty or "nan", memory_mb=memory_mb, spread=spread)
+    frame = with_names(frame, opened)
+    if output is not None:
+        write_frame(frame, output)
+    _show(frame, bits.runs)
+    if beside:
+        say(beside)
+    if output is not None:
+        say(f"pairs: {output}")
+
+
+def _discoveries(bits: "RatioBits", memory_mb: float, max_pairs: int, spread: "Spread") -> str:
+    """A number of pairs over a threshold says little where many are by chance: what is said beside it."""
+    from analysis import TooManyPairsError, influence_discoveries
+
+    of_all = f"of all {bits.labels.num_test * bits.labels.num_train:,} pairs"
+    try:
+        found = influence_discoveries(bits, fdr=_FDR, memory_mb=memory_mb, max_pairs=max_pairs, spread=spread)
+    except TooManyPairsError:
+        return f"{of_all}, more than {max_pairs:,} are discoveries at a false discovery rate of {_FDR:g}"
+    return f"{of_all}, {len(found):,} are discoveries at a false discovery rate of {_FDR:g} (--fdr {_FDR:g} lists them)"
+
+
+@contextmanager
+def _spread(runner: RunnerName, address: str | None) -> Iterator["Spread"]:
+    from analysis.reading.parallel import Threads
+    from orchestrator.cli.progress import pieces_display
+
+    with pieces_display(errors, "blocks of test examples") as show:
+        if runner is RunnerName.local:
+            yield Threads(on_progress=show)
+            return
+        from orchestrator.runners.ray.parallel_map import RaySpread
+
+        yield RaySpread(address, on_progress=show)
+
+
+def _show(frame: "pd.DataFrame", runs: int) -> None:
+    """The pairs with the highest lower limits: those of whose influence the runs are the best evidence."""
+    headings = {"test_example_id": "test", "test_label": "label", "example_id": "train", "label": "label"}
+    names = {"test_name": "test name", "name": "train name"}
+    headings |= {name: heading for name, heading in names.items() if name in frame}
+    limits = ("infl", "low", "high", "n_in", "n_out")
+    figures = [*limits, *(name for name in ("p_value", "q_value") if name in frame)]
+    table = Table(*headings.values(), *figures, box=None, header_style="bold")
+    for row in frame.nlargest(_SHOWN, "low").to_dict("records"):
+        cells = [name_cell(label_cell(row, name) if name.endswith("label") else row[name]) for name in headings]
+        table.add_row(*cells, *(str(row[name]) if name.startswith("n_") else f"{row[name]:.2g}" for name in figures))
+    console.print(table)
+    which = f"; the {_SHOWN} with the highest lower limits are shown" if len(frame) > _SHOWN else ""
+    say(f"{len(frame)} pairs from {runs} runs{which}; low to high is the 95% interval of one pair")

@@ -1,0 +1,105 @@
+"""Campaigns sent to a cluster: submit."""
+
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from orchestrator.cli.options import (
+    CampaignPath,
+    CheckpointOption,
+    DeviceOption,
+    DownloadOption,
+    GpusOption,
+    RepetitionsOption,
+    UntilSeOption,
+    WorkersOption,
+    parse_minutes,
+)
+from orchestrator.cli.output import console, interruption, say, warn
+
+if TYPE_CHECKING:
+    from orchestrator.runners.ray.jobs import Jobs
+
+_NO_COMMAND = 127
+"""A shell's exit code."""
+
+
+def submit(
+    campaign: CampaignPath,
+    store: Annotated[
+        str, typer.Option("--store", "-s", metavar="STORE", help="Folder or URI that all nodes reach; made if missing.")
+    ],
+    address: Annotated[
+        str,
+        typer.Option("--address", envvar="RAY_API_SERVER_ADDRESS", help="The cluster's dashboard: http://HEAD:8265."),
+    ],
+    gpus_per_worker: GpusOption = None,
+    workers: WorkersOption = None,
+    device: DeviceOption = None,
+    repetitions: RepetitionsOption = None,
+    shard_size: Annotated[
+        int | None, typer.Option("--shard-size", min=1, max=10_000, help="Runs per shard; for a new store only.")
+    ] = None,
+    until_se: UntilSeOption = None,
+    checkpoint_minutes: CheckpointOption = "10",
+    working_dir: Annotated[
+        str | None, typer.Option("--working-dir", help="Folder with your own code, sent along.")
+    ] = None,
+    download: DownloadOption = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Show what the job prints until it ends.")] = False,
+) -> None:
+    """Train a campaign as a job of a Ray cluster, which needs this machine no longer. One job for each store.
+
+    Example: longtail submit campaign.yaml --store s3://bucket/mnist --address http://HEAD:8265
+    """
+    from orchestrator.campaigns.downloads import may_download
+    from orchestrator.runners.ray.job_package import (
+        absolute_store,
+        describe,
+        driver_command,
+        driver_folder,
+        driver_name,
+        with_sent_tables,
+    )
+    from workers.campaign.yaml_io import dump_campaign, read_campaign, with_repetitions
+
+    parsed = with_repetitions(read_campaign(campaign), repetitions)
+    if until_se is not None:
+        from orchestrator.campaigns.until_se import check_target
+
+        check_target("--until-se", until_se, parsed)
+    place = absolute_store(store)
+    options: dict[str, object] = {"--gpus-per-worker": gpus_per_worker, "--workers": workers, "--device": device}
+    parse_minutes(checkpoint_minutes, "checkpoint-minutes")
+    # The driver's campaign file lies elsewhere, so it has to be told.
+    options |= {"--download": may_download(parsed, campaign, download) or None}
+    options |= {"--shard-size": shard_size, "--until-se": until_se, "--checkpoint-minutes": checkpoint_minutes}
+    sent, files = with_sent_tables(parsed)
+    with driver_folder(dump_campaign(sent), working_dir, files) as folder:
+        from orchestrator.runners.ray.jobs import Jobs
+
+        jobs = Jobs(address)
+        job = jobs.submit(driver_name(place), driver_command(place, options), folder, {"store": place})
+    say(f"{job} trains into {place}")
+    for line in describe(jobs.address, job, place):
+        say(line)
+    if follow:
+        _follow(jobs, job)
+
+
+def _follow(jobs: "Jobs", job: str) -> NoReturn:
+    """Show what a job prints; end with its exit code, or at Ctrl-C, which leaves the job alone."""
+
+    def show(text: str) -> None:
+        console.print(text, markup=False, highlight=False, soft_wrap=True, end="")
+        if interruption.is_set():
+            raise KeyboardInterrupt
+
+    try:
+        code = jobs.follow(job, show)
+    except KeyboardInterrupt:
+        warn(f"no longer following; {job} goes on")
+        raise typer.Exit(130) from None
+    if code == _NO_COMMAND:
+        warn("the cluster's head has no longtail command: install Longtail where its ray command is")
+    raise typer.Exit(code)

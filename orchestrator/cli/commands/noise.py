@@ -1,0 +1,154 @@
+"""Noisy labels: noise, suspects."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Column, Table
+from rich.text import Text
+
+from orchestrator.cli.figure_output import check_figure, write_figure
+from orchestrator.cli.options import StoreArgument
+from orchestrator.cli.output import console, say, warn
+from orchestrator.cli.table_output import (
+    OutputOption,
+    cell,
+    keep_table,
+    label_cell,
+    name_cell,
+    over_lines,
+    saturated_note,
+)
+from orchestrator.frame_files import check_output
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_BESIDE = ("cscore", "mem", "probability", "forgettability")
+"""Scores that suspects are shown with."""
+
+
+def noise(
+    store: StoreArgument,
+    ratio: Annotated[
+        float | None, typer.Option("--ratio", help="Of mem and of scores from training; default: all.")
+    ] = None,
+    confidence: Annotated[float, typer.Option(help="Of the intervals from low to high.")] = 0.95,
+    output: OutputOption = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", help="Draw ROC and precision-recall curves: .png, .pdf or .svg.")
+    ] = None,
+) -> None:
+    """Show how well each score finds the noisy labels of a campaign with label noise.
+
+    Example: longtail noise STORE --plot noise.png
+    """
+    import analysis
+    from analysis import noise_curves, noise_detection, read_example_scores
+    from analysis.reading.estimate_tables import bases_of
+    from analysis.reading.examples import read_labels
+    from analysis.scoring.noise import noisy_examples
+    from workers.store import Store
+
+    if not 0 < confidence < 1:
+        raise typer.BadParameter(f"--confidence must be between 0 and 1, got {confidence}")
+    check_output(output)
+    check_figure(plot, "plot")
+    opened = Store.open(store)
+    noisy_examples(read_labels(opened), opened.uri)  # before hours of reading
+    found = read_example_scores(opened, ratio, replicates=True)
+    if found.saturated:
+        warn(saturated_note(found.saturated))
+    table = noise_detection(found, confidence=confidence)
+    said = {
+        "confidence": repr(confidence),
+        "auc_se": "DeLong 1988, jackknife over runs",
+        "limits": "Newcombe 2006, method 5, and runs",
+    }
+    written = keep_table(opened, "noise", table, output, bases_of(found.counts.ratios), None, **said)
+    if plot is not None:
+        write_figure(plot, analysis.plot.noise, table, noise_curves(found))
+    _show(table)
+    say(f"table: {written}")
+    if plot is not None:
+        say(f"plot: {plot}")
+
+
+def _show(frame: "pd.DataFrame") -> None:
+    """Best first; scores without a ratio have none."""
+    names = ("score", "ratio", "AUC", "interval", "average\nprecision", "precision\nat noisy")
+    table = Table(*(Column(name, no_wrap=True) for name in names), box=None, header_style="bold")
+    for row in frame.sort_values("auc", ascending=False, kind="stable").to_dict("records"):
+        table.add_row(
+            row["score"],
+            "" if row["ratio"] != row["ratio"] else f"{row['ratio']:g}",
+            cell(row["auc"], digits=4),
+            f"{row['low']:.4f} to {row['high']:.4f}",
+            cell(row["average_precision"]),
+            cell(row["precision_at_noisy"]),
+        )
+    console.print(table)
+    for line in over_lines(frame, "score"):
+        say(line)
+    say(f"{frame['noisy'].max()} noisy labels among {frame['examples'].max()} examples")
+    if frame["left_out"].any():
+        say(f"up to {frame['left_out'].max()} examples lack a score, and are left out of it")
+
+
+def suspects(
+    store: StoreArgument,
+    by: Annotated[str | None, typer.Option("--by", help="Score to rank by; default: the best there is.")] = None,
+    ratio: Annotated[
+        float | None, typer.Option("--ratio", help="Of mem and of scores from training; default: the largest of each.")
+    ] = None,
+    top: Annotated[int, typer.Option("--top", min=1, max=10_000, help="Examples shown; the table has all.")] = 20,
+    output: OutputOption = None,
+) -> None:
+    """List the examples whose labels are most likely wrong, every score beside them.
+
+    Example: longtail suspects STORE --top 50 -o suspects.csv
+    """
+    from analysis import rank_suspects, read_example_scores
+    from analysis.reading.estimate_tables import bases_of
+    from analysis.reading.names import with_names
+    from analysis.scoring.example_scores import NAMES
+    from analysis.scoring.suspects import chosen_score
+    from workers.store import Store
+
+    check_output(output)
+    if by is not None and by not in NAMES:
+        raise typer.BadParameter(f"--by must be one of {', '.join(NAMES)}, got {by!r}")
+    opened = Store.open(store)
+    found = read_example_scores(opened, ratio)
+    if found.saturated:
+        warn(saturated_note(found.saturated))
+    chosen = chosen_score(found, by).name
+    frame = rank_suspects(found, by)
+    written = keep_table(opened, "suspects", frame, output, bases_of(found.counts.ratios), by=chosen)
+    _show_suspects(with_names(frame.head(top), opened), chosen)
+    left_out = found.labels.num_train - len(frame)
+    say(f"ranked by {chosen}: {len(frame)} examples" + (f"; {left_out} have none and are left out" if left_out else ""))
+    say(f"table: {written}")
+
+
+def _show_suspects(rows: "pd.DataFrame", chosen: str) -> None:
+    """The chosen score with its standard error, and some others; the table has all."""
+    others = [name for name in _BESIDE if name in rows.columns and name != chosen]
+    named = "name" in rows
+    names = ("rank", "example", "given\nlabel", chosen, *others, *["name"] * named)
+    columns = (Column(name, no_wrap=True) for name in names)
+    table = Table(*columns, box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
+    for row in rows.to_dict("records"):
+        given = label_cell(row, "given_label")
+        if row["label"] != row["given_label"]:
+            given += f" (is {label_cell(row, 'label')})"
+        values = (cell(row[name]) for name in others)
+        table.add_row(
+            str(row["rank"]),
+            str(row["example_id"]),
+            Text(given),
+            cell(row[chosen], row.get(f"{chosen}_se")),
+            *values,
+            *([name_cell(row["name"])] if named else []),
+        )
+    console.print(table)

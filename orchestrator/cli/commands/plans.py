@@ -1,0 +1,142 @@
+"""What a campaign would cost and give: plan."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich import filesize
+from rich.table import Table
+
+from orchestrator.cli.options import CampaignPath, RepetitionsOption, TargetSeOption
+from orchestrator.cli.output import console, say, show_data, warn
+
+if TYPE_CHECKING:
+    from orchestrator.campaigns.duration import Duration, Pace
+    from orchestrator.campaigns.plan import Plan
+    from workers.campaign.campaign import Campaign
+
+
+def plan(
+    campaign: CampaignPath,
+    store: Annotated[
+        str | None, typer.Option("--store", "-s", help="Count what this store has, and learn from its runs.")
+    ] = None,
+    repetitions: RepetitionsOption = None,
+    target_se: TargetSeOption = None,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Train for some seconds to tell how long it takes, if no runs tell.")
+    ] = False,
+    workers: Annotated[int, typer.Option("--workers", min=1, max=100_000, help="Workers to tell the time for.")] = 1,
+) -> None:
+    """Show what a campaign would train, how precise mem would be, and how long it would take.
+
+    Example: longtail plan campaign.yaml --store STORE --calibrate
+    """
+    from orchestrator.campaigns.plan import plan_campaign
+    from orchestrator.runners.local import LocalRunner
+    from workers.campaign.yaml_io import read_campaign, with_repetitions
+
+    parsed, runner = with_repetitions(read_campaign(campaign), repetitions), LocalRunner()
+    planned = plan_campaign(parsed, runner.machine(), store, runner.fastest_stack if calibrate else None, show_data)
+    _show_ratios(planned)
+    if target_se is not None:
+        _show_runs_needed(planned, target_se)
+    _show_arrangement(planned)
+    for note in planned.notes:
+        warn(f"note: {note}")
+    if planned.pending:
+        _show_duration(parsed, planned, store, runner.device if calibrate else None, workers)
+
+
+def _show_ratios(planned: "Plan") -> None:
+    names = ["ratio", "subset", "runs", "committed", "to train", "planned\nlargest se"]
+    names += ["bound", "planned\nmedian se", "planned\n90% se"]
+    table = Table(*names, box=None, header_style="bold")
+    for row in planned.ratios:
+        cells: list[object] = [f"{row.ratio:g}", row.subset_size, row.runs, row.committed, row.runs - row.committed]
+        cells += [_number(each) for each in (row.largest_se, row.bound, row.median_se, row.most_se)]
+        table.add_row(*map(str, cells))
+    console.print(table)
+    if not all(row.random for row in planned.ratios):
+        say("no standard errors of mem: explicit subsets are not random; longtail removal will show test accuracy")
+        return
+    say("planned standard errors of mem: the largest an example can have; Feldman & Zhang's bound on the error;")
+    pilots = [row.pilot.runs for row in planned.ratios if row.pilot]
+    some = f"{min(pilots)} to {max(pilots)}" if len(set(pilots)) > 1 else f"{max(pilots, default=0)}"
+    say(
+        f"the median example's and what 90% stay under, judged by a pilot of {some} runs"
+        if pilots
+        else "the median example's and what 90% stay under: after some runs, with --store"
+    )
+
+
+def _show_runs_needed(planned: "Plan", target: float) -> None:
+    rows = [row for row in planned.ratios if row.ratio < 1 and row.random]
+    if not rows:
+        why = "at ratio 1 there is no mem: no example is held out"
+        say(why if all(row.random for row in planned.ratios) else "no number of explicit subsets gives mem")
+        return
+    names = ("ratio", f"runs for {target:g}: 90%, by the pilot", "range", "all, at worst")
+    table = Table(*names, box=None, header_style="bold")
+    for row in rows:
+        limits = row.range_for_most(target)
+        cells = (str(row.runs_for_most(target) or "-"), f"{limits[0]} to {limits[1]}" if limits else "-")
+        table.add_row(f"{row.ratio:g}", *cells, str(row.runs_for_all(target)))
+    console.print(table)
+    most = [row.runs_for_most(target) for row in rows]
+    if all(most):
+        say(f"at every ratio: {_repetitions(most)} for 90% of the examples, judged by the pilot")
+    say(f"at every ratio: {_repetitions([row.runs_for_all(target) for row in rows])} for all examples at worst")
+
+
+def _repetitions(runs: "Iterable[int | None]") -> str:
+    from workers.campaign.campaign import MAX_REPETITIONS
+
+    needed = max(each for each in runs if each is not None)
+    return f"--repetitions {needed}" if needed <= MAX_REPETITIONS else f"{needed} runs (more than a campaign can have)"
+
+
+def _show_arrangement(planned: "Plan") -> None:
+    how = planned.arrangement
+    together = f"{how.stack_size} at a time" if how.stack_size > 1 else "one at a time"
+    say(f"models train {together}, {how.precision}" + (f" ({how.apart})" if how.apart else ""))
+    text = f"{planned.pending_runs} runs to train in {len(planned.pending)} shards of up to {how.shard_size}; "
+    say(text + f"the results will take about {filesize.decimal(planned.store_bytes)} before compression")
+
+
+def _show_duration(
+    campaign: "Campaign", planned: "Plan", store: str | None, calibrate_on: str | None, workers: int
+) -> None:
+    """`calibrate_on` names the device; None: only the store's runs are asked."""
+    import torch
+
+    from orchestrator.campaigns.duration import calibrated_pace, estimate_duration, recorded_pace
+    from workers.store import Store
+
+    pace = recorded_pace(campaign, Store.open(store)) if store is not None and Store.exists(store) else None
+    if pace is None and calibrate_on is None:
+        say("how long it will take: --calibrate tells")
+        return
+    if pace is None:
+        pace = calibrated_pace(campaign, planned, torch.device(calibrate_on or "cpu"))
+    duration = estimate_duration(planned.pending, pace, planned.arrangement.stack_size, workers)
+    say(_duration_line(pace, duration, workers))
+
+
+def _duration_line(pace: "Pace", duration: "Duration", workers: int) -> str:
+    work = _amount(duration.worker_seconds, {"hours": 3600, "minutes": 60}, "core-" if pace.device == "cpu" else "GPU-")
+    wall = _amount(duration.wall_seconds, {"days": 86_400, "hours": 3600, "minutes": 60})
+    team = f"{workers} workers" if workers > 1 else "1 worker"
+    return f"about {work}: {wall} with {team} (by {pace.source}, {pace.device})"
+
+
+def _amount(seconds: float, units: dict[str, int], prefix: str = "") -> str:
+    """In the largest of the units of which there are at least two, else in seconds."""
+    for unit, size in units.items():
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.1f} {prefix}{unit}"
+    return f"{seconds:.1f} {prefix}seconds"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

@@ -1,0 +1,97 @@
+"""Groups of examples: profiles."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.table import Column, Table
+
+from orchestrator.cli.figure_output import check_figure, write_figure
+from orchestrator.cli.options import StoreArgument
+from orchestrator.cli.output import console, say
+from orchestrator.cli.table_output import OutputOption, cell, keep_table
+from orchestrator.frame_files import check_output
+from workers.errors import CommandError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_NOT_RECORDED = "record.presentations must be true, or record.epochs all or a number"
+
+
+def profiles(
+    store: StoreArgument,
+    by: Annotated[
+        Literal["cscore", "class", "noise"], typer.Option("--by", help="What the examples are grouped by.")
+    ] = "cscore",
+    groups: Annotated[int, typer.Option("--groups", min=1, max=1000, help="With --by cscore: how many.")] = 5,
+    output: OutputOption = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", help="Draw the consistency profiles: .png, .pdf or .svg.")
+    ] = None,
+    learning_plot: Annotated[
+        Path | None, typer.Option("--learning-plot", help="Draw the learning curves: .png, .pdf or .svg.")
+    ] = None,
+) -> None:
+    """Show groups of examples: how often they are right when held out, and how fast they are learned.
+
+    Example: longtail profiles STORE --by class --plot profiles.png --learning-plot learning.png
+    """
+    import pandas as pd
+
+    import analysis
+    from analysis import class_summary, count_runs, group_examples, group_profiles
+    from analysis.reading.estimate_tables import bases_of
+    from analysis.reading.run_groups import group_runs
+    from analysis.scoring.profiles import learning_curves, recorded_kinds
+    from workers.store import Store
+
+    check_output(output)
+    check_figure(plot, "plot")
+    check_figure(learning_plot, "learning-plot")
+    opened = Store.open(store)
+    kinds = recorded_kinds(opened)
+    if learning_plot is not None and not kinds:
+        raise CommandError(f"{opened.uri}: has no learning curves: {_NOT_RECORDED}")
+    counts = count_runs(opened)
+    grouped = group_examples(opened, counts, by, groups)
+    run_groups = group_runs(opened)
+    profile = group_profiles(opened, counts, grouped, run_groups)
+    learning = pd.concat([learning_curves(opened, grouped, at) for at in kinds], ignore_index=True) if kinds else None
+    bases = bases_of(counts.ratios)
+    written = {
+        "profiles": keep_table(opened, "profiles", profile, output, bases, by=by),
+        "classes": keep_table(opened, "classes", class_summary(opened, counts, run_groups), None, bases, output),
+    }
+    if learning is not None:
+        written["learning curves"] = keep_table(opened, "learning", learning, None, bases, output, by=by)
+    if plot is not None:
+        write_figure(plot, analysis.plot.profiles, profile)
+        written["plot"] = str(plot)
+    if learning_plot is not None and learning is not None:
+        write_figure(learning_plot, analysis.plot.learning, learning)
+        written["learning plot"] = str(learning_plot)
+    _show(profile)
+    for name, text in written.items():
+        say(f"{name}: {text}")
+    if learning is None:
+        say(f"no learning curves: {_NOT_RECORDED}")
+
+
+def _show(frame: "pd.DataFrame") -> None:
+    """A row per group, a column per ratio."""
+    ratios = sorted(frame["ratio"].unique())
+    columns = (Column("examples", no_wrap=True), *(Column(f"{ratio:g}", no_wrap=True) for ratio in ratios))
+    title = "C-score" if frame["name"].str.startswith("C-score ").all() else "group"
+    first = Column(title, no_wrap=True)
+    table = Table(first, *columns, box=None, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
+    for (_, name), rows in frame.groupby(["group", "name"]):
+        at = rows.set_index("ratio")
+        table.add_row(
+            str(name).removeprefix("C-score "),
+            str(rows["examples"].max()),
+            *(cell(at.loc[each, "consistency"]) for each in ratios),
+        )
+    console.print(table)
+    errors = f"standard errors over {', '.join(frame['over'].unique())} up to {cell(frame['se'].max())}"
+    say(f"correct when held out, by ratio; {errors}")

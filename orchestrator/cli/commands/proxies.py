@@ -1,0 +1,88 @@
+"""Proxies of the C-score: proxies."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Column, Table
+
+from orchestrator.cli.figure_output import check_figure, write_figure
+from orchestrator.cli.options import StoreArgument
+from orchestrator.cli.output import console, say, warn
+from orchestrator.cli.table_output import OutputOption, cell, keep_table, over_lines, saturated_note
+from orchestrator.frame_files import check_output
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def proxies(
+    store: StoreArgument,
+    ratio: Annotated[float | None, typer.Option("--ratio", help="Of the runs; default: the largest.")] = None,
+    cscore: Annotated[
+        str | None,
+        typer.Option(
+            "--cscore", metavar="OTHER", help="Another store, or .npz file, with the C-score; default: this store's."
+        ),
+    ] = None,
+    confidence: Annotated[float, typer.Option(help="Of the intervals from low to high.")] = 0.95,
+    output: OutputOption = None,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Draw the correlations: .png, .pdf or .svg.")] = None,
+) -> None:
+    """Write what training tells of each example, and show how far that ranks examples as the C-score does.
+
+    Example: longtail proxies STORE --cscore cifar10-cscores-orig-order.npz --plot proxies.png
+    """
+    import analysis
+    from analysis import read_example_scores
+    from analysis.reading.estimate_tables import bases_of
+    from analysis.scoring.example_scores import largest_ratio
+    from analysis.scoring.proxies import proxies_frame, reference_cscore, store_proxy_agreement
+    from workers.store import Store
+
+    if not 0 < confidence < 1:
+        raise typer.BadParameter(f"--confidence must be between 0 and 1, got {confidence}")
+    check_output(output)
+    check_figure(plot, "plot")
+    opened = Store.open(store)
+    reference = reference_cscore(opened, cscore, replicates=True)
+    at = largest_ratio(opened, ratio)
+    found = read_example_scores(opened, at, replicates=True)
+    if found.saturated:
+        warn(saturated_note(found.saturated))
+    frame = proxies_frame(found)
+    table = store_proxy_agreement(found, reference, confidence=confidence)
+    bases = bases_of(each for each in found.counts.ratios if each.ratio == at)
+    written = {"proxies": keep_table(opened, "proxies", frame, None, bases, output, orientation="high is regular")}
+    said = {"cscore": f"{reference.source} ({reference.basis})", "confidence": repr(confidence)}
+    written["correlations"] = keep_table(opened, "proxy_agreement", table, output, bases, None, **said)
+    if plot is not None:
+        write_figure(plot, analysis.plot.proxies, table)
+        written["plot"] = str(plot)
+    say(f"proxies at ratio {at:g}, C-score of {said['cscore']}")
+    _show(table)
+    for name, path in written.items():
+        say(f"{name}: {path}")
+
+
+def _show(frame: "pd.DataFrame") -> None:
+    """Best first."""
+    names = ("proxy", "Spearman", "interval", "Kendall", "interval")
+    table = Table(*(Column(name, no_wrap=True) for name in names), box=None, header_style="bold")
+    for row in frame.sort_values("spearman", ascending=False, kind="stable").to_dict("records"):
+        correlations = [
+            text
+            for name in ("spearman", "kendall")
+            for text in (cell(row[name]), _interval(row[f"{name}_low"], row[f"{name}_high"]))
+        ]
+        table.add_row(row["proxy"], *correlations)
+    console.print(table)
+    for line in over_lines(frame, "proxy"):
+        say(line)
+    say(f"rank correlations (Kendall's tau-b) over {frame['examples'].max()} examples")
+    if frame["left_out"].any():
+        say(f"up to {frame['left_out'].max()} examples lack a proxy or a C-score, and are left out of it")
+
+
+def _interval(low: float, high: float) -> str:
+    return "-" if low != low else f"{low:.3f} to {high:.3f}"

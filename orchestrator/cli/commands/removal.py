@@ -1,0 +1,63 @@
+"""Explicit subsets into removal curves: removal."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from orchestrator.cli.figure_output import check_figure, write_figure
+from orchestrator.cli.options import StoreArgument
+from orchestrator.cli.output import console, say
+from orchestrator.cli.table_output import not_kept
+from orchestrator.frame_files import check_output, write_frame
+from workers.errors import ReadOnlyError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def removal(
+    store: StoreArgument,
+    confidence: Annotated[float, typer.Option(help="Of the intervals from low to high.")] = 0.95,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write here, not into the store: .parquet or .csv.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Draw the curves: png, pdf, svg.")] = None,
+) -> None:
+    """Show test accuracy against the share of examples removed, of a campaign with explicit subsets.
+
+    Example: longtail removal STORE -o removal.csv --plot removal.png
+    """
+    import analysis
+    from analysis import removal_curve, write_removal
+    from workers.store import Store
+
+    if not 0 < confidence < 1:
+        raise typer.BadParameter(f"--confidence must be between 0 and 1, got {confidence}")
+    check_output(output)
+    check_figure(plot, "plot")
+    opened = Store.open(store)
+    frame = removal_curve(opened, confidence=confidence)
+    if output is not None:
+        write_frame(frame, output)
+    if plot is not None:
+        write_figure(plot, analysis.plot.removal, frame)
+    _show(frame)
+    try:
+        say(f"table: {output if output is not None else write_removal(opened, frame, confidence=confidence)}")
+    except ReadOnlyError as error:
+        say(f"table: {not_kept(error)}")
+    if plot is not None:
+        say(f"plot: {plot}")
+
+
+def _show(frame: "pd.DataFrame") -> None:
+    names = ["removed", "which", "test accuracy", "se", "low", "high", "runs", "diverged"]
+    table = Table(*names, box=None, header_style="bold")
+    for row in frame.to_dict("records"):
+        figures = (
+            f"{row[name]:.4f}" if row[name] == row[name] else "-" for name in ("test_accuracy", "se", "low", "high")
+        )
+        table.add_row(f"{row['removed']:g}", row["rule"], *figures, str(row["runs"]), str(row["diverged"]))
+    console.print(table)

@@ -1,0 +1,49 @@
+"""A store as one HTML file: report."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli.options import StoreArgument, TrustCodeOption
+from orchestrator.cli.output import interruption, say, warn
+from workers.errors import CampaignError, CommandError
+
+
+def report(
+    store: StoreArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The file to write: .html.")] = Path(
+        "report.html"
+    ),
+    ratio: Annotated[
+        float | None, typer.Option("--ratio", help="Of memorization and influence; default: that with the most runs.")
+    ] = None,
+    trust_code: TrustCodeOption = False,
+) -> None:
+    """Write what a store has found as one HTML file, with images: it opens from disk and needs no network.
+
+    Example: longtail report STORE -o report.html
+    """
+    from orchestrator.report import write_report
+    from workers.store import Store
+
+    check_output(output)
+
+    def tell(line: str) -> None:
+        warn(line)
+        if interruption.is_set():
+            raise KeyboardInterrupt
+
+    written = write_report(Store.open(store), output, ratio=ratio, progress=tell, trust_code=trust_code)
+    for reason in dict.fromkeys(written.missing.values()):
+        parts = ", ".join(part for part, why in written.missing.items() if why == reason)
+        warn(f"note: no {parts}: {reason}")
+    say(f"report: {written.path} ({written.size / 1e6:.1f} MB)")
+
+
+def check_output(path: Path) -> None:
+    """Raise CampaignError or LongtailError where no report can be written to the path, before anything is computed."""
+    if path.suffix != ".html":
+        raise CampaignError(f"--output: must end with .html, got {str(path)!r}")
+    if not path.parent.is_dir():
+        raise CommandError(f"{path}: cannot be written: there is no folder {path.parent}")

@@ -1,0 +1,94 @@
+"""How a store is doing, and keeping it sound: status, verify, compact."""
+
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli.options import StoreArgument
+from orchestrator.cli.output import console, interruption, say, tell_damage, warn
+from workers.campaign.campaign import PARTS
+
+
+def status(
+    store: StoreArgument,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Repaint until every run asked for is there.")] = False,
+    every: Annotated[float, typer.Option("--every", min=0.1, max=86_400, help="With --watch: seconds between.")] = 2.0,
+) -> None:
+    """Show how far a campaign is, also while it runs elsewhere.
+
+    Example: longtail status STORE --watch
+    """
+    from orchestrator.campaigns.se_monitor import Precision
+    from orchestrator.cli.watch import counted_text, ratios_table, watch_store
+    from orchestrator.store_ops.status import campaign_status
+
+    if watch:
+        state = watch_store(store, every, console, interruption.wait)
+    else:
+        state = campaign_status(store)
+        facts = f"{state.dataset}, {state.num_train} training and {state.num_test} test examples"
+        say(f"{state.store_uri}: {facts}; campaign {state.identity[:12]}")
+        console.print(ratios_table(state, Precision({})))
+        accuracy = "" if state.test_accuracy is None else f"; mean test accuracy {state.test_accuracy:.4f}"
+        say(f"{counted_text(state)}{accuracy}")
+        for failure in state.failures:
+            say(f"failed: {failure.shard_id} after {failure.attempts} attempts: {failure.message}")
+    if state is not None and state.damaged:
+        tell_damage(state.damaged)
+        raise typer.Exit(1)
+
+
+def verify(
+    store: StoreArgument,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Set damaged files aside; the next run replaces them.")
+    ] = False,
+) -> None:
+    """Check every committed file: checksums, content, form, and that it belongs here. Name the runs that are missing.
+
+    Example: longtail verify STORE --repair
+    """
+    from orchestrator.store_ops.verify import missing_imports, missing_runs, verify_store
+
+    checked, findings = verify_store(store, repair=repair)
+    for finding in findings:
+        moved = f" (set aside as {finding.moved_to})" if finding.moved_to else ""
+        warn(f"{finding.path}: {finding.problem}{moved}")
+    say(f"{checked} files checked, {len(findings)} damaged")
+    if any(finding.moved_to is None for finding in findings):
+        aside = "" if repair else f"longtail verify {store} --repair sets damaged files aside; then "
+        warn(f"{aside}the same longtail run, or import, makes again what is not there")
+        raise typer.Exit(1)
+    if findings:
+        say("the same longtail run, or import, makes again what was set aside")
+    for parts, runs in missing_runs(store).items():
+        say(f"ratio {parts / PARTS:g}: {len(runs)} runs that were asked for are missing, {runs[0].run_id} first")
+    for parts, number in missing_imports(store).items():
+        say(f"ratio {parts / PARTS:g}: {number} runs that were imported are missing; importing again brings them back")
+
+
+def compact(
+    store: StoreArgument,
+    size: Annotated[
+        int,
+        typer.Option(
+            "--size", min=1, max=1024, help="MB in a merged file, before compression; memory is 3 times that."
+        ),
+    ] = 64,
+    grace: Annotated[
+        float,
+        typer.Option("--grace", min=0, max=86_400, help="Seconds before merged files go, for other programs' readers."),
+    ] = 10.0,
+) -> None:
+    """Merge many small result files into few large ones. Safe to interrupt, and beside runs and readers.
+
+    Example: longtail compact STORE
+    """
+    from orchestrator.store_ops.compact import compact_store
+
+    report = compact_store(store, size=size << 20, grace=grace)
+    for path, problem in report.problems.items():
+        warn(f"{path}: {problem} (left as it is; see longtail verify)")
+    say(f"{report.store_uri}: {report.before} result files before, {report.after} now")
+    if report.problems:
+        raise typer.Exit(1)

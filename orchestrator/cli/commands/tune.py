@@ -1,0 +1,189 @@
+"""Recipe search: tune."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from orchestrator.cli.options import AddressOption, CampaignPath, DownloadOption, GpusOption, WorkersOption
+from orchestrator.cli.output import console, interruption, say, show_data, warn
+from orchestrator.tuning.display import search_display
+
+if TYPE_CHECKING:
+    from orchestrator.tuning.session import SearchProgress, SearchReport
+    from orchestrator.tuning.settings import Place, Search
+    from workers.campaign.campaign import Campaign
+
+_SHOWN = 10
+
+
+def tune(
+    campaign: CampaignPath,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Campaign file to write, with the recipe found.")],
+    space: Annotated[
+        Path | None,
+        typer.Option(
+            "--space",
+            help="Fields to search and their values (YAML); default: learning rate, "
+            "minibatches, weight decay, schedule and epochs.",
+        ),
+    ] = None,
+    fit: Annotated[float, typer.Option("--fit", min=0, max=1, help="Accuracy to reach on the subset.")] = 0.99,
+    trials: Annotated[int, typer.Option("--trials", min=1, max=99_999, help="Recipes to try; more extend.")] = 40,
+    repetitions: Annotated[
+        int, typer.Option("--repetitions", min=2, max=1000, help="Models of each trial at each ratio.")
+    ] = 4,
+    fresh_repetitions: Annotated[
+        int | None,
+        typer.Option(
+            "--fresh-repetitions",
+            min=2,
+            max=10_000,
+            help="Models at each ratio on fresh subsets, of the recipes that are compared at the end; "
+            "default: 4 times --repetitions.",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=2**31, help="Of the recipes and of their subsets.")] = 0,
+    max_epochs: Annotated[
+        int | None, typer.Option("--max-epochs", min=1, max=100_000, help="Default: twice the campaign's.")
+    ] = None,
+    ratio: Annotated[
+        list[float] | None, typer.Option("--ratio", help="Train at it; again for more. Default: smallest and largest.")
+    ] = None,
+    cost: Annotated[
+        str, typer.Option("--cost", help="operations: the same everywhere. seconds: as measured.")
+    ] = "operations",
+    early_stopping: Annotated[
+        bool, typer.Option("--early-stopping/--no-early-stopping", help="Stop trials that are behind (ASHA).")
+    ] = True,
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", min=0.01, help="Choose among what is finished by then.")
+    ] = None,
+    results: Annotated[
+        Path | None, typer.Option("--results", help="Folder of the trials; default: OUTPUT-search beside the output.")
+    ] = None,
+    address: AddressOption = None,
+    gpus_per_worker: GpusOption = None,
+    workers: WorkersOption = None,
+    working_dir: Annotated[
+        str | None, typer.Option("--working-dir", help="Folder with your own code, sent to the cluster's nodes.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing output file.")] = False,
+    download: DownloadOption = False,
+) -> None:
+    """Find the cheapest recipe that fits the subsets and does as well as any on held-out examples, with Ray Tune.
+
+    Run again to resume.
+
+    Example: longtail tune campaign.yaml -o tuned.yaml --fit 0.99
+    """
+    from orchestrator.campaigns.downloads import with_permitted_download
+    from orchestrator.tuning.choice import Cost
+    from orchestrator.tuning.settings import Place, Search
+    from orchestrator.tuning.tuned_file import check_tuned_path, write_tuned
+    from orchestrator.tuning.verdict import verdict_lines
+    from workers.campaign.yaml_io import read_campaign
+
+    parsed = read_campaign(campaign)
+    if cost not in list(Cost):
+        raise typer.BadParameter(f"--cost must be operations or seconds, got {cost!r}")
+    check_tuned_path(output, campaign, force)
+    parsed = with_permitted_download(parsed, campaign, download, say)
+    folder = results or output.with_name(f"{output.stem}-search")
+    ratios = tuple(ratio) if ratio else None
+    search = Search(
+        fit=fit,
+        trials=trials,
+        runs=repetitions,
+        seed=seed,
+        max_epochs=max_epochs,
+        ratios=ratios,
+        space=space,
+        cost=Cost(cost),
+        early_stopping=early_stopping,
+        minutes=minutes,
+        fresh_runs=fresh_repetitions,
+    )
+    report = _searched(parsed, folder, search, Place(address, workers, gpus_per_worker, working_dir))
+    for failure in report.failures:
+        warn(f"failed: {failure}")
+    if report.choice is None or report.campaign is None:
+        _tell_best(report, fit)
+        raise typer.Exit(1)
+    _show_trials(report)
+    command = shlex.join(["longtail", *sys.argv[1:]])
+    write_tuned(output, report, report.campaign, report.choice.chosen, search, command)
+    for line in verdict_lines(report, search):
+        say(line)
+    say(f"wrote {output}; all trials: {folder / 'trials.parquet'}")
+    say(f"curves: tensorboard --logdir {folder / 'tensorboard'}; next: longtail plan {output}")
+
+
+def _searched(parsed: "Campaign", folder: Path, search: "Search", place: "Place") -> "SearchReport":
+    """Search with progress on the console; Ctrl-C ends the command with 130."""
+    from orchestrator.tuning.tune import search_recipe
+
+    try:
+        with search_display(console) as display:
+
+            def show(progress: "SearchProgress") -> None:
+                display(progress)
+                if interruption.is_set():
+                    raise KeyboardInterrupt
+
+            return search_recipe(parsed, folder, search, place, show, show_data)
+    except KeyboardInterrupt:
+        warn(f"interrupted; finished trials stay in {folder}, and the same command resumes")
+        raise typer.Exit(130) from None
+
+
+def _tell_best(report: "SearchReport", fit: float) -> None:
+    """Why there is no recipe: how near the nearest came."""
+    if not report.tried:
+        warn("no trial was finished")
+        return
+    from orchestrator.tuning.field_values import values_text
+    from orchestrator.tuning.verdict import recipe_figures
+
+    nearest = max(report.tried, key=lambda each: each.trial.last.subset_accuracy)
+    what = f"none of {len(report.tried)} trials fits its subsets to {fit:g}"
+    if report.measured:
+        nearest = max(report.measured, key=lambda each: each.trial.last.subset_accuracy)
+        what = f"none of {report.progress.fitted} trials that fit their subsets to {fit:g} fits fresh ones as well"
+    warn(f"{what}; the nearest, {values_text(nearest.candidate.values)}: {recipe_figures(nearest.trial)}")
+
+
+def _show_trials(report: "SearchReport") -> None:
+    """The trials that fit, the most accurate on held-out examples first."""
+    from orchestrator.tuning.field_values import values_text
+
+    if report.nominated is None or report.choice is None:
+        return
+    as_good = {each.candidate.number for each in report.nominated.as_good}
+    measured = {each.candidate.number: each.trial.ended for each in report.measured}
+    chosen = report.choice.chosen.candidate.number
+    fitted = [each for each in report.tried if each.trial.ended == "fitted"]
+    fitted.sort(key=lambda each: -each.accuracy)
+    shown = fitted[:_SHOWN] + [each for each in fitted[_SHOWN:] if each.candidate.number == chosen]
+    table = Table(box=None, header_style="bold")
+    for name in ("trial", "epochs", "subset", "held-out", "operations", "s/run", ""):
+        table.add_column(name, justify="right" if name else "left")
+    for each in shown:
+        last, number = each.trial.last, each.candidate.number
+        mark = "as good" if number in as_good else ""
+        mark = "does not fit fresh subsets" if measured.get(number, "fitted") != "fitted" else mark
+        mark = "chosen" if number == chosen else mark
+        accuracies = (f"{last.subset_accuracy:.4f}", f"{each.accuracy:.4f}")
+        cells = (number, last.epoch, *accuracies, f"{last.operations:.3g}", f"{each.seconds:.3g}", mark)
+        table.add_row(*map(str, cells))
+    console.print(table)
+    error = report.nominated.deviation.difference_se
+    say(f"as good: within a standard error of a difference ({error:.4f}, pooled over the trials that fit) of the best")
+    for each in shown:
+        say(f"trial {each.candidate.number}: {values_text(each.candidate.values)}")
+    now = report.progress
+    rest = f"{now.stopped} stopped early, {now.ended - now.fitted - now.stopped} ended without"
+    say(f"{now.fitted} of {now.ended} trials fit their subsets, {rest}, {now.failed} failed")

@@ -1,0 +1,166 @@
+"""What commands print: lines as they are, and how a run of a campaign is shown from start to end."""
+
+import threading
+from typing import TYPE_CHECKING
+
+import typer
+
+from orchestrator.cli.terminal import TextConsole
+from workers.errors import FAILED
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from orchestrator.campaigns.committed_runs import Holdings
+    from orchestrator.campaigns.run import CampaignReport
+    from orchestrator.campaigns.until_se import Look
+    from orchestrator.runners.base import Runner
+    from workers.campaign.campaign import Campaign
+    from workers.datasets import Dataset
+    from workers.errors import DamagedFileError
+
+interruption = threading.Event()
+"""Set when a signal asks the command to end. Beside the KeyboardInterrupt, because Python drops an exception that a
+signal raises in the midst of a destructor."""
+
+console = TextConsole()
+errors = TextConsole(stderr=True)
+
+
+def say(line: str) -> None:
+    """Print a line as it is: no markup, no wrapping, so that paths can be copied and text can be piped."""
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def warn(line: str) -> None:
+    """Likewise, on standard error."""
+    errors.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def show_data(dataset: "Dataset") -> None:
+    """Print which data were read."""
+    from orchestrator.cli.data_summary import data_lines
+
+    for line in data_lines(dataset):
+        say(line)
+
+
+_MOST_DAMAGED = 10
+"""Damaged files that are named; `longtail verify` names all."""
+
+
+def tell_damage(damaged: "Sequence[DamagedFileError]") -> None:
+    """A line for each damaged file, with what helps; of many the first."""
+    for error in damaged[:_MOST_DAMAGED]:
+        warn(f"damaged: {error}")
+    if len(damaged) > _MOST_DAMAGED:
+        warn(f"damaged: {len(damaged) - _MOST_DAMAGED} more files, which longtail verify names")
+
+
+def run_and_show(
+    campaign: "Campaign",
+    store: str,
+    runner: "Runner",
+    repetitions: int | None = None,
+    shard_size: int | None = None,
+    until_se: float | None = None,
+    checkpoint_minutes: float | None = None,
+) -> "CampaignReport":
+    """Run a campaign with its progress on the console, and tell what was done. Ctrl-C ends the command with 130."""
+    from orchestrator.campaigns.run import Progress, run_campaign
+    from orchestrator.cli.progress import campaign_display
+
+    try:
+        with campaign_display(console, store) as display:
+
+            def show(progress: Progress) -> None:
+                display(progress)
+                if interruption.is_set():
+                    raise KeyboardInterrupt
+
+            report = run_campaign(
+                campaign,
+                store,
+                runner=runner,
+                repetitions=repetitions,
+                shard_size=shard_size,
+                until_se=until_se,
+                checkpoint_minutes=checkpoint_minutes,
+                on_progress=show,
+                on_data=show_data,
+            )
+    except KeyboardInterrupt:
+        warn(f"interrupted; what is in {store} stays, and the same command resumes")
+        raise typer.Exit(130) from None
+    for note in report.notes:
+        warn(f"note: {note}")
+    done = report.progress
+    text = f"{done.committed} of {done.total} runs in {report.store_uri} ({done.trained} trained now"
+    say(f"{text}, {done.diverged} diverged)")
+    for look in report.looks:
+        say(f"ratio {look.ratio:g}: {_looked(look, until_se)}")
+    if report.holdings is not None:
+        _tell_holdings(report, report.holdings, campaign)
+    return report
+
+
+def _tell_holdings(report: "CampaignReport", found: "Holdings", campaign: "Campaign") -> None:
+    """What is out of the ordinary in the store: more runs than were asked for, diverged ones, damage, runs gone."""
+    beyond = [
+        f"{found.there[parts]} at ratio {parts / 1e6:g}, of {wanted} asked for"
+        for parts, wanted in found.wanted.items()
+        if found.there[parts] > wanted and not report.looks
+    ]
+    if beyond:
+        say(f"the store holds more runs than were asked for: {'; '.join(beyond)}")
+    diverged = [
+        f"{lost} of {found.committed[parts]} at ratio {parts / 1e6:g}" for parts, lost in found.diverged.items() if lost
+    ]
+    if diverged:
+        warn(
+            f"diverged (the loss was not finite; estimates leave these runs out): {', '.join(diverged)}. "
+            f"What usually helps: {', '.join(_remedies(campaign, report.precision))}. "
+            "A changed recipe needs a store of its own"
+        )
+    tell_damage(found.damaged)
+    gone = report.progress.before + report.progress.trained - found.runs
+    if gone > 0:
+        first = f"longtail verify {report.store_uri} --repair, then " if found.damaged else ""
+        warn(
+            f"error: {gone} runs that had been committed are gone or damaged; {first}the same longtail run trains them"
+        )
+
+
+def _remedies(campaign: "Campaign", precision: str) -> list[str]:
+    """What keeps losses finite, as far as the recipe does not have it."""
+    recipe = campaign.recipe
+    helps = [f"a lower learning rate (recipe.optimizer.learning_rate, now {recipe.optimizer.learning_rate:g})"]
+    if recipe.schedule.name in ("constant", "step") or not getattr(recipe.schedule, "warmup_epochs", 1):
+        helps.append("warm-up (recipe.schedule: cosine with warmup_epochs)")
+    if precision != "float32":
+        helps.append("recipe.precision: float32")
+    return helps
+
+
+def _looked(look: "Look", target: float | None) -> str:
+    if look.se is None:
+        return f"no example is held out, so mem has no expected se; all {look.repetitions} runs"
+    if look.reached:
+        return f"expected se {look.se:.4f} <= {target:g} after {look.repetitions} runs"
+    return f"expected se {look.se:.4f} > {target:g} after all {look.repetitions} runs"
+
+
+def exit_on_failures(report: "CampaignReport") -> None:
+    """List the shards that were given up; end the command with 1 unless all is there, sound, and some of it usable.
+
+    With 2 where all that failed are mistakes in the campaign.
+    """
+    for failure in report.failures:
+        shard = failure.error.shard.shard_id
+        warn(f"failed: {shard}: {failure.error.message} (traceback: {report.store_uri}/failures/{shard}.json)")
+    if not report.usable:
+        warn("error: no run that was trained can be used: all diverged")
+    if report.failures:
+        raise typer.Exit(min(failure.error.exit_code for failure in report.failures))
+    if not report.complete or not report.usable:
+        raise typer.Exit(FAILED)

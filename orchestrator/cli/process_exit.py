@@ -1,0 +1,54 @@
+"""How the command ends once its work is done, whatever the campaign's own code has left running in its process."""
+
+import os
+import sys
+import threading
+from typing import NoReturn
+
+from orchestrator.cli.terminal import shown
+
+_NAMED = 3
+_GRACE_SECONDS = 3.0
+"""For so long threads, exit handlers and child processes of the campaign's own code may hold up the end."""
+
+
+def leave(code: int) -> NoReturn:
+    """End the process with this exit code: at once where nothing holds it up, else after some seconds, with a line.
+
+    Python waits for every thread that is no daemon, for exit handlers, and for processes of multiprocessing, for ever.
+    """
+    _flush()
+    threading.Thread(target=_end_at_last, args=(code,), name="longtail-end", daemon=True).start()
+    sys.exit(code)
+
+
+def _end_at_last(code: int) -> None:
+    """A daemon, which ends with the process unless something holds that up."""
+    threading.Event().wait(_GRACE_SECONDS)
+    # In one piece: once a child is ended, the main thread may end the process at any moment.
+    sys.stderr.write(f"note: {shown(_holding())} did not end with the work; the process ends without\n")
+    _flush()
+    os._exit(code)
+
+
+def _holding() -> str:
+    """What holds up the end: threads by name, child processes, else exit handlers."""
+    threads = [each.name for each in threading.enumerate() if not each.daemon and each is not threading.main_thread()]
+    if threads:
+        more = f" and {len(threads) - _NAMED} more" if len(threads) > _NAMED else ""
+        return f"threads that are no daemons ({', '.join(threads[:_NAMED])}{more})"
+    processes = sys.modules.get("multiprocessing.process")
+    children = processes.active_children() if processes is not None else []
+    for child in children:
+        child.terminate()
+    return f"child processes ({', '.join(str(child.pid) for child in children)})" if children else "exit handlers"
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None and not stream.closed:
+            try:
+                stream.flush()
+            except BrokenPipeError:
+                # The reader of our output is gone; keep Python from writing to it once more at exit.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

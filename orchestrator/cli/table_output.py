@@ -1,0 +1,94 @@
+"""Keeps a table where the user asked for it, or else among the store's estimates."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.text import Text
+
+from orchestrator.frame_files import write_frame
+from workers.errors import ReadOnlyError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from analysis.reading.estimate_tables import Basis
+    from workers.store import Store
+
+_LONGEST_NAME = 40
+"""Characters of a name in a table."""
+
+OutputOption = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="FILE", help="Write the table here, not into the store: .parquet or .csv."),
+]
+
+
+def keep_table(
+    store: "Store",
+    name: str,
+    frame: "pd.DataFrame",
+    output: Path | None,
+    bases: Mapping[str, "Basis"],
+    beside: Path | None = None,
+    **conventions: str,
+) -> str:
+    """Write to `output`, or into estimates/NAME.parquet with what it rests on; returns where.
+
+    A store that cannot be written is no error, since the command has printed what it found: what is returned says that
+    the table is not kept; or, with the file `beside` which the command's main table is, it is FILE-NAME there. Raises
+    LongtailError, or StoreError, where the place cannot be written otherwise.
+    """
+    from analysis.reading.estimate_tables import write_table
+    from analysis.reading.names import with_names
+
+    if output is not None:
+        write_frame(with_names(frame, store), output)
+        return str(output)
+    try:
+        return write_table(store, name, frame, bases, None, **conventions)
+    except ReadOnlyError as error:
+        if beside is None:
+            return not_kept(error)
+        return keep_table(store, name, frame, beside.with_name(f"{beside.stem}-{name}{beside.suffix}"), bases)
+
+
+def not_kept(error: ReadOnlyError, option: str = "-o FILE") -> str:
+    """What is said of a table in place of where it is."""
+    return f"not kept, the store is read-only ({error.problem}); {option} writes it elsewhere"
+
+
+def label_cell(row: "Mapping[Any, Any]", column: str) -> str:
+    """A class as a listing shows it: by its name, where that says more than its number."""
+    name = row.get(f"{column}_name")
+    return str(row[column]) if name is None else _shortened(str(name))
+
+
+def name_cell(name: object) -> Text:
+    """The name of an example in a listing: of a long one its end, where files differ. No markup is carried out."""
+    return Text("" if name is None else _shortened(str(name)))
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST_NAME else f"...{text[3 - _LONGEST_NAME :]}"
+
+
+def saturated_note(examples: int) -> str:
+    """What is said of the examples whose loss is a lower bound."""
+    return f"note: the loss of {examples} examples is at least what is shown: results hold no loss over 65,504"
+
+
+def over_lines(frame: "pd.DataFrame", name: str) -> list[str]:
+    """What is said of the intervals of a table with a column `over`, whose rows are called by the column `name`."""
+    kinds = frame.groupby("over", sort=False)[name].agg(lambda names: ", ".join(dict.fromkeys(names)))
+    if len(kinds) == 1:
+        return [f"intervals are over {kinds.index[0]}"]
+    return [f"intervals over {over}: {names}" for over, names in kinds.items()]
+
+
+def cell(value: float, error: float | None = None, digits: int = 3) -> str:
+    """A value, and its standard error where there is one; a dash where there is no value."""
+    if value != value:
+        return "-"
+    return f"{value:.{digits}f}" if error is None or error != error else f"{value:.{digits}f} ± {error:.{digits}f}"

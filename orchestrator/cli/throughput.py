@@ -1,0 +1,72 @@
+"""How fast runs are trained, in words."""
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from orchestrator.campaigns.run import Progress
+
+
+_LONG_SECONDS = 60.0
+"""A view says that nothing is new from then on: code of the campaign's own may hang."""
+
+
+def rate_text(rate: float) -> str:
+    """Runs per second; of slow ones per minute."""
+    return f"{rate:.2f} runs/s" if rate >= 0.1 else f"{rate * 60:.2f} runs/min"
+
+
+def pace_text(rate: float, runs: int) -> str:
+    """Runs per second (above 0), and the time that so many runs take."""
+    return f"{rate_text(rate)}, {timedelta(seconds=round(runs / rate))} left"
+
+
+class Rate:
+    """Runs per second from when the first worker was ready to when nothing was left to train."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._started: float | None = None
+        self._ended: float | None = None
+        self._news = (clock(), (0, 0, 0))
+
+    def see(self, progress: "Progress") -> None:
+        """Take the time, if a worker is ready, if something is new, and if nothing is left."""
+        state = (progress.committed, progress.failed, progress.workers)
+        if state != self._news[1]:
+            self._news = (self._clock(), state)
+        if self._started is None and progress.workers:
+            self._started = self._clock()
+        if progress.committed + progress.failed < progress.total:
+            self._ended = None
+        elif self._ended is None:
+            self._ended = self._clock()
+
+    def value(self, progress: "Progress") -> float | None:
+        """Runs per second; None before the first."""
+        self.see(progress)
+        return progress.trained / max(self._seconds(), 1e-6) if progress.trained else None
+
+    def text(self, progress: "Progress") -> str:
+        """Rate and time left, as far as they are known."""
+        rate = self.value(progress)
+        if self._started is None:
+            return "starting workers" if progress.committed < progress.total else "nothing left to train"
+        return pace_text(rate, progress.total - progress.committed - progress.failed) if rate else "training"
+
+    def silence(self) -> str:
+        """How long no run has ended and no worker has come, once that is long; empty before, and at the end."""
+        seconds = self._clock() - self._news[0]
+        if seconds < _LONG_SECONDS or self._ended is not None:
+            return ""
+        return f"nothing new for {timedelta(seconds=int(seconds))}"
+
+    def elapsed(self) -> timedelta:
+        """Whole seconds since the first worker was ready."""
+        return timedelta(seconds=int(self._seconds()))
+
+    def _seconds(self) -> float:
+        ended = self._clock() if self._ended is None else self._ended
+        return 0.0 if self._started is None else ended - self._started

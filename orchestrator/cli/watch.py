@@ -1,0 +1,201 @@
+"""Follows a campaign from its store alone, wherever it is trained: what is committed, how fast, and how long yet."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.campaigns.se_monitor import Gauge, Precision, Spread, error_text
+from orchestrator.cli.throughput import pace_text
+from orchestrator.store_ops.status import CampaignStatus, StatusReader
+from workers.campaign.campaign import PARTS
+from workers.errors import StoreError
+from workers.store import Store
+
+_RATE_SECONDS = 60.0
+_RATE_RUNS = 10
+"""The rate is that of the last minute, or of as long as so many runs took."""
+
+
+@dataclass(frozen=True)
+class View:
+    """What a look at a store gave."""
+
+    status: CampaignStatus | None = None
+    """None before there is a store."""
+    unmeasured: int = 0
+    """Committed runs that the precision does not rest on yet."""
+    rate: float | None = None
+    """Runs per second; None until some were committed while the store was watched."""
+    precision: Precision | None = None
+    """Of the files read so far; None before one was, and where subsets are explicit."""
+    trouble: str | None = None
+    """Why the store could not be looked at this time: the rest is as it was."""
+
+    @property
+    def settled(self) -> bool:
+        """Nothing is left to wait for: every run asked for is committed, or in a file that cannot be used."""
+        return self.trouble is None and self.status is not None and self.status.settled and not self.unmeasured
+
+    def summary(self) -> str:
+        """Everything but the ratios, in one line."""
+        status = self.status
+        if status is None:
+            return ""
+        left = status.wanted - status.committed - status.lost
+        pace = f", {pace_text(self.rate, left)}" if self.rate is not None and left > 0 else ""
+        text = f"{counted_text(status)}{pace}, {status.failed} failed, {status.diverged} diverged"
+        unread = max(status.unread, self.unmeasured)
+        text += f" (of those read so far; {unread} to read)" if unread else ""
+        return f"{text}{damage_text(status)}"
+
+
+def counted_text(status: CampaignStatus) -> str:
+    """How many runs of those asked for are there, and how many beyond."""
+    beyond = f" (and {status.beyond} more than were asked for)" if status.beyond else ""
+    return f"{status.committed} of {status.wanted} runs{beyond}"
+
+
+def damage_text(status: CampaignStatus) -> str:
+    """How many files cannot be used, and what helps; nothing where all can."""
+    if not status.damaged:
+        return ""
+    files = "1 damaged file" if len(status.damaged) == 1 else f"{len(status.damaged)} damaged files"
+    return f", {files}: longtail verify {status.store_uri} --repair, then longtail run"
+
+
+class Watch:
+    """Looks at a store again and again; it need not be there yet, nor all the time."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self._reader: StatusReader | None = None
+        self._view = View()
+        self._rates = _Rate()
+        self._gauge: Gauge | None = None
+
+    def look(self, seconds: float) -> View:
+        """The store now. New files are read for `seconds`; what is left then is read at later looks."""
+        try:
+            if self._reader is None:
+                if not Store.exists(self.uri):
+                    self._view = View(trouble="there is no store yet")
+                    return self._view
+                store = Store.open(self.uri)
+                self._reader = StatusReader(store)
+                self._gauge = None if store.header.scored else Gauge(store)
+            status = self._reader.look(seconds)
+            rate = self._rates.updated(sum(ratio.committed for ratio in status.ratios))
+            self._view = View(status, rate=rate)
+        except StoreError as error:
+            self._view = replace(self._view, trouble=_trouble(error))
+        return self._view
+
+    def measured(self, seconds: float) -> View:
+        """The last view with the precision. New files are read for `seconds`, as in `look`."""
+        if self._gauge is None or self._view.trouble is not None:
+            return self._view
+        deadline = time.monotonic() + seconds
+        try:
+            precision = self._gauge.look(lambda: time.monotonic() > deadline)
+        except StoreError as error:
+            return replace(self._view, trouble=_trouble(error))
+        self._view = replace(self._view, precision=precision, unmeasured=self._gauge.unread)
+        return self._view
+
+
+class _Rate:
+    """Runs per second, from the times at which the number of committed runs was seen to change."""
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, int]] = deque()
+
+    def updated(self, committed: int) -> float | None:
+        """The rate now that so many runs are committed."""
+        now, seen = time.monotonic(), self._seen
+        if not seen or seen[-1][1] != committed:
+            seen.append((now, committed))
+        while len(seen) > 2 and now - seen[1][0] > _RATE_SECONDS and committed - seen[1][1] >= _RATE_RUNS:
+            seen.popleft()
+        since, before = seen[0]
+        return (committed - before) / (now - since) if committed > before else None
+
+
+def _trouble(error: StoreError) -> str:
+    return f"not to be read just now: {str(error).splitlines()[0]}"
+
+
+def watch_store(uri: str, every: float, console: Console, pause: Callable[[float], object]) -> CampaignStatus | None:
+    """Show a store every so many seconds until all that was asked for is committed, or damaged. `pause` waits so long.
+
+    Returns the last status.
+    """
+    watch = Watch(uri)
+    with _painter(uri, console) as paint:
+        while True:
+            view = watch.look(every)
+            paint(view)
+            if console.is_terminal:
+                view = watch.measured(every)
+                paint(view)
+            if view.settled:
+                return view.status
+            pause(every)
+
+
+@contextmanager
+def _painter(uri: str, console: Console) -> Iterator[Callable[[View], None]]:
+    """What shows a view: repainted in place on a terminal, a line at each change elsewhere."""
+    if not console.is_terminal:
+        shown = ""
+
+        def paint(view: View) -> None:
+            nonlocal shown
+            line = f"{uri}: {view.trouble}" if view.trouble else _line(view)
+            if line != shown:
+                console.print(line, markup=False, highlight=False, soft_wrap=True)
+            shown = line
+
+        yield paint
+        return
+    with Live(console=console, auto_refresh=False) as live:
+        yield lambda view: live.update(_table(uri, view), refresh=True)
+
+
+def _line(view: View) -> str:
+    ratios = view.status.ratios if view.status else ()
+    if len(ratios) <= 1:
+        return view.summary()
+    parts = ", ".join(f"{ratio.ratio:g}: {ratio.committed}/{ratio.wanted}" for ratio in ratios)
+    return f"{view.summary()} ({parts})"
+
+
+def _table(uri: str, view: View) -> Group:
+    precision = view.precision or Precision({})
+    below = view.summary() if view.trouble is None else f"{view.summary()}\n{view.trouble}"
+    if precision.mem:
+        below += "\nexpected se: smoothed standard error of mem, of the median example and what 90% do not exceed"
+    return Group(Text(uri, overflow="fold"), ratios_table(view.status, precision), Text(below, overflow="fold"))
+
+
+def ratios_table(status: CampaignStatus | None, precision: Precision) -> Table:
+    """A row for each ratio, and one for the C-score where it was measured."""
+    errors = ("median expected se", "90% expected se", "of runs") if precision.mem else ()
+    table = Table("ratio", "committed", "wanted", "diverged", *errors, box=None, header_style="bold")
+    for row in status.ratios if status else ():
+        spread = precision.mem.get(round(row.ratio * PARTS))
+        cells = [f"{row.ratio:g}", str(row.committed), str(row.wanted), str(row.diverged)]
+        table.add_row(*cells, *(_cells(spread) if spread else ()))
+    if precision.cscore:
+        table.add_row("C-score", "", "", "", *_cells(precision.cscore))
+    return table
+
+
+def _cells(spread: Spread) -> tuple[str, str, str]:
+    return error_text(spread.median), error_text(spread.most), str(spread.runs)

@@ -1,0 +1,1 @@
+"""Runners: train pending shards in this process or on a Ray cluster."""

@@ -1,0 +1,99 @@
+"""What a runner is: turns pending shards into outcomes, wherever they are trained."""
+
+from collections import Counter
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from workers.campaign.campaign import Campaign
+from workers.campaign.keys import Shard
+from workers.errors import CampaignError
+from workers.training import Precision
+from workers.training.hardware import Machine
+from workers.training.shard import ShardError, ShardSummary
+
+CHECKPOINT_MINUTES = 10.0
+"""Most runs take less, and then write no checkpoint at all."""
+
+_YEAR_MINUTES = 525_600
+
+MAX_ATTEMPTS = 2
+"""How often a shard whose code raises is tried: twice, since what exhausted memory once may fit the next time."""
+
+
+def check_minutes(name: str, minutes: float) -> float:
+    """Minutes between checkpoints, from 0 to a year. Raises CampaignError, which names the option."""
+    if not isinstance(minutes, int | float) or not 0 <= minutes <= _YEAR_MINUTES:
+        raise CampaignError(f"{name}: must be from 0 to {_YEAR_MINUTES} minutes, got {minutes!r}")
+    return float(minutes)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every worker of a campaign needs to know."""
+
+    campaign: Campaign
+    store_uri: str
+    checkpoint_minutes: float | None = CHECKPOINT_MINUTES
+    """Time between two checkpoints of a shard in training; 0: one after every epoch; None: never."""
+
+
+@dataclass(frozen=True)
+class GivenUp:
+    """A shard that failed `attempts` times; the last error."""
+
+    error: ShardError
+    attempts: int
+
+
+@dataclass(frozen=True)
+class WorkersChanged:
+    """How many workers are ready now, on how many nodes, and how many were lost so far.
+
+    `by_node` has the ready ones of each node by its name, where they are on nodes of a cluster.
+    """
+
+    ready: int
+    lost: int
+    nodes: int = 1
+    by_node: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something out of the ordinary that does not end the campaign, told at its end."""
+
+    text: str
+
+
+Outcome = ShardSummary | GivenUp | WorkersChanged | Note
+
+
+class Runner(Protocol):
+    """Trains shards. Closing the generator early stops all work; what is committed stays."""
+
+    def machine(self) -> Machine:
+        """What its workers train on."""
+
+    def fastest_stack(self, campaign: Campaign, sizes: Sequence[int], precision: Precision) -> int:
+        """The stack size, of `sizes`, that trains most models per second on a worker. Measured, in seconds."""
+
+    def run(self, job: Job, shards: Sequence[Shard]) -> Generator[Outcome, None, None]:
+        """Yield one ShardSummary or GivenUp per shard, in order of completion, and what happens to workers.
+
+        Raises StoreError, DataError.
+        """
+
+
+class Attempts:
+    """Counts the failures of each shard."""
+
+    def __init__(self, limit: int = MAX_ATTEMPTS) -> None:
+        self.limit = limit
+        self._failed: Counter[Shard] = Counter()
+
+    def give_up(self, error: ShardError) -> GivenUp | None:
+        """Count a failure; GivenUp once the shard has no attempt left, else None: try it again."""
+        self._failed[error.shard] += 1
+        attempts = self._failed[error.shard]
+        return GivenUp(error, attempts) if attempts >= self.limit else None

@@ -1,0 +1,75 @@
+"""Trains shards in this process, one after the other, each written while the next one trains."""
+
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import torch
+
+from orchestrator.runners.base import Attempts, GivenUp, Job, Outcome, WorkersChanged
+from workers.campaign.campaign import Campaign
+from workers.campaign.keys import Shard
+from workers.errors import CampaignError, StoreError
+from workers.store import RunResult
+from workers.training import Precision
+from workers.training.hardware import Machine, survey
+from workers.training.shard import ShardError, ShardSummary, Worker
+from workers.training.stack_calibration import calibrate
+
+
+def available_device(device: str | None) -> str:
+    """The torch device asked for; None: the GPU where there is one. Raises CampaignError where there is no such GPU."""
+    if device is not None and device.startswith("cuda") and not torch.cuda.is_available():
+        raise CampaignError(f"device: PyTorch sees no GPU on this machine, got {device!r}")
+    return device or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+class LocalRunner:
+    """One worker, in this process, on the GPU where there is one."""
+
+    def __init__(self, device: str | None = None) -> None:
+        """`device` is a torch device, such as `cpu`. Raises CampaignError where this machine has it not."""
+        self.device = available_device(device)
+
+    def machine(self) -> Machine:
+        """See `Runner.machine`."""
+        return survey(torch.device(self.device))
+
+    def fastest_stack(self, campaign: Campaign, sizes: Sequence[int], precision: Precision) -> int:
+        """See `Runner.fastest_stack`."""
+        return calibrate(campaign, sizes, precision, torch.device(self.device))
+
+    def run(self, job: Job, shards: Sequence[Shard]) -> Generator[Outcome, None, None]:
+        """See `Runner.run`."""
+        worker = Worker(job.campaign, job.store_uri, self.device, job.checkpoint_minutes)
+        yield WorkersChanged(ready=1, lost=0)
+        attempts = Attempts()
+        with ThreadPoolExecutor(1) as writer:
+            writing: Future[ShardSummary | ShardError] | None = None
+            for shard in shards:
+                trained = _trained(worker, shard, attempts)
+                if writing is not None:
+                    yield _written(writing)
+                    writing = None
+                if isinstance(trained, GivenUp):
+                    yield trained
+                else:
+                    writing = writer.submit(worker.commit, shard, trained)
+            if writing is not None:
+                yield _written(writing)
+
+
+def _trained(worker: Worker, shard: Shard, attempts: Attempts) -> GivenUp | list[RunResult]:
+    while True:
+        results = worker.train(shard)
+        if not isinstance(results, ShardError):
+            return results
+        given_up = attempts.give_up(results)
+        if given_up is not None:
+            return given_up
+
+
+def _written(writing: Future[ShardSummary | ShardError]) -> ShardSummary:
+    outcome = writing.result()
+    if isinstance(outcome, ShardError):
+        raise StoreError(outcome.message)
+    return outcome

@@ -1,0 +1,1 @@
+"""Training on a Ray cluster: the only package that imports Ray, beside recipe search."""

@@ -1,0 +1,289 @@
+"""The workers of a campaign on a Ray cluster: an actor on every place there is, coming and going with the nodes.
+
+Actors come back by themselves after a crash (`max_restarts`), but their shards are sent again by the driver
+(`max_task_retries=0`), which alone knows what is committed. A `RayActorError` only means that a shard's outcome is
+unknown; training it twice is harmless, since the store takes the first of equal files.
+"""
+
+import queue
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+from ray._private import state
+from ray.exceptions import (
+    ActorUnavailableError,
+    NodeDiedError,
+    OutOfMemoryError,
+    RayActorError,
+    RuntimeEnvSetupError,
+    WorkerCrashedError,
+)
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from orchestrator.runners.base import Job, WorkersChanged
+from orchestrator.runners.ray.cluster import search_path
+from orchestrator.runners.ray.head_watch import head_problem
+from orchestrator.runners.ray.placement import Node, next_places, node_names
+from orchestrator.runners.ray.preflight import ClusterError
+from orchestrator.runners.ray.worker_actor import LoadProblem, WorkerActor
+from workers.campaign.keys import Shard
+from workers.training.shard import ShardError, ShardSummary
+
+MAX_FAILED_LOADS = 5
+_LOST = (RayActorError, NodeDiedError, OutOfMemoryError, WorkerCrashedError)
+_POLL_SECONDS = 1.0
+_LOOK_SECONDS = 2.0
+"""How often the pool looks which nodes there are."""
+_PAUSE_SECONDS = 0.5
+"""Before a worker that was lost is asked to load again: while Ray starts it anew, calls fail at once."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A worker is ready: it trains on `kind` (`cpu`, or its GPU's name)."""
+
+    worker: int
+    kind: str
+
+
+@dataclass(frozen=True)
+class NotLoaded:
+    """A worker cannot load the campaign. Its node is not asked again."""
+
+    worker: int
+    problem: LoadProblem
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A call of a shard came back."""
+
+    worker: int
+    shard: Shard
+    result: ShardSummary | ShardError
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A worker died, or its node did; Ray starts the worker anew, here or elsewhere."""
+
+    worker: int
+    node_lost: bool
+
+
+Event = Loaded | NotLoaded | Ended | Lost
+
+
+@dataclass
+class _Seat:
+    """An actor; the node it was meant for or is on; how often it was started anew, and whether it is ready."""
+
+    actor: Any
+    node: str | None
+    life: int = 0
+    ready: bool = False
+    failed_loads: int = 0
+    calls: set["Future[Any]"] = field(default_factory=set)
+
+
+class Pool:
+    """The actors, and every call that is open: (worker, its life, shard, or None for loading the data).
+
+    A call that ends puts itself into a queue. `ray.wait` would look at every open call for each one that ended: 60 ms
+    beside 8,000 open ones.
+    """
+
+    def __init__(
+        self, job: Job, gpus: float, device: str, most: int | None, actor: type[WorkerActor] = WorkerActor
+    ) -> None:
+        """At most `most` workers, also where the cluster has fewer places now: an autoscaler sees who waits for one.
+        Without it, as many as there are places."""
+        # As many calls at a time as are needed: the worker writes one shard while it trains the next.
+        limits = {"max_restarts": -1, "max_task_retries": 0, "max_concurrency": 2}
+        self._remote = ray.remote(num_cpus=0 if gpus else 1, num_gpus=gpus, **limits)(actor)
+        self._job, self._gpus, self._device, self._most = job, gpus, device, most
+        self._seats: dict[int, _Seat] = {}
+        self._calls: dict[Future[Any], tuple[int, int, Shard | None]] = {}
+        self._finished: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
+        self._ready: Counter[str] = Counter()
+        self._alive: set[str] | None = None
+        self._reloads: dict[int, float] = {}
+        self._numbers = 0
+        self._barred: set[str] = set()
+        self._names: dict[str, str] = {}
+        self._looked = float("-inf")
+        self.lost = 0
+
+    def adapt(self, wanted: int) -> list[int]:
+        """Add workers where nodes joined, up to `wanted`; returns the workers whose nodes are about to leave."""
+        if time.monotonic() - self._looked < _LOOK_SECONDS:
+            return []
+        self._looked = time.monotonic()
+        if head_problem(ray.get_runtime_context().gcs_address) is not None:
+            return []  # back in moments, or gone for good: see `head_watch`
+        alive = cluster_nodes()
+        self._names = node_names(alive)
+        nodes = [node for node in alive if node.node_id not in self._barred]
+        places = sum(node.places(self._gpus) for node in nodes)
+        count = min(self._most or places, wanted) - len(self._seats)
+        if count > 0:
+            taken = Counter(seat.node for seat in self._seats.values() if seat.node is not None)
+            chosen: list[str | None] = list(next_places(nodes, taken, self._gpus, count))
+            if self._most and not self._barred:  # also those that no node has room for yet
+                chosen += [None] * (count - len(chosen))
+            for node in chosen:
+                self._start(node)
+        leaving = {node.node_id for node in nodes if node.leaving}
+        return [worker for worker, seat in self._seats.items() if seat.node in leaving]
+
+    def send(self, worker: int, shard: Shard) -> None:
+        """Have a worker train a shard after those that it has."""
+        self._open(self._seats[worker].actor.attempt.remote(shard), worker, shard)
+
+    def wait(self) -> Iterator[Event]:
+        """What happened, as soon as something did; nothing after a second in which nothing did."""
+        for worker in [worker for worker, due in self._reloads.items() if due <= time.monotonic()]:
+            del self._reloads[worker]
+            self._load(worker)
+        if not self._calls:
+            time.sleep(_PAUSE_SECONDS if self._reloads else _POLL_SECONDS)
+            return
+        self._alive = None
+        for call in self._ended():
+            if call not in self._calls:
+                continue  # its worker was dismissed just now
+            worker, life, shard = self._calls.pop(call)
+            self._seats[worker].calls.discard(call)
+            try:
+                result = call.result()
+            except _LOST as error:
+                event = self._died(worker, life, shard is None, error)
+            except RuntimeEnvSetupError as error:
+                reason = str(error).strip().splitlines()[-1]
+                raise ClusterError(f"a worker's environment cannot be set up: {reason}") from error
+            else:
+                event = self._loaded(worker, *result) if shard is None else Ended(worker, shard, result)
+            if event is not None:
+                yield event
+
+    def dismiss(self, worker: int) -> None:
+        """End a worker, whatever it is doing."""
+        seat = self._seats.pop(worker, None)
+        self._reloads.pop(worker, None)
+        if seat is not None:
+            self._set_ready(seat, False)
+            for call in seat.calls:
+                del self._calls[call]
+            ray.kill(seat.actor)
+
+    def bar(self, worker: int) -> bool:
+        """End a worker, and start none on its node again. False where that node was barred before."""
+        node = self._seats[worker].node
+        self.dismiss(worker)
+        fresh = node is not None and node not in self._barred
+        self._barred |= {node} if node is not None else set()
+        return fresh
+
+    def close(self) -> None:
+        """End all workers."""
+        for worker in list(self._seats):
+            self.dismiss(worker)
+
+    def changed(self) -> WorkersChanged:
+        """The workers' present number, and where they are."""
+        by_node = {self._names.get(node, node[:6]): workers for node, workers in self._ready.most_common()}
+        return WorkersChanged(ready=self._ready.total(), lost=self.lost, nodes=len(self._ready), by_node=by_node)
+
+    @property
+    def size(self) -> int:
+        """Workers, those included that wait for a place."""
+        return len(self._seats)
+
+    def _start(self, node: str | None) -> None:
+        remote = self._remote
+        if node is not None:
+            remote = remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=True))
+        worker, self._numbers = self._numbers, self._numbers + 1
+        self._seats[worker] = _Seat(remote.remote(self._job, self._device, search_path()), node)
+        self._load(worker)
+
+    def _load(self, worker: int) -> None:
+        self._open(self._seats[worker].actor.load.remote(), worker, None)
+
+    def _open(self, reference: Any, worker: int, shard: Shard | None) -> None:
+        """Hear of a call's end."""
+        call, seat = reference.future(), self._seats[worker]
+        self._calls[call] = (worker, seat.life, shard)
+        seat.calls.add(call)
+        call.add_done_callback(self._finished.put)
+
+    def _ended(self) -> Iterator["Future[Any]"]:
+        """The calls that have ended, as soon as there is one; none after a second."""
+        try:
+            yield self._finished.get(timeout=_POLL_SECONDS)
+            for _ in range(self._finished.qsize()):
+                yield self._finished.get_nowait()
+        except queue.Empty:
+            return
+
+    def _set_ready(self, seat: _Seat, ready: bool) -> None:
+        if seat.ready != ready:
+            seat.ready = ready
+            self._ready[seat.node or ""] += 1 if ready else -1
+            if not self._ready[seat.node or ""]:
+                del self._ready[seat.node or ""]
+
+    def _loaded(self, worker: int, node: str, kind: str, problem: LoadProblem | None) -> Event | None:
+        seat = self._seats.get(worker)
+        if seat is None:
+            return None
+        self._set_ready(seat, False)
+        seat.node = node
+        if problem is not None:
+            return NotLoaded(worker, problem)
+        self._set_ready(seat, True)
+        seat.failed_loads = 0
+        return Loaded(worker, kind)
+
+    def _died(self, worker: int, life: int, loading: bool, error: Exception) -> Event | None:
+        """The first call of a life to fail tells of its end; all others of that life fail too."""
+        seat = self._seats.get(worker)
+        if seat is None or seat.life != life:
+            return None
+        if self._alive is None:  # looked up once for all that ended together
+            self._alive = {node.node_id for node in cluster_nodes()}
+        node_lost = seat.node not in self._alive
+        seat.life += 1
+        self._reloads[worker] = time.monotonic() + _PAUSE_SECONDS
+        if loading and isinstance(error, ActorUnavailableError):
+            return None  # it was lost before, and is not there again yet
+        if loading and not node_lost:
+            seat.failed_loads += 1
+            if seat.failed_loads >= MAX_FAILED_LOADS:
+                raise ClusterError(f"a worker died {MAX_FAILED_LOADS} times while loading its data: {error}")
+        self.lost += 1
+        self._set_ready(seat, False)
+        seat.node = None if node_lost else seat.node
+        return Lost(worker, node_lost)
+
+
+def cluster_nodes() -> list[Node]:
+    """The machines of the cluster that are alive."""
+    # What `ray drain-node` and clouds' notices set; no public function of Ray tells it to a driver.
+    leaving: dict[str, int] = getattr(state.state, "get_draining_nodes", dict)()
+    return [
+        Node(
+            node_id=node["NodeID"],
+            cpus=node["Resources"].get("CPU", 0),
+            gpus=node["Resources"].get("GPU", 0),
+            leaving=node["NodeID"] in leaving,
+            address=node["NodeManagerAddress"],
+        )
+        for node in ray.nodes()
+        if node["Alive"]
+    ]

@@ -1,0 +1,228 @@
+"""Which worker was sent which shards, indexed by what a dispatcher asks: who is idle, and which shard to repeat.
+
+No question scans the workers. Every index is a heap whose entries are pushed when something changes and become invalid
+by themselves, so that an event takes amortized O(log workers) time, however many workers there are.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import islice
+
+from orchestrator.runners.lazy_heap import LazyHeap
+from workers.campaign.keys import Shard
+
+_Entry = tuple[int, int]
+"""(order in which it joined, number) of a worker."""
+
+
+@dataclass
+class WorkerQueue:
+    """What a worker was sent, oldest first: it works on the first, since `since` (seconds of the clock).
+
+    `order` counts the workers as they joined. One that is `draining` is sent nothing more.
+    """
+
+    kind: str
+    order: int
+    since: float
+    shards: deque[Shard] = field(default_factory=deque)
+    draining: bool = False
+
+
+@dataclass
+class _Kind:
+    """The workers of one kind of hardware: idle ones, and those that alone have a shard, waiting or started.
+
+    `started` has a heap of (since, order, worker) for each cost: of equal shards the oldest is the most overdue one.
+    """
+
+    idle: LazyHeap[_Entry]
+    unstarted: LazyHeap[_Entry]
+    started: dict[int, LazyHeap[tuple[float, int, int]]] = field(default_factory=dict)
+
+
+def cost(shard: Shard) -> int:
+    """What training takes grows with the number of runs and the size of their subsets."""
+    return shard.parts * (shard.stop - shard.start)
+
+
+class WorkerQueues:
+    """The shards that workers have. `settled` are those that are final, which nobody needs to repeat."""
+
+    def __init__(self) -> None:
+        self.settled: set[Shard] = set()
+        self.running: set[Shard] = set()
+        """Shards that are with a worker and not settled."""
+        self.staying = 0
+        """Workers that are not draining."""
+        self._workers: dict[int, WorkerQueue] = {}
+        self._joined = 0
+        self._holders: dict[Shard, set[int]] = {}
+        self._by_length: dict[int, LazyHeap[_Entry]] = {}
+        self._kinds: dict[str, _Kind] = {}
+
+    def get(self, worker: int) -> WorkerQueue | None:
+        """A worker's shards; None where it is not there (any more)."""
+        return self._workers.get(worker)
+
+    def add(self, worker: int, kind: str, now: float) -> None:
+        """A new worker, which is idle."""
+        self._workers[worker] = WorkerQueue(kind, self._joined, now)
+        self._joined += 1
+        self.staying += 1
+        self._index(worker)
+
+    def remove(self, worker: int) -> list[Shard]:
+        """Forget a worker; returns what it was sent, oldest first."""
+        queue = self._workers.pop(worker, None)
+        if queue is None:
+            return []
+        self.staying -= not queue.draining
+        for shard in queue.shards:
+            self._release(worker, shard)
+        return list(queue.shards)
+
+    def drain(self, worker: int) -> list[Shard]:
+        """Mark a worker as leaving; returns the shards that it has not begun and that no other has."""
+        queue = self._workers.get(worker)
+        if queue is None or queue.draining:
+            return []
+        queue.draining = True
+        self.staying -= 1
+        return [shard for shard in islice(queue.shards, 1, None) if len(self._holders[shard]) == 1]
+
+    def append(self, worker: int, shard: Shard, now: float) -> None:
+        """A worker is sent a shard."""
+        queue = self._workers[worker]
+        if not queue.shards:
+            queue.since = now
+        queue.shards.append(shard)
+        self._holders.setdefault(shard, set()).add(worker)
+        if shard not in self.settled:
+            self.running.add(shard)
+        self._index(worker)
+
+    def take(self, worker: int, shard: Shard, now: float) -> float | None:
+        """A worker has a shard no longer; returns the seconds that it worked on it, None where it had not begun it."""
+        queue = self._workers.get(worker)
+        if queue is None or shard not in queue.shards:
+            return None  # the last word of a worker that was lost since
+        seconds = now - queue.since if queue.shards[0] == shard else None
+        queue.shards.remove(shard)
+        self._release(worker, shard)
+        if seconds is not None:
+            queue.since = now
+        self._index(worker)
+        return seconds
+
+    def settle(self, shard: Shard) -> None:
+        """A shard is final."""
+        self.settled.add(shard)
+        self.running.discard(shard)
+
+    def held(self, shard: Shard) -> bool:
+        """Has a worker this shard."""
+        return shard in self._holders
+
+    def held_by_staying(self, shard: Shard) -> bool:
+        """Has a worker this shard that does not leave."""
+        return any(not self._workers[holder].draining for holder in self._holders.get(shard, ()))
+
+    def with_length(self, length: int) -> int | None:
+        """Of the workers that stay and have so many shards, the one that joined first."""
+        entry = self._length_heap(length).smallest()
+        return None if entry is None else entry[1]
+
+    def kinds(self) -> list[str]:
+        """The kinds of hardware that there are or were."""
+        return list(self._kinds)
+
+    def idle(self, kind: str) -> int | None:
+        """Of the idle workers of a kind that stay, the one that joined first."""
+        entry = self._kind(kind).idle.smallest()
+        return None if entry is None else entry[1]
+
+    def unstarted(self, kind: str) -> Shard | None:
+        """A shard that one worker of this kind alone has and has not begun."""
+        entry = self._kind(kind).unstarted.smallest()
+        return None if entry is None else self._last_unstarted(self._workers[entry[1]])
+
+    def most_overdue(self, kind: str, lateness: Callable[[int, float], float], least: float) -> Shard | None:
+        """Of the shards that one worker of this kind alone trains, the one of the greatest lateness above `least`.
+
+        `lateness` takes a shard's cost and the time since which it is trained.
+        """
+        heaps = self._kind(kind).started
+        longest = {cost: first for cost, heap in heaps.items() if (first := heap.smallest()) is not None}
+        for gone in heaps.keys() - longest.keys():
+            del heaps[gone]
+        late = [(lateness(cost, since), -order, worker) for cost, (since, order, worker) in longest.items()]
+        latest, _, worker = max(late, default=(least, 0, 0))
+        return self._workers[worker].shards[0] if latest > least else None
+
+    def _release(self, worker: int, shard: Shard) -> None:
+        holders = self._holders.get(shard, set())
+        holders.discard(worker)
+        if not holders:
+            self._holders.pop(shard, None)
+            self.running.discard(shard)
+        elif len(holders) == 1:
+            self._index(*holders)  # it alone has the shard now
+
+    def _index(self, worker: int) -> None:
+        """Push a worker to the heaps that it belongs to now; older entries of it become invalid by themselves."""
+        queue = self._workers[worker]
+        kind, entry = self._kind(queue.kind), (queue.order, worker)
+        if not queue.draining:
+            self._length_heap(len(queue.shards)).push(entry)
+            if not queue.shards:
+                kind.idle.push(entry)
+        if self._last_unstarted(queue) is not None:
+            kind.unstarted.push(entry)
+        if queue.shards and self._alone(queue.shards[0]):
+            self._started_heap(kind, cost(queue.shards[0])).push((queue.since, *entry))
+
+    def _kind(self, name: str) -> _Kind:
+        if name not in self._kinds:
+            self._kinds[name] = _Kind(LazyHeap(lambda entry: self._has_length(entry, 0)), LazyHeap(self._has_unstarted))
+        return self._kinds[name]
+
+    def _length_heap(self, length: int) -> LazyHeap[_Entry]:
+        if length not in self._by_length:
+            self._by_length[length] = LazyHeap(lambda entry: self._has_length(entry, length))
+        return self._by_length[length]
+
+    def _started_heap(self, kind: _Kind, cost: int) -> LazyHeap[tuple[float, int, int]]:
+        if cost not in kind.started:
+            kind.started[cost] = LazyHeap(lambda entry: self._has_started(entry, cost))
+        return kind.started[cost]
+
+    def _of(self, order: int, worker: int) -> WorkerQueue | None:
+        """The worker of an entry, unless it was lost since."""
+        queue = self._workers.get(worker)
+        return queue if queue is not None and queue.order == order else None
+
+    def _has_length(self, entry: _Entry, length: int) -> bool:
+        queue = self._of(*entry)
+        return queue is not None and not queue.draining and len(queue.shards) == length
+
+    def _has_unstarted(self, entry: _Entry) -> bool:
+        queue = self._of(*entry)
+        return queue is not None and self._last_unstarted(queue) is not None
+
+    def _has_started(self, entry: tuple[float, int, int], cost_of_heap: int) -> bool:
+        since, order, worker = entry
+        queue = self._of(order, worker)
+        if queue is None or queue.since != since or not queue.shards:
+            return False
+        return cost(queue.shards[0]) == cost_of_heap and self._alone(queue.shards[0])
+
+    def _alone(self, shard: Shard) -> bool:
+        """Is a shard with one worker only, and not settled."""
+        return len(self._holders[shard]) == 1 and shard not in self.settled
+
+    def _last_unstarted(self, queue: WorkerQueue) -> Shard | None:
+        """The last shard that a worker alone has and has not begun."""
+        waiting = islice(reversed(queue.shards), max(0, len(queue.shards) - 1))
+        return next((shard for shard in waiting if self._alone(shard)), None)

@@ -1,0 +1,1 @@
+"""Operations on whole stores: status, verification, compaction, import, densities."""

@@ -1,0 +1,213 @@
+"""What a store holds of what was asked for; works while other processes train.
+
+A look is one listing (of two passes, see `Store.listed`). Of the files only the new ones are read, each once, and where
+that is asked for only for a while at each look: a store of 100,000 files is shown at once, and how many of its runs
+diverged is known a little later. A file that cannot be used is named, and its runs are not counted.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from workers.campaign.campaign import PARTS
+from workers.campaign.import_spec import Imported
+from workers.campaign.keys import Shard
+from workers.errors import DamagedFileError, MissingFileError
+from workers.store import Failure, Store
+
+_COLUMNS = ("repetition", "is_final", "status", "test_accuracy")
+_MOST_LOOKS = 5
+"""Looks at a store whose files vanish as they are read (compactions are under way) before the rest is left unread."""
+
+
+@dataclass(frozen=True)
+class RatioStatus:
+    """Runs of one ratio: wanted, committed (of those wanted or more), and diverged among the committed."""
+
+    ratio: float
+    wanted: int
+    committed: int
+    diverged: int
+
+
+@dataclass(frozen=True)
+class CampaignStatus:
+    """A store at one moment."""
+
+    store_uri: str
+    dataset: str
+    num_train: int
+    num_test: int
+    identity: str
+    ratios: tuple[RatioStatus, ...]
+    failures: tuple[Failure, ...]
+    test_accuracy: float | None
+    """Mean over the completed runs' final epochs; None where there is no run or no test example."""
+    unread: int = 0
+    """Runs among the committed of whose files only the names were read."""
+    damaged: tuple[DamagedFileError, ...] = ()
+    """Files that cannot be used, results first; runs that are in no other file are not counted as committed."""
+    lost: int = 0
+    """Runs of result files that cannot be used, and of those asked for."""
+
+    @property
+    def wanted(self) -> int:
+        """Runs asked for."""
+        return sum(ratio.wanted for ratio in self.ratios)
+
+    @property
+    def committed(self) -> int:
+        """Runs in the store, of those asked for."""
+        return sum(min(ratio.committed, ratio.wanted) for ratio in self.ratios)
+
+    @property
+    def beyond(self) -> int:
+        """Runs in the store beyond those asked for."""
+        return sum(max(0, ratio.committed - ratio.wanted) for ratio in self.ratios)
+
+    @property
+    def diverged(self) -> int:
+        """Runs in the store that diverged."""
+        return sum(ratio.diverged for ratio in self.ratios)
+
+    @property
+    def failed(self) -> int:
+        """Runs in shards that were given up."""
+        shards = [shard for failure in self.failures if (shard := Shard.parse(failure.shard_id))]
+        return sum(shard.stop - shard.start for shard in shards)
+
+    @property
+    def settled(self) -> bool:
+        """Every run asked for is committed, or in a file that cannot be used."""
+        return not self.unread and 0 < self.wanted <= self.committed + self.lost
+
+
+@dataclass(frozen=True)
+class _Outcomes:
+    """A file's runs: their repetitions, ascending, and what became of each; accuracies are NaN where there is none."""
+
+    repetitions: npt.NDArray[np.int64]
+    diverged: npt.NDArray[np.bool_]
+    accuracies: npt.NDArray[np.float64]
+
+
+class StatusReader:
+    """Looks at a store again and again."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._read: dict[Shard, _Outcomes] = {}
+        self._damaged: dict[Shard, DamagedFileError] = {}
+
+    def look(self, seconds: float = float("inf")) -> CampaignStatus:
+        """The store now. New files are read for `seconds`; what is left then is read at later looks.
+
+        Raises StoreError where the store cannot be read.
+        """
+        store, damaged = self._store, list[DamagedFileError]()
+        targets, shards = store.targets(damaged), store.listed()
+        failures = store.failures(shards, damaged)
+        self._read = {shard: self._read[shard] for shard in shards if shard in self._read}
+        self._damaged = {shard: self._damaged[shard] for shard in shards if shard in self._damaged}
+        self._read_new(shards, time.monotonic() + seconds)
+        counts = _Counts()
+        for shard in sorted(shards, key=lambda each: (each.parts, each.start, -each.stop)):
+            if shard not in self._damaged:
+                counts.add(shard, self._read.get(shard))
+        header = store.header
+        return CampaignStatus(
+            store_uri=store.uri,
+            dataset=header.dataset,
+            num_train=header.num_train,
+            num_test=header.num_test,
+            identity=header.identity,
+            ratios=tuple(
+                RatioStatus(parts / PARTS, targets.get(parts, 0), counts.committed[parts], counts.diverged[parts])
+                for parts in sorted({*targets, *counts.committed})
+            ),
+            failures=tuple(failures),
+            test_accuracy=counts.accuracy / counts.tested if counts.tested else None,
+            unread=counts.unread,
+            damaged=(*self._damaged.values(), *damaged),
+            lost=self._lost(targets, shards),
+        )
+
+    def _read_new(self, shards: Sequence[Shard], deadline: float) -> None:
+        for shard in shards:
+            if shard in self._read or shard in self._damaged:
+                continue
+            if time.monotonic() > deadline:
+                return
+            try:
+                self._read[shard] = _outcomes(self._store, shard)
+            except DamagedFileError as error:
+                self._damaged[shard] = error
+            except MissingFileError:
+                path = f"results/{shard.shard_id}.parquet"
+                problem = self._store.upkeep.inspect(path)
+                if problem is not None:  # else a compaction merged it away: the next listing tells
+                    self._damaged[shard] = self._store.upkeep.damage(path, problem)
+
+    def _lost(self, targets: dict[int, int], shards: Sequence[Shard]) -> int:
+        """Runs asked for that only damaged files hold."""
+        sound = {run for shard in shards if shard not in self._damaged for run in shard.runs} if self._damaged else ()
+        lost = {run for shard in self._damaged for run in shard.runs}.difference(sound)
+        if isinstance(self._store.header.campaign, Imported):
+            return len(lost)  # they are asked for by their number: an experiment may have gaps
+        return sum(run.repetition < targets.get(run.parts, 0) for run in lost)
+
+
+class _Counts:
+    """Runs of files in the order of a scan, each run once: files overlap where they were merged."""
+
+    def __init__(self) -> None:
+        self.committed: Counter[int] = Counter()
+        self.diverged: Counter[int] = Counter()
+        self.unread = 0
+        self.accuracy = 0.0
+        self.tested = 0
+        self._ends: Counter[int] = Counter()
+
+    def add(self, shard: Shard, outcomes: _Outcomes | None) -> None:
+        """Count what is new in a file; None: it is not read yet, so that its name alone tells its runs."""
+        start = max(shard.start, self._ends[shard.parts])
+        self._ends[shard.parts] = max(shard.stop, self._ends[shard.parts])
+        if outcomes is None:
+            self.committed[shard.parts] += max(0, shard.stop - start)
+            self.unread += max(0, shard.stop - start)
+            return
+        fresh = outcomes.repetitions >= start
+        self.committed[shard.parts] += int(fresh.sum())
+        self.diverged[shard.parts] += int(outcomes.diverged[fresh].sum())
+        accuracies = outcomes.accuracies[fresh & ~outcomes.diverged & ~np.isnan(outcomes.accuracies)]
+        self.accuracy += float(accuracies.sum())
+        self.tested += len(accuracies)
+
+
+def _outcomes(store: Store, shard: Shard) -> _Outcomes:
+    table = store.read(shard, _COLUMNS)
+    final = table.filter(table["is_final"])
+    return _Outcomes(
+        final["repetition"].to_numpy().astype(np.int64),
+        np.array([status == "diverged" for status in final["status"].to_pylist()], dtype=bool),
+        np.array(_numbers(final["test_accuracy"].to_pylist()), dtype=np.float64),
+    )
+
+
+def _numbers(values: list[Any]) -> list[float]:
+    return [float("nan") if value is None else float(value) for value in values]
+
+
+def campaign_status(uri: str) -> CampaignStatus:
+    """Count a store's runs, every file read. Raises StoreError where there is no store, or it cannot be read."""
+    reader = StatusReader(Store.open(uri))
+    for _ in range(_MOST_LOOKS):
+        status = reader.look()
+        if not status.unread:
+            break
+    return status

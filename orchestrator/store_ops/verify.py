@@ -1,0 +1,108 @@
+"""Checks every committed file of a store, and sets damaged ones aside so that they are made again."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from orchestrator.campaigns.committed_runs import runs_by_ratio
+from workers.campaign.import_spec import Imported
+from workers.campaign.keys import Run, Shard
+from workers.errors import DamagedFileError, MissingFileError
+from workers.store import Store
+from workers.store.cures import EXAMPLES
+from workers.store.maintenance import FOLDERS
+from workers.store.results import shard_of
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A file with something wrong; `moved_to` says where it is now, where it was set aside."""
+
+    path: str
+    problem: str
+    moved_to: str | None = None
+
+
+def verify_store(uri: str, *, repair: bool = False) -> tuple[int, list[Finding]]:
+    """(files checked, findings). With `repair`, damaged files are moved to `damaged/`.
+
+    Raises StoreError where there is no store, or where it cannot be read or (repairing) written; DamagedFileError where
+    campaign.json is damaged, without which nothing can be said of the rest. May run beside writers and compactions.
+    """
+    store = Store.open(uri)
+    findings: list[Finding] = []
+    paths = [f"{folder}/{name}" for folder in FOLDERS for name in store.upkeep.names(folder)]
+    sound: list[Shard] = []
+    for path in [*paths, EXAMPLES]:
+        problem = store.upkeep.inspect(path)
+        if problem is None:
+            shard = shard_of(path.removeprefix("results/"))
+            sound += [shard] if shard is not None else []
+        else:
+            findings.append(_found(store, path, problem, repair and problem != "is missing"))
+    for shard, problem in _disagreeing(store, sound):
+        findings.append(_found(store, f"results/{shard.shard_id}.parquet", problem, repair))
+    return len(paths) + 1, findings
+
+
+def missing_runs(uri: str) -> dict[int, list[Run]]:
+    """The runs that were asked for and are not committed, by ratio (parts per million); none where all are there.
+
+    Of imported runs nobody asked for certain ones (see `missing_imports`). Raises as `verify_store`.
+    """
+    store = Store.open(uri)
+    if isinstance(store.header.campaign, Imported):
+        return {}
+    there: dict[int, set[int]] = defaultdict(set)
+    for shard in store.shards():
+        there[shard.parts].update(range(shard.start, shard.stop))
+    missing = {
+        parts: [Run(parts, repetition) for repetition in range(wanted) if repetition not in there[parts]]
+        for parts, wanted in store.targets().items()
+    }
+    return {parts: runs for parts, runs in missing.items() if runs}
+
+
+def missing_imports(uri: str) -> dict[int, int]:
+    """How many runs that were imported are not in the store any more, by ratio (parts per million).
+
+    An import wants as many as it found: the folders of an experiment may have gaps. Raises as `verify_store`.
+    """
+    store = Store.open(uri)
+    if not isinstance(store.header.campaign, Imported):
+        return {}
+    there = runs_by_ratio(store.shards())
+    return {parts: wanted - there[parts] for parts, wanted in store.targets().items() if wanted > there[parts]}
+
+
+def _found(store: Store, path: str, problem: str, repair: bool) -> Finding:
+    return Finding(f"{store.uri}/{path}", problem, store.upkeep.set_aside(path) if repair else None)
+
+
+def _disagreeing(store: Store, shards: list[Shard]) -> Iterator[tuple[Shard, str]]:
+    """Shards that hold a run otherwise than the file which readers take it from.
+
+    Two files with the same run are no damage: a compaction is under way, or drivers had other numbers of repetitions.
+    """
+    before: list[Shard] = []
+    """Those of the same ratio that may overlap what follows."""
+    for shard in sorted(shards, key=lambda each: (each.parts, each.start, -each.stop)):
+        before = [each for each in before if each.parts == shard.parts and each.stop > shard.start]
+        for other in before:
+            run = _first_difference(store, shard, other)
+            if run is not None:
+                yield shard, f"differs from {other.shard_id}.parquet in run {run.run_id}, which readers take from there"
+                break
+        else:
+            before.append(shard)
+
+
+def _first_difference(store: Store, shard: Shard, other: Shard) -> Run | None:
+    try:
+        ours, theirs = store.upkeep.run_hashes(shard), store.upkeep.run_hashes(other)
+    except (MissingFileError, DamagedFileError):
+        return None  # gone, or to be found by the next inspection
+    different = [
+        repetition for repetition in sorted(ours.keys() & theirs.keys()) if ours[repetition] != theirs[repetition]
+    ]
+    return Run(shard.parts, different[0]) if different else None

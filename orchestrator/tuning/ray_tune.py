@@ -1,0 +1,260 @@
+"""Trials on a Ray cluster with Ray Tune: which run where, which are stopped early (ASHA), what becomes of lost workers.
+
+ASHA: Li et al., "A System for Massively Parallel Hyperparameter Tuning", MLSys 2020. Tune keeps its own state (pickles)
+in a folder that is thrown away: what counts is the listener's record of finished trials. A search that goes on tells
+ASHA about these, so that new trials are compared with them, and trains only the others.
+"""
+
+import logging
+import os
+import tempfile
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, Protocol
+
+import ray
+from ray import tune
+from ray.tune.result import DONE
+from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler
+
+from orchestrator.runners.ray.cluster import connected, extend_path, search_path
+from orchestrator.runners.ray.preflight import ClusterError
+from orchestrator.tuning.trial import Bench, EpochFigures, Trial
+from workers.errors import LongtailError
+from workers.user_code.boundary import check_interruption, told, told_traceback
+
+REDUCTION = 3
+"""Of the trials at each rung the best third goes on."""
+
+_MAX_LOST = 5
+_SCORE = "score"
+_ENVIRONMENT = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is answered by the command
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths of the campaign's own code stay as they are
+}
+
+
+class Listener(Protocol):
+    """Hears what becomes of trials, in the driver."""
+
+    def epoch(self, key: str, figures: EpochFigures) -> None:
+        """A trial trained an epoch. Epoch 1 may come again, where a worker was lost."""
+
+    def ended(self, key: str) -> None:
+        """A trial ended by itself, as its last figures say."""
+
+    def stopped(self, key: str) -> None:
+        """A trial was stopped, since others are ahead of it."""
+
+    def failed(self, key: str, message: str, details: str) -> None:
+        """A trial could not be trained; `details` is a traceback."""
+
+    def enough(self) -> bool:
+        """Whether to stop all trials that run, and start no other."""
+
+
+@dataclass(frozen=True)
+class Asha:
+    """Stops trials that are behind, at epochs `grace`, 3 grace, 9 grace, ... up to `max_epochs`."""
+
+    max_epochs: int
+
+    @property
+    def grace(self) -> int:
+        """Epochs that every trial may train."""
+        return max(1, self.max_epochs // 10)
+
+    def scheduler(self, finished: Mapping[str, Sequence[EpochFigures]]) -> AsyncHyperBandScheduler:
+        """Tune's scheduler, told about the trials that are finished already."""
+        made = AsyncHyperBandScheduler(
+            time_attr="epoch",
+            metric=_SCORE,
+            mode="max",
+            max_t=self.max_epochs,
+            grace_period=self.grace,
+            reduction_factor=REDUCTION,
+        )
+        for key, epochs in finished.items():
+            trial = SimpleNamespace(trial_id=key)
+            made.on_trial_add(None, trial)
+            for figures in epochs:
+                made.on_trial_result(None, trial, {"epoch": figures.epoch, _SCORE: _score(figures)})
+        return made
+
+
+@contextmanager
+def cluster(
+    address: str | None, workers: int | None, gpus_per_trial: float | None, working_dir: str | None
+) -> Iterator["TrialRunner"]:
+    """Connected to a cluster, or to one of its own, for as long as this lasts. Raises ClusterError."""
+    former = {name: os.environ.get(name) for name in _ENVIRONMENT}
+    os.environ.update(_ENVIRONMENT)
+    try:
+        with connected(address, workers, working_dir):
+            resources = ray.cluster_resources()
+            gpus = gpus_per_trial
+            if gpus is None:
+                gpus = 1.0 if resources.get("GPU", 0) >= 1 else 0.0
+            slots = int(resources.get("GPU", 0) / gpus + 1e-9) if gpus else int(resources.get("CPU", 0))
+            if slots < 1:
+                wanted = f"{gpus} GPUs" if gpus else "1 CPU"
+                raise ClusterError(f"the Ray cluster has no place for a trial with {wanted}: it has {resources}")
+            yield TrialRunner(min(slots, workers or slots), gpus)
+    finally:
+        for name, value in former.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@dataclass(frozen=True)
+class TrialRunner:
+    """Runs `workers` trials at a time, with `gpus` GPUs each, or one CPU where that is 0."""
+
+    workers: int
+    gpus: float
+
+    def run(
+        self,
+        trials: Sequence[Trial],
+        listener: Listener,
+        asha: Asha | None = None,
+        finished: Mapping[str, Sequence[EpochFigures]] | None = None,
+    ) -> None:
+        """Train trials, the first ones first; with `asha` those behind, also `finished` ones, are stopped early."""
+        if not trials:
+            return
+        scheduler = asha.scheduler(finished or {}) if asha else FIFOScheduler()
+        device = "cuda" if self.gpus else "cpu"
+        texts = {trial.key: trial.model_dump_json() for trial in trials}
+        trainable = tune.with_parameters(_Trainable, trials=texts, device=device, path=search_path())
+        resources = {"cpu": 0, "gpu": self.gpus} if self.gpus else {"cpu": 1}
+        with _quiet(), tempfile.TemporaryDirectory(prefix="longtail-tune-") as scratch:
+            tune.Tuner(
+                tune.with_resources(trainable, resources),
+                param_space={"trial": tune.grid_search(list(texts))},
+                tune_config=tune.TuneConfig(
+                    scheduler=scheduler,
+                    max_concurrent_trials=self.workers,
+                    reuse_actors=True,
+                    trial_name_creator=_name,
+                    trial_dirname_creator=_name,
+                ),
+                run_config=tune.RunConfig(
+                    name="search",
+                    storage_path=scratch,
+                    verbose=0,
+                    callbacks=[_Hearing(listener)],
+                    stop=_Stopping(listener),
+                    checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                    failure_config=tune.FailureConfig(max_failures=_MAX_LOST - 1),
+                ),
+            ).fit()
+
+
+class _Trainable(tune.Trainable):  # type: ignore[misc]
+    """A worker's process: one trial after the other, a step for each epoch."""
+
+    def setup(
+        self, config: dict[str, Any], trials: Mapping[str, str] = {}, device: str = "cpu", path: Sequence[str] = ()
+    ) -> None:
+        extend_path(path)
+        self._trials = trials
+        self._bench = Bench(device)
+        self._epochs: Generator[EpochFigures] | None = None
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self.cleanup()
+        self._key = new_config["trial"]
+        return True
+
+    def step(self) -> dict[str, Any]:
+        try:
+            if self._epochs is None:
+                self._epochs = self._bench.epochs(Trial.model_validate_json(self._trials[self._key]))
+            figures = next(self._epochs)
+        except BaseException as error:  # noqa: BLE001 - the boundary at which the campaign's own code is reported
+            check_interruption(error)
+            message = str(error) if isinstance(error, LongtailError) else told(error)
+            return {"failed": message, "details": told_traceback(error), "epoch": 0, _SCORE: 0.0, DONE: True}
+        plain = figures.model_dump()
+        return {"figures": plain, "epoch": figures.epoch, _SCORE: _score(figures), DONE: figures.ended is not None}
+
+    def cleanup(self) -> None:
+        if self._epochs is not None:
+            self._epochs.close()  # gives torch's settings back
+        self._epochs = None
+
+
+def _score(figures: EpochFigures) -> float:
+    """What ASHA compares: a trial is to get far in both, fitting its subsets and what is held out."""
+    if figures.loss is None:
+        return 0.0
+    return (figures.subset_accuracy + figures.heldout_accuracy) / 2
+
+
+class _Listening:
+    """Has a listener, which stays out of the state that Tune pickles."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class _Hearing(_Listening, tune.Callback):  # type: ignore[misc]
+    """Tells the listener what Tune hears."""
+
+    def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
+        if "figures" in result:
+            self._listener.epoch(trial.config["trial"], EpochFigures.model_validate(result["figures"]))
+
+    def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        result, key = trial.last_result or {}, trial.config["trial"]
+        if "failed" in result:
+            self._listener.failed(key, result["failed"], result["details"])
+        elif result.get("figures", {}).get("ended"):
+            self._listener.ended(key)
+        elif not self._listener.enough():
+            self._listener.stopped(key)
+
+    def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        message = f"the worker's process died {_MAX_LOST} times while it trained this trial"
+        self._listener.failed(trial.config["trial"], message, str(trial.get_error() or message))
+
+
+class _Stopping(_Listening, tune.Stopper):  # type: ignore[misc]
+    """Ends the search where the listener says so."""
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self._listener.enough()
+
+
+def _name(trial: Any) -> str:
+    return f"trial-{trial.config['trial']}"
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Tune's advice goes nowhere: what a user can mend is told by the listener."""
+    loggers = [logging.getLogger(name) for name in ("ray.tune", "ray.train", "ray.air")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

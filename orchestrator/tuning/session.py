@@ -1,0 +1,271 @@
+"""The course of a recipe search: trials trained and kept, the choice, and its figures on fresh subsets."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from orchestrator.frame_files import write_frame
+from orchestrator.tuning.candidates import Candidate, frozen
+from orchestrator.tuning.choice import Choice, Tried, choose, choose_beside_given
+from orchestrator.tuning.field_values import field_values, values_text
+from orchestrator.tuning.record import FinishedTrial, SearchRecord
+from orchestrator.tuning.settings import Place, Search
+from orchestrator.tuning.trial import EpochFigures, Trial
+from orchestrator.tuning.trials_table import trials_frame
+from workers.campaign.campaign import Campaign
+from workers.campaign.yaml_io import with_repetitions
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from orchestrator.tuning.ray_tune import Asha, TrialRunner
+
+_HOPELESS = 10
+"""So many failed trials, with none that ended otherwise, end a search: the mistake is in all of them."""
+
+_MEASURED = 5
+"""So many of the recipes that are as good as any are measured anew at a time, the cheapest."""
+
+_TABLE_SHARE = 50
+"""The table is written again once its last writing took less than this fraction of the time since."""
+
+
+@dataclass
+class SearchProgress:
+    """How far a search is, in trials."""
+
+    total: int
+    ended: int = 0
+    fitted: int = 0
+    stopped: int = 0
+    failed: int = 0
+    best: float | None = None
+    """Held-out accuracy, among the fitted."""
+    best_recipe: str = ""
+    """Where the recipe of `best` differs from the one given, in words."""
+
+
+@dataclass(frozen=True)
+class SearchReport:
+    """What a search found. No `choice`: nothing fits.
+
+    `nominated` is the choice on the subsets of the search; `measured` are its candidates on fresh subsets, beside
+    `given`, the campaign's own recipe there. `choice` is between these.
+    """
+
+    progress: SearchProgress
+    tried: Sequence[Tried]
+    nominated: Choice | None
+    choice: Choice | None
+    campaign: Campaign | None = None
+    measured: Sequence[Tried] = field(default=())
+    given: Tried | None = None
+    failures: Sequence[str] = field(default=())
+
+
+class Session:
+    """One call of `search_recipe`: hears what becomes of trials, keeps it, and chooses."""
+
+    def __init__(
+        self,
+        campaign: Campaign,
+        tuning: Campaign,
+        search: Search,
+        place: Place,
+        record: SearchRecord,
+        on_progress: Callable[[SearchProgress], None],
+    ) -> None:
+        self.campaign, self.tuning, self.search, self.place = campaign, tuning, search, place
+        self.record = record
+        self.on_progress = on_progress
+        self.progress = SearchProgress(total=search.trials)
+        self.failures: dict[str, str] = {}
+        self._epochs: dict[str, list[EpochFigures]] = {}
+        self._connections = ExitStack()
+        self._runner: TrialRunner | None = None
+        self._deadline = time.monotonic() + 60 * search.minutes if search.minutes else None
+        self._fields: Sequence[str] = ()
+        self._candidates: dict[str, Candidate] = {}
+        self._table_due = 0.0
+
+    def run(self, candidates: Sequence[Candidate], fields: Sequence[str], max_epochs: int) -> SearchReport:
+        """Train what is not finished, and choose what fits on fresh subsets too."""
+        self._fields = fields
+        self._candidates = {_key(each): each for each in candidates}
+        with self._connections:
+            return self._run(max_epochs)
+
+    def _run(self, max_epochs: int) -> SearchReport:
+        from orchestrator.tuning.ray_tune import Asha
+
+        keys = self._candidates
+        finished = {key: trial for key, trial in self.record.finished.items() if key in keys}
+        for trial in finished.values():
+            self._count(trial)
+        self.on_progress(self.progress)
+        asha = Asha(max_epochs) if self.search.early_stopping else None
+        pending = [self._trial(key, each) for key, each in keys.items() if key not in finished]
+        self._train(pending, asha, {key: trial.epochs for key, trial in finished.items()})
+        tried = self._tried()
+        nominated, choice = self._confirmed(tried)
+        measured = [Tried(each.candidate, fresh) for each in tried if (fresh := self._fresh_trial(each)) is not None]
+        by_number = {each.candidate.number: each.trial for each in measured}
+        chosen = None if choice is None else choice.chosen.candidate.number
+        self._write_table(trials_frame(tried, self._fields, by_number, nominated, chosen))
+        return SearchReport(
+            progress=self.progress,
+            tried=tried,
+            nominated=nominated,
+            choice=choice,
+            campaign=None if choice is None else self._found(choice.chosen),
+            measured=measured,
+            given=self._given(),
+            failures=tuple(self.failures.values()),
+        )
+
+    def _tried(self) -> list[Tried]:
+        done = self.record.finished
+        return [Tried(each, done[key]) for key, each in self._candidates.items() if key in done]
+
+    def _confirmed(self, tried: Sequence[Tried]) -> tuple[Choice | None, Choice | None]:
+        """The choices on the search's subsets and on fresh ones, among the trials that fit there too; None: none does.
+
+        The first epoch at which accuracy reached a level is a lucky one, as likely as not: elsewhere it falls short.
+        """
+        self._deadline = None
+        left = list(tried)
+        while nominated := choose(left, self.search.cost):
+            nearest = nominated.as_good[:_MEASURED]
+            wanted = {self._fresh_key(each): _cut(each) for each in nearest} | {self._given_key(): self.tuning}
+            missing = [each for each in wanted.items() if each[0] not in self.record.finished]
+            self._train([self._fresh(*each) for each in missing], None, {})
+            fresh = {each.candidate.number: self._fresh_trial(each) for each in nearest}
+            fits = {number: trial for number, trial in fresh.items() if trial and trial.ended == "fitted"}
+            if nominated.chosen.candidate.number in fits:
+                measured = [
+                    Tried(each.candidate, fits[number]) for each in nearest if (number := _number(each)) in fits
+                ]
+                return nominated, choose_beside_given(measured, self._given(), self.search.cost)
+            left = [each for each in left if _number(each) in fits or each not in nearest]
+        return None, None
+
+    def _fresh_trial(self, each: Tried) -> FinishedTrial | None:
+        """A recipe's trial on fresh subsets; None before it is trained."""
+        return self.record.finished.get(self._fresh_key(each))
+
+    def _given(self) -> Tried | None:
+        """The campaign's own recipe on fresh subsets; None before it is trained."""
+        trial = self.record.finished.get(self._given_key())
+        return None if trial is None else Tried(Candidate(0, {}, self.tuning), trial)
+
+    def _found(self, chosen: Tried) -> Campaign:
+        recipe = _cut(chosen)
+        return self.campaign.model_copy(update={"model": recipe.model, "recipe": recipe.recipe})
+
+    def _fresh_key(self, each: Tried) -> str:
+        return f"fresh-{_key(each.candidate)}-{each.trial.last.epoch}-{self.search.fresh_count}"
+
+    def _given_key(self) -> str:
+        return f"fresh-{0:05d}-{self.tuning.recipe.epochs}-{self.search.fresh_count}"
+
+    def _fresh(self, key: str, campaign: Campaign) -> Trial:
+        """To its end, on subsets that no trial of the search has seen."""
+        campaign = with_repetitions(campaign, self.search.fresh_count)
+        return Trial(key=key, campaign=campaign, first=self.search.runs, fit=self.search.fit, until_fit=False)
+
+    def _trial(self, key: str, each: Candidate) -> Trial:
+        return Trial(key=key, campaign=each.campaign, first=0, fit=self.search.fit, until_fit=each.until_fit)
+
+    def _train(
+        self, trials: Sequence[Trial], asha: "Asha | None", finished: Mapping[str, Sequence[EpochFigures]]
+    ) -> None:
+        """Connects to the cluster when there is something to train."""
+        if not trials:
+            return
+        from orchestrator.tuning.ray_tune import cluster
+
+        if self._runner is None:
+            place = self.place
+            self._runner = self._connections.enter_context(
+                cluster(place.address, place.workers, place.gpus_per_worker, place.working_dir)
+            )
+        self._runner.run(trials, self, asha, finished)
+
+    def _count(self, trial: FinishedTrial) -> None:
+        if trial.key.startswith("fresh"):
+            return
+        now = self.progress
+        now.ended += 1
+        now.stopped += trial.ended == "stopped"
+        if trial.ended == "fitted":
+            now.fitted += 1
+            if now.best is None or trial.last.heldout_accuracy > now.best:
+                now.best = trial.last.heldout_accuracy
+                now.best_recipe = self._recipe_text(trial)
+
+    def _recipe_text(self, trial: FinishedTrial) -> str:
+        candidate = self._candidates[trial.key]
+        epochs = f", {trial.last.epoch} epochs" if candidate.until_fit else ""
+        return f"trial {candidate.number}: {values_text(candidate.values)}{epochs}"
+
+    def epoch(self, key: str, figures: EpochFigures) -> None:
+        """See `Listener.epoch`."""
+        epochs = self._epochs.setdefault(key, [])
+        if figures.epoch == 1:
+            epochs.clear()
+        epochs.append(figures)
+        self.on_progress(self.progress)
+
+    def ended(self, key: str) -> None:
+        """See `Listener.ended`."""
+        ended = self._epochs[key][-1].ended
+        if ended is not None:
+            self._finish(key, ended)
+
+    def stopped(self, key: str) -> None:
+        """See `Listener.stopped`."""
+        self._finish(key, "stopped")
+
+    def _finish(self, key: str, ended: Literal["fitted", "unfitted", "diverged", "stopped"]) -> None:
+        candidate = self._candidates.get(key)
+        values = {} if candidate is None else field_values(candidate.campaign, self._fields)
+        trial = FinishedTrial(key=key, ended=ended, epochs=self._epochs.pop(key), values=values)
+        self.record.finish(trial)
+        self._count(trial)
+        if candidate is not None and time.monotonic() >= self._table_due:
+            self._write_table(trials_frame(self._tried(), self._fields))
+        self.on_progress(self.progress)
+
+    def _write_table(self, frame: "pd.DataFrame") -> None:
+        """Write trials.parquet; the next time is due when that costs little beside the training in between."""
+        started = time.monotonic()
+        write_frame(frame, self.record.root / "trials.parquet")
+        now = time.monotonic()
+        self._table_due = now + _TABLE_SHARE * (now - started)
+
+    def failed(self, key: str, message: str, details: str) -> None:
+        """See `Listener.failed`."""
+        path = self.record.fail(key, details)
+        self.failures[key] = f"trial {int(key) if key.isdigit() else key}: {message} (traceback: {path})"
+        self.progress.failed += 1
+        self.on_progress(self.progress)
+
+    def enough(self) -> bool:
+        """See `Listener.enough`: out of time, or hopeless."""
+        late = self._deadline is not None and time.monotonic() > self._deadline
+        return late or (len(self.failures) >= _HOPELESS and not self.progress.ended)
+
+
+def _key(candidate: Candidate) -> str:
+    return f"{candidate.number:05d}"
+
+
+def _number(each: Tried) -> int:
+    return each.candidate.number
+
+
+def _cut(each: Tried) -> Campaign:
+    """The campaign of a trial, with the epochs that it took."""
+    return frozen(each.candidate.campaign, each.trial.last.epoch)

@@ -1,0 +1,112 @@
+"""Recipe search: the cheapest recipe that fits a campaign's subsets and does as well as any on held-out examples.
+
+Trials train on subsets of their own, drawn from another seed than the campaign's: no run of the campaign is looked at,
+so choosing a recipe by held-out accuracy makes nothing that the campaign will estimate look better than it is. The test
+set takes no part, except at ratio 1, which holds nothing else out. For the same reason what is said of the recipe
+chosen is measured anew, on fresh subsets: the best of many is better by luck too.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from orchestrator.campaigns.preflight import check_campaign_fits, training_labels
+from orchestrator.tuning.candidates import draw_candidates, is_open_ended, mistakes_of, tuning_seed
+from orchestrator.tuning.record import SearchRecord
+from orchestrator.tuning.session import SearchProgress, SearchReport, Session
+from orchestrator.tuning.settings import Place, Search
+from orchestrator.tuning.space import Space, check_space, default_space, read_space, with_values
+from workers.campaign.campaign import Campaign, parts_per_million
+from workers.campaign.yaml_io import check_campaign
+from workers.datasets import Dataset, load_dataset
+from workers.datasets.label_table import labels_sha256
+from workers.errors import CampaignError, LongtailError
+from workers.subsets.draw import subset_size
+
+
+def search_recipe(
+    campaign: Campaign,
+    results: Path,
+    search: Search | None = None,
+    place: Place | None = None,
+    on_progress: Callable[[SearchProgress], None] = lambda progress: None,
+    on_data: Callable[[Dataset], None] = lambda dataset: None,
+) -> SearchReport:
+    """Search a campaign's recipe; trials are kept in the folder `results`, where the same search goes on.
+
+    Raises CampaignError for mistakes in campaign, space or settings, before anything is written; DataError, ModelError,
+    ClusterError; LongtailError where the folder cannot be written. KeyboardInterrupt passes through.
+    """
+    search, place = search or Search(), place or Place()
+    dataset = load_dataset(campaign.dataset)
+    on_data(dataset)
+    check_campaign_fits(campaign, dataset)
+    if campaign.label_noise.file is not None:
+        campaign = campaign.with_label_noise(sha256=labels_sha256(training_labels(campaign, dataset)))
+    tuning = _tuning_campaign(campaign, search, dataset)
+    smallest = min(subset_size(parts, dataset.num_train) for parts in tuning.subsets.parts)
+    space, max_epochs = _space(tuning, search, smallest, dataset)
+    limits = {"max_epochs": max_epochs, "smallest_subset": smallest}
+    candidates = draw_candidates(tuning, space, trials=search.trials, seed=search.seed, **limits)
+    record = SearchRecord(results)
+    description = {
+        "campaign": tuning.science() | {"fingerprint": dataset.fingerprint, "ratios": list(tuning.subsets.ratios)},
+        "space": {field: domain.plain() for field, domain in space.items()},
+        "search": {"fit": search.fit, "runs": search.runs, "seed": search.seed, "max_epochs": max_epochs}
+        | {"early_stopping": search.early_stopping},
+    }
+    with record.opened(description):
+        return Session(campaign, tuning, search, place, record, on_progress).run(candidates, list(space), max_epochs)
+
+
+def _tuning_campaign(campaign: Campaign, search: Search, dataset: Dataset) -> Campaign:
+    """The campaign of the trials: a seed of their own, few runs, the ratios to try."""
+    own = campaign.subsets.ratios
+    document = campaign.with_absolute_paths().with_uniform_subsets().model_dump(mode="json")
+    document["subsets"] |= {
+        "ratios": sorted(search.ratios or {min(own), max(own)}),
+        "repetitions": search.runs,
+        "seed": tuning_seed(campaign, search.seed),
+    }
+    document["record"] = {"epochs": "final"}
+    tuning = check_campaign(document)
+    if parts_per_million(1.0) in tuning.subsets.parts and not dataset.num_test:
+        raise CampaignError("subsets.ratios: ratio 1 holds out no example, and the data set has no test examples")
+    return tuning
+
+
+def _space(tuning: Campaign, search: Search, smallest: int, dataset: Dataset) -> tuple[Space, int]:
+    """The space, checked against the campaign's fields, and the most epochs."""
+    own = tuning.recipe.epochs
+    if search.space is None:
+        most = search.max_epochs or 2 * own
+        space, source = default_space(tuning, most, smallest), "default space"
+    else:
+        space, source = read_space(search.space), str(search.space)
+        asked = space["recipe.epochs"].values if "recipe.epochs" in space else ()
+        most = search.max_epochs or max([2 * own, *(each for each in asked if type(each) is int)])
+        check_space(space, source, lambda values: _mistakes(tuning, values, dataset))
+        if asked and max(asked) > most:
+            raise CampaignError(f"{source}: recipe.epochs: must be at most --max-epochs {most}, got {max(asked)}")
+        if asked and "recipe.schedule" not in space and is_open_ended(tuning):
+            raise CampaignError(
+                f"{source}: recipe.epochs: is found by the search itself under the schedule "
+                f"{tuning.recipe.schedule.name}: training ends when the model fits; leave it out, or set --max-epochs"
+            )
+    if own > most and not is_open_ended(tuning):
+        raise CampaignError(f"--max-epochs: must be at least the campaign's recipe.epochs {own}, got {most}")
+    return space, most
+
+
+def _mistakes(tuning: Campaign, values: Mapping[str, Any], dataset: Dataset) -> list[str]:
+    """What is wrong with some values, a model that does not suit the data included."""
+    lines = mistakes_of(tuning, values)
+    if lines or not any(name.startswith("model") for name in values):
+        return lines
+    try:
+        check_campaign_fits(check_campaign(with_values(tuning.model_dump(mode="json"), values)), dataset)
+    except CampaignError:
+        return []  # values that do not go together; others may
+    except LongtailError as error:
+        return [str(error)]
+    return []

@@ -1,0 +1,1 @@
+"""Campaigns: the fields of a campaign file, how it is read, and its identity."""

@@ -1,0 +1,275 @@
+"""The campaign: the immutable description of all runs, and its identity."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
+
+from workers.campaign.fields import absolute_path, relative_path, with_paths, without_locations
+from workers.campaign.recipe import Fraction, Frozen, Recipe
+from workers.campaign.specs import LOCATION, MLP, PATH, Column, DatasetSpec, Digits, ModelSpec, ScoreColumn, Sha256
+from workers.campaign.specs import Path as PathText
+
+FORMAT = 1
+"""Version of the meaning of a campaign's fields; part of the identity."""
+
+PARTS = 1_000_000
+"""Ratios are whole parts per million, so that they are exact as keys, seeds and file names."""
+
+MAX_REPETITIONS = 1_000_000
+
+MAX_RUNS = 2_000_000
+"""Of a campaign: a driver lists what is to be trained."""
+
+BALANCED_VERSION = 2
+"""Of how balanced subsets are drawn; part of a balanced campaign's identity. Version 1, which was not part of it, left
+the memberships of up to 2 L - 1 examples correlated."""
+
+
+def parts_per_million(ratio: float) -> int:
+    """The ratio in parts per million, exactly (0.7 -> 700000). Raises ValueError where it is not a whole number."""
+    parts = round(ratio * PARTS) if 0 < ratio <= 1 else 0
+    # The product of an exact six-decimal ratio is off by a few parts in 10^16 only.
+    if abs(ratio * PARTS - parts) > 1e-6 or parts == 0:
+        raise ValueError(f"must be greater than 0, at most 1, with at most 6 decimals, got {ratio!r}")
+    return parts
+
+
+def _exact_ratio(ratio: float) -> float:
+    return parts_per_million(ratio) / PARTS
+
+
+def _quantile(quantile: float) -> float:
+    if not 0 <= quantile < 1:
+        raise ValueError
+    return _exact_ratio(quantile) if quantile else 0.0
+
+
+def _distinct(ratios: tuple[float, ...]) -> tuple[float, ...]:
+    if not ratios or len(set(ratios)) != len(ratios):
+        raise ValueError(f"must be at least one, all different, got {list(ratios)}")
+    return ratios
+
+
+Ratio = Annotated[float, AfterValidator(_exact_ratio)]
+Ratios = Annotated[tuple[Ratio, ...], Field(strict=False, max_length=1000), AfterValidator(_distinct)]
+
+
+class LabelNoise(Frozen):
+    """Some training labels replaced, once for the whole campaign, each uniformly by one of the other classes."""
+
+    fraction: Fraction = 0.0
+    """Share of the training examples whose given label differs from the data set's."""
+    file: Annotated[PathText | None, Field(json_schema_extra=PATH)] = None
+    """Given labels of your own in place of random ones: Parquet, CSV or npz, a path or a URI, with a row for each
+    example as in `subsets.scores`. Read where the campaign is started, once: workers take labels from the store."""
+    column: Annotated[Column | None, Field(json_schema_extra=LOCATION)] = None
+    """The column with the class numbers or class names; in an npz file the array."""
+    sha256: Sha256 | None = None
+    """Of the given labels as little-endian int64 in canonical order. Found out when the campaign starts, or given, so
+    that other labels are refused."""
+
+    @model_validator(mode="after")
+    def _file_or_fraction(self) -> "LabelNoise":
+        if (self.file is None) != (self.column is None):
+            raise ValueError(f"file and column go together, got {'column' if self.file is None else 'file'} alone")
+        if self.fraction and (self.file is not None or self.sha256 is not None):
+            raise ValueError(f"fraction must be left out where a file has the labels, got {self.fraction:g}")
+        if self.sha256 is not None and self.file is None:
+            raise ValueError("sha256 needs file and column")
+        return self
+
+
+class Window(Frozen):
+    """Drops a window of the examples in ascending order of their scores."""
+
+    window: Annotated[float, AfterValidator(_quantile)]
+    """The quantile at which it starts, in [0, 1), with at most 6 decimals."""
+
+    def __str__(self) -> str:
+        return f"window {self.window:g}"
+
+
+def _known_rule(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return check(value)
+    except ValidationError:
+        text = "must be lowest, highest, random or {window: QUANTILE} with a QUANTILE from 0 to less than 1"
+        raise ValueError(f"{text}, got {value!r}") from None
+
+
+Rule = Annotated[Literal["lowest", "highest", "random"] | Window, WrapValidator(_known_rule)]
+"""Which examples a subset of the design `explicit` lacks, by their scores."""
+
+
+class Subsets(Frozen):
+    """Which subsets the models are trained on, and how many."""
+
+    design: Literal["uniform", "balanced", "explicit"] = "uniform"
+    """`uniform`: each subset is drawn uniformly among all subsets of its size, floor(ratio x N).
+
+    `balanced`: so is each, but in every block of 20 to 100 runs every example is in the same share of the subsets.
+
+    `explicit`: `scores` decide, by rules. Not random, so there is no memorization and no influence to estimate.
+    """
+    ratios: Ratios
+    """Subset size over the number of training examples; each ratio has its own independent subsets."""
+    repetitions: Annotated[int, Field(ge=1, le=MAX_REPETITIONS)]
+    """Runs at each ratio."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    scores: ScoreColumn | None = None
+    """For `explicit` alone, like what follows."""
+    drop: Annotated[tuple[Rule, ...], Field(strict=False, max_length=100)] = ()
+    """The rules by which examples are dropped. Runs take turns: repetition k has rule k modulo their number, so that
+    3 rules with 5 runs each are 15 repetitions."""
+    per_class: bool = False
+    """Drop the same share of every class (of given labels), each by its own order; else of all examples at once."""
+
+    @model_validator(mode="after")
+    def _runs_can_be_listed(self) -> "Subsets":
+        runs = len(self.ratios) * self.repetitions
+        if runs > MAX_RUNS:
+            raise ValueError(f"ratios x repetitions must be at most {MAX_RUNS:,} runs, got {runs:,}")
+        return self
+
+    @model_validator(mode="after")
+    def _scores_fit_design(self) -> "Subsets":
+        given = {"scores": self.scores is not None, "drop": bool(self.drop), "per_class": self.per_class}
+        if self.design != "explicit":
+            if any(given.values()):
+                names = " and ".join(name for name, there in given.items() if there)
+                raise ValueError(f"{names} must be left out, or the design be explicit, got {self.design}")
+            return self
+        missing = [name for name in ("scores", "drop") if not given[name]]
+        if missing:
+            raise ValueError(f"the design explicit needs {' and '.join(missing)}, got none")
+        if len(set(map(str, self.drop))) != len(self.drop):
+            raise ValueError(f"drop must be rules that are all different, got {', '.join(map(str, self.drop))}")
+        for rule in self.drop:
+            if isinstance(rule, Window) and rule.window > min(self.ratios):
+                most = f"must start at the smallest ratio, {min(self.ratios):g}, at the latest"
+                raise ValueError(f"drop: a window must end within the order, so it {most}, got {rule.window:g}")
+        return self
+
+    def rule(self, repetition: int) -> Rule:
+        """What decides the subset of a repetition under the design `explicit`."""
+        return self.drop[repetition % len(self.drop)]
+
+    @property
+    def parts(self) -> tuple[int, ...]:
+        """The ratios in parts per million, in their order."""
+        return tuple(parts_per_million(ratio) for ratio in self.ratios)
+
+
+class Record(Frozen):
+    """What is stored of each run: which epochs' correctness, and what beside it."""
+
+    epochs: Literal["final", "all"] | Annotated[int, Field(ge=1, le=100_000)] = "final"
+    """`final`; `all`; or a number k for every k-th epoch. The last epoch is always stored."""
+    margins: bool = False
+    """Also each test example's margin: its class's logit less the largest other one, 2 bytes a value."""
+    presentations: bool = False
+    """Also whether each example was predicted right whenever training showed it, before the update: 2 bits an epoch."""
+    probabilities: bool = False
+    """Beside that the label's and the largest probability, and the loss, at each presentation: 6 bytes an epoch."""
+
+    @model_validator(mode="after")
+    def _probabilities_are_of_presentations(self) -> "Record":
+        if self.probabilities and not self.presentations:
+            raise ValueError("probabilities needs presentations to be true")
+        return self
+
+
+class Campaign(Frozen):
+    """A campaign file's content. Equal campaigns train bit-identical models on the same hardware and versions."""
+
+    dataset: DatasetSpec = Digits()
+    model: ModelSpec = MLP()
+    recipe: Recipe
+    label_noise: LabelNoise = LabelNoise()
+    subsets: Subsets
+    record: Record = Record()
+
+    def science(self) -> dict[str, Any]:
+        """What decides every result, as plain data: no locations, and not how many runs (ratios, repetitions)."""
+        return self._science(defaults=True)
+
+    def identity(self, fingerprint: str) -> str:
+        """SHA-256 (hex) of the science and of the data set's fingerprint: equal for runs that may share a store.
+
+        Fields at their default are left out, so that a later version may add fields without orphaning stores. So a
+        default, once released, never changes.
+        """
+        science = self._science(defaults=False)
+        if self.subsets.design == "balanced":
+            science["subsets"] |= {"version": BALANCED_VERSION}
+        return _identity(science, fingerprint)
+
+    def earlier_identities(self, fingerprint: str) -> tuple[str, ...]:
+        """Those that the same campaign had while its subsets were drawn in another way: of stores that can be read, and
+        not continued."""
+        return (_identity(self._science(defaults=False), fingerprint),) if self.subsets.design == "balanced" else ()
+
+    def _science(self, *, defaults: bool) -> dict[str, Any]:
+        plain = without_locations(self, defaults=defaults)
+        drawn = plain["subsets"]
+        plain["subsets"] = {"design": self.subsets.design, "seed": self.subsets.seed}
+        if self.subsets.design == "explicit":
+            plain["subsets"] |= {name: drawn[name] for name in ("scores", "drop", "per_class") if name in drawn}
+        return plain
+
+    def recorded_epochs(self) -> tuple[int, ...]:
+        """The epochs (from 1) whose correctness is stored, ascending; the last is always among them."""
+        last, rule = self.recipe.epochs, self.record.epochs
+        if rule == "final":
+            return (last,)
+        step = 1 if rule == "all" else int(rule)
+        return tuple(sorted({*range(step, last + 1, step), last}))
+
+    def presentation_slots(self) -> int:
+        """Epochs of presentations in a row of results: the most from one recorded epoch to the next; 0: none are kept.
+
+        The row of epoch e holds those after the last recorded epoch before e, up to e.
+        """
+        epochs = self.recorded_epochs()
+        longest = max(after - before for before, after in zip((0, *epochs), epochs, strict=False))
+        return longest if self.record.presentations else 0
+
+    def with_absolute_paths(self, folder: Path | None = None) -> "Campaign":
+        """The same campaign with its local paths made absolute: below `folder`, None being the current one.
+
+        `~` is expanded, URIs stay.
+        """
+        return with_paths(self, lambda place: absolute_path(place, folder or Path.cwd()))
+
+    def with_paths_relative_to(self, folder: Path) -> "Campaign":
+        """The same campaign for a file in `folder`: absolute paths below it become relative, others stay."""
+        return with_paths(self, lambda place: relative_path(place, folder.absolute()))
+
+    def with_label_noise(self, **changes: str) -> "Campaign":
+        """The same campaign with fields of `label_noise` (file, sha256) replaced."""
+        return self.model_copy(update={"label_noise": self.label_noise.model_copy(update=changes)})
+
+    def with_scores(self, **changes: str) -> "Campaign":
+        """The same campaign with fields of `subsets.scores` (file, sha256) replaced. It must have scores."""
+        scores = None if self.subsets.scores is None else self.subsets.scores.model_copy(update=changes)
+        return self.model_copy(update={"subsets": self.subsets.model_copy(update={"scores": scores})})
+
+    def with_uniform_subsets(self) -> "Campaign":
+        """The same campaign with uniform subsets of the same sizes: for training that is no run of it."""
+        uniform = {"design": "uniform", "scores": None, "drop": (), "per_class": False}
+        return self.model_copy(update={"subsets": self.subsets.model_copy(update=uniform)})
+
+
+def _identity(science: dict[str, Any], fingerprint: str) -> str:
+    document = {"format": FORMAT, "fingerprint": fingerprint, "science": science}
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()

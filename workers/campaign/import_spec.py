@@ -1,0 +1,33 @@
+"""Runs that were trained elsewhere: what a store's header holds where there is no campaign."""
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from workers.campaign.recipe import Frozen
+
+FORMAT = 1
+"""Version of the meaning of an import's fields; part of the identity."""
+
+
+class Imported(Frozen):
+    """Where a store's runs came from. Model, recipe and seeds are not known: nothing can be trained into such a store.
+
+    Its runs have one epoch, their last, as epoch 1: how many epochs came before is not known.
+    """
+
+    layout: Literal["heldout"]
+    """The form of the files that were read."""
+    experiment: Annotated[str, Field(min_length=1, max_length=1000)]
+    """The published name of the runs: the folder that held them."""
+
+    def science(self) -> dict[str, Any]:
+        """What tells one import from another, as plain data."""
+        return {"imported": self.model_dump(mode="json")}
+
+    def identity(self, fingerprint: str) -> str:
+        """SHA-256 (hex) of the science and of the labels' fingerprint: equal for runs that may share a store."""
+        document = {"format": FORMAT, "fingerprint": fingerprint, "science": self.science()}
+        return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()

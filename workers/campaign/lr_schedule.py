@@ -1,0 +1,53 @@
+"""The learning rate at every step, as a factor of the recipe's rate."""
+
+import math
+from bisect import bisect_right
+
+from workers.campaign.recipe import (
+    ConstantSchedule,
+    CosineSchedule,
+    OneCycleSchedule,
+    Recipe,
+    StepSchedule,
+    TriangularSchedule,
+)
+
+
+def steps_per_epoch(recipe: Recipe, subset_size: int) -> int:
+    """Minibatches in one epoch; 0 where `drop_last` leaves none."""
+    return subset_size // recipe.batch_size if recipe.drop_last else -(-subset_size // recipe.batch_size)
+
+
+def rate_factor(recipe: Recipe, step: int, steps_in_epoch: int) -> float:
+    """Learning rate at a step (from 0), over the recipe's rate."""
+    total = recipe.epochs * steps_in_epoch
+    schedule = recipe.schedule
+    match schedule:
+        case ConstantSchedule():
+            return 1.0
+        case StepSchedule():
+            return float(schedule.factor ** bisect_right(sorted(schedule.milestones), step // steps_in_epoch))
+        case CosineSchedule():
+            warmup = schedule.warmup_epochs * steps_in_epoch
+            if step < warmup:
+                return min(1.0, (step + 1) / warmup)
+            return _cosine(1.0, schedule.final, (step - warmup) / max(1.0, total - warmup))
+        case OneCycleSchedule():
+            return _one_cycle(schedule, step, total)
+        case TriangularSchedule():
+            peak = schedule.peak_epoch * steps_in_epoch
+            return step / peak if step < peak else (total - step) / (total - peak) if total > peak else 1.0
+
+
+def _one_cycle(schedule: OneCycleSchedule, step: int, total: int) -> float:
+    """torch.optim.lr_scheduler.OneCycleLR with cosine annealing, over its max_lr."""
+    start = 1 / schedule.start_divisor
+    end = start / schedule.final_divisor
+    peak = schedule.peak * total - 1
+    if step <= peak:
+        return _cosine(start, 1.0, step / peak) if peak > 0 else 1.0
+    return _cosine(1.0, end, (step - peak) / (total - 1 - peak))
+
+
+def _cosine(start: float, end: float, share: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * share)) / 2

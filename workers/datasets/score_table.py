@@ -1,0 +1,58 @@
+"""Tables of scores that explicit subsets go by, read when a campaign is started, known by their hash ever after."""
+
+import numpy as np
+import pyarrow as pa
+
+from workers.campaign.campaign import PARTS
+from workers.campaign.specs import ScoreColumn
+from workers.datasets.example_table import ExampleTable
+from workers.subsets.explicit import Floats, scores_sha256
+
+_RATIO = "ratio"
+
+
+def read_scores(source: ScoreColumn, num_train: int) -> Floats:
+    """float64[N], the score of each training example in canonical order; may be infinite, never NaN.
+
+    Raises CampaignError, in one line that names the file, where it has not one number for each of `num_train` examples,
+    or not those that `sha256` asks for; StoreError where the place cannot be reached.
+    """
+    table = _at_ratio(ExampleTable.read(source.file, "subsets.scores", (source.column, _RATIO)), source)
+    column = table.column(source.column)
+    if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
+        raise table.mistake("column", f"column {source.column} must hold numbers, got {column.type}")
+    values = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    scores = np.empty(num_train)
+    scores[table.ids(num_train)] = values + 0.0  # -0.0 becomes 0.0: equal scores have one hash
+    missing = np.flatnonzero(np.isnan(scores))
+    if len(missing):
+        text = f"must have a number for each example, got none for {len(missing)}, example {missing[0]} first"
+        raise table.mistake("column", f"column {source.column} {text}")
+    found = scores_sha256(scores)
+    if source.sha256 is not None and source.sha256 != found:
+        text = f"column {source.column} has other scores, SHA-256 {found}, than {source.sha256}"
+        raise table.mistake("sha256", text)
+    return scores
+
+
+def _at_ratio(found: ExampleTable, source: ScoreColumn) -> ExampleTable:
+    """The rows at the ratio that was asked for; all where a table has none, or but one."""
+    table = found.table
+    if _RATIO not in table.column_names:
+        if source.ratio is not None:
+            raise found.mistake(_RATIO, f"has no column ratio to look for {source.ratio:g} in")
+        return found
+    try:
+        ratios = table[_RATIO].cast(pa.float64()).to_numpy(zero_copy_only=False)
+    except pa.ArrowException as error:
+        raise found.mistake(_RATIO, f"column ratio must hold numbers, got {table[_RATIO].type}") from error
+    parts = np.round(ratios * PARTS)
+    there = ", ".join(f"{each / PARTS:g}" for each in np.unique(parts)[:20])
+    if source.ratio is None:
+        if len(np.unique(parts)) > 1:
+            raise found.mistake(_RATIO, f"has rows at several ratios: must be one of {there}, got none")
+        return found
+    chosen = parts == round(source.ratio * PARTS)
+    if not chosen.any():
+        raise found.mistake(_RATIO, f"must be one of {there}, got {source.ratio:g}")
+    return ExampleTable(table.filter(pa.array(chosen)), found.place, found.field)

@@ -1,6 +1,0 @@
-"""Many models of one shape as one program: a stack of K models, each with its own weights, in one set of tensors."""
-
-from workers.stacking.checking import why_not_stackable
-from workers.stacking.model import NotStackableError, StackedModel, Weight
-
-__all__ = ["NotStackableError", "StackedModel", "Weight", "why_not_stackable"]

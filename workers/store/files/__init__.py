@@ -1,0 +1,1 @@
+"""Files of a store: on a local disk and in object stores."""

@@ -1,0 +1,167 @@
+"""Files on a disk that has hard links: temporary name, fsync, link to the final name. Of racing writers one wins."""
+
+import errno
+import os
+import stat
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pyarrow as pa
+
+from workers.errors import DamagedFileError, StoreError
+from workers.store.binding import Binding
+from workers.store.files.errors import told, written
+from workers.store.files.fsync import sync_folder
+
+_NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+
+STALE_SECONDS = 3600.0
+"""Age at which a temporary file is taken for the leftover of a killed writer: a commit takes milliseconds."""
+
+
+class LocalFiles:
+    """Files on a disk that has hard links: temporary name, fsync, link to the final name."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.expanduser().absolute()
+        self.uri = str(self.root)
+        self._binding: Binding | None = None
+
+    def make_root(self) -> None:
+        with written(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
+
+    def bind(self, path: str, content: bytes) -> None:
+        self._binding = Binding(path, content)
+
+    def check(self) -> None:
+        binding = self._binding
+        if binding is None:
+            return
+        path = self.root / binding.path
+        with told(path):
+            try:
+                status = path.stat()
+            except (FileNotFoundError, NotADirectoryError):
+                binding.check(self.uri, None)
+                return
+            mark = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+            if not binding.seen(mark):
+                binding.check(self.uri, self.read(binding.path), mark)
+
+    def place(self, path: str) -> str:
+        return str(self.root / path)
+
+    def names(self, folder: str) -> list[str]:
+        with told(self.root / folder):
+            try:
+                return sorted(os.listdir(self.root / folder))  # noqa: PTH208 - names, 100,000 of them
+            except FileNotFoundError:
+                return []
+
+    def read(self, path: str) -> pa.Buffer | None:
+        with told(self.root / path):
+            try:
+                return pa.py_buffer(_regular(self.root / path).read_bytes())
+            except FileNotFoundError:
+                return None
+
+    def open(self, path: str) -> pa.NativeFile | None:
+        with told(self.root / path):
+            try:
+                return pa.OSFile(str(_regular(self.root / path)), "rb")
+            except FileNotFoundError:
+                return None
+
+    def create(self, path: str, content: bytes | pa.Buffer, digest: str | None = None) -> bool:
+        with written(self.root / path), self._temporary(path, content) as temporary:
+            created = _link(temporary, self.root / path)
+            sync_folder((self.root / path).parent)
+            return created
+
+    def replace(self, path: str, content: bytes | pa.Buffer) -> None:
+        with written(self.root / path), self._temporary(path, content) as temporary:
+            temporary.replace(self.root / path)
+            sync_folder((self.root / path).parent)
+
+    def move(self, path: str, target: str) -> None:
+        self.check()
+        with written(self.root / path):
+            self._make_folder(target)
+            self._place_within(path).replace(self.root / target)
+
+    def delete(self, path: str) -> None:
+        self.check()
+        with written(self.root / path):
+            self._place_within(path).unlink(missing_ok=True)
+
+    def clean(self) -> None:
+        horizon = time.time() - STALE_SECONDS
+        for leftover in self.root.glob("**/_new-*"):
+            with told(leftover), suppress(FileNotFoundError):
+                if leftover.stat().st_mtime < horizon:
+                    leftover.unlink()
+
+    def _make_folder(self, path: str) -> Path:
+        """A file's place, its folders made: those within the root, never the root, which may have been moved away."""
+        final = self._place_within(path)
+        for folder in reversed(final.relative_to(self.root).parents):
+            if folder.name:
+                (self.root / folder).mkdir(exist_ok=True)
+        return final
+
+    def _place_within(self, path: str) -> Path:
+        """A file's place for writing. Raises StoreError where a folder is a link out of the store, as in somebody's."""
+        final = self.root / path
+        if not Path(os.path.realpath(final.parent)).is_relative_to(os.path.realpath(self.root)):
+            raise StoreError(f"{final.parent}: is a link that leads out of the store: nothing is written there")
+        return final
+
+    def writable(self) -> bool:
+        return os.access(self.root, os.W_OK)
+
+    @contextmanager
+    def _temporary(self, path: str, content: bytes | pa.Buffer) -> Iterator[Path]:
+        """The content in a synced file beside its final place; the leading `_` hides it from readers of the folder."""
+        self.check()
+        final = self._make_folder(path)
+        temporary = final.with_name(f"_new-{uuid.uuid4().hex}-{final.name}")
+        try:
+            with temporary.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            yield temporary
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _regular(path: Path) -> Path:
+    """The path of a file, links followed. A pipe put in its place would keep a reader waiting, a device never end.
+
+    Raises DamagedFileError where it is no file: nothing of a store is anything else.
+    """
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode):
+        raise DamagedFileError(f"{path}: is {'a folder' if stat.S_ISDIR(mode) else 'not a regular file'}")
+    return path
+
+
+def _link(temporary: Path, final: Path) -> bool:
+    """Give a whole file its final name, unless that exists."""
+    try:
+        os.link(temporary, final)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        # Some network and removable disks know no hard links. A rename replaces what another writer put there in
+        # between: the same name stands for the same content.
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        if final.exists():
+            return False
+        temporary.rename(final)
+    return True

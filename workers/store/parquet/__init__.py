@@ -1,0 +1,1 @@
+"""Parquet files: written with checksums, and read without trusting them."""

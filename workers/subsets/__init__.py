@@ -1,0 +1,1 @@
+"""Subsets: which examples each run trains on."""

@@ -1,0 +1,100 @@
+"""Which examples each run trains on, and the seed of every random stream.
+
+Each stream is `SeedSequence(campaign seed, spawn_key=(purpose, ratio in parts per million, repetition))`: it depends on
+the run's key alone, so neither the order of training nor the number of workers can change a draw. Runs of one block of
+the balanced design share a stream, whose key has the number of the block for the repetition.
+"""
+
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from workers.campaign.campaign import PARTS, Campaign
+from workers.campaign.keys import Run
+from workers.errors import CampaignError
+from workers.subsets.balanced import balanced_subset, block_length
+from workers.subsets.explicit import ScoredExamples, explicit_subset
+
+
+class Purpose(IntEnum):
+    """What a random stream is for. The numbers are part of every campaign's results: never reuse or change one."""
+
+    SUBSET = 0
+    INITIALIZATION = 1
+    ORDER = 2
+    AUGMENTATION = 3
+    LABEL_NOISE = 4
+    SUBSET_BLOCK = 5
+
+
+_WHOLE_CAMPAIGN = Run(0, 0)
+"""Key of the streams that all runs share; no run has ratio 0."""
+
+
+def seed_sequence(campaign: Campaign, purpose: Purpose, run: Run) -> np.random.SeedSequence:
+    """The seed of one stream of one run."""
+    return np.random.SeedSequence(campaign.subsets.seed, spawn_key=(purpose, run.parts, run.repetition))
+
+
+def generator(campaign: Campaign, purpose: Purpose, run: Run) -> np.random.Generator:
+    """A NumPy generator at the start of one stream of one run."""
+    return np.random.Generator(np.random.PCG64(seed_sequence(campaign, purpose, run)))
+
+
+def integer_seed(campaign: Campaign, purpose: Purpose, run: Run) -> int:
+    """The stream's seed as an integer in [0, 2**63), for generators that are not NumPy's."""
+    return int(seed_sequence(campaign, purpose, run).generate_state(1, np.uint64)[0] >> 1)
+
+
+def subset_size(parts: int, num_examples: int) -> int:
+    """floor(ratio x N), in exact integers.
+
+    Raises CampaignError where that is 0.
+    """
+    size = parts * num_examples // PARTS
+    if size == 0:
+        raise CampaignError(f"subsets.ratios: {parts / PARTS} of {num_examples} training examples is an empty subset")
+    return size
+
+
+def draw_subset(
+    campaign: Campaign, run: Run, num_examples: int, scored: ScoredExamples | None = None
+) -> npt.NDArray[np.bool_]:
+    """bool[N], true at the floor(ratio x N) examples that the run trains on, uniform among all such subsets.
+
+    Under the design `uniform` independent of every other run's; under `balanced` of those in other blocks. Under
+    `explicit` the rule of the run's repetition decides, which goes by what is `scored`: see `explicit_subsets`.
+    Raises CampaignError where the subset is empty, ValueError where the design needs scores and there are none.
+    """
+    size = subset_size(run.parts, num_examples)
+    if campaign.subsets.design == "explicit":
+        if scored is None or len(scored.scores) != num_examples:
+            raise ValueError(f"the design explicit needs the scores of {num_examples} examples")
+        rule, random = campaign.subsets.rule(run.repetition), generator(campaign, Purpose.SUBSET, run)
+        return explicit_subset(random, rule, size=size, examples=scored, per_class=campaign.subsets.per_class)
+    if campaign.subsets.design == "balanced":
+        length = block_length(run.parts)
+        block, place = divmod(run.repetition, length)
+        random = generator(campaign, Purpose.SUBSET_BLOCK, Run(run.parts, block))
+        return balanced_subset(random, place, length=length, size=size, num_examples=num_examples)
+    subset = np.zeros(num_examples, dtype=bool)
+    subset[generator(campaign, Purpose.SUBSET, run).permutation(num_examples)[:size]] = True
+    return subset
+
+
+def given_labels(campaign: Campaign, labels: npt.NDArray[np.int64], num_classes: int) -> npt.NDArray[np.int64]:
+    """int64[N], the labels that all runs see: `labels` with round(fraction x N) of them replaced.
+
+    The noisy examples are drawn uniformly; each gets one of the other num_classes - 1 classes, uniformly.
+    """
+    noisy_count = round(campaign.label_noise.fraction * len(labels))
+    if noisy_count == 0:
+        return labels
+    if num_classes < 2:
+        raise CampaignError(f"label_noise.fraction: needs at least 2 classes, the data set has {num_classes}")
+    random = generator(campaign, Purpose.LABEL_NOISE, _WHOLE_CAMPAIGN)
+    noisy = random.permutation(len(labels))[:noisy_count]
+    given = labels.copy()
+    given[noisy] = (labels[noisy] + random.integers(1, num_classes, size=noisy_count)) % num_classes
+    return given

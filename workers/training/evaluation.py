@@ -1,0 +1,76 @@
+"""What models get right on all training and test examples, and by what margin, in one pass over each."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from workers.store.schema import LARGEST_HALF
+from workers.training.device_data import DeviceData
+from workers.training.pixel_sources import Pixels
+
+Bits = npt.NDArray[np.bool_]
+Margins = npt.NDArray[np.float16]
+
+Predict = Callable[[torch.Tensor], torch.Tensor]
+"""K models in evaluation mode: float32[B, ...] to logits [K, B, num_classes]."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """K models' correctness, bool[K, N] and bool[K, T]; their margins, float16[K, T], where they are recorded."""
+
+    train_correct: Bits
+    test_correct: Bits
+    test_margin: Margins | None
+
+
+def evaluate(predict: Predict, count: int, data: DeviceData, flip: bool, batch: int, margins: bool) -> Evaluation:
+    """Do `count` models predict the given label, and with `margins` by how much on the test examples.
+
+    Without augmentation; with `flip` on the mean of the logits of each image and its mirror image. Ties go to the
+    lowest class. Logits that are not finite are wrong. A batch's size can change the last bit of a logit.
+    """
+    with torch.inference_mode():
+        train = torch.zeros((count, len(data.train_labels)), dtype=torch.bool, device=data.device)
+        for part, logits in _batches(predict, data, data.train_images, flip, batch):
+            train[:, part] = correct(logits, data.train_labels[part])
+        test = torch.zeros((count, len(data.test_labels)), dtype=torch.bool, device=data.device)
+        by = torch.zeros(test.shape if margins else (0,), dtype=torch.float16, device=data.device)
+        for part, logits in _batches(predict, data, data.test_images, flip, batch):
+            test[:, part] = correct(logits, data.test_labels[part])
+            if margins:
+                by[:, part] = margin(logits, data.test_labels[part])
+    return Evaluation(train.cpu().numpy(), test.cpu().numpy(), by.cpu().numpy() if margins else None)
+
+
+def correct(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Is the label's logit the largest: float[K, B, C] and int64[B] to bool[K, B]. Ties go to the lowest class."""
+    return (logits.argmax(dim=2) == labels) & logits.isfinite().all(dim=2)
+
+
+def margin(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The label's logit less the largest other one: float[K, B, C] and int64[B] to float16[K, B].
+
+    Held within the finite range of float16; NaN where a logit is not finite. Positive only where the label is
+    predicted, negative only where it is not.
+    """
+    index = labels.expand(len(logits), -1)[..., None]
+    others = logits.scatter(2, index, -torch.inf).amax(dim=2)
+    exact = logits.gather(2, index)[..., 0] - others
+    exact = exact.clamp(-LARGEST_HALF, LARGEST_HALF).where(logits.isfinite().all(dim=2), torch.nan)
+    return exact.to(torch.float16)
+
+
+def _batches(
+    predict: Predict, data: DeviceData, images: Pixels, flip: bool, batch: int
+) -> Iterator[tuple[slice, torch.Tensor]]:
+    """(which examples, their logits [K, B, C]), in order."""
+    start = 0
+    for raw in images.minibatches(np.arange(len(images)), batch):
+        part = slice(start, start := start + len(raw))
+        inputs = data.scaled(raw)
+        logits = predict(inputs)
+        yield part, (logits + predict(inputs.flip(-1))) / 2 if flip else logits

@@ -1,0 +1,24 @@
+"""What decides how models are trained on a machine: its kind of device, what it is fast at, its memory."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from workers.training.dtype import fast_bfloat16
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A worker's device. `memory` is in bytes, what was free when it was looked at; 0 for the CPU."""
+
+    device: Literal["cpu", "cuda"]
+    bfloat16: bool
+    memory: int
+
+
+def survey(device: torch.device) -> Machine:
+    """Look at a device."""
+    if device.type == "cuda":
+        return Machine("cuda", fast_bfloat16(device), torch.cuda.mem_get_info(device)[0])
+    return Machine("cpu", fast_bfloat16(device), 0)

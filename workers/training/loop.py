@@ -1,0 +1,166 @@
+"""The course of training that all engines share: epochs, the recorded ones, and runs that diverge."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from workers.campaign.campaign import Campaign
+from workers.campaign.keys import Run
+from workers.store import EpochRecord, RunResult
+from workers.store.schema import presentation_columns
+from workers.training.evaluation import Evaluation
+from workers.training.presentations import Presented, in_slots
+from workers.training.trainer_state import TrainerState
+
+Bits = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class EpochOfTraining:
+    """Each of K models' mean loss over the examples presented, and what is recorded of the presentations."""
+
+    losses: list[float]
+    presented: Presented
+    """[K, N] by column."""
+
+
+class Trainer(Protocol):
+    """K models in training."""
+
+    @property
+    def subsets(self) -> Sequence[Bits]:
+        """K subsets, bool[N]."""
+
+    def train_epoch(self) -> EpochOfTraining:
+        """One pass of every model over its subset."""
+
+    def evaluate(self) -> Evaluation:
+        """What every model gets right now, and by what margin where that is recorded."""
+
+    def state(self) -> TrainerState:
+        """See `Resumable.state`."""
+
+    def restore(self, state: TrainerState) -> None:
+        """See `Resumable.restore`."""
+
+
+@dataclass
+class Progress:
+    """How far the K runs of a stack are, at the end of an epoch (0 before the first)."""
+
+    runs: Sequence[Run]
+    epoch: int
+    records: list[list[EpochRecord]]
+    """Of each run, ascending."""
+    diverged: list[bool]
+    seconds: float
+    """Spent on all of them so far; what an interruption undid is not counted."""
+    presented: list[list[Presented]]
+    """Of each run, the epochs since its last record: [N] by column."""
+
+
+class Course:
+    """K runs on their way through the epochs, with what is recorded of each."""
+
+    def __init__(
+        self, campaign: Campaign, runs: Sequence[Run], device: torch.device, start: Callable[[], Trainer]
+    ) -> None:
+        self.campaign = campaign
+        self.device = device
+        self.progress = Progress(runs, 0, [[] for _ in runs], [False] * len(runs), 0.0, [[] for _ in runs])
+        self._clock = time.perf_counter()
+        self._recorded = set(campaign.recorded_epochs())
+        self._slots = campaign.presentation_slots()
+        self._columns = presentation_columns(campaign.record)
+        self.trainer = start()
+
+    @property
+    def done(self) -> bool:
+        """Nothing is left to train."""
+        return self.progress.epoch == self.campaign.recipe.epochs or all(self.progress.diverged)
+
+    def advance(self) -> None:
+        """Train the next epoch, and record it where that is asked for. A run that diverges ends with a record."""
+        now = self.progress
+        trained, now.epoch = self.trainer.train_epoch(), now.epoch + 1
+        losses = trained.losses
+        for k, presented in enumerate(now.presented):
+            if self._columns and not now.diverged[k]:
+                presented.append({name: vectors[k] for name, vectors in trained.presented.items()})
+        ended = [not before and not math.isfinite(loss) for before, loss in zip(now.diverged, losses, strict=True)]
+        due = now.epoch in self._recorded
+        if due or any(ended):
+            seen = self.trainer.evaluate()
+            for k, loss in enumerate(losses):
+                if ended[k] or (due and not now.diverged[k]):
+                    now.records[k].append(self._record(k, seen, loss))
+                    now.presented[k] = []
+        now.diverged = [before or at_once for before, at_once in zip(now.diverged, ended, strict=True)]
+        earlier, self._clock = self._clock, time.perf_counter()
+        now.seconds += self._clock - earlier
+
+    def _record(self, k: int, seen: Evaluation, loss: float) -> EpochRecord:
+        margin = None if seen.test_margin is None else seen.test_margin[k]
+        train, test = seen.train_correct[k], seen.test_correct[k]
+        presented = in_slots(self.progress.presented[k], self._slots, self._columns, len(train))
+        return EpochRecord(self.progress.epoch, train, test, loss, margin, presented)
+
+    def restore(self, progress: Progress, state: TrainerState | None) -> None:
+        """Go on from there; a course that is done needs no state.
+
+        Raises ValueError where the two do not fit this course, RuntimeError as `Resumable.restore`; it is not to be
+        used then.
+        """
+        if progress.epoch > self.campaign.recipe.epochs or not self._complete(progress):
+            raise ValueError("holds other epochs, or other values, than the campaign records")
+        self.progress = progress
+        if not self.done:
+            if state is None:
+                raise ValueError("has no state to go on from")
+            self.trainer.restore(state)
+
+    def _complete(self, progress: Progress) -> bool:
+        """Whether each run has the epochs that should have been recorded so far, with all that should be in them."""
+        for records, diverged, presented in zip(progress.records, progress.diverged, progress.presented, strict=True):
+            if not all(map(self._has_all, records)) or any(set(epoch) != set(self._columns) for epoch in presented):
+                return False
+            there = [record.epoch for record in records]
+            last = there[-1] if diverged and there else progress.epoch
+            ended = {last} if diverged else set()
+            if there != sorted({epoch for epoch in self._recorded if epoch <= last} | ended) or last > progress.epoch:
+                return False
+            waiting = 0 if diverged or not self._columns else progress.epoch - max(there, default=0)
+            if len(presented) != waiting:
+                return False
+        return True
+
+    def _has_all(self, record: EpochRecord) -> bool:
+        held = {name: len(vectors) for name, vectors in record.presentations.items()}
+        margins = (record.test_margin is not None) == self.campaign.record.margins
+        return margins and held == dict.fromkeys(self._columns, self._slots)
+
+    def results(self) -> list[RunResult]:
+        """One per run; they share the seconds."""
+        now, name = self.progress, device_name(self.device)
+        return [
+            RunResult(
+                run=run,
+                subset=self.trainer.subsets[k],
+                epochs=now.records[k],
+                status="diverged" if now.diverged[k] else "completed",
+                seconds=now.seconds / len(now.runs),
+                device=name,
+            )
+            for k, run in enumerate(now.runs)
+        ]
+
+
+def device_name(device: torch.device) -> str:
+    """The device as stored with each run: `cpu`, or the GPU's name."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

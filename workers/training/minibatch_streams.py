@@ -1,0 +1,64 @@
+"""A run's own random streams while it trains: the order of its examples and the changes to their images."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from workers.campaign.campaign import Campaign
+from workers.campaign.keys import Run
+from workers.campaign.lr_schedule import steps_per_epoch
+from workers.subsets.draw import Purpose, draw_subset, generator
+from workers.training.augmentation import draw_changes
+from workers.training.device_data import DeviceData
+
+Integers = npt.NDArray[np.int64]
+Epoch = tuple[Integers, Integers | None]
+
+
+class Presentations:
+    """What one run is shown, epoch after epoch."""
+
+    def __init__(self, campaign: Campaign, data: DeviceData, run: Run) -> None:
+        self.recipe = campaign.recipe
+        self.input_shape = data.input_shape
+        self.subset = draw_subset(campaign, run, len(data.train_labels), data.scored)
+        """bool[N]"""
+        self.members = self.subset.nonzero()[0]
+        self.steps = steps_per_epoch(campaign.recipe, len(self.members))
+        """Minibatches per epoch."""
+        self.count = min(len(self.members), self.steps * campaign.recipe.batch_size)
+        """Presentations per epoch: n."""
+        self._order = generator(campaign, Purpose.ORDER, run)
+        self._changes = generator(campaign, Purpose.AUGMENTATION, run)
+        self._ahead: tuple[dict[str, dict[str, Any]], Epoch] | None = None
+        """An epoch that was drawn before it was asked for, and where the streams were then."""
+
+    def state(self) -> dict[str, dict[str, Any]]:
+        """Where the streams are: the states of NumPy's bit generators, by purpose."""
+        if self._ahead is not None:
+            return self._ahead[0]
+        return {"order": dict(self._order.bit_generator.state), "augmentation": dict(self._changes.bit_generator.state)}
+
+    def restore(self, state: Mapping[str, Mapping[str, Any]]) -> None:
+        """Go on where `state` was taken."""
+        self._ahead = None
+        self._order.bit_generator.state = dict(state["order"])
+        self._changes.bit_generator.state = dict(state["augmentation"])
+
+    def next_epoch(self) -> Epoch:
+        """The examples' indices int64[n] in a new order, and the changes int64[DRAWS, n] to their images, if any."""
+        if self._ahead is None:
+            return self._draw()
+        (_, epoch), self._ahead = self._ahead, None
+        return epoch
+
+    def draw_ahead(self) -> None:
+        """Draw what `next_epoch` will return, while the device works; `state` stays that before it."""
+        if self._ahead is None:
+            self._ahead = (self.state(), self._draw())
+
+    def _draw(self) -> Epoch:
+        order = self._order.permutation(self.members)[: self.count]
+        return order, draw_changes(self.recipe.augmentation, self.input_shape, self.count, self._changes)

@@ -1,0 +1,117 @@
+"""What the last hidden layer of a trained model says of the training examples: the inputs of its head."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from workers.campaign.campaign import Campaign
+from workers.campaign.keys import Run
+from workers.campaign.specs import ModelSpec
+from workers.errors import LongtailError, ModelError
+from workers.models import build_model
+from workers.models.head import find_head
+from workers.training import Precision, SequentialEngine
+from workers.training.determinism import deterministic
+from workers.training.device_data import DeviceData
+from workers.training.dtype import computing_in
+from workers.training.evaluation import Bits
+from workers.user_code.boundary import user_code
+
+_BATCH = 2000
+
+OnEpoch = Callable[[int, int], None]
+"""Called with the epochs that are trained, and all."""
+
+
+@dataclass(frozen=True)
+class HiddenLayer:
+    """A run's last hidden layer after its last epoch, float32[N, F], and what its model gets right, bool[N]."""
+
+    features: torch.Tensor
+    train_correct: Bits
+
+
+def hidden_layer_of(
+    campaign: Campaign,
+    data: DeviceData,
+    run: Run,
+    precision: Precision = "float32",
+    on_epoch: OnEpoch = lambda done, total: None,
+) -> HiddenLayer:
+    """Train a run again, by itself, for what a store does not keep: its model.
+
+    Deterministic: the same streams as the run's, so its subset, order and starting weights. Bit-identical with the
+    store's run where that trained by itself too, on the same hardware and versions; as one of a stack it was computed
+    in another order, and the two differ as by rounding, which training amplifies: `train_correct` tells how far.
+    Raises ModelError as `check_head`, and LongtailError where the hidden layer is not finite.
+    """
+    epochs = campaign.recipe.epochs
+    with user_code("model"), deterministic(data.device):
+        trainer = SequentialEngine(precision).start(campaign, data, [run])
+        for epoch in range(1, epochs + 1):
+            trainer.train_epoch()
+            on_epoch(epoch, epochs)
+        features = head_inputs(trainer.model, data, precision)
+        if not features.isfinite().all():
+            raise LongtailError(f"model: the last hidden layer of run {run.run_id} is not finite: training diverged")
+        return HiddenLayer(features, trainer.evaluate().train_correct[0])
+
+
+def head_inputs(model: nn.Module, data: DeviceData, precision: Precision = "float32") -> torch.Tensor:
+    """The inputs of the model's head for all training examples, float32[N, F], on the data's device.
+
+    In evaluation mode, in which the model is left; images as they are, without augmentation or mirror image. Raises
+    ModelError where the model has no head: no linear layer with an output per class at its end, or not one vector that
+    goes into it for each example.
+    """
+    head = _head(model, data.num_classes)
+    features = torch.empty((len(data.train_images), head.in_features), device=data.device)
+    model.eval()
+    start = 0
+    for raw in data.train_images.minibatches(np.arange(len(features)), _BATCH):
+        images = data.scaled(raw)
+        if images.ndim == 4:
+            images = images.contiguous(memory_format=torch.channels_last)
+        with computing_in(precision, data.device):
+            features[start : start + len(raw)] = _inputs(model, head, images)
+        start += len(raw)
+    return features
+
+
+def check_head(spec: ModelSpec, input_shape: tuple[int, ...], num_classes: int) -> None:
+    """Find out before anything is trained that `head_inputs` works: on a new model and two inputs of zeros.
+
+    torch's generator stays as it is. Raises ModelError where the model has no head; what it raises passes through.
+    """
+    with user_code("model"), torch.random.fork_rng(devices=[]):
+        model = build_model(spec, input_shape, num_classes).eval()
+        _inputs(model, _head(model, num_classes), torch.zeros(2, *input_shape))
+
+
+def _head(model: nn.Module, num_classes: int) -> nn.Linear:
+    head = find_head(model)
+    if head is None or head.out_features != num_classes:
+        found = "it has none" if head is None else f"its last one has {head.out_features}"
+        raise ModelError(f"model: must have a last linear layer of {num_classes} outputs to have a head, {found}")
+    return head
+
+
+def _inputs(model: nn.Module, head: nn.Linear, images: torch.Tensor) -> torch.Tensor:
+    """What goes into the head for some images: float[B, F]."""
+    seen: list[torch.Tensor] = []
+
+    def look(module: nn.Module, positional: tuple[torch.Tensor, ...], named: dict[str, torch.Tensor]) -> None:
+        seen.extend([*positional, *named.values()])
+
+    with torch.no_grad(), head.register_forward_pre_hook(look, with_kwargs=True):
+        model(images)
+    shapes = [tuple(each.shape) for each in seen]
+    if shapes != [(len(images), head.in_features)]:
+        raise ModelError(
+            f"model: its last linear layer must get one vector [{head.in_features}] for each example to be a head, "
+            f"got {' and '.join(str(list(shape)) for shape in shapes) or 'nothing'} for {len(images)} examples"
+        )
+    return seen[0]

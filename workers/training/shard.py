@@ -1,0 +1,152 @@
+"""What is scheduled: train a shard's runs and commit them to the store."""
+
+import threading
+from dataclasses import dataclass
+from functools import cache, partial
+from importlib.metadata import version
+from typing import Literal
+
+import torch
+
+from workers.campaign.campaign import Campaign
+from workers.campaign.keys import Shard
+from workers.datasets import load_dataset
+from workers.errors import FAILED, LongtailError, StoreError
+from workers.models import build_model
+from workers.models.repeating import check_start
+from workers.models.stacking import why_not_stackable
+from workers.store import Header, RunResult, Store
+from workers.store.failures import MOST_MESSAGE, MOST_TRACEBACK
+from workers.training import (
+    Checkpoints,
+    Engine,
+    SequentialEngine,
+    ShardCheckpoints,
+    StackedEngine,
+    training_conditions,
+)
+from workers.training.device_data import load_on_device
+from workers.training.engine import NO_CHECKPOINTS
+from workers.user_code.boundary import check_interruption, told, told_traceback
+from workers.user_code.text_limits import shortened
+
+
+@dataclass(frozen=True)
+class ShardSummary:
+    """A committed shard, as the driver sees it: seconds of training, bytes written (0 where it was there already)."""
+
+    shard: Shard
+    diverged: int
+    seconds: float = 0.0
+    bytes: int = 0
+    notes: tuple[str, ...] = ()
+    """What did not hinder it, but is to be told."""
+
+
+@dataclass(frozen=True)
+class ShardError:
+    """A shard that could not be trained (`user`: the campaign's code or data) or not be committed (`store`)."""
+
+    shard: Shard
+    kind: Literal["user", "store"]
+    message: str
+    traceback: str
+    exit_code: int = FAILED
+    """See `LongtailError`: a mistake in the campaign may be found where it is trained only."""
+
+
+class Worker:
+    """A process's share of a campaign: the data on its device, the open store, the engine. Loads the data once."""
+
+    def __init__(
+        self, campaign: Campaign, store_uri: str, device: str, checkpoint_minutes: float | None = None
+    ) -> None:
+        """`device` is a torch device, such as `cpu` or `cuda`; None minutes: shards in training are not checkpointed.
+
+        Raises StoreError or DataError.
+        """
+        self.campaign = campaign
+        self.store = Store.open(store_uri)
+        header = self.store.header
+        dataset = load_dataset(campaign.dataset, header.fingerprint)
+        # Chosen when the first shard trains: the choice runs the campaign's own code, which may fail.
+        self.choose_engine = cache(lambda: self._checked_engine(dataset.input_shape))
+        labels, scores = self.store.given_labels(), self.store.scores()
+        self.data = load_on_device(dataset, campaign, labels, torch.device(device), scores=scores)
+        self._device_in_use = threading.Lock()
+        self._checkpoint_minutes = checkpoint_minutes
+        self._checkpoints: dict[Shard, ShardCheckpoints] = {}
+        """Of the shards that are trained or waiting to be committed."""
+
+    def _checked_engine(self, input_shape: tuple[int, ...]) -> Engine:
+        check_starting_values(self.campaign, self.store.header, input_shape, self.store.uri)
+        return choose_engine(self.campaign, self.store.header, input_shape)
+
+    def attempt(self, shard: Shard) -> ShardSummary | ShardError:
+        """Train and commit a shard. May be called by two threads: one shard is written while the next one trains."""
+        with self._device_in_use:
+            results = self.train(shard)
+        return results if isinstance(results, ShardError) else self.commit(shard, results)
+
+    def train(self, shard: Shard) -> list[RunResult] | ShardError:
+        """Train a shard's runs; what goes wrong comes back as text, which reaches a driver whatever was raised.
+
+        Also what ends other programs, such as SystemExit; only an interruption passes through.
+        """
+        try:
+            engine = self.choose_engine()
+            return engine.train(self.campaign, self.data, shard.runs, self._checkpoints_of(shard, engine))
+        except BaseException as error:  # noqa: BLE001 - the boundary at which user code is reported
+            check_interruption(error)
+            return _told(shard, "user", error)
+
+    def commit(self, shard: Shard, results: list[RunResult]) -> ShardSummary | ShardError:
+        """Write a shard's results to the store, whole or not at all."""
+        try:
+            written = self.store.commit(shard, results)
+        except StoreError as error:
+            return _told(shard, "store", error)
+        diverged = sum(result.status == "diverged" for result in results)
+        checkpoints = self._checkpoints.pop(shard, None)
+        if checkpoints is not None:
+            checkpoints.remove()
+        notes = () if checkpoints is None else tuple(checkpoints.notes)
+        return ShardSummary(shard, diverged, sum(result.seconds for result in results), written, notes)
+
+    def _checkpoints_of(self, shard: Shard, engine: Engine) -> Checkpoints:
+        if self._checkpoint_minutes is None:
+            return NO_CHECKPOINTS
+        conditions = training_conditions(engine, self.store.header, self.data.device)
+        made = ShardCheckpoints(self.store.checkpoints, shard, self.store.header, conditions, self._checkpoint_minutes)
+        self._checkpoints[shard] = made
+        return made
+
+
+def check_starting_values(campaign: Campaign, header: Header, input_shape: tuple[int, ...], uri: str) -> None:
+    """Raise ModelError where a model function gives other models here than where the store was made.
+
+    Under another version of torch nothing is compared: its generators may draw otherwise.
+    """
+    known = header.starting_values
+    if known is not None and header.versions.get("torch") == version("torch"):
+        build = partial(build_model, campaign.model, input_shape, len(header.class_names))
+        check_start(campaign.model.name, build, known, uri)
+
+
+def choose_engine(campaign: Campaign, header: Header, input_shape: tuple[int, ...]) -> Engine:
+    """The engine for a store's runs.
+
+    A lone model trains as a stack of one where it can be stacked: a stack's program is faster than the model itself.
+    """
+    with torch.random.fork_rng(devices=[]):
+        obstacle = why_not_stackable(
+            lambda: build_model(campaign.model, input_shape, len(header.class_names)), input_shape
+        )
+    return SequentialEngine(header.precision) if obstacle else StackedEngine(header.stack_size, header.precision)
+
+
+def _told(shard: Shard, kind: Literal["user", "store"], error: BaseException) -> ShardError:
+    message = str(error) if kind == "store" else told(error)
+    code = error.exit_code if isinstance(error, LongtailError) else FAILED
+    details = shortened(told_traceback(error), MOST_TRACEBACK)
+    return ShardError(shard, kind, shortened(message, MOST_MESSAGE), details, code)

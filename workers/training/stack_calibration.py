@@ -1,0 +1,71 @@
+"""How many models a GPU trains fastest together, found by training stacks of several sizes for a few steps."""
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from workers.campaign.campaign import Campaign
+from workers.datasets import load_dataset
+from workers.models import build_model
+from workers.models.stacking import StackedModel
+from workers.training.augmentation import DRAWS
+from workers.training.cuda_graphs import replayed
+from workers.training.determinism import deterministic
+from workers.training.device_data import DeviceData, load_on_device
+from workers.training.dtype import DTYPES, Precision
+from workers.training.optimizers import Update
+from workers.training.stacked import TrainingStep
+from workers.user_code.boundary import user_code
+
+_WARM_UP_STEPS = 5
+_TIMED_STEPS = 20
+_WORTHWHILE = 1.05
+"""A larger stack must be faster by this: a smaller one loses less when it is interrupted, and fits more machines."""
+
+
+def calibrate(campaign: Campaign, sizes: Sequence[int], precision: Precision, device: torch.device) -> int:
+    """`fastest_stack` on the campaign's own data. Raises DataError."""
+    dataset = load_dataset(campaign.dataset)
+    labels = np.array(dataset.train_labels)
+    return fastest_stack(campaign, load_on_device(dataset, campaign, labels, device), sizes, precision)
+
+
+def fastest_stack(campaign: Campaign, data: DeviceData, sizes: Sequence[int], precision: Precision) -> int:
+    """The size, of `sizes`, that trains most models per second on the data's device; what does not fit is left out.
+
+    Takes seconds. Falls back to the smallest size where none fits.
+    """
+    best, best_rate = min(sizes), 0.0
+    for size in sorted(sizes):
+        try:
+            rate = size / _seconds_per_step(campaign, data, size, precision)
+        except torch.OutOfMemoryError:
+            break
+        if rate > best_rate * _WORTHWHILE:
+            best, best_rate = size, rate
+    return best
+
+
+def _seconds_per_step(campaign: Campaign, data: DeviceData, size: int, precision: Precision) -> float:
+    with user_code("model"), deterministic(data.device):
+        models = [build_model(campaign.model, data.input_shape, data.num_classes) for _ in range(size)]
+        stack = StackedModel(models, DTYPES[precision], data.device)
+        stack.draw_from([torch.Generator(data.device) for _ in range(size)])
+        stack.train(True)
+        step = TrainingStep(campaign, data, stack, Update(stack.weights, campaign.recipe.optimizer))
+        take_step = replayed(step.on_the_device, data.device) if not stack.draws else step.on_the_device
+        shape = (size, campaign.recipe.batch_size)
+        arguments = [torch.randint(len(data.train_images), shape, device=data.device)]
+        if campaign.recipe.augmentation.changes_images:
+            arguments.append(torch.zeros((DRAWS, *shape), dtype=torch.int64, device=data.device))
+        if not data.train_images.on_device:
+            arguments.insert(0, data.train_images.select(arguments[0].flatten()))
+        for _ in range(_WARM_UP_STEPS):
+            take_step(*arguments)[0].cpu()
+        started = time.perf_counter()
+        for _ in range(_TIMED_STEPS):
+            losses, *_ = take_step(*arguments)
+        losses.cpu()  # waits for the device
+        return (time.perf_counter() - started) / _TIMED_STEPS

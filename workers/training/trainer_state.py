@@ -1,0 +1,98 @@
+"""What a trainer has to remember from one epoch to the next, apart from its campaign, data and runs.
+
+Of a model that are its parameters and buffers, persistent or not, and torch's global generators, from which dropout in
+a user's own model draws. What a model keeps elsewhere (plain attributes, files, generators of its own) is not known
+here; a model that declares such state with `get_extra_state` is not checkpointed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from workers.training.minibatch_streams import Presentations
+from workers.training.optimizers import Update
+
+
+@dataclass(frozen=True)
+class TrainerState:
+    """A trainer between two epochs: everything on the device and of torch's generators, by name; updates so far; and
+    for each run the state of NumPy's generators, by purpose."""
+
+    tensors: dict[str, torch.Tensor]
+    step: int
+    streams: Sequence[dict[str, dict[str, Any]]]
+
+
+class Resumable:
+    """Base of trainers: what they consist of, and hence how one is brought to where another was.
+
+    `modules` hold all weights and buffers, `generators` are those of torch that training draws from.
+    """
+
+    def __init__(
+        self,
+        modules: Sequence[nn.Module],
+        update: Update,
+        presentations: Sequence[Presentations],
+        generators: Sequence[torch.Generator],
+    ) -> None:
+        self.update = update
+        self.presentations = presentations
+        self.epochs = presentations[0].recipe.epochs
+        self.step = 0
+        self._modules = nn.ModuleList(modules)
+        self._generators = generators
+
+    def draw_ahead(self, steps: int) -> None:
+        """Draw the next epoch of `steps` minibatches, if there is one: a GPU is still busy with the one before."""
+        if self.step < self.epochs * steps:
+            for each in self.presentations:
+                each.draw_ahead()
+
+    def state(self) -> TrainerState:
+        """The trainer as it is; tensors are its own, not copies. Raises ValueError where a module's state is hidden."""
+        generators = {f"generator.{i}": each.get_state() for i, each in enumerate(self._generators)}
+        streams = [each.state() for each in self.presentations]
+        return TrainerState(self._tensors() | generators, self.step, streams)
+
+    def restore(self, state: TrainerState) -> None:
+        """Go on from `state`, which came from a trainer of the same runs; values are changed in place.
+
+        Raises ValueError, with nothing changed, where a name, shape or type differs; RuntimeError, when the trainer is
+        not to be used any more, where a generator refuses its state.
+        """
+        mine = self.state()
+        if _form(mine) != _form(state):
+            raise ValueError("holds the state of another model")
+        with torch.no_grad():
+            for name, tensor in self._tensors().items():
+                tensor.copy_(state.tensors[name])
+        for i, generator in enumerate(self._generators):
+            generator.set_state(state.tensors[f"generator.{i}"])
+        for each, streams in zip(self.presentations, state.streams, strict=True):
+            each.restore(streams)
+        self.step = state.step
+
+    def _tensors(self) -> dict[str, torch.Tensor]:
+        for name, module in self._modules.named_modules():
+            if type(module).get_extra_state is not nn.Module.get_extra_state:
+                raise ValueError(f"module {name} has extra state, which checkpoints do not hold")
+        named = {**dict(self._modules.named_parameters()), **dict(self._modules.named_buffers())}
+        return {f"module.{name}": tensor.detach() for name, tensor in named.items()} | {
+            f"update.{name}": tensor for name, tensor in self.update.tensors().items()
+        }
+
+
+def _form(state: TrainerState) -> tuple[dict[str, Any], int]:
+    return {name: (tensor.shape, tensor.dtype) for name, tensor in state.tensors.items()}, len(state.streams)
+
+
+def global_generators(device: torch.device) -> list[torch.Generator]:
+    """torch's own generators: the CPU's, and that of the GPU which trains."""
+    if device.type != "cuda":
+        return [torch.default_generator]
+    index = torch.cuda.current_device() if device.index is None else device.index
+    return [torch.default_generator, torch.cuda.default_generators[index]]
