@@ -12,7 +12,7 @@ import analysis
 from benchmarks.measure import OURS, Measurement
 from benchmarks.works import Work
 from orchestrator import LocalRunner, run_campaign
-from orchestrator.campaigns.run import Progress
+from orchestrator.campaigns.campaign_report import Progress
 from orchestrator.runners.base import Runner
 from workers.errors import LongtailError
 

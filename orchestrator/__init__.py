@@ -3,8 +3,9 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from orchestrator.campaigns.campaign_report import CampaignReport
     from orchestrator.campaigns.plan import plan_campaign
-    from orchestrator.campaigns.run import CampaignReport, run_campaign
+    from orchestrator.campaigns.run import run_campaign
     from orchestrator.runners.local import LocalRunner
     from orchestrator.runners.ray.runner import RayRunner
     from orchestrator.store_ops.density import Densities, estimate_densities
@@ -26,7 +27,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "CampaignReport": "orchestrator.campaigns.run",
+    "CampaignReport": "orchestrator.campaigns.campaign_report",
     "Densities": "orchestrator.store_ops.density",
     "LocalRunner": "orchestrator.runners.local",
     "RayRunner": "orchestrator.runners.ray.runner",

@@ -8,7 +8,8 @@ from pathlib import Path
 from unittest.mock import patch
 
 from orchestrator.cli import output as printed
-from orchestrator.cli.app import app_exit_code
+from orchestrator.cli.app import app
+from orchestrator.cli.exit_codes import exit_code_of
 from tests.isolation import ROOT
 
 
@@ -25,5 +26,5 @@ def call(*words: object, cwd: Path = ROOT) -> tuple[int, str, str]:
         redirect_stdout(output),
         redirect_stderr(errors),
     ):
-        code = app_exit_code()
+        code = exit_code_of(app)
     return code, output.getvalue(), errors.getvalue()

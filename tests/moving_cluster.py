@@ -14,7 +14,7 @@ import ray
 from ray.cluster_utils import Cluster
 
 from orchestrator import RayRunner, run_campaign
-from orchestrator.campaigns.run import Progress
+from orchestrator.campaigns.campaign_report import Progress
 from tests.conftest import busy_campaign
 from tests.manifests import DEPLOY
 from tests.metadata_service import metadata_service

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator import run_campaign
-from orchestrator.campaigns.run import CampaignReport
+from orchestrator.campaigns.campaign_report import CampaignReport
 from orchestrator.cli.options import parse_minutes
 from tests.command import call
 from tests.conftest import small_campaign

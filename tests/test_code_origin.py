@@ -174,13 +174,13 @@ def test_neither_python_nor_longtail_nor_packages(
 
 
 def test_copies_of_longtail_are_not_the_users(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    copied = folder / "longtail"
+    copied = folder / "copied"
     for file in ("orchestrator/cli/app.py", "workers/user_code/code_origin.py", "tests/isolation.py"):
         (copied / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / file, copied / file)
     monkeypatch.syspath_prepend(copied / "tests")
     assert "isolation is Longtail's own" in refusal("isolation:start")
-    assert "longtail.tests.isolation is Longtail's own" in refusal("longtail.tests.isolation:start")
+    assert "copied.tests.isolation is Longtail's own" in refusal("copied.tests.isolation:start")
     (folder / "linked.py").symlink_to(ROOT / "tests" / "isolation.py")
     assert "linked is Longtail's own" in refusal("linked:start")
 

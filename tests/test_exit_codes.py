@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from orchestrator import run_campaign
-from orchestrator.cli.app import app_exit_code
+from orchestrator.cli.app import app
+from orchestrator.cli.exit_codes import exit_code_of
 from tests.conftest import small_campaign
 from tests.stores import new_store, results
 from workers.campaign.keys import Shard
@@ -98,7 +99,7 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *w
     """(exit code, standard error) of `longtail WORDS`, in this process."""
     monkeypatch.setenv("COLUMNS", "300")
     monkeypatch.setattr(sys, "argv", ["longtail", *map(str, words)])
-    code = app_exit_code()
+    code = exit_code_of(app)
     return code, " ".join(capsys.readouterr().err.split())
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from analysis import count_runs
 from orchestrator import run_campaign
-from orchestrator.campaigns.run import Progress
+from orchestrator.campaigns.campaign_report import Progress
 from orchestrator.campaigns.se_monitor import Follower, Gauge, Precision, Spread
 from orchestrator.cli.live_view import LiveView
 from orchestrator.cli.progress import campaign_display

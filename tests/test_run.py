@@ -12,7 +12,8 @@ import pytest
 
 import analysis
 from orchestrator import LocalRunner, campaign_status, run_campaign
-from orchestrator.campaigns.run import CampaignFailedError, Progress
+from orchestrator.campaigns.campaign_report import Progress
+from orchestrator.campaigns.run import CampaignFailedError
 from orchestrator.store_ops.verify import verify_store
 from tests.conftest import small_campaign
 from tests.isolation import wait_until

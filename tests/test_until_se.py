@@ -10,7 +10,7 @@ import pytest
 
 import analysis
 from orchestrator import campaign_status, run_campaign
-from orchestrator.campaigns.run import CampaignReport, Progress
+from orchestrator.campaigns.campaign_report import CampaignReport, Progress
 from orchestrator.campaigns.until_se import looks_until
 from tests.command import call
 from tests.conftest import small_campaign

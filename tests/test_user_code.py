@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.campaigns.run import Progress
-from orchestrator.cli.app import app_exit_code, interrupt
+from orchestrator.campaigns.campaign_report import Progress
+from orchestrator.cli.app import app, interrupt
+from orchestrator.cli.exit_codes import exit_code_of
 from orchestrator.cli.throughput import Rate
 from tests.conftest import small_campaign
 from tests.isolation import ROOT
@@ -39,7 +40,7 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *w
     monkeypatch.setattr(sys, "argv", ["longtail", *map(str, words)])
     former = signal.signal(signal.SIGINT, interrupt)
     try:
-        return app_exit_code(), capsys.readouterr().err
+        return exit_code_of(app), capsys.readouterr().err
     finally:
         signal.signal(signal.SIGINT, former)
 

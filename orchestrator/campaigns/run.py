@@ -2,13 +2,14 @@
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 
-from orchestrator.campaigns.committed_runs import Holdings, Masks, check_holdings
+from orchestrator.campaigns.campaign_report import CampaignReport, Progress
+from orchestrator.campaigns.committed_runs import Masks, check_holdings
 from orchestrator.campaigns.execution_plan import arrange
 from orchestrator.campaigns.pending import pending_shards
 from orchestrator.campaigns.preflight import (
@@ -20,7 +21,7 @@ from orchestrator.campaigns.preflight import (
     make_header,
     starting_values,
 )
-from orchestrator.campaigns.until_se import Look, UntilSe, check_target
+from orchestrator.campaigns.until_se import UntilSe, check_target
 from orchestrator.runners.base import (
     CHECKPOINT_MINUTES,
     GivenUp,
@@ -38,10 +39,7 @@ from workers.datasets import Dataset, load_dataset
 from workers.errors import DamagedFileError, LongtailError
 from workers.store import Failure, Header, Store
 from workers.store.cures import EXAMPLES
-from workers.store.failures import MOST_MESSAGE
-from workers.training import Precision
 from workers.training.shard import check_starting_values
-from workers.user_code.text_limits import shortened
 
 HOPELESS = 10
 """So many shards in a row failing, with none committed before, end the campaign: the mistake is in all of them."""
@@ -50,71 +48,6 @@ _PLACE_SECONDS = 30.0
 """An object store is looked for so often: there workers do not do it at every commit."""
 
 _TELL_SECONDS = 0.2
-
-MOST_NOTES = 20
-"""Notes kept of what thousands of shards may all have to tell."""
-
-
-@dataclass
-class Progress:
-    """How far a campaign is, in runs. `total` counts all runs asked for, less those that reaching a standard error
-    spared; `before` those committed by earlier calls. `workers` are ready, on `nodes` machines; `by_node` names those
-    of a cluster, with the workers of each."""
-
-    total: int
-    before: int
-    trained: int = 0
-    diverged: int = 0
-    failed: int = 0
-    workers: int = 0
-    nodes: int = 1
-    workers_lost: int = 0
-    by_node: Mapping[str, int] = field(default_factory=dict)
-    checked: int = 0
-    to_check: int = 0
-    """Result files that were checked at the end, and those that there are; 0 before."""
-    found: int | None = None
-    """Runs asked for that are in sound files, once these were checked; None before."""
-
-    @property
-    def committed(self) -> int:
-        """Runs in the store, of those asked for: as they were told of, and in the end as they were found."""
-        return self.before + self.trained if self.found is None else self.found
-
-
-@dataclass(frozen=True)
-class CampaignReport:
-    """What a call of `run_campaign` did. `failures` are the shards given up; their runs are not in the store.
-
-    `looks` are the last ones at each ratio, in the campaign's order, where a standard error was to be reached.
-    `holdings` is what was found in the store at the end, every file read; `precision` that of the store's runs.
-    """
-
-    store_uri: str
-    progress: Progress
-    failures: list[GivenUp] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    looks: Sequence[Look] = field(default=())
-    holdings: Holdings | None = None
-    precision: Precision = "float32"
-
-    def note(self, text: str) -> None:
-        """Add to the notes, unless there are many."""
-        if len(self.notes) < MOST_NOTES:
-            self.notes.append(shortened(text, MOST_MESSAGE))
-
-    @property
-    def complete(self) -> bool:
-        """Every run asked for, and not spared, is in the store, and no file of them is damaged."""
-        sound = self.holdings is not None and not self.holdings.damaged
-        return sound and self.progress.committed == self.progress.total
-
-    @property
-    def usable(self) -> bool:
-        """Some run that was trained now, or where none was, some run asked for, did not diverge."""
-        if self.progress.trained:
-            return self.progress.diverged < self.progress.trained
-        return self.holdings is None or not self.holdings.runs or self.holdings.usable > 0
 
 
 class CampaignFailedError(LongtailError, RuntimeError):
@@ -139,7 +72,7 @@ def run_campaign(
     a new store and is ignored for an existing one, whose size is fixed. With `until_se` a ratio's training ends once
     the standard error of mem is at most that for 90% of the examples (see `orchestrator.campaigns.until_se`). A shard
     in training is checkpointed every `checkpoint_minutes` (0: after every epoch; None: never) and goes on from there.
-    Calling again resumes; more repetitions or ratios, or no `until_se`, extend. `on_data` gets the data set as soon as it is read.
+    Calling again resumes; more repetitions or ratios, or no `until_se`, extend. `on_data` gets the data set once read.
     Raises CampaignError, DataError, ModelError before anything is written; StoreError where the store is of another
     campaign or cannot be written; CampaignFailedError where nothing can be trained at all. KeyboardInterrupt passes
     through; whatever was committed stays.

@@ -7,7 +7,6 @@ import faulthandler
 import os
 import signal
 import sys
-import traceback
 from collections.abc import Callable
 from types import FrameType
 from typing import Annotated, NoReturn
@@ -30,14 +29,12 @@ from orchestrator.cli.commands.removal import removal
 from orchestrator.cli.commands.report import report
 from orchestrator.cli.commands.stores import compact, status, verify
 from orchestrator.cli.commands.tune import tune
-from orchestrator.cli.output import errors, interruption, say, warn
+from orchestrator.cli.exit_codes import INTERRUPTED, exit_code_of
+from orchestrator.cli.output import errors, interruption, say
 from orchestrator.cli.process_exit import leave
 from orchestrator.cli.suggest_group import SuggestingGroup
 from orchestrator.cli.terminal import print_errors_on
-from workers.errors import FAILED, LongtailError
-from workers.user_code.boundary import FULL_TRACEBACKS, RaisedByUserCodeError, told_traceback
 
-_INTERRUPTED = 130
 _MOST_SIGNALS = 2
 """From the third Ctrl-C or SIGTERM on, the process ends at once."""
 _signals = 0
@@ -96,7 +93,7 @@ def interrupt(number: int, frame: FrameType | None) -> NoReturn:
     global _signals
     _signals += 1
     if _signals > _MOST_SIGNALS:  # the campaign's own code catches KeyboardInterrupt, and goes on
-        os._exit(_INTERRUPTED)
+        os._exit(INTERRUPTED)
     interruption.set()
     raise KeyboardInterrupt
 
@@ -108,36 +105,7 @@ def main() -> None:
         signal.signal(number, interrupt)
     print_errors_on(errors)
     sys.path.insert(0, os.getcwd())  # noqa: PTH109 - the campaign's own package.module:function
-    leave(app_exit_code())
-
-
-def app_exit_code() -> int:
-    """Do what the command line says. What went wrong is a line, or, in the campaign's own code, a traceback of that."""
-    try:
-        app()
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else FAILED
-    except LongtailError as error:
-        for line in str(error).split("\n"):
-            warn(f"error: {line}")
-        return error.exit_code
-    except KeyboardInterrupt:
-        warn("interrupted")
-        return _INTERRUPTED
-    except BrokenPipeError:
-        return FAILED
-    except RaisedByUserCodeError as error:
-        if error.__cause__ is not None:
-            for line in told_traceback(error.__cause__).rstrip("\n").split("\n"):
-                warn(line)
-        if os.environ.get(FULL_TRACEBACKS) != "full":
-            warn(f"({FULL_TRACEBACKS}=full in the environment shows every frame)")
-        return FAILED
-    except Exception:  # noqa: BLE001 - a mistake of Longtail's own
-        for line in traceback.format_exc().rstrip("\n").split("\n"):
-            warn(line)
-        return FAILED
-    return 0
+    leave(exit_code_of(app))
 
 
 if __name__ == "__main__":

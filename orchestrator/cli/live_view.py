@@ -8,7 +8,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.campaigns.run import Progress
+from orchestrator.campaigns.campaign_report import Progress
 from orchestrator.campaigns.se_monitor import Precision, Spread, error_text
 from orchestrator.cli.throughput import Rate, rate_text
 from workers.campaign.campaign import PARTS

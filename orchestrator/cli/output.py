@@ -11,8 +11,8 @@ from workers.errors import FAILED
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from orchestrator.campaigns.campaign_report import CampaignReport
     from orchestrator.campaigns.committed_runs import Holdings
-    from orchestrator.campaigns.run import CampaignReport
     from orchestrator.campaigns.until_se import Look
     from orchestrator.runners.base import Runner
     from workers.campaign.campaign import Campaign
@@ -67,7 +67,8 @@ def run_and_show(
     checkpoint_minutes: float | None = None,
 ) -> "CampaignReport":
     """Run a campaign with its progress on the console, and tell what was done. Ctrl-C ends the command with 130."""
-    from orchestrator.campaigns.run import Progress, run_campaign
+    from orchestrator.campaigns.campaign_report import Progress
+    from orchestrator.campaigns.run import run_campaign
     from orchestrator.cli.progress import campaign_display
 
     try:

@@ -15,7 +15,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from orchestrator.campaigns.run import Progress as CampaignProgress
+from orchestrator.campaigns.campaign_report import Progress as CampaignProgress
 from orchestrator.campaigns.se_monitor import Follower
 from orchestrator.cli.live_view import LiveView
 from orchestrator.cli.throughput import Rate

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from orchestrator.campaigns.run import Progress
+    from orchestrator.campaigns.campaign_report import Progress
 
 
 _LONG_SECONDS = 60.0
