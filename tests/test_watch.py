@@ -158,3 +158,13 @@ def test_on_a_terminal_it_is_repainted(store: Store) -> None:
     assert "4 of 8 runs, 0 failed, 1 diverged" in shown
     assert "8 of 8 runs, 0 failed, 1 diverged" in shown
     assert "\x1b[1A" in shown, "nothing was painted over"
+
+
+def test_requests_that_cannot_be_read_are_not_waited_for(store: Store) -> None:
+    for path in (Path(store.uri) / "targets").iterdir():
+        path.write_text('{"repetitions":')
+    with start(store.uri) as process:
+        text, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "0 of 0 runs (and 4 more than were asked for)" in text
+    assert "longtail verify" in text

@@ -83,8 +83,9 @@ class CampaignStatus:
 
     @property
     def settled(self) -> bool:
-        """Every run asked for is committed, or in a file that cannot be used."""
-        return not self.unread and 0 < self.wanted <= self.committed + self.lost
+        """Every run asked for is committed, or in a file that cannot be used, as the requests themselves may be."""
+        asked = self.wanted > 0 or bool(self.damaged)
+        return not self.unread and asked and self.wanted <= self.committed + self.lost
 
 
 @dataclass(frozen=True)
