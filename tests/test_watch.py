@@ -105,7 +105,7 @@ def test_failures_rate_and_outages_are_told(store: Store, tmp_path: Path) -> Non
     folder.rename(elsewhere)
     folder.write_text("not a folder: as unreadable as a store that cannot be reached")
     away = watch.look(60)
-    assert str(away.trouble) == f"not to be read just now: {folder}: Not a directory"
+    assert str(away.trouble) == f"temporarily unreadable: {folder}: Not a directory"
     assert (away.status.committed, away.settled) == (6, False)
     folder.unlink()
     elsewhere.rename(folder)
@@ -168,3 +168,13 @@ def test_requests_that_cannot_be_read_are_not_waited_for(store: Store) -> None:
     assert process.returncode == 1
     assert "0 of 0 runs (and 4 more than were asked for)" in text
     assert "longtail verify" in text
+
+
+def test_a_damaged_campaign_ends_it(store: Store) -> None:
+    path = Path(store.uri) / "campaign.json"
+    path.write_text(path.read_text()[:50])
+    with start(store.uri) as process:
+        text, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "campaign.json: is damaged: Invalid JSON" in text
+    assert "restore it from a copy" in text

@@ -135,7 +135,7 @@ class Follower:
                 self._gauge = Gauge(store)
             self.precision = self._gauge.look(lambda: stopped() or time.monotonic() > deadline)
         except StoreError:
-            return  # not to be read just now: the next look tells, and the campaign itself tells of real trouble
+            return  # temporarily unreadable: the next look tells, and the campaign itself tells of real trouble
 
 
 def _precision(ratios: list[RatioCounts]) -> Precision:

@@ -15,7 +15,7 @@ from orchestrator.campaigns.se_monitor import Gauge, Precision, Spread, error_te
 from orchestrator.cli.throughput import pace_text
 from orchestrator.store_ops.status import CampaignStatus, StatusReader
 from workers.campaign.campaign import PARTS
-from workers.errors import StoreError
+from workers.errors import DamagedFileError, StoreError
 from workers.store import Store
 
 _RATE_SECONDS = 60.0
@@ -81,7 +81,10 @@ class Watch:
         self._gauge: Gauge | None = None
 
     def look(self, seconds: float) -> View:
-        """The store now. New files are read for `seconds`; what is left then is read at later looks."""
+        """The store now. New files are read for `seconds`; what is left then is read at later looks.
+
+        Raises DamagedFileError where campaign.json is damaged: unlike an outage, that does not pass.
+        """
         try:
             if self._reader is None:
                 if not Store.exists(self.uri):
@@ -93,6 +96,8 @@ class Watch:
             status = self._reader.look(seconds)
             rate = self._rates.updated(sum(ratio.committed for ratio in status.ratios))
             self._view = View(status, rate=rate)
+        except DamagedFileError:
+            raise
         except StoreError as error:
             self._view = replace(self._view, trouble=_trouble(error))
         return self._view
@@ -128,7 +133,7 @@ class _Rate:
 
 
 def _trouble(error: StoreError) -> str:
-    return f"not to be read just now: {str(error).splitlines()[0]}"
+    return f"temporarily unreadable: {str(error).splitlines()[0]}"
 
 
 def watch_store(uri: str, every: float, console: Console, pause: Callable[[float], object]) -> CampaignStatus | None:

@@ -22,6 +22,9 @@ MAX_JSON = 16 << 20
 Examples = Annotated[int, Field(ge=0, le=MAX_EXAMPLES)]
 
 
+_CURE = "restore it from a copy: nothing else says which campaign the results are of"
+
+
 class Header(Frozen):
     """The frozen description of a store."""
 
@@ -88,15 +91,17 @@ class Header(Frozen):
     def from_json(cls, content: bytes, path: str) -> "Header":
         """Read campaign.json; `path` opens an error. Raises DamagedFileError."""
         if len(content) > MAX_JSON:
-            raise DamagedFileError(f"{path}: has more than {MAX_JSON} bytes, which no {CAMPAIGN} has")
+            raise DamagedFileError(f"{path}: has more than {MAX_JSON} bytes, which no {CAMPAIGN} has", cure=_CURE)
         try:
             header = cls.model_validate_json(content)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
-            field = ".".join(map(str, first["loc"]))
-            raise DamagedFileError(f"{path}: is damaged: {field}: {first['msg']}") from error
+            problem = ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
+            raise DamagedFileError(f"{path}: is damaged: {problem}", cure=_CURE) from error
         if header.identity != header.campaign.identity(header.fingerprint) and not header.is_superseded:
-            raise DamagedFileError(f"{path}: was changed: its identity is not that of its campaign and data")
+            raise DamagedFileError(
+                f"{path}: was changed: its identity is not that of its campaign and data", cure=_CURE
+            )
         return header
 
     def check_same_noise(self, ours: "Header", examples: str) -> None:
