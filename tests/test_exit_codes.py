@@ -90,7 +90,10 @@ COMMANDS: dict[str, tuple[int, str]] = {
     "init digit": (2, "preset: must be one of digits"),
     "run CAMPAIGN": (2, "Missing option '--store'"),
     "run CAMPAIGN --store s --gpus-per-worker nan": (2, ""),
-    "verify CAMPAIGN": (1, "Not a directory"),
+    "verify CAMPAIGN": (2, "is a file, not the folder of a store"),
+    "status CAMPAIGN --watch": (2, "is a file, not the folder of a store"),
+    "run CAMPAIGN --store CAMPAIGN": (2, "is a file, not the folder of a store"),
+    "status STORE --every 5": (2, "--every is for --watch"),
     "nonsense": (2, "No such command"),
 }
 

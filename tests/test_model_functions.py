@@ -72,6 +72,8 @@ def build(shape, classes, kind):
         case "in place": model.way = lambda self, x: self.layer(x.mul_(2))
         case "time": layer.bias.data.fill_(time.perf_counter_ns() % 1_000_003)
         case "own generator": layer.weight.data.mul_(np.random.default_rng().normal())
+        case "first five": model.way = lambda self, x: self.layer(x)[:5]
+        case "off as it runs": model.way = lambda self, x: (self.layer(x), torch.set_grad_enabled(False))[0]
         case "forward": model.way = lambda self, x: self.layer(x) + np.random.normal()
         case "kept": LAST = LAST or [model]; model = LAST[0]
         case "shared": LAST = LAST or [layer]; model.layer = LAST[0]
@@ -105,6 +107,8 @@ REFUSED = {
     "meta": "must return a model on the CPU, got layer.weight on meta",
     "double": "must take float32 inputs, its weights are torch.float64",
     "complex": r"must return floating-point logits .*, got torch.complex64 \[2, 10\]",
+    "first five": r"must return logits of every input of a batch, got \[5, 10\] for 7 inputs",
+    "off as it runs": "no gradient passes",
     "dictionary": r"must return a tensor \[B, 10\] of logits, got dict",
     "wide": r"got torch.float32 \[2, 20\]",
     "elsewhere": "must return logits on its inputs' device, cpu, got meta",

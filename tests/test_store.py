@@ -164,7 +164,7 @@ def test_a_folder_with_other_things_is_left_alone(tmp_path: Path) -> None:
 
 def test_places_that_cannot_hold_a_store(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match="file/campaign.json: Not a directory"):
+    with pytest.raises(StoreError, match="file: is a file, not the folder of a store"):
         new_store(tmp_path / "file")
     with pytest.raises(StoreError, match="is not a Longtail store"):
         Store.open(tmp_path / "nothing")

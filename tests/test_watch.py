@@ -16,10 +16,12 @@ from orchestrator.cli.app import app
 from orchestrator.cli.watch import Watch, watch_store
 from orchestrator.store_ops.status import campaign_status
 from orchestrator.store_ops.verify import verify_store
+from tests.conftest import small_campaign
 from tests.isolation import ROOT, longtail
-from tests.stores import new_store, results
+from tests.stores import examples, header, new_store, results
 from workers.campaign.campaign import Campaign
 from workers.campaign.keys import Shard
+from workers.errors import DamagedFileError
 from workers.store import Failure, Store
 
 HALF = 500_000
@@ -144,6 +146,29 @@ def test_once_and_watched_say_the_same_of_damage(damage: Callable[[Path], object
         assert f"damaged: {victim}: " in ended.output
     assert {finding.path for finding in verify_store(store.uri, repair=True)[1]} == {str(victim), str(huge)}
     assert campaign_status(store.uri).damaged == ()
+
+
+def test_what_is_not_this_stores_is_not_counted(store: Store, tmp_path: Path) -> None:
+    """Other seeds' results under this store's names, results under another name, and examples that are gone."""
+    foreign = header(small_campaign(record={"epochs": "all"}, subsets={"ratios": [0.5], "repetitions": 8, "seed": 77}))
+    other = Store.create(tmp_path / "o", foreign, examples())
+    other.commit(Shard(HALF, 0, 2), results(Shard(HALF, 0, 2)))
+    folder = Path(store.uri, "results")
+    first, second = (folder / f"{Shard(HALF, *ends).shard_id}.parquet" for ends in ((0, 2), (2, 4)))
+    second.write_bytes(first.read_bytes())
+    first.write_bytes(Path(other.uri, "results", first.name).read_bytes())
+    Path(store.uri, "examples.parquet").unlink()
+    status = campaign_status(store.uri)
+    assert (status.committed, status.lost) == (0, 4)
+    said = [str(error).partition(" (")[0] for error in status.damaged]
+    assert said == [
+        f"{first}: belongs to another campaign",
+        f"{second}: does not hold the runs of its name",
+        f"{store.uri}/examples.parquet: is missing",
+    ]
+    assert repr(Watch(store.uri).look(60).status) == repr(status)
+    with pytest.raises(DamagedFileError, match="belongs to another campaign"):
+        list(store.scan(["repetition"]))
 
 
 def test_on_a_terminal_it_is_repainted(store: Store) -> None:

@@ -15,7 +15,7 @@ from orchestrator.campaigns.se_monitor import Gauge, Precision, Spread, error_te
 from orchestrator.cli.throughput import pace_text
 from orchestrator.store_ops.status import CampaignStatus, StatusReader
 from workers.campaign.campaign import PARTS
-from workers.errors import DamagedFileError, StoreError
+from workers.errors import DamagedFileError, NoStoreError, StoreError
 from workers.store import Store
 
 _RATE_SECONDS = 60.0
@@ -83,7 +83,8 @@ class Watch:
     def look(self, seconds: float) -> View:
         """The store now. New files are read for `seconds`; what is left then is read at later looks.
 
-        Raises DamagedFileError where campaign.json is damaged: unlike an outage, that does not pass.
+        Raises DamagedFileError where campaign.json is damaged, NoStoreError where no store can be: unlike an outage,
+        that does not pass.
         """
         try:
             if self._reader is None:
@@ -96,7 +97,7 @@ class Watch:
             status = self._reader.look(seconds)
             rate = self._rates.updated(sum(ratio.committed for ratio in status.ratios))
             self._view = View(status, rate=rate)
-        except DamagedFileError:
+        except (DamagedFileError, NoStoreError):
             raise
         except StoreError as error:
             self._view = replace(self._view, trouble=_trouble(error))

@@ -19,6 +19,7 @@ from workers.campaign.import_spec import Imported
 from workers.campaign.keys import Shard
 from workers.errors import DamagedFileError, MissingFileError
 from workers.store import Failure, Store
+from workers.store.cures import EXAMPLES
 
 _COLUMNS = ("repetition", "is_final", "status", "test_accuracy")
 _MOST_LOOKS = 5
@@ -104,6 +105,8 @@ class StatusReader:
         self._store = store
         self._read: dict[Shard, _Outcomes] = {}
         self._damaged: dict[Shard, DamagedFileError] = {}
+        self._examples: DamagedFileError | None = None
+        self._examples_seen = False
 
     def look(self, seconds: float = float("inf")) -> CampaignStatus:
         """The store now. New files are read for `seconds`; what is left then is read at later looks.
@@ -116,6 +119,9 @@ class StatusReader:
         self._read = {shard: self._read[shard] for shard in shards if shard in self._read}
         self._damaged = {shard: self._damaged[shard] for shard in shards if shard in self._damaged}
         self._read_new(shards, time.monotonic() + seconds)
+        self._inspect_examples(shards)
+        if self._examples is not None:
+            damaged.append(self._examples)
         counts = _Counts()
         for shard in sorted(shards, key=lambda each: (each.parts, each.start, -each.stop)):
             if shard not in self._damaged:
@@ -153,6 +159,14 @@ class StatusReader:
                 problem = self._store.upkeep.inspect(path)
                 if problem is not None:  # else a compaction merged it away: the next listing tells
                     self._damaged[shard] = self._store.upkeep.damage(path, problem)
+
+    def _inspect_examples(self, shards: Sequence[Shard]) -> None:
+        """Once, and again while they cannot be used. A store that is just being made has none yet."""
+        if self._examples_seen and self._examples is None:
+            return
+        problem = self._store.upkeep.inspect(EXAMPLES)
+        self._examples = self._store.upkeep.damage(EXAMPLES, problem) if problem and shards else None
+        self._examples_seen = problem is None
 
     def _lost(self, targets: dict[int, int], shards: Sequence[Shard]) -> int:
         """Runs asked for that only damaged files hold."""

@@ -12,6 +12,7 @@ from workers.errors import ModelError
 from workers.user_code.boundary import user_code
 
 _BATCH = 2
+_LARGER_BATCH = 7
 
 
 def image_shape(name: str, input_shape: tuple[int, ...], smallest: int) -> tuple[int, int, int]:
@@ -81,6 +82,13 @@ def check_output(model: nn.Module, input_shape: tuple[int, ...], num_classes: in
         raise ModelError(f"{name}: changes its inputs in place, which are the data: compute a new tensor (x = x - 1)")
     if not output.isfinite().all():
         raise ModelError(f"{name}: returns logits that are not finite (NaN or infinity) before any training")
+    with _unchanged(model), user_code(name), torch.no_grad():
+        model.eval()
+        larger = model(_inputs(input_shape, _LARGER_BATCH))
+    if larger.shape[:1] != (_LARGER_BATCH,):
+        raise ModelError(
+            f"{name}: must return logits of every input of a batch, got {list(larger.shape)} for {_LARGER_BATCH} inputs"
+        )
     return int(counter.get_total_flops()) // _BATCH
 
 
@@ -94,7 +102,7 @@ def check_gradients(model: nn.Module, input_shape: tuple[int, ...], num_classes:
     with _unchanged(model), user_code(name), torch.enable_grad():
         model.eval()
         logits = model(_inputs(input_shape))
-        if not logits.requires_grad:
+        if not logits.requires_grad or not torch.is_grad_enabled():
             raise ModelError(
                 f"{name}: its logits do not depend on its parameters: no gradient passes (detach, no_grad, numpy)"
             )
@@ -124,8 +132,8 @@ def model_notes(model: nn.Module, name: str) -> list[str]:
     return notes
 
 
-def _inputs(input_shape: tuple[int, ...]) -> torch.Tensor:
-    return torch.rand((_BATCH, *input_shape), generator=torch.Generator().manual_seed(0))
+def _inputs(input_shape: tuple[int, ...], count: int = _BATCH) -> torch.Tensor:
+    return torch.rand((count, *input_shape), generator=torch.Generator().manual_seed(0))
 
 
 @contextmanager

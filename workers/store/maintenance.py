@@ -64,7 +64,7 @@ class Upkeep:
         Raises DamagedFileError, or MissingFileError where it is not there.
         """
         with self._results.open(shard) as file:
-            check_results(file, shard, self._header)
+            check_results(file, shard)
             table = file.read_all(["repetition", "is_final", "status"])
         lost = pc.and_(table["is_final"], pc.equal(table["status"], "diverged"))
         repetitions: list[int] = table.filter(lost)["repetition"].to_pylist()

@@ -54,7 +54,7 @@ def merge(files: Files, results: Results, header: Header, target: Shard, sources
     tables: list[pa.Table] = []
     position = target.start
     for source in sorted(sources, key=lambda shard: (shard.start, -shard.stop)):
-        table = _read_source(results, header, source, expected, source.stop if there else position)
+        table = _read_source(results, source, expected, source.stop if there else position)
         position = max(position, source.stop)
         if table.num_rows:
             tables.append(table)
@@ -65,16 +65,14 @@ def merge(files: Files, results: Results, header: Header, target: Shard, sources
         tables.clear()
         files.create(results_path(target), content, digest)
         del content
-    _check_target(results, header, target, expected)
+    _check_target(results, target, expected)
 
 
-def _read_source(
-    results: Results, header: Header, source: Shard, expected: dict[int, tuple[str, Shard]], position: int
-) -> pa.Table:
+def _read_source(results: Results, source: Shard, expected: dict[int, tuple[str, Shard]], position: int) -> pa.Table:
     """A checked source's rows from a repetition on; its runs' hashes go into `expected`."""
     try:
         with results.open(source) as file:
-            check_results(file, source, header)
+            check_results(file, source)
             for repetition, digest in run_hashes(file).items():
                 held, other = expected.setdefault(repetition, (digest, source))
                 if held != digest:
@@ -87,11 +85,11 @@ def _read_source(
     return table if position <= source.start else table.filter(table["repetition"].to_numpy() >= position)
 
 
-def _check_target(results: Results, header: Header, target: Shard, expected: dict[int, tuple[str, Shard]]) -> None:
+def _check_target(results: Results, target: Shard, expected: dict[int, tuple[str, Shard]]) -> None:
     """Read what is in the store back, and compare it run by run."""
     try:
         with results.open(target) as file:
-            check_results(file, target, header)
+            check_results(file, target)
             held = run_hashes(file)
     except DamagedFileError as error:
         raise SourceError(target, error) from error

@@ -2,7 +2,7 @@
 
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 
 import pyarrow as pa
 
@@ -62,12 +62,18 @@ class Results:
         """
         return sorted({*self.shards(), *self.shards()})
 
-    def open(self, shard: Shard) -> AbstractContextManager[TableFile]:
-        """A shard's file; as `open_table`."""
+    @contextmanager
+    def open(self, shard: Shard) -> Iterator[TableFile]:
+        """A shard's file; as `open_table`. Another campaign's, or another shard's under this name, is damaged too."""
         runs = shard.stop - shard.start
         widths = {each.name: self.widths.of(each.name) for each in self.schema if pa.types.is_list(each.type)}
         layout = Layout(self.schema, runs * self._header.rows_per_run, min_rows=runs, widths=widths)
-        return open_table(self._files, results_path(shard), layout)
+        with open_table(self._files, results_path(shard), layout) as file:
+            if file.metadata.get("campaign") != self._header.identity:
+                raise DamagedFileError("belongs to another campaign")
+            if file.metadata.get("shard") != shard.shard_id:
+                raise DamagedFileError("does not hold the runs of its name")
+            yield file
 
     def scan(self, columns: Sequence[str], ratio: int | None) -> Iterator[tuple[Shard, pa.Table]]:
         """As `Store.scan`."""

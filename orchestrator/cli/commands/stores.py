@@ -8,11 +8,16 @@ from orchestrator.cli.options import StoreArgument
 from orchestrator.cli.output import console, interruption, say, tell_damage, warn
 from workers.campaign.campaign import PARTS
 
+_EVERY_SECONDS = 2.0
+
 
 def status(
     store: StoreArgument,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Repaint until every run asked for is there.")] = False,
-    every: Annotated[float, typer.Option("--every", min=0.1, max=86_400, help="With --watch: seconds between.")] = 2.0,
+    every: Annotated[
+        float | None,
+        typer.Option("--every", min=0.1, max=86_400, help="With --watch: seconds between, 2 unless given."),
+    ] = None,
 ) -> None:
     """Show how far a campaign is, also while it runs elsewhere.
 
@@ -22,8 +27,10 @@ def status(
     from orchestrator.cli.watch import counted_text, ratios_table, watch_store
     from orchestrator.store_ops.status import campaign_status
 
+    if every is not None and not watch:
+        raise typer.BadParameter("--every is for --watch, which repeats")
     if watch:
-        state = watch_store(store, every, console, interruption.wait)
+        state = watch_store(store, _EVERY_SECONDS if every is None else every, console, interruption.wait)
     else:
         state = campaign_status(store)
         facts = f"{state.dataset}, {state.num_train} training and {state.num_test} test examples"

@@ -84,7 +84,15 @@ def open_files(uri: str | os.PathLike[str]) -> Files:
     if not text:
         raise NoStoreError("store: must be a path or a URI, got ''")
     if not re.match(r"^[A-Za-z][A-Za-z0-9+.-]+://", text):
-        return LocalFiles(Path(text))
+        return _local(Path(text))
     if text.startswith("file://"):
-        return LocalFiles(Path(pafs.FileSystem.from_uri(text)[1]))
+        return _local(Path(pafs.FileSystem.from_uri(text)[1]))
     return RemoteFiles(text, *open_location(text))
+
+
+def _local(root: Path) -> LocalFiles:
+    """Files under a folder, which need not be there. Raises NoStoreError where a file has its name."""
+    files = LocalFiles(root)
+    if files.root.is_file():
+        raise NoStoreError(f"{files.root}: is a file, not the folder of a store")
+    return files
