@@ -16,6 +16,7 @@ from scipy.stats import binom
 
 from analysis import EstimateError, estimate_reliability, open_store, pack_runs
 from analysis.influence.pair_overlap import pair_overlap
+from analysis.scoring import split_half
 from analysis.scoring.halves import draw_halves
 from tests.command import call
 from tests.synthetic import Labelled, Runs, make_store, make_stores, random_runs
@@ -64,7 +65,7 @@ def correlations(a: list[float], b: list[float]) -> dict[str, float]:
         "examples": len(frame),
         "pearson": pearson,
         "spearman": frame["a"].rank().corr(frame["b"].rank()),
-        "spearman_brown": 2 * pearson / (1 + pearson),
+        "spearman_brown": 2 * pearson / (1 + abs(pearson)),
     }
 
 
@@ -177,6 +178,16 @@ def test_the_reliability_of_a_planted_model_is_found(tmp_path: Path, spread: flo
     assert found.loc[("memorization", 64), "pearson"] > found.loc[("memorization", 8), "pearson"] > 0
 
 
+@pytest.mark.parametrize("r", [-1.0, -0.9, -0.34, 0.0, 0.5, 1.0])
+def test_a_negative_correlation_of_halves_has_a_bounded_reliability(r: float) -> None:
+    """Of 6 runs the mean over splits was -1.2, as 2 r / (1 + r) of r = -0.9 is -18."""
+    first, rest = np.array([1.0, 1, -1, -1]), np.array([1.0, -1, 1, -1])
+    found = split_half.correlations(first, r * first + (1 - r * r) ** 0.5 * rest)
+    assert found["pearson"] == pytest.approx(r, abs=1e-12)
+    assert found["spearman_brown"] == pytest.approx(2 * r / (1 + r) if r >= 0 else 2 * r / (1 - r), abs=1e-9)
+    assert -1 <= found["spearman_brown"] <= 1
+
+
 def test_examples_that_are_all_alike_have_no_reliability(tmp_path: Path) -> None:
     alike = np.full(3000, 0.5)
     found = estimate_reliability(planted(tmp_path / "store", alike, alike, 32), splits=4)
@@ -262,7 +273,7 @@ def test_small_stores_give_figures_within_bounds_or_none(
         *(["influential_pairs"] if num_test else []),
     }
     assert not found.duplicated(["estimate", "ratio", "runs"]).any()
-    for name, least in (("pearson", -1), ("spearman", -1), ("jaccard", 0)):
+    for name, least in (("pearson", -1), ("spearman", -1), ("spearman_brown", -1), ("jaccard", 0)):
         assert found[name].dropna().between(least - 1e-9, 1 + 1e-9).all()
     few = found[found["runs"] < 4]
     assert few[["examples", "pearson", "spearman", "spearman_brown", "selected", "jaccard"]].isna().all(axis=None)

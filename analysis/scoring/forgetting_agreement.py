@@ -1,7 +1,7 @@
 """Would other seeds have forgotten the same examples? As a function of the number of runs.
 
 Two disjoint random sets of n/2 runs of one ratio each give the examples their forgettability (see
-`analysis.learning.forgetting`), over those shown to a run of either; r is the correlation of the two, and 2 r / (1 + r)
+`analysis.learning.forgetting`), over those shown to a run of either; r is the correlation of the two, 2 r / (1 + |r|)
 the reliability of all n (Spearman-Brown, see `analysis.scoring.split_half`). With n = 2 single runs are compared, as
 M. Toneva et al., ICLR 2019, report of two seeds.
 """

@@ -4,7 +4,7 @@ The runs of each ratio are split at random into two halves of n/2, each half giv
 examples with a value in both halves
 
     r            = correlation of the halves' estimates: the reliability of n/2 runs (Pearson's; Spearman's beside it)
-    2 r / (1 + r)                                         the reliability of all n (Spearman-Brown)
+    2 r / (1 + |r|)                                       the reliability of all n (Spearman-Brown)
 
 C. Spearman and W. Brown, British Journal of Psychology 3 (1910). For an estimate of true variance V over the examples
 and error variance E with n/2 runs, r is V / (V + E), and the formula gives V / (V + E/2). Where a published selection
@@ -171,8 +171,9 @@ def _record(
 def correlations(first: Floats, second: Floats) -> Record:
     """How far two halves' scores (float64[N], NaN where there is none) agree, over the examples with a value in both.
 
-    examples, pearson, spearman, and by Spearman-Brown the reliability of both halves together; NaN where a half does
-    not vary.
+    examples, pearson, spearman, and by Spearman-Brown the reliability of both halves together, 2 r / (1 + |r|); NaN
+    where a half does not vary. Spearman and Brown's formula is for r >= 0: of r < 0, which chance makes where runs are
+    few, it has no lower bound, and one split would carry the mean over splits off. With |r| it stays from -1 to 1.
     """
     valued = np.isfinite(first) & np.isfinite(second)
     pearson = correlation(stats.pearsonr, first[valued], second[valued])
@@ -180,7 +181,7 @@ def correlations(first: Floats, second: Floats) -> Record:
         "examples": int(valued.sum()),
         "pearson": pearson,
         "spearman": correlation(stats.spearmanr, first[valued], second[valued]),
-        "spearman_brown": float("nan") if np.isclose(pearson, -1) else 2 * pearson / (1 + pearson),
+        "spearman_brown": 2 * pearson / (1 + abs(pearson)),
     }
 
 
