@@ -22,6 +22,7 @@ SHOWN = r"\x1b]0;gone\x07\x1b[2J\x0d\x9b1m\x7f\u202e\u2028\udc80\U000e0041[red]:
 def test_control_characters_are_shown_and_layout_stays() -> None:
     assert shown(EVIL) == SHOWN
     assert shown("naïve\tdéjà\n数据 👩‍🔬") == "naïve\tdéjà\n数据 👩‍🔬"
+    assert shown("cat\u200b\u2060\u206a") == r"cat\u200b\u2060\u206a", "two names that look alike are told apart"
 
 
 @pytest.mark.parametrize("terminal", [False, True])

@@ -22,7 +22,7 @@ _STEERING = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 but tab and newline, DEL, C1
     "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # direction of writing
     "\u2028\u2029"  # line and paragraph separators
-    "\ufeff\ufff9-\ufffb\U000e0000-\U000e007f"  # what no font shows: byte order mark, annotations, tags
+    "\u200b\u2060-\u2064\u206a-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f"  # what no font shows
     "\ud800-\udfff]"  # halves of characters, as in file names that are not UTF-8
 )
 
