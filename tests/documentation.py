@@ -13,7 +13,7 @@ Fenced blocks, by their language:
 Blocks inside an HTML comment are executed like the others, and readers do not see them: what a page presupposes. A
 comment of one line before a block is a note on it; several are separated by ";":
 
-    <!-- executed by tests/test_jobs.py -->    not here, but by that test, which must have the same commands and options
+    <!-- executed by tests/runners/test_jobs.py -->   not here, but by that test, with the same commands and options
     <!-- checked by --help -->                 takes hours, or other machines: the program's help must know the options
     <!-- shrunk: dataset=digits epochs=2 -->   campaign files that the block makes are made small before they are used;
                                                also repetitions=..., hidden=... (of an mlp)

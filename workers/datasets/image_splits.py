@@ -37,7 +37,8 @@ def find_splits(root: Path) -> Splits:
     test = _best(root, labelled, (("test",), ("val",), _TEST, _VALIDATION))
     if test is not None and (root / train).samefile(root / test):
         raise DataError(f"dataset.root: {shown(root / test)} and {shown(root / train)} are one folder")
-    notes = [_why_not_read(root, name, test) for name in candidates if name != test]
+    notes = [] if test is None or test.lower() in _TEST else [f"{test} is the test set"]
+    notes += [_why_not_read(root, name, test) for name in candidates if name != test]
     notes += [
         f"{name} is not read: {train} is the training set"
         for name in folders

@@ -1,0 +1,186 @@
+"""Training until a standard error is reached: the same end whatever the shards, interruptions and drivers."""
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import analysis
+from orchestrator import campaign_status, run_campaign
+from orchestrator.campaigns.campaign_report import CampaignReport, Progress
+from orchestrator.campaigns.until_se import looks_until
+from tests.campaigns.test_run import ROOT, contents, runs_of
+from tests.command import call
+from tests.conftest import small_campaign
+from workers.campaign.campaign import Campaign
+from workers.campaign.yaml_io import dump_campaign
+from workers.errors import CampaignError
+
+TARGET = 0.2
+"""Both ratios of `stopping` reach it, at different numbers of runs."""
+
+
+def stopping(**changes: object) -> Campaign:
+    return small_campaign(**{"subsets": {"ratios": [0.9, 0.6], "repetitions": 100, "seed": 5}, **changes})
+
+
+def ends(report: CampaignReport) -> list[tuple[float, int, bool]]:
+    return [(look.ratio, look.repetitions, look.reached) for look in report.looks]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> tuple[Path, CampaignReport]:
+    """Shards of 4."""
+    store = tmp_path_factory.mktemp("until") / "s"
+    return store, run_campaign(stopping(), store, shard_size=4, until_se=TARGET)
+
+
+def slow_standard_error(store: Path, ratio: float, repetitions: int) -> float:
+    """What 90% of the examples do not exceed after the first repetitions, one example at a time."""
+    view = analysis.open_store(store)
+    subsets = view.subsets(ratio).to_numpy()[:repetitions]
+    correct = view.correctness("train", ratio=ratio).to_numpy()[:repetitions]
+    ses = []
+    for example in range(subsets.shape[1]):
+        groups = (correct[subsets[:, example], example], correct[~subsets[:, example], example])
+        means = [(group.sum() + 0.5) / (len(group) + 1) for group in groups]
+        ses.append(
+            math.sqrt(sum(p * (1 - p) / len(group) for p, group in zip(means, groups, strict=True)))
+            if min(map(len, groups))
+            else math.inf
+        )
+    return sorted(ses)[math.ceil(0.9 * len(ses)) - 1]
+
+
+def test_looks_are_a_quarter_apart() -> None:
+    assert list(looks_until(60)) == [10, 13, 17, 22, 28, 35, 44, 55, 60]
+    assert list(looks_until(13)) == [10, 13]
+    assert list(looks_until(3)) == [3]
+
+
+def test_each_ratio_ends_at_the_first_look_that_reaches_the_target(undisturbed: tuple[Path, CampaignReport]) -> None:
+    store, report = undisturbed
+    assert report.complete
+    assert len({look.repetitions for look in report.looks}) == 2, "the ratios must differ for this test to tell"
+    for look in report.looks:
+        rungs = [rung for rung in looks_until(100) if rung <= look.repetitions]
+        ses = [slow_standard_error(store, look.ratio, rung) for rung in rungs]
+        assert [se <= TARGET for se in ses] == [False] * (len(ses) - 1) + [True]
+        assert look.se == pytest.approx(ses[-1])
+    trained = {row.ratio: row.committed for row in campaign_status(str(store)).ratios}
+    assert trained == {look.ratio: -(-look.repetitions // 4) * 4 for look in report.looks}, "whole shards, no more"
+
+
+def test_status_is_about_what_was_asked_for(undisturbed: tuple[Path, CampaignReport]) -> None:
+    store, report = undisturbed
+    status = campaign_status(str(store))
+    assert all(row.wanted == row.committed for row in status.ratios)
+    assert (report.progress.total, report.progress.committed) == (status.wanted, status.committed)
+
+
+@pytest.mark.parametrize("shard_size", [1, 7, None])
+def test_the_end_does_not_depend_on_the_shards(
+    undisturbed: tuple[Path, CampaignReport], shard_size: int | None, tmp_path: Path
+) -> None:
+    report = run_campaign(stopping(), tmp_path / "s", shard_size=shard_size, until_se=TARGET)
+    assert ends(report) == ends(undisturbed[1])
+
+
+@pytest.mark.parametrize("after", [1, 23, 47])
+def test_the_end_does_not_depend_on_interruptions(
+    undisturbed: tuple[Path, CampaignReport], after: int, tmp_path: Path
+) -> None:
+    def interrupt(progress: Progress) -> None:
+        if progress.trained >= after:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_campaign(stopping(), tmp_path / "s", shard_size=4, until_se=TARGET, on_progress=interrupt)
+    report = run_campaign(stopping(), tmp_path / "s", until_se=TARGET)
+    assert report.looks == undisturbed[1].looks
+    assert contents(tmp_path / "s") == contents(undisturbed[0])
+
+
+def test_runs_beyond_a_look_do_not_change_it(undisturbed: tuple[Path, CampaignReport], tmp_path: Path) -> None:
+    whole = run_campaign(stopping(), tmp_path / "s", shard_size=4)
+    assert whole.looks == ()
+    report = run_campaign(stopping(), tmp_path / "s", until_se=TARGET)
+    assert (report.progress.trained, report.complete) == (0, True)
+    assert report.looks == undisturbed[1].looks
+
+
+def test_without_a_target_the_rest_is_trained(tmp_path: Path) -> None:
+    campaign = stopping(subsets={"ratios": [0.6], "repetitions": 60, "seed": 5})
+    first = run_campaign(campaign, tmp_path / "s", shard_size=4, until_se=TARGET)
+    closer = run_campaign(campaign, tmp_path / "s", until_se=0.15)
+    assert 0 < first.progress.trained < closer.progress.committed < 60
+    report = run_campaign(campaign, tmp_path / "s")
+    assert (report.progress.before, report.progress.committed) == (closer.progress.committed, 60)
+    assert campaign_status(str(tmp_path / "s")).wanted == 60
+    run_campaign(campaign, tmp_path / "whole", shard_size=4)
+    assert contents(tmp_path / "s") == contents(tmp_path / "whole")
+
+
+def test_the_repetitions_are_the_most(tmp_path: Path) -> None:
+    report = run_campaign(stopping(), tmp_path / "s", until_se=0.001, repetitions=11)
+    assert ends(report) == [(0.9, 11, False), (0.6, 11, False)]
+    assert (report.progress.trained, report.complete) == (22, True)
+
+
+def test_ratio_1_and_diverged_runs_never_reach_it(tmp_path: Path) -> None:
+    wild = {"epochs": 2, "batch_size": 64, "optimizer": {"name": "sgd", "learning_rate": 1e6, "weight_decay": 1e3}}
+    campaign = stopping(recipe=wild, subsets={"ratios": [1.0, 0.6], "repetitions": 12})
+    report = run_campaign(campaign, tmp_path / "s", until_se=1.0)
+    assert [(look.ratio, look.se, look.reached) for look in report.looks] == [
+        (1.0, None, False),
+        (0.6, math.inf, False),
+    ]
+    assert report.progress.trained == 24
+
+
+def test_failures_are_told_and_not_tried_at_every_step(tmp_path: Path) -> None:
+    campaign = stopping(model={"name": "user_code:raising_model"}, subsets={"ratios": [0.6], "repetitions": 20})
+    report = run_campaign(campaign, tmp_path / "s", shard_size=4, until_se=0.5)
+    assert not report.complete
+    assert [failure.error.shard.start for failure in report.failures] == [0, 4, 8, 12, 16]
+    assert ends(report) == [(0.6, 20, False)]
+
+
+def test_two_drivers_end_alike(undisturbed: tuple[Path, CampaignReport], tmp_path: Path) -> None:
+    script = (
+        "from tests.campaigns.test_until_se import TARGET, ends, stopping\nfrom orchestrator import run_campaign\n"
+        "campaign = stopping(subsets={'ratios': [0.6], 'repetitions': 100, 'seed': 5})\n"
+        f"print(ends(run_campaign(campaign, {str(tmp_path / 's')!r}, shard_size=4, until_se=TARGET)))"
+    )
+    drivers = [
+        subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    outputs = [driver.communicate()[0] for driver in drivers]
+    assert outputs == [f"{ends(undisturbed[1])[1:]}\n"] * 2
+    assert len(runs_of(tmp_path / "s")) == len(set(runs_of(tmp_path / "s")))
+    alone = {shard: content for shard, content in contents(undisturbed[0]).items() if shard.startswith("r600000")}
+    assert contents(tmp_path / "s") == alone
+
+
+@pytest.mark.parametrize("target", [0, -1, 2, math.nan, "0.05", np.inf])
+def test_targets_are_checked_before_anything_is_written(target: object, tmp_path: Path) -> None:
+    with pytest.raises(CampaignError, match=r"until_se: must be a number from 0.0001 to 1, got "):
+        run_campaign(stopping(), tmp_path / "s", until_se=target)
+    assert not (tmp_path / "s").exists()
+
+
+def test_the_command_tells_where_each_ratio_ended(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(
+        dump_campaign(stopping(subsets={"ratios": [0.6, 0.9, 1.0], "repetitions": 30, "seed": 5}))
+    )
+    code, output, _ = call("run", "c.yaml", "--store", "s", "--until-se", TARGET, cwd=tmp_path)
+    assert code == 0
+    first, second, third = (line for line in output.splitlines() if line.startswith("ratio "))
+    assert first.startswith("ratio 0.6: expected se 0.1") and first.endswith(" <= 0.2 after 28 runs")
+    assert second.startswith("ratio 0.9: expected se ") and second.endswith(" > 0.2 after all 30 runs")
+    assert third == "ratio 1: no example is held out, so mem has no expected se; all 30 runs"
+    committed = campaign_status(str(tmp_path / "s")).committed
+    assert f"{committed} of {committed} runs in " in output
