@@ -24,7 +24,7 @@ from orchestrator.report.pictures import Pictures
 from orchestrator.store_ops.import_runs import import_heldout
 from tests.conftest import small_campaign
 from tests.isolation import ROOT, longtail
-from tests.learning import learning_runs
+from tests.learning_runs import learning_runs
 from tests.store.test_import_runs import LABEL, TEST_LABEL, exact_runs, published, save
 from tests.synthetic import Labelled, Runs, make_stores, random_runs
 from tests.user_code import HOSTILE

@@ -11,7 +11,7 @@ from analysis import EstimateError, noise_curves, noise_detection, open_store, p
 from analysis.reading.examples import Labels
 from analysis.scoring.example_scores import ExampleScore, StoreScores
 from analysis.scoring.noise import COLUMNS, CURVE_COLUMNS
-from tests.learning import learning_runs
+from tests.learning_runs import learning_runs
 from tests.synthetic import Labelled, make_stores, random_runs
 from workers.store import Store
 

@@ -15,7 +15,7 @@ from analysis import (
     plot,
 )
 from analysis.scoring.profiles import CLASS_COLUMNS, LEARNING_COLUMNS, PROFILE_COLUMNS
-from tests.learning import learning_runs
+from tests.learning_runs import learning_runs
 from tests.synthetic import Labelled, Runs, make_stores, random_runs
 from workers.store import Store
 from workers.store.schema import PRESENTED

@@ -15,7 +15,7 @@ from analysis.learning.training_statistics import STATISTICS
 from analysis.scoring.example_scores import DENSITIES, NAMES
 from orchestrator.cli.commands.noise import suspects
 from tests.conftest import small_campaign
-from tests.learning import learning_runs, slow_learning_epoch, slow_statistic
+from tests.learning_runs import learning_runs, slow_learning_epoch, slow_statistic
 from tests.synthetic import Labelled, Runs, make_store, make_stores, random_runs
 from workers.errors import DamagedFileError
 from workers.store import Store

@@ -26,7 +26,8 @@ from tests.stores import new_store, results
 from workers.campaign.keys import Shard
 from workers.campaign.yaml_io import dump_campaign
 from workers.errors import ConflictError, DamagedFileError, StoreError
-from workers.store import Failure, Store, locations, remote_files
+from workers.store import Failure, Store
+from workers.store.files import object_store, uris
 from workers.store.files.base import Files, open_files
 from workers.store.files.object_store import SMALL_BYTES, Patience
 
@@ -219,7 +220,7 @@ def contents(uri: str) -> dict[str, pa.Table]:
 def test_a_campaign_on_a_failing_store_ends_with_the_same_bits(
     proxy: FaultyProxy, s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote_files, "PATIENCE", Patience(shortest=0.01, longest=0.1))
+    monkeypatch.setattr(object_store, "PATIENCE", Patience(shortest=0.01, longest=0.1))
     campaign = small_campaign(subsets={"ratios": [0.2, 0.6], "repetitions": 6, "seed": 5})
     run_campaign(campaign, tmp_path / "s", shard_size=1)
     proxy.disturb = at_a_rate(0.15, seed=3)
@@ -235,8 +236,8 @@ def test_a_campaign_on_a_failing_store_ends_with_the_same_bits(
 def test_a_store_that_stays_away_ends_in_one_line(
     proxy: FaultyProxy, s3: str, fault: Fault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote_files, "PATIENCE", Patience(first=0.5, later=0.5, shortest=0.01, longest=0.1))
-    monkeypatch.setattr(locations, "SILENCE_SECONDS", 1.0)
+    monkeypatch.setattr(object_store, "PATIENCE", Patience(first=0.5, later=0.5, shortest=0.01, longest=0.1))
+    monkeypatch.setattr(uris, "SILENCE_SECONDS", 1.0)
     store = new_store(s3)
     proxy.disturb = lambda request: fault if "/store/results" in request.path else None
     with pytest.raises(StoreError, match=f"^{s3}/results/{NAME}: ") as caught:
@@ -273,8 +274,8 @@ def test_a_network_error_is_no_damage(proxy: FaultyProxy, s3: str, monkeypatch: 
     """Else `verify --repair` would set good files aside while a store is overloaded."""
     store = new_store(s3)
     store.commit(SHARD, results(SHARD))
-    monkeypatch.setattr(remote_files, "PATIENCE", Patience(later=0.1, shortest=0.01, longest=0.1))
-    monkeypatch.setattr(remote_files, "SMALL_BYTES", 0)
+    monkeypatch.setattr(object_store, "PATIENCE", Patience(later=0.1, shortest=0.01, longest=0.1))
+    monkeypatch.setattr(object_store, "SMALL_BYTES", 0)
     proxy.disturb = lambda request: (503, "SlowDown") if request.method == "GET" and NAME in request.path else None
     with pytest.raises(StoreError, match="SLOW_DOWN|SERVICE_UNAVAILABLE") as caught:
         verify_store(s3, repair=True)
@@ -375,7 +376,7 @@ def test_a_commit_takes_five_requests_and_lists_nothing(proxy: FaultyProxy, s3: 
 def test_some_columns_of_a_large_file_are_not_the_whole_file(
     proxy: FaultyProxy, s3: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote_files, "SMALL_BYTES", 100_000)
+    monkeypatch.setattr(object_store, "SMALL_BYTES", 100_000)
     store, shard = new_store(s3), Shard(500_000, 0, 12_000)
     store.commit(shard, results(shard))
     size = open_files(s3).read(f"results/{shard.shard_id}.parquet").size
@@ -390,7 +391,7 @@ def test_old_claims_are_swept(proxy: FaultyProxy, s3: str, monkeypatch: pytest.M
     store.commit(SHARD, results(SHARD))
     store.clean()
     assert open_files(s3).names("_writing") != []
-    monkeypatch.setattr(remote_files, "STALE_SECONDS", -60.0)
+    monkeypatch.setattr(object_store, "STALE_SECONDS", -60.0)
     store.clean()
     assert open_files(s3).names("_writing") == []
     assert verify_store(s3) == (2, [])
@@ -432,7 +433,7 @@ def test_an_endpoint_may_be_given_in_the_uri(
 @pytest.mark.parametrize("uri", ["s3://bucket/store", "gs://anonymous@bucket/store?scheme=http&endpoint_override="])
 def test_a_store_out_of_reach_is_named(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch, "http://127.0.0.1:1")
-    monkeypatch.setattr(remote_files, "PATIENCE", Patience(first=0.1))
-    monkeypatch.setattr(locations, "GCS_SECONDS", 1.0)
+    monkeypatch.setattr(object_store, "PATIENCE", Patience(first=0.1))
+    monkeypatch.setattr(uris, "GCS_SECONDS", 1.0)
     with pytest.raises(StoreError, match=r"://(anonymous@)?bucket/store/campaign.json: .*(NETWORK|UNAVAILABLE)"):
         Store.open(uri + "127.0.0.1:1" if uri.startswith("gs") else uri)
