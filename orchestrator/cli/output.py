@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from orchestrator.cli.terminal import TextConsole
+from orchestrator.cli.terminal import TextConsole, shown_line
 from workers.errors import FAILED
 
 if TYPE_CHECKING:
@@ -28,13 +28,13 @@ errors = TextConsole(stderr=True)
 
 
 def say(line: str) -> None:
-    """Print a line as it is: no markup, no wrapping, so that paths can be copied and text can be piped."""
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
+    """Print one line: no markup, no wrapping, so that paths can be copied and text can be piped."""
+    console.print(shown_line(line), markup=False, highlight=False, soft_wrap=True)
 
 
 def warn(line: str) -> None:
     """Likewise, on standard error."""
-    errors.print(line, markup=False, highlight=False, soft_wrap=True)
+    errors.print(shown_line(line), markup=False, highlight=False, soft_wrap=True)
 
 
 def show_data(dataset: "Dataset") -> None:
@@ -127,9 +127,8 @@ def _tell_holdings(report: "CampaignReport", found: "Holdings", campaign: "Campa
     gone = report.progress.before + report.progress.trained - found.runs
     if gone > 0:
         first = f"longtail verify {report.store_uri} --repair, then " if found.damaged else ""
-        warn(
-            f"error: {gone} runs that had been committed are gone or damaged; {first}the same longtail run trains them"
-        )
+        runs = "1 run that had been committed is" if gone == 1 else f"{gone} runs that had been committed are"
+        warn(f"error: {runs} gone or damaged; {first}the same longtail run trains them")
 
 
 def _remedies(campaign: "Campaign", precision: str) -> list[str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
+from orchestrator.cli.terminal import shown_line
 from orchestrator.frame_files import write_frame
 from workers.errors import ReadOnlyError
 
@@ -62,12 +63,12 @@ def not_kept(error: ReadOnlyError, option: str = "-o FILE") -> str:
 def label_cell(row: "Mapping[Any, Any]", column: str) -> str:
     """A class as a listing shows it: by its name, where that says more than its number."""
     name = row.get(f"{column}_name")
-    return str(row[column]) if name is None else _shortened(str(name))
+    return str(row[column]) if name is None else _shortened(shown_line(str(name)))
 
 
 def name_cell(name: object) -> Text:
     """The name of an example in a listing: of a long one its end, where files differ. No markup is carried out."""
-    return Text("" if name is None else _shortened(str(name)))
+    return Text("" if name is None else _shortened(shown_line(str(name))))
 
 
 def _shortened(text: str) -> str:

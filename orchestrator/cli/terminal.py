@@ -32,6 +32,11 @@ def shown(text: str) -> str:
     return _STEERING.sub(lambda match: _escaped(ord(match[0])), text)
 
 
+def shown_line(text: str) -> str:
+    r"""Text as one line: like `shown`, and a newline as \n, a tab as \t. A name cannot begin a line of its own."""
+    return shown(text).replace("\n", r"\n").replace("\t", r"\t")
+
+
 def _escaped(code: int) -> str:
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 

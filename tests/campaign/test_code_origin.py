@@ -13,12 +13,13 @@ import pytest
 from tests.isolation import ROOT
 from workers.errors import DataError
 from workers.user_code import code_origin
+from workers.user_code.code_origin import why_not_own
 from workers.user_code.loading import load_function
 
 MINE = """
 import os, subprocess
 from dataclasses import dataclass
-from functools import lru_cache, partial, update_wrapper, wraps
+from functools import lru_cache, partial, partialmethod, update_wrapper, wraps
 from os import system
 from subprocess import call, run
 
@@ -67,6 +68,26 @@ class Record:
 class Callable:
     def __call__(self): pass
 
+class Static:
+    __call__ = staticmethod(os.system)
+class Plain:
+    __call__ = os.system
+class Partial:
+    __call__ = partialmethod(os.system, "id")
+class Nested:
+    __call__ = Static()
+class Endless: pass
+Endless.__call__ = Endless()
+class Meta(type):
+    __call__ = os.system
+class OfMeta(metaclass=Meta): pass
+class Made:
+    __new__ = staticmethod(os.system)
+class OwnMeta(type):
+    def __call__(cls, *positional, **named): return super().__call__()
+class OfOwnMeta(metaclass=OwnMeta): pass
+
+static, plain, partly, nested, endless = Static(), Plain(), Partial(), Nested(), Endless()
 instance, bound, net = Callable(), Net().method, Net()
 alias = list[int]
 """
@@ -81,8 +102,10 @@ OWN = [
     "Callable",
     "instance",
     "bound",
+    "OfOwnMeta",
 ]
 OTHERS = {
+    **dict.fromkeys(("static", "plain", "partly", "nested", "endless", "OfMeta", "Made"), "is part of Python itself"),
     "run": "run comes from subprocess: subprocess is part of Python itself",
     "run_wrapped": "comes from subprocess",
     "renamed": "comes from subprocess",
@@ -234,3 +257,10 @@ def test_no_parent_is_imported_of_what_is_refused(folder: Path) -> None:
     (folder / "parent" / "yaml").symlink_to(Path(sysconfig.get_path("purelib"), "yaml"))
     assert "parent.yaml is an installed package; LONGTAIL_CODE=parent" in refusal("parent.yaml.loader:Loader")
     assert "parent.yaml" not in sys.modules
+
+
+def test_scripts_and_system_folders_are_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for place in (Path(sysconfig.get_path("scripts"), "tool.py"), Path("/usr/share/python3/py3versions.py")):
+        assert "is an installed package" in str(why_not_own("tool", str(place)))
+    monkeypatch.syspath_prepend("/usr/src/app")
+    assert why_not_own("app", "/usr/src/app/app.py") is None

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from orchestrator.cli.app import app
 from orchestrator.cli.data_summary import data_lines
+from orchestrator.cli.output import show_data
 from tests.conftest import small_campaign
 from tests.datasets.support import make_dataset
 from workers.campaign.yaml_io import dump_campaign
@@ -25,6 +26,12 @@ def test_sizes_shape_classes_and_notes() -> None:
     rows |= {"test_labels": np.zeros(0, int), "class_names": ("x" * 99, *"abcdef")}
     (line,) = data_lines(make_dataset(**rows))
     assert line == f"data: 4 training and no test examples of 5 features, 7 classes ({'x' * 21}..., a, b, ... f)"
+
+
+def test_a_name_begins_no_line(capsys: pytest.CaptureFixture[str]) -> None:
+    show_data(make_dataset(class_names=("cat\nnext: b", "dog", "eel")))
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.endswith(r"3 classes (cat\nnext: b, dog, eel)")
 
 
 @pytest.mark.parametrize("words", [["plan"], ["run", "--store", "s"]])

@@ -11,7 +11,7 @@ from rich.text import Text
 from typer.testing import CliRunner
 
 from orchestrator.cli.app import app
-from orchestrator.cli.terminal import TextConsole, shown
+from orchestrator.cli.terminal import TextConsole, shown, shown_line
 from tests.isolation import longtail
 
 ESC = "\x1b"
@@ -23,6 +23,7 @@ def test_control_characters_are_shown_and_layout_stays() -> None:
     assert shown(EVIL) == SHOWN
     assert shown("naïve\tdéjà\n数据 👩‍🔬") == "naïve\tdéjà\n数据 👩‍🔬"
     assert shown("cat\u200b\u2060\u206a") == r"cat\u200b\u2060\u206a", "two names that look alike are told apart"
+    assert shown_line("cat\nnext: dog\t\x1b") == r"cat\nnext: dog\t\x1b", "a name begins no line"
 
 
 @pytest.mark.parametrize("terminal", [False, True])

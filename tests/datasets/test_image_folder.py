@@ -76,7 +76,7 @@ def test_images_are_read_wherever_torchvision_or_pillow_reads_them(
     change(folder)
     dataset = load_dataset(folder_spec(folder))
     assert sorted(dataset.train_images[dataset.train_labels == 1, 0, 0, 0].tolist()) == [0, 1]
-    assert reader_notes(folder_spec(folder)) == ()
+    assert reader_notes(folder_spec(folder)) == ("val is the test set",)
 
 
 def test_the_order_is_torchvisions(tmp_path: Path) -> None:
@@ -111,6 +111,7 @@ def test_what_is_not_read_is_noted(folder: Path) -> None:
     dataset = load_dataset(folder_spec(folder))
     assert (dataset.num_train, dataset.num_test, dataset.class_names) == (3, 1, ("ant", "cat"))
     assert reader_notes(folder_spec(folder)) == (
+        "val is the test set",
         "test is not read: it has no class folders, so what is in it has no labels (files: 1)",
         "valid is not read: val is the test set",
         "5 files are not read, being not known as images (no suffix, .zip, .txt, .heic); for example train/cat/LICENSE",

@@ -23,11 +23,11 @@ in {0,1}^L be which of a block's runs train on i.
 So standard errors, which are those of independent runs, become conservative for consistency, and for differences are at
 most sqrt(L / (L-1)) too small, 2.6% (what p (1-p) / n misses with few runs comes on top, under both designs). Exact
 p-values assume independent runs as well: what they take for a z-score of 4 may be one of 3.9. The factor comes from the
-correlation of x_i and x_j within a block, whose mean square is 1 / (L-1) for the subsets drawn here, as for independent
-x_i (and 1 / (N-1)^2 more, because all subsets have one size, as under `uniform`). No balanced design of many examples
-has less: x_1..x_N have only L-1 dimensions (L. R. Welch, "Lower bounds on the maximum cross correlation of signals",
-IEEE Trans. Inf. Theory 1974). `benchmarks.correlations` shows it for all N, r and L: examples with more correlation
-would be taken for each other, and discoveries be false.
+correlation of x_i and x_j within a block, whose mean square is about 1 / (L-1) for the subsets drawn here, as for
+independent x_i (and 1 / (N-1)^2 more, because all subsets have one size, as under `uniform`). No balanced design of
+many examples has less: x_1..x_N have only L-1 dimensions (L. R. Welch, "Lower bounds on the maximum cross correlation
+of signals", IEEE Trans. Inf. Theory 1974). `benchmarks.correlations` shows it for all N, r and L: examples with more
+correlation would be taken for each other, and discoveries be false.
 
 Short blocks are worse: complementary pairs of subsets (antithetic sampling, L = 2 at r = 1/2) double that part of the
 variance of influence, because other examples' effects are mistaken for i's. Hence at least 20 runs.

@@ -10,10 +10,17 @@ import site
 import sys
 import sysconfig
 from collections.abc import Iterator
-from functools import cache, partial
+from functools import cache, partial, partialmethod
 from inspect import getattr_static
 from pathlib import Path
-from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from types import (
+    BuiltinFunctionType,
+    FunctionType,
+    MethodDescriptorType,
+    MethodType,
+    ModuleType,
+    WrapperDescriptorType,
+)
 from typing import Any
 
 TRUSTED = "LONGTAIL_CODE"
@@ -73,32 +80,34 @@ def why_not_own(module: str, place: str | None) -> str | None:
     return None
 
 
-def definitions(function: Any) -> Iterator[tuple[str, str | None]]:
+def definitions(function: Any, depth: int = _WRAPPERS) -> Iterator[tuple[str, str | None]]:
     """(module, file) of everything that must be the user's own for a call of this to be one of the user's code.
 
     Partial functions, bound methods and wrappers stand for what they call; a class for what makes its instances; an
-    instance for its `__call__`. What gives no sign of where it was defined counts as Python's.
+    instance for its `__call__`. What gives no sign of where it was defined, or is nested deeper than `depth`, counts as
+    Python's.
     """
-    function = _innermost(function)
+    function = _innermost(function) if depth else None
     if isinstance(function, FunctionType):
         yield _of_function(function)
     elif isinstance(function, type):
         yield _of_module(function.__module__)
-        for name in ("__new__", "__init__"):
-            yield from _of_member(function, name)
+        for each, name in ((type(function), "__call__"), (function, "__new__"), (function, "__init__")):
+            yield from _of_member(each, name, depth)
     elif isinstance(function, BuiltinFunctionType):
         owner = function.__self__
         yield _of_module(owner.__name__ if isinstance(owner, ModuleType) else function.__module__)
     else:
         yield _of_module(type(function).__module__)
-        yield from _of_member(type(function), "__call__")
+        if depth:
+            yield from _of_member(type(function), "__call__", depth)
 
 
 def _innermost(function: Any) -> Any:
     for _ in range(_WRAPPERS):
-        if isinstance(function, partial):
+        if isinstance(function, partial | partialmethod):
             function = function.func
-        elif isinstance(function, MethodType):
+        elif isinstance(function, staticmethod | classmethod | MethodType):
             function = function.__func__
         else:
             wrapped = _attributes(function).get("__wrapped__")
@@ -147,14 +156,16 @@ def _of_module(name: Any) -> tuple[str, str | None]:
     return (str(name) if module else "builtins"), (spec.origin if spec is not None and spec.has_location else None)
 
 
-def _of_member(owner: type, name: str) -> Iterator[tuple[str, str | None]]:
-    """The definition of a special method that a class has or inherits; nothing where it is that of every object."""
+def _of_member(owner: type, name: str, depth: int) -> Iterator[tuple[str, str | None]]:
+    """The definition of a special method that a class has or inherits; nothing where it is that of every object or
+    class. It may be any callable, with a definition elsewhere: `__call__ = os.system`."""
     for each in owner.__mro__:
-        if name in vars(each) and each is not object:
+        if name in vars(each) and each not in (object, type):
             member = vars(each)[name]
-            member = member.__func__ if isinstance(member, staticmethod | classmethod) else member
-            inner = _innermost(member)
-            yield _of_function(inner) if isinstance(inner, FunctionType) else _of_module(each.__module__)
+            if isinstance(member, WrapperDescriptorType | MethodDescriptorType):  # a class written in C
+                yield _of_module(each.__module__)
+            else:
+                yield from definitions(member, depth - 1)
             return
 
 
@@ -183,6 +194,8 @@ def _is_installed(place: str, package: str) -> bool:
     if _INSTALLED & set(Path(place).parts):
         return True
     path = os.path.realpath(place)
+    if any(Path(path).is_relative_to(folder) for folder in _folders_of_systems()):
+        return True
     entries = {os.path.realpath(entry or os.curdir) for entry in sys.path}
     entry = next((str(each) for each in Path(path).parents if str(each) in entries), None)
     if entry is None or _is_recorded(Path(entry), package):
@@ -201,6 +214,15 @@ def _is_recorded(folder: Path, package: str) -> bool:
         )
     except OSError:
         return False
+
+
+@cache
+def _folders_of_systems() -> frozenset[str]:
+    """Where installations put scripts, libraries and data beside modules. Not the whole of /usr: /usr/src is a usual
+    place for one's own code."""
+    roots = {sys.prefix, sys.base_prefix, "/usr", "/usr/local"}
+    beside = {os.path.join(root, name) for root in roots for name in ("share", "lib", "lib64", "libexec", "include")}  # noqa: PTH118
+    return frozenset(map(os.path.realpath, {sysconfig.get_path("scripts"), *beside}))
 
 
 @cache

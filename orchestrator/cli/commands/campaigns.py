@@ -124,7 +124,8 @@ def demo(
     exit_on_failures(report)
     print_findings(report.store_uri, console)
     written = write_report(Store.open(report.store_uri), output.absolute())
-    say(f"Every example with its scores, in your browser:\n  {written.path}")
+    say("Every example with its scores, in your browser:")
+    say(f"  {written.path}")
 
 
 def _read(path: Path) -> "Campaign":
