@@ -24,7 +24,10 @@ from typer.testing import CliRunner
 
 from orchestrator.cli.app import app
 from workers.campaign.campaign import Campaign
+from workers.campaign.keys import Shard
 from workers.errors import LongtailError
+from workers.store.header import Header
+from workers.store.merge import encode_results
 
 ESC = "\x1b]0;gone\x07"
 CALLED = "called"
@@ -237,7 +240,8 @@ def stores(folder: Path, made: Path) -> Iterator[Path]:
         for file in made.rglob("*"):
             if file.is_file() and file.name != "campaign.json":
                 (place / file.relative_to(made)).parent.mkdir(exist_ok=True)
-                os.link(file, place / file.relative_to(made))
+                if file.parent.name != "results":
+                    os.link(file, place / file.relative_to(made))
         changed = Campaign.model_validate_json(json.dumps({**whole["campaign"], **part}))
         fingerprint = whole["fingerprint"] if "model" in part else "5" * 64
         versions = {**whole["versions"], ESC: ESC}
@@ -250,6 +254,11 @@ def stores(folder: Path, made: Path) -> Iterator[Path]:
         }
         header |= {"identity": changed.identity(fingerprint), "class_names": names}
         (place / "campaign.json").write_text(json.dumps(header))
+        rewritten = Header.from_json((place / "campaign.json").read_bytes(), name)
+        for file in (made / "results").iterdir():  # the results say whose they are: here they say it of this campaign
+            shard = Shard.parse(file.stem)
+            encoded, _ = encode_results(pq.read_table(file), shard, rewritten)
+            (place / "results" / file.name).write_bytes(encoded)
         yield place
     yield from damaged_stores(folder, made)
 
