@@ -104,7 +104,8 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):  # SIGTERM is as clean an end as Ctrl-C
         signal.signal(number, interrupt)
     print_errors_on(errors)
-    sys.path.insert(0, os.getcwd())  # noqa: PTH109 - the campaign's own package.module:function
+    # The campaign's own package.module:function; last, so that a user's analysis.py hides no package of Longtail's.
+    sys.path.append(os.getcwd())  # noqa: PTH109
     leave(exit_code_of(app))
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 import longtail
-from tests.isolation import longtail as command
 
 
 def test_every_name_is_there() -> None:
@@ -46,5 +45,6 @@ def test_the_command_is_not_hidden_by_the_current_folder(tmp_path: Path) -> None
     (tmp_path / "analysis.py").write_text("raise RuntimeError\n")
     (tmp_path / "workers").mkdir()
     (tmp_path / "workers" / "__init__.py").write_text("raise RuntimeError\n")
-    done = subprocess.run(command("status", "nowhere"), cwd=tmp_path, capture_output=True, text=True, check=False)
+    words = [Path(sys.executable).with_name("longtail"), "status", "nowhere"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2 and "is not a Longtail store" in done.stderr, done.stderr
