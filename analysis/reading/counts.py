@@ -49,7 +49,7 @@ class StoreCounts:
     ratios: tuple[RatioCounts, ...]
 
     def check_some_run(self, uri: str) -> None:
-        """Raise EstimateError where all runs of the store at `uri` diverged."""
+        """Raise NoEstimateError where all runs of the store at `uri` diverged."""
         check_some_run(uri, sum(at.runs for at in self.ratios), sum(at.diverged for at in self.ratios))
 
     def holding_out(self) -> "StoreCounts":

@@ -45,10 +45,10 @@ def check_random_subsets(store: Store) -> None:
 
 
 def check_some_run(uri: str, runs: int, diverged: int) -> None:
-    """Raise EstimateError where all committed runs diverged, `runs` being those that did not: say so before anything
+    """Raise NoEstimateError where all committed runs diverged, `runs` being those that did not: say so before anything
     else that follows from it."""
     if diverged and not runs:
-        raise EstimateError(
+        raise NoEstimateError(
             f"{uri}: has no run to estimate from, all {diverged} committed runs diverged "
             "(a lower learning rate, warm-up or float32 usually helps)"
         )

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -169,3 +170,13 @@ def test_a_view_says_how_long_nothing_is_new() -> None:
     assert rate.silence() == "nothing new for 0:02:15"
     rate.see(Progress(total=2, before=0, trained=2, workers=1))
     assert rate.silence() == "", "all is done"
+
+
+def test_the_umask_comes_back() -> None:
+    before = os.umask(0o022)
+    try:
+        with user_code("mine"):
+            os.umask(0o777)
+        assert os.umask(0o022) == 0o022
+    finally:
+        os.umask(before)

@@ -198,9 +198,19 @@ def hooked() -> nn.Module:
     return nn.Sequential(layer)
 
 
+class _DrawingOnce(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(5, 3)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.linear(inputs) + 0.01 * torch.rand(1)
+
+
 @pytest.mark.parametrize(
     ("build", "reason"),
     [
+        (_DrawingOnce, "forward makes a tensor of its own"),
         (_Mixing, "its stacked form gives other outputs"),
         (_Drawing, "or its forward draws random numbers by itself"),
         (

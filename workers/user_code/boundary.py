@@ -63,10 +63,12 @@ def user_code(what: str) -> Iterator[None]:
 
     An Exception passes through. Anything else that it raises would end the command as if all were well, or as if it had
     been interrupted: that becomes UserCodeError. A signal's exception stays what it is, whatever was made of it; and
-    handlers of signals come back afterwards, so that Ctrl-C goes on to end the command.
+    handlers of signals come back afterwards, so that Ctrl-C goes on to end the command, and so does the umask, by which
+    the store's files are made.
     """
     main = threading.current_thread() is threading.main_thread()
     former = {number: signal.getsignal(number) for number in _SIGNALS if main}
+    mask = _umask() if main else None
     try:
         yield
     except BaseException as error:
@@ -78,6 +80,15 @@ def user_code(what: str) -> Iterator[None]:
         for number, handler in former.items():
             if handler is not None and signal.getsignal(number) is not handler:
                 signal.signal(number, handler)
+        if mask is not None:
+            os.umask(mask)
+
+
+def _umask() -> int:
+    """The umask, which can only be read by setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def check_interruption(error: BaseException) -> None:

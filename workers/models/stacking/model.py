@@ -178,7 +178,10 @@ def _stacked_layer(name: str, layers: Sequence[nn.Module]) -> nn.Module:
 
 def _constant(name: str, models: Sequence[nn.Module]) -> Any:
     """A tensor that all models share; weights used outside of a standard layer have no stacked form."""
-    values = [_attribute(model, name) for model in models]
+    try:
+        values = [_attribute(model, name) for model in models]
+    except AttributeError as error:  # tracing kept a value of this one call, such as a random draw
+        raise NotStackableError("forward makes a tensor of its own, which may differ from call to call") from error
     if isinstance(values[0], nn.Parameter):
         raise NotStackableError(f"{name} is a parameter that is used outside of a standard layer")
     if not all(torch.equal(value, values[0]) for value in values):
