@@ -26,7 +26,7 @@ from orchestrator.store_ops.verify import verify_store
 from tests.conftest import small_campaign
 from tests.stores import new_store, results
 from workers.campaign.keys import Run, Shard
-from workers.errors import MissingFileError
+from workers.errors import DamagedFileError, MissingFileError
 from workers.store import Store
 from workers.store.files.base import Files, LocalFiles
 from workers.store.merge import merge
@@ -271,7 +271,7 @@ def test_a_torn_listing_hides_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_listed_file_that_is_never_there_is_an_error(tmp_path: Path) -> None:
     store = filled(tmp_path / "s", evens(4))
     Path(store.uri, "results", f"{shard(4, 6).shard_id}.parquet").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(MissingFileError, match="r500000-000004-000006.parquet: is missing"):
+    with pytest.raises(DamagedFileError, match="000006.parquet: is a link to a file that is not there"):
         everything(store)
 
 

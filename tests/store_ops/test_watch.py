@@ -124,7 +124,12 @@ def make_folder(path: Path) -> None:
     path.mkdir()
 
 
-@pytest.mark.parametrize("damage", [make_pipe, make_folder, lambda path: path.write_bytes(b"PAR1")])
+def make_dangling_link(path: Path) -> None:
+    path.unlink()
+    path.symlink_to(path.parent / "nowhere")
+
+
+@pytest.mark.parametrize("damage", [make_pipe, make_folder, make_dangling_link, lambda path: path.write_bytes(b"PAR1")])
 def test_once_and_watched_say_the_same_of_damage(damage: Callable[[Path], object], store: Store) -> None:
     """And end: what is damaged is not waited for. Then it is set aside like any other."""
     store.commit(Shard(HALF, 4, 8), results(Shard(HALF, 4, 8)))
@@ -185,9 +190,10 @@ def test_on_a_terminal_it_is_repainted(store: Store) -> None:
     assert "\x1b[1A" in shown, "nothing was painted over"
 
 
-def test_requests_that_cannot_be_read_are_not_waited_for(store: Store) -> None:
+@pytest.mark.parametrize("damage", [make_dangling_link, lambda path: path.write_text('{"repetitions":')])
+def test_requests_that_cannot_be_read_are_not_waited_for(damage: Callable[[Path], object], store: Store) -> None:
     for path in (Path(store.uri) / "targets").iterdir():
-        path.write_text('{"repetitions":')
+        damage(path)
     with start(store.uri) as process:
         text, _ = process.communicate(timeout=60)
     assert process.returncode == 1

@@ -142,9 +142,14 @@ class LocalFiles:
 def _regular(path: Path) -> Path:
     """The path of a file, links followed. A pipe put in its place would keep a reader waiting, a device never end.
 
-    Raises DamagedFileError where it is no file: nothing of a store is anything else.
+    Raises DamagedFileError where it is no file, or a link to nothing: nothing of a store is anything else.
     """
-    mode = path.stat().st_mode
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        if path.is_symlink():
+            raise DamagedFileError(f"{path}: is a link to a file that is not there") from None
+        raise
     if not stat.S_ISREG(mode):
         raise DamagedFileError(f"{path}: is {'a folder' if stat.S_ISDIR(mode) else 'not a regular file'}")
     return path
