@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from hypothesis import settings
 
@@ -98,3 +99,15 @@ def small_campaign(**changes: object) -> Campaign:
         "subsets": {"ratios": [0.2, 0.6], "repetitions": 3, "seed": 5},
     }
     return check_campaign({**document, **changes})
+
+
+@pytest.fixture
+def write_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Writes columns as f.parquet into the current folder, which is a fresh one."""
+    monkeypatch.chdir(tmp_path)
+
+    def written(**columns: object) -> str:
+        pd.DataFrame(columns).to_parquet("f.parquet", index=False)
+        return "f.parquet"
+
+    return written

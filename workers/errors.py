@@ -2,6 +2,26 @@
 
 from typing import Final
 
+__all__ = [
+    "CampaignError",
+    "CommandError",
+    "ConflictError",
+    "DamagedDataError",
+    "DamagedFileError",
+    "DataError",
+    "EstimateError",
+    "LongtailError",
+    "MissingFileError",
+    "ModelError",
+    "NoEstimateError",
+    "NoStoreError",
+    "ReadOnlyError",
+    "StoreError",
+    "StoreMismatchError",
+    "TooManyPairsError",
+    "UserCodeError",
+]
+
 FAILED: Final = 1
 """Exit code: something failed or is damaged; the command and the campaign file may stay as they are."""
 
@@ -107,3 +127,7 @@ class NoEstimateError(EstimateError):
 
 class TooManyPairsError(EstimateError):
     """More pairs reach a threshold than were allowed for."""
+
+
+class UserCodeError(LongtailError, RuntimeError):
+    """Code of the campaign's own did what would have ended the command as if all were well, such as SystemExit."""

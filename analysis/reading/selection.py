@@ -11,6 +11,7 @@ from workers.campaign.campaign import PARTS, parts_per_million
 from workers.campaign.keys import Shard
 from workers.errors import EstimateError, NoEstimateError
 from workers.store import Store
+from workers.store.cures import DIVERGED
 
 EPOCH_COLUMNS = ("epoch", "is_final", "status")
 """Columns that tell which rows are of an epoch, and which of diverged runs."""
@@ -49,8 +50,7 @@ def check_some_run(uri: str, runs: int, diverged: int) -> None:
     else that follows from it."""
     if diverged and not runs:
         raise NoEstimateError(
-            f"{uri}: has no run to estimate from, all {diverged} committed runs diverged "
-            "(a lower learning rate, warm-up or float32 usually helps)"
+            f"{uri}: has no run to estimate from, all {diverged} committed runs diverged ({DIVERGED})"
         )
 
 

@@ -37,6 +37,7 @@ from workers.campaign.campaign import PARTS, Campaign, parts_per_million
 from workers.campaign.keys import Run
 from workers.errors import NoEstimateError
 from workers.store import Store
+from workers.store.cures import DIVERGED
 
 DENSITIES = tuple(f"{space}_density{kind}" for space in ("input", "hidden") for kind in ("", "_same", "_relative"))
 PRESENTED = ("accuracy", *STATISTICS, "forgettability", "learning_epoch")
@@ -169,7 +170,7 @@ def largest_ratio(store: Store, ratio: float | None = None) -> float:
         statuses = (table["status"].to_pylist() for _, table in store.scan(("status",), parts_per_million(at)))
         if any(status != "diverged" for of_shard in statuses for status in of_shard):
             return at
-    raise NoEstimateError(f"{store.uri}: has no run to estimate from, all committed runs diverged")
+    raise NoEstimateError(f"{store.uri}: has no run to estimate from, all committed runs diverged ({DIVERGED})")
 
 
 def _from_counts(counts: StoreCounts, chosen: set[float]) -> list[ExampleScore]:

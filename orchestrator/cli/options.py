@@ -69,6 +69,12 @@ CheckpointOption = Annotated[
         help="How often a shard in training is saved, to be resumed there; 0: after every epoch; or never.",
     ),
 ]
+ShardSizeOption = Annotated[
+    int | None, typer.Option("--shard-size", min=1, max=10_000, help="Runs per shard; for a new store only.")
+]
+WorkingDirOption = Annotated[
+    str | None, typer.Option("--working-dir", help="Folder with your own code, sent to the cluster's nodes.")
+]
 UntilSeOption = Annotated[
     float | None,
     typer.Option(

@@ -59,19 +59,19 @@ def campaign_display(console: Console, store: str) -> Iterator[Display]:
             follower.finish()
 
 
+def _counted_bars(console: Console) -> Progress:
+    """Bars of work that is counted, which vanish in the end."""
+    columns = (_WHAT, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=True)
+
+
 @contextmanager
 def pieces_display(console: Console, what: str) -> Iterator[Callable[[int, int], None]]:
     """Shows on a terminal how many pieces of a longer piece of work are done; nothing elsewhere."""
     if not console.is_terminal:
         yield lambda done, total: None
         return
-    columns = (
-        _WHAT,
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as bar:
+    with _counted_bars(console) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, total=total, completed=done)
 
@@ -89,13 +89,7 @@ def stages_display(console: Console) -> Iterator[Callable[[str, int, int], None]
 
         yield tell
         return
-    columns = (
-        _WHAT,
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as bar:
+    with _counted_bars(console) as bar:
         tasks: dict[str, TaskID] = {}
 
         def show(what: str, done: int, total: int) -> None:

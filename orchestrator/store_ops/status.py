@@ -84,8 +84,9 @@ class CampaignStatus:
 
     @property
     def settled(self) -> bool:
-        """Every run asked for is committed, or in a file that cannot be used, as the requests themselves may be."""
-        asked = self.wanted > 0 or bool(self.damaged)
+        """Every run asked for is committed, or in a file that cannot be used. A store with runs and no request for any
+        has lost its requests, and is not waited for."""
+        asked = self.wanted > 0 or self.beyond > 0 or bool(self.damaged)
         return not self.unread and asked and self.wanted <= self.committed + self.lost
 
 

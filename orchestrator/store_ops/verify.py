@@ -9,7 +9,8 @@ from workers.campaign.import_spec import Imported
 from workers.campaign.keys import Run, Shard
 from workers.errors import DamagedFileError, MissingFileError
 from workers.store import Store
-from workers.store.cures import EXAMPLES
+from workers.store.cures import EXAMPLES, FOREIGN, MISSING, RESTORE
+from workers.store.header import CAMPAIGN
 from workers.store.maintenance import FOLDERS
 from workers.store.results import shard_of
 
@@ -27,19 +28,21 @@ def verify_store(uri: str, *, repair: bool = False) -> tuple[int, list[Finding]]
     """(files checked, findings). With `repair`, damaged files are moved to `damaged/`.
 
     Raises StoreError where there is no store, or where it cannot be read or (repairing) written; DamagedFileError where
-    campaign.json is damaged, without which nothing can be said of the rest. May run beside writers and compactions.
+    campaign.json is damaged, or of another campaign than all results: nothing can be said of the rest then. May run
+    beside writers and compactions.
     """
     store = Store.open(uri)
-    findings: list[Finding] = []
     paths = [f"{folder}/{name}" for folder in FOLDERS for name in store.upkeep.names(folder)]
-    sound: list[Shard] = []
-    for path in [*paths, EXAMPLES]:
-        problem = store.upkeep.inspect(path)
-        if problem is None:
-            shard = shard_of(path.removeprefix("results/"))
-            sound += [shard] if shard is not None else []
-        else:
-            findings.append(_found(store, path, problem, repair and problem != "is missing"))
+    problems = {path: store.upkeep.inspect(path) for path in [*paths, EXAMPLES]}
+    of_results = [problem for path, problem in problems.items() if path.startswith("results/")]
+    if of_results and set(of_results) == {FOREIGN}:  # setting all of them aside would lose what is sound
+        problem = f"is of another campaign than all {len(of_results)} files of results"
+        raise DamagedFileError(f"{store.uri}/{CAMPAIGN}: {problem}", cure=RESTORE)
+    findings = [
+        _found(store, path, problem, repair and problem != MISSING) for path, problem in problems.items() if problem
+    ]
+    shards = {path: shard_of(path.removeprefix("results/")) for path, problem in problems.items() if problem is None}
+    sound = [shard for shard in shards.values() if shard is not None]
     for shard, problem in _disagreeing(store, sound):
         findings.append(_found(store, f"results/{shard.shard_id}.parquet", problem, repair))
     return len(paths) + 1, findings

@@ -27,22 +27,10 @@ def read(path: str, column: str = "l", sha256: str | None = None) -> list[int]:
     return read_given_labels(LabelNoise(file=path, column=column, sha256=sha256), 4, NAMES).tolist()
 
 
-@pytest.fixture
-def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
-    """Writes columns as f.parquet into the current folder, which is a fresh one."""
-    monkeypatch.chdir(tmp_path)
-
-    def written(**columns: object) -> str:
-        pd.DataFrame(columns).to_parquet("f.parquet", index=False)
-        return "f.parquet"
-
-    return written
-
-
-def test_labels_are_read_by_number_or_name_in_canonical_order(write: Callable[..., str]) -> None:
-    assert read(write(l=[0, 2, 1, 1])) == [0, 2, 1, 1]
-    assert read(write(l=["eel", "cat", "dog", "cat"], example_id=[3, 1, 0, 2])) == [1, 0, 0, 2]
-    assert read(write(l=pd.Categorical(["eel", "cat", "dog", "cat"]))) == [2, 0, 1, 0]
+def test_labels_are_read_by_number_or_name_in_canonical_order(write_table: Callable[..., str]) -> None:
+    assert read(write_table(l=[0, 2, 1, 1])) == [0, 2, 1, 1]
+    assert read(write_table(l=["eel", "cat", "dog", "cat"], example_id=[3, 1, 0, 2])) == [1, 0, 0, 2]
+    assert read(write_table(l=pd.Categorical(["eel", "cat", "dog", "cat"]))) == [2, 0, 1, 0]
     Path("f.csv").write_text("l,clean\ncat,cat\neel,cat\ndog,dog\ndog,dog\n")
     assert read("f.csv") == [0, 2, 1, 1]
     np.savez("f.npz", worse_label=np.array([2, 1, 0, 0], np.int8))
@@ -66,9 +54,11 @@ def test_labels_are_read_by_number_or_name_in_canonical_order(write: Callable[..
         ({"l": [0] * 4, "example_id": [0, 1, 1, 3]}, "file: .* column example_id must hold each of 0 to 3 once"),
     ],
 )
-def test_labels_that_do_not_fit_are_told(write: Callable[..., str], columns: dict[str, object], line: str) -> None:
+def test_labels_that_do_not_fit_are_told(
+    write_table: Callable[..., str], columns: dict[str, object], line: str
+) -> None:
     with pytest.raises(CampaignError, match=f"^label_noise.{line}") as caught:
-        read(write(**columns))
+        read(write_table(**columns))
     assert "\n" not in str(caught.value)
 
 

@@ -1,6 +1,7 @@
 """The user's own code may end a program, hang on, or raise what cannot be told: campaigns say so, in one line."""
 
 import importlib
+import io
 import json
 import os
 import signal
@@ -17,7 +18,8 @@ from orchestrator.cli.throughput import Rate
 from tests.conftest import small_campaign
 from tests.isolation import ROOT
 from workers.campaign.yaml_io import dump_campaign
-from workers.user_code.boundary import UserCodeError, told_traceback, user_code
+from workers.errors import UserCodeError
+from workers.user_code.boundary import told_traceback, user_code
 
 ENDINGS = {
     "exit": "sys.exit(0) was called",
@@ -180,3 +182,15 @@ def test_the_umask_comes_back() -> None:
         assert os.umask(0o022) == 0o022
     finally:
         os.umask(before)
+
+
+def test_the_standard_streams_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", before)
+    with user_code("mine"):
+        sys.stdout = io.StringIO()
+    assert sys.stdout is before
+    with pytest.raises(UserCodeError, match="^mine: closes sys.stdout, which the command prints to"), user_code("mine"):
+        sys.stdout.close()
+    with user_code("mine"):  # closed before
+        pass

@@ -20,30 +20,18 @@ def read(path: Path | str, num_train: int = 4, **fields: object) -> list[float]:
     return read_scores(ScoreColumn(file=str(path), **{"column": "s", **fields}), num_train).tolist()
 
 
-@pytest.fixture
-def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
-    """Writes columns as f.parquet into the current folder, which is a fresh one."""
-    monkeypatch.chdir(tmp_path)
-
-    def written(**columns: object) -> str:
-        pd.DataFrame(columns).to_parquet("f.parquet", index=False)
-        return "f.parquet"
-
-    return written
-
-
-def test_scores_are_read_in_canonical_order(write: Callable[..., str]) -> None:
-    assert read(write(example_id=[2, 0, 3, 1], s=[20, 0, 30, 10])) == [0, 10, 20, 30]
-    assert read(write(s=[3.5, np.inf, -0.0, -1])) == [3.5, np.inf, 0, -1]
+def test_scores_are_read_in_canonical_order(write_table: Callable[..., str]) -> None:
+    assert read(write_table(example_id=[2, 0, 3, 1], s=[20, 0, 30, 10])) == [0, 10, 20, 30]
+    assert read(write_table(s=[3.5, np.inf, -0.0, -1])) == [3.5, np.inf, 0, -1]
     ids = [0, 1, 2, 3] * 2
-    two = write(ratio=[0.3] * 4 + [0.7] * 4, example_id=ids, s=np.arange(8.0))
+    two = write_table(ratio=[0.3] * 4 + [0.7] * 4, example_id=ids, s=np.arange(8.0))
     assert read(two, ratio=0.7) == [4, 5, 6, 7]
     Path("f.csv").write_text("s,example_id\n1,1\n0.5,0\n3,3\n2,2\n")
     assert read("f.csv") == read(Path("f.csv").absolute()) == [0.5, 1, 2, 3]
     assert read(Path("f.csv").absolute().as_uri()) == [0.5, 1, 2, 3]
-    Path("no-ending").write_bytes(Path(write(s=[1, 2, 3, 4])).read_bytes())
+    Path("no-ending").write_bytes(Path(write_table(s=[1, 2, 3, 4])).read_bytes())
     assert read("no-ending", sha256=scores_sha256(np.array([1.0, 2, 3, 4]))) == [1, 2, 3, 4]
-    assert read(write(s=[-0.0] * 4), sha256=scores_sha256(np.zeros(4))) == [0] * 4
+    assert read(write_table(s=[-0.0] * 4), sha256=scores_sha256(np.zeros(4))) == [0] * 4
     with pytest.raises(CampaignError, match=r"^subsets.scores.sha256: no-ending: column s has other scores, SHA-256 "):
         read("no-ending", sha256="0" * 64)
 
@@ -76,10 +64,10 @@ def test_scores_are_read_in_canonical_order(write: Callable[..., str]) -> None:
     ],
 )
 def test_tables_that_cannot_be_meant(
-    write: Callable[..., str], columns: dict[str, object], fields: dict[str, object], line: str
+    write_table: Callable[..., str], columns: dict[str, object], fields: dict[str, object], line: str
 ) -> None:
     with pytest.raises(CampaignError, match=f"^subsets.scores.{line}") as caught:
-        read(write(**columns), **fields)
+        read(write_table(**columns), **fields)
     assert len(str(caught.value).splitlines()) == 1
 
 

@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -21,10 +22,11 @@ from tests.isolation import ROOT, longtail
 from tests.stores import examples, header, new_store, results
 from workers.campaign.campaign import Campaign
 from workers.campaign.keys import Shard
-from workers.errors import DamagedFileError
+from workers.errors import DamagedFileError, StoreError
 from workers.store import Failure, Store
 
 HALF = 500_000
+SAME = "the same longtail run (or import)"
 
 
 @pytest.fixture
@@ -107,7 +109,10 @@ def test_failures_rate_and_outages_are_told(store: Store, tmp_path: Path) -> Non
     folder.rename(elsewhere)
     folder.write_text("not a folder: as unreadable as a store that cannot be reached")
     away = watch.look(60)
-    assert str(away.trouble) == f"temporarily unreadable: {folder}: Not a directory"
+    assert (
+        str(away.trouble)
+        == f"temporarily unreadable: {folder}: is a file, not a folder (move it away, and {SAME} makes the folder)"
+    )
     assert (away.status.committed, away.settled) == (6, False)
     folder.unlink()
     elsewhere.rename(folder)
@@ -199,6 +204,15 @@ def test_requests_that_cannot_be_read_are_not_waited_for(damage: Callable[[Path]
     assert process.returncode == 1
     assert "0 of 0 runs (and 4 more than were asked for)" in text
     assert "longtail verify" in text
+    assert verify_store(store.uri)[1]
+
+
+def test_requests_that_are_gone_are_not_waited_for(store: Store) -> None:
+    shutil.rmtree(Path(store.uri, "targets"))
+    watched = watch_store(store.uri, 60, Console(file=io.StringIO()), pytest.fail)
+    assert watched is not None and (watched.wanted, watched.beyond) == (0, 4)
+    told = CliRunner().invoke(app, ["status", store.uri])
+    assert "note: the store has no request for runs (targets/)" in told.output
 
 
 def test_a_damaged_campaign_ends_it(store: Store) -> None:
@@ -209,3 +223,35 @@ def test_a_damaged_campaign_ends_it(store: Store) -> None:
     assert process.returncode == 1
     assert "campaign.json: is damaged: Invalid JSON" in text
     assert "restore it from a copy" in text
+
+
+def test_a_store_whose_runs_all_diverged_says_so(store: Store) -> None:
+    assert "all committed runs diverged" not in CliRunner().invoke(app, ["status", store.uri]).output
+    (Path(store.uri) / "results" / f"{Shard(HALF, 0, 2).shard_id}.parquet").unlink()
+    (Path(store.uri) / "results" / f"{Shard(HALF, 2, 4).shard_id}.parquet").unlink()
+    lost = [first.__class__(**{**vars(first), "status": "diverged"}) for first in results(Shard(HALF, 0, 2))]
+    store.commit(Shard(HALF, 0, 2), lost)
+    told = CliRunner().invoke(app, ["status", store.uri])
+    assert "note: all committed runs diverged" in told.output and "a lower learning rate" in told.output
+
+
+@pytest.mark.parametrize("folder", ["results", "targets", "failures"])
+def test_a_file_in_place_of_a_folder_is_named(folder: str, store: Store) -> None:
+    place = Path(store.uri, folder)
+    if place.exists():
+        place.rename(place.with_name("elsewhere"))
+    place.write_text("")
+    done = CliRunner().invoke(app, ["status", store.uri])
+    assert isinstance(done.exception, StoreError)
+    assert str(done.exception) == f"{place}: is a file, not a folder (move it away, and {SAME} makes the folder)"
+
+
+def test_results_are_not_set_aside_for_another_campaigns_campaign_json(store: Store, tmp_path: Path) -> None:
+    changed = small_campaign(record={"epochs": "all"}, recipe={"epochs": 7, "batch_size": 64})
+    other = Store.create(str(tmp_path / "other"), header(changed), examples())
+    shutil.copy(Path(other.uri, "campaign.json"), Path(store.uri, "campaign.json"))
+    with pytest.raises(
+        DamagedFileError, match="campaign.json: is of another campaign than all 2 files of results .rest"
+    ):
+        verify_store(store.uri, repair=True)
+    assert len(list(Path(store.uri, "results").iterdir())) == 2

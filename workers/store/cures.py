@@ -4,6 +4,13 @@ from workers.errors import DamagedFileError, MissingFileError
 from workers.store.files.base import Files
 
 EXAMPLES = "examples.parquet"
+MISSING = "is missing"
+FOREIGN = "belongs to another campaign"
+DIVERGED = "a lower learning rate, warm-up or float32 usually helps"
+"""What helps where runs diverged."""
+RESTORE = "restore it from a copy: nothing else says which campaign the results are of"
+"""What helps where campaign.json cannot be used."""
+_REWRITTEN = "the same longtail run (or import) writes it again"
 
 _AGAIN = {
     "results": "the same longtail run (or import) then makes it again",
@@ -19,11 +26,12 @@ def damaged(files: Files, path: str, problem: str) -> DamagedFileError:
     """That a file is damaged. Of campaign.json nothing can be made again."""
     again = _AGAIN.get(path.partition("/")[0])
     cure = f"longtail verify {files.uri} --repair sets it aside; {again}" if again else None
+    if problem == MISSING:
+        cure = _REWRITTEN
     place = files.place(path)
     return DamagedFileError(f"{place}: {problem.removeprefix(f'{place}: ')}", cure=cure)
 
 
 def missing(files: Files, path: str) -> MissingFileError:
     """That a file is missing."""
-    cure = "the same longtail run (or import) writes it again" if path == EXAMPLES else None
-    return MissingFileError(f"{files.place(path)}: is missing", cure=cure)
+    return MissingFileError(f"{files.place(path)}: {MISSING}", cure=_REWRITTEN if path == EXAMPLES else None)

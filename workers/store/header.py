@@ -10,6 +10,7 @@ from workers.campaign.fields import differences
 from workers.campaign.import_spec import Imported
 from workers.campaign.recipe import Frozen
 from workers.errors import DamagedFileError, StoreError, StoreMismatchError
+from workers.store.cures import RESTORE
 
 STORE_FORMAT = 1
 CAMPAIGN = "campaign.json"
@@ -20,9 +21,6 @@ MAX_EXAMPLES = 1 << 24
 MAX_JSON = 16 << 20
 """Bytes of campaign.json; a data set of 100,000 classes with long names takes a fifth."""
 Examples = Annotated[int, Field(ge=0, le=MAX_EXAMPLES)]
-
-
-_CURE = "restore it from a copy: nothing else says which campaign the results are of"
 
 
 class Header(Frozen):
@@ -91,16 +89,16 @@ class Header(Frozen):
     def from_json(cls, content: bytes, path: str) -> "Header":
         """Read campaign.json; `path` opens an error. Raises DamagedFileError."""
         if len(content) > MAX_JSON:
-            raise DamagedFileError(f"{path}: has more than {MAX_JSON} bytes, which no {CAMPAIGN} has", cure=_CURE)
+            raise DamagedFileError(f"{path}: has more than {MAX_JSON} bytes, which no {CAMPAIGN} has", cure=RESTORE)
         try:
             header = cls.model_validate_json(content)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             problem = ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
-            raise DamagedFileError(f"{path}: is damaged: {problem}", cure=_CURE) from error
+            raise DamagedFileError(f"{path}: is damaged: {problem}", cure=RESTORE) from error
         if header.identity != header.campaign.identity(header.fingerprint) and not header.is_superseded:
             raise DamagedFileError(
-                f"{path}: was changed: its identity is not that of its campaign and data", cure=_CURE
+                f"{path}: was changed: its identity is not that of its campaign and data", cure=RESTORE
             )
         return header
 

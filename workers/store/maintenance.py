@@ -9,7 +9,7 @@ from workers.campaign.keys import Shard
 from workers.errors import DamagedFileError, MissingFileError
 from workers.store import schema
 from workers.store.content_hash import run_hashes
-from workers.store.cures import EXAMPLES, damaged
+from workers.store.cures import EXAMPLES, MISSING, damaged
 from workers.store.files.base import Files
 from workers.store.header import Header
 from workers.store.integrity import check_examples, check_results
@@ -46,10 +46,7 @@ class Upkeep:
         try:
             self._check(path)
         except MissingFileError:
-            folder, _, name = path.rpartition("/")
-            if path == EXAMPLES:
-                return "is missing"
-            return "is a link to nothing" if name in self._files.names(folder) else None
+            return MISSING if path == EXAMPLES else None
         except DamagedFileError as error:
             return error.problem.removeprefix(f"{self._files.place(path)}: ")
         return None

@@ -9,7 +9,7 @@ import pyarrow as pa
 from workers.campaign.keys import Shard
 from workers.errors import DamagedFileError, MissingFileError, StoreError
 from workers.store import schema
-from workers.store.cures import damaged, missing
+from workers.store.cures import FOREIGN, damaged, missing
 from workers.store.files.base import Files
 from workers.store.header import Header
 from workers.store.parquet.table_file import Layout, TableFile
@@ -70,7 +70,7 @@ class Results:
         layout = Layout(self.schema, runs * self._header.rows_per_run, min_rows=runs, widths=widths)
         with open_table(self._files, results_path(shard), layout) as file:
             if file.metadata.get("campaign") != self._header.identity:
-                raise DamagedFileError("belongs to another campaign")
+                raise DamagedFileError(FOREIGN)
             if file.metadata.get("shard") != shard.shard_id:
                 raise DamagedFileError("does not hold the runs of its name")
             yield file

@@ -4,15 +4,15 @@ import os
 import signal
 import sys
 import sysconfig
-import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import CodeType
 
-from workers.errors import LongtailError
+from workers.errors import LongtailError, UserCodeError
 from workers.user_code.code_origin import trusted_packages
+from workers.user_code.process_state import SIGNALS, process_state_kept
 
 FULL_TRACEBACKS = "LONGTAIL_TRACEBACK"
 """Environment variable: `full` shows every frame of a traceback."""
@@ -20,7 +20,7 @@ FULL_TRACEBACKS = "LONGTAIL_TRACEBACK"
 MAX_TEXT = 300
 """Characters kept of what an exception says, in a line."""
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_STREAMS = ("stdout", "stderr")
 _MAX_TRACEBACK = 50_000
 _MAX_FRAMES = 40
 _OURS = tuple(
@@ -30,10 +30,6 @@ _LIBRARIES = tuple(
     f"{Path(path)}{os.sep}"
     for path in {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
 )
-
-
-class UserCodeError(LongtailError, RuntimeError):
-    """Code of the campaign's own raised what would have ended the process, such as SystemExit."""
 
 
 class RaisedByUserCodeError(Exception):
@@ -62,33 +58,17 @@ def user_code(what: str) -> Iterator[None]:
     """Call code of the campaign's own in here; `what` opens the message.
 
     An Exception passes through. Anything else that it raises would end the command as if all were well, or as if it had
-    been interrupted: that becomes UserCodeError. A signal's exception stays what it is, whatever was made of it; and
-    handlers of signals come back afterwards, so that Ctrl-C goes on to end the command, and so does the umask, by which
-    the store's files are made.
+    been interrupted: that becomes UserCodeError. A signal's exception stays what it is, whatever was made of it. What
+    the command needs of the process comes back afterwards (see `process_state_kept`).
     """
-    main = threading.current_thread() is threading.main_thread()
-    former = {number: signal.getsignal(number) for number in _SIGNALS if main}
-    mask = _umask() if main else None
-    try:
-        yield
-    except BaseException as error:
-        check_interruption(error)
-        if isinstance(error, Exception):
-            raise
-        raise UserCodeError(f"{what}: {told(error)}{_place(error)}") from error
-    finally:
-        for number, handler in former.items():
-            if handler is not None and signal.getsignal(number) is not handler:
-                signal.signal(number, handler)
-        if mask is not None:
-            os.umask(mask)
-
-
-def _umask() -> int:
-    """The umask, which can only be read by setting it."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
+    with process_state_kept(what):
+        try:
+            yield
+        except BaseException as error:
+            check_interruption(error)
+            if isinstance(error, Exception):
+                raise
+            raise UserCodeError(f"{what}: {told(error)}{_place(error)}") from error
 
 
 def check_interruption(error: BaseException) -> None:
@@ -144,7 +124,7 @@ def _place(error: BaseException) -> str:
 
 
 def _signal_handlers() -> set[CodeType]:
-    handlers = (signal.getsignal(number) for number in _SIGNALS)
+    handlers = (signal.getsignal(number) for number in SIGNALS)
     codes = (getattr(handler, "__code__", None) for handler in handlers)
     return {code for code in codes if isinstance(code, CodeType)}
 

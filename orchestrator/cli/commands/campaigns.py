@@ -18,9 +18,11 @@ from orchestrator.cli.options import (
     RepetitionsOption,
     RunnerName,
     RunnerOption,
+    ShardSizeOption,
     StoreOption,
     UntilSeOption,
     WorkersOption,
+    WorkingDirOption,
     parse_minutes,
 )
 from orchestrator.cli.output import console, exit_on_failures, run_and_show, say
@@ -73,14 +75,10 @@ def run(
     workers: WorkersOption = None,
     device: DeviceOption = None,
     repetitions: RepetitionsOption = None,
-    shard_size: Annotated[
-        int | None, typer.Option("--shard-size", min=1, max=10_000, help="Runs per shard; for a new store only.")
-    ] = None,
+    shard_size: ShardSizeOption = None,
     until_se: UntilSeOption = None,
     checkpoint_minutes: CheckpointOption = "10",
-    working_dir: Annotated[
-        str | None, typer.Option("--working-dir", help="Folder with your own code, sent to the cluster's nodes.")
-    ] = None,
+    working_dir: WorkingDirOption = None,
     download: DownloadOption = False,
 ) -> None:
     """Train a campaign into a store. Run again to resume; with more repetitions or ratios, to extend.

@@ -11,8 +11,10 @@ from orchestrator.cli.options import (
     DownloadOption,
     GpusOption,
     RepetitionsOption,
+    ShardSizeOption,
     UntilSeOption,
     WorkersOption,
+    WorkingDirOption,
     parse_minutes,
 )
 from orchestrator.cli.output import console, interruption, say, warn
@@ -37,14 +39,10 @@ def submit(
     workers: WorkersOption = None,
     device: DeviceOption = None,
     repetitions: RepetitionsOption = None,
-    shard_size: Annotated[
-        int | None, typer.Option("--shard-size", min=1, max=10_000, help="Runs per shard; for a new store only.")
-    ] = None,
+    shard_size: ShardSizeOption = None,
     until_se: UntilSeOption = None,
     checkpoint_minutes: CheckpointOption = "10",
-    working_dir: Annotated[
-        str | None, typer.Option("--working-dir", help="Folder with your own code, sent along.")
-    ] = None,
+    working_dir: WorkingDirOption = None,
     download: DownloadOption = False,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Show what the job prints until it ends.")] = False,
 ) -> None:

@@ -7,6 +7,7 @@ import typer
 from orchestrator.cli.options import StoreArgument
 from orchestrator.cli.output import console, interruption, say, tell_damage, warn
 from workers.campaign.campaign import PARTS
+from workers.store.cures import DIVERGED
 
 _EVERY_SECONDS = 2.0
 
@@ -38,6 +39,10 @@ def status(
         console.print(ratios_table(state, Precision({})))
         accuracy = "" if state.test_accuracy is None else f"; mean test accuracy {state.test_accuracy:.4f}"
         say(f"{counted_text(state)}{accuracy}")
+        if not state.wanted and state.beyond:
+            warn("note: the store has no request for runs (targets/): the same longtail run writes one")
+        if state.diverged and state.diverged == sum(ratio.committed for ratio in state.ratios):
+            warn(f"note: all committed runs diverged, so that there is nothing to estimate from ({DIVERGED})")
         for failure in state.failures:
             say(f"failed: {failure.shard_id} after {failure.attempts} attempts: {failure.message}")
     if state is not None and state.damaged:

@@ -61,6 +61,11 @@ class LocalFiles:
                 return sorted(os.listdir(self.root / folder))  # noqa: PTH208 - names, 100,000 of them
             except FileNotFoundError:
                 return []
+            except NotADirectoryError as error:
+                if not (self.root / folder).exists():  # what holds it is no folder
+                    raise
+                cure = "move it away, and the same longtail run (or import) makes the folder"
+                raise StoreError(f"{self.root / folder}: is a file, not a folder", cure=cure) from error
 
     def read(self, path: str) -> pa.Buffer | None:
         with told(self.root / path):
@@ -148,7 +153,7 @@ def _regular(path: Path) -> Path:
         mode = path.stat().st_mode
     except FileNotFoundError:
         if path.is_symlink():
-            raise DamagedFileError(f"{path}: is a link to a file that is not there") from None
+            raise DamagedFileError(f"{path}: is a link to nothing") from None
         raise
     if not stat.S_ISREG(mode):
         raise DamagedFileError(f"{path}: is {'a folder' if stat.S_ISDIR(mode) else 'not a regular file'}")
