@@ -6,6 +6,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,10 @@ def test_the_image() -> None:
     kept = {line[1:] for line in (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines() if line[:1] == "!"}
     assert set(sources) == kept
     assert all((ROOT / source).exists() for source in sources)
+    built = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"][
+        "packages"
+    ]
+    assert set(built) <= set(sources)
 
 
 def test_the_images_requirements_are_the_projects(tmp_path: Path) -> None:
