@@ -4,6 +4,8 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import analysis
@@ -21,6 +23,7 @@ from tests.synthetic import make_store
 from workers.campaign.campaign import Subsets
 from workers.campaign.keys import Run, Shard
 from workers.store import Store
+from workers.store.merge import encode_results
 
 REPETITIONS, EPOCHS = 40, 12
 FAULTS = [
@@ -79,20 +82,22 @@ def test_the_reader_and_the_digest_find_what_is_wrong(tmp_path: Path) -> None:
     (results / "r500000-000003-000004.parquet").unlink()
     reader.poll()
     assert (reader.errors, len(reader.fewer)) == ([], 3)
-    one, other = (results / f"r500000-{r:06d}-{r + 1:06d}.parquet" for r in (5, 6))
-    other.write_bytes(one.read_bytes())
+    one, other, both = (results / f"r500000-{a:06d}-{b:06d}.parquet" for a, b in ((5, 6), (6, 7), (5, 7)))
+    rows = pa.concat_tables([pq.read_table(each, partitioning=None) for each in (one, other)])
+    both.write_bytes(encode_results(rows, Shard(500_000, 5, 7), Store.open(store).header)[0])
+    other.unlink()
     found, problems = digest_store(store, wanted)
-    assert any("there more than once: ['r500000-000005']" in problem for problem in problems)
-    assert any("missing: ['r500000-000003', 'r500000-000006']" in problem for problem in problems)
-    assert compare(sound, found) == [
-        f"runs r500000-00000{r} epoch 1: differs from the undisturbed campaign's" for r in (3, 6)
+    assert problems == [
+        "analysis.open_store: missing: ['r500000-000003']",
+        "pandas.read_parquet: there more than once: ['r500000-000005']",
+        "pandas.read_parquet: missing: ['r500000-000003']",
     ]
+    assert compare(sound, found) == ["runs r500000-000003 epoch 1: differs from the undisturbed campaign's"]
     reader.poll()
-    assert reader.errors == ["analysis.open_store: 1 runs are there twice"]
-    assert reader.twice == 1
-    one.write_bytes(b"PAR1")
+    assert (reader.errors, reader.twice) == ([], 1)
+    both.write_bytes(b"PAR1")
     reader.poll()
-    assert len(reader.errors) == 1 + 3
+    assert len(reader.errors) == 3
 
 
 def test_what_a_fault_cost() -> None:

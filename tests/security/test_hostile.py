@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.hostile import NAMED
+from tests.hostile_files import NAMED
 from tests.isolation import ROOT
 
 _MOST_MEGABYTES = 2048

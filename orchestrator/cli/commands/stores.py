@@ -7,7 +7,6 @@ import typer
 from orchestrator.cli.options import StoreArgument
 from orchestrator.cli.output import console, interruption, say, tell_damage, warn
 from workers.campaign.campaign import PARTS
-from workers.store.cures import DIVERGED
 
 _EVERY_SECONDS = 2.0
 
@@ -27,6 +26,7 @@ def status(
     from orchestrator.campaigns.se_monitor import Precision
     from orchestrator.cli.watch import counted_text, ratios_table, watch_store
     from orchestrator.store_ops.status import campaign_status
+    from workers.store.cures import DIVERGED
 
     if every is not None and not watch:
         raise typer.BadParameter("--every is for --watch, which repeats")
