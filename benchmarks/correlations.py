@@ -54,19 +54,19 @@ class Measured:
 def measure(design: str, ratio: float, num_examples: int, runs: int, seed: int) -> Measured:
     """One simulated campaign."""
     campaign = designed(design, ratio, runs, seed)
-    (parts,) = campaign.subsets.parts
-    subsets = np.array([draw_subset(campaign, Run(parts, repetition), num_examples) for repetition in range(runs)])
+    (ratio_ppm,) = campaign.subsets.ratios_ppm
+    subsets = np.array([draw_subset(campaign, Run(ratio_ppm, repetition), num_examples) for repetition in range(runs)])
     random = np.random.default_rng((seed, 1))
     causes = np.arange(TESTS) % num_examples
     right = random.random((runs, TESTS)) < np.where(subsets[:, causes], 0.9, 0.1)
     label = np.zeros(num_examples, np.int64)
     labels = Labels(label, label, np.zeros(TESTS, np.int64))
-    bits = ratio_bits(parts, 1, 0, labels, pack_bits(subsets), pack_bits(right))
+    bits = ratio_bits(ratio_ppm, 1, 0, labels, pack_bits(subsets), pack_bits(right))
     pairs = influence_discoveries(bits, fdr=FDR)
     true = int((pairs["example_id"].to_numpy() == causes[pairs["test_example_id"]]).sum())
     null = np.arange(num_examples) != causes[:, None]
     return Measured(
-        squared=squared_in_blocks(subsets[: runs - runs % block_length(parts)], block_length(parts)),
+        squared=squared_in_blocks(subsets[: runs - runs % block_length(ratio_ppm)], block_length(ratio_ppm)),
         largest=float(np.abs(correlations(subsets)).max()),
         null_z=float(np.nanstd(_z(subsets, right)[null])),
         false=1 - true / len(pairs) if len(pairs) else 0.0,

@@ -147,8 +147,8 @@ class Planted:
 
     def __call__(self, campaign: Campaign) -> Results:
         """The results of a campaign of one ratio."""
-        (parts,), repetitions = campaign.subsets.parts, campaign.subsets.repetitions
-        runs = [Run(parts, repetition) for repetition in range(repetitions)]
+        (ratio_ppm,), repetitions = campaign.subsets.ratios_ppm, campaign.subsets.repetitions
+        runs = [Run(ratio_ppm, repetition) for repetition in range(repetitions)]
         subsets = np.array([draw_subset(campaign, run, self.count) for run in runs])
         random = np.random.default_rng(campaign.subsets.seed)
         luck = random.normal(0, 0.5, (repetitions, 1)) + random.normal(0, 1, (repetitions, len(self.ease)))

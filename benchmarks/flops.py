@@ -45,7 +45,7 @@ def model_operations(campaign: Campaign, dataset: Dataset, *, evaluate_test: boo
     """
     recipe = campaign.recipe
     one = example_operations(build_model(campaign.model, dataset.input_shape, dataset.num_classes), dataset.input_shape)
-    sizes = [subset_size(parts, dataset.num_train) for parts in campaign.subsets.parts]
+    sizes = [subset_size(ratio_ppm, dataset.num_train) for ratio_ppm in campaign.subsets.ratios_ppm]
     presented = [min(size, steps_per_epoch(recipe, size) * recipe.batch_size) for size in sizes]
     evaluated = dataset.num_train + (dataset.num_test if evaluate_test else 0)
     passes = 2 if recipe.evaluation_flip else 1

@@ -56,7 +56,10 @@ def main() -> None:
             raise SystemExit("the listing or the plan is not what it should be")
         steps: list[tuple[str, Callable[[], object]]] = []
         if options.status:
-            everything = {parts: np.ones(campaign.subsets.repetitions, dtype=bool) for parts in campaign.subsets.parts}
+            everything = {
+                ratio_ppm: np.ones(campaign.subsets.repetitions, dtype=bool)
+                for ratio_ppm in campaign.subsets.ratios_ppm
+            }
             steps += [("status", lambda: campaign_status(store.uri))]
             steps += [("check every file, as `run` does at its end", lambda: check_holdings(store, everything))]
         if options.compact:

@@ -32,7 +32,7 @@ PILOTS = (10, 30, 100, 300)
 class Recorded:
     """All runs of a ratio: bool[runs, N] subsets, and what they get right of the training examples."""
 
-    parts: int
+    ratio_ppm: int
     subsets: Bits
     correct: Bits
 
@@ -41,7 +41,7 @@ class Recorded:
         subsets, correct = self.subsets[rows], self.correct[rows]
         n_in, right = subsets.sum(axis=0, dtype=np.int64), correct.sum(axis=0, dtype=np.int64)
         correct_in = (subsets & correct).sum(axis=0, dtype=np.int64)
-        return RatioCounts(self.parts, len(rows), 0, 1, n_in, correct_in, len(rows) - n_in, right - correct_in)
+        return RatioCounts(self.ratio_ppm, len(rows), 0, 1, n_in, correct_in, len(rows) - n_in, right - correct_in)
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,9 @@ class Plans:
 
 def read(store: Store, ratio: float | None) -> Recorded:
     """The runs of a store at one ratio."""
-    parts = select_ratio(store, ratio)
-    packed = pack_columns(store, ("subset", "train_correct"), parts)
-    return Recorded(parts, *(packed.columns[name].unpacked() for name in ("subset", "train_correct")))
+    ratio_ppm = select_ratio(store, ratio)
+    packed = pack_columns(store, ("subset", "train_correct"), ratio_ppm)
+    return Recorded(ratio_ppm, *(packed.columns[name].unpacked() for name in ("subset", "train_correct")))
 
 
 def needed(runs: Recorded, target: float) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from workers.campaign.campaign import Campaign, Record, Subsets, parts_per_million
+from workers.campaign.campaign import Campaign, Record, Subsets, ratio_to_ppm
 from workers.campaign.keys import Run, Shard
 from workers.campaign.recipe import Recipe
 from workers.store import EpochRecord, Header, RunResult, Store
@@ -50,7 +50,7 @@ class Runs:
 
     def results(self, ratio: float) -> list[RunResult]:
         """As a worker would commit them, repetition k being row k."""
-        return [self._result(Run(parts_per_million(ratio), k), k) for k in range(len(self.subsets))]
+        return [self._result(Run(ratio_to_ppm(ratio), k), k) for k in range(len(self.subsets))]
 
     def _result(self, run: Run, k: int) -> RunResult:
         diverged = k in self.diverged
@@ -121,7 +121,7 @@ def commit(store: Store, ratio: float, runs: Runs, shards: Sequence[tuple[int, i
     """Commit some shards of a ratio's runs."""
     results = runs.results(ratio)
     for start, stop in shards:
-        store.commit(Shard(parts_per_million(ratio), start, stop), results[start:stop])
+        store.commit(Shard(ratio_to_ppm(ratio), start, stop), results[start:stop])
 
 
 def header(runs: Mapping[float, Runs], num_train: int, num_test: int, shard_size: int) -> Header:

@@ -17,7 +17,7 @@ import pandas as pd
 from analysis.reading.counts import RatioCounts, StoreCounts
 from analysis.statistics.intervals import CONFIDENCE, average_interval, mean_interval
 from analysis.statistics.means import average_mean, group_mean, mean_se
-from workers.campaign.campaign import PARTS
+from workers.campaign.campaign import PPM
 
 PROFILE_COLUMNS = ("ratio", "example_id", "label", "given_label", "consistency", "se", "low", "high", "n_out")
 CSCORE_COLUMNS = ("example_id", "label", "given_label", "cscore", "se", "low", "high", "n_ratios", "n_out")
@@ -61,7 +61,7 @@ def cscore(counts: StoreCounts, *, confidence: float = CONFIDENCE) -> pd.DataFra
 
 
 def _holding_out(counts: StoreCounts) -> Sequence[RatioCounts]:
-    return [at for at in counts.ratios if at.parts < PARTS]
+    return [at for at in counts.ratios if at.ratio_ppm < PPM]
 
 
 def _at_ratio(counts: StoreCounts, at: RatioCounts, confidence: float) -> pd.DataFrame:

@@ -70,7 +70,7 @@ def planned_variance(at: RatioCounts) -> PlannedVariance | None:
     held = at.n_in.mean() / at.runs if at.runs else 0.0  # m / N: every run holds m examples
     if not 0 < held < 1:
         return None
-    random = np.random.default_rng([at.parts, at.runs])
+    random = np.random.default_rng([at.ratio_ppm, at.runs])
     pilot = _Pilot(at.correct_in, at.n_in, at.correct_out, at.n_out, held)
     model = _fitted(pilot)
     drawn = _drawn(pilot, model, random)

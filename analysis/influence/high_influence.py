@@ -19,7 +19,7 @@ from analysis.reading.counts import count_runs
 from analysis.reading.selection import select_ratio
 from analysis.statistics.intervals import CONFIDENCE, check_confidence
 from analysis.statistics.means import Empty
-from workers.campaign.campaign import PARTS
+from workers.campaign.campaign import PPM
 from workers.store import Store
 
 COLUMNS = (*INFLUENCE_COLUMNS, "mem")
@@ -45,9 +45,9 @@ def influential_pairs(
     Raises EstimateError as `pack_runs` and `influence_pairs`.
     """
     check_confidence(confidence)
-    parts = select_ratio(store, ratio)
-    bits = pack_runs(store, parts / PARTS, epoch)
-    mem = estimate_memorization(count_runs(store, parts / PARTS, epoch), empty=empty)["mem"].to_numpy()
+    ratio_ppm = select_ratio(store, ratio)
+    bits = pack_runs(store, ratio_ppm / PPM, epoch)
+    mem = estimate_memorization(count_runs(store, ratio_ppm / PPM, epoch), empty=empty)["mem"].to_numpy()
     # Influence is computed for the memorized examples alone: they are few.
     memorized = np.flatnonzero(mem >= min_mem).astype(np.int64)
     pairs = pairs_above(bits, memorized, min_infl, empty, memory_mb, max_pairs)

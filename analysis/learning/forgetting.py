@@ -33,7 +33,7 @@ from analysis.statistics.intervals import CONFIDENCE, check_confidence
 from analysis.statistics.means import group_mean
 from analysis.statistics.moments import RunMoments
 from analysis.statistics.run_means import bounded_interval, count_interval
-from workers.campaign.campaign import PARTS
+from workers.campaign.campaign import PPM
 from workers.campaign.keys import Run
 from workers.errors import NoEstimateError
 from workers.store import Store
@@ -119,7 +119,7 @@ class RatioForgetting:
     not learn it (`first_learned`).
     """
 
-    parts: int
+    ratio_ppm: int
     runs: int
     epochs: int
     """The last epoch that any run was looked at."""
@@ -136,7 +136,7 @@ class RatioForgetting:
         n_runs, n_learned = self.events_moments.n, self.first_learned.n
         limits = self._limits(confidence)
         frame = labels.columns().assign(
-            ratio=self.parts / PARTS,
+            ratio=self.ratio_ppm / PPM,
             n_runs=n_runs,
             # Quotients of whole numbers, so that equal means are equal to the last bit, and have one rank.
             forgetting=group_mean(self.events, n_runs, "nan"),
@@ -222,23 +222,23 @@ def sum_forgetting(
     check_random_subsets(store)
     sums: dict[int, _Sums] = {}
     for sequence in scan_sequences(store, at, ratio):
-        parts = sequence.run.parts
-        if parts not in sums:
-            sums[parts] = _Sums(parts, store.header.num_train)
+        ratio_ppm = sequence.run.ratio_ppm
+        if ratio_ppm not in sums:
+            sums[ratio_ppm] = _Sums(ratio_ppm, store.header.num_train)
         of_run = forgetting_of(sequence)
-        sums[parts].add(of_run, int(sequence.epochs[-1]))
+        sums[ratio_ppm].add(of_run, int(sequence.epochs[-1]))
         if observe is not None:
             observe(sequence.run, of_run)
     if not sums:
         raise NoEstimateError(f"{store.uri}: has no run to estimate from, all that are committed diverged")
-    return [sums[parts].counted() for parts in sorted(sums)]
+    return [sums[ratio_ppm].counted() for ratio_ppm in sorted(sums)]
 
 
 class _Sums:
     """What a `RatioForgetting` is made of, run after run."""
 
-    def __init__(self, parts: int, num_train: int) -> None:
-        self.parts = parts
+    def __init__(self, ratio_ppm: int, num_train: int) -> None:
+        self.ratio_ppm = ratio_ppm
         self._runs = self._epochs = 0
         self._events, self._forgettability, self._first, self._unforgettable = np.zeros((4, num_train), dtype=np.int64)
         self._moments = {name: RunMoments((num_train,)) for name in ("events_moments", "first_learned", "accuracy")}
@@ -257,7 +257,7 @@ class _Sums:
 
     def counted(self) -> RatioForgetting:
         return RatioForgetting(
-            parts=self.parts,
+            ratio_ppm=self.ratio_ppm,
             runs=self._runs,
             epochs=self._epochs,
             events=self._events,

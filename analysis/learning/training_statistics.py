@@ -21,7 +21,7 @@ from analysis.reading.examples import Labels, read_labels
 from analysis.reading.sequences import RunSequence, scan_sequences
 from analysis.statistics.means import Floats
 from analysis.statistics.moments import RunMoments
-from workers.campaign.campaign import PARTS
+from workers.campaign.campaign import PPM
 from workers.campaign.keys import Run
 from workers.store import Store
 from workers.store.schema import LARGEST_HALF
@@ -56,17 +56,17 @@ def estimate_training_statistics(
     moments: dict[int, dict[str, RunMoments]] = {}
     saturated: dict[int, npt.NDArray[np.int64]] = {}
     for sequence in scan_sequences(store, "presentations", ratio, tuple(STATISTICS.values())):
-        parts = sequence.run.parts
-        if parts not in moments:
-            moments[parts] = {name: RunMoments((labels.num_train,)) for name in STATISTICS}
-            saturated[parts] = np.zeros(labels.num_train, dtype=np.int64)
-        saturated[parts] += (sequence.values[STATISTICS["loss"]] >= LARGEST_HALF).sum(axis=0)
+        ratio_ppm = sequence.run.ratio_ppm
+        if ratio_ppm not in moments:
+            moments[ratio_ppm] = {name: RunMoments((labels.num_train,)) for name in STATISTICS}
+            saturated[ratio_ppm] = np.zeros(labels.num_train, dtype=np.int64)
+        saturated[ratio_ppm] += (sequence.values[STATISTICS["loss"]] >= LARGEST_HALF).sum(axis=0)
         for name, column in STATISTICS.items():
             values = _over_presentations(sequence, column)
-            moments[parts][name].add(values)
+            moments[ratio_ppm][name].add(values)
             if observe is not None:
                 observe(sequence.run, name, values)
-    frames = [_frame(labels, parts / PARTS, at, saturated[parts]) for parts, at in sorted(moments.items())]
+    frames = [_frame(labels, ratio_ppm / PPM, at, saturated[ratio_ppm]) for ratio_ppm, at in sorted(moments.items())]
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(COLUMNS))
 
 

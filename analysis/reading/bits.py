@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from analysis.reading.examples import Labels, read_labels
 from analysis.reading.selection import check_random_subsets, scan_epoch, select_ratio
-from workers.campaign.campaign import PARTS
+from workers.campaign.campaign import PPM
 from workers.store import Store
 
 WORD = 64
@@ -97,7 +97,7 @@ class RatioBits:
     `correct` (int64[T]) those that predict a test example's label. `epoch` is None where every run diverged.
     """
 
-    parts: int
+    ratio_ppm: int
     runs: int
     diverged: int
     epoch: int | None
@@ -110,7 +110,7 @@ class RatioBits:
     @property
     def ratio(self) -> float:
         """Subset size over N."""
-        return self.parts / PARTS
+        return self.ratio_ppm / PPM
 
     @property
     def n_out(self) -> npt.NDArray[np.int64]:
@@ -121,7 +121,7 @@ class RatioBits:
         """The same of some of the runs alone: int64[runs], their places from 0."""
         chosen = np.asarray(rows, dtype=np.int64)
         return ratio_bits(
-            self.parts,
+            self.ratio_ppm,
             self.epoch,
             self.diverged,
             self.labels,
@@ -131,11 +131,11 @@ class RatioBits:
 
 
 def ratio_bits(
-    parts: int, epoch: int | None, diverged: int, labels: Labels, subsets: PackedBits, test_correct: PackedBits
+    ratio_ppm: int, epoch: int | None, diverged: int, labels: Labels, subsets: PackedBits, test_correct: PackedBits
 ) -> RatioBits:
     """Packed runs with their counts."""
     return RatioBits(
-        parts=parts,
+        ratio_ppm=ratio_ppm,
         runs=subsets.runs,
         diverged=diverged,
         epoch=epoch,
@@ -156,7 +156,7 @@ class PackedColumns:
     epoch: int | None
 
 
-def pack_columns(store: Store, columns: Sequence[str], parts: int, epoch: int | None = None) -> PackedColumns:
+def pack_columns(store: Store, columns: Sequence[str], ratio_ppm: int, epoch: int | None = None) -> PackedColumns:
     """Vector columns (subset, train_correct, test_correct) of a ratio's runs (parts per million), in one scan.
 
     Holds runs x width / 8 bytes for each. Raises EstimateError for an epoch that the store does not have and where
@@ -166,7 +166,7 @@ def pack_columns(store: Store, columns: Sequence[str], parts: int, epoch: int | 
     header = store.header
     packing = {name: _Packing(header.num_test if name == "test_correct" else header.num_train) for name in columns}
     diverged, last_epoch = 0, None
-    for rows in scan_epoch(store, columns, parts, epoch):
+    for rows in scan_epoch(store, columns, ratio_ppm, epoch):
         for name in columns:
             packing[name].add(store.bits(rows.shard, rows.table, name)[rows.used])
         diverged += rows.diverged
@@ -181,7 +181,7 @@ def pack_runs(store: Store, ratio: float | None = None, epoch: int | None = None
     subsets are explicit, DamagedFileError for an unreadable file.
     """
     check_random_subsets(store)
-    parts = select_ratio(store, ratio)
-    packed = pack_columns(store, ("subset", "test_correct"), parts, epoch)
+    ratio_ppm = select_ratio(store, ratio)
+    packed = pack_columns(store, ("subset", "test_correct"), ratio_ppm, epoch)
     subsets, test_correct = packed.columns["subset"], packed.columns["test_correct"]
-    return ratio_bits(parts, packed.epoch, packed.diverged, read_labels(store), subsets, test_correct)
+    return ratio_bits(ratio_ppm, packed.epoch, packed.diverged, read_labels(store), subsets, test_correct)

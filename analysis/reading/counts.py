@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from analysis.reading.examples import Labels, read_labels
 from analysis.reading.selection import EpochRows, check_random_subsets, check_some_run, scan_epoch, select_ratios
-from workers.campaign.campaign import PARTS
+from workers.campaign.campaign import PPM
 from workers.store import Store
 
 
@@ -25,7 +25,7 @@ class RatioCounts:
     last one used, None where every run diverged.
     """
 
-    parts: int
+    ratio_ppm: int
     runs: int
     diverged: int
     epoch: int | None
@@ -38,7 +38,7 @@ class RatioCounts:
     @property
     def ratio(self) -> float:
         """Subset size over N."""
-        return self.parts / PARTS
+        return self.ratio_ppm / PPM
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class StoreCounts:
 
     def holding_out(self) -> "StoreCounts":
         """Without ratio 1, and ratios whose runs all diverged: they tell nothing of examples that are held out."""
-        return replace(self, ratios=tuple(at for at in self.ratios if at.parts < PARTS and at.runs))
+        return replace(self, ratios=tuple(at for at in self.ratios if at.ratio_ppm < PPM and at.runs))
 
 
 def count_runs(store: Store, ratio: float | None = None, epoch: int | None = None) -> StoreCounts:
@@ -65,23 +65,23 @@ def count_runs(store: Store, ratio: float | None = None, epoch: int | None = Non
     """
     check_random_subsets(store)
     chosen = select_ratios(store, ratio)
-    sums = {parts: RatioSums(parts, store.header.num_train) for parts in chosen}
+    sums = {ratio_ppm: RatioSums(ratio_ppm, store.header.num_train) for ratio_ppm in chosen}
     for rows in scan_epoch(store, ("subset", "train_correct"), chosen[0] if ratio is not None else None, epoch):
         # A shard that another driver commits during the scan may open a ratio that was not there at its start.
-        if rows.shard.parts in sums:
-            sums[rows.shard.parts].add(store, rows)
-    return StoreCounts(read_labels(store), tuple(sums[parts].counts() for parts in chosen))
+        if rows.shard.ratio_ppm in sums:
+            sums[rows.shard.ratio_ppm].add(store, rows)
+    return StoreCounts(read_labels(store), tuple(sums[ratio_ppm].counts() for ratio_ppm in chosen))
 
 
-def count_first_runs(store: Store, parts: int, repetitions: int) -> RatioCounts:
+def count_first_runs(store: Store, ratio_ppm: int, repetitions: int) -> RatioCounts:
     """The sums at a ratio (parts per million) over those of its repetitions 0..repetitions-1 that are committed.
 
     At the last epoch. They are the same whatever is committed beyond. Raises EstimateError where subsets are explicit,
     DamagedFileError for an unreadable file.
     """
     check_random_subsets(store)
-    sums = RatioSums(parts, store.header.num_train)
-    for rows in scan_epoch(store, ("repetition", "subset", "train_correct"), parts, None):
+    sums = RatioSums(ratio_ppm, store.header.num_train)
+    for rows in scan_epoch(store, ("repetition", "subset", "train_correct"), ratio_ppm, None):
         if rows.shard.start >= repetitions:
             break
         sums.add(store, some_runs(rows, rows.table["repetition"].to_numpy() < repetitions))
@@ -99,8 +99,8 @@ def some_runs(rows: EpochRows, kept: npt.NDArray[np.bool_]) -> EpochRows:
 class RatioSums:
     """The sums of one ratio, growing."""
 
-    def __init__(self, parts: int, num_train: int) -> None:
-        self.parts = parts
+    def __init__(self, ratio_ppm: int, num_train: int) -> None:
+        self.ratio_ppm = ratio_ppm
         self.runs = self.diverged = 0
         self.epoch: int | None = None
         self.n_in, self.correct_in, self.correct, self.diverged_in = np.zeros((4, num_train), dtype=np.int64)
@@ -124,7 +124,7 @@ class RatioSums:
     def counts(self) -> RatioCounts:
         """The sums so far; of `n_in` and `correct_in` no copies, which grow on."""
         return RatioCounts(
-            parts=self.parts,
+            ratio_ppm=self.ratio_ppm,
             runs=self.runs,
             diverged=self.diverged,
             epoch=self.epoch,

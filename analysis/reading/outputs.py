@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from analysis.reading.examples import Labels, read_labels
 from analysis.reading.selection import check_random_subsets, scan_epoch, select_ratio
-from workers.campaign.campaign import PARTS
+from workers.campaign.campaign import PPM
 from workers.errors import EstimateError
 from workers.store import Store
 from workers.store.schema import LARGEST_HALF
@@ -26,7 +26,7 @@ class RatioOutputs:
     the outputs that are margins of 65,504 or more, or -65,504 or less: float16 holds no larger ones.
     """
 
-    parts: int
+    ratio_ppm: int
     output: Output
     epoch: int | None
     diverged: int
@@ -40,7 +40,7 @@ class RatioOutputs:
     @property
     def ratio(self) -> float:
         """Subset size over N."""
-        return self.parts / PARTS
+        return self.ratio_ppm / PPM
 
     @property
     def runs(self) -> int:
@@ -62,7 +62,7 @@ def read_outputs(
     DamagedFileError for an unreadable file.
     """
     check_random_subsets(store)
-    parts = select_ratio(store, ratio)
+    ratio_ppm = select_ratio(store, ratio)
     header = store.header
     chosen = _chosen_tests(tests, header.num_test)
     output: Output = "margin" if header.record.margins else "correctness"
@@ -70,7 +70,7 @@ def read_outputs(
     subsets = [np.zeros((0, header.num_train), dtype=bool)]
     outputs = [np.zeros((0, len(chosen)), dtype=np.float32)]
     diverged, not_finite, saturated, last_epoch = 0, 0, 0, 0
-    for rows in scan_epoch(store, ("subset", column), parts, epoch):
+    for rows in scan_epoch(store, ("subset", column), ratio_ppm, epoch):
         read = store.margins if output == "margin" else partial(store.bits, column=column)
         values = read(rows.shard, rows.table)[:, chosen].astype(np.float32)
         finite = np.isfinite(values).all(axis=1)
@@ -81,7 +81,7 @@ def read_outputs(
         not_finite += int((rows.used & ~finite).sum())
         saturated += int((np.abs(values[rows.used & finite]) >= LARGEST_HALF).sum())
     return RatioOutputs(
-        parts=parts,
+        ratio_ppm=ratio_ppm,
         output=output,
         epoch=last_epoch or None,
         diverged=diverged,

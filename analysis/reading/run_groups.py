@@ -24,7 +24,7 @@ Sums = npt.NDArray[np.int32]
 class GroupCounts:
     """One ratio's sums by group of runs: `runs` int64[g]; n_in, correct_in and correct int32[g, N]."""
 
-    parts: int
+    ratio_ppm: int
     epoch: int | None
     diverged: int
     runs: npt.NDArray[np.int64]
@@ -37,7 +37,7 @@ class GroupCounts:
         n_in, correct_in, correct = (each[kept].sum(axis=0, dtype=np.int64) for each in self._sums())
         runs = int(self.runs[kept].sum())
         return RatioCounts(
-            self.parts, runs, self.diverged, self.epoch, n_in, correct_in, runs - n_in, correct - correct_in
+            self.ratio_ppm, runs, self.diverged, self.epoch, n_in, correct_in, runs - n_in, correct - correct_in
         )
 
     def _sums(self) -> tuple[Sums, Sums, Sums]:
@@ -64,7 +64,7 @@ def number_of_groups(store: Store) -> int:
     """How many groups a store's runs make."""
     runs: dict[int, int] = {}
     for shard in store.shards():
-        runs[shard.parts] = runs.get(shard.parts, 0) + shard.stop - shard.start
+        runs[shard.ratio_ppm] = runs.get(shard.ratio_ppm, 0) + shard.stop - shard.start
     return max(1, min(GROUPS, max(runs.values(), default=1)))
 
 
@@ -75,24 +75,24 @@ def group_runs(store: Store, ratio: float | None = None) -> RunGroups:
     """
     check_random_subsets(store)
     chosen, groups, width = select_ratios(store, ratio), number_of_groups(store), store.header.num_train
-    sums = {parts: _GroupSums(parts, groups, width) for parts in chosen}
+    sums = {ratio_ppm: _GroupSums(ratio_ppm, groups, width) for ratio_ppm in chosen}
     columns = ("repetition", "subset", "train_correct")
     for rows in scan_epoch(store, columns, chosen[0] if ratio is not None else None, None):
-        at = sums.get(rows.shard.parts)
+        at = sums.get(rows.shard.ratio_ppm)
         if at is not None:
             of_run = rows.table["repetition"].to_numpy()[rows.used] % groups
             bits = (store.bits(rows.shard, rows.table, name)[rows.used] for name in columns[1:])
             at.add(of_run, *bits)
             at.diverged += rows.diverged
             at.epoch = max((at.epoch or 0, *rows.epochs[rows.used].tolist())) or None
-    return RunGroups(read_labels(store), groups, tuple(sums[parts].counts() for parts in chosen))
+    return RunGroups(read_labels(store), groups, tuple(sums[ratio_ppm].counts() for ratio_ppm in chosen))
 
 
 class _GroupSums:
     """The sums of one ratio, growing."""
 
-    def __init__(self, parts: int, groups: int, width: int) -> None:
-        self.parts, self.diverged = parts, 0
+    def __init__(self, ratio_ppm: int, groups: int, width: int) -> None:
+        self.ratio_ppm, self.diverged = ratio_ppm, 0
         self.epoch: int | None = None
         self._runs = np.zeros(groups, dtype=np.int64)
         self._n_in, self._correct_in, self._correct = np.zeros((3, groups, width), dtype=np.int32)
@@ -109,7 +109,7 @@ class _GroupSums:
 
     def counts(self) -> GroupCounts:
         return GroupCounts(
-            self.parts, self.epoch, self.diverged, self._runs, self._n_in, self._correct_in, self._correct
+            self.ratio_ppm, self.epoch, self.diverged, self._runs, self._n_in, self._correct_in, self._correct
         )
 
 

@@ -24,15 +24,15 @@ class RunningCounts:
 
     def holds(self, shard: Shard) -> bool:
         """Is every run of a shard counted, perhaps from other files."""
-        return self._counted.get(shard.parts, set()).issuperset(range(shard.start, shard.stop))
+        return self._counted.get(shard.ratio_ppm, set()).issuperset(range(shard.start, shard.stop))
 
     def add(self, shard: Shard) -> None:
         """Count those runs of a committed shard that are not counted yet: shards overlap where files were merged.
 
         Raises DamagedFileError, or StoreError where the shard is missing; runs before that place are counted then.
         """
-        sums = self._sums.setdefault(shard.parts, RatioSums(shard.parts, self._store.header.num_train))
-        counted = self._counted.setdefault(shard.parts, set())
+        sums = self._sums.setdefault(shard.ratio_ppm, RatioSums(shard.ratio_ppm, self._store.header.num_train))
+        counted = self._counted.setdefault(shard.ratio_ppm, set())
         for table in self._store.groups(shard, _COLUMNS):
             rows = epoch_rows(self._store, shard, table, None)
             repetitions = rows.table["repetition"].to_pylist()
@@ -42,4 +42,4 @@ class RunningCounts:
 
     def ratios(self) -> tuple[RatioCounts, ...]:
         """The sums at each ratio, ascending."""
-        return tuple(self._sums[parts].counts() for parts in sorted(self._sums))
+        return tuple(self._sums[ratio_ppm].counts() for ratio_ppm in sorted(self._sums))

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from workers.campaign.campaign import PARTS, parts_per_million
+from workers.campaign.campaign import PPM, ratio_to_ppm
 from workers.campaign.keys import Shard
 from workers.errors import EstimateError, NoEstimateError
 from workers.store import Store
@@ -33,7 +33,7 @@ class EpochRows:
 
 def committed_ratios(store: Store) -> tuple[int, ...]:
     """The ratios (parts per million) that have committed runs, ascending."""
-    return tuple(sorted({shard.parts for shard in store.shards()}))
+    return tuple(sorted({shard.ratio_ppm for shard in store.shards()}))
 
 
 def check_random_subsets(store: Store) -> None:
@@ -65,12 +65,12 @@ def select_ratios(store: Store, ratio: float | None) -> tuple[int, ...]:
     if ratio is None:
         return committed
     try:
-        parts = parts_per_million(ratio)
+        ratio_ppm = ratio_to_ppm(ratio)
     except ValueError:
-        parts = 0  # is no ratio, so it is not among the committed ones either
-    if parts not in committed:
+        ratio_ppm = 0  # is no ratio, so it is not among the committed ones either
+    if ratio_ppm not in committed:
         raise EstimateError(f"{store.uri}: ratio must be one of {_listed(committed)}, got {ratio!r}")
-    return (parts,)
+    return (ratio_ppm,)
 
 
 def select_ratio(store: Store, ratio: float | None) -> int:
@@ -78,19 +78,19 @@ def select_ratio(store: Store, ratio: float | None) -> int:
 
     Raises EstimateError as `select_ratios`, and where None could mean several.
     """
-    parts = select_ratios(store, ratio)
-    if len(parts) > 1:
-        raise EstimateError(f"{store.uri}: ratio must be given, one of {_listed(parts)}")
-    return parts[0]
+    ratios_ppm = select_ratios(store, ratio)
+    if len(ratios_ppm) > 1:
+        raise EstimateError(f"{store.uri}: ratio must be given, one of {_listed(ratios_ppm)}")
+    return ratios_ppm[0]
 
 
-def scan_epoch(store: Store, columns: Sequence[str], parts: int | None, epoch: int | None) -> Iterator[EpochRows]:
+def scan_epoch(store: Store, columns: Sequence[str], ratio_ppm: int | None, epoch: int | None) -> Iterator[EpochRows]:
     """Shard by shard, the rows of an epoch (None: of each run's last), of one ratio or of all.
 
     Raises EstimateError where finished runs did not record that epoch, DamagedFileError for an unreadable shard.
     """
     names = [*EPOCH_COLUMNS, *(name for name in columns if name not in EPOCH_COLUMNS)]
-    for shard, table in store.scan(names, parts):
+    for shard, table in store.scan(names, ratio_ppm):
         yield epoch_rows(store, shard, table, epoch)
 
 
@@ -117,5 +117,5 @@ def epoch_rows(store: Store, shard: Shard, table: pa.Table, epoch: int | None) -
     )
 
 
-def _listed(parts: Sequence[int]) -> str:
-    return ", ".join(str(each / PARTS) for each in parts)
+def _listed(ratios_ppm: Sequence[int]) -> str:
+    return ", ".join(str(ratio_ppm / PPM) for ratio_ppm in ratios_ppm)

@@ -94,11 +94,11 @@ def _presented(store: Store, shard: Shard, rows: pa.Table, repetition: int, at: 
 
     shown, correct = map(joined, PRESENTED)
     values = {name: joined(name) for name in PROBABILITIES if name in slots}
-    return RunSequence(Run(shard.parts, repetition), np.arange(1, recorded[-1] + 1), shown, correct, values)
+    return RunSequence(Run(shard.ratio_ppm, repetition), np.arange(1, recorded[-1] + 1), shown, correct, values)
 
 
 def _evaluated(store: Store, shard: Shard, rows: pa.Table, repetition: int, at: At) -> RunSequence:
     subset, correct = (store.bits(shard, rows, name) for name in ("subset", "train_correct"))
     seen = subset if at == "evaluations" else ~subset
     epochs = rows["epoch"].to_numpy().astype(np.int64)
-    return RunSequence(Run(shard.parts, repetition), epochs, seen, correct & seen, {})
+    return RunSequence(Run(shard.ratio_ppm, repetition), epochs, seen, correct & seen, {})

@@ -29,7 +29,7 @@ from analysis.scoring.groups import Groups, group_examples
 from analysis.scoring.profiles import group_profiles, learning_curves, recorded_kinds
 from analysis.scoring.suspects import chosen_score, rank_suspects
 from analysis.statistics.intervals import mean_interval
-from workers.campaign.campaign import PARTS
+from workers.campaign.campaign import PPM
 from workers.errors import EstimateError, NoEstimateError
 from workers.store import Store
 
@@ -113,7 +113,7 @@ def find(store: Store, ratio: float | None = None, progress: Progress = lambda l
 def _ratio_of(store: Store, counts: StoreCounts, ratio: float | None) -> float | None:
     usable = counts.holding_out().ratios
     if ratio is None:
-        best = max(usable, key=lambda at: (at.runs, -abs(2 * at.parts - PARTS)), default=None)
+        best = max(usable, key=lambda at: (at.runs, -abs(2 * at.ratio_ppm - PPM)), default=None)
         return None if best is None else best.ratio
     if ratio not in [at.ratio for at in usable]:
         allowed = ", ".join(f"{at.ratio:g}" for at in usable) or "none: no run held an example out"

@@ -26,7 +26,7 @@ from analysis.reading.counts import StoreCounts, count_runs
 from analysis.reading.estimate_tables import Basis, bases_of, basis, write_table
 from analysis.reading.parallel import Spread, Threads
 from analysis.statistics.intervals import CONFIDENCE, check_confidence
-from workers.campaign.campaign import PARTS
+from workers.campaign.campaign import PPM
 from workers.errors import TooManyPairsError
 from workers.store import Store
 
@@ -79,7 +79,7 @@ def write_estimates(
     counts = count_runs(store)
     counts.check_some_run(store.uri)
     written = _write_forgetting(store, counts, tell, folder, confidence)
-    holding_out = [at for at in counts.ratios if at.parts < PARTS]
+    holding_out = [at for at in counts.ratios if at.ratio_ppm < PPM]
     usable = StoreCounts(counts.labels, tuple(at for at in holding_out if at.runs))
     if not usable.ratios:
         return written
@@ -128,7 +128,7 @@ def _write_forgetting(
     frame = pd.concat([each.frame(counts.labels, confidence) for each in counted], ignore_index=True)
     bases = bases_of(counts.ratios)
     for each in counted:
-        of_ratio = str(each.parts / PARTS)
+        of_ratio = str(each.ratio_ppm / PPM)
         bases[of_ratio] = {
             **bases.get(of_ratio, {}),
             "runs": each.runs,

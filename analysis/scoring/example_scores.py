@@ -33,7 +33,7 @@ from analysis.reading.run_groups import GroupedMeans, RunGroups, group_runs, num
 from analysis.reading.selection import select_ratios
 from analysis.scoring.agreement import rounded
 from analysis.statistics.means import Floats, group_mean
-from workers.campaign.campaign import PARTS, Campaign, parts_per_million
+from workers.campaign.campaign import PPM, Campaign, ratio_to_ppm
 from workers.campaign.keys import Run
 from workers.errors import NoEstimateError
 from workers.store import Store
@@ -126,7 +126,7 @@ def read_example_scores(store: Store, ratio: float | None = None, *, replicates:
     With `replicates`, also those without each group of runs (`analysis.reading.run_groups`), in the same passes: 4 g N
     bytes a score. Raises EstimateError for a ratio that has no committed run, DamagedFileError for an unreadable file.
     """
-    chosen = {parts / PARTS for parts in select_ratios(store, ratio)}
+    chosen = {ratio_ppm / PPM for ratio_ppm in select_ratios(store, ratio)}
     groups = number_of_groups(store) if replicates else 0
     counts = count_runs(store)
     presented, saturated = _from_presentations(store, ratio, groups)
@@ -163,11 +163,11 @@ def _rounded(values: Floats) -> npt.NDArray[np.float32]:
 
 def largest_ratio(store: Store, ratio: float | None = None) -> float:
     """The ratio asked for, or the largest with a run that did not diverge. Raises EstimateError where there is none."""
-    committed = [parts / PARTS for parts in select_ratios(store, ratio)]
+    committed = [ratio_ppm / PPM for ratio_ppm in select_ratios(store, ratio)]
     if ratio is not None:
         return committed[0]
     for at in reversed(committed):
-        statuses = (table["status"].to_pylist() for _, table in store.scan(("status",), parts_per_million(at)))
+        statuses = (table["status"].to_pylist() for _, table in store.scan(("status",), ratio_to_ppm(at)))
         if any(status != "diverged" for of_shard in statuses for status in of_shard):
             return at
     raise NoEstimateError(f"{store.uri}: has no run to estimate from, all committed runs diverged ({DIVERGED})")
@@ -196,7 +196,7 @@ def _from_presentations(store: Store, ratio: float | None, groups: int) -> tuple
 
     def observe(run: Run, name: str, values: Floats) -> None:
         if groups:
-            mean = means.setdefault((name, run.parts), GroupedMeans(groups, store.header.num_train))
+            mean = means.setdefault((name, run.ratio_ppm), GroupedMeans(groups, store.header.num_train))
             mean.add(run.repetition % groups, values)
 
     def observe_forgetting(run: Run, each: Forgetting) -> None:
@@ -222,7 +222,7 @@ def _from_presentations(store: Store, ratio: float | None, groups: int) -> tuple
             found += [ExampleScore(name, at, _column(rows, name), _column(rows, f"{name}_se")) for name in STATISTICS]
     if groups:
         found = [
-            replace(score, replicates=_rounded(means[score.name, parts_per_million(score.ratio)].without_each()))
+            replace(score, replicates=_rounded(means[score.name, ratio_to_ppm(score.ratio)].without_each()))
             for score in found
         ]
     return found, saturated

@@ -20,7 +20,7 @@ from analysis.reading.sequences import At, RunSequence, scan_sequences
 from analysis.scoring.halves import draw_halves
 from analysis.scoring.split_half import check_whole, correlations, ladder
 from analysis.statistics.means import Floats, group_mean
-from workers.campaign.campaign import PARTS
+from workers.campaign.campaign import PPM
 from workers.errors import NoEstimateError
 from workers.store import Store
 
@@ -62,19 +62,19 @@ def forgetting_agreement(
     tell = progress or (lambda line: None)
     check_random_subsets(store)
     tell("reading")
-    parts = select_ratio(store, ratio)
-    runs = [_forgettability(sequence) for sequence in scan_sequences(store, at, parts / PARTS)]
+    ratio_ppm = select_ratio(store, ratio)
+    runs = [_forgettability(sequence) for sequence in scan_sequences(store, at, ratio_ppm / PPM)]
     if len(runs) < 2:
         raise NoEstimateError(
-            f"{store.uri}: ratio {parts / PARTS:g} must have two runs that did not diverge, got {len(runs)}"
+            f"{store.uri}: ratio {ratio_ppm / PPM:g} must have two runs that did not diverge, got {len(runs)}"
         )
     pairs = _pairs(len(runs), max_pairs, seed)
     tell(f"{len(pairs)} pairs of runs")
     rows = [_row(runs, 2, pairs)]
     for used in ladder(len(runs)) if len(runs) > 3 else ():
         tell(f"{splits} splits of {used} runs")
-        rows.append(_row(runs, used, [draw_halves(seed, parts, len(runs), used, split) for split in range(splits)]))
-    return pd.DataFrame(rows, columns=list(COLUMNS)).assign(ratio=parts / PARTS)
+        rows.append(_row(runs, used, [draw_halves(seed, ratio_ppm, len(runs), used, split) for split in range(splits)]))
+    return pd.DataFrame(rows, columns=list(COLUMNS)).assign(ratio=ratio_ppm / PPM)
 
 
 def _forgettability(sequence: RunSequence) -> _Run:

@@ -22,20 +22,20 @@ class PackedRatio:
     train_correct: PackedBits
 
 
-def pack_ratio(store: Store, labels: Labels, parts: int, epoch: int | None = None) -> PackedRatio:
+def pack_ratio(store: Store, labels: Labels, ratio_ppm: int, epoch: int | None = None) -> PackedRatio:
     """The runs of a ratio (parts per million), read once: runs x (2 N + T) / 8 bytes. Raises as `pack_columns`."""
-    packed = pack_columns(store, ("subset", "train_correct", "test_correct"), parts, epoch)
+    packed = pack_columns(store, ("subset", "train_correct", "test_correct"), ratio_ppm, epoch)
     subsets, test_correct = packed.columns["subset"], packed.columns["test_correct"]
-    bits = ratio_bits(parts, packed.epoch, packed.diverged, labels, subsets, test_correct)
+    bits = ratio_bits(ratio_ppm, packed.epoch, packed.diverged, labels, subsets, test_correct)
     return PackedRatio(bits, packed.columns["train_correct"])
 
 
-def draw_halves(seed: int, parts: int, runs: int, used: int, split: int) -> tuple[Ids, Ids]:
+def draw_halves(seed: int, ratio_ppm: int, runs: int, used: int, split: int) -> tuple[Ids, Ids]:
     """Two disjoint random sets of used // 2 of a ratio's runs each, as their places in 0..runs-1, ascending.
 
     Each (seed, ratio, used, split) has its own random stream, so nothing else that is drawn changes them.
     """
-    drawn = np.random.default_rng([seed, parts, used, split]).permutation(runs)
+    drawn = np.random.default_rng([seed, ratio_ppm, used, split]).permutation(runs)
     half = used // 2
     return np.sort(drawn[:half]), np.sort(drawn[half : 2 * half])
 
@@ -54,7 +54,7 @@ def count_half(packed: PackedRatio, rows: Ids) -> RatioCounts:
             correct_in += np.bitwise_count(inside & right)
             correct += np.bitwise_count(right)
     return RatioCounts(
-        parts=bits.parts,
+        ratio_ppm=bits.ratio_ppm,
         runs=len(rows),
         diverged=bits.diverged,
         epoch=bits.epoch,

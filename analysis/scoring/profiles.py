@@ -28,7 +28,7 @@ from analysis.statistics.jackknife import error_of
 from analysis.statistics.means import group_mean
 from analysis.statistics.moments import RunMoments
 from analysis.statistics.run_means import share_interval
-from workers.campaign.campaign import PARTS
+from workers.campaign.campaign import PPM
 from workers.errors import EstimateError
 from workers.store import Store
 
@@ -72,7 +72,7 @@ def group_profiles(
             summary = _summary(values[groups.members(group)])
             mean, known = summary["mean"], summary["examples"]
             examples_se = summary["sd"] / np.sqrt(known) if known > 1 else np.nan
-            without = None if replicates is None else replicates.get((name, each.parts), np.zeros(0))
+            without = None if replicates is None else replicates.get((name, each.ratio_ppm), np.zeros(0))
             error = error_of(examples_se if np.isfinite(examples_se) else 0.0, without)
             unknown = not np.isfinite(examples_se) and error.runs is None
             reach = error.reach(confidence) / (normal_quantile(confidence) or 1.0)
@@ -100,7 +100,7 @@ def _profile_replicates(
             for group, name in enumerate(again.names if again is not None else ()):
                 some = values[again.members(group)] if again is not None else values[:0]
                 some = some[np.isfinite(some)]
-                found.setdefault((name, each.parts), []).append(float(some.mean()) if len(some) else np.nan)
+                found.setdefault((name, each.ratio_ppm), []).append(float(some.mean()) if len(some) else np.nan)
     return {key: np.array(values) for key, values in found.items()}
 
 
@@ -128,11 +128,11 @@ def learning_curves(store: Store, groups: Groups, at: At = "presentations", rati
     moments: dict[int, RunMoments] = {}
     epochs: npt.NDArray[np.int64] = np.zeros(0, dtype=np.int64)
     for sequence in scan_sequences(store, at, ratio):
-        epochs, parts = sequence.epochs, sequence.run.parts
-        if parts not in moments:
-            moments[parts] = RunMoments((len(epochs), len(groups.names)))
-        moments[parts].add(_shares(sequence, members))
-    frames = [_curve(at, parts / PARTS, epochs, groups, each) for parts, each in sorted(moments.items())]
+        epochs, ratio_ppm = sequence.epochs, sequence.run.ratio_ppm
+        if ratio_ppm not in moments:
+            moments[ratio_ppm] = RunMoments((len(epochs), len(groups.names)))
+        moments[ratio_ppm].add(_shares(sequence, members))
+    frames = [_curve(at, ratio_ppm / PPM, epochs, groups, each) for ratio_ppm, each in sorted(moments.items())]
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(LEARNING_COLUMNS))
 
 

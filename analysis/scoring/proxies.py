@@ -38,7 +38,7 @@ from analysis.scoring.scores import Scores, Source, known_fingerprint, read_scor
 from analysis.statistics.intervals import CONFIDENCE, check_confidence
 from analysis.statistics.jackknife import EXAMPLES_ONLY, error_of
 from analysis.statistics.means import Floats
-from workers.campaign.campaign import PARTS
+from workers.campaign.campaign import PPM
 from workers.errors import EstimateError
 from workers.store import Store
 
@@ -122,7 +122,7 @@ def reference_cscore(store: Store, other: Source | None = None, *, replicates: b
     Raises EstimateError where the store holds nothing out, where the other is of other examples, and as `read_scores`.
     """
     if other is None:
-        if not any(parts < PARTS for parts in committed_ratios(store)):
+        if not any(ratio_ppm < PPM for ratio_ppm in committed_ratios(store)):
             raise EstimateError(
                 f"{store.uri}: has no C-score, at ratio 1 no example is held out: another store or file must be given"
             )

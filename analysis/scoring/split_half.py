@@ -32,7 +32,7 @@ from analysis.reading.selection import select_ratios
 from analysis.scoring.agreement import correlation
 from analysis.scoring.halves import PackedRatio, count_half, draw_halves, pack_ratio
 from analysis.statistics.means import Floats
-from workers.campaign.campaign import PARTS
+from workers.campaign.campaign import PPM
 from workers.errors import EstimateError, NoEstimateError
 from workers.store import Store
 
@@ -81,12 +81,12 @@ def estimate_reliability(
     check_whole("splits", splits, 1)
     check_whole("seed", seed, 0)
     tell = progress or (lambda line: None)
-    chosen = [parts for parts in select_ratios(store, ratio) if parts < PARTS]
+    chosen = [ratio_ppm for ratio_ppm in select_ratios(store, ratio) if ratio_ppm < PPM]
     if not chosen:
         raise EstimateError(f"{store.uri}: at ratio 1 no example is held out, so there is nothing to split")
     tell("reading")
     labels = read_labels(store)
-    ratios = [pack_ratio(store, labels, parts, epoch) for parts in chosen]
+    ratios = [pack_ratio(store, labels, ratio_ppm, epoch) for ratio_ppm in chosen]
     if not any(at.bits.runs for at in ratios):
         diverged = sum(at.bits.diverged for at in ratios)
         raise NoEstimateError(f"{store.uri}: has no run to split, all {diverged} committed runs diverged")
@@ -122,7 +122,7 @@ def ladder(runs: int) -> list[int]:
 def _at_ratio(at: PackedRatio, used: int, seed: int, split: int) -> list[Record]:
     """One split of `used` runs of a ratio: its memorization, consistency, and pairs where there is a test set."""
     bits = at.bits
-    rows = draw_halves(seed, bits.parts, bits.runs, used, split)
+    rows = draw_halves(seed, bits.ratio_ppm, bits.runs, used, split)
     halves = [StoreCounts(bits.labels, (count_half(at, each),)) for each in rows]
     mem, profile = (
         [estimate(half)[column].to_numpy() for half in halves]
@@ -148,7 +148,7 @@ def _of_cscore(labels: Labels, ratios: Sequence[PackedRatio], used: int, seed: i
     halves: tuple[list[RatioCounts], list[RatioCounts]] = ([], [])
     for at in ratios:
         taken = min(used, ladder(at.bits.runs)[-1])
-        for half, rows in zip(halves, draw_halves(seed, at.bits.parts, at.bits.runs, taken, split), strict=True):
+        for half, rows in zip(halves, draw_halves(seed, at.bits.ratio_ppm, at.bits.runs, taken, split), strict=True):
             half.append(count_half(at, rows))
     scores = [cscore(StoreCounts(labels, tuple(half)))["cscore"].to_numpy() for half in halves]
     return _record("cscore", float("nan"), used, scores)

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from analysis.reading.selection import committed_ratios, scan_epoch, select_ratios
 from analysis.view.base import Split, View, checked_split
-from workers.campaign.campaign import PARTS, Campaign
+from workers.campaign.campaign import PPM, Campaign
 from workers.errors import EstimateError
 
 _LIGHT = (
@@ -32,7 +32,7 @@ class TrainedView(View):
     @property
     def ratios(self) -> tuple[float, ...]:
         """The ratios that have committed runs, ascending."""
-        return tuple(parts / PARTS for parts in committed_ratios(self.store))
+        return tuple(ratio_ppm / PPM for ratio_ppm in committed_ratios(self.store))
 
     def runs(self) -> pd.DataFrame:
         """One row per run and recorded epoch, ascending; reads no vectors.
@@ -79,7 +79,7 @@ class TrainedView(View):
         """
         runs = self.runs()
         final = runs[runs["is_final"].astype(bool)]
-        wanted = {parts / PARTS: repetitions for parts, repetitions in self.store.targets().items()}
+        wanted = {ratio_ppm / PPM: repetitions for ratio_ppm, repetitions in self.store.targets().items()}
         rows = []
         for ratio in self.ratios:
             at = final[final["ratio"] == ratio]

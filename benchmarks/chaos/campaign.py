@@ -98,7 +98,9 @@ class ChaosCampaign:
         self.problems: list[str] = []
         self.ended: list[str] = []
         self.campaign = chaos_campaign(plan.repetitions, plan.epochs)
-        self.wanted = {Run(parts, r) for parts in self.campaign.subsets.parts for r in range(plan.repetitions)}
+        self.wanted = {
+            Run(ratio_ppm, r) for ratio_ppm in self.campaign.subsets.ratios_ppm for r in range(plan.repetitions)
+        }
         self.history = History(self.wanted)
         self._held = 0
         self._started = 0

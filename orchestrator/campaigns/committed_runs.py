@@ -68,21 +68,26 @@ def check_holdings(store: Store, wanted: Masks, on_file: OnFile = lambda done, t
                     checked[shard] = found
                 on_file(len(checked), len(shards))
     damaged: list[DamagedFileError] = []
-    committed = {parts: np.zeros_like(mask) for parts, mask in wanted.items()}
-    diverged = {parts: np.zeros_like(mask) for parts, mask in wanted.items()}
+    committed = {ratio_ppm: np.zeros_like(mask) for ratio_ppm, mask in wanted.items()}
+    diverged = {ratio_ppm: np.zeros_like(mask) for ratio_ppm, mask in wanted.items()}
     for shard in shards:
         found = checked.get(shard)
         if isinstance(found, DamagedFileError):
             damaged.append(found)
         elif found is not None:
             _within(committed, shard)[:] = _within(wanted, shard)
-            lost = [repetition for repetition in found if repetition < len(wanted[shard.parts])]
-            diverged[shard.parts][lost] = wanted[shard.parts][lost]
+            lost = [repetition for repetition in found if repetition < len(wanted[shard.ratio_ppm])]
+            diverged[shard.ratio_ppm][lost] = wanted[shard.ratio_ppm][lost]
     problem = store.upkeep.inspect(EXAMPLES)
     if problem is not None:
         damaged.append(store.upkeep.damage(EXAMPLES, problem))
     there = runs_by_ratio(store.shards())
-    counts = (_counts(wanted), _counts(committed), _counts(diverged), {parts: there[parts] for parts in wanted})
+    counts = (
+        _counts(wanted),
+        _counts(committed),
+        _counts(diverged),
+        {ratio_ppm: there[ratio_ppm] for ratio_ppm in wanted},
+    )
     return Holdings(*counts, tuple(damaged))
 
 
@@ -91,19 +96,19 @@ def runs_by_ratio(shards: Iterable[Shard]) -> Counter[int]:
     counts: Counter[int] = Counter()
     ends: Counter[int] = Counter()
     for shard in shards:
-        counts[shard.parts] += max(0, shard.stop - max(shard.start, ends[shard.parts]))
-        ends[shard.parts] = max(shard.stop, ends[shard.parts])
+        counts[shard.ratio_ppm] += max(0, shard.stop - max(shard.start, ends[shard.ratio_ppm]))
+        ends[shard.ratio_ppm] = max(shard.stop, ends[shard.ratio_ppm])
     return counts
 
 
 def _within(masks: Masks, shard: Shard) -> npt.NDArray[np.bool_]:
     """The part of its ratio's mask that a shard covers, a view; empty where the ratio has none."""
-    mask = masks.get(shard.parts)
+    mask = masks.get(shard.ratio_ppm)
     return np.zeros(0, dtype=bool) if mask is None else mask[shard.start : shard.stop]
 
 
 def _counts(masks: Masks) -> dict[int, int]:
-    return {parts: int(mask.sum()) for parts, mask in masks.items()}
+    return {ratio_ppm: int(mask.sum()) for ratio_ppm, mask in masks.items()}
 
 
 def _check(store: Store, shard: Shard) -> list[int] | DamagedFileError | None:

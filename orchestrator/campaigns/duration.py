@@ -50,15 +50,15 @@ def recorded_pace(campaign: Campaign, store: Store) -> Pace | None:
     for shard, table in store.scan(["is_final", "seconds", "device"]):
         for row in table.to_pylist():
             if row["is_final"]:
-                taken[row["device"]][shard.parts].append(row["seconds"])
+                taken[row["device"]][shard.ratio_ppm].append(row["seconds"])
     if not taken:
         return None
     counts = Counter({device: sum(map(len, ratios.values())) for device, ratios in taken.items()})
     ((device, runs),) = counts.most_common(1)
-    known = {parts: median(seconds) for parts, seconds in taken[device].items()}
-    work = {parts: _work(campaign, parts, store.header) for parts in {*known, *campaign.subsets.parts}}
-    rate = sum(known.values()) / sum(work[parts] for parts in known)
-    seconds = {parts: known.get(parts, rate * work[parts]) for parts in campaign.subsets.parts}
+    known = {ratio_ppm: median(seconds) for ratio_ppm, seconds in taken[device].items()}
+    work = {ratio_ppm: _work(campaign, ratio_ppm, store.header) for ratio_ppm in {*known, *campaign.subsets.ratios_ppm}}
+    rate = sum(known.values()) / sum(work[ratio_ppm] for ratio_ppm in known)
+    seconds = {ratio_ppm: known.get(ratio_ppm, rate * work[ratio_ppm]) for ratio_ppm in campaign.subsets.ratios_ppm}
     return Pace(seconds, device, f"the {runs} runs in the store")
 
 
@@ -72,8 +72,8 @@ def calibrated_pace(campaign: Campaign, plan: Plan, device: torch.device) -> Pac
     header = make_header(campaign, dataset, stack_size=how.stack_size, precision=how.precision)
     times = time_runs(campaign, dataset, choose_engine(campaign, header, dataset.input_shape), device)
     examples = dataset.num_train + dataset.num_test
-    sizes = {parts: subset_size(parts, dataset.num_train) for parts in campaign.subsets.parts}
-    seconds = {parts: times.of_run(campaign, size, examples) for parts, size in sizes.items()}
+    sizes = {ratio_ppm: subset_size(ratio_ppm, dataset.num_train) for ratio_ppm in campaign.subsets.ratios_ppm}
+    seconds = {ratio_ppm: times.of_run(campaign, size, examples) for ratio_ppm, size in sizes.items()}
     return Pace(seconds, device_name(device), "a calibration")
 
 
@@ -87,15 +87,15 @@ def estimate_duration(pending: Sequence[Shard], pace: Pace, stack_size: int, wor
     total = 0.0
     for shard in pending:
         stacks = -(-shard.stop // stack_size) - shard.start // stack_size
-        seconds = stacks * stack_size * pace.seconds[shard.parts]
+        seconds = stacks * stack_size * pace.seconds[shard.ratio_ppm]
         total += seconds
         heapq.heapreplace(free, free[0] + seconds)
     return Duration(total, max(free))
 
 
-def _work(campaign: Campaign, parts: int, header: Header) -> float:
+def _work(campaign: Campaign, ratio_ppm: int, header: Header) -> float:
     """Forward passes of one run, or what takes as long."""
-    trained = campaign.recipe.epochs * subset_size(parts, header.num_train)
+    trained = campaign.recipe.epochs * subset_size(ratio_ppm, header.num_train)
     passes = 2 if campaign.recipe.evaluation_flip else 1
     evaluated = len(campaign.recorded_epochs()) * passes * (header.num_train + header.num_test)
     return _TRAINING_PASSES * trained + evaluated

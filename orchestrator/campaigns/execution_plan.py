@@ -95,7 +95,7 @@ def _evenly(runs: int, limit: int) -> int:
 
 def _usual_shard(campaign: Campaign, dataset: Dataset, facts: ModelFacts) -> int:
     """Runs per shard by the work of one run. The campaign alone decides, never the machine's speed."""
-    sizes = [subset_size(parts, dataset.num_train) for parts in campaign.subsets.parts]
+    sizes = [subset_size(ratio_ppm, dataset.num_train) for ratio_ppm in campaign.subsets.ratios_ppm]
     presentations = campaign.recipe.epochs * sum(sizes) / len(sizes)
     fitting = min(_PRESENTATIONS_PER_SHARD, _OPERATIONS_PER_SHARD / max(1, facts.forward_operations)) / presentations
     return max(1, min(_MAX_SHARD_SIZE, int(fitting)))

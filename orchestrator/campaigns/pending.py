@@ -14,21 +14,21 @@ def pending_shards(campaign: Campaign, committed: Iterable[Shard], shard_size: i
     """
     done: dict[int, set[int]] = {}
     for shard in committed:
-        done.setdefault(shard.parts, set()).update(range(shard.start, shard.stop))
+        done.setdefault(shard.ratio_ppm, set()).update(range(shard.start, shard.stop))
     pending: list[Shard] = []
-    for parts in campaign.subsets.parts:
-        there = done.get(parts, set())
-        pending += shards_of(parts, [r for r in range(campaign.subsets.repetitions) if r not in there], shard_size)
-    return sorted(pending, key=lambda shard: (shard.start // shard_size, -shard.parts, shard.start))
+    for ratio_ppm in campaign.subsets.ratios_ppm:
+        there = done.get(ratio_ppm, set())
+        pending += shards_of(ratio_ppm, [r for r in range(campaign.subsets.repetitions) if r not in there], shard_size)
+    return sorted(pending, key=lambda shard: (shard.start // shard_size, -shard.ratio_ppm, shard.start))
 
 
-def shards_of(parts: int, repetitions: Iterable[int], shard_size: int) -> list[Shard]:
+def shards_of(ratio_ppm: int, repetitions: Iterable[int], shard_size: int) -> list[Shard]:
     """Ascending repetitions as shards of consecutive ones; none crosses a multiple of `shard_size`."""
     shards: list[Shard] = []
     for repetition in repetitions:
         last = shards[-1] if shards else None
         if last is not None and last.stop == repetition and repetition % shard_size != 0:
-            shards[-1] = Shard(parts, last.start, repetition + 1)
+            shards[-1] = Shard(ratio_ppm, last.start, repetition + 1)
         else:
-            shards.append(Shard(parts, repetition, repetition + 1))
+            shards.append(Shard(ratio_ppm, repetition, repetition + 1))
     return shards

@@ -15,7 +15,7 @@ from analysis.estimators.pilots import PlannedVariance, planned_variance
 from orchestrator.campaigns.execution_plan import Arrangement, arrange
 from orchestrator.campaigns.pending import pending_shards
 from orchestrator.campaigns.preflight import campaign_notes, check_campaign_fits, identified, make_header
-from workers.campaign.campaign import PARTS, Campaign
+from workers.campaign.campaign import PPM, Campaign
 from workers.campaign.keys import Shard
 from workers.datasets import Dataset, check_files, load_dataset
 from workers.store import Store
@@ -133,11 +133,14 @@ def plan_campaign(
         arrangement = Arrangement(store.header.shard_size, store.header.stack_size, store.header.precision)
         committed = store.shards()
         if committed and campaign.subsets.design != "explicit":
-            counts = {at.parts: at for at in count_runs(store).ratios}
+            counts = {at.ratio_ppm: at for at in count_runs(store).ratios}
     else:
         arrangement = arrange(campaign, dataset, facts, machine, fastest=fastest)
     pending = pending_shards(campaign, committed, arrangement.shard_size)
-    ratios = [_ratio_plan(campaign, parts, dataset.num_train, pending, counts) for parts in campaign.subsets.parts]
+    ratios = [
+        _ratio_plan(campaign, ratio_ppm, dataset.num_train, pending, counts)
+        for ratio_ppm in campaign.subsets.ratios_ppm
+    ]
     runs = campaign.subsets.repetitions * len(ratios)
     slots = campaign.presentation_slots()
     row_bytes = bytes_per_row(campaign.record, slots, dataset.num_train, dataset.num_test)
@@ -152,10 +155,10 @@ def plan_campaign(
 
 
 def _ratio_plan(
-    campaign: Campaign, parts: int, num_train: int, pending: Sequence[Shard], counts: Mapping[int, RatioCounts]
+    campaign: Campaign, ratio_ppm: int, num_train: int, pending: Sequence[Shard], counts: Mapping[int, RatioCounts]
 ) -> RatioPlan:
-    left = sum(shard.stop - shard.start for shard in pending if shard.parts == parts)
-    runs, size = campaign.subsets.repetitions, subset_size(parts, num_train)
-    pilot = planned_variance(counts[parts]) if parts in counts and size < num_train else None
+    left = sum(shard.stop - shard.start for shard in pending if shard.ratio_ppm == ratio_ppm)
+    runs, size = campaign.subsets.repetitions, subset_size(ratio_ppm, num_train)
+    pilot = planned_variance(counts[ratio_ppm]) if ratio_ppm in counts and size < num_train else None
     random = campaign.subsets.design != "explicit"
-    return RatioPlan(parts / PARTS, size / num_train, size, runs, runs - left, pilot, random)
+    return RatioPlan(ratio_ppm / PPM, size / num_train, size, runs, runs - left, pilot, random)

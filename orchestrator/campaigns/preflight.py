@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import torch
 
-from workers.campaign.campaign import PARTS, Campaign
+from workers.campaign.campaign import PPM, Campaign
 from workers.campaign.lr_schedule import steps_per_epoch
 from workers.campaign.specs import CustomModel
 from workers.datasets import Dataset
@@ -154,11 +154,11 @@ def campaign_examples(campaign: Campaign, dataset: Dataset, tables: CampaignTabl
 def campaign_notes(campaign: Campaign, num_train: int) -> list[str]:
     """What a campaign may not mean as it is written, a line each."""
     size = campaign.recipe.batch_size
-    small = [parts for parts in campaign.subsets.parts if subset_size(parts, num_train) < size]
+    small = [ratio_ppm for ratio_ppm in campaign.subsets.ratios_ppm if subset_size(ratio_ppm, num_train) < size]
     if not small:
         return []
-    largest = max(subset_size(parts, num_train) for parts in small)
-    at = ", ".join(f"{parts / PARTS:g}" for parts in small)
+    largest = max(subset_size(ratio_ppm, num_train) for ratio_ppm in small)
+    at = ", ".join(f"{ratio_ppm / PPM:g}" for ratio_ppm in small)
     return [
         f"recipe.batch_size {size} is more than the {largest} examples of a subset (at ratio {at}): "
         "an epoch is one update, on all of them"
@@ -167,12 +167,12 @@ def campaign_notes(campaign: Campaign, num_train: int) -> list[str]:
 
 def _check_subsets(campaign: Campaign, num_train: int) -> None:
     """Raise CampaignError where a ratio leaves an empty subset, or no whole minibatch under `drop_last`."""
-    for parts in campaign.subsets.parts:
-        size = subset_size(parts, num_train)
+    for ratio_ppm in campaign.subsets.ratios_ppm:
+        size = subset_size(ratio_ppm, num_train)
         if steps_per_epoch(campaign.recipe, size) == 0:
             raise CampaignError(
                 f"recipe.drop_last: leaves no minibatch of {campaign.recipe.batch_size} "
-                f"in the {size} examples at ratio {parts / PARTS}"
+                f"in the {size} examples at ratio {ratio_ppm / PPM}"
             )
 
 

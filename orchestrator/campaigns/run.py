@@ -32,7 +32,7 @@ from orchestrator.runners.base import (
     WorkersChanged,
     check_minutes,
 )
-from workers.campaign.campaign import PARTS, Campaign, Subsets
+from workers.campaign.campaign import PPM, Campaign, Subsets
 from workers.campaign.keys import Shard
 from workers.campaign.yaml_io import with_repetitions
 from workers.datasets import Dataset, load_dataset
@@ -132,17 +132,17 @@ def _checked(
     progress.found = holdings.runs
     report = replace(report, holdings=holdings)
     if report.complete and not report.looks:  # another driver may have asked for less meanwhile
-        for parts, runs in holdings.wanted.items():
-            store.aim(Subsets(ratios=(parts / PARTS,), repetitions=runs), raising=True)
+        for ratio_ppm, runs in holdings.wanted.items():
+            store.aim(Subsets(ratios=(ratio_ppm / PPM,), repetitions=runs), raising=True)
     on_progress(progress)
     return report
 
 
 def _masks(campaign: Campaign, spared: Sequence[Shard] = ()) -> Masks:
     """The runs that a campaign asks for, less those that it was spared."""
-    masks = {parts: np.ones(campaign.subsets.repetitions, dtype=bool) for parts in campaign.subsets.parts}
+    masks = {ratio_ppm: np.ones(campaign.subsets.repetitions, dtype=bool) for ratio_ppm in campaign.subsets.ratios_ppm}
     for shard in spared:
-        masks[shard.parts][shard.start : shard.stop] = False
+        masks[shard.ratio_ppm][shard.start : shard.stop] = False
     return masks
 
 

@@ -15,7 +15,7 @@ from analysis.estimators.standard_errors import MOST, percentile, smoothed_cscor
 from analysis.reading.counts import RatioCounts
 from analysis.reading.running_counts import RunningCounts
 from analysis.statistics.means import Floats
-from workers.campaign.campaign import PARTS
+from workers.campaign.campaign import PPM
 from workers.campaign.keys import Shard
 from workers.errors import DamagedFileError, StoreError
 from workers.store import Store
@@ -79,7 +79,7 @@ class Gauge:
                 break
         self.unread = sum(shard.stop - shard.start for shard in fresh[read:])
         if read:
-            self._measured = _precision([at for at in self._counts.ratios() if at.parts < PARTS and at.runs])
+            self._measured = _precision([at for at in self._counts.ratios() if at.ratio_ppm < PPM and at.runs])
         return self._measured
 
 
@@ -139,7 +139,7 @@ class Follower:
 
 
 def _precision(ratios: list[RatioCounts]) -> Precision:
-    mem = {at.parts: _spread(at.runs, smoothed_se(at)) for at in ratios}
+    mem = {at.ratio_ppm: _spread(at.runs, smoothed_se(at)) for at in ratios}
     if len(ratios) < 2:
         return Precision(mem)
     return Precision(mem, _spread(sum(at.runs for at in ratios), smoothed_cscore_se(ratios)))

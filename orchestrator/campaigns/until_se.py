@@ -13,7 +13,7 @@ import numpy as np
 
 from analysis import count_first_runs, most_examples_se
 from analysis.estimators.standard_errors import SMALLEST_TARGET
-from workers.campaign.campaign import PARTS, Campaign
+from workers.campaign.campaign import PPM, Campaign
 from workers.campaign.keys import Shard
 from workers.errors import CampaignError
 from workers.store import Store
@@ -56,22 +56,22 @@ class UntilSe:
         The store aims at what the steps hold: what a ratio is spared is not asked for, or not any more.
         """
         cap, size = self.campaign.subsets.repetitions, self.store.header.shard_size
-        ratios, left = list(self.campaign.subsets.parts), list(pending)
+        ratios, left = list(self.campaign.subsets.ratios_ppm), list(pending)
         for repetitions in looks_until(cap):
             stop = min(cap, -(-repetitions // size) * size)
             self._aim(ratios, stop)
             yield [shard for shard in left if shard.start < stop]
             left = [shard for shard in left if shard.start >= stop]
-            self.looks |= {parts: self._look(parts, repetitions) for parts in ratios}
-            ratios = [parts for parts in ratios if not self.looks[parts].reached]
-            self.spared += [shard for shard in left if shard.parts not in ratios]
-            left = [shard for shard in left if shard.parts in ratios]
+            self.looks |= {ratio_ppm: self._look(ratio_ppm, repetitions) for ratio_ppm in ratios}
+            ratios = [ratio_ppm for ratio_ppm in ratios if not self.looks[ratio_ppm].reached]
+            self.spared += [shard for shard in left if shard.ratio_ppm not in ratios]
+            left = [shard for shard in left if shard.ratio_ppm in ratios]
             if not ratios:
                 break
         self._take_back()
 
     def _aim(self, ratios: Sequence[int], repetitions: int, *, raising: bool = True) -> None:
-        asked = {"ratios": tuple(parts / PARTS for parts in ratios), "repetitions": repetitions}
+        asked = {"ratios": tuple(ratio_ppm / PPM for ratio_ppm in ratios), "repetitions": repetitions}
         self.store.aim(self.campaign.subsets.model_copy(update=asked), raising=raising)
         self._stops |= dict.fromkeys(ratios, repetitions)
 
@@ -83,19 +83,19 @@ class UntilSe:
     def _take_back(self) -> None:
         """Ask for no more than the steps held where an earlier call asked for more that was never trained."""
         targets, shards = self.store.targets(), self.store.shards()
-        for parts, stop in self._stops.copy().items():
-            there = np.zeros(targets.get(parts, 0), dtype=bool)
+        for ratio_ppm, stop in self._stops.copy().items():
+            there = np.zeros(targets.get(ratio_ppm, 0), dtype=bool)
             for shard in shards:
-                if shard.parts == parts:
+                if shard.ratio_ppm == ratio_ppm:
                     there[shard.start : shard.stop] = True
-            if self.looks[parts].reached and not there[stop:].all():
-                self._aim([parts], stop, raising=False)
+            if self.looks[ratio_ppm].reached and not there[stop:].all():
+                self._aim([ratio_ppm], stop, raising=False)
 
-    def _look(self, parts: int, repetitions: int) -> Look:
-        if parts == PARTS:
+    def _look(self, ratio_ppm: int, repetitions: int) -> Look:
+        if ratio_ppm == PPM:
             return Look(1.0, repetitions, None, reached=False)
-        se = most_examples_se(count_first_runs(self.store, parts, repetitions))
-        return Look(parts / PARTS, repetitions, se, reached=se <= self.target)
+        se = most_examples_se(count_first_runs(self.store, ratio_ppm, repetitions))
+        return Look(ratio_ppm / PPM, repetitions, se, reached=se <= self.target)
 
 
 def looks_until(repetitions: int) -> Iterator[int]:

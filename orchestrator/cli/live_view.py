@@ -11,7 +11,7 @@ from rich.text import Text
 from orchestrator.campaigns.campaign_report import Progress
 from orchestrator.campaigns.se_monitor import Precision, Spread, error_text
 from orchestrator.cli.throughput import Rate, rate_text
-from workers.campaign.campaign import PARTS
+from workers.campaign.campaign import PPM
 
 _MOST_NODES = 8
 """Nodes shown by name: those with most workers."""
@@ -96,7 +96,7 @@ def precision_items(precision: Precision) -> Iterable[Text]:
     Without the number of runs that it rests on: the view has one number of runs, which this one lags behind or is ahead
     of, and which counts others too that were not asked for.
     """
-    spreads = {f"mem at {parts / PARTS:g}": spread for parts, spread in precision.mem.items()}
+    spreads = {f"mem at {ratio_ppm / PPM:g}": spread for ratio_ppm, spread in precision.mem.items()}
     if precision.cscore is not None:
         spreads["C-score"] = precision.cscore
     width = max(map(len, spreads))

@@ -108,14 +108,16 @@ def run_and_show(
 def _tell_holdings(report: "CampaignReport", found: "Holdings", campaign: "Campaign") -> None:
     """What is out of the ordinary in the store: more runs than were asked for, diverged ones, damage, runs gone."""
     beyond = [
-        f"{found.there[parts]} at ratio {parts / 1e6:g}, of {wanted} asked for"
-        for parts, wanted in found.wanted.items()
-        if found.there[parts] > wanted and not report.looks
+        f"{found.there[ratio_ppm]} at ratio {ratio_ppm / 1e6:g}, of {wanted} asked for"
+        for ratio_ppm, wanted in found.wanted.items()
+        if found.there[ratio_ppm] > wanted and not report.looks
     ]
     if beyond:
         say(f"the store holds more runs than were asked for: {'; '.join(beyond)}")
     diverged = [
-        f"{lost} of {found.committed[parts]} at ratio {parts / 1e6:g}" for parts, lost in found.diverged.items() if lost
+        f"{lost} of {found.committed[ratio_ppm]} at ratio {ratio_ppm / 1e6:g}"
+        for ratio_ppm, lost in found.diverged.items()
+        if lost
     ]
     if diverged:
         warn(

@@ -14,7 +14,7 @@ from rich.text import Text
 from orchestrator.campaigns.se_monitor import Gauge, Precision, Spread, error_text
 from orchestrator.cli.throughput import pace_text
 from orchestrator.store_ops.status import CampaignStatus, StatusReader
-from workers.campaign.campaign import PARTS
+from workers.campaign.campaign import PPM
 from workers.errors import DamagedFileError, NoStoreError, StoreError
 from workers.store import Store
 
@@ -195,7 +195,7 @@ def ratios_table(status: CampaignStatus | None, precision: Precision) -> Table:
     errors = ("median expected se", "90% expected se", "of runs") if precision.mem else ()
     table = Table("ratio", "committed", "wanted", "diverged", *errors, box=None, header_style="bold")
     for row in status.ratios if status else ():
-        spread = precision.mem.get(round(row.ratio * PARTS))
+        spread = precision.mem.get(round(row.ratio * PPM))
         cells = [f"{row.ratio:g}", str(row.committed), str(row.wanted), str(row.diverged)]
         table.add_row(*cells, *(_cells(spread) if spread else ()))
     if precision.cscore:

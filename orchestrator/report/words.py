@@ -7,7 +7,7 @@ import pandas as pd
 
 from analysis import open_store
 from analysis.report import Findings
-from workers.campaign.campaign import PARTS, Campaign, LabelNoise
+from workers.campaign.campaign import PPM, Campaign, LabelNoise
 from workers.campaign.recipe import SGD, Augmentation, Recipe, Schedule
 from workers.store import Store
 
@@ -60,7 +60,7 @@ def accuracies(store: Store) -> list[dict[str, str]]:
     """A row for each ratio: runs, wanted, diverged, and the mean ± standard deviation over runs of each accuracy."""
     runs = open_store(store.uri).runs()
     final = runs[runs["is_final"].astype(bool)]
-    targets = {parts / PARTS: wanted for parts, wanted in store.targets().items()}
+    targets = {ratio_ppm / PPM: wanted for ratio_ppm, wanted in store.targets().items()}
     rows = []
     for ratio in sorted({*targets, *final["ratio"].unique().tolist()}):
         at = final[final["ratio"] == ratio]

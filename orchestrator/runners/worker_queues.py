@@ -44,7 +44,7 @@ class _Kind:
 
 def cost(shard: Shard) -> int:
     """What training takes grows with the number of runs and the size of their subsets."""
-    return shard.parts * (shard.stop - shard.start)
+    return shard.ratio_ppm * (shard.stop - shard.start)
 
 
 class WorkerQueues:

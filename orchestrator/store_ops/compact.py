@@ -115,7 +115,7 @@ def plan_merges(shards: Sequence[Shard], runs: int) -> list[Merge]:
     """
     merges: list[Merge] = []
     members: list[Shard] = []
-    for shard in sorted(shards, key=lambda each: (each.parts, each.start, -each.stop)):
+    for shard in sorted(shards, key=lambda each: (each.ratio_ppm, each.start, -each.stop)):
         if members and not _joined(members, shard, runs):
             merges += _merge_of(members)
             members = []
@@ -125,7 +125,7 @@ def plan_merges(shards: Sequence[Shard], runs: int) -> list[Merge]:
 
 def _joined(members: Sequence[Shard], shard: Shard, runs: int) -> bool:
     first, stop = members[0], max(each.stop for each in members)
-    if shard.parts != first.parts or shard.start > stop:
+    if shard.ratio_ppm != first.ratio_ppm or shard.start > stop:
         return False
     return shard.start < stop or first.start // runs == (shard.stop - 1) // runs
 
@@ -133,5 +133,5 @@ def _joined(members: Sequence[Shard], shard: Shard, runs: int) -> bool:
 def _merge_of(members: Sequence[Shard]) -> list[Merge]:
     if len(members) < 2:
         return []
-    target = Shard(members[0].parts, members[0].start, max(each.stop for each in members))
+    target = Shard(members[0].ratio_ppm, members[0].start, max(each.stop for each in members))
     return [Merge(target, tuple(each for each in members if each != target))]

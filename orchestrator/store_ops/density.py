@@ -141,17 +141,17 @@ def estimate_densities(
 
 def _first_runs(store: Store, models: int) -> dict[Run, Bits]:
     """The first runs of the largest ratio that did not diverge, each with the examples it gets right, bool[N]."""
-    parts = select_ratios(store, None)[-1]
+    ratio_ppm = select_ratios(store, None)[-1]
     found: dict[Run, Bits] = {}
-    for rows in scan_epoch(store, ["repetition", "train_correct"], parts, None):
+    for rows in scan_epoch(store, ["repetition", "train_correct"], ratio_ppm, None):
         table = rows.table.filter(pa.array(rows.used)).slice(0, models - len(found))
         correct = store.bits(rows.shard, table, "train_correct")
         repetitions = table["repetition"].to_pylist()
-        found |= {Run(parts, repetition): each for repetition, each in zip(repetitions, correct, strict=True)}
+        found |= {Run(ratio_ppm, repetition): each for repetition, each in zip(repetitions, correct, strict=True)}
         if len(found) == models:
             break
     if not 1 <= models <= len(found):
-        ratio = Run(parts, 0).ratio
+        ratio = Run(ratio_ppm, 0).ratio
         raise (EstimateError if found else NoEstimateError)(
             f"models must be 1 to {len(found)}, the runs at ratio {ratio:g} that did not diverge, got {models}"
             if found

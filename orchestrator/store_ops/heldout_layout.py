@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from workers.campaign.campaign import MAX_REPETITIONS, parts_per_million
+from workers.campaign.campaign import MAX_REPETITIONS, ratio_to_ppm
 from workers.campaign.keys import Run
 from workers.errors import DamagedDataError, DataError
 from workers.store import EpochRecord, RunResult
@@ -114,7 +114,7 @@ def _folders(folder: Path) -> list[Path]:
 
 def _parts(folder: Path) -> int:
     try:
-        return parts_per_million(float(folder.name))
+        return ratio_to_ppm(float(folder.name))
     except ValueError:
         raise DataError(
             f"{folder}: must be named after a ratio, such as 0.7; give the experiment's own folder"

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from orchestrator.campaigns.pending import shards_of
 from orchestrator.store_ops.heldout_layout import find_runs, read_run
-from workers.campaign.campaign import PARTS, Subsets
+from workers.campaign.campaign import PPM, Subsets
 from workers.campaign.import_spec import Imported
 from workers.campaign.keys import Run, Shard
 from workers.errors import DataError
@@ -78,8 +78,8 @@ def import_heldout(
     opened = Store.create(store, header, examples_table(train, train, test, class_names=header.class_names))
     opened.clean()
     # How many, not up to which: folders may be missing between them, which nothing here can train.
-    for parts, number in Counter(run.parts for run in committed | runs.keys()).items():
-        opened.aim(Subsets(ratios=(parts / PARTS,), repetitions=number), raising=True)
+    for ratio_ppm, number in Counter(run.ratio_ppm for run in committed | runs.keys()).items():
+        opened.aim(Subsets(ratios=(ratio_ppm / PPM,), repetitions=number), raising=True)
     count = before = len(runs) - sum(len(shard.runs) for shard in pending)
     on_progress(count, len(runs))
     for shard, results in zip(pending, chain([first], batches), strict=False):
@@ -100,9 +100,11 @@ def _committed(store: str | os.PathLike[str], header: Header) -> set[Run]:
 
 def _pending(runs: Iterable[Run]) -> list[Shard]:
     """The shards of these runs; folders may be missing between them."""
-    by_ratio = groupby(sorted(runs), key=attrgetter("parts"))
+    by_ratio = groupby(sorted(runs), key=attrgetter("ratio_ppm"))
     return [
-        shard for parts, group in by_ratio for shard in shards_of(parts, (run.repetition for run in group), SHARD_SIZE)
+        shard
+        for ratio_ppm, group in by_ratio
+        for shard in shards_of(ratio_ppm, (run.repetition for run in group), SHARD_SIZE)
     ]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from workers.campaign.campaign import PARTS
+from workers.campaign.campaign import PPM
 from workers.campaign.import_spec import Imported
 from workers.campaign.keys import Shard
 from workers.errors import DamagedFileError, MissingFileError
@@ -124,7 +124,7 @@ class StatusReader:
         if self._examples is not None:
             damaged.append(self._examples)
         counts = _Counts()
-        for shard in sorted(shards, key=lambda each: (each.parts, each.start, -each.stop)):
+        for shard in sorted(shards, key=lambda each: (each.ratio_ppm, each.start, -each.stop)):
             if shard not in self._damaged:
                 counts.add(shard, self._read.get(shard))
         header = store.header
@@ -135,8 +135,10 @@ class StatusReader:
             num_test=header.num_test,
             identity=header.identity,
             ratios=tuple(
-                RatioStatus(parts / PARTS, targets.get(parts, 0), counts.committed[parts], counts.diverged[parts])
-                for parts in sorted({*targets, *counts.committed})
+                RatioStatus(
+                    ratio_ppm / PPM, targets.get(ratio_ppm, 0), counts.committed[ratio_ppm], counts.diverged[ratio_ppm]
+                )
+                for ratio_ppm in sorted({*targets, *counts.committed})
             ),
             failures=tuple(failures),
             test_accuracy=counts.accuracy / counts.tested if counts.tested else None,
@@ -175,7 +177,7 @@ class StatusReader:
         lost = {run for shard in self._damaged for run in shard.runs}.difference(sound)
         if isinstance(self._store.header.campaign, Imported):
             return len(lost)  # they are asked for by their number: an experiment may have gaps
-        return sum(run.repetition < targets.get(run.parts, 0) for run in lost)
+        return sum(run.repetition < targets.get(run.ratio_ppm, 0) for run in lost)
 
 
 class _Counts:
@@ -191,15 +193,15 @@ class _Counts:
 
     def add(self, shard: Shard, outcomes: _Outcomes | None) -> None:
         """Count what is new in a file; None: it is not read yet, so that its name alone tells its runs."""
-        start = max(shard.start, self._ends[shard.parts])
-        self._ends[shard.parts] = max(shard.stop, self._ends[shard.parts])
+        start = max(shard.start, self._ends[shard.ratio_ppm])
+        self._ends[shard.ratio_ppm] = max(shard.stop, self._ends[shard.ratio_ppm])
         if outcomes is None:
-            self.committed[shard.parts] += max(0, shard.stop - start)
+            self.committed[shard.ratio_ppm] += max(0, shard.stop - start)
             self.unread += max(0, shard.stop - start)
             return
         fresh = outcomes.repetitions >= start
-        self.committed[shard.parts] += int(fresh.sum())
-        self.diverged[shard.parts] += int(outcomes.diverged[fresh].sum())
+        self.committed[shard.ratio_ppm] += int(fresh.sum())
+        self.diverged[shard.ratio_ppm] += int(outcomes.diverged[fresh].sum())
         accuracies = outcomes.accuracies[fresh & ~outcomes.diverged & ~np.isnan(outcomes.accuracies)]
         self.accuracy += float(accuracies.sum())
         self.tested += len(accuracies)

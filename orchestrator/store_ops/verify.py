@@ -58,12 +58,12 @@ def missing_runs(uri: str) -> dict[int, list[Run]]:
         return {}
     there: dict[int, set[int]] = defaultdict(set)
     for shard in store.shards():
-        there[shard.parts].update(range(shard.start, shard.stop))
+        there[shard.ratio_ppm].update(range(shard.start, shard.stop))
     missing = {
-        parts: [Run(parts, repetition) for repetition in range(wanted) if repetition not in there[parts]]
-        for parts, wanted in store.targets().items()
+        ratio_ppm: [Run(ratio_ppm, repetition) for repetition in range(wanted) if repetition not in there[ratio_ppm]]
+        for ratio_ppm, wanted in store.targets().items()
     }
-    return {parts: runs for parts, runs in missing.items() if runs}
+    return {ratio_ppm: runs for ratio_ppm, runs in missing.items() if runs}
 
 
 def missing_imports(uri: str) -> dict[int, int]:
@@ -75,7 +75,11 @@ def missing_imports(uri: str) -> dict[int, int]:
     if not isinstance(store.header.campaign, Imported):
         return {}
     there = runs_by_ratio(store.shards())
-    return {parts: wanted - there[parts] for parts, wanted in store.targets().items() if wanted > there[parts]}
+    return {
+        ratio_ppm: wanted - there[ratio_ppm]
+        for ratio_ppm, wanted in store.targets().items()
+        if wanted > there[ratio_ppm]
+    }
 
 
 def _found(store: Store, path: str, problem: str, repair: bool) -> Finding:
@@ -89,8 +93,8 @@ def _disagreeing(store: Store, shards: list[Shard]) -> Iterator[tuple[Shard, str
     """
     before: list[Shard] = []
     """Those of the same ratio that may overlap what follows."""
-    for shard in sorted(shards, key=lambda each: (each.parts, each.start, -each.stop)):
-        before = [each for each in before if each.parts == shard.parts and each.stop > shard.start]
+    for shard in sorted(shards, key=lambda each: (each.ratio_ppm, each.start, -each.stop)):
+        before = [each for each in before if each.ratio_ppm == shard.ratio_ppm and each.stop > shard.start]
         for other in before:
             run = _first_difference(store, shard, other)
             if run is not None:
@@ -108,4 +112,4 @@ def _first_difference(store: Store, shard: Shard, other: Shard) -> Run | None:
     different = [
         repetition for repetition in sorted(ours.keys() & theirs.keys()) if ours[repetition] != theirs[repetition]
     ]
-    return Run(shard.parts, different[0]) if different else None
+    return Run(shard.ratio_ppm, different[0]) if different else None

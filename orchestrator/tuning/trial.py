@@ -91,7 +91,7 @@ class Bench:
         campaign = trial.campaign
         dataset = self._dataset = self._dataset or load_dataset(campaign.dataset)
         facts = check_campaign_fits(campaign, dataset)
-        size = fmean(subset_size(parts, dataset.num_train) for parts in campaign.subsets.parts)
+        size = fmean(subset_size(ratio_ppm, dataset.num_train) for ratio_ppm in campaign.subsets.ratios_ppm)
         with deterministic(self.device):
             ratios = self._start(trial, dataset, facts)
             for epoch in range(1, campaign.recipe.epochs + 1):
@@ -123,8 +123,8 @@ class Bench:
         repetitions = range(trial.first, trial.first + campaign.subsets.repetitions)
         blocks = [repetitions[start : start + engine.size] for start in range(0, len(repetitions), engine.size)]
         return [
-            [engine.start(campaign, data, [Run(parts, repetition) for repetition in block]) for block in blocks]
-            for parts in campaign.subsets.parts
+            [engine.start(campaign, data, [Run(ratio_ppm, repetition) for repetition in block]) for block in blocks]
+            for ratio_ppm in campaign.subsets.ratios_ppm
         ]
 
     def _on_device(self, campaign: Campaign, dataset: Dataset) -> DeviceData:

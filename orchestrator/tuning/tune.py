@@ -16,7 +16,7 @@ from orchestrator.tuning.record import SearchRecord
 from orchestrator.tuning.session import SearchProgress, SearchReport, Session
 from orchestrator.tuning.settings import Place, Search
 from orchestrator.tuning.space import Space, check_space, default_space, read_space, with_values
-from workers.campaign.campaign import Campaign, parts_per_million
+from workers.campaign.campaign import Campaign, ratio_to_ppm
 from workers.campaign.yaml_io import check_campaign
 from workers.datasets import Dataset, load_dataset
 from workers.datasets.label_table import labels_sha256
@@ -44,7 +44,7 @@ def search_recipe(
     if campaign.label_noise.file is not None:
         campaign = campaign.with_label_noise(sha256=labels_sha256(training_labels(campaign, dataset)))
     tuning = _tuning_campaign(campaign, search, dataset)
-    smallest = min(subset_size(parts, dataset.num_train) for parts in tuning.subsets.parts)
+    smallest = min(subset_size(ratio_ppm, dataset.num_train) for ratio_ppm in tuning.subsets.ratios_ppm)
     space, max_epochs = _space(tuning, search, smallest, dataset)
     limits = {"max_epochs": max_epochs, "smallest_subset": smallest}
     candidates = draw_candidates(tuning, space, trials=search.trials, seed=search.seed, **limits)
@@ -70,7 +70,7 @@ def _tuning_campaign(campaign: Campaign, search: Search, dataset: Dataset) -> Ca
     }
     document["record"] = {"epochs": "final"}
     tuning = check_campaign(document)
-    if parts_per_million(1.0) in tuning.subsets.parts and not dataset.num_test:
+    if ratio_to_ppm(1.0) in tuning.subsets.ratios_ppm and not dataset.num_test:
         raise CampaignError("subsets.ratios: ratio 1 holds out no example, and the data set has no test examples")
     return tuning
 

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from orchestrator.presets import NAMES, preset_text
 from tests.conftest import small_campaign
-from workers.campaign.campaign import PARTS, Campaign, parts_per_million
+from workers.campaign.campaign import PPM, Campaign, ratio_to_ppm
 from workers.campaign.yaml_io import (
     MAX_BYTES,
     check_campaign,
@@ -294,6 +294,6 @@ def test_recorded_epochs() -> None:
     assert recorded(9) == (5,)
 
 
-@given(st.integers(1, PARTS))
-def test_parts_per_million_is_exact(parts: int) -> None:
-    assert parts_per_million(parts / PARTS) == parts
+@given(st.integers(1, PPM))
+def test_parts_per_million_is_exact(ratio_ppm: int) -> None:
+    assert ratio_to_ppm(ratio_ppm / PPM) == ratio_ppm

@@ -52,7 +52,7 @@ def test_a_campaign_from_start_to_estimates(small: Campaign, tmp_path: Path) -> 
     assert report.complete
     assert seen[0] == (0, 6)
     assert seen[-1] == (6, 6)
-    assert runs_of(tmp_path / "s") == [Run(parts, r).run_id for parts in (200_000, 600_000) for r in range(3)]
+    assert runs_of(tmp_path / "s") == [Run(ratio_ppm, r).run_id for ratio_ppm in (200_000, 600_000) for r in range(3)]
     assert len(estimates(tmp_path / "s")) == 6
     memorization = pd.read_parquet(tmp_path / "s" / "estimates" / "memorization.parquet")
     assert len(memorization) == 2 * 1437

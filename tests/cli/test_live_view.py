@@ -26,11 +26,11 @@ from workers.store import Store
 LOW, HIGH = 200_000, 600_000
 
 
-def commit(store: Store, parts: int, start: int, stop: int, diverged: int = 0) -> None:
+def commit(store: Store, ratio_ppm: int, start: int, stop: int, diverged: int = 0) -> None:
     """Runs with random subsets and outcomes, the first of which diverged."""
-    made = results(Shard(parts, start, stop), seed=parts)
+    made = results(Shard(ratio_ppm, start, stop), seed=ratio_ppm)
     lost = [each.__class__(**{**vars(each), "status": "diverged"}) for each in made[:diverged]]
-    store.commit(Shard(parts, start, stop), [*lost, *made[diverged:]])
+    store.commit(Shard(ratio_ppm, start, stop), [*lost, *made[diverged:]])
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def reference(store: Store) -> Precision:
     ratios = count_runs(store).ratios
     out = [smoothed(at.correct_out, at.n_out) for at in ratios]
     mem = [np.sqrt(smoothed(at.correct_in, at.n_in) + each) for at, each in zip(ratios, out, strict=True)]
-    spreads = {at.parts: spread(at.runs, each) for at, each in zip(ratios, mem, strict=True)}
+    spreads = {at.ratio_ppm: spread(at.runs, each) for at, each in zip(ratios, mem, strict=True)}
     if len(ratios) == 1:
         return Precision(spreads)
     return Precision(spreads, spread(sum(at.runs for at in ratios), np.sqrt(sum(out)) / len(ratios)))
@@ -192,8 +192,8 @@ def test_status_watch_shows_the_precision_on_a_terminal(store: Store) -> None:
     rows = [line.split() for line in frame.splitlines()]
     found = reference(store)
     assert rows[1][4:] == ["median", "expected", "se", "90%", "expected", "se", "of", "runs"]
-    for row, parts in zip(rows[2:4], (LOW, HIGH), strict=True):
-        at = found.mem[parts]
+    for row, ratio_ppm in zip(rows[2:4], (LOW, HIGH), strict=True):
+        at = found.mem[ratio_ppm]
         assert row[4:] == [f"{at.median:.3f}", f"{at.most:.3f}", str(at.runs)]
     assert rows[4][:3] == ["C-score", f"{found.cscore.median:.3f}", f"{found.cscore.most:.3f}"]
     assert " ".join(rows[5]).startswith("78 of 80 runs") or " ".join(rows[5]).startswith("80 of 80 runs")

@@ -22,7 +22,7 @@ from analysis.scoring.noise import noise_curves
 from analysis.statistics.bins import CSCORE_BINS, MEM_BINS, histogram
 from analysis.statistics.means import average_mean, mean_difference
 from tests.stores import header
-from workers.campaign.campaign import PARTS
+from workers.campaign.campaign import PPM
 from workers.store import Store
 
 Ints = npt.NDArray[np.int64]
@@ -142,7 +142,7 @@ def store_counts(*ratios: tuple[float, Ints, Ints, Ints, Ints]) -> StoreCounts:
     found = []
     for ratio, n_in, correct_in, n_out, correct_out in ratios:
         runs = int((n_in + n_out).max())
-        found.append(RatioCounts(round(ratio * PARTS), runs, 0, 1, n_in, correct_in, n_out, correct_out))
+        found.append(RatioCounts(round(ratio * PPM), runs, 0, 1, n_in, correct_in, n_out, correct_out))
     return StoreCounts(labels(len(ratios[0][1]), 0), tuple(found))
 
 

@@ -8,7 +8,7 @@ from analysis.estimators.standard_errors import percentile, unit_variance
 from analysis.reading.counts import RatioCounts
 from benchmarks.planning import Recorded, measure, needed
 
-N, PARTS = 1500, 700_000
+N, RATIO_PPM = 1500, 700_000
 
 
 def recorded(runs: int, seed: int = 0) -> Recorded:
@@ -17,7 +17,7 @@ def recorded(runs: int, seed: int = 0) -> Recorded:
     p_out = np.concatenate([np.ones(1200), random.beta(6, 0.7, 250), random.beta(1, 1, 50)])
     p_in = np.maximum(p_out, random.beta(20, 0.5, N))
     subsets = np.argsort(random.random((runs, N)), axis=1) < 0.7 * N
-    return Recorded(PARTS, subsets, random.random((runs, N)) < np.where(subsets, p_in, p_out))
+    return Recorded(RATIO_PPM, subsets, random.random((runs, N)) < np.where(subsets, p_in, p_out))
 
 
 def test_the_beta_distribution_behind_counts_is_found() -> None:
@@ -45,7 +45,7 @@ def test_small_pilots_plan_about_what_is_needed() -> None:
 
 def test_a_pilot_whose_runs_all_agree_promises_little() -> None:
     n_in = np.full(500, 7)
-    at = RatioCounts(PARTS, 10, 0, 1, n_in, n_in, 10 - n_in, 10 - n_in)
+    at = RatioCounts(RATIO_PPM, 10, 0, 1, n_in, n_in, 10 - n_in, 10 - n_in)
     found = planned_variance(at)
     assert found is not None
     assert 0 <= found.most_low <= found.most <= found.most_high < percentile(unit_variance(at), 0.9)
@@ -54,5 +54,5 @@ def test_a_pilot_whose_runs_all_agree_promises_little() -> None:
 
 def test_there_is_no_plan_without_runs_or_held_out_examples() -> None:
     none, some = np.zeros(3, int), np.full(3, 4)
-    assert planned_variance(RatioCounts(PARTS, 0, 2, None, none, none, none, none)) is None
+    assert planned_variance(RatioCounts(RATIO_PPM, 0, 2, None, none, none, none, none)) is None
     assert planned_variance(RatioCounts(1_000_000, 4, 0, 1, some, some, none, none)) is None

@@ -42,12 +42,12 @@ def drawn_subsets(random: np.random.Generator, runs: int = RUNS, train: int = TR
     return np.argsort(random.random((runs, train)), axis=1) < int(ratio * train)
 
 
-def source(subsets: npt.NDArray[np.bool_], outputs: npt.NDArray[Any], parts: int = 500_000) -> RatioOutputs:
+def source(subsets: npt.NDArray[np.bool_], outputs: npt.NDArray[Any], ratio_ppm: int = 500_000) -> RatioOutputs:
     """The outputs of made-up runs."""
     num_train, num_test = subsets.shape[1], outputs.shape[1]
     ids = np.arange(num_train)
     return RatioOutputs(
-        parts=parts,
+        ratio_ppm=ratio_ppm,
         output="margin",
         epoch=1,
         diverged=0,
@@ -364,7 +364,7 @@ def test_subsets_that_never_change_are_refused() -> None:
     random = np.random.default_rng(11)
     subsets, outputs = np.ones((30, 5), bool), random.normal(size=(30, 2))
     with pytest.raises(EstimateError, match="ratio must be under 1"):
-        fit_datamodels(source(subsets, outputs, parts=1_000_000))
+        fit_datamodels(source(subsets, outputs, ratio_ppm=1_000_000))
     with pytest.raises(EstimateError, match="all 24 fitted runs at ratio 0.5 have the same subset"):
         fit_datamodels(source(subsets, outputs))
 

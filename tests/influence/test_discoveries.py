@@ -84,7 +84,7 @@ def test_bars_are_the_smallest_counts_with_such_a_p_value(runs: int, seed: int, 
 
 @pytest.mark.parametrize("same_class", [False, True])
 def test_several_ratios_are_one_list_with_one_rate(same_class: bool) -> None:
-    ratios = [planted(0), replace(planted(1, runs=90, effect=0.35), parts=700_000)]
+    ratios = [planted(0), replace(planted(1, runs=90, effect=0.35), ratio_ppm=700_000)]
     values = [all_p_values(bits) for bits in ratios]
     tried = np.full(values[0].shape, True)
     if same_class:

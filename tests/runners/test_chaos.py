@@ -43,7 +43,7 @@ def in_peace(folder: Path) -> Digest:
     store = str(folder / "s")
     run_campaign(chaos_campaign(REPETITIONS, EPOCHS), store, shard_size=1)
     analysis.write_estimates(Store.open(store))
-    wanted = {Run(parts, r).run_id for parts in (300_000, 700_000) for r in range(REPETITIONS)}
+    wanted = {Run(ratio_ppm, r).run_id for ratio_ppm in (300_000, 700_000) for r in range(REPETITIONS)}
     digest, problems = digest_store(store, wanted)
     assert problems == []
     return digest

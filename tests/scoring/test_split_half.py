@@ -20,7 +20,7 @@ from analysis.scoring import split_half
 from analysis.scoring.halves import draw_halves
 from tests.command import call
 from tests.synthetic import Labelled, Runs, make_store, make_stores, random_runs
-from workers.campaign.campaign import parts_per_million
+from workers.campaign.campaign import ratio_to_ppm
 from workers.store import Store
 
 COLUMNS = [
@@ -77,7 +77,7 @@ def slow_halves(
     runs: Runs, ratio: float, used: int, seed: int, split: int, labels: Labelled
 ) -> tuple[SlowHalf, SlowHalf]:
     completed = [k for k in range(len(runs.subsets)) if k not in runs.diverged]
-    first, second = draw_halves(seed, parts_per_million(ratio), len(completed), used, split)
+    first, second = draw_halves(seed, ratio_to_ppm(ratio), len(completed), used, split)
     return (
         SlowHalf(runs, [completed[place] for place in first], labels),
         SlowHalf(runs, [completed[place] for place in second], labels),

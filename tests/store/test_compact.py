@@ -32,11 +32,11 @@ from workers.store.files.base import Files, LocalFiles
 from workers.store.merge import merge
 from workers.store.results import Results
 
-PARTS = 500_000
+RATIO_PPM = 500_000
 
 
 def shard(start: int, stop: int) -> Shard:
-    return Shard(PARTS, start, stop)
+    return Shard(RATIO_PPM, start, stop)
 
 
 def filled(uri: object, ranges: list[tuple[int, int]]) -> Store:
@@ -124,7 +124,7 @@ def test_a_campaign_is_extended_after_compaction(tmp_path: Path) -> None:
     assert compact_store(str(folder), grace=0).after == 2
     assert verify_store(str(folder))[1] == []
     assert sorted(pd.read_parquet(folder / "results")["run_id"]) == sorted(
-        Run(parts, r).run_id for parts in (300_000, 700_000) for r in range(9)
+        Run(ratio_ppm, r).run_id for ratio_ppm in (300_000, 700_000) for r in range(9)
     )
 
 
@@ -153,7 +153,7 @@ def test_what_is_damaged_or_disagrees_is_left_and_named(uri: str) -> None:
     runs=st.integers(1, 20),
 )
 def test_plans_lose_nothing_and_come_to_an_end(ranges: list[tuple[int, int, int]], runs: int) -> None:
-    shards = {Shard(parts, start, start + length) for parts, start, length in ranges}
+    shards = {Shard(ratio_ppm, start, start + length) for ratio_ppm, start, length in ranges}
     held = {run for each in shards for run in each.runs}
     merges = plan_merges(sorted(shards), runs)
     for each in merges:

@@ -16,7 +16,7 @@ from benchmarks import correlations, designs
 from orchestrator import run_campaign
 from tests.conftest import small_campaign
 from tests.stores import examples, header
-from workers.campaign.campaign import PARTS, Campaign
+from workers.campaign.campaign import PPM, Campaign
 from workers.campaign.keys import Run
 from workers.campaign.yaml_io import check_campaign, dump_campaign, parse_campaign
 from workers.errors import CampaignError, StoreMismatchError
@@ -34,10 +34,10 @@ def designed(design: str, seed: int = 5) -> Campaign:
 BALANCED = designed("balanced")
 
 
-def block_of(parts: int, number: int, num_examples: int, campaign: Campaign = BALANCED) -> Bools:
+def block_of(ratio_ppm: int, number: int, num_examples: int, campaign: Campaign = BALANCED) -> Bools:
     """bool[length, N]: the subsets of a ratio's block."""
-    length = block_length(parts)
-    runs = [Run(parts, repetition) for repetition in range(number * length, (number + 1) * length)]
+    length = block_length(ratio_ppm)
+    runs = [Run(ratio_ppm, repetition) for repetition in range(number * length, (number + 1) * length)]
     return np.array([draw_subset(campaign, run, num_examples) for run in runs])
 
 
@@ -47,27 +47,27 @@ def drawn_block(seed: int, length: int, size: int, num_examples: int) -> Bools:
 
 
 @pytest.mark.parametrize(
-    ("parts", "length"),
-    [(500_000, 20), (700_000, 20), (50_000, 20), (250_000, 20), (875_000, 24), (310_000, 100), (PARTS, 20)],
+    ("ratio_ppm", "length"),
+    [(500_000, 20), (700_000, 20), (50_000, 20), (250_000, 20), (875_000, 24), (310_000, 100), (PPM, 20)],
 )
-def test_a_block_is_the_shortest_of_20_runs_or_more_with_whole_shares(parts: int, length: int) -> None:
-    assert block_length(parts) == length
+def test_a_block_is_the_shortest_of_20_runs_or_more_with_whole_shares(ratio_ppm: int, length: int) -> None:
+    assert block_length(ratio_ppm) == length
 
 
-@given(st.integers(1, PARTS) | st.integers(1, 1000).map(lambda thousandths: thousandths * 1000))
-def test_blocks_hold_whole_shares_where_they_can(parts: int) -> None:
-    length, denominator = block_length(parts), Fraction(parts, PARTS).denominator
+@given(st.integers(1, PPM) | st.integers(1, 1000).map(lambda thousandths: thousandths * 1000))
+def test_blocks_hold_whole_shares_where_they_can(ratio_ppm: int) -> None:
+    length, denominator = block_length(ratio_ppm), Fraction(ratio_ppm, PPM).denominator
     assert 20 <= length <= 100
     assert length % denominator == 0 if denominator <= 100 else length == 20
 
 
 @given(st.sampled_from([1, 2, 4, 5, 8, 10, 16, 20, 25, 32, 40, 50, 64, 80, 100]), st.integers(0, 99), st.data())
 def test_every_example_is_in_exactly_its_share_of_a_block(denominator: int, number: int, data: st.DataObject) -> None:
-    parts = data.draw(st.integers(1, denominator)) * PARTS // denominator
+    ratio_ppm = data.draw(st.integers(1, denominator)) * PPM // denominator
     num_examples = data.draw(st.integers(1, 12)) * denominator
-    subsets = block_of(parts, number, num_examples)
-    assert (subsets.sum(axis=1) * PARTS == parts * num_examples).all()
-    assert (subsets.sum(axis=0) * PARTS == parts * len(subsets)).all()
+    subsets = block_of(ratio_ppm, number, num_examples)
+    assert (subsets.sum(axis=1) * PPM == ratio_ppm * num_examples).all()
+    assert (subsets.sum(axis=0) * PPM == ratio_ppm * len(subsets)).all()
 
 
 @given(st.integers(0, 2**32), st.integers(1, 60), st.data())
@@ -82,17 +82,17 @@ def test_sizes_are_exact_and_shares_as_even_as_they_can_be(seed: int, length: in
     assert share.max() <= -(-length * size // num_examples)
 
 
-@given(st.integers(1, PARTS), st.integers(0, 999_999), st.integers(1, 300))
+@given(st.integers(1, PPM), st.integers(0, 999_999), st.integers(1, 300))
 def test_a_balanced_run_depends_on_its_key_alone_and_has_the_size_of_a_uniform_one(
-    parts: int, repetition: int, num_examples: int
+    ratio_ppm: int, repetition: int, num_examples: int
 ) -> None:
-    run = Run(parts, repetition)
-    if parts * num_examples < PARTS:
+    run = Run(ratio_ppm, repetition)
+    if ratio_ppm * num_examples < PPM:
         with pytest.raises(CampaignError, match="empty subset"):
             draw_subset(BALANCED, run, num_examples)
         return
     subset = draw_subset(BALANCED, run, num_examples)
-    assert subset.sum() == subset_size(parts, num_examples)
+    assert subset.sum() == subset_size(ratio_ppm, num_examples)
     longer = small_campaign(subsets={"design": "balanced", "ratios": [0.1, 0.9], "repetitions": 77, "seed": 5})
     assert (draw_subset(longer, run, num_examples) == subset).all()
 
@@ -146,16 +146,16 @@ def test_pairs_of_examples_are_together_as_rarely_as_balance_allows() -> None:
 
 
 @pytest.mark.parametrize(
-    ("parts", "num_examples"),
+    ("ratio_ppm", "num_examples"),
     [
         *((670_000, count) for count in (5, 60, 101, 142, 199)),
-        *((parts, 142) for parts in (30_000, 333_333, 970_000)),
+        *((ratio_ppm, 142) for ratio_ppm in (30_000, 333_333, 970_000)),
         (500_000, 39),
     ],
 )
-def test_memberships_are_as_little_correlated_as_independent_ones(parts: int, num_examples: int) -> None:
+def test_memberships_are_as_little_correlated_as_independent_ones(ratio_ppm: int, num_examples: int) -> None:
     """At any number of examples, in the examples left over by cells too: the influence of one is not passed on."""
-    length, blocks = block_length(parts), [block_of(parts, number, num_examples) for number in range(4)]
+    length, blocks = block_length(ratio_ppm), [block_of(ratio_ppm, number, num_examples) for number in range(4)]
     measured = [correlations.squared_in_blocks(block, length) for block in blocks]
     # Of few runs with an example the correlations are few values, some of them large: their mean square varies.
     assert np.mean(measured) < 1.25

@@ -23,7 +23,7 @@ from orchestrator.store_ops.verify import verify_store
 from tests.command import call
 from tests.conftest import small_campaign
 from tests.stores import NUM_TEST, NUM_TRAIN, header, results
-from workers.campaign.campaign import PARTS, Campaign
+from workers.campaign.campaign import PPM, Campaign
 from workers.campaign.keys import Run, Shard
 from workers.campaign.yaml_io import check_campaign, dump_campaign, parse_campaign, read_campaign
 from workers.datasets import load_dataset
@@ -68,15 +68,15 @@ rules = st.sampled_from(["lowest", "highest", "random"]) | st.integers(0, 999).m
     st.lists(st.integers(0, 3), min_size=1, max_size=60), st.integers(1, 1000), rules, st.integers(0, 9), st.booleans()
 )
 def test_who_is_dropped(values: list[int], thousandths: int, rule: object, seed: int, per_class: bool) -> None:
-    parts = thousandths * PARTS // 1000
+    ratio_ppm = thousandths * PPM // 1000
     window = rule["window"] if isinstance(rule, dict) else 0.0
-    if window * 1000 > thousandths or parts * len(values) < PARTS:
+    if window * 1000 > thousandths or ratio_ppm * len(values) < PPM:
         return
-    campaign = explicit(ratios=[parts / PARTS], drop=[rule], per_class=per_class)
+    campaign = explicit(ratios=[ratio_ppm / PPM], drop=[rule], per_class=per_class)
     scored = ScoredExamples(np.array(values, float), np.arange(len(values)) % 3)
-    run = Run(parts, seed)
+    run = Run(ratio_ppm, seed)
     kept = draw_subset(campaign, run, len(values), scored)
-    assert kept.sum() == subset_size(parts, len(values))
+    assert kept.sum() == subset_size(ratio_ppm, len(values))
     assert (kept == draw_subset(campaign, run, len(values), scored)).all()
     groups = [scored.given_labels == label for label in range(3)] if per_class else [np.full(len(values), True)]
     for group in groups:
@@ -209,7 +209,7 @@ def test_runs_train_on_what_the_rules_keep_and_the_store_keeps_the_scores(tmp_pa
     assert view.examples("test")["score"].isna().all()
     scored = ScoredExamples(scores, examples["given_label"].to_numpy())
     for ratio in (800_000, 300_000):
-        subsets = view.subsets(ratio / PARTS)
+        subsets = view.subsets(ratio / PPM)
         for repetition, trained in enumerate(subsets.to_numpy()):
             assert (trained == draw_subset(campaign, Run(ratio, repetition), N, scored)).all()
     assert plan_campaign(moved, LocalRunner().machine(), str(tmp_path / "s")).pending_runs == 0
@@ -281,12 +281,12 @@ def test_a_removal_curve_is_means_over_the_runs_of_each_rule(tmp_path: Path) -> 
     campaign = campaign.model_copy(update={"record": small_campaign(record={"epochs": "all"}).record})
     store = explicit_store(tmp_path / "s", campaign)
     made = {}
-    for parts, start, stop in ((800_000, 0, 3), (800_000, 3, 8), (PARTS, 0, 2)):
-        shard = Shard(parts, start, stop)
-        runs = results(shard, seed=parts)
+    for ratio_ppm, start, stop in ((800_000, 0, 3), (800_000, 3, 8), (PPM, 0, 2)):
+        shard = Shard(ratio_ppm, start, stop)
+        runs = results(shard, seed=ratio_ppm)
         if start == 3:
             runs[1] = replace(runs[1], epochs=runs[1].epochs[:1], status="diverged")  # repetition 4: window
-        made.update({(parts, run.run.repetition): run for run in runs if run.status == "completed"})
+        made.update({(ratio_ppm, run.run.repetition): run for run in runs if run.status == "completed"})
         store.commit(shard, runs)
     for epoch in (None, 1):
         frame = removal_curve(store, epoch, confidence=0.9)
@@ -299,11 +299,11 @@ def test_a_removal_curve_is_means_over_the_runs_of_each_rule(tmp_path: Path) -> 
         ]
         for row in frame.to_dict("records"):
             place = ["highest", "window 0.25", "random"].index(row["rule"])
-            parts = round(row["ratio"] * PARTS)
+            ratio_ppm = round(row["ratio"] * PPM)
             right = [
-                made[parts, k].epochs[(epoch or 2) - 1].test_correct.mean()
+                made[ratio_ppm, k].epochs[(epoch or 2) - 1].test_correct.mean()
                 for k in range(place, 8, 3)
-                if (parts, k) in made
+                if (ratio_ppm, k) in made
             ]
             assert row["test_accuracy"] == pytest.approx(np.mean(right))
             if len(right) == 1:

@@ -6,24 +6,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import small_campaign
-from workers.campaign.campaign import PARTS, Campaign
+from workers.campaign.campaign import PPM, Campaign
 from workers.campaign.keys import Run, Shard
 from workers.errors import CampaignError
 from workers.subsets.draw import Purpose, draw_subset, generator, given_labels, integer_seed, subset_size
 
 
-@given(parts=st.integers(1, PARTS), repetition=st.integers(0, 999_999), num_examples=st.integers(1, 300))
-def test_a_subset_has_exactly_its_size(parts: int, repetition: int, num_examples: int) -> None:
+@given(ratio_ppm=st.integers(1, PPM), repetition=st.integers(0, 999_999), num_examples=st.integers(1, 300))
+def test_a_subset_has_exactly_its_size(ratio_ppm: int, repetition: int, num_examples: int) -> None:
     campaign = small_campaign()
-    expected = parts * num_examples // PARTS
+    expected = ratio_ppm * num_examples // PPM
     if expected == 0:
         with pytest.raises(CampaignError, match="empty subset"):
-            draw_subset(campaign, Run(parts, repetition), num_examples)
+            draw_subset(campaign, Run(ratio_ppm, repetition), num_examples)
         return
-    subset = draw_subset(campaign, Run(parts, repetition), num_examples)
+    subset = draw_subset(campaign, Run(ratio_ppm, repetition), num_examples)
     assert subset.dtype == bool
-    assert subset.sum() == expected == subset_size(parts, num_examples)
-    assert (subset == draw_subset(campaign, Run(parts, repetition), num_examples)).all()
+    assert subset.sum() == expected == subset_size(ratio_ppm, num_examples)
+    assert (subset == draw_subset(campaign, Run(ratio_ppm, repetition), num_examples)).all()
 
 
 def test_every_example_is_as_likely_as_any_other(small: Campaign) -> None:
@@ -42,7 +42,9 @@ def test_ratios_and_repetitions_and_seeds_share_nothing(small: Campaign) -> None
 
 
 def test_streams_are_distinct_and_fixed(small: Campaign) -> None:
-    seeds = {integer_seed(small, purpose, Run(parts, r)) for purpose in Purpose for parts in (1, 2) for r in (0, 1)}
+    seeds = {
+        integer_seed(small, purpose, Run(ratio_ppm, r)) for purpose in Purpose for ratio_ppm in (1, 2) for r in (0, 1)
+    }
     assert len(seeds) == len(Purpose) * 4
     assert all(0 <= seed < 2**63 for seed in seeds)
     # The first draws of a stream are part of every campaign's results: they must never change.
@@ -72,9 +74,9 @@ def test_label_noise_needs_a_second_class() -> None:
         given_labels(small_campaign(label_noise={"fraction": 0.5}), np.zeros(4, dtype=np.int64), 1)
 
 
-@given(parts=st.integers(1, PARTS), start=st.integers(0, 999_999), size=st.integers(1, 100))
-def test_shard_ids_read_back(parts: int, start: int, size: int) -> None:
-    shard = Shard(parts, start, start + size)
+@given(ratio_ppm=st.integers(1, PPM), start=st.integers(0, 999_999), size=st.integers(1, 100))
+def test_shard_ids_read_back(ratio_ppm: int, start: int, size: int) -> None:
+    shard = Shard(ratio_ppm, start, start + size)
     assert Shard.parse(shard.shard_id) == shard
     assert len({run.run_id for run in shard.runs}) == size
 

@@ -22,8 +22,8 @@ from workers.campaign.specs import Path as PathText
 FORMAT = 1
 """Version of the meaning of a campaign's fields; part of the identity."""
 
-PARTS = 1_000_000
-"""Ratios are whole parts per million, so that they are exact as keys, seeds and file names."""
+PPM = 1_000_000
+"""Ratios are stored as integers in parts per million, so that they are exact as keys, seeds and file names."""
 
 MAX_REPETITIONS = 1_000_000
 
@@ -35,17 +35,17 @@ BALANCED_VERSION = 2
 the memberships of up to 2 L - 1 examples correlated."""
 
 
-def parts_per_million(ratio: float) -> int:
+def ratio_to_ppm(ratio: float) -> int:
     """The ratio in parts per million, exactly (0.7 -> 700000). Raises ValueError where it is not a whole number."""
-    parts = round(ratio * PARTS) if 0 < ratio <= 1 else 0
+    ratio_ppm = round(ratio * PPM) if 0 < ratio <= 1 else 0
     # The product of an exact six-decimal ratio is off by a few parts in 10^16 only.
-    if abs(ratio * PARTS - parts) > 1e-6 or parts == 0:
+    if abs(ratio * PPM - ratio_ppm) > 1e-6 or ratio_ppm == 0:
         raise ValueError(f"must be greater than 0, at most 1, with at most 6 decimals, got {ratio!r}")
-    return parts
+    return ratio_ppm
 
 
 def _exact_ratio(ratio: float) -> float:
-    return parts_per_million(ratio) / PARTS
+    return ratio_to_ppm(ratio) / PPM
 
 
 def _quantile(quantile: float) -> float:
@@ -165,9 +165,9 @@ class Subsets(Frozen):
         return self.drop[repetition % len(self.drop)]
 
     @property
-    def parts(self) -> tuple[int, ...]:
+    def ratios_ppm(self) -> tuple[int, ...]:
         """The ratios in parts per million, in their order."""
-        return tuple(parts_per_million(ratio) for ratio in self.ratios)
+        return tuple(ratio_to_ppm(ratio) for ratio in self.ratios)
 
 
 class Record(Frozen):

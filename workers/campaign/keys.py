@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from workers.campaign.campaign import PARTS
+from workers.campaign.campaign import PPM
 
 _SHARD_ID = re.compile(r"r(\d{6,7})-(\d{6,7})-(\d{6,7})")
 
@@ -12,37 +12,37 @@ _SHARD_ID = re.compile(r"r(\d{6,7})-(\d{6,7})-(\d{6,7})")
 class Run:
     """One model trained on one subset, keyed by its ratio (in parts per million) and repetition (from 0)."""
 
-    parts: int
+    ratio_ppm: int
     repetition: int
 
     @property
     def run_id(self) -> str:
         """Stable text, such as r700000-000012."""
-        return f"r{self.parts:06d}-{self.repetition:06d}"
+        return f"r{self.ratio_ppm:06d}-{self.repetition:06d}"
 
     @property
     def ratio(self) -> float:
         """Subset size over the number of examples."""
-        return self.parts / PARTS
+        return self.ratio_ppm / PPM
 
 
 @dataclass(frozen=True, order=True)
 class Shard:
     """The runs of one ratio with repetitions start..stop-1: what one worker trains together and commits as one file."""
 
-    parts: int
+    ratio_ppm: int
     start: int
     stop: int
 
     @property
     def shard_id(self) -> str:
         """Stable text, such as r700000-000016-000024 (stop excluded); a shard's file is named after it."""
-        return f"r{self.parts:06d}-{self.start:06d}-{self.stop:06d}"
+        return f"r{self.ratio_ppm:06d}-{self.start:06d}-{self.stop:06d}"
 
     @property
     def runs(self) -> tuple[Run, ...]:
         """The runs in ascending repetition."""
-        return tuple(Run(self.parts, repetition) for repetition in range(self.start, self.stop))
+        return tuple(Run(self.ratio_ppm, repetition) for repetition in range(self.start, self.stop))
 
     @classmethod
     def parse(cls, shard_id: str) -> "Shard | None":
@@ -51,5 +51,5 @@ class Shard:
         if match is None:
             return None
         shard = cls(*(int(group) for group in match.groups()))
-        valid = 1 <= shard.parts <= PARTS and shard.start < shard.stop and shard.shard_id == shard_id
+        valid = 1 <= shard.ratio_ppm <= PPM and shard.start < shard.stop and shard.shard_id == shard_id
         return shard if valid else None

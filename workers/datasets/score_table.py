@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from workers.campaign.campaign import PARTS
+from workers.campaign.campaign import PPM
 from workers.campaign.specs import ScoreColumn
 from workers.datasets.example_table import ExampleTable
 from workers.subsets.explicit import Floats, scores_sha256
@@ -46,13 +46,13 @@ def _at_ratio(found: ExampleTable, source: ScoreColumn) -> ExampleTable:
         ratios = table[_RATIO].cast(pa.float64()).to_numpy(zero_copy_only=False)
     except pa.ArrowException as error:
         raise found.mistake(_RATIO, f"column ratio must hold numbers, got {table[_RATIO].type}") from error
-    parts = np.round(ratios * PARTS)
-    there = ", ".join(f"{each / PARTS:g}" for each in np.unique(parts)[:20])
+    ratios_ppm = np.round(ratios * PPM)
+    there = ", ".join(f"{each / PPM:g}" for each in np.unique(ratios_ppm)[:20])
     if source.ratio is None:
-        if len(np.unique(parts)) > 1:
+        if len(np.unique(ratios_ppm)) > 1:
             raise found.mistake(_RATIO, f"has rows at several ratios: must be one of {there}, got none")
         return found
-    chosen = parts == round(source.ratio * PARTS)
+    chosen = ratios_ppm == round(source.ratio * PPM)
     if not chosen.any():
         raise found.mistake(_RATIO, f"must be one of {there}, got {source.ratio:g}")
     return ExampleTable(table.filter(pa.array(chosen)), found.place, found.field)

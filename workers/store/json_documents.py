@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass, fields
 from typing import Any
 
-from workers.campaign.campaign import MAX_REPETITIONS, PARTS
+from workers.campaign.campaign import MAX_REPETITIONS, PPM
 from workers.campaign.keys import Shard
 from workers.errors import DamagedFileError
 from workers.store.cures import damaged
@@ -46,12 +46,12 @@ def read_target(files: Files, path: str) -> dict[int, int]:
     """Repetitions by ratio (parts per million); empty where it is no JSON file or is gone. Raises DamagedFileError."""
     wanted: dict[int, int] = {}
     for key, repetitions in (_read_json(files, path) or {}).items():
-        parts = int(key) if key.isascii() and key.isdecimal() and len(key) <= 7 else 0
-        if not 1 <= parts <= PARTS:
+        ratio_ppm = int(key) if key.isascii() and key.isdecimal() and len(key) <= 7 else 0
+        if not 1 <= ratio_ppm <= PPM:
             raise damaged(files, path, f"is damaged: {key[:40]!r} is no ratio in parts per million")
         if type(repetitions) is not int or not 1 <= repetitions <= MAX_REPETITIONS:
             raise damaged(files, path, f"is damaged: {key} has no number of repetitions")
-        wanted[parts] = repetitions
+        wanted[ratio_ppm] = repetitions
     return wanted
 
 

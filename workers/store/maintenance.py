@@ -129,8 +129,8 @@ def covered(shards: Iterable[Shard]) -> list[Shard]:
     """The shards whose runs all are in one other, wider shard."""
     found: list[Shard] = []
     widest: Shard | None = None
-    for shard in sorted(shards, key=lambda each: (each.parts, each.start, -each.stop)):
-        if widest is not None and shard.parts == widest.parts and shard.stop <= widest.stop:
+    for shard in sorted(shards, key=lambda each: (each.ratio_ppm, each.start, -each.stop)):
+        if widest is not None and shard.ratio_ppm == widest.ratio_ppm and shard.stop <= widest.stop:
             found.append(shard)
         else:
             widest = shard

@@ -78,16 +78,16 @@ class Results:
     def scan(self, columns: Sequence[str], ratio: int | None) -> Iterator[tuple[Shard, pa.Table]]:
         """As `Store.scan`."""
         names = columns if "repetition" in columns else [*columns, "repetition"]
-        parts = position = 0
+        ratio_ppm = position = 0
         """Where the scan is: every run before this repetition of this ratio was yielded, or was not there."""
         vanished: Counter[Shard] = Counter()
         left = self._every_shard_of(ratio)
         while left:
             shard = left.popleft()
-            if (shard.parts, shard.stop) <= (parts, position):
+            if (shard.ratio_ppm, shard.stop) <= (ratio_ppm, position):
                 continue
-            if shard.parts != parts:
-                parts, position = shard.parts, 0
+            if shard.ratio_ppm != ratio_ppm:
+                ratio_ppm, position = shard.ratio_ppm, 0
             fresh_from = position
             try:
                 with self.open(shard) as file:
@@ -108,8 +108,8 @@ class Results:
 
     def _every_shard_of(self, ratio: int | None) -> deque[Shard]:
         """In the order of a scan: of shards that start together the longest, which makes the others superfluous."""
-        shards = [shard for shard in self.every_shard() if ratio is None or shard.parts == ratio]
-        return deque(sorted(shards, key=lambda shard: (shard.parts, shard.start, -shard.stop)))
+        shards = [shard for shard in self.every_shard() if ratio is None or shard.ratio_ppm == ratio]
+        return deque(sorted(shards, key=lambda shard: (shard.ratio_ppm, shard.start, -shard.stop)))
 
 
 @contextmanager

@@ -38,12 +38,12 @@ class Requests:
         Nothing is written where just that is asked for already.
         """
         there = self._read([])
-        wanted = dict.fromkeys(sorted(subsets.parts), subsets.repetitions)
+        wanted = dict.fromkeys(sorted(subsets.ratios_ppm), subsets.repetitions)
         if raising:
-            wanted = {parts: many for parts, many in wanted.items() if many > there.targets.get(parts, 0)}
-        if all(there.targets.get(parts) == many for parts, many in wanted.items()):
+            wanted = {ratio_ppm: many for ratio_ppm, many in wanted.items() if many > there.targets.get(ratio_ppm, 0)}
+        if all(there.targets.get(ratio_ppm) == many for ratio_ppm, many in wanted.items()):
             return
-        document = {str(parts): many for parts, many in wanted.items()}
+        document = {str(ratio_ppm): many for ratio_ppm, many in wanted.items()}
         name = "_".join(document) if len(document) <= 12 else f"{len(document)}-ratios-{_short_hash(document)}"
         path = f"targets/{there.last + 1:06d}-r{name}-{subsets.repetitions:06d}.json"
         self._files.create(path, json.dumps(document).encode())
@@ -65,8 +65,8 @@ class Requests:
             except DamagedFileError as error:
                 damaged.append(error)
                 continue
-            for parts, repetitions in asked.items():
-                together[parts] = max(repetitions, together.get(parts, 0))
+            for ratio_ppm, repetitions in asked.items():
+                together[ratio_ppm] = max(repetitions, together.get(ratio_ppm, 0))
         wanted: dict[int, int] = {}
         for number in sorted(by_number):
             wanted |= by_number[number]

@@ -38,19 +38,19 @@ from math import gcd
 import numpy as np
 import numpy.typing as npt
 
-from workers.campaign.campaign import PARTS
+from workers.campaign.campaign import PPM
 
 _SHORTEST = 20
 _LONGEST = 100
 """Limits of a block's length: see above for shorter ones; a longer one is rarely complete."""
 
 
-def block_length(parts: int) -> int:
+def block_length(ratio_ppm: int) -> int:
     """Runs in a block at a ratio in parts per million: the smallest multiple of the ratio's denominator from 20 on.
 
     20 where the denominator is over 100, such as 1,000,000 for 0.333333.
     """
-    denominator = PARTS // gcd(parts, PARTS)
+    denominator = PPM // gcd(ratio_ppm, PPM)
     return _SHORTEST if denominator > _LONGEST else denominator * -(-_SHORTEST // denominator)
 
 

@@ -10,7 +10,7 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
-from workers.campaign.campaign import PARTS, Campaign
+from workers.campaign.campaign import PPM, Campaign
 from workers.campaign.keys import Run
 from workers.errors import CampaignError
 from workers.subsets.balanced import balanced_subset, block_length
@@ -34,7 +34,7 @@ _WHOLE_CAMPAIGN = Run(0, 0)
 
 def seed_sequence(campaign: Campaign, purpose: Purpose, run: Run) -> np.random.SeedSequence:
     """The seed of one stream of one run."""
-    return np.random.SeedSequence(campaign.subsets.seed, spawn_key=(purpose, run.parts, run.repetition))
+    return np.random.SeedSequence(campaign.subsets.seed, spawn_key=(purpose, run.ratio_ppm, run.repetition))
 
 
 def generator(campaign: Campaign, purpose: Purpose, run: Run) -> np.random.Generator:
@@ -47,14 +47,14 @@ def integer_seed(campaign: Campaign, purpose: Purpose, run: Run) -> int:
     return int(seed_sequence(campaign, purpose, run).generate_state(1, np.uint64)[0] >> 1)
 
 
-def subset_size(parts: int, num_examples: int) -> int:
+def subset_size(ratio_ppm: int, num_examples: int) -> int:
     """floor(ratio x N), in exact integers.
 
     Raises CampaignError where that is 0.
     """
-    size = parts * num_examples // PARTS
+    size = ratio_ppm * num_examples // PPM
     if size == 0:
-        raise CampaignError(f"subsets.ratios: {parts / PARTS} of {num_examples} training examples is an empty subset")
+        raise CampaignError(f"subsets.ratios: {ratio_ppm / PPM} of {num_examples} training examples is an empty subset")
     return size
 
 
@@ -67,16 +67,16 @@ def draw_subset(
     `explicit` the rule of the run's repetition decides, which goes by what is `scored`: see `explicit_subsets`.
     Raises CampaignError where the subset is empty, ValueError where the design needs scores and there are none.
     """
-    size = subset_size(run.parts, num_examples)
+    size = subset_size(run.ratio_ppm, num_examples)
     if campaign.subsets.design == "explicit":
         if scored is None or len(scored.scores) != num_examples:
             raise ValueError(f"the design explicit needs the scores of {num_examples} examples")
         rule, random = campaign.subsets.rule(run.repetition), generator(campaign, Purpose.SUBSET, run)
         return explicit_subset(random, rule, size=size, examples=scored, per_class=campaign.subsets.per_class)
     if campaign.subsets.design == "balanced":
-        length = block_length(run.parts)
+        length = block_length(run.ratio_ppm)
         block, place = divmod(run.repetition, length)
-        random = generator(campaign, Purpose.SUBSET_BLOCK, Run(run.parts, block))
+        random = generator(campaign, Purpose.SUBSET_BLOCK, Run(run.ratio_ppm, block))
         return balanced_subset(random, place, length=length, size=size, num_examples=num_examples)
     subset = np.zeros(num_examples, dtype=bool)
     subset[generator(campaign, Purpose.SUBSET, run).permutation(num_examples)[:size]] = True

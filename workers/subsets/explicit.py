@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from workers.campaign.campaign import PARTS, Rule, Window
+from workers.campaign.campaign import PPM, Rule, Window
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -70,7 +70,7 @@ def class_sizes(counts: Integers, size: int) -> Integers:
 def _dropped(order: Integers, kept: int, rule: Rule) -> Integers:
     """The examples of an ascending (or, for `random`, a random) order that the rule drops, all but `kept`."""
     if isinstance(rule, Window):
-        start = round(rule.window * PARTS) * len(order) // PARTS
+        start = round(rule.window * PPM) * len(order) // PPM
         # A window that starts at the ratio itself may be pushed over the end by rounding within a class.
         start = min(start, kept)
     else:

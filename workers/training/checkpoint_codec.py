@@ -49,6 +49,7 @@ class _Streams(Frozen):
 
 class _Stack(Frozen):
     parts: _Count
+    """The ratio in parts per million, under the name that checkpoints have for it."""
     repetitions: tuple[_Count, ...]
     epoch: Annotated[int, Field(ge=1, le=100_000)]
     diverged: tuple[bool, ...]
@@ -82,7 +83,7 @@ def encode(saved: Saved) -> bytes:
         conditions=saved.conditions,
         stacks=tuple(
             _Stack(
-                parts=stack.runs[0].parts,
+                parts=stack.runs[0].ratio_ppm,
                 repetitions=tuple(run.repetition for run in stack.runs),
                 epoch=stack.epoch,
                 diverged=tuple(stack.diverged),

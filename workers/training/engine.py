@@ -80,5 +80,5 @@ def train_in_stacks(
 
 def _stacks(runs: Sequence[Run], size: int) -> list[list[Run]]:
     """Repetitions 0..size-1 of a ratio, the next `size`, and so on: those that hold any of the runs."""
-    blocks = groupby(sorted(runs), lambda run: (run.parts, run.repetition // size))
-    return [[Run(parts, block * size + place) for place in range(size)] for (parts, block), _ in blocks]
+    blocks = groupby(sorted(runs), lambda run: (run.ratio_ppm, run.repetition // size))
+    return [[Run(ratio_ppm, block * size + place) for place in range(size)] for (ratio_ppm, block), _ in blocks]

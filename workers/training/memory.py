@@ -22,7 +22,7 @@ def check_training_memory(
     spec = campaign.model
     if isinstance(spec, CustomModel):
         return
-    largest = max(subset_size(parts, counts[0]) for parts in campaign.subsets.parts)
+    largest = max(subset_size(ratio_ppm, counts[0]) for ratio_ppm in campaign.subsets.ratios_ppm)
     batch = min(campaign.recipe.batch_size, largest)
     evaluated = min(engine.evaluated_at_once(on_cpu=True), max(counts))
     training, evaluation = _bytes(spec, input_shape, num_classes, batch, evaluated)

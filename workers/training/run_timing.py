@@ -11,7 +11,7 @@ from statistics import median
 import numpy as np
 import torch
 
-from workers.campaign.campaign import PARTS, Campaign
+from workers.campaign.campaign import PPM, Campaign
 from workers.campaign.keys import Run
 from workers.campaign.lr_schedule import steps_per_epoch
 from workers.campaign.recipe import ConstantSchedule
@@ -55,7 +55,7 @@ def time_runs(campaign: Campaign, dataset: Dataset, engine: Engine, device: torc
     # The rate does not matter here, and a schedule may have no value after the recipe's last epoch.
     recipe = campaign.recipe.model_copy(update={"schedule": ConstantSchedule()})
     campaign = campaign.with_uniform_subsets().model_copy(update={"recipe": recipe})
-    runs = [Run(PARTS, repetition) for repetition in range(engine.size)]
+    runs = [Run(PPM, repetition) for repetition in range(engine.size)]
 
     def start(count: int) -> Callable[[], Trainer]:
         data = _first_examples(campaign, dataset, count, device)

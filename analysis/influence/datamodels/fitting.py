@@ -23,7 +23,7 @@ from analysis.influence.datamodels.linear_fits import FITS, InfluenceFit, Method
 from analysis.reading.membership import Floats, Membership
 from analysis.reading.names import with_names
 from analysis.reading.outputs import RatioOutputs
-from workers.campaign.campaign import PARTS
+from workers.campaign.campaign import PPM
 from workers.errors import EstimateError, NoEstimateError
 from workers.store import Store
 from workers.store.files.base import open_files
@@ -157,7 +157,7 @@ def _check_options(source: RatioOutputs, method: Method, top: int) -> None:
         raise EstimateError(f"method must be one of {', '.join(get_args(Method))}, got {method!r}")
     if top < 1:
         raise EstimateError(f"top must be at least 1, got {top!r}")
-    if source.parts == PARTS:
+    if source.ratio_ppm == PPM:
         raise EstimateError("ratio must be under 1: at ratio 1 every run has the same subset")
 
 

@@ -6,7 +6,7 @@ import typer
 
 from orchestrator.cli.options import StoreArgument
 from orchestrator.cli.output import console, interruption, say, tell_damage, warn
-from workers.campaign.campaign import PARTS
+from workers.campaign.campaign import PPM
 
 _EVERY_SECONDS = 2.0
 
@@ -73,10 +73,12 @@ def verify(
         raise typer.Exit(1)
     if findings:
         say("the same longtail run, or import, makes again what was set aside")
-    for parts, runs in missing_runs(store).items():
-        say(f"ratio {parts / PARTS:g}: {len(runs)} runs that were asked for are missing, {runs[0].run_id} first")
-    for parts, number in missing_imports(store).items():
-        say(f"ratio {parts / PARTS:g}: {number} runs that were imported are missing; importing again brings them back")
+    for ratio_ppm, runs in missing_runs(store).items():
+        say(f"ratio {ratio_ppm / PPM:g}: {len(runs)} runs that were asked for are missing, {runs[0].run_id} first")
+    for ratio_ppm, number in missing_imports(store).items():
+        say(
+            f"ratio {ratio_ppm / PPM:g}: {number} runs that were imported are missing; importing again brings them back"
+        )
 
 
 def compact(
