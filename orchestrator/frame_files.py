@@ -1,4 +1,4 @@
-"""Writes a data frame where the user asked for it."""
+"""Writes a data frame as CSV or Parquet, by the suffix of its path."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""Consistency profile and C-score: how often an example is predicted right by models that did not train on it.
+"""Consistency profile and C-score: an example's accuracy over the runs that did not train on it.
 
     profile(i, r) = mean_{k at ratio r, i not in S_k} c_k(i)        SE = sqrt(p (1 - p) / n)
     C-score(i)    = mean_r profile(i, r)                            SE = sqrt(sum_r SE_r^2) / number of ratios

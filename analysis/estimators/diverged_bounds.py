@@ -1,4 +1,4 @@
-"""What runs that diverged could have changed: they are left out of every estimate as if at random.
+"""Bounds on what diverged runs could have changed: they are left out of every estimate as if at random.
 
 With d_A and d_B the diverged runs with and without example i, of which nothing is known, each of them could have been
 right or wrong, so that over all runs the estimates would lie within

@@ -1,4 +1,4 @@
-"""Memorization: how much more often an example is predicted right by models that trained on it.
+"""Memorization: the difference in an example's accuracy between runs that trained on it and runs that did not.
 
     mem(i) = P[model trained with i predicts y_i] - P[model trained without i predicts y_i]
 

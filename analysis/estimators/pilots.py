@@ -1,4 +1,4 @@
-"""What a pilot says of the runs to come: the distribution over the examples of V, the unit variance of mem.
+"""Variances of pilot runs: the distribution over the examples of V, the unit variance of mem.
 
     V_i = p_in (1 - p_in) / s + p_out (1 - p_out) / (1 - s)          SE_i(n)^2 = V_i / n
 

@@ -1,4 +1,4 @@
-"""How precise mem will be: the standard error that a number of runs can be expected to give, before they are trained.
+"""Expected standard errors of mem for a number of runs, before they are trained.
 
 With s = m / N, n runs are expected to hold s n runs with an example and (1 - s) n without, so that
 

@@ -1,1 +1,1 @@
-"""Every training example beside every test example: counted, selected, tested."""
+"""Influence of training examples on test examples: pair counts, selections, tests."""

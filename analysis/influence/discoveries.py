@@ -1,8 +1,9 @@
 """Influential pairs with a stated false discovery rate.
 
-Every pair of a test and a training example is a test of "membership does not matter" (analysis/chance.py). Of m pairs
-with p-values p_(1) <= p_(2) <= ..., those up to the largest k with p_(k) <= k q / m are discoveries: of them, at most a
-share q is false in expectation. Y. Benjamini and Y. Hochberg, "Controlling the false discovery rate", JRSS B 57 (1995).
+Every pair of a test and a training example is a test of "membership does not matter" (see
+analysis/influence/p_values.py). Of m pairs with p-values p_(1) <= p_(2) <= ..., those up to the largest k with p_(k) <=
+k q / m are discoveries: of them, at most a share q is false in expectation. Y. Benjamini and Y. Hochberg, "Controlling
+the false discovery rate", JRSS B 57 (1995).
 
 What that rests on. Each p-value is exact where runs are independent and a run's subset says nothing of its outcome on z
 but through the example itself: uniform subsets, and balanced ones as long as no two examples' memberships are

@@ -1,4 +1,4 @@
-"""Influence: how much more often a test example is predicted right by models that trained on a training example.
+"""Influence: the difference in a test example's accuracy between runs with and runs without a training example.
 
     infl(i, z) = mean_{k in A_i} c_k(z) - mean_{k in B_i} c_k(z)
     SE(i, z)   = sqrt(p_A (1 - p_A) / |A_i| + p_B (1 - p_B) / |B_i|)
@@ -8,8 +8,8 @@ example z. V. Feldman and C. Zhang, "What neural networks memorize and why: disc
 estimation", NeurIPS 2020. In the paper an empty group's mean is 1/2, and so it is in the matrix; lists of pairs leave
 out those that rest on one.
 
-`low` and `high` are the limits of one pair's infl (analysis/intervals.py): many are looked at, and
-which of them are no accident is a matter of analysis/discoveries.py.
+`low` and `high` are the limits of one pair's infl (analysis/statistics/intervals.py). They are not corrected for the
+number of pairs; analysis/influence/discoveries.py selects pairs at a false discovery rate.
 
 No estimate depends on the blocks in which the pairs are counted: counts are exact, ties go to the smaller example id.
 """

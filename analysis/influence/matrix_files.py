@@ -1,4 +1,4 @@
-"""The whole influence matrix as a folder of Parquet files, a block of test examples in each."""
+"""Writes the whole influence matrix as a folder of Parquet files, one block of test examples per file."""
 
 from pathlib import Path
 

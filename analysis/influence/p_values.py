@@ -1,4 +1,4 @@
-"""How surprising an influence is where there is none.
+"""P-values of influence: the probability of an influence as large where there is none.
 
 Where it does not matter for test example z whether training example i is in a run's subset, any |A_i| of the n runs
 are as likely to be A_i as any others. So the number of A_i's runs that are right on z is hypergeometric, exactly: n

@@ -1,4 +1,4 @@
-"""Every training example beside every test example: in how many runs of A_i the test example z is right.
+"""Counts of runs that trained on a training example and predict a test example correctly, for every such pair.
 
 That count is all that influence needs, since B_i has the rest of z's total. A pair is selected by an integer bar that
 depends on z's total and on |A_i| alone, while the pair is counted: no matrix is ever held.

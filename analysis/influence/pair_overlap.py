@@ -1,4 +1,4 @@
-"""How many high-influence pairs two groups of runs select alike: counted class by class, no pair is kept.
+"""Overlap of the high-influence pairs of two groups of runs, counted class by class without keeping pairs.
 
 The selection is Feldman and Zhang's, see `analysis.influence.high_influence`. A group of few runs selects a great many
 pairs by chance, which is why they are compared in blocks of test examples.

@@ -1,4 +1,4 @@
-"""How often two sets of bits are both 1, counted 64 at a time: the matrix product of 0/1 data, exact and compiled.
+"""Co-occurrence counts of packed bits, 64 at a time: an exact, compiled matrix product of 0/1 data.
 
 One AND, one count of ones and one sum take the place of 64 multiplications and additions, or of 512 on a processor
 with wide vectors, about four times what its 8-bit integer product reaches (benchmarks/RESULTS.md).

@@ -1,4 +1,4 @@
-"""The most influential training examples of each test example, found while the pairs are counted."""
+"""The most influential training examples of each test example, selected while pairs are counted."""
 
 from dataclasses import replace
 

@@ -1,1 +1,1 @@
-"""How examples are learned and forgotten while models train."""
+"""Learning dynamics: forgetting and training statistics of examples."""

@@ -1,4 +1,4 @@
-"""Forgetting: how often an example that a model got right is wrong when training shows it again.
+"""Forgetting events: presentations at which an example is misclassified after it was classified correctly.
 
 With c_1, c_2, ... c_P the correctness of an example at its P presentations in a run,
 

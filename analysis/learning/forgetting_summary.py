@@ -1,4 +1,4 @@
-"""Forgetting of a whole data set: the shares that are never forgotten and never learned, and the histogram between."""
+"""Forgetting of a whole data set: shares never forgotten and never learned, and the histogram of the rest."""
 
 import numpy as np
 import numpy.typing as npt

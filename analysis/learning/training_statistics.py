@@ -1,4 +1,4 @@
-"""Training statistics: what training itself made of each example, averaged over its presentations.
+"""Training statistics: label probability, confidence and loss of each example, averaged over its presentations.
 
 For run k, which showed example i at the epochs T_ik, and a value v of that presentation (the label's probability, the
 largest probability, the loss),

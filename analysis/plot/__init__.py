@@ -1,4 +1,4 @@
-"""Pictures of estimates, as functions of their frames that draw on matplotlib axes and return them.
+"""Plots of estimates: functions that take data frames, draw on matplotlib axes, and return them.
 
 Without `axes` each makes a figure of a fitting size by pyplot, which a notebook shows. matplotlib is imported by the
 first that is called.

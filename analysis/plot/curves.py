@@ -1,4 +1,4 @@
-"""Pictures of a value over the number of runs, or over the share of the examples removed."""
+"""Plots of a value against the number of runs, or the share of examples removed."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Pictures of how well scores do: those that find noisy labels, and proxies of the C-score."""
+"""Plots of detection: scores that find noisy labels, and proxies of the C-score."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -1,4 +1,4 @@
-"""What all pictures share: axes where none are given, colours that everybody can tell apart, names that stay text."""
+"""Helpers of all plots: default axes, a palette for colour-blind readers, names as plain text."""
 
 from typing import TYPE_CHECKING, Any
 

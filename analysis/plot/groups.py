@@ -1,4 +1,4 @@
-"""Pictures of groups of examples: consistency profiles over the ratios, learning curves over the epochs."""
+"""Plots of groups of examples: consistency profiles over ratios, learning curves over epochs."""
 
 from typing import TYPE_CHECKING, Any
 

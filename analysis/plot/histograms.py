@@ -1,4 +1,4 @@
-"""Pictures of how many examples have which value."""
+"""Histograms of scores over examples."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Pictures of the examples themselves."""
+"""Plots of the images of examples."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Pictures of one value of each example against another."""
+"""Scatter plots of two scores of the same examples."""
 
 from typing import TYPE_CHECKING
 

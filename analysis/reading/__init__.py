@@ -1,1 +1,1 @@
-"""A store's rows as what estimates rest on: counts, bits, epochs in sequence, each in one pass."""
+"""Reads a store's rows as the inputs of estimates: counts, packed bits, sequences of epochs, each in one pass."""

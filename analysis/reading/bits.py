@@ -1,4 +1,4 @@
-"""The subsets and the test correctness of one ratio, packed: influence needs every run, at one bit per example."""
+"""Subsets and test correctness of one ratio, one bit per run and example."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Sufficient statistics: what every estimate but influence needs of all the runs, in one streaming pass.
+"""Sufficient statistics of all runs for every estimate but influence, in one streaming pass.
 
 Memory is bounded by one shard and the sums. The sums are integers, so they do not depend on the order or the
 boundaries of shards.

@@ -1,4 +1,4 @@
-"""Tables in a store's estimates/ folder, and what they rest on."""
+"""Tables in a store's estimates/ folder, and the runs that they rest on."""
 
 import json
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,4 @@
-"""The labels of the examples, in canonical order: every estimate names its examples with them."""
+"""Labels of the examples, in canonical order."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""The subsets of some runs as regressors, centred, for more examples than would fit in memory as floating point."""
+"""Centred subset membership of runs as regressors, in blocks that fit in memory."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What linear datamodels are fitted to: the subsets of one ratio's runs, and each run's output on test examples."""
+"""Inputs of linear datamodels: the subsets of one ratio's runs, and each run's output on test examples."""
 
 from dataclasses import dataclass
 from functools import partial

@@ -1,4 +1,4 @@
-"""Work in pieces, on all cores of this machine, or wherever else something with the same method takes it."""
+"""Maps a function over pieces of work, on all cores or on another executor with the same method."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence

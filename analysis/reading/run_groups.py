@@ -1,4 +1,4 @@
-"""Sufficient statistics of groups of runs, in one streaming pass, for errors that include the runs' own noise.
+"""Sufficient statistics of groups of runs, in one streaming pass, for errors that include the noise of runs.
 
 Run k is in group k modulo g, g being the number of runs of the ratio that has most, at most GROUPS: so each group has
 its share of every ratio, and of every block of a balanced design.

@@ -1,4 +1,4 @@
-"""Sufficient statistics of a store that grows: shards are added as they are committed, each run once."""
+"""Sufficient statistics of a growing store: shards are added as they are committed, each run once."""
 
 import numpy as np
 

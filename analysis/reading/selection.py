@@ -1,4 +1,4 @@
-"""Which rows of the store an estimate rests on: the ratios asked for, one epoch, the runs that did not diverge."""
+"""Selects the rows that an estimate rests on: ratios, one epoch, runs that did not diverge."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

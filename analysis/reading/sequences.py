@@ -1,4 +1,4 @@
-"""What runs got right of the training examples, epoch after epoch."""
+"""Correctness of training examples over consecutive epochs."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

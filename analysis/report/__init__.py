@@ -1,4 +1,4 @@
-"""What a report shows of a store: its findings, and figures of them as SVG."""
+"""Contents of a report: findings, and figures as SVG."""
 
 from analysis.report.findings import Findings, find
 

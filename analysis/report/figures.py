@@ -1,4 +1,4 @@
-"""The figures of a report, each as SVG with a caption: how many examples, how many runs, what the bars are."""
+"""Figures of a report as SVG, with captions that state examples, runs and intervals."""
 
 from dataclasses import dataclass
 

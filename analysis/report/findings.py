@@ -1,4 +1,4 @@
-"""Everything that a report shows of a store, computed from its results, and the reason for each part that is not there.
+"""Findings of a report, computed from a store's results, and the reason for each one that is absent.
 
 Memorization and influence belong to one ratio: the one asked for, else that with the most runs; of equals the one
 nearest to 1/2, where both groups of runs are large. What is about training (learning curves, forgetting, suspects) is

@@ -1,4 +1,4 @@
-"""The learning history of single examples: the share of the runs that got an example right, epoch after epoch."""
+"""Learning history of single examples: the share of runs that predict an example correctly, by epoch."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Which examples stand in the galleries: the ends and the middle of each class, and pairs of high influence.
+"""Selects the examples of galleries: lowest, middle and highest scores of each class, and high-influence pairs.
 
 The ends are by evidence: the most memorized are those with the highest lower limits, the least regular those with the
 lowest upper limits. An extreme value of few runs is luck more often than not. In the middle, of equal values those with

@@ -1,4 +1,4 @@
-"""Matplotlib figures as SVG that belongs to its page: the page's text, its colours in light and dark, no foreign ids.
+"""Matplotlib figures as inline SVG that follows the page's fonts and colours in light and dark mode.
 
 Figures are drawn in placeholder colours, which become the page's CSS variables.
 """

@@ -1,1 +1,1 @@
-"""All scores of the training examples side by side: how far they agree, and what they find."""
+"""Scores of training examples side by side: agreement, proxies, noisy labels."""

@@ -1,4 +1,4 @@
-"""Do two sets of scores of the same examples agree: two campaigns, or a campaign and published scores.
+"""Agreement of two sets of scores of the same examples: two campaigns, or a campaign and published scores.
 
 Over the examples with a value in both: Spearman's rank correlation, Pearson's correlation, the mean absolute
 difference, and, for each threshold, the Jaccard index of the examples selected by either,

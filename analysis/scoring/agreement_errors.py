@@ -1,4 +1,4 @@
-"""Errors of how far two sets of scores agree: over examples, and over the runs that each set rests on.
+"""Errors of agreement between two sets of scores, over examples and over runs.
 
 Both parts by the jackknife (`analysis.statistics.jackknife`): examples leave in EXAMPLE_GROUPS random groups, runs in
 groups of their own on each side, whose variances add up. Correlations are taken on Fisher's scale, the Jaccard index

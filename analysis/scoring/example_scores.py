@@ -1,4 +1,4 @@
-"""Every score of the training examples that a store allows, side by side, and which end of each is the irregular one.
+"""All scores of the training examples that a store allows, with the direction in which each means irregular.
 
 Irregular examples are hard to predict from the others: the memorized, the mislabelled, the rare. The scores are
 

@@ -1,4 +1,4 @@
-"""Would other seeds have forgotten the same examples? As a function of the number of runs.
+"""Agreement of forgetting events between groups of runs, as a function of the number of runs.
 
 Two disjoint random sets of n/2 runs of one ratio each give the examples their forgettability (see
 `analysis.learning.forgetting`), over those shown to a run of either; r is the correlation of the two, 2 r / (1 + |r|)

@@ -1,4 +1,4 @@
-"""Halves of a ratio's runs, drawn at random, and the sufficient statistics of each.
+"""Random halves of a ratio's runs, and the sufficient statistics of each.
 
 The runs stay packed, one bit per run and example, so that a half is a mask and counting is AND and a count of ones.
 """

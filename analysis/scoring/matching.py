@@ -1,4 +1,4 @@
-"""Which examples two sets of scores share: other pixels, a subset, a data set that grew.
+"""Matches the examples that two sets of scores share: other pixels, a subset, a data set that grew.
 
 Of the same data (by fingerprint) all of them. Else those of the same name, where both have names of their examples; a
 name that one side has several times tells nothing and is left out. Else those of the same id, from 0 to the end of the

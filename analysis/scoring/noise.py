@@ -1,4 +1,4 @@
-"""Noisy labels: how well each score of the training examples finds those whose given label is not their own.
+"""Detection of known label noise: how well each score ranks examples whose given label is wrong.
 
 A model that never saw a mislabelled example predicts its true label, so it counts as wrong: its C-score is low. One
 that is trained on it learns it late, by heart, and forgets it, so that accuracy and probability over its presentations

@@ -1,4 +1,4 @@
-"""Proxies of the C-score: scores that one training, or none, gives, and how far they rank examples as the C-score does.
+"""Proxies of the C-score: scores of one training run or none, and their rank correlation with the C-score.
 
 Z. Jiang et al., "Characterizing structural regularities of labeled data in overparameterized models", ICML 2021. Every
 proxy is oriented so that high is regular. Its agreement with the C-score is Spearman's correlation r and Kendall's

@@ -1,4 +1,4 @@
-"""One value for each training example: an estimate of a store, or scores that others published as a file."""
+"""One score per training example: an estimate of a store, or published scores from a file."""
 
 import os
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Reliability: would other runs have given the same estimates? As a function of the number of runs.
+"""Split-half reliability of estimates, as a function of the number of runs.
 
 The runs of each ratio are split at random into two halves of n/2, each half gives its own estimates, and over the
 examples with a value in both halves

@@ -1,4 +1,4 @@
-"""Suspects: the examples whose given label is most likely wrong, where nobody knows which are.
+"""Suspects: the examples whose given label is most likely wrong, where true labels are unknown.
 
 They are ranked by one score, the first of ORDER that the store has; equal scores by the next one, and all others stand
 beside. A mean rank over scores would give a vote to each of a dozen scores of which most are one measurement looked at

@@ -1,1 +1,1 @@
-"""Means, moments, intervals and detection: of arrays, whatever they stand for."""
+"""Statistics of arrays: means, moments, confidence intervals, detection."""

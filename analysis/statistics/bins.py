@@ -1,4 +1,4 @@
-"""The bins of histograms of scores, the same wherever they are drawn."""
+"""Histogram bins of scores."""
 
 import numpy as np
 import numpy.typing as npt

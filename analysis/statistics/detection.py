@@ -1,4 +1,4 @@
-"""How well a score tells two kinds of examples apart: ROC AUC, average precision, precision at k.
+"""Detection metrics of a score: ROC AUC, average precision, precision at k.
 
 The AUC is the probability that a positive example has a higher score than a negative one, ties counting one half. With
 R_i the rank (mid-rank of ties) of positive i among all, r_i its rank among the positives, and likewise for negatives,

@@ -1,4 +1,4 @@
-"""Confidence intervals of the estimates: score intervals, which hold where p +- z SE fails: few runs, or p near 0 or 1.
+"""Score confidence intervals of estimates, valid for few runs and for p near 0 or 1, unlike p +- z SE.
 
 With z the normal quantile of the level, and [l, u] Wilson's interval of a group of n runs with mean p:
 

@@ -1,4 +1,4 @@
-"""The runs' part of an error: the delete-a-group jackknife, and how it is put together with the examples' part.
+"""Delete-a-group jackknife: the runs' part of an error, combined with the examples' part.
 
 Runs are divided into g groups; x_j is an estimate without the runs of group j, and m the mean of the x_j:
 

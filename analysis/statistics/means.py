@@ -1,4 +1,4 @@
-"""The mean correctness of a group of runs, its standard error, and what an empty group means.
+"""Mean correctness of a group of runs, its standard error, and the value of an empty group.
 
 For a group G of n runs of which c are correct, p = c / n and SE^2 = p (1 - p) / n. A difference of the means of two
 disjoint groups has the sum of their squared standard errors.

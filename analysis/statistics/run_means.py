@@ -1,4 +1,4 @@
-"""Confidence intervals of means over runs of values other than zeros and ones: counts, epochs, shares, group means.
+"""Confidence intervals of means over runs of counts, epochs, shares and group means.
 
 With the mean m of n runs, s its runs' standard deviation, t Student's quantile of n - 1 degrees of freedom and z the
 normal quantile of the level:

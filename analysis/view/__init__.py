@@ -1,4 +1,4 @@
-"""A store as data frames: what was trained, and every estimate of it."""
+"""A store as data frames: runs, examples, and every estimate."""
 
 from analysis.view.store_view import StoreView, open_store
 

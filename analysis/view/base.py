@@ -1,4 +1,4 @@
-"""What every part of a store's view needs: the store, the images of its examples, and frames that show both."""
+"""Base class of a store's views: the store, the images of its examples, and frames that show both."""
 
 from functools import cached_property
 from typing import Literal, get_args

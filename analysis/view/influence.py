@@ -1,4 +1,4 @@
-"""Which training examples matter to which test examples, as data frames."""
+"""Influence estimates as data frames."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""A store's learning dynamics as data frames: forgetting, training statistics, proxies, noisy labels, groups."""
+"""Learning dynamics as data frames: forgetting, training statistics, proxies, noisy labels, groups."""
 
 import pandas as pd
 

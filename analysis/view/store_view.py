@@ -1,4 +1,4 @@
-"""A store as data frames: what was trained, and every estimate of it."""
+"""A store as data frames: runs, examples, and every estimate."""
 
 import os
 

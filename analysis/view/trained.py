@@ -1,4 +1,4 @@
-"""What was trained, as data frames: runs, examples, and the recorded vectors themselves."""
+"""Runs, examples and recorded vectors as data frames."""
 
 from functools import partial
 

@@ -1,1 +1,1 @@
-"""Campaigns from start to end: checked, planned, run, and measured while they run."""
+"""Campaigns: checks, plans, execution, and standard errors while they run."""

@@ -1,4 +1,4 @@
-"""How far a campaign is while it runs, and what a call of `run_campaign` did."""
+"""Progress of a running campaign, and the result of `run_campaign`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What a store holds of the runs that a call asked for: the last word of a campaign, from the files alone.
+"""Counts the requested runs that a store holds, from its files alone: the result that `run` reports.
 
 Every file that counts is read whole and checked as `longtail verify` does. That takes milliseconds a file (see
 docs/reliability.md), which is little beside training it, and files are read side by side.

@@ -1,4 +1,4 @@
-"""Which downloads a campaign file may ask for: it may come from anybody, so it writes to folders of its own only.
+"""Checks the downloads that a campaign file may ask for: only into folders of Longtail's own cache.
 
 Decided where the file is read; campaigns that are made in Python may download to wherever they say.
 """

@@ -1,4 +1,4 @@
-"""How long the runs that are left will take: from the seconds of those in the store, or from a calibration."""
+"""Estimates the time of the remaining runs, from the runs in the store or from a calibration."""
 
 import heapq
 from collections import Counter, defaultdict

@@ -1,4 +1,4 @@
-"""How a store's runs are trained: precision, how many models make one stack, how many runs one shard.
+"""Plans how runs are executed: precision, models per stack, runs per shard.
 
 Decided when the store is made, and kept in it, because all three can change a result's last bit.
 """

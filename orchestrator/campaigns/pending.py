@@ -1,4 +1,4 @@
-"""Which shards are left to train: campaign - committed."""
+"""Computes the shards left to train: requested minus committed."""
 
 from collections.abc import Iterable
 

@@ -1,4 +1,4 @@
-"""What a campaign would train, and how precise its estimates would be, shown before it is trained."""
+"""`longtail plan`: what a campaign would train, its time, and the precision of its estimates."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What comes before a store is touched: load the data set, check that everything fits, describe the store."""
+"""Checks before a store is created: loads the data set, checks that everything fits, describes the store."""
 
 import platform
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Runs a campaign from start to end: check, create or open the store, plan, train, report."""
+"""Runs a campaign: check, create or open the store, plan, train, report."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""How precise the estimates of a store are while it grows: median and 90% standard errors of mem and of the C-score.
+"""Standard errors of a growing store: median and 90th percentile of mem and C-score.
 
 They are expected standard errors, as of `--until-se` (`analysis.estimators.standard_errors`): means are smoothed, so
 that an example that was right in every run so far is not taken to be certain. Every file is read once.

@@ -1,4 +1,4 @@
-"""Ends a ratio's training once its estimates are precise enough.
+"""Stops a ratio's training once its estimates reach a standard error.
 
 Ratios are trained in steps, and looked at between them, after 10 repetitions, then after a quarter more each time. A
 look rests on those first repetitions alone, whatever else is committed, so that a campaign stops at the same number of

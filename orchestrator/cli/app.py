@@ -1,4 +1,4 @@
-"""The `longtail` command: parses, calls, prints.
+"""The `longtail` command.
 
 Exit codes: 0 all done; 1 something failed or is damaged; 2 a mistake in the command or campaign file; 130 interrupted.
 """

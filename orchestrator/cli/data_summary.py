@@ -1,4 +1,4 @@
-"""The first lines of `plan`, `run` and `tune`: which data were read, and what their reader skipped or assumed."""
+"""Summary of the loaded data set, the first lines of `plan`, `run` and `tune`: sizes, classes, skipped files."""
 
 from collections.abc import Sequence
 

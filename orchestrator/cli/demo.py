@@ -1,4 +1,4 @@
-"""What the demo shows at its end: the most memorized digits, the strongest influence, and where the tables lie."""
+"""Closing output of the demo: most memorized digits, strongest influence, paths of the tables."""
 
 from collections.abc import Hashable
 from typing import Any

@@ -1,4 +1,4 @@
-"""The exit code of a command, decided from how it ended; errors are printed as one line."""
+"""Exit codes of commands; errors are printed as one line."""
 
 import os
 import traceback

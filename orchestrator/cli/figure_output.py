@@ -1,4 +1,4 @@
-"""Draws a figure and writes it where the user asked for it."""
+"""Draws a figure and writes it to the path given."""
 
 import io
 from collections.abc import Callable

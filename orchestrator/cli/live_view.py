@@ -1,4 +1,4 @@
-"""A campaign on a terminal while it runs: how far, how fast, what went wrong, who trains, how precise it is by now."""
+"""Live view of a running campaign on a terminal: progress, throughput, failures, workers, standard errors."""
 
 from collections.abc import Callable, Iterable, Mapping
 

@@ -1,4 +1,4 @@
-"""The arguments and options of the command line."""
+"""Arguments and options of the command line."""
 
 import re
 from enum import StrEnum

@@ -1,4 +1,4 @@
-"""What commands print: lines as they are, and how a run of a campaign is shown from start to end."""
+"""Output of commands, and of a campaign from start to end."""
 
 import threading
 from typing import TYPE_CHECKING

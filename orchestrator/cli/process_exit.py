@@ -1,4 +1,4 @@
-"""How the command ends once its work is done, whatever the campaign's own code has left running in its process."""
+"""Ends the process once the command's work is done, even if user code left threads or children running."""
 
 import os
 import sys

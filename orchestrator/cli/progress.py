@@ -1,4 +1,4 @@
-"""Shows how a campaign goes: live on a terminal, plain lines elsewhere."""
+"""Progress of a campaign: a live view on a terminal, plain lines elsewhere."""
 
 import time
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Commands, options and choices that were misspelt: what they were meant to be."""
+"""Typer group that suggests commands, options and choices for misspelt ones."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""How fast runs are trained, in words."""
+"""Formats training throughput and remaining time."""
 
 import time
 from collections.abc import Callable

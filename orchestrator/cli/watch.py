@@ -1,4 +1,4 @@
-"""Follows a campaign from its store alone, wherever it is trained: what is committed, how fast, and how long yet."""
+"""`longtail status --watch`: follows a campaign from its store alone, wherever it is trained."""
 
 import time
 from collections import deque

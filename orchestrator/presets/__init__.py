@@ -1,4 +1,4 @@
-"""Commented campaign files to start from, one YAML file each."""
+"""Presets: commented campaign files, one YAML file each."""
 
 from importlib.resources import files
 

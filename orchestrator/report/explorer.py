@@ -1,4 +1,4 @@
-"""What the explorer of a report works on: columns of numbers as base64, and sheets of images.
+"""Data of a report's explorer: columns of numbers as base64, and sheets of images.
 
 A column of values is `{"step", "wide", "values"}`: little-endian integers, each times `step`, the lowest standing for
 none. They are int16, or int32 (`wide`) where a value would not fit; the step is 1/10,000 of shares and influences,

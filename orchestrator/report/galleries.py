@@ -1,4 +1,4 @@
-"""Galleries: what the template shows of examples, one `Tile` for each image."""
+"""Galleries of a report: one `Tile` per image."""
 
 from collections.abc import Hashable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The page: a store's findings and the images of its data set, put into the template and written whole."""
+"""Renders the report: findings and images put into the template and written whole."""
 
 import os
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""A data set's images as PNG for a page: one by one in the galleries, many on a sheet for the explorer."""
+"""Images of a data set as PNG: single images for galleries, sheets for the explorer."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

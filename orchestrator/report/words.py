@@ -1,4 +1,4 @@
-"""A campaign in words and numbers: what was trained and how, how many runs, and how precise estimates are."""
+"""Text of a report about its campaign: what was trained, number of runs, precision of estimates."""
 
 from typing import Any
 

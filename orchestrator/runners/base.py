@@ -1,4 +1,4 @@
-"""What a runner is: turns pending shards into outcomes, wherever they are trained."""
+"""Interface of runners: pending shards in, outcomes out."""
 
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence

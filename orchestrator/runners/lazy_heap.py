@@ -1,4 +1,4 @@
-"""A priority queue whose entries may become invalid while they are in it."""
+"""Priority queue with lazy deletion of stale entries."""
 
 from collections.abc import Callable, Iterable
 from heapq import heapify, heappop, heappush

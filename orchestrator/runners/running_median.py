@@ -1,4 +1,4 @@
-"""The median of the most recent values."""
+"""Running median of the most recent values."""
 
 from bisect import bisect_left, insort
 from collections import deque

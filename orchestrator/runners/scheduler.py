@@ -1,4 +1,4 @@
-"""Decides which worker trains which shard, and what is final about each one. Knows workers by number, not by Ray.
+"""Assigns shards to workers and decides their outcomes. Workers are numbers; knows nothing of Ray.
 
 Every ready worker is kept busy. A lost worker's shards are sent again. At the end of a campaign idle workers also train
 the shards that others have not begun, or that run far past what the others took: the first to commit wins, and the

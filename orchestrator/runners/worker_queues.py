@@ -1,4 +1,4 @@
-"""Which worker was sent which shards, indexed by what a dispatcher asks: who is idle, and which shard to repeat.
+"""Queues of shards per worker, indexed by what the scheduler needs: idle workers, and the shard to repeat.
 
 No question scans the workers. Every index is a heap whose entries are pushed when something changes and become invalid
 by themselves, so that an event takes amortized O(log workers) time, however many workers there are.

@@ -1,4 +1,4 @@
-"""Merges many small result files into few large ones, while others commit, read, and compact.
+"""Merges many small result files into few large ones, while other processes commit, read and compact.
 
 A merged file is named after its runs like any shard, and which runs it holds depends on the campaign and the size asked
 for alone, so that two compactions, or one that was killed and its successor, write the same files. Nothing is deleted

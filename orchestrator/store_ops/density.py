@@ -1,4 +1,4 @@
-"""Pairwise-distance proxies of the C-score: how dense the data are around each example, in pixels and to a model.
+"""Kernel-density proxies of the C-score: density of the data around each example, in pixels and in features.
 
 See `workers.datasets.kernel_density` for the scores. A store holds outcomes and no models, so runs are trained again
 for their penultimate-layer features.

@@ -1,4 +1,4 @@
-"""The layout in which google-research/heldout-influence-estimation published its runs.
+"""Reads the layout in which google-research/heldout-influence-estimation published its runs.
 
 `<experiment>/<ratio>/<run>/aux_arrays.npz`, with the arrays correctness_train, correctness_removed and correctness_test
 (was the label predicted), index_train, index_removed and index_test (whose correctness that is: example ids; train and

@@ -1,4 +1,4 @@
-"""Puts runs that were trained elsewhere into a store: everything that needs no more than a store then works on them."""
+"""Imports runs that were trained elsewhere into a store."""
 
 import hashlib
 import json

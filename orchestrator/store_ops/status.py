@@ -1,4 +1,4 @@
-"""What a store holds of what was asked for; works while other processes train.
+"""Status of a store: requested, committed, diverged, failed and damaged, also while other processes train.
 
 A look is one listing (of two passes, see `Store.listed`). Of the files only the new ones are read, each once, and where
 that is asked for only for a while at each look: a store of 100,000 files is shown at once, and how many of its runs

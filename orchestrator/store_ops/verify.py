@@ -1,4 +1,4 @@
-"""Checks every committed file of a store, and sets damaged ones aside so that they are made again."""
+"""Verifies every committed file of a store, and sets damaged ones aside."""
 
 from collections import defaultdict
 from collections.abc import Iterator

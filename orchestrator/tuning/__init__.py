@@ -1,1 +1,1 @@
-"""Recipe search: `longtail tune`. Knows campaigns as values, and neither stores nor runners."""
+"""Recipe search: `longtail tune`. Depends on campaigns as values, on neither stores nor runners."""

@@ -1,4 +1,4 @@
-"""The recipes that a search tries: candidate k depends on the search's seed and on k alone."""
+"""Candidate recipes of a search: candidate k depends on the search's seed and on k alone."""
 
 import json
 from collections.abc import Mapping

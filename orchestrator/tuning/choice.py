@@ -1,4 +1,4 @@
-"""Which of a search's recipes is best: the cheapest that fits its subsets and is as good as any on held-out examples.
+"""Chooses the best recipe: the cheapest that fits its subsets and is as accurate as any on held-out examples.
 
 As good as any: within one standard error, that of a difference of two recipes, of the best held-out accuracy among the
 recipes that fit (the rule of Breiman, Friedman, Olshen & Stone, 1984, for trees). Cost is a run's training:

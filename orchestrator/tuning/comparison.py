@@ -1,4 +1,4 @@
-"""How precisely a search tells its recipes apart: deviations pooled over trials, differences paired by run.
+"""Precision of comparisons between recipes: pooled deviations, differences paired by run.
 
 All trials of a search train the same runs: the same subsets, seeds and orders. The held-out accuracy of recipe t in
 run k is therefore taken as

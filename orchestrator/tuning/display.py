@@ -1,4 +1,4 @@
-"""Shows how a recipe search goes: a bar on a terminal, plain lines elsewhere."""
+"""Progress of a recipe search: a bar on a terminal, plain lines elsewhere."""
 
 import time
 from collections.abc import Callable, Iterator

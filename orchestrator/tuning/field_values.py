@@ -1,4 +1,4 @@
-"""The values of the fields that a search varies, as JSON, as a table's cells, and as text."""
+"""Values of the searched fields as JSON, as table cells, and as text."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

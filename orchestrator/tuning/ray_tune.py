@@ -1,4 +1,4 @@
-"""Trials on a Ray cluster with Ray Tune: which run where, which are stopped early (ASHA), what becomes of lost workers.
+"""Runs trials with Ray Tune: placement, early stopping (ASHA), lost workers.
 
 ASHA: Li et al., "A System for Massively Parallel Hyperparameter Tuning", MLSys 2020. Tune keeps its own state (pickles)
 in a folder that is thrown away: what counts is the listener's record of finished trials. A search that goes on tells

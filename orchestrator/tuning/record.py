@@ -1,4 +1,4 @@
-"""A recipe search's folder: what is searched, every finished trial, tracebacks, TensorBoard's logs.
+"""Folder of a recipe search: settings, finished trials, tracebacks, TensorBoard logs.
 
     search.json              what is searched; a search goes on only where this is the same
     trials/00012.json        a finished trial: the values searched, its figures after each epoch, and how it ended

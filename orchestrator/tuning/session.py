@@ -1,4 +1,4 @@
-"""The course of a recipe search: trials trained and kept, the choice, and its figures on fresh subsets."""
+"""Runs a recipe search: trains trials, chooses a recipe, measures it on fresh subsets."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence

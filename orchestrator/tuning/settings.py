@@ -1,4 +1,4 @@
-"""The settings of a recipe search: what is searched, and where trials are trained."""
+"""Settings of a recipe search: fields searched, and where trials are trained."""
 
 from dataclasses import dataclass
 from pathlib import Path

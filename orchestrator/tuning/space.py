@@ -1,4 +1,4 @@
-"""What a recipe search draws from: fields of a campaign's recipe and model, and the values that each may take.
+"""Search space: fields of a campaign's recipe and model, and the values of each.
 
 A space is a mapping of dotted fields to domains, in YAML
 

@@ -1,4 +1,4 @@
-"""One trial of a recipe search: models on a few subsets, trained epoch by epoch, measured after each."""
+"""One trial of a recipe search: models on a few subsets, evaluated after each epoch."""
 
 import math
 import time

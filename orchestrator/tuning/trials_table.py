@@ -1,4 +1,4 @@
-"""The table of a search's trials: a row for each finished one, with the values of the fields that are searched."""
+"""Table of a search's trials: a row per finished trial, with the values of the searched fields."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Recipe search: the cheapest recipe that fits a campaign's subsets and does as well as any on held-out examples.
+"""Recipe search: the cheapest recipe that fits a campaign's subsets and is as accurate as any on held-out examples.
 
 Trials train on subsets of their own, drawn from another seed than the campaign's: no run of the campaign is looked at,
 so choosing a recipe by held-out accuracy makes nothing that the campaign will estimate look better than it is. The test

@@ -1,4 +1,4 @@
-"""The campaign file that a recipe search writes: the campaign with the recipe found, and on top where it came from.
+"""Writes the campaign file of a recipe search: the campaign with the recipe found, and its origin as a comment.
 
 Its first line holds the SHA-256 of all that follows it, so that a file which was edited since is not replaced.
 """

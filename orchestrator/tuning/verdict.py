@@ -1,4 +1,4 @@
-"""What a search found, in words: figures on fresh subsets, the recipe found beside the one given, what to do."""
+"""Result of a search as text: figures on fresh subsets, both recipes side by side, and a recommendation."""
 
 from collections.abc import Sequence
 

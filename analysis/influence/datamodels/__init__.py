@@ -1,1 +1,1 @@
-"""Linear datamodels: outputs predicted from subsets, and how well."""
+"""Linear datamodels: outputs predicted from subsets, and their scores."""

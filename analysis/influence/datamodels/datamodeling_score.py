@@ -1,4 +1,4 @@
-"""The linear datamodeling score: how well a predictor ranks the outputs of models that it was not fitted to.
+"""Linear datamodeling score: rank correlation of predicted outputs and the outputs of held-out runs.
 
     LDS(z) = Spearman correlation, over held-out runs k, of predicted and actual outputs on test example z
 

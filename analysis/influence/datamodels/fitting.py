@@ -1,4 +1,4 @@
-"""Linear datamodels: a test example's output predicted from which training examples a model saw.
+"""Fits linear datamodels: a test example's output as a linear function of the training subset.
 
     output_z(S) ~ b_z + sum_i w_z(i) 1[i in S]
 

@@ -1,1 +1,1 @@
-"""How a notebook shows examples: frames as tables, with their images."""
+"""Notebook display of frames with the images of their examples."""

@@ -1,4 +1,4 @@
-"""From a frame's columns to those of a table for people: an estimate with its error and limits in one place.
+"""Merges a frame's columns for display: an estimate, its error and its limits become one column.
 
     example_id, test_example_id       the image and the number (training examples, unless the column `split` says else)
     label, given_label, test_label    the class's name; where both are there, the given label only where it differs

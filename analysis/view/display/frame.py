@@ -1,4 +1,4 @@
-"""A pandas frame that a notebook shows as a table for people, with the images of the examples."""
+"""A pandas frame whose notebook display has the images of the examples."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""The images of a data set's examples, loaded only when one is looked at.
+"""Images of a data set's examples, loaded when one is displayed.
 
 A store may come from anybody: so images are taken from the cache, or from files that are here. A function that the
 store names is called, and a download begun, only where the caller trusts the store.

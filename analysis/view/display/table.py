@@ -1,4 +1,4 @@
-"""A frame as an HTML table that takes the colours of its notebook, light or dark."""
+"""A frame as an HTML table that follows the notebook's colours, light or dark."""
 
 import html
 

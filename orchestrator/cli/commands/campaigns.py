@@ -1,4 +1,4 @@
-"""Campaign files into stores: init, run, demo."""
+"""Commands that train campaigns: init, run, demo."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Stores into linear datamodels: datamodels."""
+"""Command of linear datamodels: datamodels."""
 
 from enum import StrEnum
 from pathlib import Path

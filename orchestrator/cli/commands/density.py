@@ -1,4 +1,4 @@
-"""How dense the data are around each example: density."""
+"""Command of kernel densities: density."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated

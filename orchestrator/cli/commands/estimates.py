@@ -1,4 +1,4 @@
-"""Stores into estimates: estimate, compare, reliability."""
+"""Commands that compute and compare estimates: estimate, compare, reliability."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal

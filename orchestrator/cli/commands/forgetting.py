@@ -1,4 +1,4 @@
-"""How examples are learned and forgotten: forgetting."""
+"""Command of forgetting events: forgetting."""
 
 from enum import StrEnum
 from pathlib import Path

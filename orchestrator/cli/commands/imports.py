@@ -1,4 +1,4 @@
-"""Runs that were trained elsewhere into stores: import heldout."""
+"""Commands that import runs trained elsewhere: import heldout."""
 
 from pathlib import Path
 from typing import Annotated

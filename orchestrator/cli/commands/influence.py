@@ -1,4 +1,4 @@
-"""Who helps whom: influence."""
+"""Command of influence pairs: influence."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

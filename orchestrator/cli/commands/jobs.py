@@ -1,4 +1,4 @@
-"""Campaigns sent to a cluster: submit."""
+"""Command that sends campaigns to a cluster: submit."""
 
 from typing import TYPE_CHECKING, Annotated, NoReturn
 

@@ -1,4 +1,4 @@
-"""Noisy labels: noise, suspects."""
+"""Commands on noisy labels: noise, suspects."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated

@@ -1,4 +1,4 @@
-"""What a campaign would cost and give: plan."""
+"""Command that plans a campaign: plan."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated

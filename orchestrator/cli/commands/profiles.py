@@ -1,4 +1,4 @@
-"""Groups of examples: profiles."""
+"""Command of groups of examples: profiles."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal

@@ -1,4 +1,4 @@
-"""Proxies of the C-score: proxies."""
+"""Command of proxies of the C-score: proxies."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated

@@ -1,4 +1,4 @@
-"""Explicit subsets into removal curves: removal."""
+"""Command of removal curves: removal."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated

@@ -1,4 +1,4 @@
-"""A store as one HTML file: report."""
+"""Command that writes the HTML report: report."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""How a store is doing, and keeping it sound: status, verify, compact."""
+"""Commands that maintain stores: status, verify, compact."""
 
 from typing import Annotated
 

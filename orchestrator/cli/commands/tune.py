@@ -1,4 +1,4 @@
-"""Recipe search: tune."""
+"""Command of recipe search: tune."""
 
 import shlex
 import sys

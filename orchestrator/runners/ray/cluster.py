@@ -1,4 +1,4 @@
-"""Joins a Ray cluster, or starts one on this machine, which lets in only who has this user's token."""
+"""Connects to a Ray cluster with the user's token, or starts one on this machine."""
 
 import logging
 import os

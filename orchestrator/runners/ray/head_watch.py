@@ -1,4 +1,4 @@
-"""Ends this process with one line once the head of its Ray cluster is gone.
+"""Ends this process with one line when the head node of its Ray cluster is lost.
 
 Ray's own client waits for a minute in calls that nothing interrupts, and then ends the process itself, with messages of
 its own or none. A thread asks the head's GCS for a sign of life meanwhile. Ending at once loses nothing: what is in the

@@ -1,4 +1,4 @@
-"""What is sent to a cluster with a campaign: the driver's name, its command, and a folder with its files."""
+"""Packages a campaign as a Ray job: name, command, and a folder with its files."""
 
 import hashlib
 import os

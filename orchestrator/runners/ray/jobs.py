@@ -1,4 +1,4 @@
-"""Runs drivers as Ray jobs: on the cluster's head, whatever becomes of the machine that sent them."""
+"""Runs campaign drivers as Ray jobs on the cluster's head node."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""A campaign's figures for Prometheus, through Ray: they are exported at the metrics port of the driver's node.
+"""Metrics of a campaign for Prometheus, exported through Ray at the metrics port of the driver's node.
 
 Ray puts `ray_` before each name and `_total` behind a counter's. The driver alone reports, so that each figure is there
 once. A driver that is started again counts from zero, which Prometheus' `rate` and `increase` expect of counters.

@@ -1,4 +1,4 @@
-"""Spreads the pieces of an estimate over a Ray cluster."""
+"""Maps a function over pieces of an estimate on a Ray cluster."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Where workers go on a cluster: how many fit on each node, and which node gets the next ones."""
+"""Placement of workers: how many fit on each node, and which node gets the next."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

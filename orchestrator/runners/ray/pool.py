@@ -1,4 +1,4 @@
-"""The workers of a campaign on a Ray cluster: an actor on every place there is, coming and going with the nodes.
+"""Pool of worker actors on a Ray cluster that follows nodes as they join and leave.
 
 Actors come back by themselves after a crash (`max_restarts`), but their shards are sent again by the driver
 (`max_task_retries=0`), which alone knows what is committed. A `RayActorError` only means that a shard's outcome is

@@ -1,4 +1,4 @@
-"""Is a Ray cluster there, and does it let us in? Asked before Ray is, which tries for minutes before it says so."""
+"""Checks that a Ray cluster is reachable and accepts our token, before Ray's own connection attempts."""
 
 import os
 import secrets

@@ -1,4 +1,4 @@
-"""Runs campaigns on a Ray cluster: nodes may join, leave and fail while it lasts."""
+"""Runs campaigns on a Ray cluster; nodes may join, leave and fail."""
 
 import os
 from collections.abc import Generator, Iterator, Sequence

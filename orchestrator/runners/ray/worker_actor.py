@@ -1,4 +1,4 @@
-"""A worker of a campaign in a process of its own on a Ray cluster."""
+"""Ray actor that trains shards."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
