@@ -1,46 +1,50 @@
 """Reduces a store to estimates: memorization, influence, consistency, C-score, forgetting. Needs only the store;
 images of examples need its data set."""
 
-from analysis import plot
-from analysis.estimators.consistency import consistency_profile, cscore
-from analysis.estimators.diverged_bounds import diverged_bounds, diverged_notes
-from analysis.estimators.memorization import estimate_memorization
-from analysis.estimators.removal import removal_curve, write_removal
-from analysis.estimators.standard_errors import (
-    expected_se,
-    feldman_zhang_bound,
-    largest_unit_variance,
-    most_examples_se,
-    runs_needed,
-    se_of_runs,
-    unit_variance,
-)
-from analysis.influence.datamodels.fitting import Datamodels, fit_datamodels
-from analysis.influence.discoveries import influence_discoveries
-from analysis.influence.estimator import influence_matrix, influence_pairs, influence_top
-from analysis.influence.high_influence import influential_pairs
-from analysis.influence.matrix_files import write_influence_matrix
-from analysis.learning.forgetting import estimate_forgetting
-from analysis.learning.forgetting_summary import forgetting_summary
-from analysis.learning.training_statistics import estimate_training_statistics
-from analysis.reading.bits import PackedBits, RatioBits, pack_runs
-from analysis.reading.counts import RatioCounts, StoreCounts, count_first_runs, count_runs
-from analysis.reading.outputs import RatioOutputs, read_outputs
-from analysis.report.write_estimates import write_estimates
-from analysis.scoring.agreement import Agreement, compare
-from analysis.scoring.example_scores import ExampleScore, StoreScores, read_example_scores
-from analysis.scoring.forgetting_agreement import forgetting_agreement
-from analysis.scoring.groups import Groups, group_examples
-from analysis.scoring.noise import noise_curves, noise_detection
-from analysis.scoring.profiles import class_summary, group_profiles, learning_curves
-from analysis.scoring.proxies import collect_proxies, proxy_agreement
-from analysis.scoring.split_half import estimate_reliability
-from analysis.scoring.suspects import rank_suspects
-from analysis.statistics.intervals import average_interval, difference_interval, mean_interval
-from analysis.statistics.means import without_empty_groups
-from analysis.view import StoreView, open_store
-from analysis.view.display.frame import Frame
-from workers.errors import EstimateError, NoEstimateError, TooManyPairsError
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from analysis import plot
+    from analysis.estimators.consistency import consistency_profile, cscore
+    from analysis.estimators.diverged_bounds import diverged_bounds, diverged_notes
+    from analysis.estimators.memorization import estimate_memorization
+    from analysis.estimators.removal import removal_curve, write_removal
+    from analysis.estimators.standard_errors import (
+        expected_se,
+        feldman_zhang_bound,
+        largest_unit_variance,
+        most_examples_se,
+        runs_needed,
+        se_of_runs,
+        unit_variance,
+    )
+    from analysis.influence.datamodels.fitting import Datamodels, fit_datamodels
+    from analysis.influence.discoveries import influence_discoveries
+    from analysis.influence.estimator import influence_matrix, influence_pairs, influence_top
+    from analysis.influence.high_influence import influential_pairs
+    from analysis.influence.matrix_files import write_influence_matrix
+    from analysis.learning.forgetting import estimate_forgetting
+    from analysis.learning.forgetting_summary import forgetting_summary
+    from analysis.learning.training_statistics import estimate_training_statistics
+    from analysis.reading.bits import PackedBits, RatioBits, pack_runs
+    from analysis.reading.counts import RatioCounts, StoreCounts, count_first_runs, count_runs
+    from analysis.reading.outputs import RatioOutputs, read_outputs
+    from analysis.report.write_estimates import write_estimates
+    from analysis.scoring.agreement import Agreement, compare
+    from analysis.scoring.example_scores import ExampleScore, StoreScores, read_example_scores
+    from analysis.scoring.forgetting_agreement import forgetting_agreement
+    from analysis.scoring.groups import Groups, group_examples
+    from analysis.scoring.noise import noise_curves, noise_detection
+    from analysis.scoring.profiles import class_summary, group_profiles, learning_curves
+    from analysis.scoring.proxies import collect_proxies, proxy_agreement
+    from analysis.scoring.split_half import estimate_reliability
+    from analysis.scoring.suspects import rank_suspects
+    from analysis.statistics.intervals import average_interval, difference_interval, mean_interval
+    from analysis.statistics.means import without_empty_groups
+    from analysis.view import StoreView, open_store
+    from analysis.view.display.frame import Frame
+    from workers.errors import EstimateError, NoEstimateError, TooManyPairsError
 
 __all__ = [
     "Agreement",
@@ -107,3 +111,78 @@ __all__ = [
     "write_influence_matrix",
     "write_removal",
 ]
+
+_MODULES = {
+    "Agreement": "analysis.scoring.agreement",
+    "Datamodels": "analysis.influence.datamodels.fitting",
+    "EstimateError": "workers.errors",
+    "ExampleScore": "analysis.scoring.example_scores",
+    "Frame": "analysis.view.display.frame",
+    "Groups": "analysis.scoring.groups",
+    "NoEstimateError": "workers.errors",
+    "PackedBits": "analysis.reading.bits",
+    "RatioBits": "analysis.reading.bits",
+    "RatioCounts": "analysis.reading.counts",
+    "RatioOutputs": "analysis.reading.outputs",
+    "StoreCounts": "analysis.reading.counts",
+    "StoreScores": "analysis.scoring.example_scores",
+    "StoreView": "analysis.view",
+    "TooManyPairsError": "workers.errors",
+    "average_interval": "analysis.statistics.intervals",
+    "class_summary": "analysis.scoring.profiles",
+    "collect_proxies": "analysis.scoring.proxies",
+    "compare": "analysis.scoring.agreement",
+    "consistency_profile": "analysis.estimators.consistency",
+    "count_first_runs": "analysis.reading.counts",
+    "count_runs": "analysis.reading.counts",
+    "cscore": "analysis.estimators.consistency",
+    "difference_interval": "analysis.statistics.intervals",
+    "diverged_bounds": "analysis.estimators.diverged_bounds",
+    "diverged_notes": "analysis.estimators.diverged_bounds",
+    "estimate_forgetting": "analysis.learning.forgetting",
+    "estimate_memorization": "analysis.estimators.memorization",
+    "estimate_reliability": "analysis.scoring.split_half",
+    "estimate_training_statistics": "analysis.learning.training_statistics",
+    "expected_se": "analysis.estimators.standard_errors",
+    "feldman_zhang_bound": "analysis.estimators.standard_errors",
+    "fit_datamodels": "analysis.influence.datamodels.fitting",
+    "forgetting_agreement": "analysis.scoring.forgetting_agreement",
+    "forgetting_summary": "analysis.learning.forgetting_summary",
+    "group_examples": "analysis.scoring.groups",
+    "group_profiles": "analysis.scoring.profiles",
+    "influence_discoveries": "analysis.influence.discoveries",
+    "influence_matrix": "analysis.influence.estimator",
+    "influence_pairs": "analysis.influence.estimator",
+    "influence_top": "analysis.influence.estimator",
+    "influential_pairs": "analysis.influence.high_influence",
+    "largest_unit_variance": "analysis.estimators.standard_errors",
+    "learning_curves": "analysis.scoring.profiles",
+    "mean_interval": "analysis.statistics.intervals",
+    "most_examples_se": "analysis.estimators.standard_errors",
+    "noise_curves": "analysis.scoring.noise",
+    "noise_detection": "analysis.scoring.noise",
+    "open_store": "analysis.view",
+    "pack_runs": "analysis.reading.bits",
+    "plot": "analysis.plot",
+    "proxy_agreement": "analysis.scoring.proxies",
+    "rank_suspects": "analysis.scoring.suspects",
+    "read_example_scores": "analysis.scoring.example_scores",
+    "read_outputs": "analysis.reading.outputs",
+    "removal_curve": "analysis.estimators.removal",
+    "runs_needed": "analysis.estimators.standard_errors",
+    "se_of_runs": "analysis.estimators.standard_errors",
+    "unit_variance": "analysis.estimators.standard_errors",
+    "without_empty_groups": "analysis.statistics.means",
+    "write_estimates": "analysis.report.write_estimates",
+    "write_influence_matrix": "analysis.influence.matrix_files",
+    "write_removal": "analysis.estimators.removal",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: who reads counts need not wait for scipy, and who asks for a status not for pandas."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = import_module(_MODULES[name])
+    value = globals()[name] = module if name == "plot" else getattr(module, name)
+    return value
