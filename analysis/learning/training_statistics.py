@@ -24,7 +24,7 @@ from analysis.statistics.moments import RunMoments
 from workers.campaign.campaign import PPM
 from workers.campaign.keys import Run
 from workers.store import Store
-from workers.store.schema import LARGEST_HALF
+from workers.store.schema import MAX_FLOAT16
 
 STATISTICS = {
     "probability": "presented_probability",
@@ -60,7 +60,7 @@ def estimate_training_statistics(
         if ratio_ppm not in moments:
             moments[ratio_ppm] = {name: RunMoments((labels.num_train,)) for name in STATISTICS}
             saturated[ratio_ppm] = np.zeros(labels.num_train, dtype=np.int64)
-        saturated[ratio_ppm] += (sequence.values[STATISTICS["loss"]] >= LARGEST_HALF).sum(axis=0)
+        saturated[ratio_ppm] += (sequence.values[STATISTICS["loss"]] >= MAX_FLOAT16).sum(axis=0)
         for name, column in STATISTICS.items():
             values = _over_presentations(sequence, column)
             moments[ratio_ppm][name].add(values)

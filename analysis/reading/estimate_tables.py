@@ -51,4 +51,4 @@ def write_table(
     files = open_files(folder)
     files.make_root()
     files.replace(f"{name}.parquet", encode(table, said))
-    return files.place(f"{name}.parquet")
+    return files.location(f"{name}.parquet")

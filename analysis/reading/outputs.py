@@ -12,7 +12,7 @@ from analysis.reading.selection import check_random_subsets, scan_epoch, select_
 from workers.campaign.campaign import PPM
 from workers.errors import EstimateError
 from workers.store import Store
-from workers.store.schema import LARGEST_HALF
+from workers.store.schema import MAX_FLOAT16
 
 Output = Literal["margin", "correctness"]
 
@@ -79,7 +79,7 @@ def read_outputs(
         diverged += rows.diverged
         last_epoch = max(last_epoch, *rows.epochs[rows.used & finite].tolist(), 0)
         not_finite += int((rows.used & ~finite).sum())
-        saturated += int((np.abs(values[rows.used & finite]) >= LARGEST_HALF).sum())
+        saturated += int((np.abs(values[rows.used & finite]) >= MAX_FLOAT16).sum())
     return RatioOutputs(
         ratio_ppm=ratio_ppm,
         output=output,

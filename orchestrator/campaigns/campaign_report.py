@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from orchestrator.campaigns.committed_runs import Holdings
 from orchestrator.campaigns.until_se import Look
 from orchestrator.runners.base import GivenUp
-from workers.store.failures import MOST_MESSAGE
+from workers.store.failures import MAX_MESSAGE
 from workers.training import Precision
 from workers.user_code.text_limits import shortened
 
@@ -60,7 +60,7 @@ class CampaignReport:
     def note(self, text: str) -> None:
         """Add to the notes, unless there are many."""
         if len(self.notes) < MOST_NOTES:
-            self.notes.append(shortened(text, MOST_MESSAGE))
+            self.notes.append(shortened(text, MAX_MESSAGE))
 
     @property
     def complete(self) -> bool:

@@ -54,10 +54,10 @@ class Holdings:
 
 def check_holdings(store: Store, wanted: Masks, on_file: OnFile = lambda done, total: None) -> Holdings:
     """Look for runs in a store. Raises StoreError where the store is not there any more, or cannot be read."""
-    store.check_place()
+    store.check_binding()
     checked: dict[Shard, list[int] | DamagedFileError] = {}
     for _ in range(_MOST_ROUNDS):  # compactions make new files, other drivers commit
-        shards = [shard for shard in store.listed() if _within(wanted, shard).any()]
+        shards = [shard for shard in store.all_shards() if _within(wanted, shard).any()]
         fresh = [shard for shard in shards if shard not in checked]
         if not fresh:
             break
@@ -78,9 +78,9 @@ def check_holdings(store: Store, wanted: Masks, on_file: OnFile = lambda done, t
             _within(committed, shard)[:] = _within(wanted, shard)
             lost = [repetition for repetition in found if repetition < len(wanted[shard.ratio_ppm])]
             diverged[shard.ratio_ppm][lost] = wanted[shard.ratio_ppm][lost]
-    problem = store.upkeep.inspect(EXAMPLES)
+    problem = store.maintenance.inspect(EXAMPLES)
     if problem is not None:
-        damaged.append(store.upkeep.damage(EXAMPLES, problem))
+        damaged.append(store.maintenance.damage(EXAMPLES, problem))
     there = runs_by_ratio(store.shards())
     counts = (
         _counts(wanted),
@@ -114,10 +114,10 @@ def _counts(masks: Masks) -> dict[int, int]:
 def _check(store: Store, shard: Shard) -> list[int] | DamagedFileError | None:
     """The repetitions that diverged, or the damage; None where a compaction merged the file away."""
     try:
-        return store.upkeep.diverged(shard)
+        return store.maintenance.diverged(shard)
     except DamagedFileError as error:
         return error
     except MissingFileError:
         path = f"results/{shard.shard_id}.parquet"
-        problem = store.upkeep.inspect(path)
-        return None if problem is None else store.upkeep.damage(path, problem)
+        problem = store.maintenance.inspect(path)
+        return None if problem is None else store.maintenance.damage(path, problem)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from orchestrator.campaigns.preflight import ModelFacts, new_model
 from workers.campaign.campaign import Campaign
 from workers.datasets import Dataset
-from workers.models.stacking import why_not_stackable
+from workers.models.stacking import unstackable_reason
 from workers.subsets.draw import subset_size
 from workers.training import Precision
 from workers.training.hardware import Machine
@@ -67,7 +67,7 @@ def arrange(
     limit = min(_stack_limit(campaign, facts, machine), shard_size or _GPU_STACK)
     apart = None if limit > 1 else "a step of one model is work enough"
     if limit > 1:
-        apart = why_not_stackable(lambda: new_model(campaign, dataset), dataset.input_shape)
+        apart = unstackable_reason(lambda: new_model(campaign, dataset), dataset.input_shape)
     stack = 1 if apart else _evenly(campaign.subsets.repetitions, limit)
     if fastest is not None and machine.device == "cuda" and stack > 1 and shard_size is None:
         sizes = {_evenly(campaign.subsets.repetitions, max(1, limit // share)) for share in _GPU_SHARES}

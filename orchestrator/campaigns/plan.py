@@ -14,7 +14,7 @@ from analysis import (
 from analysis.estimators.pilots import PlannedVariance, planned_variance
 from orchestrator.campaigns.execution_plan import Arrangement, arrange
 from orchestrator.campaigns.pending import pending_shards
-from orchestrator.campaigns.preflight import campaign_notes, check_campaign_fits, identified, make_header
+from orchestrator.campaigns.preflight import campaign_notes, check_campaign_fits, make_header, resolve_tables
 from workers.campaign.campaign import PPM, Campaign
 from workers.campaign.keys import Shard
 from workers.datasets import Dataset, check_files, load_dataset
@@ -124,7 +124,7 @@ def plan_campaign(
     dataset = load_dataset(campaign.dataset)
     on_data(dataset)
     facts = check_campaign_fits(campaign, dataset)
-    campaign, _ = identified(campaign, dataset)
+    campaign, _ = resolve_tables(campaign, dataset)
     committed: list[Shard] = []
     counts: dict[int, RatioCounts] = {}
     if store_uri is not None and Store.exists(store_uri):

@@ -17,7 +17,7 @@ from workers.datasets.label_table import labels_sha256, read_given_labels
 from workers.datasets.score_table import read_scores
 from workers.errors import CampaignError
 from workers.models import build_model, check_gradients, check_output, check_weights, model_notes
-from workers.models.repeating import check_repeatable, seeded, start_of
+from workers.models.repeating import check_repeatable, seeded, starting_values_of
 from workers.store import Header, examples_table
 from workers.subsets.draw import given_labels, subset_size
 from workers.subsets.explicit import Floats, scores_sha256
@@ -76,7 +76,7 @@ def starting_values(campaign: Campaign, dataset: Dataset) -> tuple[float, ...] |
     """See `Header.starting_values`: None where the model is one of Longtail's own."""
     if not isinstance(campaign.model, CustomModel):
         return None
-    return start_of(lambda: build_model(campaign.model, dataset.input_shape, dataset.num_classes))
+    return starting_values_of(lambda: build_model(campaign.model, dataset.input_shape, dataset.num_classes))
 
 
 def _starting_model(campaign: Campaign, dataset: Dataset) -> torch.nn.Module:
@@ -121,7 +121,7 @@ class CampaignTables:
     given: npt.NDArray[np.int64] | None = None
 
 
-def identified(campaign: Campaign, dataset: Dataset) -> tuple[Campaign, CampaignTables]:
+def resolve_tables(campaign: Campaign, dataset: Dataset) -> tuple[Campaign, CampaignTables]:
     """The campaign with what its identity still lacks, the hashes of its scores and given labels; and these.
 
     Raises CampaignError, StoreError.

@@ -17,8 +17,8 @@ from orchestrator.campaigns.preflight import (
     campaign_notes,
     check_campaign_fits,
     check_fits_memory,
-    identified,
     make_header,
+    resolve_tables,
     starting_values,
 )
 from orchestrator.campaigns.until_se import UntilSe, check_target
@@ -41,7 +41,7 @@ from workers.store import Failure, Header, Store
 from workers.store.cures import EXAMPLES
 from workers.training.shard import check_starting_values
 
-HOPELESS = 10
+MAX_INITIAL_FAILURES = 10
 """So many shards in a row failing, with none committed before, end the campaign: the mistake is in all of them."""
 
 _PLACE_SECONDS = 30.0
@@ -102,7 +102,7 @@ def run_campaign(
         report.note(f"left out: {error}")
     job = Job(campaign, opened.uri, checkpoint_minutes)
     if until_se is None:
-        opened.aim(campaign.subsets)
+        opened.add_target(campaign.subsets)
         _train(job, opened, runner, pending, report, failed_before, on_progress)
         return _checked(report, opened, _masks(campaign), on_progress)
     until = UntilSe(campaign, opened, until_se)
@@ -133,7 +133,7 @@ def _checked(
     report = replace(report, holdings=holdings)
     if report.complete and not report.looks:  # another driver may have asked for less meanwhile
         for ratio_ppm, runs in holdings.wanted.items():
-            store.aim(Subsets(ratios=(ratio_ppm / PPM,), repetitions=runs), raising=True)
+            store.add_target(Subsets(ratios=(ratio_ppm / PPM,), repetitions=runs), at_least=True)
     on_progress(progress)
     return report
 
@@ -154,7 +154,7 @@ def _prepared_store(
     Raises as `run_campaign`.
     """
     facts = check_campaign_fits(campaign, dataset)
-    campaign, tables = identified(campaign, dataset)
+    campaign, tables = resolve_tables(campaign, dataset)
     header, notes = make_header(campaign, dataset), [*campaign_notes(campaign, dataset.num_train), *facts.notes]
     is_new = not Store.exists(store)
     if is_new:
@@ -195,7 +195,7 @@ def _train(
     with closing(runner.run(job, shards)) as outcomes:
         for outcome in outcomes:
             if time.monotonic() - looked >= _PLACE_SECONDS:
-                store.check_place()
+                store.check_binding()
                 looked = time.monotonic()
             _account(outcome, store, report, failed_before)
             on_progress(report.progress)
@@ -214,10 +214,10 @@ def _account(outcome: Outcome, store: Store, report: CampaignReport, failed_befo
             failures.append(outcome)
             progress.failed += error.shard.stop - error.shard.start
             store.record_failure(Failure(error.shard.shard_id, outcome.attempts, error.message, error.traceback))
-            if len(failures) >= HOPELESS and not progress.trained:
+            if len(failures) >= MAX_INITIAL_FAILURES and not progress.trained:
                 first = failures[0].error
                 failed = CampaignFailedError(
-                    f"the first {HOPELESS} shards all failed: {first.message} "
+                    f"the first {MAX_INITIAL_FAILURES} shards all failed: {first.message} "
                     f"(traceback: {store.uri}/failures/{first.shard.shard_id}.json)"
                 )
                 failed.exit_code = first.exit_code

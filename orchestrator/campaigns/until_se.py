@@ -59,7 +59,7 @@ class UntilSe:
         ratios, left = list(self.campaign.subsets.ratios_ppm), list(pending)
         for repetitions in looks_until(cap):
             stop = min(cap, -(-repetitions // size) * size)
-            self._aim(ratios, stop)
+            self._add_target(ratios, stop)
             yield [shard for shard in left if shard.start < stop]
             left = [shard for shard in left if shard.start >= stop]
             self.looks |= {ratio_ppm: self._look(ratio_ppm, repetitions) for ratio_ppm in ratios}
@@ -70,9 +70,9 @@ class UntilSe:
                 break
         self._take_back()
 
-    def _aim(self, ratios: Sequence[int], repetitions: int, *, raising: bool = True) -> None:
+    def _add_target(self, ratios: Sequence[int], repetitions: int, *, at_least: bool = True) -> None:
         asked = {"ratios": tuple(ratio_ppm / PPM for ratio_ppm in ratios), "repetitions": repetitions}
-        self.store.aim(self.campaign.subsets.model_copy(update=asked), raising=raising)
+        self.store.add_target(self.campaign.subsets.model_copy(update=asked), at_least=at_least)
         self._stops |= dict.fromkeys(ratios, repetitions)
 
     @property
@@ -89,7 +89,7 @@ class UntilSe:
                 if shard.ratio_ppm == ratio_ppm:
                     there[shard.start : shard.stop] = True
             if self.looks[ratio_ppm].reached and not there[stop:].all():
-                self._aim([ratio_ppm], stop, raising=False)
+                self._add_target([ratio_ppm], stop, at_least=False)
 
     def _look(self, ratio_ppm: int, repetitions: int) -> Look:
         if ratio_ppm == PPM:

@@ -7,7 +7,7 @@ from typing import Final
 
 from orchestrator.cli.output import warn
 from workers.errors import FAILED, LongtailError
-from workers.user_code.boundary import FULL_TRACEBACKS, RaisedByUserCodeError, told_traceback
+from workers.user_code.boundary import FULL_TRACEBACKS, RaisedByUserCodeError, format_traceback
 
 INTERRUPTED: Final = 130
 """Exit code after SIGINT or SIGTERM; the others, 1 and 2, are `FAILED` and `MISTAKE` of workers.errors."""
@@ -33,7 +33,7 @@ def exit_code_of(app: Callable[[], object]) -> int:
         return FAILED
     except RaisedByUserCodeError as error:
         if error.__cause__ is not None:
-            for line in told_traceback(error.__cause__).rstrip("\n").split("\n"):
+            for line in format_traceback(error.__cause__).rstrip("\n").split("\n"):
                 warn(line)
         if os.environ.get(FULL_TRACEBACKS) != "full":
             warn(f"({FULL_TRACEBACKS}=full in the environment shows every frame)")

@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 
 from orchestrator.cli.terminal import shown
 from workers.campaign.suggest import closest
-from workers.user_code.boundary import raised_apart
+from workers.user_code.boundary import wrap_user_errors
 
 # typer has exported it under no name of its own, and brings click with it in some versions only.
 _UsageError: type[Any] = typer.BadParameter.__mro__[1]
@@ -35,7 +35,7 @@ class SuggestingGroup(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Parse the options of a command, and call it."""
-        with _suggestions(), raised_apart():
+        with _suggestions(), wrap_user_errors():
             return super().invoke(ctx)
 
 

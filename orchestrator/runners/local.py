@@ -11,7 +11,7 @@ from workers.campaign.keys import Shard
 from workers.errors import CampaignError, StoreError
 from workers.store import RunResult
 from workers.training import Precision
-from workers.training.hardware import Machine, survey
+from workers.training.hardware import Machine, detect_machine
 from workers.training.shard import ShardError, ShardSummary, Worker
 from workers.training.stack_calibration import calibrate
 
@@ -32,7 +32,7 @@ class LocalRunner:
 
     def machine(self) -> Machine:
         """See `Runner.machine`."""
-        return survey(torch.device(self.device))
+        return detect_machine(torch.device(self.device))
 
     def fastest_stack(self, campaign: Campaign, sizes: Sequence[int], precision: Precision) -> int:
         """See `Runner.fastest_stack`."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from workers.campaign.keys import Shard
 from workers.errors import MissingFileError
 from workers.store import Header, Store
-from workers.store.maintenance import covered
+from workers.store.maintenance import superseded_shards
 from workers.store.merge import SourceError
 
 DEFAULT_SIZE = 64 << 20
@@ -67,7 +67,7 @@ def compact_store(
         if merges and not _merge_all(store, merges, excluded, report, grace, on_progress):
             continue
         # A compaction beside this one may have made a file narrower than ours, or wider, at the same time.
-        if excluded.issuperset(covered(store.shards())):
+        if excluded.issuperset(superseded_shards(store.shards())):
             break
     report.after = len(store.shards())
     return report
@@ -87,7 +87,7 @@ def _merge_all(
     for merge in merges:
         on_progress(done, total)
         try:
-            store.upkeep.merge(merge.target, merge.sources)
+            store.maintenance.merge(merge.target, merge.sources)
             merged += merge.sources
         except SourceError as error:
             path = f"{store.uri}/results/{error.shard.shard_id}.parquet"
@@ -99,7 +99,7 @@ def _merge_all(
     on_progress(done, total)
     if merged and grace > 0:
         time.sleep(grace)
-    store.upkeep.discard(merged)
+    store.maintenance.discard(merged)
     return len(merged) == total
 
 

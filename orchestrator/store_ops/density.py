@@ -30,7 +30,7 @@ from workers.errors import ModelError
 from workers.store import Store
 from workers.training.device_data import DeviceData, load_on_device
 from workers.training.evaluation import Bits
-from workers.training.penultimate_features import check_head, hidden_layer_of
+from workers.training.penultimate_features import check_head, train_and_extract_features
 from workers.user_code.loading import refuse_call
 
 ESTIMATE = "density"
@@ -127,7 +127,7 @@ def estimate_densities(
     hidden: list[KernelDensities] = []
     retrained: list[RetrainedRun] = []
     for run, correct in runs.items() if left_out is None else ():
-        layer = hidden_layer_of(
+        layer = train_and_extract_features(
             campaign, data, run, store.header.precision, partial(progress, f"epochs of run {run.run_id}")
         )
         found = pairs(Vectors.of(layer.features), f"the last hidden layer of run {run.run_id}")

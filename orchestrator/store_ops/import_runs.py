@@ -79,7 +79,7 @@ def import_heldout(
     opened.clean()
     # How many, not up to which: folders may be missing between them, which nothing here can train.
     for ratio_ppm, number in Counter(run.ratio_ppm for run in committed | runs.keys()).items():
-        opened.aim(Subsets(ratios=(ratio_ppm / PPM,), repetitions=number), raising=True)
+        opened.add_target(Subsets(ratios=(ratio_ppm / PPM,), repetitions=number), at_least=True)
     count = before = len(runs) - sum(len(shard.runs) for shard in pending)
     on_progress(count, len(runs))
     for shard, results in zip(pending, chain([first], batches), strict=False):

@@ -1,8 +1,8 @@
 """Status of a store: requested, committed, diverged, failed and damaged, also while other processes train.
 
-A look is one listing (of two passes, see `Store.listed`). Of the files only the new ones are read, each once, and where
-that is asked for only for a while at each look: a store of 100,000 files is shown at once, and how many of its runs
-diverged is known a little later. A file that cannot be used is named, and its runs are not counted.
+A look is one listing (of two passes, see `Store.all_shards`). Of the files only the new ones are read, each once, and
+where that is asked for only for a while at each look: a store of 100,000 files is shown at once, and how many of its
+runs diverged is known a little later. A file that cannot be used is named, and its runs are not counted.
 """
 
 import time
@@ -115,7 +115,7 @@ class StatusReader:
         Raises StoreError where the store cannot be read.
         """
         store, damaged = self._store, list[DamagedFileError]()
-        targets, shards = store.targets(damaged), store.listed()
+        targets, shards = store.targets(damaged), store.all_shards()
         failures = store.failures(shards, damaged)
         self._read = {shard: self._read[shard] for shard in shards if shard in self._read}
         self._damaged = {shard: self._damaged[shard] for shard in shards if shard in self._damaged}
@@ -159,16 +159,16 @@ class StatusReader:
                 self._damaged[shard] = error
             except MissingFileError:
                 path = f"results/{shard.shard_id}.parquet"
-                problem = self._store.upkeep.inspect(path)
+                problem = self._store.maintenance.inspect(path)
                 if problem is not None:  # else a compaction merged it away: the next listing tells
-                    self._damaged[shard] = self._store.upkeep.damage(path, problem)
+                    self._damaged[shard] = self._store.maintenance.damage(path, problem)
 
     def _inspect_examples(self, shards: Sequence[Shard]) -> None:
         """Once, and again while they cannot be used. A store that is just being made has none yet."""
         if self._examples_seen and self._examples is None:
             return
-        problem = self._store.upkeep.inspect(EXAMPLES)
-        self._examples = self._store.upkeep.damage(EXAMPLES, problem) if problem and shards else None
+        problem = self._store.maintenance.inspect(EXAMPLES)
+        self._examples = self._store.maintenance.damage(EXAMPLES, problem) if problem and shards else None
         self._examples_seen = problem is None
 
     def _lost(self, targets: dict[int, int], shards: Sequence[Shard]) -> int:

@@ -32,8 +32,8 @@ def verify_store(uri: str, *, repair: bool = False) -> tuple[int, list[Finding]]
     beside writers and compactions.
     """
     store = Store.open(uri)
-    paths = [f"{folder}/{name}" for folder in FOLDERS for name in store.upkeep.names(folder)]
-    problems = {path: store.upkeep.inspect(path) for path in [*paths, EXAMPLES]}
+    paths = [f"{folder}/{name}" for folder in FOLDERS for name in store.maintenance.names(folder)]
+    problems = {path: store.maintenance.inspect(path) for path in [*paths, EXAMPLES]}
     of_results = [problem for path, problem in problems.items() if path.startswith("results/")]
     if of_results and set(of_results) == {FOREIGN}:  # setting all of them aside would lose what is sound
         problem = f"is of another campaign than all {len(of_results)} files of results"
@@ -83,7 +83,7 @@ def missing_imports(uri: str) -> dict[int, int]:
 
 
 def _found(store: Store, path: str, problem: str, repair: bool) -> Finding:
-    return Finding(f"{store.uri}/{path}", problem, store.upkeep.set_aside(path) if repair else None)
+    return Finding(f"{store.uri}/{path}", problem, store.maintenance.set_aside(path) if repair else None)
 
 
 def _disagreeing(store: Store, shards: list[Shard]) -> Iterator[tuple[Shard, str]]:
@@ -106,7 +106,7 @@ def _disagreeing(store: Store, shards: list[Shard]) -> Iterator[tuple[Shard, str
 
 def _first_difference(store: Store, shard: Shard, other: Shard) -> Run | None:
     try:
-        ours, theirs = store.upkeep.run_hashes(shard), store.upkeep.run_hashes(other)
+        ours, theirs = store.maintenance.run_hashes(shard), store.maintenance.run_hashes(other)
     except (MissingFileError, DamagedFileError):
         return None  # gone, or to be found by the next inspection
     different = [

@@ -23,7 +23,7 @@ from orchestrator.runners.ray.cluster import connected, extend_path, search_path
 from orchestrator.runners.ray.preflight import ClusterError
 from orchestrator.tuning.trial import Bench, EpochFigures, Trial
 from workers.errors import LongtailError
-from workers.user_code.boundary import check_interruption, told, told_traceback
+from workers.user_code.boundary import check_interruption, describe_error, format_traceback
 
 REDUCTION = 3
 """Of the trials at each rung the best third goes on."""
@@ -183,8 +183,8 @@ class _Trainable(tune.Trainable):  # type: ignore[misc]
             figures = next(self._epochs)
         except BaseException as error:  # noqa: BLE001 - the boundary at which the campaign's own code is reported
             check_interruption(error)
-            message = str(error) if isinstance(error, LongtailError) else told(error)
-            return {"failed": message, "details": told_traceback(error), "epoch": 0, _SCORE: 0.0, DONE: True}
+            message = str(error) if isinstance(error, LongtailError) else describe_error(error)
+            return {"failed": message, "details": format_traceback(error), "epoch": 0, _SCORE: 0.0, DONE: True}
         plain = figures.model_dump()
         return {"figures": plain, "epoch": figures.epoch, _SCORE: _score(figures), DONE: figures.ended is not None}
 

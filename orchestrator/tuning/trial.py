@@ -18,7 +18,7 @@ from workers.subsets.draw import subset_size
 from workers.training.determinism import deterministic
 from workers.training.device_data import DeviceData, load_on_device
 from workers.training.evaluation import Evaluation
-from workers.training.hardware import survey
+from workers.training.hardware import detect_machine
 from workers.training.loop import Trainer
 from workers.training.shard import choose_engine
 
@@ -116,7 +116,7 @@ class Bench:
     def _start(self, trial: Trial, dataset: Dataset, facts: ModelFacts) -> list[list[Trainer]]:
         """The models before their first update: of each ratio the stacks, or single models."""
         campaign, device = trial.campaign, self.device
-        how = arrange(campaign, dataset, facts, survey(device))
+        how = arrange(campaign, dataset, facts, detect_machine(device))
         header = make_header(campaign, dataset, stack_size=how.stack_size, precision=how.precision)
         engine = choose_engine(campaign, header, dataset.input_shape)
         data = self._on_device(campaign, dataset)

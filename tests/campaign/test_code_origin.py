@@ -13,7 +13,7 @@ import pytest
 from tests.isolation import ROOT
 from workers.errors import DataError
 from workers.user_code import code_origin
-from workers.user_code.code_origin import why_not_own
+from workers.user_code.code_origin import refused_origin
 from workers.user_code.loading import load_function
 
 MINE = """
@@ -261,6 +261,6 @@ def test_no_parent_is_imported_of_what_is_refused(folder: Path) -> None:
 
 def test_scripts_and_system_folders_are_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     for place in (Path(sysconfig.get_path("scripts"), "tool.py"), Path("/usr/share/python3/py3versions.py")):
-        assert "is an installed package" in str(why_not_own("tool", str(place)))
+        assert "is an installed package" in str(refused_origin("tool", str(place)))
     monkeypatch.syspath_prepend("/usr/src/app")
-    assert why_not_own("app", "/usr/src/app/app.py") is None
+    assert refused_origin("app", "/usr/src/app/app.py") is None

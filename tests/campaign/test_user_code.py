@@ -19,7 +19,7 @@ from tests.conftest import small_campaign
 from tests.isolation import ROOT
 from workers.campaign.yaml_io import dump_campaign
 from workers.errors import UserCodeError
-from workers.user_code.boundary import told_traceback, user_code
+from workers.user_code.boundary import format_traceback, user_code
 
 ENDINGS = {
     "exit": "sys.exit(0) was called",
@@ -116,11 +116,11 @@ def test_a_traceback_keeps_torchs_last_frame_and_can_be_had_in_full(monkeypatch:
     model = dropout_model((4,), 2, width=3)
     with pytest.raises(RuntimeError) as caught:
         check_output(model, (5,), 2)
-    files = [line.split('"')[1] for line in told_traceback(caught.value).splitlines() if line.startswith("  File")]
+    files = [line.split('"')[1] for line in format_traceback(caught.value).splitlines() if line.startswith("  File")]
     assert files[-1].startswith(str(Path(torch.__file__).parent))
     assert sum("site-packages" in file for file in files) == 1
     monkeypatch.setenv("LONGTAIL_TRACEBACK", "full")
-    assert told_traceback(caught.value).count("site-packages") > 5
+    assert format_traceback(caught.value).count("site-packages") > 5
 
 
 def test_a_signal_is_an_interruption_whatever_the_users_code_makes_of_it(monkeypatch: pytest.MonkeyPatch) -> None:

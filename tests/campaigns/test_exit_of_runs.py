@@ -56,7 +56,9 @@ def test_less_can_be_asked_for_and_what_is_gone_is_told(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text(dump_campaign(small_campaign()))
     run = ("run", tmp_path / "c.yaml", "--store", tmp_path / "s")
     assert call(*run)[0] == 0
-    Store.open(tmp_path / "s").aim(small_campaign(subsets={"ratios": [0.2, 0.6], "repetitions": 1_000_000}).subsets)
+    Store.open(tmp_path / "s").add_target(
+        small_campaign(subsets={"ratios": [0.2, 0.6], "repetitions": 1_000_000}).subsets
+    )
     assert "6 of 2000000 runs" in call("status", tmp_path / "s")[1]
     code, output = call(*run, "--repetitions", 2)
     assert (code, "the store holds more runs than were asked for: 3 at ratio 0.2, of 2 asked for" in output) == (
@@ -78,7 +80,7 @@ def read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
 
     def refuse(files: LocalFiles, path: str, *rest: object) -> None:
         if files.uri == store.uri:
-            raise ReadOnlyError(f"{files.place(path)}: Read-only file system")
+            raise ReadOnlyError(f"{files.location(path)}: Read-only file system")
         written(files, path, *rest)
 
     written: Callable[..., None] = LocalFiles.replace

@@ -37,7 +37,7 @@ def commit(store: Store, ratio_ppm: int, start: int, stop: int, diverged: int = 
 def store(tmp_path: Path, small: Campaign) -> Store:
     """A store with 40 runs at one ratio and 20 at another, of which 2 diverged."""
     store = new_store(tmp_path / "s")
-    store.aim(small.subsets.model_copy(update={"ratios": (0.2, 0.6), "repetitions": 40}))
+    store.add_target(small.subsets.model_copy(update={"ratios": (0.2, 0.6), "repetitions": 40}))
     commit(store, LOW, 0, 20)
     commit(store, LOW, 20, 40)
     commit(store, HIGH, 0, 20, diverged=2)

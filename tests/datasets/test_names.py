@@ -48,7 +48,7 @@ def test_a_store_has_names_of_examples_and_classes(store: Path) -> None:
     for column in ("label", "given_label"):
         assert examples[f"{column}_name"].tolist() == [CLASSES[label] for label in examples[column]]
     assert (examples["label"] != examples["given_label"]).sum() == 2
-    assert Store.open(store).upkeep.inspect("examples.parquet") is None
+    assert Store.open(store).maintenance.inspect("examples.parquet") is None
 
 
 def test_every_frame_with_examples_has_their_names(store: Path) -> None:
@@ -102,7 +102,7 @@ def test_a_store_without_names_opens_as_before(store: Path, tmp_path: Path) -> N
     table = pq.read_table(store / "examples.parquet").select(["split", "example_id", "label", "given_label"])
     pq.write_table(table, old / "examples.parquet")
     view = open_store(old)
-    assert view.store.upkeep.inspect("examples.parquet") is None
+    assert view.store.maintenance.inspect("examples.parquet") is None
     assert view.store.names == (None, None)
     assert not {"name", "test_name"} & {*view.memorization(), *view.influence()}
 
@@ -130,7 +130,7 @@ def changed(column: str, train: str | None, test: str | None) -> pa.Table:
 def test_names_in_a_foreign_store_are_not_believed(table: pa.Table, told: str, tmp_path: Path) -> None:
     opened = new_store(tmp_path / "s")
     (tmp_path / "s" / "examples.parquet").write_bytes(encode(table, {}))
-    assert told in (opened.upkeep.inspect("examples.parquet") or "")
+    assert told in (opened.maintenance.inspect("examples.parquet") or "")
     if "class" not in told:
         with pytest.raises(DamagedFileError, match=told):
             opened.examples()

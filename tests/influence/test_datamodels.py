@@ -404,7 +404,7 @@ def test_ids_are_parsed() -> None:
 
 def test_a_store_without_runs_is_refused(view: StoreView) -> None:
     store = Store.open(view.store.uri)
-    for name in store.upkeep.names("results"):
-        store.upkeep.set_aside(f"results/{name}")
+    for name in store.maintenance.names("results"):
+        store.maintenance.set_aside(f"results/{name}")
     with pytest.raises(EstimateError, match="has no committed run"):
         view.datamodels()

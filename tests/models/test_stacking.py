@@ -8,7 +8,7 @@ from torch import nn
 
 from workers.campaign.specs import MLP, MNISTCNN, Airbench, ModelSpec, ResNet, ResNet9, SmallCNN, ViT
 from workers.models import build_model
-from workers.models.stacking import NotStackableError, StackedModel, why_not_stackable
+from workers.models.stacking import NotStackableError, StackedModel, unstackable_reason
 from workers.models.stacking.layers import StackedConv, channels_to_models, models_to_channels
 
 Build = Callable[[], nn.Module]
@@ -70,7 +70,7 @@ def specified(spec: ModelSpec, shape: tuple[int, ...]) -> Build:
     ids=["everything", "mlp", "small-cnn", "mnist-cnn", "resnet9", "airbench", "resnet18"],
 )
 def test_stacks_compute_what_their_models_do(build: Build, shape: tuple[int, ...]) -> None:
-    assert why_not_stackable(redrawn(build), shape) is None
+    assert unstackable_reason(redrawn(build), shape) is None
 
 
 def test_gradients_are_those_of_the_models_one_at_a_time() -> None:
@@ -233,13 +233,13 @@ class _DrawingOnce(nn.Module):
     ],
 )
 def test_what_cannot_be_stacked_is_told_why(build: Build, reason: str | None) -> None:
-    found = why_not_stackable(redrawn(build), (5,))
+    found = unstackable_reason(redrawn(build), (5,))
     assert (found is None) if reason is None else (found is not None and reason in found)
 
 
 def test_a_vision_transformer_is_told_why() -> None:
     spec = ViT(name="vit", layers=1, heads=2, width=8)
-    assert why_not_stackable(specified(spec, (3, 8, 8)), (3, 8, 8)) == (
+    assert unstackable_reason(specified(spec, (3, 8, 8)), (3, 8, 8)) == (
         "class_token is a parameter that is used outside of a standard layer"
     )
     with pytest.raises(NotStackableError):

@@ -229,7 +229,7 @@ def test_names_from_outside_are_escaped(tmp_path: Path) -> None:
 def test_unfinished_campaign(tmp_path: Path) -> None:
     run_campaign(small_campaign(subsets={"ratios": [0.6], "repetitions": 1, "seed": 5}), tmp_path / "s")
     store = Store.open(tmp_path / "s")
-    store.aim(small_campaign(subsets={"ratios": [0.6, 0.9], "repetitions": 40, "seed": 5}).subsets)
+    store.add_target(small_campaign(subsets={"ratios": [0.6, 0.9], "repetitions": 40, "seed": 5}).subsets)
     page = Page(write_report(store, tmp_path / "r.html").path)
     assert "So far no example was held out by some runs and trained on by others." in page.words
     assert "1 of 40" in page.words and "0 of 40" in page.words

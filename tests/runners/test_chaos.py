@@ -70,7 +70,7 @@ def test_the_reader_and_the_digest_find_what_is_wrong(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     subsets, train, test = (random.random((8, size)) < 0.5 for size in (20, 20, 6))
     store = make_store(tmp_path / "s", subsets, train, test, ratio=0.5, shard_size=1).uri
-    Store.open(store).aim(Subsets(ratios=(0.5,), repetitions=8))
+    Store.open(store).add_target(Subsets(ratios=(0.5,), repetitions=8))
     results, wanted = tmp_path / "s" / "results", {Run(500_000, r).run_id for r in range(8)}
     (tmp_path / "s" / "estimates").mkdir()
     reader = Reader(store)

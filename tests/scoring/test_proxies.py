@@ -19,7 +19,7 @@ from tests.learning_runs import learning_runs, slow_learning_epoch, slow_statist
 from tests.synthetic import Labelled, Runs, make_store, make_stores, random_runs
 from workers.errors import DamagedFileError
 from workers.store import Store
-from workers.store.schema import LARGEST_HALF
+from workers.store.schema import MAX_FLOAT16
 from workers.training.presentations import observe
 
 N = 24
@@ -87,7 +87,7 @@ def test_what_training_records_of_a_loss_that_float16_cannot_hold() -> None:
     logits, labels = torch.tensor([[[0.0, 65_503.0], [0.0, 65_600.0], [0.0, 3e38], [0.0, torch.inf]]]), torch.zeros(4)
     loss = observe(campaign, logits, labels.long()[None])[-1][0]
     assert loss.dtype == torch.float16
-    np.testing.assert_array_equal(loss, [65_504, LARGEST_HALF, LARGEST_HALF, np.nan])
+    np.testing.assert_array_equal(loss, [65_504, MAX_FLOAT16, MAX_FLOAT16, np.nan])
 
 
 def test_scores_are_those_of_their_own_tables(store: Store, runs: dict[float, Runs]) -> None:

@@ -43,7 +43,7 @@ def look(path):
         list(store.scan(["run_id", "device", "train_correct"]))
     except LongtailError:
         pass
-    problem = store.upkeep.inspect(path)
+    problem = store.maintenance.inspect(path)
     return problem
 look("results/" + sys.argv[2])
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -185,7 +185,7 @@ def test_a_file_of_gigabytes_is_not_read(tmp_path: Path) -> None:
     store = new_store(tmp_path / "store")
     store.commit(SHARD, results(SHARD))
     os.truncate(Path(store.uri, "results", NAME), 3 << 30)
-    assert store.upkeep.inspect(f"results/{NAME}") == f"has {3 << 30} bytes, more than any file of a store"
+    assert store.maintenance.inspect(f"results/{NAME}") == f"has {3 << 30} bytes, more than any file of a store"
 
 
 class Payload:
@@ -209,7 +209,7 @@ def test_no_code_in_a_file_runs(tmp_path: Path) -> None:
         schema = table.schema.set(13, table.schema.field(13).with_metadata(told))
         schema = schema.with_metadata({**(table.schema.metadata or {}), b"pandas": evil})
         pq.write_table(table.cast(schema), path, write_page_checksum=True)
-        store.upkeep.inspect(f"results/{NAME}")
+        store.maintenance.inspect(f"results/{NAME}")
         with suppress(DamagedFileError):  # once pandas has registered its types, Arrow asks them, and they refuse
             list(store.scan(["device", "train_correct"]))
     assert not (tmp_path / "ran").exists()
@@ -280,7 +280,7 @@ def test_names_cannot_escape_the_store(tmp_path: Path) -> None:
             store.write_estimate(name, pa.table({"a": [1]}), {})
     for path in ("../x", "results/../../x", "results/..", "results/", "/etc/passwd", "campaign.json", "results/a/b"):
         with pytest.raises(ValueError, match="must be a file of the store"):
-            store.upkeep.set_aside(path)
+            store.maintenance.set_aside(path)
     with pytest.raises(ValueError, match="shard_id"):
         store.record_failure(Failure("../../x", 1, "", ""))
 

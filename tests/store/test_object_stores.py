@@ -29,7 +29,7 @@ from workers.errors import ConflictError, DamagedFileError, StoreError
 from workers.store import Failure, Store
 from workers.store.files import object_store, uris
 from workers.store.files.base import Files, open_files
-from workers.store.files.object_store import SMALL_BYTES, Patience
+from workers.store.files.object_store import SMALL_BYTES, RetryPolicy
 
 SHARD = Shard(500_000, 0, 2)
 NAME = f"{SHARD.shard_id}.parquet"
@@ -182,7 +182,7 @@ def test_a_store_from_creation_to_repair(place: str) -> None:
     with pytest.raises(DamagedFileError, match=NAME):
         store.read(first)
     _, findings = verify_store(place, repair=True)
-    assert [finding.moved_to for finding in findings] == [open_files(place).place(f"damaged/{NAME}")]
+    assert [finding.moved_to for finding in findings] == [open_files(place).location(f"damaged/{NAME}")]
     assert store.shards() == [second]
     assert store.commit(first, results(first))
     assert verify_store(place) == (3, [])
@@ -220,7 +220,7 @@ def contents(uri: str) -> dict[str, pa.Table]:
 def test_a_campaign_on_a_failing_store_ends_with_the_same_bits(
     proxy: FaultyProxy, s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(object_store, "PATIENCE", Patience(shortest=0.01, longest=0.1))
+    monkeypatch.setattr(object_store, "RETRY_POLICY", RetryPolicy(shortest=0.01, longest=0.1))
     campaign = small_campaign(subsets={"ratios": [0.2, 0.6], "repetitions": 6, "seed": 5})
     run_campaign(campaign, tmp_path / "s", shard_size=1)
     proxy.disturb = at_a_rate(0.15, seed=3)
@@ -236,7 +236,7 @@ def test_a_campaign_on_a_failing_store_ends_with_the_same_bits(
 def test_a_store_that_stays_away_ends_in_one_line(
     proxy: FaultyProxy, s3: str, fault: Fault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(object_store, "PATIENCE", Patience(first=0.5, later=0.5, shortest=0.01, longest=0.1))
+    monkeypatch.setattr(object_store, "RETRY_POLICY", RetryPolicy(first=0.5, later=0.5, shortest=0.01, longest=0.1))
     monkeypatch.setattr(uris, "SILENCE_SECONDS", 1.0)
     store = new_store(s3)
     proxy.disturb = lambda request: fault if "/store/results" in request.path else None
@@ -274,7 +274,7 @@ def test_a_network_error_is_no_damage(proxy: FaultyProxy, s3: str, monkeypatch: 
     """Else `verify --repair` would set good files aside while a store is overloaded."""
     store = new_store(s3)
     store.commit(SHARD, results(SHARD))
-    monkeypatch.setattr(object_store, "PATIENCE", Patience(later=0.1, shortest=0.01, longest=0.1))
+    monkeypatch.setattr(object_store, "RETRY_POLICY", RetryPolicy(later=0.1, shortest=0.01, longest=0.1))
     monkeypatch.setattr(object_store, "SMALL_BYTES", 0)
     proxy.disturb = lambda request: (503, "SlowDown") if request.method == "GET" and NAME in request.path else None
     with pytest.raises(StoreError, match="SLOW_DOWN|SERVICE_UNAVAILABLE") as caught:
@@ -433,7 +433,7 @@ def test_an_endpoint_may_be_given_in_the_uri(
 @pytest.mark.parametrize("uri", ["s3://bucket/store", "gs://anonymous@bucket/store?scheme=http&endpoint_override="])
 def test_a_store_out_of_reach_is_named(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch, "http://127.0.0.1:1")
-    monkeypatch.setattr(object_store, "PATIENCE", Patience(first=0.1))
+    monkeypatch.setattr(object_store, "RETRY_POLICY", RetryPolicy(first=0.1))
     monkeypatch.setattr(uris, "GCS_SECONDS", 1.0)
     with pytest.raises(StoreError, match=r"://(anonymous@)?bucket/store/campaign.json: .*(NETWORK|UNAVAILABLE)"):
         Store.open(uri + "127.0.0.1:1" if uri.startswith("gs") else uri)

@@ -96,17 +96,17 @@ def test_plain_pandas_reads_the_results(tmp_path: Path) -> None:
 
 def test_the_newest_request_counts_for_each_of_its_ratios(store: Store) -> None:
     """So that one made by mistake can be taken back."""
-    store.aim(small_campaign().subsets)
+    store.add_target(small_campaign().subsets)
     wider = small_campaign(subsets={"ratios": [0.6, 0.9], "repetitions": 1_000_000, "seed": 5}).subsets
-    store.aim(wider)
+    store.add_target(wider)
     assert store.targets() == {200_000: 3, 600_000: 1_000_000, 900_000: 1_000_000}
-    store.aim(wider.model_copy(update={"repetitions": 7}))
+    store.add_target(wider.model_copy(update={"repetitions": 7}))
     written = store._files.names("targets")
-    store.aim(wider.model_copy(update={"repetitions": 7}))
-    store.aim(wider.model_copy(update={"repetitions": 5}), raising=True)
+    store.add_target(wider.model_copy(update={"repetitions": 7}))
+    store.add_target(wider.model_copy(update={"repetitions": 5}), at_least=True)
     assert store.targets() == {200_000: 3, 600_000: 7, 900_000: 7}
     assert store._files.names("targets") == written, "nothing new was asked for"
-    store.aim(small_campaign(subsets={"ratios": [i / 100 for i in range(1, 90)], "repetitions": 1}).subsets)
+    store.add_target(small_campaign(subsets={"ratios": [i / 100 for i in range(1, 90)], "repetitions": 1}).subsets)
     assert len(store.targets()) == 90 - 1 + 1
     assert store.targets()[600_000] == 1
 
@@ -116,7 +116,7 @@ def test_requests_without_a_number_are_older_than_all_others(store: Store) -> No
     store._files.create("targets/r600000-000009.json", b'{"600000": 9}')
     store._files.create("targets/r600000_700000-000004.json", b'{"600000": 4, "700000": 4}')
     assert store.targets() == {600_000: 9, 700_000: 4}
-    store.aim(small_campaign(subsets={"ratios": [0.6], "repetitions": 2}).subsets)
+    store.add_target(small_campaign(subsets={"ratios": [0.6], "repetitions": 2}).subsets)
     assert store.targets() == {600_000: 2, 700_000: 4}
     number = min(store._files.names("targets")).partition("-")[0]
     store._files.create(f"targets/{number}-r600000-000003.json", b'{"600000": 3}')
@@ -246,8 +246,8 @@ def test_of_racing_writers_one_wins(tmp_path: Path) -> None:
     for writer in writers:
         writer.join()
     assert sorted(written > 0 for written in won) == [False, False, False, True]
-    assert store.upkeep.names("results") == [f"{SHARD.shard_id}.parquet"]
-    assert store.upkeep.inspect(f"results/{SHARD.shard_id}.parquet") is None
+    assert store.maintenance.names("results") == [f"{SHARD.shard_id}.parquet"]
+    assert store.maintenance.inspect(f"results/{SHARD.shard_id}.parquet") is None
 
 
 def test_a_disk_without_hard_links_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -325,14 +325,14 @@ def test_a_flipped_bit_is_found_or_changes_nothing(
     damaged = bytearray(whole)
     damaged[int(place * len(whole))] ^= 1 << bit
     path.write_bytes(damaged)
-    problem = store.upkeep.inspect(f"results/{path.name}")
+    problem = store.maintenance.inspect(f"results/{path.name}")
     if problem is None:
         table = store.read(SHARD)
         path.write_bytes(whole)
         columns = [name for name in table.column_names if name not in ("seconds", "device")]
         assert table.select(columns).equals(store.read(SHARD).select(columns))
     path.write_bytes(whole)
-    assert store.upkeep.inspect(f"results/{path.name}") is None
+    assert store.maintenance.inspect(f"results/{path.name}") is None
 
 
 @settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -342,7 +342,7 @@ def test_a_truncated_file_is_found(committed: tuple[Store, Path, bytes], share: 
     path.write_bytes(whole[: int(share * len(whole))])
     with pytest.raises(DamagedFileError, match=str(path)):
         store.read(SHARD)
-    assert store.upkeep.inspect(f"results/{path.name}") is not None
+    assert store.maintenance.inspect(f"results/{path.name}") is not None
     path.write_bytes(whole)
 
 
@@ -384,7 +384,7 @@ def test_repair_overwrites_nothing_that_was_set_aside(store: Store) -> None:
 def test_verify_covers_every_folder(store: Store) -> None:
     """Examples, targets, failures and estimates: named, set aside, and written again."""
     store.commit(SHARD, results(SHARD))
-    store.aim(small_campaign().subsets)
+    store.add_target(small_campaign().subsets)
     store.write_estimate("memorization", pa.table({"mem": np.arange(1000.0)}), {})
     assert verify_store(store.uri) == (4, [])
     files = store._files
@@ -415,7 +415,7 @@ def test_verify_covers_every_folder(store: Store) -> None:
 def test_verify_names_runs_that_are_missing(store: Store) -> None:
     store.commit(Shard(600_000, 1, 3), results(Shard(600_000, 1, 3)))
     assert missing_runs(store.uri) == {}
-    store.aim(small_campaign().subsets)
+    store.add_target(small_campaign().subsets)
     assert missing_runs(store.uri) == {200_000: list(Shard(200_000, 0, 3).runs), 600_000: [Run(600_000, 0)]}
 
 
@@ -424,7 +424,7 @@ def test_another_campaigns_file_is_foreign(tmp_path: Path) -> None:
     other.commit(SHARD, results(SHARD))
     (tmp_path / "a" / "results").mkdir()
     shutil.copy(tmp_path / "b" / "results" / f"{SHARD.shard_id}.parquet", tmp_path / "a" / "results")
-    assert store.upkeep.inspect(f"results/{SHARD.shard_id}.parquet") == "belongs to another campaign"
+    assert store.maintenance.inspect(f"results/{SHARD.shard_id}.parquet") == "belongs to another campaign"
 
 
 @pytest.mark.parametrize(

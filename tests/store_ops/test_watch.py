@@ -33,7 +33,7 @@ SAME = "the same longtail run (or import)"
 def store(tmp_path: Path, small: Campaign) -> Store:
     """A store that aims at 8 runs at one ratio and has 4, in two shards; one is a diverged run."""
     store = new_store(tmp_path / "s")
-    store.aim(small.subsets.model_copy(update={"ratios": (0.5,), "repetitions": 8}))
+    store.add_target(small.subsets.model_copy(update={"ratios": (0.5,), "repetitions": 8}))
     store.commit(Shard(HALF, 0, 2), results(Shard(HALF, 0, 2)))
     store.commit(Shard(HALF, 2, 4), diverged(Shard(HALF, 2, 4)))
     return store

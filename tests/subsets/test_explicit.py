@@ -16,7 +16,7 @@ from analysis import EstimateError, count_first_runs, mean_interval, open_store,
 from analysis.estimators.removal import mean_of_runs
 from orchestrator import run_campaign
 from orchestrator.campaigns.plan import plan_campaign
-from orchestrator.campaigns.preflight import identified
+from orchestrator.campaigns.preflight import resolve_tables
 from orchestrator.runners.local import LocalRunner
 from orchestrator.runners.ray.job_package import CAMPAIGN_FILE, SCORES_FILE, driver_folder, with_sent_tables
 from orchestrator.store_ops.verify import verify_store
@@ -380,7 +380,7 @@ def test_scores_are_sent_along_with_a_submitted_campaign(tmp_path: Path, table: 
         at.chdir(folder)
         arrived = read_campaign(CAMPAIGN_FILE).with_absolute_paths()
         dataset = load_dataset(campaign.dataset)
-        there, here = (identified(each, dataset)[0].identity("x") for each in (arrived, campaign))
+        there, here = (resolve_tables(each, dataset)[0].identity("x") for each in (arrived, campaign))
         assert there == here
         assert sorted(path.name for path in folder.iterdir()) == [".gitignore", CAMPAIGN_FILE, SCORES_FILE]
     on_a_bucket = campaign.with_scores(file="s3://bucket/f.parquet")

@@ -1,4 +1,4 @@
-"""Checkpoints of shards in training: resumed to the same bits, harmless whatever is found in them."""
+"""Checkpoints of shards in training: resume to the same bits, harmless whatever is found in them."""
 
 import hashlib
 import os

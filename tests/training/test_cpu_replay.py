@@ -12,7 +12,7 @@ from tests.conftest import small_campaign
 from workers.models import build_model
 from workers.models.stacking import StackedModel
 from workers.training.augmentation import DRAWS
-from workers.training.cpu_replay import PLAIN_CALLS, Function, Played, record
+from workers.training.cpu_replay import CALLS_BEFORE_RECORDING, Function, ReplayedStep, record
 from workers.training.device_data import DeviceData
 from workers.training.optimizers import Update
 from workers.training.pixel_sources import ResidentPixels
@@ -59,11 +59,11 @@ def trained(
     stack.train(True)
     update = Update(stack.weights, campaign.recipe.optimizer)
     take, draw = how(Gradients(campaign, data, stack, update)), torch.Generator().manual_seed(2)
-    for _ in range(PLAIN_CALLS + 4):
+    for _ in range(CALLS_BEFORE_RECORDING + 4):
         index = torch.randint(50, (count, BATCH), generator=draw)
         changes = torch.randint(3, (DRAWS, count, BATCH), generator=draw)
         found = take(data.train_images.select(index.flatten()), index, changes)
-        update.descend(found[-len(update.weights) :])
+        update.apply(found[-len(update.weights) :])
         yield [each for each in found if each is not None]
     yield [each.clone() for each in stack.training_graph.state_dict().values()]
 
@@ -72,16 +72,16 @@ def trained(
 @pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize("model", MODELS)
 def test_training_by_played_steps_has_the_same_bits(model: str, count: int, dtype: torch.dtype) -> None:
-    played: list[Played] = []
+    played: list[ReplayedStep] = []
 
     def playing(function: Function) -> Function:
-        played.append(Played(function))
+        played.append(ReplayedStep(function))
         return played[0]
 
     plain = trained(MODELS[model], count, dtype, lambda function: function)
     for one, other in zip(plain, trained(MODELS[model], count, dtype, playing), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
-    assert [tape is not None for tape in played[0].tapes.values()] == [True]
+    assert [recording is not None for recording in played[0].recordings.values()] == [True]
 
 
 def test_what_is_not_an_argument_stays_itself() -> None:
@@ -94,12 +94,12 @@ def test_what_is_not_an_argument_stays_itself() -> None:
         parts = (x * weight[None, :].t()[:, 0] * noise).split([1, 2])
         return x, None, *torch.autograd.grad(parts[1].square().sum(), [weight]), *(part.detach() for part in parts)
 
-    _, tape = record(function, (torch.tensor([5.0, 6.0, 7.0]),))
-    assert tape is not None
+    _, recording = record(function, (torch.tensor([5.0, 6.0, 7.0]),))
+    assert recording is not None
     with torch.no_grad():
         weight.mul_(3)
     x, state = torch.tensor([1.0, 2.0, 3.0]), generator.get_state()
-    told = tape(x)
+    told = recording(x)
     assert total.tolist() == [6.0, 8.0, 10.0]
     generator.set_state(state)
     expected = function(x)
@@ -120,22 +120,22 @@ def test_what_is_not_an_argument_stays_itself() -> None:
     ids=["branch", "number", "mask", "repeats", "laid-out-anew"],
 )
 def test_what_a_list_of_operations_does_not_tell_is_not_played(function: Function) -> None:
-    played = Played(function)
-    for sign in [*[1] * (PLAIN_CALLS + 2), -1]:
+    played = ReplayedStep(function)
+    for sign in [*[1] * (CALLS_BEFORE_RECORDING + 2), -1]:
         x = sign * torch.tensor([1.0, 2.0, -3.0, 4.0])
         torch.testing.assert_close(played(x), function(x))
-    assert list(played.tapes.values()) == [None]
+    assert list(played.recordings.values()) == [None]
 
 
 def test_each_shape_that_keeps_coming_is_recorded() -> None:
     weight = torch.arange(4.0)
-    played = Played(lambda x: (x @ weight[: x.shape[1]], x.sum()))
-    for _ in range(PLAIN_CALLS + 3):
+    played = ReplayedStep(lambda x: (x @ weight[: x.shape[1]], x.sum()))
+    for _ in range(CALLS_BEFORE_RECORDING + 3):
         for shape in ((2, 4), (3, 4), (2, 3)):
             x = torch.rand(shape)
             torch.testing.assert_close(played(x), (x @ weight[: x.shape[1]], x.sum()))
     played(torch.rand(5, 4))
-    assert len(played.tapes) == 3
+    assert len(played.recordings) == 3
 
 
 def test_stacks_of_one_architecture_share_a_program() -> None:
@@ -152,8 +152,8 @@ def test_stacks_of_one_architecture_share_a_program() -> None:
 def test_memory_is_free_once_nothing_is_played_any_more() -> None:
     weight = torch.ones(3)
     gone = weakref.ref(weight.untyped_storage())
-    played = Played(lambda x, weight=weight: (x * weight,))
-    for _ in range(PLAIN_CALLS + 2):
+    played = ReplayedStep(lambda x, weight=weight: (x * weight,))
+    for _ in range(CALLS_BEFORE_RECORDING + 2):
         played(torch.ones(3))
     gc.disable()
     try:

@@ -21,7 +21,7 @@ from workers.models.stacking import Weight
 from workers.store import RunResult
 from workers.subsets.draw import given_labels
 from workers.training import Engine, SequentialEngine, StackedEngine
-from workers.training.cuda_graphs import replayed
+from workers.training.cuda_graphs import with_cuda_graph
 from workers.training.device_data import DeviceData, load_on_device
 from workers.training.hardware import Machine
 from workers.training.optimizers import Update
@@ -110,7 +110,7 @@ def test_updates_are_pytorchs(how: SGD | AdamW, layout: torch.memory_format) -> 
     update.set_rate(0.1)
     for memory in (torch.channels_last, torch.contiguous_format, torch.channels_last):
         images = torch.rand(5, 3, 6, 6).contiguous(memory_format=memory)
-        update.descend(update.gradients(ours(images).square().mean()))
+        update.apply(update.gradients(ours(images).square().mean()))
         optimizer.zero_grad()
         theirs(images).square().mean().backward()
         optimizer.step()
@@ -201,7 +201,7 @@ def test_off_a_gpu_a_step_is_called_as_it_is() -> None:
     def step(x: torch.Tensor) -> torch.Tensor:
         return x + 1
 
-    assert replayed(step, CPU) is step
+    assert with_cuda_graph(step, CPU) is step
 
 
 def sizes(machine: Machine, shard_size: int | None = None, **parts: object) -> tuple[int, int, str]:

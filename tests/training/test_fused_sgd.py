@@ -51,7 +51,7 @@ def test_bits(
         momentum, expected = one_by_one(how, rate, expected, momentum, gradient)
         update.set_rate(rate)
         # Its gradient is the other factor.
-        update.descend(update.gradients(_Dot.apply(working, given_gradient)))
+        update.apply(update.gradients(_Dot.apply(working, given_gradient)))
         torch.testing.assert_close(master, expected, rtol=0, atol=0, equal_nan=True)
         torch.testing.assert_close(update.first[0], momentum, rtol=0, atol=0, equal_nan=True)
         torch.testing.assert_close(working.detach(), expected.to(torch.bfloat16), rtol=0, atol=0, equal_nan=True)
@@ -78,7 +78,7 @@ def test_float32_and_other_layouts_keep_pytorchs_update() -> None:
     before = [weight.master.clone() for weight in weights]
     update.set_rate(0.1)
     loss = torch.stack([weight.working.float().square().sum() for weight in weights]).sum()
-    update.descend(update.gradients(loss))
+    update.apply(update.gradients(loss))
     for weight, first in zip(weights, before, strict=True):
         rounded = first.to(weight.working.dtype).float()
         expected = first - 0.1 * (2 * rounded).to(weight.working.dtype).float()

@@ -13,7 +13,7 @@ from workers.errors import LongtailError, ModelError
 from workers.models import build_model
 from workers.training import SequentialEngine
 from workers.training.device_data import DeviceData, load_on_device
-from workers.training.penultimate_features import check_head, head_inputs, hidden_layer_of
+from workers.training.penultimate_features import check_head, head_inputs, train_and_extract_features
 
 WIDTHS: dict[str, tuple[ModelSpec, int]] = {
     "mlp": (MLP(hidden=(9, 5)), 5),
@@ -108,13 +108,13 @@ def test_a_run_is_trained_again_as_it_was() -> None:
     data, run = load_on_device(digits, campaign, digits.train_labels, torch.device("cpu")), Run(600_000, 2)
     (trained,) = SequentialEngine().train(campaign, data, [run])
     epochs: list[tuple[int, int]] = []
-    again = hidden_layer_of(campaign, data, run, on_epoch=lambda *now: epochs.append(now))
+    again = train_and_extract_features(campaign, data, run, on_epoch=lambda *now: epochs.append(now))
     np.testing.assert_array_equal(again.train_correct, trained.epochs[-1].train_correct)
     assert trained.epochs[-1].train_correct.mean() > 0.5
     assert (again.features.shape, epochs) == ((1437, 8), [(1, 3), (2, 3), (3, 3)])
     torch.manual_seed(99)
-    assert torch.equal(again.features, hidden_layer_of(campaign, data, run).features)
-    other = hidden_layer_of(campaign, data, Run(600_000, 1)).features
+    assert torch.equal(again.features, train_and_extract_features(campaign, data, run).features)
+    other = train_and_extract_features(campaign, data, Run(600_000, 1)).features
     assert not torch.equal(again.features, other)
 
 
@@ -126,4 +126,4 @@ def test_a_diverged_model_has_no_hidden_layer() -> None:
     digits = load_dataset(campaign.dataset)
     data = load_on_device(digits, campaign, digits.train_labels, torch.device("cpu"))
     with pytest.raises(LongtailError, match=r"the last hidden layer of run r600000-000000 is not finite"):
-        hidden_layer_of(campaign, data, Run(600_000, 0))
+        train_and_extract_features(campaign, data, Run(600_000, 0))

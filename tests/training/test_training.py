@@ -26,7 +26,7 @@ from workers.training import SequentialEngine
 from workers.training.augmentation import augment, draw_changes
 from workers.training.device_data import DeviceData, load_on_device
 from workers.training.initialization import initialize
-from workers.training.minibatch_streams import Presentations
+from workers.training.minibatch_streams import MinibatchStreams
 
 CPU = torch.device("cpu")
 
@@ -204,7 +204,7 @@ def test_an_epoch_drawn_ahead_is_the_next_one() -> None:
         recipe={"epochs": 3, "batch_size": 8, "augmentation": {"flip": True, "translate": 1}},
     )
     data = on_device(campaign, load_dataset(campaign.dataset))
-    plain, ahead = (Presentations(campaign, data, Run(600_000, 1)) for _ in range(2))
+    plain, ahead = (MinibatchStreams(campaign, data, Run(600_000, 1)) for _ in range(2))
     for _ in range(2):
         before = ahead.state()
         ahead.draw_ahead()

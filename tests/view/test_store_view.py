@@ -90,7 +90,7 @@ def test_examples_are_the_stores_own(view: StoreView) -> None:
 
 
 def test_summary_counts_every_run(view: StoreView) -> None:
-    view.store.aim(view.campaign.subsets)
+    view.store.add_target(view.campaign.subsets)
     summary = view.summary().set_index("ratio")
     assert summary["runs"].to_dict() == {0.2: 6, 0.7: 11}
     assert summary["diverged"].to_dict() == {0.2: 0, 0.7: 2}

@@ -8,12 +8,12 @@ from contextlib import contextmanager
 
 import numpy as np
 
-_TORCHS_OWN = 67280421310721
+_TORCH_DEFAULT_SEED = 67280421310721
 """The seed that torch's generator has in a new process."""
 
 
 @contextmanager
-def fixed_draws() -> Iterator[None]:
+def fixed_random_state() -> Iterator[None]:
     """NumPy's and Python's global generators start from 0, torch's as in a new process; they come back, and the folder.
 
     So a data function that draws from them gives the same data at each call, and in each process.
@@ -25,7 +25,7 @@ def fixed_draws() -> Iterator[None]:
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002 - the global one is meant
     if torch is not None:
-        torch.default_generator.manual_seed(_TORCHS_OWN)
+        torch.default_generator.manual_seed(_TORCH_DEFAULT_SEED)
     try:
         yield
     finally:

@@ -18,11 +18,11 @@ from workers.store.files.base import open_files
 from workers.store.npz import read_vectors
 
 _ID = "example_id"
-_MOST_BYTES = 512 << 20
-_MOST_TEXT = 128 << 20
+_MAX_BYTES = 512 << 20
+_MAX_CSV_BYTES = 128 << 20
 """Bytes of a CSV file: each digit may become a number of eight bytes."""
-_MOST_HEADER = 1 << 20
-_MOST_COLUMNS = 10_000
+_MAX_CSV_HEADER = 1 << 20
+_MAX_CSV_COLUMNS = 10_000
 """Of a CSV file: each takes a kilobyte, with or without values."""
 
 
@@ -47,9 +47,9 @@ class ExampleTable:
         if file is None:
             raise CampaignError(f"{field}.file: {place}: there is no such file")
         with file:
-            if file.size() > _MOST_BYTES:
+            if file.size() > _MAX_BYTES:
                 raise CampaignError(
-                    f"{field}.file: {place}: has {file.size():,} bytes, at most {_MOST_BYTES:,} are read"
+                    f"{field}.file: {place}: has {file.size():,} bytes, at most {_MAX_BYTES:,} are read"
                 )
             content = file.read_buffer()
         others: list[str] = []
@@ -121,9 +121,11 @@ def _parquet(content: pa.Buffer, place: str, wanted: Collection[str]) -> tuple[p
 
 def _csv(content: pa.Buffer, place: str) -> pa.Table:
     """Raises DataError where a CSV file is larger than its rows can be."""
-    if content.size > _MOST_TEXT:
-        raise DataError(f"{place}: has {content.size:,} bytes, at most {_MOST_TEXT:,} of CSV are read: give Parquet")
-    header = content.slice(0, min(_MOST_HEADER, content.size)).to_pybytes().partition(b"\n")[0]
-    if header.count(b",") >= _MOST_COLUMNS or len(header) == _MOST_HEADER:
-        raise DataError(f"{place}: must have at most {_MOST_COLUMNS:,} columns")
+    if content.size > _MAX_CSV_BYTES:
+        raise DataError(
+            f"{place}: has {content.size:,} bytes, at most {_MAX_CSV_BYTES:,} of CSV are read: give Parquet"
+        )
+    header = content.slice(0, min(_MAX_CSV_HEADER, content.size)).to_pybytes().partition(b"\n")[0]
+    if header.count(b",") >= _MAX_CSV_COLUMNS or len(header) == _MAX_CSV_HEADER:
+        raise DataError(f"{place}: must have at most {_MAX_CSV_COLUMNS:,} columns")
     return pacsv.read_csv(pa.BufferReader(content))

@@ -13,7 +13,7 @@ from workers.datasets import digits, image_folder, parquet_images, torchvision_d
 from workers.datasets.cache import Cache, cache_root, hashed
 from workers.datasets.content_notes import content_notes
 from workers.datasets.dataset import Dataset
-from workers.datasets.draws import fixed_draws
+from workers.datasets.draws import fixed_random_state
 from workers.datasets.file_stamps import Stamps, check_unchanged, stamp
 from workers.errors import DamagedDataError, DataError
 from workers.user_code.boundary import user_code
@@ -115,7 +115,7 @@ def _load_custom(spec: CustomData, cache: Cache, expected: str | None) -> Datase
 
 
 def _called(spec: CustomData) -> Dataset:
-    with user_code(spec.name), fixed_draws():
+    with user_code(spec.name), fixed_random_state():
         dataset = call_function(spec.name, DataError, **spec.options)
     if not isinstance(dataset, Dataset):
         raise DataError(f"{spec.name}: must return a workers.datasets.Dataset, got {type(dataset).__name__}")

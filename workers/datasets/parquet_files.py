@@ -27,7 +27,7 @@ MAX_PAGE = 512 << 20
 """Bytes of a page, unpacked: pyarrow puts 1,024 images into one where row groups are larger than that."""
 _BLOCK_BYTES = 256 << 20
 """Bytes of a block, or of its one row."""
-_MOST_ROWS = 1 << 16
+_MAX_BLOCK_ROWS = 1 << 16
 _BUFFER = 1 << 20
 _TAIL = 8
 _LIMITS = {"thrift_string_size_limit": MAX_FOOTER, "thrift_container_size_limit": 1 << 20}
@@ -50,7 +50,7 @@ class ParquetFile:
         """Its number of rows."""
         return self.footer.rows
 
-    def blocks(self, leaf: str, most_rows: int = _MOST_ROWS) -> Iterator[pa.Array]:
+    def blocks(self, leaf: str, most_rows: int = _MAX_BLOCK_ROWS) -> Iterator[pa.Array]:
         """The values of a leaf that is in no list, in blocks of at most so many rows, each with the struct it is in.
 
         Raises DataError where its pages claim more than a block may take, or are not those of its rows.

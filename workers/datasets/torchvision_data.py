@@ -36,9 +36,9 @@ _UNREADABLE = (
 """What torchvision and the readers below it raise on missing and damaged files; URLError is an OSError."""
 
 _BLOCK = 1 << 20
-_MOST_BYTES = 560_000_000
+_MAX_BYTES = 560_000_000
 """EMNIST's largest file, of 697,932 images, has 547 MB."""
-_MOST_EXAMPLES = 1_000_000
+_MAX_EXAMPLES = 1_000_000
 """A byte of a label becomes eight. EMNIST has 814,255 examples."""
 _IDX_BYTES = 0x08
 """The type of an IDX file's values: unsigned bytes, as in all of MNIST's family."""
@@ -192,10 +192,10 @@ def _check_idx(file: Path) -> None:
     if size != len(header) + math.prod(sizes):
         shape = " x ".join(map(str, sizes))
         raise DamagedDataError(f"dataset.root: {file} is damaged: has {size:,} bytes, and claims {shape} values")
-    if size > _MOST_BYTES or sizes[0] > _MOST_EXAMPLES:
+    if size > _MAX_BYTES or sizes[0] > _MAX_EXAMPLES:
         raise DataError(
             f"dataset.root: {file} has {sizes[0]:,} examples in {size:,} bytes, more than any such file "
-            f"({_MOST_EXAMPLES:,} in {_MOST_BYTES:,}): make it an image folder or Parquet files"
+            f"({_MAX_EXAMPLES:,} in {_MAX_BYTES:,}): make it an image folder or Parquet files"
         )
 
 
@@ -259,8 +259,8 @@ def _unpacked(spec: TorchvisionData, scratch: Path) -> tuple[Path, bool]:
 def _unpack(source: Path, target: Path) -> None:
     with gzip.open(source) as packed, target.open("wb") as file:
         while block := packed.read(_BLOCK):
-            if file.tell() + len(block) > _MOST_BYTES:
-                raise DataError(f"dataset.root: {source} unpacks to more than {_MOST_BYTES} bytes")
+            if file.tell() + len(block) > _MAX_BYTES:
+                raise DataError(f"dataset.root: {source} unpacks to more than {_MAX_BYTES} bytes")
             with cache_errors(target):
                 file.write(block)
 

@@ -9,7 +9,7 @@ from workers.errors import ModelError
 from workers.models.airbench import build_airbench
 from workers.models.mlp import build_mlp
 from workers.models.mnist_cnn import build_mnist_cnn
-from workers.models.process import process_kept
+from workers.models.process import preserved_global_state
 from workers.models.resnet import build_resnet
 from workers.models.resnet9 import build_resnet9
 from workers.models.size import check_size
@@ -24,7 +24,7 @@ def build_model(spec: ModelSpec, input_shape: tuple[int, ...], num_classes: int)
 
     Weights come from torch's global generator; what a custom function draws from NumPy's and Python's global ones comes
     from its seed. Raises ModelError where the model does not fit the input shape or is too large (see `size`), or where
-    a custom function changes the process (see `process_kept`); what that raises passes through.
+    a custom function changes the process (see `preserved_global_state`); what that raises passes through.
     """
     if isinstance(spec, CustomModel):
         return _build_custom(spec, input_shape, num_classes)
@@ -59,10 +59,10 @@ def build_standard(spec: ModelSpec, input_shape: tuple[int, ...], num_classes: i
 
 
 def _build_custom(spec: CustomModel, input_shape: tuple[int, ...], num_classes: int) -> torch.nn.Module:
-    with user_code(spec.name), process_kept(spec.name), torch.random.fork_rng(devices=[]):
+    with user_code(spec.name), preserved_global_state(spec.name), torch.random.fork_rng(devices=[]):
         load_function(spec.name, ModelError)  # what its module draws when it is imported changes no model
     seed = torch.initial_seed()
-    with user_code(spec.name), process_kept(spec.name):
+    with user_code(spec.name), preserved_global_state(spec.name):
         model = call_function(spec.name, ModelError, input_shape, num_classes, **spec.options)
     if torch.initial_seed() != seed:
         raise ModelError(

@@ -12,7 +12,7 @@ from workers.errors import ModelError
 
 
 @contextmanager
-def process_kept(name: str) -> Iterator[None]:
+def preserved_global_state(name: str) -> Iterator[None]:
     """Call a model function, or import its module, in here; `name` opens an error.
 
     NumPy's and Python's global generators start from the seed of torch's, so that what is drawn from them is the run's

@@ -47,7 +47,7 @@ def check_repeatable(name: str, build: Callable[[], nn.Module], input_shape: tup
         raise ModelError(f"{name}: computes another output at each call under one seed: {_RULE}")
 
 
-def start_of(build: Callable[[], nn.Module]) -> tuple[float, ...]:
+def starting_values_of(build: Callable[[], nn.Module]) -> tuple[float, ...]:
     """What tells a model under a fixed seed from others: its size, and the first values of its first tensors."""
     model = seeded(build)
     tensors = [each for each in _tensors(model).values() if each.is_floating_point() and each.numel()]
@@ -55,12 +55,12 @@ def start_of(build: Callable[[], nn.Module]) -> tuple[float, ...]:
     return (float(size), *(float(each.detach().flatten()[0]) for each in tensors[:_SAMPLED]))
 
 
-def check_start(name: str, build: Callable[[], nn.Module], known: Sequence[float], uri: str) -> None:
+def compare_starting_values(name: str, build: Callable[[], nn.Module], known: Sequence[float], uri: str) -> None:
     """Check that a model function still gives the models that a store was made with, up to rounding.
 
     Raises ModelError: its code has changed, or what it draws by differs between processes.
     """
-    now = start_of(build)
+    now = starting_values_of(build)
     if len(now) != len(known) or not np.allclose(now, known, rtol=1e-3, atol=1e-6):
         raise ModelError(
             f"{name}: gives other models than those that {uri} was made with: its code changed since, or it depends "

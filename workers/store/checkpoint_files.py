@@ -27,7 +27,7 @@ class CheckpointFiles:
 
         Raises DamagedFileError where that is truncated or altered, or, unread, where it has more than `most()` bytes.
         """
-        path = self._files.place(_path(shard))
+        path = self._files.location(_path(shard))
         file = self._files.open(_path(shard))
         if file is None:
             return None

@@ -1,7 +1,7 @@
-"""What results say, as SHA-256: of a whole file, and of each run in it.
+"""SHA-256 of the content of results: of a whole file, and of each run in it.
 
-Keys, status, losses, vectors and margins are covered, timings and devices are not. Columns are hashed one after the
-other, piece by piece, so that a file of any size takes little memory; how it is cut makes no difference.
+Keys, status, losses, vectors and margins are covered; timings and devices are not. Columns are hashed one after the
+other, piece by piece, so that a file of any size takes little memory. The hash does not depend on the pieces.
 """
 
 import hashlib

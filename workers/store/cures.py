@@ -28,10 +28,10 @@ def damaged(files: Files, path: str, problem: str) -> DamagedFileError:
     cure = f"longtail verify {files.uri} --repair sets it aside; {again}" if again else None
     if problem == MISSING:
         cure = _REWRITTEN
-    place = files.place(path)
+    place = files.location(path)
     return DamagedFileError(f"{place}: {problem.removeprefix(f'{place}: ')}", cure=cure)
 
 
 def missing(files: Files, path: str) -> MissingFileError:
     """That a file is missing."""
-    return MissingFileError(f"{files.place(path)}: {MISSING}", cure=_REWRITTEN if path == EXAMPLES else None)
+    return MissingFileError(f"{files.location(path)}: {MISSING}", cure=_REWRITTEN if path == EXAMPLES else None)

@@ -10,8 +10,8 @@ from workers.store.files.base import Files
 from workers.store.json_documents import Failure, read_failure
 from workers.user_code.text_limits import shortened
 
-MOST_MESSAGE = 2_000
-MOST_TRACEBACK = 100_000
+MAX_MESSAGE = 2_000
+MAX_TRACEBACK = 100_000
 """Characters, of which JSON makes twelve at most: far from `documents.MAX_BYTES`."""
 
 
@@ -27,8 +27,8 @@ class Failures:
             raise ValueError(f"shard_id must be a shard's, got {failure.shard_id!r}")
         cut = replace(
             failure,
-            message=shortened(failure.message, MOST_MESSAGE),
-            traceback=shortened(failure.traceback, MOST_TRACEBACK),
+            message=shortened(failure.message, MAX_MESSAGE),
+            traceback=shortened(failure.traceback, MAX_TRACEBACK),
         )
         self._files.replace(_path(failure.shard_id), json.dumps(asdict(cut), indent=1).encode())
 

@@ -17,9 +17,9 @@ _KEYS = ("run_id", "ratio", "repetition", "epoch", "is_final", "status")
 
 def check_results(file: TableFile, shard: Shard) -> None:
     """Raise DamagedFileError unless a results file is whole and unaltered, and holds its runs."""
-    said = file.metadata
+    metadata = file.metadata
     file.keep()
-    if said.get("content_sha256") != file_hash(file):
+    if metadata.get("content_sha256") != file_hash(file):
         raise DamagedFileError("does not hold the content that it was committed with")
     _check_runs(file, shard)
     widths = file.layout.widths

@@ -29,7 +29,7 @@ def open_examples(files: Files, header: Header) -> AbstractContextManager[TableF
     return open_table(files, EXAMPLES, Layout(columns, max_rows=count, optional=schema.EXAMPLE_NAMES))
 
 
-class Upkeep:
+class StoreMaintenance:
     """The files of one store, good and bad."""
 
     def __init__(self, files: Files, header: Header) -> None:
@@ -48,7 +48,7 @@ class Upkeep:
         except MissingFileError:
             return MISSING if path == EXAMPLES else None
         except DamagedFileError as error:
-            return error.problem.removeprefix(f"{self._files.place(path)}: ")
+            return error.problem.removeprefix(f"{self._files.location(path)}: ")
         return None
 
     def damage(self, path: str, problem: str) -> DamagedFileError:
@@ -89,7 +89,7 @@ class Upkeep:
             number += 1
             free = f"{wanted}.{number}"
         self._files.move(path, f"damaged/{free}")
-        return self._files.place(f"damaged/{free}")
+        return self._files.location(f"damaged/{free}")
 
     def merge(self, target: Shard, sources: Sequence[Shard]) -> None:
         """Commit one file with the runs of some shards, compared with them run by run. See `workers.store.merge`."""
@@ -97,7 +97,7 @@ class Upkeep:
 
     def discard(self, shards: Iterable[Shard]) -> int:
         """Delete those of these shards' files whose runs are all in a wider committed file; returns how many."""
-        superfluous = set(covered(self._results.shards())).intersection(shards)
+        superfluous = set(superseded_shards(self._results.shards())).intersection(shards)
         for shard in sorted(superfluous):
             self._files.delete(results_path(shard))
         return len(superfluous)
@@ -125,7 +125,7 @@ class Upkeep:
                 verify_checksums(file)
 
 
-def covered(shards: Iterable[Shard]) -> list[Shard]:
+def superseded_shards(shards: Iterable[Shard]) -> list[Shard]:
     """The shards whose runs all are in one other, wider shard."""
     found: list[Shard] = []
     widest: Shard | None = None

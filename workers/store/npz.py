@@ -25,18 +25,18 @@ def read_vectors(path: Path | IO[bytes], longest: Mapping[str, int], where: str 
     Raises DataError, naming the file (as `where`, if that is given) and the array.
     """
     place = where or str(path)
-    with _told(place), zipfile.ZipFile(path) as archive:
+    with wrap_npz_errors(place), zipfile.ZipFile(path) as archive:
         for name, most in longest.items():
             if f"{name}.npy" not in archive.namelist():
                 raise DataError(f"{place}: {name}: is missing")
-            with _told(place, name), archive.open(f"{name}.npy") as member:
+            with wrap_npz_errors(place, name), archive.open(f"{name}.npy") as member:
                 _check_header(f"{place}: {name}", member, most)
     if not isinstance(path, Path):
         path.seek(0)
     vectors = {}
-    with _told(place), np.load(path, allow_pickle=False) as arrays:
+    with wrap_npz_errors(place), np.load(path, allow_pickle=False) as arrays:
         for name in longest:
-            with _told(place, name):
+            with wrap_npz_errors(place, name):
                 vectors[name] = arrays[name]
     return vectors
 
@@ -54,7 +54,7 @@ def _check_header(where: str, member: IO[bytes], most: int) -> None:
 
 
 @contextmanager
-def _told(path: str, name: str | None = None) -> Iterator[None]:
+def wrap_npz_errors(path: str, name: str | None = None) -> Iterator[None]:
     """What zipfile and NumPy raise for a missing, truncated, encrypted or foreign file, as a DataError."""
     where = path if name is None else f"{path}: {name}"
     try:

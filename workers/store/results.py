@@ -16,7 +16,7 @@ from workers.store.parquet.table_file import Layout, TableFile
 
 GROUP_BYTES = 4 << 20
 """Bits of a row group, packed: a reader unpacks one row group at a time, to eight times that and more."""
-_PATIENCE = 3
+_MAX_RELISTINGS = 3
 """Listings that may name a file which is not there, before that is an error."""
 
 
@@ -52,7 +52,7 @@ class Results:
         """The committed shards, ascending. One listing: the names say which runs they hold."""
         return sorted(filter(None, map(shard_of, self._files.names("results"))))
 
-    def every_shard(self) -> list[Shard]:
+    def all_shards(self) -> list[Shard]:
         """The committed shards, those included that a compaction merges meanwhile.
 
         No place lists at one instant. While it lists, a merged file can appear behind the place that it has reached,
@@ -81,7 +81,7 @@ class Results:
         ratio_ppm = position = 0
         """Where the scan is: every run before this repetition of this ratio was yielded, or was not there."""
         vanished: Counter[Shard] = Counter()
-        left = self._every_shard_of(ratio)
+        left = self._all_shards_at(ratio)
         while left:
             shard = left.popleft()
             if (shard.ratio_ppm, shard.stop) <= (ratio_ppm, position):
@@ -102,13 +102,13 @@ class Results:
             except MissingFileError:
                 # A compaction merged it away after the listing: its runs are in a file that a new listing has.
                 vanished[shard] += 1
-                if vanished[shard] > _PATIENCE:
+                if vanished[shard] > _MAX_RELISTINGS:
                     raise
-                left = self._every_shard_of(ratio)
+                left = self._all_shards_at(ratio)
 
-    def _every_shard_of(self, ratio: int | None) -> deque[Shard]:
+    def _all_shards_at(self, ratio: int | None) -> deque[Shard]:
         """In the order of a scan: of shards that start together the longest, which makes the others superfluous."""
-        shards = [shard for shard in self.every_shard() if ratio is None or shard.ratio_ppm == ratio]
+        shards = [shard for shard in self.all_shards() if ratio is None or shard.ratio_ppm == ratio]
         return deque(sorted(shards, key=lambda shard: (shard.ratio_ppm, shard.start, -shard.stop)))
 
 
@@ -132,7 +132,7 @@ def open_table(files: Files, path: str, layout: Layout) -> Iterator[TableFile]:
         except StoreError as error:
             if not exists(files, path):
                 raise missing(files, path) from error
-            place = files.place(path)
+            place = files.location(path)
             raise type(error)(f"{place}: {error.problem.removeprefix(f'{place}: ')}") from error
 
 

@@ -23,7 +23,7 @@ PROBABILITIES = ("presented_probability", "presented_max_probability", "presente
 ExampleNames = tuple[pa.Array | None, pa.Array | None]
 """Names of training and of test examples; None: they have none."""
 
-LARGEST_HALF = 65_504.0
+MAX_FLOAT16 = 65_504.0
 """The largest finite float16. Margins and losses beyond are recorded as this: such a value says `at least`."""
 
 _CHUNK = 1 << 27
@@ -62,7 +62,7 @@ OPTIONAL: Mapping[str, pa.DataType] = {
     **dict.fromkeys(PROBABILITIES, _HALVES),
 }
 """Vectors that some campaigns record, in their order, NaN where a logit is not finite, and -LARGEST_HALF or
-LARGEST_HALF where a value is beyond that.
+MAX_FLOAT16 where a value is beyond that.
 
 `presented` and what follows hold the row's epochs since the one recorded before, one after the other, N values each:
 was the example shown (a recipe may drop an epoch's last minibatch), was it predicted right then. Where those epochs are

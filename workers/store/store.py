@@ -32,11 +32,11 @@ from workers.store.files.base import Files, open_files
 from workers.store.header import CAMPAIGN, MAX_JSON, Header
 from workers.store.integrity import check_scores
 from workers.store.json_documents import Failure, read_small
-from workers.store.maintenance import Upkeep, open_examples
+from workers.store.maintenance import StoreMaintenance, open_examples
 from workers.store.merge import encode_results
 from workers.store.parquet.table_file import Layout, encode
 from workers.store.results import Results, exists, open_table, results_path
-from workers.store.targets import Requests
+from workers.store.targets import Targets
 
 _ESTIMATE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,200}")
 
@@ -48,9 +48,9 @@ class Store:
         self._files = files
         self.header = header
         self._results = Results(files, header)
-        self._requests = Requests(files)
+        self._targets = Targets(files)
         self._failures = Failures(files)
-        self.upkeep = Upkeep(files, header)
+        self.maintenance = StoreMaintenance(files, header)
         """Verifies, sets aside, merges."""
         self.rewritten = False
         """Whether `create` found the store without its examples, and wrote them anew."""
@@ -74,7 +74,7 @@ class Store:
         content = read_small(files, CAMPAIGN, MAX_JSON)
         if content is None:
             raise NoStoreError(f"{files.uri}: is not a Longtail store (it has no {CAMPAIGN})")
-        header = Header.from_json(content, files.place(CAMPAIGN))
+        header = Header.from_json(content, files.location(CAMPAIGN))
         files.bind(CAMPAIGN, content)
         return cls(files, header)
 
@@ -98,7 +98,7 @@ class Store:
         # Only now: of two racing drivers with different campaigns, the one that won must write the examples.
         if EXAMPLES not in files.names(""):
             if there and store.shards():
-                store.header.check_same_noise(header, files.place(EXAMPLES))
+                store.header.check_same_noise(header, files.location(EXAMPLES))
             store.rewritten = there
             store._files.create(EXAMPLES, encode(examples, {}))
         return store
@@ -153,16 +153,16 @@ class Store:
 
     # Targets ------------------------------------------------------------------------------------------------------
 
-    def aim(self, subsets: Subsets, *, raising: bool = False) -> None:
-        """Record that these ratios and repetitions are wanted, and no more; with `raising`, at least so many."""
-        self._requests.add(subsets, raising=raising)
+    def add_target(self, subsets: Subsets, *, at_least: bool = False) -> None:
+        """Record that these ratios and repetitions are wanted, and no more; with `at_least`, at least so many."""
+        self._targets.add(subsets, at_least=at_least)
 
     def targets(self, damaged: list[DamagedFileError] | None = None) -> dict[int, int]:
         """Repetitions wanted at each ratio (parts per million): those asked for last; ascending ratio.
 
         Files that cannot be used are left out, and added to `damaged`.
         """
-        return self._requests.targets([] if damaged is None else damaged)
+        return self._targets.targets([] if damaged is None else damaged)
 
     # Results ------------------------------------------------------------------------------------------------------
 
@@ -170,9 +170,9 @@ class Store:
         """The committed shards, ascending. One listing: the names say which runs they hold."""
         return self._results.shards()
 
-    def listed(self) -> list[Shard]:
+    def all_shards(self) -> list[Shard]:
         """As `shards`, those included that a compaction merges meanwhile. Two listings."""
-        return self._results.every_shard()
+        return self._results.all_shards()
 
     def commit(self, shard: Shard, results: Sequence[schema.RunResult]) -> int:
         """Add a shard's results, whole or not at all. Bytes written: 0 where equal results were committed before.
@@ -254,7 +254,7 @@ class Store:
     ) -> list[Failure]:
         """The shards that failed and have runs that are not committed, by id.
 
-        `committed`: the store's shards, where they were listed just now. Files that cannot be used are left out, and
+        `committed`: the store's shards, where the caller has listed them. Files that cannot be used are left out, and
         added to `damaged`.
         """
         failed = self._failures.shards()
@@ -282,7 +282,7 @@ class Store:
         with open_table(self._files, path, Layout(columns, self.header.num_train, self.header.num_train)) as file:
             return file.read_all()
 
-    def check_place(self) -> None:
+    def check_binding(self) -> None:
         """Raise StoreError where the store is gone, or another one is there. On a disk every write does so."""
         self._files.check()
 
@@ -295,4 +295,4 @@ class Store:
         self._files.clean()
 
     def _path(self, path: str) -> str:
-        return self._files.place(path)
+        return self._files.location(path)

@@ -26,20 +26,20 @@ class _Found(NamedTuple):
     """The highest number of a request."""
 
 
-class Requests:
+class Targets:
     """Those among a store's files."""
 
     def __init__(self, files: Files) -> None:
         self._files = files
 
-    def add(self, subsets: Subsets, *, raising: bool = False) -> None:
-        """Ask for these ratios and repetitions, and no more of them; with `raising`, for as many at least.
+    def add(self, subsets: Subsets, *, at_least: bool = False) -> None:
+        """Ask for these ratios and repetitions, and no more of them; with `at_least`, for as many at least.
 
         Nothing is written where just that is asked for already.
         """
         there = self._read([])
         wanted = dict.fromkeys(sorted(subsets.ratios_ppm), subsets.repetitions)
-        if raising:
+        if at_least:
             wanted = {ratio_ppm: many for ratio_ppm, many in wanted.items() if many > there.targets.get(ratio_ppm, 0)}
         if all(there.targets.get(ratio_ppm) == many for ratio_ppm, many in wanted.items()):
             return

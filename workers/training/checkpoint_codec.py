@@ -15,7 +15,7 @@ from workers.campaign.keys import Run
 from workers.campaign.recipe import Frozen
 from workers.store import EpochRecord
 from workers.store.schema import PRESENTED, PROBABILITIES
-from workers.training.loop import Progress
+from workers.training.loop import StackProgress
 from workers.training.presentations import Presented
 from workers.training.trainer_state import TrainerState
 
@@ -68,16 +68,16 @@ class _Document(Frozen):
 
 
 @dataclass(frozen=True)
-class Saved:
+class CheckpointState:
     """A shard in training. `state` is that of the last stack, where that is not done; those before it are."""
 
     conditions: dict[str, str]
     """What must be the same where it is read, for the same bits to come out."""
-    stacks: Sequence[Progress]
+    stacks: Sequence[StackProgress]
     state: TrainerState | None
 
 
-def encode(saved: Saved) -> bytes:
+def encode(saved: CheckpointState) -> bytes:
     """The bytes of a checkpoint. Raises ValueError where a tensor has a form that safetensors does not know."""
     document = _Document(
         conditions=saved.conditions,
@@ -104,7 +104,7 @@ def encode(saved: Saved) -> bytes:
         raise ValueError(f"cannot be written as safetensors: {_first_line(error)}") from error
 
 
-def decode(content: bytes, num_train: int, num_test: int) -> Saved:
+def decode(content: bytes, num_train: int, num_test: int) -> CheckpointState:
     """What `encode` was given, tensors on the CPU. Raises ValueError where the bytes are anything else."""
     try:
         tensors = load(content)
@@ -123,19 +123,19 @@ def decode(content: bytes, num_train: int, num_test: int) -> Saved:
         runs = [Run(stack.parts, repetition) for repetition in stack.repetitions]
         of_runs = [records.get(run.repetition, []) for run in runs]
         presented = [waiting.get(run.repetition, []) for run in runs]
-        stacks.append(Progress(runs, stack.epoch, of_runs, list(stack.diverged), stack.seconds, presented))
+        stacks.append(StackProgress(runs, stack.epoch, of_runs, list(stack.diverged), stack.seconds, presented))
     if document.trainer is None:
-        return Saved(document.conditions, stacks, None)
+        return CheckpointState(document.conditions, stacks, None)
     own = {name.removeprefix(_STATE): tensor for name, tensor in tensors.items() if name.startswith(_STATE)}
     streams = [each.model_dump() for each in document.trainer.streams]
-    return Saved(document.conditions, stacks, TrainerState(own, document.trainer.step, streams))
+    return CheckpointState(document.conditions, stacks, TrainerState(own, document.trainer.step, streams))
 
 
 def _trainer(state: TrainerState) -> _Trainer:
     return _Trainer(step=state.step, streams=tuple(_Streams.model_validate(each) for each in state.streams))
 
 
-def _rows(stacks: Sequence[Progress]) -> dict[str, torch.Tensor]:
+def _rows(stacks: Sequence[StackProgress]) -> dict[str, torch.Tensor]:
     """Everything recorded so far, a row per run and epoch; correctness as packed bits."""
     rows = [
         (run.repetition, record)
@@ -159,7 +159,7 @@ def _rows(stacks: Sequence[Progress]) -> dict[str, torch.Tensor]:
     return {_ROWS + name: torch.from_numpy(column) for name, column in columns.items()}
 
 
-def _waiting(stacks: Sequence[Progress]) -> dict[str, torch.Tensor]:
+def _waiting(stacks: Sequence[StackProgress]) -> dict[str, torch.Tensor]:
     """The presentations that no row has yet, an epoch of a run each, in their order."""
     epochs = [
         (run.repetition, epoch)

@@ -21,10 +21,10 @@ from workers.campaign.keys import Shard
 from workers.errors import DamagedFileError, StoreError
 from workers.store import Header
 from workers.store.checkpoint_files import CheckpointFiles
-from workers.training.checkpoint_codec import Saved, decode, encode
+from workers.training.checkpoint_codec import CheckpointState, decode, encode
 from workers.training.dtype import fast_bfloat16
 from workers.training.engine import Engine
-from workers.training.loop import Course, Progress, device_name
+from workers.training.loop import StackProgress, StackTraining, device_name
 
 FORMAT = 1
 """Of the state that is saved; another one is not read."""
@@ -50,34 +50,34 @@ class ShardCheckpoints:
         self._last = time.monotonic()
         self._present = False
         self._looked = False
-        self._saved: Saved | None = None
-        self._done: list[Progress] = []
+        self._saved: CheckpointState | None = None
+        self._done: list[StackProgress] = []
 
-    def resumed(self, begin: Callable[[], Course]) -> Course:
-        """See `Checkpoints.resumed`. Looks into the store once, at the shard's first course."""
-        course = begin()
+    def resume(self, begin: Callable[[], StackTraining]) -> StackTraining:
+        """See `Checkpoints.resume`. Looks into the store once, at the shard's first stack."""
+        training = begin()
         if not self._looked:
             self._looked = True
-            self._saved = self._load(course)
+            self._saved = self._load(training)
         if self._saved is not None:
             try:
-                _bring(course, self._saved)
+                _restore(training, self._saved)
             except (ValueError, RuntimeError) as error:
                 self._discard(str(error))
-                course = begin()
-        if course.done:
-            self._done.append(course.progress)
+                training = begin()
+        if training.done:
+            self._done.append(training.progress)
         else:
             self._saved = None  # of no use for the stacks that come after this one
-        return course
+        return training
 
-    def reached(self, course: Course) -> None:
-        """See `Checkpoints.reached`. Writes a checkpoint where it is time for one and there is something left to do."""
-        if course.done:
-            self._done.append(course.progress)
+    def on_epoch_end(self, training: StackTraining) -> None:
+        """See `Checkpoints.on_epoch_end`. Writes a checkpoint if one is due and runs are left to train."""
+        if training.done:
+            self._done.append(training.progress)
         done = {run for stack in self._done for run in stack.runs}
         if time.monotonic() - self._last >= self._seconds and not done.issuperset(self._shard.runs):
-            self._save(course)
+            self._save(training)
             self._last = time.monotonic()
 
     def remove(self) -> None:
@@ -89,20 +89,20 @@ class ShardCheckpoints:
             except StoreError as error:
                 self._note(f"cannot be removed: {error}")
 
-    def _save(self, course: Course) -> None:
+    def _save(self, training: StackTraining) -> None:
         try:
-            if course.done:
-                saved = Saved(self._conditions, self._done, None)
+            if training.done:
+                saved = CheckpointState(self._conditions, self._done, None)
             else:
-                saved = Saved(self._conditions, [*self._done, course.progress], course.trainer.state())
+                saved = CheckpointState(self._conditions, [*self._done, training.progress], training.trainer.state())
             self._files.write(self._shard, encode(saved))
             self._present = True
         except (StoreError, ValueError) as error:
             self._note(f"cannot be written, so that an interruption costs more: {error}")
 
-    def _load(self, course: Course) -> Saved | None:
+    def _load(self, training: StackTraining) -> CheckpointState | None:
         try:
-            content = self._files.read(self._shard, lambda: _most_bytes(course, self._shard, self._header))
+            content = self._files.read(self._shard, lambda: _max_bytes(training, self._shard, self._header))
             if content is None:
                 return None
             self._present = True
@@ -115,13 +115,13 @@ class ShardCheckpoints:
             return None
         return saved if self._holds(saved) else None
 
-    def _holds(self, saved: Saved) -> bool:
+    def _holds(self, saved: CheckpointState) -> bool:
         """Whether the same bits would come out."""
         ours, theirs = self._conditions, saved.conditions
         different = [name for name in sorted({*ours, *theirs}) if ours.get(name) != theirs.get(name)]
         if different:
-            told = ", ".join(f"{name} {theirs.get(name)!r}, here {ours.get(name)!r}" for name in different)
-            self._note(f"is of other conditions ({told}), trained from the start")
+            differences = ", ".join(f"{name} {theirs.get(name)!r}, here {ours.get(name)!r}" for name in different)
+            self._note(f"is of other conditions ({differences}), trained from the start")
         return not different
 
     def _discard(self, reason: str) -> None:
@@ -165,16 +165,16 @@ def _processor() -> str:
     return f"{named}, {torch.backends.cpu.get_cpu_capability()}, {bfloat16} bfloat16"
 
 
-def _bring(course: Course, saved: Saved) -> None:
-    """Bring a course to where its runs were, if they had begun. The last stack alone was in training."""
+def _restore(training: StackTraining, saved: CheckpointState) -> None:
+    """Restore a stack's training from a checkpoint that has it. Only the last stack has a trainer state."""
     for stack in saved.stacks:
-        if stack.runs == course.progress.runs:
-            course.restore(stack, saved.state if stack is saved.stacks[-1] else None)
+        if stack.runs == training.progress.runs:
+            training.restore(stack, saved.state if stack is saved.stacks[-1] else None)
 
 
-def _most_bytes(course: Course, shard: Shard, header: Header) -> int:
+def _max_bytes(training: StackTraining, shard: Shard, header: Header) -> int:
     """More than a checkpoint of this shard can have: the state, every record of all stacks' runs, and the rest."""
-    tensors, runs = course.trainer.state().tensors, len(shard.runs) + 2 * len(course.progress.runs)
-    records = runs * (len(course.campaign.recorded_epochs()) + 1)
+    tensors, runs = training.trainer.state().tensors, len(shard.runs) + 2 * len(training.progress.runs)
+    records = runs * (len(training.campaign.recorded_epochs()) + 1)
     a_record = header.bytes_per_run // header.rows_per_run
     return sum(tensor.nbytes for tensor in tensors.values()) + records * a_record + 1024 * (1024 + len(tensors) + runs)

@@ -1,7 +1,7 @@
 """A training step's operations on a CPU as a flat list, recorded once and played again.
 
 Going through modules, autograd and its bookkeeping takes a quarter of a millisecond of every step, a fifth for MNIST's
-MLP. Played are the same kernels with the same arguments in the same order, so that no bit changes.
+MLP. ReplayedStep are the same kernels with the same arguments in the same order, so that no bit changes.
 """
 
 import operator
@@ -16,17 +16,17 @@ from torch.utils._pytree import tree_leaves, tree_map
 Tensors = tuple[torch.Tensor | None, ...]
 Function = Callable[..., Tensors]
 
-PLAIN_CALLS = 20
+CALLS_BEFORE_RECORDING = 20
 """Calls with arguments of a shape before one is recorded, which takes as long as playing so many saves."""
 
 _PROGRAMS: dict[str, fx.GraphModule] = {}
 """By their source: the stacks of a campaign share one, and torch.fx never forgets a source."""
 
-_UNFIT = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape, torch.Tag.inplace_view}
+_NOT_RECORDABLE = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape, torch.Tag.inplace_view}
 """Operations that return a number, or a shape, by their arguments' values; and that change how a tensor lies."""
 
 
-class Played:
+class ReplayedStep:
     """`function`, recorded once for each shape of its arguments that keeps coming, and played from then on.
 
     It takes tensors, returns tensors or None, and does everything else by changing tensors in place. What it does
@@ -37,18 +37,18 @@ class Played:
     def __init__(self, function: Function) -> None:
         self.function = function
         self.calls: dict[Any, int] = {}
-        self.tapes: dict[Any, Function | None] = {}
+        self.recordings: dict[Any, Function | None] = {}
 
     def __call__(self, *arguments: torch.Tensor) -> Tensors:
         shapes = tuple((argument.shape, argument.stride()) for argument in arguments)
-        tape = self.tapes.get(shapes)
-        if tape is not None:
+        recording = self.recordings.get(shapes)
+        if recording is not None:
             with torch.no_grad():
-                return tape(*arguments)
+                return recording(*arguments)
         calls = self.calls[shapes] = self.calls.get(shapes, 0) + 1
-        if calls != PLAIN_CALLS + 1:
+        if calls != CALLS_BEFORE_RECORDING + 1:
             return self.function(*arguments)
-        result, self.tapes[shapes] = record(self.function, arguments)
+        result, self.recordings[shapes] = record(self.function, arguments)
         return result
 
 
@@ -61,7 +61,7 @@ def record(function: Function, arguments: tuple[torch.Tensor, ...]) -> tuple[Ten
     recorder = _Recorder(arguments)
     with recorder:
         result = function(*arguments)
-    return result, recorder.tape(result)
+    return result, recorder.recording(result)
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -78,7 +78,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.known: dict[Any, fx.Node] = {}
         self.constants: dict[fx.Node, Any] = {}
         self.held: list[torch.Tensor] = []  # as long as all are there, no two are in one place
-        self.unfit = False
+        self.not_recordable = False
         for index, argument in enumerate(arguments):
             self._put(argument, self.graph.placeholder(f"argument_{index}"))
 
@@ -92,8 +92,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         given, named = tree_map(self._node, (args, kwargs or {}))
         result = operation(*args, **(kwargs or {}))
         tensors = tree_leaves(result)
-        if _is_unfit(operation, args):
-            self.unfit = True
+        if _is_not_recordable(operation, args):
+            self.not_recordable = True
         elif operation.is_view and all(each in self.constants for each in tree_leaves(given) if _is_node(each)):
             for each in tensors:
                 self._node(each)
@@ -101,9 +101,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._put(result, self.graph.call_function(operation, given, named))
         return result
 
-    def tape(self, result: Tensors) -> Function | None:
+    def recording(self, result: Tensors) -> Function | None:
         """What was recorded, as a function of the arguments that returns what is in the place of `result`."""
-        if self.unfit:
+        if self.not_recordable:
             return None
         self.graph.output(tuple(self._node(each) for each in result))
         for node in reversed(self.graph.nodes):
@@ -140,10 +140,10 @@ def _place(tensor: torch.Tensor) -> tuple[Any, ...]:
     return tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype
 
 
-def _is_unfit(operation: Any, args: Any) -> bool:
+def _is_not_recordable(operation: Any, args: Any) -> bool:
     if operation is torch.ops.aten.index.Tensor:  # by integers the shapes tell
         return any(each is not None and each.dtype in (torch.bool, torch.uint8) for each in args[1])
-    return not _UNFIT.isdisjoint(operation.tags)
+    return not _NOT_RECORDABLE.isdisjoint(operation.tags)
 
 
 def _is_node(value: Any) -> bool:

@@ -13,16 +13,16 @@ _WARM_UP = 3
 workspaces."""
 
 
-def replayed(step: Step, device: torch.device, generators: Sequence[torch.Generator] = ()) -> Step:
-    """`step`, captured once per shape of its arguments and replayed from then on; off a GPU `step` itself.
+def with_cuda_graph(step: Step, device: torch.device, generators: Sequence[torch.Generator] = ()) -> Step:
+    """`step`, captured once per shape of its arguments and with_cuda_graph from then on; off a GPU `step` itself.
 
     A step takes and returns tensors, and does everything else by changing tensors in place, without waiting for the
     device. `generators` are those that it draws from. What it returns is overwritten by the next call.
     """
-    return _Replayed(step, generators) if device.type == "cuda" else step
+    return _GraphedStep(step, generators) if device.type == "cuda" else step
 
 
-class _Replayed:
+class _GraphedStep:
     """Counts the calls of each shape: plain ones first, then the capture, then replays."""
 
     def __init__(self, step: Step, generators: Sequence[torch.Generator]) -> None:

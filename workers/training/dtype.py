@@ -22,7 +22,7 @@ def fast_bfloat16(device: torch.device) -> bool:
     return False
 
 
-def computing_in(precision: Precision, device: torch.device) -> torch.autocast:
+def autocast_to(precision: Precision, device: torch.device) -> torch.autocast:
     """A context: a module's matrix products and convolutions in this precision, its weights staying float32."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 

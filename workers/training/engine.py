@@ -10,28 +10,28 @@ from workers.campaign.keys import Run
 from workers.store import RunResult
 from workers.training.determinism import deterministic
 from workers.training.device_data import DeviceData
-from workers.training.loop import Course, Trainer
+from workers.training.loop import StackTraining, Trainer
 
 
 class Checkpoints(Protocol):
     """What an engine asks and tells on its way through a shard, so that it can be interrupted."""
 
-    def resumed(self, begin: Callable[[], Course]) -> Course:
-        """The course that `begin` makes; where it was interrupted, brought to the end of the epoch that was saved."""
+    def resume(self, begin: Callable[[], StackTraining]) -> StackTraining:
+        """The training that `begin` starts, restored to the last saved epoch where there is one."""
 
-    def reached(self, course: Course) -> None:
-        """A course is at the end of an epoch."""
+    def on_epoch_end(self, training: StackTraining) -> None:
+        """Called at the end of every epoch."""
 
 
 class NoCheckpoints:
-    """Every course starts at its beginning, and nothing is saved."""
+    """Saves nothing and restores nothing."""
 
-    def resumed(self, begin: Callable[[], Course]) -> Course:
-        """See `Checkpoints.resumed`."""
+    def resume(self, begin: Callable[[], StackTraining]) -> StackTraining:
+        """See `Checkpoints.resume`."""
         return begin()
 
-    def reached(self, course: Course) -> None:
-        """See `Checkpoints.reached`."""
+    def on_epoch_end(self, training: StackTraining) -> None:
+        """See `Checkpoints.on_epoch_end`."""
 
 
 NO_CHECKPOINTS = NoCheckpoints()
@@ -44,7 +44,7 @@ class Engine(Protocol):
     def size(self) -> int:
         """Runs that train as one program."""
 
-    def evaluated_at_once(self, *, on_cpu: bool) -> int:
+    def evaluation_batch_size(self, *, on_cpu: bool) -> int:
         """Examples that each model is evaluated on at a time. It can change the last bit of a logit."""
 
     def start(self, campaign: Campaign, data: DeviceData, runs: Sequence[Run]) -> Trainer:
@@ -70,11 +70,11 @@ def train_in_stacks(
     with deterministic(data.device):
         for stack in _stacks(runs, engine.size):
             start = partial(engine.start, campaign, data, stack)
-            course = checkpoints.resumed(partial(Course, campaign, stack, data.device, start))
-            while not course.done:
-                course.advance()
-                checkpoints.reached(course)
-            results |= {result.run: result for result in course.results()}
+            training = checkpoints.resume(partial(StackTraining, campaign, stack, data.device, start))
+            while not training.done:
+                training.advance()
+                checkpoints.on_epoch_end(training)
+            results |= {result.run: result for result in training.results()}
     return [results[run] for run in runs]
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from workers.store.schema import LARGEST_HALF
+from workers.store.schema import MAX_FLOAT16
 from workers.training.device_data import DeviceData
 from workers.training.pixel_sources import Pixels
 
@@ -60,7 +60,7 @@ def margin(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     index = labels.expand(len(logits), -1)[..., None]
     others = logits.scatter(2, index, -torch.inf).amax(dim=2)
     exact = logits.gather(2, index)[..., 0] - others
-    exact = exact.clamp(-LARGEST_HALF, LARGEST_HALF).where(logits.isfinite().all(dim=2), torch.nan)
+    exact = exact.clamp(-MAX_FLOAT16, MAX_FLOAT16).where(logits.isfinite().all(dim=2), torch.nan)
     return exact.to(torch.float16)
 
 

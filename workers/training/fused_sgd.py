@@ -17,7 +17,7 @@ _BLOCK = 2048
 """Elements whose gradients lie in a core's nearest cache as float32."""
 
 
-class OnePassSGD:
+class FusedSGD:
     """The steps of one weight."""
 
     def __init__(self, weight: Weight, momentum: torch.Tensor, how: SGD) -> None:
@@ -32,9 +32,9 @@ class OnePassSGD:
         """As NumPy has them, in their own memory."""
         self.how = (np.float32(how.momentum), np.float32(how.weight_decay), how.nesterov)
 
-    def descend(self, gradient: torch.Tensor, rate: float) -> None:
+    def apply(self, gradient: torch.Tensor, rate: float) -> None:
         """v <- momentum v + g, w <- w - rate v, and the working copy <- w rounded to the nearest, ties to even."""
-        _descend(_bits(gradient.contiguous()), *self.tensors, np.float32(rate), *self.how)
+        _apply(_bits(gradient.contiguous()), *self.tensors, np.float32(rate), *self.how)
 
 
 def _bits(values: torch.Tensor) -> npt.NDArray[np.uint16]:
@@ -43,7 +43,7 @@ def _bits(values: torch.Tensor) -> npt.NDArray[np.uint16]:
 
 
 @compiled
-def _descend(
+def _apply(
     gradient: npt.NDArray[np.uint16],
     working: npt.NDArray[np.uint16],
     momentum: npt.NDArray[np.float32],

@@ -17,7 +17,7 @@ class Machine:
     memory: int
 
 
-def survey(device: torch.device) -> Machine:
+def detect_machine(device: torch.device) -> Machine:
     """Look at a device."""
     if device.type == "cuda":
         return Machine("cuda", fast_bfloat16(device), torch.cuda.mem_get_info(device)[0])

@@ -1,4 +1,4 @@
-"""The course of training that all engines share: epochs, the recorded ones, and runs that diverge."""
+"""The training loop that all engines share: epochs, recorded epochs, diverged runs."""
 
 import math
 import time
@@ -15,14 +15,14 @@ from workers.campaign.keys import Run
 from workers.store import EpochRecord, RunResult
 from workers.store.schema import presentation_columns
 from workers.training.evaluation import Evaluation
-from workers.training.presentations import Presented, in_slots
+from workers.training.presentations import Presented, fill_slots
 from workers.training.trainer_state import TrainerState
 
 Bits = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class EpochOfTraining:
+class EpochOutput:
     """Each of K models' mean loss over the examples presented, and what is recorded of the presentations."""
 
     losses: list[float]
@@ -37,21 +37,21 @@ class Trainer(Protocol):
     def subsets(self) -> Sequence[Bits]:
         """K subsets, bool[N]."""
 
-    def train_epoch(self) -> EpochOfTraining:
+    def train_epoch(self) -> EpochOutput:
         """One pass of every model over its subset."""
 
     def evaluate(self) -> Evaluation:
         """What every model gets right now, and by what margin where that is recorded."""
 
     def state(self) -> TrainerState:
-        """See `Resumable.state`."""
+        """See `ResumableTrainer.state`."""
 
     def restore(self, state: TrainerState) -> None:
-        """See `Resumable.restore`."""
+        """See `ResumableTrainer.restore`."""
 
 
 @dataclass
-class Progress:
+class StackProgress:
     """How far the K runs of a stack are, at the end of an epoch (0 before the first)."""
 
     runs: Sequence[Run]
@@ -65,7 +65,7 @@ class Progress:
     """Of each run, the epochs since its last record: [N] by column."""
 
 
-class Course:
+class StackTraining:
     """K runs on their way through the epochs, with what is recorded of each."""
 
     def __init__(
@@ -73,7 +73,7 @@ class Course:
     ) -> None:
         self.campaign = campaign
         self.device = device
-        self.progress = Progress(runs, 0, [[] for _ in runs], [False] * len(runs), 0.0, [[] for _ in runs])
+        self.progress = StackProgress(runs, 0, [[] for _ in runs], [False] * len(runs), 0.0, [[] for _ in runs])
         self._clock = time.perf_counter()
         self._recorded = set(campaign.recorded_epochs())
         self._slots = campaign.presentation_slots()
@@ -108,14 +108,14 @@ class Course:
     def _record(self, k: int, seen: Evaluation, loss: float) -> EpochRecord:
         margin = None if seen.test_margin is None else seen.test_margin[k]
         train, test = seen.train_correct[k], seen.test_correct[k]
-        presented = in_slots(self.progress.presented[k], self._slots, self._columns, len(train))
+        presented = fill_slots(self.progress.presented[k], self._slots, self._columns, len(train))
         return EpochRecord(self.progress.epoch, train, test, loss, margin, presented)
 
-    def restore(self, progress: Progress, state: TrainerState | None) -> None:
-        """Go on from there; a course that is done needs no state.
+    def restore(self, progress: StackProgress, state: TrainerState | None) -> None:
+        """Continue from `progress` and `state`; a finished training needs no state.
 
-        Raises ValueError where the two do not fit this course, RuntimeError as `Resumable.restore`; it is not to be
-        used then.
+        Raises ValueError where they do not belong to this training, RuntimeError as `ResumableTrainer.restore`; the
+        object must not be used after either.
         """
         if progress.epoch > self.campaign.recipe.epochs or not self._complete(progress):
             raise ValueError("holds other epochs, or other values, than the campaign records")
@@ -125,7 +125,7 @@ class Course:
                 raise ValueError("has no state to go on from")
             self.trainer.restore(state)
 
-    def _complete(self, progress: Progress) -> bool:
+    def _complete(self, progress: StackProgress) -> bool:
         """Whether each run has the epochs that should have been recorded so far, with all that should be in them."""
         for records, diverged, presented in zip(progress.records, progress.diverged, progress.presented, strict=True):
             if not all(map(self._has_all, records)) or any(set(epoch) != set(self._columns) for epoch in presented):

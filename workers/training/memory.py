@@ -24,7 +24,7 @@ def check_training_memory(
         return
     largest = max(subset_size(ratio_ppm, counts[0]) for ratio_ppm in campaign.subsets.ratios_ppm)
     batch = min(campaign.recipe.batch_size, largest)
-    evaluated = min(engine.evaluated_at_once(on_cpu=True), max(counts))
+    evaluated = min(engine.evaluation_batch_size(on_cpu=True), max(counts))
     training, evaluation = _bytes(spec, input_shape, num_classes, batch, evaluated)
     models = f"{engine.size} models {spec.name}" if engine.size > 1 else f"model {spec.name}"
     shape = " x ".join(map(str, input_shape))
@@ -34,7 +34,7 @@ def check_training_memory(
     check_training_size(engine.size * evaluation, f"model: evaluating {models} on {evaluated:,} examples of {shape}")
 
 
-def check_training_of(campaign: Campaign, engine: Engine, data: DeviceData) -> None:
+def check_memory_on_cpu(campaign: Campaign, engine: Engine, data: DeviceData) -> None:
     """The same for data on a device; on a GPU torch tells what does not fit."""
     if data.device.type == "cpu":
         counts = (len(data.train_labels), len(data.test_labels))

@@ -17,7 +17,7 @@ Integers = npt.NDArray[np.int64]
 Epoch = tuple[Integers, Integers | None]
 
 
-class Presentations:
+class MinibatchStreams:
     """What one run is shown, epoch after epoch."""
 
     def __init__(self, campaign: Campaign, data: DeviceData, run: Run) -> None:
@@ -29,7 +29,7 @@ class Presentations:
         self.steps = steps_per_epoch(campaign.recipe, len(self.members))
         """Minibatches per epoch."""
         self.count = min(len(self.members), self.steps * campaign.recipe.batch_size)
-        """Presentations per epoch: n."""
+        """MinibatchStreams per epoch: n."""
         self._order = generator(campaign, Purpose.ORDER, run)
         self._changes = generator(campaign, Purpose.AUGMENTATION, run)
         self._ahead: tuple[dict[str, dict[str, Any]], Epoch] | None = None

@@ -12,7 +12,7 @@ from workers.training.initialization import initialize
 from workers.training.whitening import whiten
 
 
-def starting_model(campaign: Campaign, data: DeviceData, run: Run) -> nn.Module:
+def initial_model(campaign: Campaign, data: DeviceData, run: Run) -> nn.Module:
     """The model on the CPU, its weights drawn from the run's own stream.
 
     Seeds torch's global generators, from which dropout and the like in user models go on drawing.

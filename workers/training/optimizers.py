@@ -15,7 +15,7 @@ from workers.campaign.recipe import SGD, AdamW
 from workers.models.stacking import Weight
 
 if TYPE_CHECKING:
-    from workers.training.fused_sgd import OnePassSGD
+    from workers.training.fused_sgd import FusedSGD
 
 
 class Update:
@@ -31,11 +31,11 @@ class Update:
         """Momentum, or Adam's mean gradient."""
         self.second = [torch.zeros_like(weight.master) for weight in weights if isinstance(how, AdamW)]
         self.steps = [torch.zeros((), device=device) for _ in self.second]
-        self.one_pass = [_one_pass(weight, momentum, how) for weight, momentum in zip(weights, self.first, strict=True)]
+        self.fused = [_fused_sgd(weight, momentum, how) for weight, momentum in zip(weights, self.first, strict=True)]
         # Held, because a core finds memory that it used a moment ago in its cache, and new memory not.
         self.held = [
             torch.zeros_like(weight.master) if one is None and weight.is_copied else None
-            for weight, one in zip(weights, self.one_pass, strict=True)
+            for weight, one in zip(weights, self.fused, strict=True)
         ]
 
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -61,12 +61,12 @@ class Update:
         working = [weight.working for weight in self.weights]
         return torch.autograd.grad(losses, working, torch.full_like(losses, factor), allow_unused=True)
 
-    def descend(self, found: Sequence[torch.Tensor | None]) -> None:
+    def apply(self, found: Sequence[torch.Tensor | None]) -> None:
         """One step down the gradients, as `gradients` gives them."""
         used = []
-        for index, (gradient, one) in enumerate(zip(found, self.one_pass, strict=True)):
+        for index, (gradient, one) in enumerate(zip(found, self.fused, strict=True)):
             if gradient is not None and one is not None:
-                one.descend(gradient, self.rate)
+                one.apply(gradient, self.rate)
             elif gradient is not None:
                 used.append(index)
 
@@ -122,16 +122,16 @@ class Update:
         )
 
 
-def _one_pass(weight: Weight, momentum: torch.Tensor, how: SGD | AdamW) -> "OnePassSGD | None":
+def _fused_sgd(weight: Weight, momentum: torch.Tensor, how: SGD | AdamW) -> "FusedSGD | None":
     """For SGD on a CPU, where a copy in half precision lies in memory as its master does."""
     tensors = (weight.master, weight.working)
     if not weight.is_copied or not isinstance(how, SGD) or not all(each.is_contiguous() for each in tensors):
         return None
     if weight.master.device.type != "cpu":
         return None
-    from workers.training.fused_sgd import OnePassSGD  # here: numba takes half a second to import
+    from workers.training.fused_sgd import FusedSGD  # here: numba takes half a second to import
 
-    return OnePassSGD(weight, momentum, how)
+    return FusedSGD(weight, momentum, how)
 
 
 def _laid_out_like(master: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:

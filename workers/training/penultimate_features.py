@@ -16,7 +16,7 @@ from workers.models.head import find_head
 from workers.training import Precision, SequentialEngine
 from workers.training.determinism import deterministic
 from workers.training.device_data import DeviceData
-from workers.training.dtype import computing_in
+from workers.training.dtype import autocast_to
 from workers.training.evaluation import Bits
 from workers.user_code.boundary import user_code
 
@@ -27,20 +27,20 @@ OnEpoch = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class HiddenLayer:
+class PenultimateFeatures:
     """A run's last hidden layer after its last epoch, float32[N, F], and what its model gets right, bool[N]."""
 
     features: torch.Tensor
     train_correct: Bits
 
 
-def hidden_layer_of(
+def train_and_extract_features(
     campaign: Campaign,
     data: DeviceData,
     run: Run,
     precision: Precision = "float32",
     on_epoch: OnEpoch = lambda done, total: None,
-) -> HiddenLayer:
+) -> PenultimateFeatures:
     """Train a run again, by itself, for what a store does not keep: its model.
 
     Deterministic: the same streams as the run's, so its subset, order and starting weights. Bit-identical with the
@@ -57,7 +57,7 @@ def hidden_layer_of(
         features = head_inputs(trainer.model, data, precision)
         if not features.isfinite().all():
             raise LongtailError(f"model: the last hidden layer of run {run.run_id} is not finite: training diverged")
-        return HiddenLayer(features, trainer.evaluate().train_correct[0])
+        return PenultimateFeatures(features, trainer.evaluate().train_correct[0])
 
 
 def head_inputs(model: nn.Module, data: DeviceData, precision: Precision = "float32") -> torch.Tensor:
@@ -75,7 +75,7 @@ def head_inputs(model: nn.Module, data: DeviceData, precision: Precision = "floa
         images = data.scaled(raw)
         if images.ndim == 4:
             images = images.contiguous(memory_format=torch.channels_last)
-        with computing_in(precision, data.device):
+        with autocast_to(precision, data.device):
             features[start : start + len(raw)] = _inputs(model, head, images)
         start += len(raw)
     return features

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from workers.campaign.campaign import Campaign, Record
-from workers.store.schema import LARGEST_HALF, PROBABILITIES, presentation_columns
+from workers.store.schema import MAX_FLOAT16, PROBABILITIES, presentation_columns
 
 Presented = Mapping[str, npt.NDArray[Any]]
 """Vectors of an epoch by their column: [K, N] of K runs, or [N] of one."""
@@ -21,7 +21,7 @@ Presented = Mapping[str, npt.NDArray[Any]]
 def observe(campaign: Campaign, logits: torch.Tensor, labels: torch.Tensor) -> list[torch.Tensor]:
     """What is recorded of a minibatch, [K, B] each: correctness as bool, then probabilities and losses as float16.
 
-    Of logits float32[K, B, C] and labels int64[K, B]. Losses over LARGEST_HALF are recorded as that. Nothing where
+    Of logits float32[K, B, C] and labels int64[K, B]. Losses over MAX_FLOAT16 are recorded as that. Nothing where
     nothing is recorded.
     """
     record, smoothing = campaign.record, campaign.recipe.label_smoothing
@@ -36,12 +36,12 @@ def observe(campaign: Campaign, logits: torch.Tensor, labels: torch.Tensor) -> l
     logs = logits.log_softmax(dim=2)
     of_label = logs.gather(2, labels[..., None])[..., 0]
     loss = -(1 - smoothing) * of_label - smoothing * logs.mean(dim=2)
-    values = (of_label.exp(), logs.amax(dim=2).exp(), loss.clamp(max=LARGEST_HALF))
+    values = (of_label.exp(), logs.amax(dim=2).exp(), loss.clamp(max=MAX_FLOAT16))
     finite = logits.isfinite().all(dim=2)
     return [right, *(each.where(finite, torch.nan).to(torch.float16) for each in values)]
 
 
-class Presenting:
+class PresentationRecorder:
     """Collects on the device what is observed in an epoch of K runs, minibatch after minibatch."""
 
     def __init__(self, record: Record) -> None:
@@ -68,7 +68,7 @@ class Presenting:
         }
 
 
-def in_slots(epochs: Sequence[Presented], slots: int, columns: Sequence[str], num_train: int) -> Presented:
+def fill_slots(epochs: Sequence[Presented], slots: int, columns: Sequence[str], num_train: int) -> Presented:
     """The vectors of a row of results, [slots, N] by column: those of its epochs, and empty slots behind them."""
     empty = slots - len(epochs)
     return {

@@ -13,16 +13,16 @@ from workers.models.stacking import Weight
 from workers.store import RunResult
 from workers.training.augmentation import augment
 from workers.training.device_data import DeviceData
-from workers.training.dtype import Precision, computing_in, keep_head_in_float32
+from workers.training.dtype import Precision, autocast_to, keep_head_in_float32
 from workers.training.engine import NO_CHECKPOINTS, Checkpoints, train_in_stacks
 from workers.training.evaluation import Bits, Evaluation, evaluate
-from workers.training.loop import EpochOfTraining
-from workers.training.memory import check_training_of
-from workers.training.minibatch_streams import Presentations
-from workers.training.model_init import starting_model
+from workers.training.loop import EpochOutput
+from workers.training.memory import check_memory_on_cpu
+from workers.training.minibatch_streams import MinibatchStreams
+from workers.training.model_init import initial_model
 from workers.training.optimizers import Update
-from workers.training.presentations import Presenting, observe
-from workers.training.trainer_state import Resumable, global_generators
+from workers.training.presentations import PresentationRecorder, observe
+from workers.training.trainer_state import ResumableTrainer, global_generators
 
 _EVALUATION_BATCH = 2000
 """Fixed, because it can change the last bit of a logit; large enough to be efficient everywhere."""
@@ -42,15 +42,15 @@ class SequentialEngine:
         """See `Engine.train`."""
         return train_in_stacks(self, campaign, data, runs, checkpoints)
 
-    def evaluated_at_once(self, *, on_cpu: bool) -> int:
-        """See `Engine.evaluated_at_once`: as many everywhere."""
+    def evaluation_batch_size(self, *, on_cpu: bool) -> int:
+        """See `Engine.evaluation_batch_size`: as many everywhere."""
         return _EVALUATION_BATCH
 
     def start(self, campaign: Campaign, data: DeviceData, runs: Sequence[Run]) -> "_Trainer":
         """See `Engine.start`."""
-        check_training_of(campaign, self, data)
+        check_memory_on_cpu(campaign, self, data)
         (run,) = runs
-        model = starting_model(campaign, data, run)
+        model = initial_model(campaign, data, run)
         if self.precision == "bfloat16":
             keep_head_in_float32(model)
         if len(data.input_shape) == 3:
@@ -58,7 +58,7 @@ class SequentialEngine:
         return _Trainer(campaign, data, run, model.to(data.device), self.precision)
 
 
-class _Trainer(Resumable):
+class _Trainer(ResumableTrainer):
     """One model, its optimiser, and the run's own streams of order and augmentation."""
 
     def __init__(self, campaign: Campaign, data: DeviceData, run: Run, model: nn.Module, precision: Precision) -> None:
@@ -68,13 +68,13 @@ class _Trainer(Resumable):
         self.data = data
         self.model = model
         self.precision: Precision = precision
-        presentations = Presentations(campaign, data, run)
+        presentations = MinibatchStreams(campaign, data, run)
         self.subsets: Sequence[Bits] = [presentations.subset]
         weights = [Weight(each.detach(), each) for each in model.parameters() if each.requires_grad]
         update = Update(weights, self.recipe.optimizer)
         super().__init__([model], update, [presentations], global_generators(data.device))
 
-    def train_epoch(self) -> EpochOfTraining:
+    def train_epoch(self) -> EpochOutput:
         """See `Trainer.train_epoch`."""
         recipe, data, size = self.recipe, self.data, self.recipe.batch_size
         self.model.train()
@@ -83,22 +83,22 @@ class _Trainer(Resumable):
         labels = torch.split(data.train_labels[torch.from_numpy(order).to(data.device)], size)
         changes = None if drawn is None else torch.split(torch.from_numpy(drawn).to(data.device), size, dim=1)
         total = torch.zeros((), device=data.device)
-        presenting = Presenting(self.record)
+        recorder = PresentationRecorder(self.record)
         for index, raw in enumerate(data.train_images.minibatches(order, size)):
             images = data.scaled(raw)
             if changes is not None:
                 images = augment(images, recipe.augmentation, data.fill, changes[index])
             logits = self._logits(images)
             loss = F.cross_entropy(logits, labels[index], label_smoothing=recipe.label_smoothing)
-            presenting.add(observe(self.campaign, logits[None], labels[index][None]))
+            recorder.add(observe(self.campaign, logits[None], labels[index][None]))
             factor = rate_factor(recipe, self.step, presentations.steps)
             self.update.set_rate(recipe.optimizer.learning_rate * factor)
-            self.update.descend(self.update.gradients(loss))
+            self.update.apply(self.update.gradients(loss))
             self.step += 1
             total += loss.detach() * len(raw)
         self.draw_ahead(presentations.steps)
-        shown = presenting.of_examples(torch.from_numpy(order)[None], len(data.train_labels))
-        return EpochOfTraining([float(total) / presentations.count], shown)
+        shown = recorder.of_examples(torch.from_numpy(order)[None], len(data.train_labels))
+        return EpochOutput([float(total) / presentations.count], shown)
 
     def evaluate(self) -> Evaluation:
         """See `Trainer.evaluate`."""
@@ -110,6 +110,6 @@ class _Trainer(Resumable):
         """float32[B, ...] to float32[B, num_classes]."""
         if images.ndim == 4:
             images = images.contiguous(memory_format=torch.channels_last)
-        with computing_in(self.precision, self.data.device):
+        with autocast_to(self.precision, self.data.device):
             logits: torch.Tensor = self.model(images)
         return logits.float()

@@ -13,10 +13,10 @@ from workers.campaign.keys import Shard
 from workers.datasets import load_dataset
 from workers.errors import FAILED, LongtailError, StoreError
 from workers.models import build_model
-from workers.models.repeating import check_start
-from workers.models.stacking import why_not_stackable
+from workers.models.repeating import compare_starting_values
+from workers.models.stacking import unstackable_reason
 from workers.store import Header, RunResult, Store
-from workers.store.failures import MOST_MESSAGE, MOST_TRACEBACK
+from workers.store.failures import MAX_MESSAGE, MAX_TRACEBACK
 from workers.training import (
     Checkpoints,
     Engine,
@@ -27,7 +27,7 @@ from workers.training import (
 )
 from workers.training.device_data import load_on_device
 from workers.training.engine import NO_CHECKPOINTS
-from workers.user_code.boundary import check_interruption, told, told_traceback
+from workers.user_code.boundary import check_interruption, describe_error, format_traceback
 from workers.user_code.text_limits import shortened
 
 
@@ -98,14 +98,14 @@ class Worker:
             return engine.train(self.campaign, self.data, shard.runs, self._checkpoints_of(shard, engine))
         except BaseException as error:  # noqa: BLE001 - the boundary at which user code is reported
             check_interruption(error)
-            return _told(shard, "user", error)
+            return as_shard_error(shard, "user", error)
 
     def commit(self, shard: Shard, results: list[RunResult]) -> ShardSummary | ShardError:
         """Write a shard's results to the store, whole or not at all."""
         try:
             written = self.store.commit(shard, results)
         except StoreError as error:
-            return _told(shard, "store", error)
+            return as_shard_error(shard, "store", error)
         diverged = sum(result.status == "diverged" for result in results)
         checkpoints = self._checkpoints.pop(shard, None)
         if checkpoints is not None:
@@ -130,7 +130,7 @@ def check_starting_values(campaign: Campaign, header: Header, input_shape: tuple
     known = header.starting_values
     if known is not None and header.versions.get("torch") == version("torch"):
         build = partial(build_model, campaign.model, input_shape, len(header.class_names))
-        check_start(campaign.model.name, build, known, uri)
+        compare_starting_values(campaign.model.name, build, known, uri)
 
 
 def choose_engine(campaign: Campaign, header: Header, input_shape: tuple[int, ...]) -> Engine:
@@ -139,14 +139,14 @@ def choose_engine(campaign: Campaign, header: Header, input_shape: tuple[int, ..
     A lone model trains as a stack of one where it can be stacked: a stack's program is faster than the model itself.
     """
     with torch.random.fork_rng(devices=[]):
-        obstacle = why_not_stackable(
+        reason = unstackable_reason(
             lambda: build_model(campaign.model, input_shape, len(header.class_names)), input_shape
         )
-    return SequentialEngine(header.precision) if obstacle else StackedEngine(header.stack_size, header.precision)
+    return SequentialEngine(header.precision) if reason else StackedEngine(header.stack_size, header.precision)
 
 
-def _told(shard: Shard, kind: Literal["user", "store"], error: BaseException) -> ShardError:
-    message = str(error) if kind == "store" else told(error)
+def as_shard_error(shard: Shard, kind: Literal["user", "store"], error: BaseException) -> ShardError:
+    message = str(error) if kind == "store" else describe_error(error)
     code = error.exit_code if isinstance(error, LongtailError) else FAILED
-    details = shortened(told_traceback(error), MOST_TRACEBACK)
-    return ShardError(shard, kind, shortened(message, MOST_MESSAGE), details, code)
+    details = shortened(format_traceback(error), MAX_TRACEBACK)
+    return ShardError(shard, kind, shortened(message, MAX_MESSAGE), details, code)

@@ -11,7 +11,7 @@ from workers.datasets import load_dataset
 from workers.models import build_model
 from workers.models.stacking import StackedModel
 from workers.training.augmentation import DRAWS
-from workers.training.cuda_graphs import replayed
+from workers.training.cuda_graphs import with_cuda_graph
 from workers.training.determinism import deterministic
 from workers.training.device_data import DeviceData, load_on_device
 from workers.training.dtype import DTYPES, Precision
@@ -55,7 +55,7 @@ def _seconds_per_step(campaign: Campaign, data: DeviceData, size: int, precision
         stack.draw_from([torch.Generator(data.device) for _ in range(size)])
         stack.train(True)
         step = TrainingStep(campaign, data, stack, Update(stack.weights, campaign.recipe.optimizer))
-        take_step = replayed(step.on_the_device, data.device) if not stack.draws else step.on_the_device
+        take_step = with_cuda_graph(step.device_only_step, data.device) if not stack.draws else step.device_only_step
         shape = (size, campaign.recipe.batch_size)
         arguments = [torch.randint(len(data.train_images), shape, device=data.device)]
         if campaign.recipe.augmentation.changes_images:

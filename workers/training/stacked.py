@@ -14,19 +14,19 @@ from workers.models.stacking import StackedModel
 from workers.store import RunResult
 from workers.subsets.draw import Purpose, integer_seed
 from workers.training.augmentation import augment
-from workers.training.cpu_replay import Played
-from workers.training.cuda_graphs import Step, replayed
+from workers.training.cpu_replay import ReplayedStep
+from workers.training.cuda_graphs import Step, with_cuda_graph
 from workers.training.device_data import DeviceData
 from workers.training.dtype import DTYPES, Precision
 from workers.training.engine import NO_CHECKPOINTS, Checkpoints, train_in_stacks
 from workers.training.evaluation import Bits, Evaluation, evaluate
-from workers.training.loop import EpochOfTraining, Trainer
-from workers.training.memory import check_training_of
-from workers.training.minibatch_streams import Presentations
-from workers.training.model_init import starting_model
+from workers.training.loop import EpochOutput, Trainer
+from workers.training.memory import check_memory_on_cpu
+from workers.training.minibatch_streams import MinibatchStreams
+from workers.training.model_init import initial_model
 from workers.training.optimizers import Update
-from workers.training.presentations import Presenting, observe
-from workers.training.trainer_state import Resumable, global_generators
+from workers.training.presentations import PresentationRecorder, observe
+from workers.training.trainer_state import ResumableTrainer, global_generators
 
 _SMALL_BATCH = 512
 _EVALUATION_BATCH = 1000
@@ -53,16 +53,16 @@ class StackedEngine:
         """See `Engine.train`. Raises NotStackableError."""
         return train_in_stacks(self, campaign, data, runs, checkpoints)
 
-    def evaluated_at_once(self, *, on_cpu: bool) -> int:
-        """See `Engine.evaluated_at_once`."""
+    def evaluation_batch_size(self, *, on_cpu: bool) -> int:
+        """See `Engine.evaluation_batch_size`."""
         return min(_EVALUATION_BATCH, max(1, _CACHED_ROWS // self.size)) if on_cpu else _EVALUATION_BATCH
 
     def start(self, campaign: Campaign, data: DeviceData, runs: Sequence[Run]) -> Trainer:
         """See `Engine.start`."""
-        check_training_of(campaign, self, data)
-        models = [starting_model(campaign, data, run) for run in runs]
+        check_memory_on_cpu(campaign, self, data)
+        models = [initial_model(campaign, data, run) for run in runs]
         stack = StackedModel(models, DTYPES[self.precision], data.device)
-        batch = self.evaluated_at_once(on_cpu=data.device.type == "cpu")
+        batch = self.evaluation_batch_size(on_cpu=data.device.type == "cpu")
         return _Trainer(campaign, self._inputs_for(stack, campaign, data), runs, stack, batch)
 
     def _inputs_for(self, stack: StackedModel, campaign: Campaign, data: DeviceData) -> DeviceData:
@@ -108,10 +108,10 @@ class TrainingStep:
         self.data = data
         self.update = update
         gradients = Gradients(campaign, data, stack, update)
-        self.gradients = Played(gradients) if data.device.type == "cpu" else gradients
+        self.gradients = ReplayedStep(gradients) if data.device.type == "cpu" else gradients
 
     @property
-    def on_the_device(self) -> Step:
+    def device_only_step(self) -> Step:
         """What is work of the device alone, and can be captured: all of it; where images are streamed, `on_images`."""
         return self if self.data.train_images.on_device else self.on_images
 
@@ -124,10 +124,10 @@ class TrainingStep:
 
     def on_images(self, stored: torch.Tensor, index: torch.Tensor, *changes: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """The same with the examples' images given as stored, [K*B, ...]."""
-        found = self.gradients(stored, index, *changes)
-        told = len(found) - len(self.update.weights)
-        self.update.descend(found[told:])
-        return found[:told]  # type: ignore[return-value]
+        outputs = self.gradients(stored, index, *changes)
+        num_outputs = len(outputs) - len(self.update.weights)
+        self.update.apply(outputs[num_outputs:])
+        return outputs[:num_outputs]  # type: ignore[return-value]
 
 
 def _cross_entropy(logits: torch.Tensor, labels: torch.Tensor, smoothing: float) -> torch.Tensor:
@@ -145,7 +145,7 @@ def _cross_entropy(logits: torch.Tensor, labels: torch.Tensor, smoothing: float)
     return logits.logsumexp(dim=1) - target
 
 
-class _Trainer(Resumable):
+class _Trainer(ResumableTrainer):
     """K models in one stack, one update over it, and every run's own streams of order and augmentation."""
 
     def __init__(
@@ -156,7 +156,7 @@ class _Trainer(Resumable):
         self.record = campaign.record
         self.data = data
         self.stack = stack
-        presentations = [Presentations(campaign, data, run) for run in runs]
+        presentations = [MinibatchStreams(campaign, data, run) for run in runs]
         self.subsets: Sequence[Bits] = [each.subset for each in presentations]
         update = Update(stack.weights, self.recipe.optimizer)
         masks = [torch.Generator(data.device) for _ in runs]
@@ -166,9 +166,9 @@ class _Trainer(Resumable):
         graphs = [stack.training_graph, stack.evaluating_graph]
         super().__init__(graphs, update, presentations, [*masks, *global_generators(data.device)])
         step = TrainingStep(campaign, data, stack, update)
-        self.take_step = replayed(step.on_the_device, data.device, masks if stack.draws else ())
+        self.take_step = with_cuda_graph(step.device_only_step, data.device, masks if stack.draws else ())
 
-    def train_epoch(self) -> EpochOfTraining:
+    def train_epoch(self) -> EpochOutput:
         """See `Trainer.train_epoch`. The device is waited for once, at the end."""
         self.stack.train(True)
         steps, count = self.presentations[0].steps, self.presentations[0].count
@@ -182,17 +182,17 @@ class _Trainer(Resumable):
             changes = torch.from_numpy(np.stack(drawn, axis=1)).to(self.data.device)
             inputs.append(torch.split(changes, self.recipe.batch_size, dim=2))
         total = torch.zeros(len(orders), device=self.data.device)
-        presenting = Presenting(self.record)
+        recorder = PresentationRecorder(self.record)
         for batch in zip(*inputs, strict=True):
             factor = rate_factor(self.recipe, self.step, steps)
             self.update.set_rate(self.recipe.optimizer.learning_rate * factor)
             sums, *observed = self.take_step(*batch)
             total += sums
-            presenting.add(observed)
+            recorder.add(observed)
             self.step += 1
         self.draw_ahead(steps)
         losses = [float(each) / count for each in total.cpu()]
-        return EpochOfTraining(losses, presenting.of_examples(order, len(self.data.train_labels)))
+        return EpochOutput(losses, recorder.of_examples(order, len(self.data.train_labels)))
 
     def _streamed(self, orders: npt.NDArray[np.int64]) -> Iterator[torch.Tensor]:
         """The stored images of each minibatch of all models, [K*B, ...], for orders int64[K, n], read ahead."""

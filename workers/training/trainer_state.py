@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from workers.training.minibatch_streams import Presentations
+from workers.training.minibatch_streams import MinibatchStreams
 from workers.training.optimizers import Update
 
 
@@ -26,7 +26,7 @@ class TrainerState:
     streams: Sequence[dict[str, dict[str, Any]]]
 
 
-class Resumable:
+class ResumableTrainer:
     """Base of trainers: what they consist of, and hence how one is brought to where another was.
 
     `modules` hold all weights and buffers, `generators` are those of torch that training draws from.
@@ -36,7 +36,7 @@ class Resumable:
         self,
         modules: Sequence[nn.Module],
         update: Update,
-        presentations: Sequence[Presentations],
+        presentations: Sequence[MinibatchStreams],
         generators: Sequence[torch.Generator],
     ) -> None:
         self.update = update

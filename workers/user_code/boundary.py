@@ -12,7 +12,7 @@ from types import CodeType
 
 from workers.errors import LongtailError, UserCodeError
 from workers.user_code.code_origin import trusted_packages
-from workers.user_code.process_state import SIGNALS, process_state_kept
+from workers.user_code.process_state import SIGNALS, preserved_process_state
 
 FULL_TRACEBACKS = "LONGTAIL_TRACEBACK"
 """Environment variable: `full` shows every frame of a traceback."""
@@ -37,7 +37,7 @@ class RaisedByUserCodeError(Exception):
 
 
 @contextmanager
-def raised_apart() -> Iterator[None]:
+def wrap_user_errors() -> Iterator[None]:
     """Raise RaisedByUserCodeError from whatever came through code of the campaign's own, an interruption aside.
 
     To the library that reads the command line, EOFError or BrokenPipeError would mean that the user has gone away.
@@ -59,16 +59,16 @@ def user_code(what: str) -> Iterator[None]:
 
     An Exception passes through. Anything else that it raises would end the command as if all were well, or as if it had
     been interrupted: that becomes UserCodeError. A signal's exception stays what it is, whatever was made of it. What
-    the command needs of the process comes back afterwards (see `process_state_kept`).
+    the command needs of the process comes back afterwards (see `preserved_process_state`).
     """
-    with process_state_kept(what):
+    with preserved_process_state(what):
         try:
             yield
         except BaseException as error:
             check_interruption(error)
             if isinstance(error, Exception):
                 raise
-            raise UserCodeError(f"{what}: {told(error)}{_place(error)}") from error
+            raise UserCodeError(f"{what}: {describe_error(error)}{_place(error)}") from error
 
 
 def check_interruption(error: BaseException) -> None:
@@ -83,7 +83,7 @@ def check_interruption(error: BaseException) -> None:
         each = each.__cause__ or each.__context__
 
 
-def told(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """What was raised, in one line of bounded length: `ValueError: the text`. Raises nothing, whatever the error is."""
     if isinstance(error, SystemExit):
         return f"sys.exit({_text(error.code)}) was called"
@@ -103,7 +103,7 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def told_traceback(error: BaseException) -> str:
+def format_traceback(error: BaseException) -> str:
     """The error's traceback with the frames of the user's own code, and the last one wherever it is.
 
     Where no frame is the user's, Longtail's own are shown. Everything is where LONGTAIL_TRACEBACK is `full`. Of bounded

@@ -31,17 +31,17 @@ LONGTAIL = frozenset({"longtail", "orchestrator", "workers", "analysis", "tests"
 
 _CHECKOUT = (Path("orchestrator", "cli", "app.py"), Path("workers", "user_code", "code_origin.py"))
 """A folder with these files is a copy of Longtail's source."""
-_LONGTAILS = "is Longtail's own, which a campaign file cannot call"
-_PYTHONS = "is part of Python itself, which a campaign file cannot call"
+_REFUSED_LONGTAIL = "is Longtail's own, which a campaign file cannot call"
+_REFUSED_PYTHON = "is part of Python itself, which a campaign file cannot call"
 _INSTALLED = {"site-packages", "dist-packages"}
 _WRAPPERS = 100
 
-_own_folders: set[str] = set()
+_user_folders: set[str] = set()
 
 
-def count_as_own(folder: str) -> None:
+def add_user_folder(folder: str) -> None:
     """Take a folder of `sys.path` for the user's: where the driver of a cluster's worker was called."""
-    _own_folders.add(os.path.realpath(folder))
+    _user_folders.add(os.path.realpath(folder))
 
 
 def trusted_packages() -> frozenset[str]:
@@ -50,28 +50,28 @@ def trusted_packages() -> frozenset[str]:
     return frozenset(names) - LONGTAIL - sys.stdlib_module_names - {"", "__main__"}
 
 
-def why_not_named(module: str) -> str | None:
-    """Why a campaign file cannot name a module, judged by its name alone: see `why_not_own`."""
+def refused_module_name(module: str) -> str | None:
+    """Why a campaign file cannot name a module, judged by its name alone: see `refused_origin`."""
     package = module.partition(".")[0]
     if package in LONGTAIL:
-        return _LONGTAILS
-    return _PYTHONS if package in sys.stdlib_module_names or package == "__main__" else None
+        return _REFUSED_LONGTAIL
+    return _REFUSED_PYTHON if package in sys.stdlib_module_names or package == "__main__" else None
 
 
-def why_not_own(module: str, place: str | None) -> str | None:
+def refused_origin(module: str, place: str | None) -> str | None:
     """Why a campaign file cannot name what is defined in a module, in a few words that follow its name; None: it can.
 
     `module` is the full name that Python knows; `place` its file, None where it has none (it is built in, or made up).
     """
-    named = why_not_named(module)
+    named = refused_module_name(module)
     if named or place is None:
-        return named or _PYTHONS
+        return named or _REFUSED_PYTHON
     package = module.partition(".")[0]
     places = {os.path.abspath(place), os.path.realpath(place)}  # noqa: PTH100 - both with links followed and not
     if any(_is_longtail(each) for each in places):
-        return _LONGTAILS
+        return _REFUSED_LONGTAIL
     if any(_is_python(each) for each in places):
-        return _PYTHONS
+        return _REFUSED_PYTHON
     if package not in trusted_packages() and any(_is_installed(each, package) for each in places):
         return (
             f"is an installed package; {TRUSTED}={package} in the environment lets campaign files call it, "
@@ -201,7 +201,7 @@ def _is_installed(place: str, package: str) -> bool:
     if entry is None or _is_recorded(Path(entry), package):
         return True
     named = {os.path.realpath(each) for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each}
-    return entry in _folders_of_installations() - {os.path.realpath(os.curdir)} - named - _own_folders
+    return entry in _folders_of_installations() - {os.path.realpath(os.curdir)} - named - _user_folders
 
 
 def _is_recorded(folder: Path, package: str) -> bool:

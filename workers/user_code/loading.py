@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from workers.campaign.suggest import closest
 from workers.errors import LongtailError
-from workers.user_code.code_origin import TRUSTED, definitions, why_not_named, why_not_own
+from workers.user_code.code_origin import TRUSTED, definitions, refused_module_name, refused_origin
 
 
 def load_function(path: str, error: type[LongtailError]) -> Callable[..., Any]:
@@ -37,7 +37,7 @@ def load_function(path: str, error: type[LongtailError]) -> Callable[..., Any]:
     if not callable(function):
         raise error(f"{path}: must be a function, got {type(function).__name__}")
     for home, place in definitions(function):
-        refusal = why_not_own(home, place)
+        refusal = refused_origin(home, place)
         if refusal:
             raise error(f"{path}: {name} comes from {home}: {home.partition('.')[0]} {refusal}")
     return function  # type: ignore[no-any-return]
@@ -106,7 +106,7 @@ def _import(module_name: str, path: str, error: type[LongtailError]) -> ModuleTy
             raise error(_missing(name, path)) from missing
         # What stands in sys.modules may be another module than its name says.
         file = getattr(module, "__file__", None)
-        refusal = file and why_not_own(str(getattr(module, "__name__", name)), str(file))
+        refusal = file and refused_origin(str(getattr(module, "__name__", name)), str(file))
         if refusal:
             raise error(f"{path}: {name} {refusal}")
     return module
@@ -114,14 +114,14 @@ def _import(module_name: str, path: str, error: type[LongtailError]) -> ModuleTy
 
 def _check(name: str, path: str, error: type[LongtailError]) -> None:
     """Raise `error` where a module is missing or not the user's own; its parents are imported already."""
-    refusal = why_not_named(name)
+    refusal = refused_module_name(name)
     if refusal is None:
         spec = _find(name)
         if spec is None:
             raise error(_missing(name, path))
         # A namespace package has no code of its own, and what lies in it is judged by itself.
         if spec.origin is not None or spec.submodule_search_locations is None:
-            refusal = why_not_own(name, spec.origin if spec.has_location else None)
+            refusal = refused_origin(name, spec.origin if spec.has_location else None)
     if refusal:
         raise error(f"{path}: {name} {refusal}")
 

@@ -14,7 +14,7 @@ _STREAMS = ("stdout", "stderr")
 
 
 @contextmanager
-def process_state_kept(what: str) -> Iterator[None]:
+def preserved_process_state(what: str) -> Iterator[None]:
     """Restore the handlers of SIGINT and SIGTERM, the umask, sys.stdout and sys.stderr; `what` opens an error.
 
     Handlers end the command, files of the store are made by the umask, results are printed to the streams. All belong

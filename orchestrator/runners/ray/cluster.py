@@ -20,9 +20,9 @@ from orchestrator.runners.ray.head_watch import watch_head
 from orchestrator.runners.ray.preflight import ClusterError, check_cluster, check_token_file, make_token
 from workers.campaign.campaign import Campaign
 from workers.training import Precision
-from workers.training.hardware import Machine, survey
+from workers.training.hardware import Machine, detect_machine
 from workers.training.stack_calibration import calibrate
-from workers.user_code.code_origin import count_as_own
+from workers.user_code.code_origin import add_user_folder
 from workers.user_code.loading import trusted_code
 
 _OBJECT_STORE_BYTES = 100 * 2**20
@@ -128,9 +128,9 @@ class Surveyor:
     def __init__(self, path: Sequence[str]) -> None:
         extend_path(path)
 
-    def survey(self) -> Machine:
-        """See `workers.training.hardware.survey`."""
-        return survey(torch.device("cuda"))
+    def detect_machine(self) -> Machine:
+        """See `workers.training.hardware.detect_machine`."""
+        return detect_machine(torch.device("cuda"))
 
     def calibrate(self, campaign: Campaign, sizes: Sequence[int], precision: Precision) -> int:
         """See `workers.training.stack_calibration.calibrate`."""
@@ -145,4 +145,4 @@ def search_path() -> list[str]:
 def extend_path(path: Sequence[str]) -> None:
     """Add the driver's own modules, where this node has them too; a `working_dir` comes first."""
     sys.path.extend(folder for folder in path if folder not in sys.path)
-    count_as_own(path[0])
+    add_user_folder(path[0])

@@ -19,7 +19,7 @@ from workers.campaign.campaign import Campaign
 from workers.campaign.keys import Shard
 from workers.errors import CampaignError
 from workers.training import Precision
-from workers.training.hardware import Machine, survey
+from workers.training.hardware import Machine, detect_machine
 from workers.training.stack_calibration import calibrate
 
 
@@ -51,9 +51,11 @@ class RayRunner:
     def machine(self) -> Machine:
         """See `Runner.machine`. CPU workers are taken to be like this machine; a GPU is looked at where it is."""
         if self.device == "cpu" or self.gpus_per_worker == 0 or (self._own() and not torch.cuda.is_available()):
-            return survey(torch.device("cpu"))
+            return detect_machine(torch.device("cpu"))
         with self._on_a_gpu() as actor:
-            machine: Machine = survey(torch.device("cpu")) if actor is None else ray.get(actor.survey.remote())
+            machine: Machine = (
+                detect_machine(torch.device("cpu")) if actor is None else ray.get(actor.detect_machine.remote())
+            )
             return machine
 
     def fastest_stack(self, campaign: Campaign, sizes: Sequence[int], precision: Precision) -> int:

@@ -11,10 +11,10 @@ from orchestrator.runners.ray.cluster import extend_path
 from orchestrator.runners.ray.preflight import ClusterError
 from workers.campaign.keys import Shard
 from workers.errors import FAILED, LongtailError
-from workers.store.failures import MOST_MESSAGE, MOST_TRACEBACK
+from workers.store.failures import MAX_MESSAGE, MAX_TRACEBACK
 from workers.training.loop import device_name
 from workers.training.shard import ShardError, ShardSummary, Worker
-from workers.user_code.boundary import check_interruption, told_traceback
+from workers.user_code.boundary import check_interruption, format_traceback
 from workers.user_code.text_limits import shortened
 
 
@@ -45,10 +45,10 @@ class WorkerActor:
             kind = device_name(torch.device(self._device))
             self._loaded()
         except LongtailError as error:
-            problem = LoadProblem(shortened(str(error), MOST_MESSAGE), error.exit_code)
+            problem = LoadProblem(shortened(str(error), MAX_MESSAGE), error.exit_code)
         except BaseException as error:  # noqa: BLE001 - the boundary at which the campaign's own code is reported
             check_interruption(error)
-            problem = LoadProblem(shortened(told_traceback(error), MOST_TRACEBACK))
+            problem = LoadProblem(shortened(format_traceback(error), MAX_TRACEBACK))
         return node, kind, problem
 
     def attempt(self, shard: Shard) -> ShardSummary | ShardError:

@@ -14,7 +14,7 @@ _BATCH = 3
 _TOLERANCE = 1e-3
 
 
-def why_not_stackable(build: Callable[[], nn.Module], input_shape: tuple[int, ...]) -> str | None:
+def unstackable_reason(build: Callable[[], nn.Module], input_shape: tuple[int, ...]) -> str | None:
     """None where models of this kind can be stacked, else the reason, for people.
 
     Two models that `build` returns are stacked and compared with themselves on random inputs, in training and in

@@ -10,7 +10,7 @@ import torch
 from torch import fx, nn
 
 from workers.models.stacking.layers import STACKED_FORMS, StackedConv, StackedDropout, StackedLinear
-from workers.user_code.boundary import told, user_code
+from workers.user_code.boundary import describe_error, user_code
 
 
 class NotStackableError(Exception):
@@ -134,7 +134,7 @@ def _trace(model: nn.Module) -> fx.Graph:
         with user_code("model"):
             graph = fx.Tracer().trace(model)
     except Exception as error:  # whatever a user's forward raises on fx's proxies is the reason
-        raise NotStackableError(f"torch.fx cannot trace it: {told(error)}") from error
+        raise NotStackableError(f"torch.fx cannot trace it: {describe_error(error)}") from error
     if sum(node.op == "placeholder" for node in graph.nodes) != 1:
         raise NotStackableError("its forward takes more than one argument")
     return graph

@@ -39,7 +39,7 @@ class Files(Protocol):
     def check(self) -> None:
         """Raise StoreError where that file is gone or another's. On an object store this takes a request."""
 
-    def place(self, path: str) -> str:
+    def location(self, path: str) -> str:
         """Where a file is, for people to read."""
 
     def names(self, folder: str) -> list[str]:

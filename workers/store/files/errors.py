@@ -21,7 +21,7 @@ _DENIED = re.compile(r"\bACCESS_DENIED\b|\bPERMISSION_DENIED\b|\bHTTP status 403
 
 
 @contextmanager
-def told(path: str | Path) -> Iterator[None]:
+def wrap_os_errors(path: str | Path) -> Iterator[None]:
     """OSError (disk full, no permission, unreachable) as a StoreError that names the path."""
     try:
         yield
@@ -32,10 +32,10 @@ def told(path: str | Path) -> Iterator[None]:
 
 
 @contextmanager
-def written(path: str | Path) -> Iterator[None]:
-    """As `told`, where something is written: a place that does not take it is a ReadOnlyError."""
+def wrap_write_errors(path: str | Path) -> Iterator[None]:
+    """Like `wrap_os_errors`, for writes: raises ReadOnlyError where the location cannot be written."""
     try:
-        with told(path):
+        with wrap_os_errors(path):
             yield
     except StoreError as error:
         if type(error) is StoreError and _refused(error.__cause__):
@@ -44,7 +44,7 @@ def written(path: str | Path) -> Iterator[None]:
 
 
 def _refused(error: BaseException | None) -> bool:
-    """Did a place refuse to be written, as opposed to being full, broken or away."""
+    """Whether a write was refused (permissions, read-only), rather than failed (disk full, connection lost)."""
     if isinstance(error, OSError):
         return error.errno in _REFUSED or _DENIED.search(str(error)) is not None
     return isinstance(error, NotImplementedError)  # what file systems say that can only be read

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from workers.errors import DamagedFileError, StoreError
 from workers.store.binding import Binding
-from workers.store.files.errors import told, written
+from workers.store.files.errors import wrap_os_errors, wrap_write_errors
 from workers.store.files.fsync import sync_folder
 
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
@@ -31,7 +31,7 @@ class LocalFiles:
         self._binding: Binding | None = None
 
     def make_root(self) -> None:
-        with written(self.root):
+        with wrap_write_errors(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
 
     def bind(self, path: str, content: bytes) -> None:
@@ -42,7 +42,7 @@ class LocalFiles:
         if binding is None:
             return
         path = self.root / binding.path
-        with told(path):
+        with wrap_os_errors(path):
             try:
                 status = path.stat()
             except (FileNotFoundError, NotADirectoryError):
@@ -52,11 +52,11 @@ class LocalFiles:
             if not binding.seen(mark):
                 binding.check(self.uri, self.read(binding.path), mark)
 
-    def place(self, path: str) -> str:
+    def location(self, path: str) -> str:
         return str(self.root / path)
 
     def names(self, folder: str) -> list[str]:
-        with told(self.root / folder):
+        with wrap_os_errors(self.root / folder):
             try:
                 return sorted(os.listdir(self.root / folder))  # noqa: PTH208 - names, 100,000 of them
             except FileNotFoundError:
@@ -68,57 +68,57 @@ class LocalFiles:
                 raise StoreError(f"{self.root / folder}: is a file, not a folder", cure=cure) from error
 
     def read(self, path: str) -> pa.Buffer | None:
-        with told(self.root / path):
+        with wrap_os_errors(self.root / path):
             try:
                 return pa.py_buffer(_regular(self.root / path).read_bytes())
             except FileNotFoundError:
                 return None
 
     def open(self, path: str) -> pa.NativeFile | None:
-        with told(self.root / path):
+        with wrap_os_errors(self.root / path):
             try:
                 return pa.OSFile(str(_regular(self.root / path)), "rb")
             except FileNotFoundError:
                 return None
 
     def create(self, path: str, content: bytes | pa.Buffer, digest: str | None = None) -> bool:
-        with written(self.root / path), self._temporary(path, content) as temporary:
+        with wrap_write_errors(self.root / path), self._temporary(path, content) as temporary:
             created = _link(temporary, self.root / path)
             sync_folder((self.root / path).parent)
             return created
 
     def replace(self, path: str, content: bytes | pa.Buffer) -> None:
-        with written(self.root / path), self._temporary(path, content) as temporary:
+        with wrap_write_errors(self.root / path), self._temporary(path, content) as temporary:
             temporary.replace(self.root / path)
             sync_folder((self.root / path).parent)
 
     def move(self, path: str, target: str) -> None:
         self.check()
-        with written(self.root / path):
+        with wrap_write_errors(self.root / path):
             self._make_folder(target)
-            self._place_within(path).replace(self.root / target)
+            self._resolve_within_root(path).replace(self.root / target)
 
     def delete(self, path: str) -> None:
         self.check()
-        with written(self.root / path):
-            self._place_within(path).unlink(missing_ok=True)
+        with wrap_write_errors(self.root / path):
+            self._resolve_within_root(path).unlink(missing_ok=True)
 
     def clean(self) -> None:
         horizon = time.time() - STALE_SECONDS
         for leftover in self.root.glob("**/_new-*"):
-            with told(leftover), suppress(FileNotFoundError):
+            with wrap_os_errors(leftover), suppress(FileNotFoundError):
                 if leftover.stat().st_mtime < horizon:
                     leftover.unlink()
 
     def _make_folder(self, path: str) -> Path:
         """A file's place, its folders made: those within the root, never the root, which may have been moved away."""
-        final = self._place_within(path)
+        final = self._resolve_within_root(path)
         for folder in reversed(final.relative_to(self.root).parents):
             if folder.name:
                 (self.root / folder).mkdir(exist_ok=True)
         return final
 
-    def _place_within(self, path: str) -> Path:
+    def _resolve_within_root(self, path: str) -> Path:
         """A file's place for writing. Raises StoreError where a folder is a link out of the store, as in somebody's."""
         final = self.root / path
         if not Path(os.path.realpath(final.parent)).is_relative_to(os.path.realpath(self.root)):

@@ -1,13 +1,13 @@
 """Files in an object store, where one request makes an object appear whole.
 
-Requests that fail for a moment are repeated (`Patience`). pyarrow has no conditional PUT, and not every server's is
+Requests that fail for a moment are repeated (`RetryPolicy`). pyarrow has no conditional PUT, and not every server's is
 atomic, so `create` finds out whether it raced, by means of a claim: a small object for every name that is written,
 `_writing/<path>`, which holds its writer's mark and its content's digest. A writer (1) puts its claim, (2) looks for
 the file, (3) puts the file, (4) reads the claim. Of two writers that both found no file in (2) and their own claim in
-(4), one put its claim after the other had read it in (4), hence after the other's (3), and would have found the file
-in its own (2). So of racing writers at most one goes unaware; the others compare digests, and differing ones are an
-error. Claims are kept for `STALE_SECONDS`, for writers that were frozen between (2) and (3): one frozen for longer
-may replace a file by other content unaware.
+(4), one put its claim after the other had read it in (4), hence after the other's (3), and would have found the file in
+its own (2). So of racing writers at most one goes unaware; the others compare digests, and differing ones are an error.
+Claims are kept for `STALE_SECONDS`, for writers that were frozen between (2) and (3): one frozen for longer may replace
+a file by other content unaware.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ import pyarrow.fs as pafs
 
 from workers.errors import ConflictError, DamagedFileError, StoreError
 from workers.store.binding import Binding
-from workers.store.files.errors import is_transient, reason_of, told, written
+from workers.store.files.errors import is_transient, reason_of, wrap_os_errors, wrap_write_errors
 from workers.store.files.local import STALE_SECONDS
 from workers.store.files.uris import without_query
 
@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """For how many seconds a request is repeated that fails for a moment; the last attempt begins within them.
 
     A store that never answered is likely misnamed; one that did is likely to come back. An attempt takes moments where
@@ -54,7 +54,7 @@ class Patience:
     longest: float = 8.0
 
 
-PATIENCE = Patience()
+RETRY_POLICY = RetryPolicy()
 
 
 class RemoteFiles:
@@ -77,7 +77,7 @@ class RemoteFiles:
         if self._binding is not None:
             self._binding.check(without_query(self.uri), self.read(self._binding.path))
 
-    def place(self, path: str) -> str:
+    def location(self, path: str) -> str:
         return f"{without_query(self.uri)}/{path}"
 
     def names(self, folder: str) -> list[str]:
@@ -89,7 +89,7 @@ class RemoteFiles:
                 return file.read_buffer()
             return None
 
-        return self._persist(path, attempt)
+        return self._retry(path, attempt)
 
     def open(self, path: str) -> pa.NativeFile | None:
         def attempt() -> pa.NativeFile | None:
@@ -98,12 +98,12 @@ class RemoteFiles:
             except FileNotFoundError:
                 return None
             except IsADirectoryError as error:
-                raise DamagedFileError(f"{self.place(path)}: is a folder") from error
+                raise DamagedFileError(f"{self.location(path)}: is a folder") from error
 
-        file = self._persist(path, attempt)
+        file = self._retry(path, attempt)
         if file is None:
             return None
-        patient = _PatientFile(file, lambda read: self._persist(path, read))
+        patient = _RetryingFile(file, lambda read: self._retry(path, read))
         if patient.size > SMALL_BYTES:
             return pa.PythonFile(patient, mode="r")
         with file:
@@ -120,7 +120,7 @@ class RemoteFiles:
         theirs = self._claimed(claim) or digest
         if theirs != digest:
             raise ConflictError(
-                f"{self.place(path)}: another writer committed other content at the same moment "
+                f"{self.location(path)}: another writer committed other content at the same moment "
                 f"(SHA-256 {theirs[:12]}, here {digest[:12]}): the same work gave different results?"
             )
         return True
@@ -136,18 +136,18 @@ class RemoteFiles:
             except FileNotFoundError:
                 return None
             if match is None:
-                raise TimeoutError("is being written, and does not get whole")
+                raise TimeoutError("is being written, and stays incomplete")
             return match[1].decode()
 
-        return self._persist(claim, attempt)
+        return self._retry(claim, attempt)
 
     def replace(self, path: str, content: bytes | pa.Buffer) -> None:
         self._put(path, content)
 
     def move(self, path: str, target: str) -> None:
         # Not the file system's own move: an attempt whose answer was lost could not be repeated.
-        with written(self.place(target)):
-            self._persist(path, lambda: self.filesystem.copy_file(self._key(path), self._key(target)))
+        with wrap_write_errors(self.location(target)):
+            self._retry(path, lambda: self.filesystem.copy_file(self._key(path), self._key(target)))
         self.delete(path)
 
     def delete(self, path: str) -> None:
@@ -155,8 +155,8 @@ class RemoteFiles:
             with suppress(FileNotFoundError):
                 self.filesystem.delete_file(self._key(path))
 
-        with written(self.place(path)):
-            self._persist(path, attempt)
+        with wrap_write_errors(self.location(path)):
+            self._retry(path, attempt)
 
     def writable(self) -> bool:
         return True  # it can only be tried
@@ -167,14 +167,14 @@ class RemoteFiles:
         horizon = time.time() - STALE_SECONDS
         if claims and all(info.mtime is not None and info.mtime.timestamp() < horizon for info in claims):
             folder = self._key(_CLAIMS)
-            self._persist(_CLAIMS, lambda: self.filesystem.delete_dir_contents(folder, missing_dir_ok=True))
+            self._retry(_CLAIMS, lambda: self.filesystem.delete_dir_contents(folder, missing_dir_ok=True))
 
     def _key(self, path: str) -> str:
         return f"{self.root}/{path}".rstrip("/")
 
     def _list(self, folder: str, recursive: bool = False) -> list[pafs.FileInfo]:
         selector = pafs.FileSelector(self._key(folder), allow_not_found=True, recursive=recursive)
-        return self._persist(folder, lambda: list(self.filesystem.get_file_info(selector)))
+        return self._retry(folder, lambda: list(self.filesystem.get_file_info(selector)))
 
     def _exists(self, path: str) -> bool:
         """Is there such a file. One request where asking for its information would list what might lie under it."""
@@ -186,7 +186,7 @@ class RemoteFiles:
                 return False
             return True
 
-        return self._persist(path, attempt)
+        return self._retry(path, attempt)
 
     def _put(self, path: str, content: bytes | pa.Buffer) -> None:
         """Write an object whole or not at all.
@@ -200,13 +200,13 @@ class RemoteFiles:
             stream.write(content)
             stream.close()
 
-        with written(self.place(path)), ThreadPoolExecutor(1) as writer:
-            self._persist(path, lambda: writer.submit(attempt).result())
+        with wrap_write_errors(self.location(path)), ThreadPoolExecutor(1) as writer:
+            self._retry(path, lambda: writer.submit(attempt).result())
 
-    def _persist(self, path: str, attempt: Callable[[], T]) -> T:
+    def _retry(self, path: str, attempt: Callable[[], T]) -> T:
         """What an attempt returns, repeated while it fails for a moment. Raises StoreError, which names the path."""
         began, tries = time.monotonic(), 1
-        with told(self.place(path)):
+        with wrap_os_errors(self.location(path)):
             while True:
                 try:
                     result = attempt()
@@ -214,11 +214,11 @@ class RemoteFiles:
                     if not is_transient(error):
                         raise
                     passed = time.monotonic() - began
-                    pause = min(PATIENCE.longest, PATIENCE.shortest * 2.0 ** min(tries, 30))
+                    pause = min(RETRY_POLICY.longest, RETRY_POLICY.shortest * 2.0 ** min(tries, 30))
                     pause = SystemRandom().uniform(pause / 2, pause)
-                    if passed + pause > (PATIENCE.later if self._answered else PATIENCE.first):
+                    if passed + pause > (RETRY_POLICY.later if self._answered else RETRY_POLICY.first):
                         raise StoreError(
-                            f"{self.place(path)}: {reason_of(error)} ({tries} attempts in {passed:.0f} s)"
+                            f"{self.location(path)}: {reason_of(error)} ({tries} attempts in {passed:.0f} s)"
                         ) from error
                 else:
                     self._answered = True
@@ -227,12 +227,12 @@ class RemoteFiles:
                 tries += 1
 
 
-class _PatientFile:
+class _RetryingFile:
     """An open file as a Python one, whose reads are repeated like any other request."""
 
-    def __init__(self, file: pa.NativeFile, persist: Callable[[Callable[[], bytes]], bytes]) -> None:
+    def __init__(self, file: pa.NativeFile, retry: Callable[[Callable[[], bytes]], bytes]) -> None:
         self._file = file
-        self._persist = persist
+        self._retry = retry
         self._position = 0
         self.size = int(file.size())
 
@@ -253,6 +253,6 @@ class _PatientFile:
     def read(self, size: int = -1) -> bytes:
         start = self._position
         wanted = max(0, self.size - start if size < 0 else min(size, self.size - start))
-        content = self._persist(lambda: self._file.read_at(wanted, start)) if wanted else b""
+        content = self._retry(lambda: self._file.read_at(wanted, start)) if wanted else b""
         self._position = start + len(content)
         return content

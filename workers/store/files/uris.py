@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from workers.errors import NoStoreError
-from workers.store.files.errors import told
+from workers.store.files.errors import wrap_os_errors
 
 CONNECT_SECONDS = 4.0
 SILENCE_SECONDS = 8.0
@@ -35,7 +35,7 @@ def open_location(uri: str) -> tuple[pafs.FileSystem, str]:
     """
     scheme = uri.partition("://")[0].lower()
     options = _options(uri, scheme)
-    with told(without_query(uri)):
+    with wrap_os_errors(without_query(uri)):
         if scheme in _SYSTEMS:
             host = _path(uri).partition("/")[0]
             return _SYSTEMS[scheme](options, host), _path(uri)

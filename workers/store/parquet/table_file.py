@@ -101,7 +101,7 @@ class TableFile:
         if self._kept is not None:
             return self._kept.select(names)
         self._fetch(group, names)
-        with _damage_told():
+        with _wrap_arrow_errors():
             table = self._file.read_row_group(group, columns=names, use_threads=False)
             schema = pa.schema([self.layout.schema.field(name) for name in names], table.schema.metadata)
             return _without_dictionaries(table.select(names)).cast(schema)
@@ -130,7 +130,7 @@ class TableFile:
             raise DamagedFileError(f"has {self._footer.rows} rows, expected {layout.min_rows} to {layout.max_rows}")
 
     def _parse(self) -> pq.ParquetFile:
-        with _damage_told():
+        with _wrap_arrow_errors():
             source = pa.BufferReader(self._bytes.buffer())
             there = pq.ParquetFile(source, **_THRIFT)
             texts = [each.name for each in there.schema_arrow if pa.types.is_string(each.type)]
@@ -261,7 +261,7 @@ def _without_dictionaries(table: pa.Table) -> pa.Table:
 
 
 @contextmanager
-def _damage_told() -> Iterator[None]:
+def _wrap_arrow_errors() -> Iterator[None]:
     """What Arrow says of bytes that it cannot decode, as a DamagedFileError."""
     try:
         yield
