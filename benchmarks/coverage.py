@@ -161,15 +161,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--confidence", nargs="+", type=float, default=[0.95, 0.9])
     parser.add_argument("--draws", type=int, default=10_000)
-    wanted = parser.parse_args()
-    for confidence in wanted.confidence:
+    args = parser.parse_args()
+    for confidence in args.confidence:
         near = (confidence - 0.02, confidence + 0.02)
         table = Table(
             *("estimate", "runs", "points", "mean", "least", f"in {near[0]:.0%}-{near[1]:.0%}", "width"),
             *("Wald mean", "least", f"in {near[0]:.0%}-{near[1]:.0%}", "width"),
             title=f"Coverage of {confidence:.0%} intervals",
         )
-        found = list(measure(confidence, wanted.draws))
+        found = list(measure(confidence, args.draws))
         for name in dict.fromkeys(each.estimate for each in found):
             of_it = [each for each in found if each.estimate == name]
             for runs in (*dict.fromkeys(each.runs for each in of_it), None):

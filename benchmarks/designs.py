@@ -187,20 +187,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--ratios", nargs="+", type=float, default=[0.3, 0.7])
     parser.add_argument("--repetitions", nargs="+", type=int, default=[10, 40, 200])
     parser.add_argument("--campaigns", type=int, default=10, help="of each design, with seeds 0, 1, ...; at least 2")
-    wanted = parser.parse_args(arguments)
-    if wanted.campaigns < 2:
-        parser.error(f"--campaigns must be at least 2, got {wanted.campaigns}")
-    if not all(0 < ratio < 1 for ratio in wanted.ratios):
-        parser.error(f"--ratios must be greater than 0 and less than 1, got {wanted.ratios}")
-    source = Planted() if wanted.source == "planted" else trained
-    table = Table(title=f"{wanted.source}: variance over {wanted.campaigns} campaigns of each design")
+    args = parser.parse_args(arguments)
+    if args.campaigns < 2:
+        parser.error(f"--campaigns must be at least 2, got {args.campaigns}")
+    if not all(0 < ratio < 1 for ratio in args.ratios):
+        parser.error(f"--ratios must be greater than 0 and less than 1, got {args.ratios}")
+    source = Planted() if args.source == "planted" else trained
+    table = Table(title=f"{args.source}: variance over {args.campaigns} campaigns of each design")
     for name in ("ratio", "runs", "quantity"):
         table.add_column(name)
     for name in (*DESIGNS, "balanced / uniform", "SE²/variance, uniform", "SE²/variance, balanced"):
         table.add_column(name, justify="right")
-    for ratio in wanted.ratios:
-        for repetitions in wanted.repetitions:
-            for row in compare(source, ratio, repetitions, wanted.campaigns):
+    for ratio in args.ratios:
+        for repetitions in args.repetitions:
+            for row in compare(source, ratio, repetitions, args.campaigns):
                 table.add_row(*row)
             table.add_section()
     Console(width=150).print(table)

@@ -26,7 +26,7 @@ RATIOS = (0.7, 0.4)
 
 @dataclass(frozen=True)
 class Case:
-    """Runs at each ratio, the rate asked for, how much of their luck test examples share, and the number of ratios."""
+    """Runs at each ratio, the rate requested, how much of their luck test examples share, and the number of ratios."""
 
     runs: int
     fdr: float
@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument("--campaigns", type=int, default=100, help="of each case")
     campaigns = parser.parse_args().campaigns
     table = Table(
-        "ratios", "runs", "rate asked for", "luck", "false", "se", "true pairs found", box=None, header_style="bold"
+        "ratios", "runs", "rate requested", "luck", "false", "se", "true pairs found", box=None, header_style="bold"
     )
     cases = [(1, runs) for runs in (100, 400, 2000)] + [(2, runs) for runs in (100, 400)]
     for (ratios, runs), fdr, luck in product(cases, (0.05, 0.2), (0.0, 0.5)):

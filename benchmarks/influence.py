@@ -66,8 +66,8 @@ def measure_ours(sizes: Sizes, repeats: int) -> Ours:
         started = time.perf_counter()
         pairs = influence_pairs(planted.bits, threshold=THRESHOLD)
         seconds.append(time.perf_counter() - started)
-    wanted = set(zip(planted.tests.tolist(), planted.examples.tolist(), strict=True))
-    found = wanted & set(zip(pairs["test_example_id"].tolist(), pairs["example_id"].tolist(), strict=True))
+    requested = set(zip(planted.tests.tolist(), planted.examples.tolist(), strict=True))
+    found = requested & set(zip(pairs["test_example_id"].tolist(), pairs["example_id"].tolist(), strict=True))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return Ours(generating, tuple(seconds), len(pairs), len(found), peak)
 

@@ -94,23 +94,23 @@ def train(script: ModuleType, ratio: float, seed: int) -> dict[str, float | None
 
 
 def main() -> None:
-    """Train the models asked for, one after the other, and write a JSON document."""
+    """Train the models requested, one after the other, and write a JSON document."""
     parser = argparse.ArgumentParser(description="The C-score script of pluskid/structural-regularity, timed.")
     parser.add_argument("--script", type=Path, required=True)
     parser.add_argument("--mnist-root", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("jobs", nargs="+", help="RATIO:SEED")
-    wanted = parser.parse_args()
-    jobs = [(float(ratio), int(seed)) for ratio, seed in (job.split(":") for job in wanted.jobs)]
+    args = parser.parse_args()
+    jobs = [(float(ratio), int(seed)) for ratio, seed in (job.split(":") for job in args.jobs)]
     started = time.perf_counter()
     jax = importlib.import_module("jax")
-    script = import_script(wanted.script, wanted.mnist_root)
+    script = import_script(args.script, args.mnist_root)
     # One model that is not counted: JAX compiles single operations at their first use in a process.
     script.subset_train(0, min(ratio for ratio, _ in jobs))
     startup = time.perf_counter() - started
     document = {"jax": jax.__version__, "backend": jax.default_backend(), "startup_seconds": startup}
     document["runs"] = [train(script, ratio, seed) for ratio, seed in jobs]
-    wanted.out.write_text(json.dumps(document), encoding="utf-8")
+    args.out.write_text(json.dumps(document), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -57,13 +57,13 @@ def main() -> None:
     parser.add_argument("--store", required=True)
     parser.add_argument("--ratios", type=float, nargs="+", default=[0.1, 0.5, 0.9])
     parser.add_argument("--repetitions", type=int, default=8)
-    wanted = parser.parse_args()
+    args = parser.parse_args()
     started = time.perf_counter()
     report = run_campaign(
-        campaign(wanted.root, wanted.ratios, wanted.repetitions), wanted.store, runner=RayRunner(gpus_per_worker=0)
+        campaign(args.root, args.ratios, args.repetitions), args.store, runner=RayRunner(gpus_per_worker=0)
     )
     seconds = time.perf_counter() - started
-    runs = analysis.open_store(wanted.store).runs()
+    runs = analysis.open_store(args.store).runs()
     print(f"{report.progress.trained} runs trained in {seconds:.0f} s, {report.progress.workers} workers")
     print(f"Python {platform.python_version()}, torch {version('torch')}, {platform.machine()}")
     print("| ratio | runs | held out | peer | difference | sd over runs | subset | peer | seconds a run |")

@@ -28,7 +28,7 @@ _PRECISIONS = {"cpu": ("float32", "bfloat16"), "cuda": ("float32", "tf32", "bflo
 
 @dataclass(frozen=True)
 class Product:
-    """A square matrix product: precision, side, and what multiplies: torch.mm, or oneDNN asked for by name."""
+    """A square matrix product: precision, side, and what multiplies: torch.mm, or oneDNN requested by name."""
 
     precision: str
     size: int

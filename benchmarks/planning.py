@@ -1,4 +1,4 @@
-"""What plans made after small pilots are worth: runs asked for, beside the runs that were needed.
+"""What plans made after small pilots are worth: requested runs, beside the runs that were needed.
 
     python -m benchmarks.planning STORE --ratio 0.7 --target 0.03
 
@@ -96,13 +96,13 @@ def main() -> None:
     parser.add_argument("--ratio", type=float)
     parser.add_argument("--target", type=float, default=0.03)
     parser.add_argument("--repeats", type=int, default=20, help="pilots of each size")
-    wanted = parser.parse_args()
-    runs = read(Store.open(wanted.store), wanted.ratio)
+    args = parser.parse_args()
+    runs = read(Store.open(args.store), args.ratio)
     table = Table("pilot", "needed", "planned: mean", "sd", "range holds it", "by smoothed means", box=None)
     for pilot in PILOTS:
-        found = measure(runs, pilot, wanted.target, wanted.repeats)
+        found = measure(runs, pilot, args.target, args.repeats)
         cells = (f"{found.planned.mean():.0f}", f"{found.planned.std():.0f}", f"{found.held:.0%}")
-        table.add_row(str(pilot), str(needed(runs, wanted.target)), *cells, f"{found.smoothed.mean():.0f}")
+        table.add_row(str(pilot), str(needed(runs, args.target)), *cells, f"{found.smoothed.mean():.0f}")
     Console().print(table)
 
 

@@ -56,14 +56,14 @@ def main() -> None:
     parser.add_argument("--stores", required=True, type=Path, help="folder for the three stores")
     parser.add_argument("--ratios", nargs="+", type=float, default=[0.2, 0.5])
     parser.add_argument("--repetitions", type=int, default=40)
-    wanted = parser.parse_args()
+    args = parser.parse_args()
     from orchestrator import RayRunner
 
     scores, accuracy = {}, {}
     for name, (precision, seed) in CAMPAIGNS.items():
-        chosen = campaign(wanted.root, wanted.ratios, wanted.repetitions, precision, seed)
-        run_campaign(chosen, wanted.stores / name, runner=RayRunner())
-        view = analysis.open_store(wanted.stores / name)
+        chosen = campaign(args.root, args.ratios, args.repetitions, precision, seed)
+        run_campaign(chosen, args.stores / name, runner=RayRunner())
+        view = analysis.open_store(args.stores / name)
         scores[name] = view.cscore().set_index("example_id")["cscore"]
         accuracy[name] = float(view.runs()["heldout_accuracy"].mean())
     table = Table("pair", "Pearson", "Spearman", "mean |difference|", "held out")

@@ -45,7 +45,7 @@ class SimulatedPool(Pool):
         for worker in range(workers):
             self._tell(self._chance.uniform(5, 60), worker, Loaded(worker, "simulated"))
 
-    def adapt(self, wanted: int) -> list[int]:
+    def adapt(self, requested: int) -> list[int]:
         """No node joins or leaves."""
         return []
 

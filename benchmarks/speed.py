@@ -34,25 +34,25 @@ if TYPE_CHECKING:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Measure and print; returns the exit code."""
-    wanted = _parser().parse_args(words)
+    args = _parser().parse_args(words)
     try:
-        _check_paths(wanted)
-        return _run(wanted)
+        _check_paths(args)
+        return _run(args)
     except LongtailError as error:
         for line in str(error).splitlines():
             warn(f"error: {line}")
         return 2 if isinstance(error, CampaignError | DataError) else 1
 
 
-def _run(wanted: argparse.Namespace) -> int:
+def _run(args: argparse.Namespace) -> int:
     from benchmarks.lineup import line_up
     from benchmarks.peak import best_by_precision, measure_peaks
 
-    device = _device(wanted.device)
-    works, notes = _works(wanted, device)
+    device = _device(args.device)
+    works, notes = _works(args, device)
     contestants: list[Contestant] = []
     for work in works:
-        found, missing = line_up(work, _options(wanted, device))
+        found, missing = line_up(work, _options(args, device))
         contestants += found
         notes += missing
     for note in notes:
@@ -63,29 +63,29 @@ def _run(wanted: argparse.Namespace) -> int:
     peaks = measure_peaks(device)
     measurements: list[Measurement] = []
     for work in works:
-        measurements += race(work, contestants, wanted.repeats, notes)
+        measurements += race(work, contestants, args.repeats, notes)
         # After each work: what took minutes is kept if a later one is interrupted.
-        _write(wanted, works, machine, peaks, measurements, notes)
+        _write(args, works, machine, peaks, measurements, notes)
     # Before and after: a machine that was busy at one of the times does not make the shares too large.
     peaks += measure_peaks(device)
     print_table(rows(measurements, best_by_precision(peaks)), best_by_precision(peaks), machine, notes)
-    _write(wanted, works, machine, peaks, measurements, notes)
-    if wanted.json is not None:
-        say(f"wrote {wanted.json}")
+    _write(args, works, machine, peaks, measurements, notes)
+    if args.json is not None:
+        say(f"wrote {args.json}")
     return 0
 
 
-def _device(wanted: str | None) -> str:
+def _device(requested: str | None) -> str:
     import torch
 
     available = torch.cuda.is_available()
-    if wanted == "cuda" and not available:
+    if requested == "cuda" and not available:
         raise CampaignError("--device: cuda needs a GPU that torch can use, and there is none")
-    return wanted or ("cuda" if available else "cpu")
+    return requested or ("cuda" if available else "cpu")
 
 
 def _write(
-    wanted: argparse.Namespace,
+    args: argparse.Namespace,
     works: Sequence[Work],
     machine: Mapping[str, Any],
     peaks: Sequence["PeakRate"],
@@ -93,19 +93,19 @@ def _write(
     notes: Sequence[str],
 ) -> None:
     """Everything measured so far, as JSON."""
-    if wanted.json is None:
+    if args.json is None:
         return
     jax = next((one.details["jax"] for one in measurements if "jax" in one.details), None)
     document = {
         "hardware": machine,
         "versions": {**versions(), "jax": jax},
-        "options": {name: str(value) if isinstance(value, Path) else value for name, value in vars(wanted).items()},
+        "options": {name: str(value) if isinstance(value, Path) else value for name, value in vars(args).items()},
         "campaigns": {work.name: work.campaign.model_dump(mode="json") for work in works},
         "peaks": [asdict(peak) for peak in peaks],
         "measurements": [{**asdict(one), "models_per_second": one.rate} for one in measurements],
         "not_measured": notes,
     }
-    wanted.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    args.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
 def race(work: Work, contestants: Sequence[Contestant], repeats: int, notes: list[str]) -> list[Measurement]:
@@ -126,21 +126,21 @@ def race(work: Work, contestants: Sequence[Contestant], repeats: int, notes: lis
     return [one for one in measurements if one.contestant not in failed]
 
 
-def _works(wanted: argparse.Namespace, device: str) -> tuple[list[Work], list[str]]:
+def _works(args: argparse.Namespace, device: str) -> tuple[list[Work], list[str]]:
     """The works to measure, and a note for each of the others."""
     sizes = Sizes(
-        mnist_root=wanted.mnist_root,
-        cifar_root=wanted.cifar_root,
-        ratios=wanted.ratios,
-        repetitions=wanted.repetitions,
-        peer_repetitions=wanted.peer_repetitions,
-        epochs=wanted.epochs,
-        precision=wanted.ours_precision,
+        mnist_root=args.mnist_root,
+        cifar_root=args.cifar_root,
+        ratios=args.ratios,
+        repetitions=args.repetitions,
+        peer_repetitions=args.peer_repetitions,
+        epochs=args.epochs,
+        precision=args.ours_precision,
     )
     notes: list[str] = []
     names: list[str] = []
-    for name in wanted.works or NAMES:
-        reason = lacking(name, sizes, device, named=bool(wanted.works))
+    for name in args.works or NAMES:
+        reason = lacking(name, sizes, device, named=bool(args.works))
         if reason is None:
             names.append(name)
         else:
@@ -148,40 +148,40 @@ def _works(wanted: argparse.Namespace, device: str) -> tuple[list[Work], list[st
     return [make_work(name, sizes) for name in dict.fromkeys(names)], notes
 
 
-def _options(wanted: argparse.Namespace, device: str) -> "Options":
+def _options(args: argparse.Namespace, device: str) -> "Options":
     from benchmarks.lineup import Options
 
     return Options(
         device=device,
-        gpus_per_worker=wanted.ours_gpus_per_worker,
-        peer_bfloat16=wanted.peer_precision == "bfloat16",
-        loop_processes=wanted.loop_processes,
-        loader_workers=wanted.loader_workers,
-        mnist_root=wanted.mnist_root,
-        jax_script=wanted.jax_script,
-        jax_python=wanted.jax_python,
-        airbench=wanted.airbench,
-        airbench_models=wanted.airbench_models,
+        gpus_per_worker=args.ours_gpus_per_worker,
+        peer_bfloat16=args.peer_precision == "bfloat16",
+        loop_processes=args.loop_processes,
+        loader_workers=args.loader_workers,
+        mnist_root=args.mnist_root,
+        jax_script=args.jax_script,
+        jax_python=args.jax_python,
+        airbench=args.airbench,
+        airbench_models=args.airbench_models,
     )
 
 
-def _check_paths(wanted: argparse.Namespace) -> None:
+def _check_paths(args: argparse.Namespace) -> None:
     """Raise CampaignError for the first path or name that cannot be meant."""
-    for name in wanted.works:
+    for name in args.works:
         if name not in NAMES:
             raise CampaignError(f"WORK: must be one of {', '.join(NAMES)}, got {name!r}")
     for option in ("mnist_root", "cifar_root"):
-        path = getattr(wanted, option)
+        path = getattr(args, option)
         if path is not None and not path.is_dir():
             raise CampaignError(f"--{option.replace('_', '-')}: must be a folder, got {path}")
     for option in ("jax_script", "airbench"):
-        path = getattr(wanted, option)
+        path = getattr(args, option)
         if path is not None and not path.is_file():
             raise CampaignError(f"--{option.replace('_', '-')}: must be a file, got {path}")
-    if shutil.which(wanted.jax_python) is None:
-        raise CampaignError(f"--jax-python: must be a Python interpreter, got {wanted.jax_python}")
-    if wanted.json is not None and not wanted.json.absolute().parent.is_dir():
-        raise CampaignError(f"--json: must be in a folder that exists, got {wanted.json}")
+    if shutil.which(args.jax_python) is None:
+        raise CampaignError(f"--jax-python: must be a Python interpreter, got {args.jax_python}")
+    if args.json is not None and not args.json.absolute().parent.is_dir():
+        raise CampaignError(f"--json: must be in a folder that exists, got {args.json}")
 
 
 def _parser() -> argparse.ArgumentParser:

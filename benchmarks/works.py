@@ -69,7 +69,7 @@ def make_work(name: str, sizes: Sizes) -> Work:
 def lacking(name: str, sizes: Sizes, device: str, *, named: bool) -> str | None:
     """Why a work is not measured here: a path that was not given, a GPU that is missing; None: it can be.
 
-    `named`: the user asked for it by name, and so gets it without a GPU too.
+    `named`: the user requested it by name, and so gets it without a GPU too.
     """
     if name == "mnist" and sizes.mnist_root is None:
         return "needs --mnist-root"

@@ -168,8 +168,8 @@ class Session:
         for number, (command, shown) in enumerate(commands):
             last = number == len(commands) - 1
             code, output = self.run(command, small=block.note("shrunk") is not None)
-            wanted = int(block.note("exits") or 0) if last else 0
-            assert code == wanted, f"{block.place}: {command} ended with {code}\n{output}"
+            requested = int(block.note("exits") or 0) if last else 0
+            assert code == requested, f"{block.place}: {command} ended with {code}\n{output}"
             check_shown(f"{block.place}: {command}", shown, output)
             self._shrink(block, before)
 

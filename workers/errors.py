@@ -114,7 +114,7 @@ class DamagedFileError(StoreError):
 
 
 class EstimateError(LongtailError, ValueError):
-    """An estimate that was asked for wrongly, or that no store of its campaign has: what was given and is allowed."""
+    """An estimate that was requested wrongly, or that no store of its campaign has: what was given and is allowed."""
 
     exit_code = MISTAKE
 

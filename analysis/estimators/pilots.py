@@ -3,7 +3,7 @@
     V_i = p_in (1 - p_in) / s + p_out (1 - p_out) / (1 - s)          SE_i(n)^2 = V_i / n
 
 A percentile of V over the examples cannot be read off a few runs: means smoothed one by one (Jeffreys) make every
-example that was always right look uncertain, which asked for 7 times the runs that were needed after a pilot of 10;
+example that was always right look uncertain, which planned 7 times the runs that were needed after a pilot of 10;
 means as they are make most examples look certain. So the examples are taken for draws from one distribution, which all
 of them together tell well (empirical Bayes): p_in from a beta distribution, p_out from another, their parameters by
 maximum likelihood of the beta-binomial counts. Each example's p_in and p_out are then drawn from their posterior

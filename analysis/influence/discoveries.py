@@ -10,7 +10,7 @@ but through the example itself: uniform subsets, and balanced ones as long as no
 correlated by much. Diverged runs are left out as if at random. The rate of the whole list holds for independent tests
 and for tests of positive regression dependence (Y. Benjamini and D. Yekutieli, Annals of Statistics 29, 2001). Pairs of
 one campaign share their runs and are neither: in simulated campaigns, runs of good and bad luck among them, the rate
-stays under the one asked for (`benchmarks.discovery_rate`), since counts are discrete. It is an average over campaigns:
+stays under the one requested (`benchmarks.discovery_rate`), since counts are discrete. It is an average over campaigns:
 in one of them the share may be larger.
 
 A list over several ratios has one rate: all their pairs are tested together. A rate does not carry over to a part of a
@@ -107,9 +107,9 @@ def _families(bits: RatioBits, same_class: bool) -> list[tuple[Counted, Ids]]:
     examples, tests = np.arange(bits.labels.num_train), np.arange(bits.labels.num_test)
     if not same_class:
         return [(counted(bits, examples, "nan"), tests)]
-    given, wanted = bits.labels.given_label, bits.labels.test_label
-    classes = np.intersect1d(given, wanted)
-    return [(counted(bits, examples[given == label], "nan"), tests[wanted == label]) for label in classes]
+    given, requested = bits.labels.given_label, bits.labels.test_label
+    classes = np.intersect1d(given, requested)
+    return [(counted(bits, examples[given == label], "nan"), tests[requested == label]) for label in classes]
 
 
 def _countable_level(

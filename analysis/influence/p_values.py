@@ -17,7 +17,7 @@ from analysis.statistics.means import Floats
 from workers.numba_jit import compiled
 
 _FAR = 45.0
-"""Terms under exp(-45) of the level that is asked for do not change a tail in double precision."""
+"""Terms under exp(-45) of the level that is requested do not change a tail in double precision."""
 _CAREFUL = 1 + 1e-9
 """Bars are found for a level that is larger by this: rounding must not lose a pair; exact p-values decide."""
 

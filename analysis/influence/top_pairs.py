@@ -14,7 +14,7 @@ _FIRST, _GROWTH = 256, 4
 def top_of_block(shared: tuple[Counted, int], tests: Ids) -> Pairs:
     """The ranked best pairs of each of these tests (ascending ids); NaN is never among them.
 
-    `shared` is what is counted and how many are wanted.
+    `shared` is what is counted and how many are requested.
     """
     counted, top = shared
     total = counted.bits.correct[tests]

@@ -55,7 +55,7 @@ def check_some_run(uri: str, runs: int, diverged: int) -> None:
 
 
 def select_ratios(store: Store, ratio: float | None) -> tuple[int, ...]:
-    """The ratio asked for in parts per million, or every committed one.
+    """The ratio requested in parts per million, or every committed one.
 
     Raises EstimateError where nothing is committed, or nothing at that ratio.
     """
@@ -74,7 +74,7 @@ def select_ratios(store: Store, ratio: float | None) -> tuple[int, ...]:
 
 
 def select_ratio(store: Store, ratio: float | None) -> int:
-    """The one ratio asked for in parts per million; None stands for the only one that the store has.
+    """The one ratio requested in parts per million; None stands for the only one that the store has.
 
     Raises EstimateError as `select_ratios`, and where None could mean several.
     """

@@ -1,6 +1,6 @@
 """Findings of a report, computed from a store's results, and the reason for each one that is absent.
 
-Memorization and influence belong to one ratio: the one asked for, else that with the most runs; of equals the one
+Memorization and influence belong to one ratio: the one requested, else that with the most runs; of equals the one
 nearest to 1/2, where both groups of runs are large. What is about training (learning curves, forgetting, suspects) is
 taken at the largest ratio.
 """

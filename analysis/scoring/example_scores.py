@@ -59,7 +59,7 @@ class ExampleScore:
 
     `ratio` is NaN where the score belongs to none. `se` is float64[N], None for scores without standard errors.
     `replicates` is float32[g, N], rounded as `irregularity`: the score without each group of runs; None where that was
-    not asked for, or the score does not rest on the store's runs.
+    not requested, or the score does not rest on the store's runs.
     """
 
     name: str
@@ -139,10 +139,10 @@ def read_example_scores(store: Store, ratio: float | None = None, *, replicates:
 
 def _with_replicates(found: list[ExampleScore], groups: RunGroups) -> list[ExampleScore]:
     """mem and cscore with theirs."""
-    wanted = [score for score in found if score.name in ("mem", "cscore")]
-    values: dict[tuple[str, float], list[npt.NDArray[np.float32]]] = {_key(score): [] for score in wanted}
+    requested = [score for score in found if score.name in ("mem", "cscore")]
+    values: dict[tuple[str, float], list[npt.NDArray[np.float32]]] = {_key(score): [] for score in requested}
     for counts in groups.without_each():
-        of_group = {_key(score): score.values for score in _from_counts(counts, {score.ratio for score in wanted})}
+        of_group = {_key(score): score.values for score in _from_counts(counts, {score.ratio for score in requested})}
         for key, each in values.items():
             each.append(_rounded(of_group.get(key, np.full(groups.labels.num_train, np.nan))))
     return [
@@ -162,7 +162,7 @@ def _rounded(values: Floats) -> npt.NDArray[np.float32]:
 
 
 def largest_ratio(store: Store, ratio: float | None = None) -> float:
-    """The ratio asked for, or the largest with a run that did not diverge. Raises EstimateError where there is none."""
+    """The ratio requested, or the largest with a run that did not diverge. Raises EstimateError where there is none."""
     committed = [ratio_ppm / PPM for ratio_ppm in select_ratios(store, ratio)]
     if ratio is not None:
         return committed[0]

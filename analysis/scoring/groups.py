@@ -21,13 +21,13 @@ MAX_GROUPS = 1000
 class Groups:
     """`names` of G groups, and int64[N] `of_example`, the group of each example: -1 for those in none.
 
-    `wanted` is how many groups by C-score were asked for: those without examples are left out.
+    `requested` is how many groups by C-score were requested: those without examples are left out.
     """
 
     by: By
     names: tuple[str, ...]
     of_example: npt.NDArray[np.int64]
-    wanted: int = 5
+    requested: int = 5
 
     def members(self, group: int) -> npt.NDArray[np.bool_]:
         """bool[N]."""
@@ -40,7 +40,7 @@ def group_examples(store: Store, counts: StoreCounts, by: By = "cscore", groups:
     `cscore`: `groups` intervals of equal width from 0 to 1, ascending, without those that hold no example; of the long
     tail, groups of equal size would show nothing. Examples without a C-score are in none. These scores rest on the
     runs whose profile is drawn, so that the lowest group holds the unlucky too, a little: more so with few runs.
-    `class`: by the given label, which models are asked for. `noise`: clean and noisy. Raises EstimateError for an
+    `class`: by the given label, which models are evaluated on. `noise`: clean and noisy. Raises EstimateError for an
     unknown `by`, for `groups` out of range, where no example has a C-score, and where no given label differs.
     """
     if by not in get_args(By):

@@ -106,7 +106,7 @@ def _profile_replicates(
 
 def _regrouped(store: Store, counts: StoreCounts, groups: Groups) -> Groups | None:
     """Groups by C-score from other counts, of the same borders; None where nothing is held out."""
-    return group_examples(store, counts, "cscore", groups.wanted) if counts.holding_out().ratios else None
+    return group_examples(store, counts, "cscore", groups.requested) if counts.holding_out().ratios else None
 
 
 def _consistency(at: RatioCounts) -> npt.NDArray[np.float64]:

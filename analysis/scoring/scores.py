@@ -36,7 +36,7 @@ class Scores:
     """int64[N] `labels` (the data set's own, not the noisy ones) and float64[N] `values`, NaN where there is none.
 
     `fingerprint` is that of labels and pixels, None where only the labels are known. `basis` tells what the values
-    rest on. `replicates` is float[g, N], the values without each group of runs; None where they were not asked for, or
+    rest on. `replicates` is float[g, N], the values without each group of runs; None where they were not requested, or
     the runs are not known.
     """
 

@@ -68,7 +68,7 @@ def estimate_reliability(
     """One row per estimate, ratio and number of runs, with COLUMNS: means over random splits, and standard deviations.
 
     `estimate` is memorization, consistency, influential_pairs (with a test set), and cscore (where all ratios are
-    asked for, and there are several; its ratio is NaN). `runs` are 8, 16, 32, ... and all, an odd one left out, in two
+    requested, and there are several; its ratio is NaN). `runs` are 8, 16, 32, ... and all, an odd one left out, in two
     halves of `runs_per_half`: a random subset in each split; cscore takes so many at each ratio, or all where a ratio
     has fewer. `examples` have a value in both halves, `selected` examples or pairs are in a half's selection, both on
     average. The standard deviation (`_sd`) is over the splits, which share runs: at all runs, it tells how much the

@@ -30,8 +30,8 @@ def rank_suspects(found: StoreScores, by: str | None = None) -> pd.DataFrame:
 
     rank (from 1; equal scores share the lowest, and are in the order of the next score of ORDER), example_id, label,
     given_label, and each score that the store has with its standard error (NAME_se, where it has one): at the largest
-    of its ratios, so read `found` at the one wanted. Raises EstimateError for a score that the store does not have, or
-    where it has none.
+    of its ratios, so read `found` at the requested one. Raises EstimateError for a score that the store does not have,
+    or where it has none.
     """
     chosen = chosen_score(found, by)
     kept = [score for name in NAMES if (score := found.latest(name)) is not None]
@@ -50,7 +50,7 @@ def rank_suspects(found: StoreScores, by: str | None = None) -> pd.DataFrame:
 
 
 def chosen_score(found: StoreScores, by: str | None = None) -> ExampleScore:
-    """The score that suspects are ranked by: as asked for, or the first of ORDER. Raises as `rank_suspects`."""
+    """The score that suspects are ranked by: as requested, or the first of ORDER. Raises as `rank_suspects`."""
     if by is not None and by not in NAMES:
         raise EstimateError(f"by must be one of {', '.join(NAMES)}, got {by!r}")
     there = [name for name in ORDER if found.latest(name) is not None]

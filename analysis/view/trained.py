@@ -72,22 +72,22 @@ class TrainedView(View):
         return self._vectors("subset", ratio, None)
 
     def summary(self) -> pd.DataFrame:
-        """One row per ratio with committed runs: ratio, runs, diverged, wanted, mean accuracies and loss, seconds.
+        """One row per ratio with committed runs: ratio, runs, diverged, requested, mean accuracies and loss, seconds.
 
-        `runs` counts all committed ones, `wanted` those asked for so far. Means are over the runs that did not diverge,
-        at their last epoch; seconds are summed over all.
+        `runs` counts all committed ones, `requested` those requested so far. Means are over the runs that did not
+        diverge, at their last epoch; seconds are summed over all.
         """
         runs = self.runs()
         final = runs[runs["is_final"].astype(bool)]
-        wanted = {ratio_ppm / PPM: repetitions for ratio_ppm, repetitions in self.store.targets().items()}
+        requested = {ratio_ppm / PPM: repetitions for ratio_ppm, repetitions in self.store.targets().items()}
         rows = []
         for ratio in self.ratios:
             at = final[final["ratio"] == ratio]
             used = at[at["status"] != "diverged"]
             means = {name: used[name].mean() for name in _MEANS}
-            counts = {"runs": len(at), "diverged": len(at) - len(used), "wanted": wanted.get(ratio, len(at))}
+            counts = {"runs": len(at), "diverged": len(at) - len(used), "requested": requested.get(ratio, len(at))}
             rows.append({"ratio": ratio, **counts, **means, "seconds": at["seconds"].sum()})
-        frame = pd.DataFrame(rows, columns=["ratio", "runs", "diverged", "wanted", *_MEANS, "seconds"])
+        frame = pd.DataFrame(rows, columns=["ratio", "runs", "diverged", "requested", *_MEANS, "seconds"])
         return self._frame(frame)
 
     def _vectors(self, column: str, ratio: float | None, epoch: int | None) -> pd.DataFrame:

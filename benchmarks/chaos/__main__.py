@@ -30,20 +30,20 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0, help="number of the first campaign: to repeat one of a seed's")
     parser.add_argument("--keep", type=Path, help="folder for the logs and the store of campaigns with problems")
-    wanted = parser.parse_args()
+    args = parser.parse_args()
     if not permitted():
         sys.exit("error: network, process and mount namespaces are needed (root, or unprivileged user namespaces)")
-    undisturbed = _carry_out(Plan("disk", "undisturbed", wanted.repetitions, wanted.epochs, []), wanted.keep)
+    undisturbed = _carry_out(Plan("disk", "undisturbed", args.repetitions, args.epochs, []), args.keep)
     if undisturbed is None or undisturbed.problems:
         sys.exit("error: not even the undisturbed campaign was sound")
-    numbers = range(wanted.first, wanted.first + wanted.campaigns)
+    numbers = range(args.first, args.first + args.campaigns)
     compacts = _can_compact()
-    sizes = (wanted.repetitions, wanted.epochs)
-    plans = [draw_plan(wanted.seed, number, wanted.faults, sizes, compaction=compacts) for number in numbers]
+    sizes = (args.repetitions, args.epochs)
+    plans = [draw_plan(args.seed, number, args.faults, sizes, compaction=compacts) for number in numbers]
     reference = undisturbed.digest
-    attempts = [_carry_out(replace(plan, reference=reference), wanted.keep) for plan in plans]
+    attempts = [_carry_out(replace(plan, reference=reference), args.keep) for plan in plans]
     results = [result for result in attempts if result is not None]
-    pace = undisturbed.seconds / (2 * wanted.repetitions - 1)
+    pace = undisturbed.seconds / (2 * args.repetitions - 1)
     command = shlex.join(["python", "-m", "benchmarks.chaos", *sys.argv[1:]])
     for part in (circumstances(command), summary(results, undisturbed, pace)):
         print("\n".join(part), end="\n\n")

@@ -98,10 +98,10 @@ class ChaosCampaign:
         self.problems: list[str] = []
         self.ended: list[str] = []
         self.campaign = chaos_campaign(plan.repetitions, plan.epochs)
-        self.wanted = {
+        self.requested = {
             Run(ratio_ppm, r) for ratio_ppm in self.campaign.subsets.ratios_ppm for r in range(plan.repetitions)
         }
-        self.history = History(self.wanted)
+        self.history = History(self.requested)
         self._held = 0
         self._started = 0
         self._active: list[Waits] = []
@@ -125,7 +125,7 @@ class ChaosCampaign:
         """So many more runs are committed, or all, or none for so long."""
         goal, since = len(self.history.committed) + runs, time.monotonic()
         return lambda: (
-            len(self.history.committed) >= min(goal, len(self.wanted))
+            len(self.history.committed) >= min(goal, len(self.requested))
             or time.monotonic() - max(self.history.last_commit, since) > seconds
         )
 
@@ -195,7 +195,7 @@ class ChaosCampaign:
             self.problems.append(f"reader: pandas found {seen['twice']} runs in two files")
         digest = self._settled_digest()
         self.place.close()
-        seeds = {integer_seed(self.campaign, Purpose.INITIALIZATION, run): run for run in self.wanted}
+        seeds = {integer_seed(self.campaign, Purpose.INITIALIZATION, run): run for run in self.requested}
         injections = self.history.account(read_begun(self.note), seeds)
         return Result(self.plan, self.history.seconds, injections, digest, seen["polls"], self.problems, self.ended)
 
@@ -284,7 +284,7 @@ class ChaosCampaign:
             done = subprocess.run(words, capture_output=True, text=True, check=False)
             if done.returncode:
                 self.problems.append(f"longtail {command}: {done.stdout}{done.stderr}")
-        digest, problems = digest_store(self.place.uri, {run.run_id for run in self.wanted})
+        digest, problems = digest_store(self.place.uri, {run.run_id for run in self.requested})
         self.problems += problems
         if self.plan.reference is not None:
             self.problems += compare(self.plan.reference, digest)

@@ -18,17 +18,17 @@ _CONTENT = (
 Digest = dict[str, dict[str, str]]
 
 
-def digest_store(uri: str, wanted: set[str]) -> tuple[Digest, list[str]]:
-    """({"runs": {run id: SHA-256}, "estimates": {table: SHA-256}}, problems): is every wanted run there once."""
+def digest_store(uri: str, requested: set[str]) -> tuple[Digest, list[str]]:
+    """({"runs": {run id: SHA-256}, "estimates": {table: SHA-256}}, problems): is every requested run there once."""
     problems = []
     for way, runs in (("analysis.open_store", by_notebook(uri)), ("pandas.read_parquet", by_pandas(uri))):
         counts = Counter(runs)
         if twice := [run for run, count in counts.items() if count > 1]:
             problems.append(f"{way}: there more than once: {twice}")
-        if missing := wanted - counts.keys():
+        if missing := requested - counts.keys():
             problems.append(f"{way}: missing: {sorted(missing)}")
-        if foreign := counts.keys() - wanted:
-            problems.append(f"{way}: not asked for: {sorted(foreign)}")
+        if foreign := counts.keys() - requested:
+            problems.append(f"{way}: not requested: {sorted(foreign)}")
     return {"runs": _runs(uri), "estimates": _estimates(uri)}, problems
 
 

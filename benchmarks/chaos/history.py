@@ -32,8 +32,8 @@ class Injection:
 class History:
     """Filled by looking at the store again and again."""
 
-    def __init__(self, wanted: Collection[Run]) -> None:
-        self._wanted = set(wanted)
+    def __init__(self, requested: Collection[Run]) -> None:
+        self._requested = set(requested)
         self.committed: dict[Run, float] = {}
         """When each run was first seen (monotonic seconds)."""
         self.injections: list[Injection] = []
@@ -42,7 +42,7 @@ class History:
     @property
     def complete(self) -> bool:
         """Is every run committed."""
-        return self.committed.keys() >= self._wanted
+        return self.committed.keys() >= self._requested
 
     @property
     def seconds(self) -> float:

@@ -16,7 +16,7 @@ MOST_NOTES = 20
 
 @dataclass
 class Progress:
-    """How far a campaign is, in runs. `total` counts all runs asked for, less those that reaching a standard error
+    """How far a campaign is, in runs. `total` counts all requested runs, less those that reaching a standard error
     spared; `before` those committed by earlier calls. `workers` are ready, on `nodes` machines; `by_node` names those
     of a cluster, with the workers of each."""
 
@@ -33,11 +33,11 @@ class Progress:
     to_check: int = 0
     """Result files that were checked at the end, and those that there are; 0 before."""
     found: int | None = None
-    """Runs asked for that are in sound files, once these were checked; None before."""
+    """Requested runs that are in sound files, once these were checked; None before."""
 
     @property
     def committed(self) -> int:
-        """Runs in the store, of those asked for: as they were told of, and in the end as they were found."""
+        """Runs in the store, of those requested: as they were told of, and in the end as they were found."""
         return self.before + self.trained if self.found is None else self.found
 
 
@@ -64,13 +64,13 @@ class CampaignReport:
 
     @property
     def complete(self) -> bool:
-        """Every run asked for, and not spared, is in the store, and no file of them is damaged."""
+        """Every requested run, and not spared, is in the store, and no file of them is damaged."""
         sound = self.holdings is not None and not self.holdings.damaged
         return sound and self.progress.committed == self.progress.total
 
     @property
     def usable(self) -> bool:
-        """Some run that was trained now, or where none was, some run asked for, did not diverge."""
+        """Some run that was trained now, or where none was, some requested run, did not diverge."""
         if self.progress.trained:
             return self.progress.diverged < self.progress.trained
         return self.holdings is None or not self.holdings.runs or self.holdings.usable > 0

@@ -31,19 +31,19 @@ Masks = Mapping[int, npt.NDArray[np.bool_]]
 
 @dataclass(frozen=True)
 class Holdings:
-    """By ratio (parts per million): runs asked for, those of them in sound files, and those of these that diverged."""
+    """By ratio (parts per million): requested runs, those of them in sound files, and those of these that diverged."""
 
-    wanted: Mapping[int, int]
+    requested: Mapping[int, int]
     committed: Mapping[int, int]
     diverged: Mapping[int, int]
     there: Mapping[int, int]
-    """Runs in the store at these ratios, those included that were not asked for, by the names of files."""
+    """Runs in the store at these ratios, those included that were not requested, by the names of files."""
     damaged: tuple[DamagedFileError, ...]
-    """Files that hold runs asked for, or the examples, and cannot be used."""
+    """Files that hold requested runs, or the examples, and cannot be used."""
 
     @property
     def runs(self) -> int:
-        """Runs asked for that are committed."""
+        """Requested runs that are committed."""
         return sum(self.committed.values())
 
     @property
@@ -52,12 +52,12 @@ class Holdings:
         return self.runs - sum(self.diverged.values())
 
 
-def check_holdings(store: Store, wanted: Masks, on_file: OnFile = lambda done, total: None) -> Holdings:
+def check_holdings(store: Store, requested: Masks, on_file: OnFile = lambda done, total: None) -> Holdings:
     """Look for runs in a store. Raises StoreError where the store is not there any more, or cannot be read."""
     store.check_binding()
     checked: dict[Shard, list[int] | DamagedFileError] = {}
     for _ in range(_MOST_ROUNDS):  # compactions make new files, other drivers commit
-        shards = [shard for shard in store.all_shards() if _within(wanted, shard).any()]
+        shards = [shard for shard in store.all_shards() if _within(requested, shard).any()]
         fresh = [shard for shard in shards if shard not in checked]
         if not fresh:
             break
@@ -68,25 +68,25 @@ def check_holdings(store: Store, wanted: Masks, on_file: OnFile = lambda done, t
                     checked[shard] = found
                 on_file(len(checked), len(shards))
     damaged: list[DamagedFileError] = []
-    committed = {ratio_ppm: np.zeros_like(mask) for ratio_ppm, mask in wanted.items()}
-    diverged = {ratio_ppm: np.zeros_like(mask) for ratio_ppm, mask in wanted.items()}
+    committed = {ratio_ppm: np.zeros_like(mask) for ratio_ppm, mask in requested.items()}
+    diverged = {ratio_ppm: np.zeros_like(mask) for ratio_ppm, mask in requested.items()}
     for shard in shards:
         found = checked.get(shard)
         if isinstance(found, DamagedFileError):
             damaged.append(found)
         elif found is not None:
-            _within(committed, shard)[:] = _within(wanted, shard)
-            lost = [repetition for repetition in found if repetition < len(wanted[shard.ratio_ppm])]
-            diverged[shard.ratio_ppm][lost] = wanted[shard.ratio_ppm][lost]
+            _within(committed, shard)[:] = _within(requested, shard)
+            lost = [repetition for repetition in found if repetition < len(requested[shard.ratio_ppm])]
+            diverged[shard.ratio_ppm][lost] = requested[shard.ratio_ppm][lost]
     problem = store.maintenance.inspect(EXAMPLES)
     if problem is not None:
         damaged.append(store.maintenance.damage(EXAMPLES, problem))
     there = runs_by_ratio(store.shards())
     counts = (
-        _counts(wanted),
+        _counts(requested),
         _counts(committed),
         _counts(diverged),
-        {ratio_ppm: there[ratio_ppm] for ratio_ppm in wanted},
+        {ratio_ppm: there[ratio_ppm] for ratio_ppm in requested},
     )
     return Holdings(*counts, tuple(damaged))
 

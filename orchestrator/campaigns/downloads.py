@@ -21,7 +21,7 @@ _MOST_LINKS = 1000
 def with_permitted_download(campaign: Campaign, file: Path, asked: bool, announce: Callable[[str], None]) -> Campaign:
     """The campaign read from a file, with `dataset.download` true only where it may be.
 
-    That is where the root lies below the file's folder or Longtail's cache, or where the user asked for it on the
+    That is where the root lies below the file's folder or Longtail's cache, or where the user requested it on the
     command line. `announce` gets a line before anything is downloaded. Raises CampaignError where files are missing and
     the file alone asks for them elsewhere, DataError where they are in another folder nearby.
     """

@@ -80,7 +80,7 @@ def calibrated_pace(campaign: Campaign, plan: Plan, device: torch.device) -> Pac
 def estimate_duration(pending: Sequence[Shard], pace: Pace, stack_size: int, workers: int) -> Duration:
     """How long shards take, given to `workers` in their order, each to the first that is free.
 
-    Stacks are trained whole, also where only some of their runs are asked for. Workers are taken to be as fast together
+    Stacks are trained whole, also where only some of their runs are requested. Workers are taken to be as fast together
     as the pace says; their start and the reading of data are left out.
     """
     free = [0.0] * min(workers, max(1, len(pending)))

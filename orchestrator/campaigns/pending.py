@@ -7,7 +7,7 @@ from workers.campaign.keys import Shard
 
 
 def pending_shards(campaign: Campaign, committed: Iterable[Shard], shard_size: int) -> list[Shard]:
-    """The shards that hold every wanted and not yet committed run exactly once.
+    """The shards that hold every requested and not yet committed run exactly once.
 
     A shard never crosses a multiple of `shard_size`, so that a run always has the same neighbours. All ratios advance
     together, so that estimates of an unfinished campaign are balanced; the longest of each round come first.

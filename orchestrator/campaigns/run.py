@@ -131,8 +131,8 @@ def _checked(
     holdings = check_holdings(store, asked, tell)
     progress.found = holdings.runs
     report = replace(report, holdings=holdings)
-    if report.complete and not report.looks:  # another driver may have asked for less meanwhile
-        for ratio_ppm, runs in holdings.wanted.items():
+    if report.complete and not report.looks:  # another driver may have requested less meanwhile
+        for ratio_ppm, runs in holdings.requested.items():
             store.add_target(Subsets(ratios=(ratio_ppm / PPM,), repetitions=runs), at_least=True)
     on_progress(progress)
     return report
@@ -170,7 +170,7 @@ def _prepared_store(
     check_starting_values(campaign, opened.header, dataset.input_shape, opened.uri)
     if not is_new and shard_size not in (None, opened.header.shard_size):
         notes.append(
-            f"shards of {shard_size} runs were asked for: the store keeps its size, {opened.header.shard_size}, "
+            f"shards of {shard_size} runs were requested: the store keeps its size, {opened.header.shard_size}, "
             "which was fixed when it was made"
         )
     if opened.rewritten:

@@ -51,9 +51,9 @@ class UntilSe:
         self._stops: dict[int, int] = {}
 
     def steps(self, pending: Sequence[Shard]) -> Iterator[list[Shard]]:
-        """What to train next, perhaps nothing; to be trained, as far as it can be, before the next step is asked for.
+        """What to train next, perhaps nothing; to be trained, as far as it can be, before the next step is requested.
 
-        The store aims at what the steps hold: what a ratio is spared is not asked for, or not any more.
+        The store aims at what the steps hold: what a ratio is spared is not requested, or not any more.
         """
         cap, size = self.campaign.subsets.repetitions, self.store.header.shard_size
         ratios, left = list(self.campaign.subsets.ratios_ppm), list(pending)
@@ -81,7 +81,7 @@ class UntilSe:
         return sum(shard.stop - shard.start for shard in self.spared)
 
     def _take_back(self) -> None:
-        """Ask for no more than the steps held where an earlier call asked for more that was never trained."""
+        """Ask for no more than the steps held where an earlier call requested more that was never trained."""
         targets, shards = self.store.targets(), self.store.shards()
         for ratio_ppm, stop in self._stops.copy().items():
             there = np.zeros(targets.get(ratio_ppm, 0), dtype=bool)

@@ -94,7 +94,7 @@ def precision_items(precision: Precision) -> Iterable[Text]:
     """`mem at 0.7  0.031  0.045`, one for each ratio, and one for the C-score; aligned.
 
     Without the number of runs that it rests on: the view has one number of runs, which this one lags behind or is ahead
-    of, and which counts others too that were not asked for.
+    of, and which counts others too that were not requested.
     """
     spreads = {f"mem at {ratio_ppm / PPM:g}": spread for ratio_ppm, spread in precision.mem.items()}
     if precision.cscore is not None:

@@ -106,14 +106,14 @@ def run_and_show(
 
 
 def _tell_holdings(report: "CampaignReport", found: "Holdings", campaign: "Campaign") -> None:
-    """What is out of the ordinary in the store: more runs than were asked for, diverged ones, damage, runs gone."""
+    """What is out of the ordinary in the store: more runs than were requested, diverged ones, damage, runs gone."""
     beyond = [
-        f"{found.there[ratio_ppm]} at ratio {ratio_ppm / 1e6:g}, of {wanted} asked for"
-        for ratio_ppm, wanted in found.wanted.items()
-        if found.there[ratio_ppm] > wanted and not report.looks
+        f"{found.there[ratio_ppm]} at ratio {ratio_ppm / 1e6:g}, of {requested} requested"
+        for ratio_ppm, requested in found.requested.items()
+        if found.there[ratio_ppm] > requested and not report.looks
     ]
     if beyond:
-        say(f"the store holds more runs than were asked for: {'; '.join(beyond)}")
+        say(f"the store holds more runs than were requested: {'; '.join(beyond)}")
     diverged = [
         f"{lost} of {found.committed[ratio_ppm]} at ratio {ratio_ppm / 1e6:g}"
         for ratio_ppm, lost in found.diverged.items()

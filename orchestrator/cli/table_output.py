@@ -1,4 +1,4 @@
-"""Keeps a table where the user asked for it, or else among the store's estimates."""
+"""Keeps a table where the user requested it, or else among the store's estimates."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -40,7 +40,7 @@ class View:
 
     @property
     def settled(self) -> bool:
-        """Nothing is left to wait for: every run asked for is committed, or in a file that cannot be used."""
+        """Nothing is left to wait for: every requested run is committed, or in a file that cannot be used."""
         return self.trouble is None and self.status is not None and self.status.settled and not self.unmeasured
 
     def summary(self) -> str:
@@ -48,7 +48,7 @@ class View:
         status = self.status
         if status is None:
             return ""
-        left = status.wanted - status.committed - status.lost
+        left = status.requested - status.committed - status.lost
         pace = f", {pace_text(self.rate, left)}" if self.rate is not None and left > 0 else ""
         text = f"{counted_text(status)}{pace}, {status.failed} failed, {status.diverged} diverged"
         unread = max(status.unread, self.unmeasured)
@@ -57,9 +57,9 @@ class View:
 
 
 def counted_text(status: CampaignStatus) -> str:
-    """How many runs of those asked for are there, and how many beyond."""
-    beyond = f" (and {status.beyond} more than were asked for)" if status.beyond else ""
-    return f"{status.committed} of {status.wanted} runs{beyond}"
+    """How many runs of those requested are there, and how many beyond."""
+    beyond = f" (and {status.beyond} more than were requested)" if status.beyond else ""
+    return f"{status.committed} of {status.requested} runs{beyond}"
 
 
 def damage_text(status: CampaignStatus) -> str:
@@ -138,7 +138,7 @@ def _trouble(error: StoreError) -> str:
 
 
 def watch_store(uri: str, every: float, console: Console, pause: Callable[[float], object]) -> CampaignStatus | None:
-    """Show a store every so many seconds until all that was asked for is committed, or damaged. `pause` waits so long.
+    """Show a store every so many seconds until all that was requested is committed, or damaged. `pause` waits so long.
 
     Returns the last status.
     """
@@ -178,7 +178,7 @@ def _line(view: View) -> str:
     ratios = view.status.ratios if view.status else ()
     if len(ratios) <= 1:
         return view.summary()
-    parts = ", ".join(f"{ratio.ratio:g}: {ratio.committed}/{ratio.wanted}" for ratio in ratios)
+    parts = ", ".join(f"{ratio.ratio:g}: {ratio.committed}/{ratio.requested}" for ratio in ratios)
     return f"{view.summary()} ({parts})"
 
 
@@ -193,10 +193,10 @@ def _table(uri: str, view: View) -> Group:
 def ratios_table(status: CampaignStatus | None, precision: Precision) -> Table:
     """A row for each ratio, and one for the C-score where it was measured."""
     errors = ("median expected se", "90% expected se", "of runs") if precision.mem else ()
-    table = Table("ratio", "committed", "wanted", "diverged", *errors, box=None, header_style="bold")
+    table = Table("ratio", "committed", "requested", "diverged", *errors, box=None, header_style="bold")
     for row in status.ratios if status else ():
         spread = precision.mem.get(round(row.ratio * PPM))
-        cells = [f"{row.ratio:g}", str(row.committed), str(row.wanted), str(row.diverged)]
+        cells = [f"{row.ratio:g}", str(row.committed), str(row.requested), str(row.diverged)]
         table.add_row(*cells, *(_cells(spread) if spread else ()))
     if precision.cscore:
         table.add_row("C-score", "", "", "", *_cells(precision.cscore))

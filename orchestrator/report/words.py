@@ -57,15 +57,15 @@ def recipe_in_words(recipe: Recipe, precision: str) -> str:
 
 
 def accuracies(store: Store) -> list[dict[str, str]]:
-    """A row for each ratio: runs, wanted, diverged, and the mean ± standard deviation over runs of each accuracy."""
+    """A row for each ratio: runs, requested, diverged, and the mean ± standard deviation over runs of each accuracy."""
     runs = open_store(store.uri).runs()
     final = runs[runs["is_final"].astype(bool)]
-    targets = {ratio_ppm / PPM: wanted for ratio_ppm, wanted in store.targets().items()}
+    targets = {ratio_ppm / PPM: requested for ratio_ppm, requested in store.targets().items()}
     rows = []
     for ratio in sorted({*targets, *final["ratio"].unique().tolist()}):
         at = final[final["ratio"] == ratio]
         used = at[at["status"] != "diverged"]
-        counts = {"runs": len(at), "wanted": targets.get(ratio, len(at)), "diverged": len(at) - len(used)}
+        counts = {"runs": len(at), "requested": targets.get(ratio, len(at)), "diverged": len(at) - len(used)}
         means = {name: _mean(used[name].astype(float)) for name in _ACCURACIES}
         rows.append({"ratio": f"{ratio:g}", **{name: f"{count:,}" for name, count in counts.items()}, **means})
     return rows

@@ -17,7 +17,7 @@ from workers.training.stack_calibration import calibrate
 
 
 def available_device(device: str | None) -> str:
-    """The torch device asked for; None: the GPU where there is one. Raises CampaignError where there is no such GPU."""
+    """The torch device requested; None: the GPU where there is one. Raises CampaignError where there is no such GPU."""
     if device is not None and device.startswith("cuda") and not torch.cuda.is_available():
         raise CampaignError(f"device: PyTorch sees no GPU on this machine, got {device!r}")
     return device or ("cuda" if torch.cuda.is_available() else "cpu")

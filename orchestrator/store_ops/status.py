@@ -1,7 +1,7 @@
 """Status of a store: requested, committed, diverged, failed and damaged, also while other processes train.
 
 A look is one listing (of two passes, see `Store.all_shards`). Of the files only the new ones are read, each once, and
-where that is asked for only for a while at each look: a store of 100,000 files is shown at once, and how many of its
+where that is requested only for a while at each look: a store of 100,000 files is shown at once, and how many of its
 runs diverged is known a little later. A file that cannot be used is named, and its runs are not counted.
 """
 
@@ -28,10 +28,10 @@ _MOST_LOOKS = 5
 
 @dataclass(frozen=True)
 class RatioStatus:
-    """Runs of one ratio: wanted, committed (of those wanted or more), and diverged among the committed."""
+    """Runs of one ratio: requested, committed (of those requested or more), and diverged among the committed."""
 
     ratio: float
-    wanted: int
+    requested: int
     committed: int
     diverged: int
 
@@ -54,22 +54,22 @@ class CampaignStatus:
     damaged: tuple[DamagedFileError, ...] = ()
     """Files that cannot be used, results first; runs that are in no other file are not counted as committed."""
     lost: int = 0
-    """Runs of result files that cannot be used, and of those asked for."""
+    """Runs of result files that cannot be used, and of those requested."""
 
     @property
-    def wanted(self) -> int:
-        """Runs asked for."""
-        return sum(ratio.wanted for ratio in self.ratios)
+    def requested(self) -> int:
+        """Requested runs."""
+        return sum(ratio.requested for ratio in self.ratios)
 
     @property
     def committed(self) -> int:
-        """Runs in the store, of those asked for."""
-        return sum(min(ratio.committed, ratio.wanted) for ratio in self.ratios)
+        """Runs in the store, of those requested."""
+        return sum(min(ratio.committed, ratio.requested) for ratio in self.ratios)
 
     @property
     def beyond(self) -> int:
-        """Runs in the store beyond those asked for."""
-        return sum(max(0, ratio.committed - ratio.wanted) for ratio in self.ratios)
+        """Runs in the store beyond those requested."""
+        return sum(max(0, ratio.committed - ratio.requested) for ratio in self.ratios)
 
     @property
     def diverged(self) -> int:
@@ -84,10 +84,10 @@ class CampaignStatus:
 
     @property
     def settled(self) -> bool:
-        """Every run asked for is committed, or in a file that cannot be used. A store with runs and no request for any
+        """Every requested run is committed, or in a file that cannot be used. A store with runs and no request for any
         has lost its requests, and is not waited for."""
-        asked = self.wanted > 0 or self.beyond > 0 or bool(self.damaged)
-        return not self.unread and asked and self.wanted <= self.committed + self.lost
+        asked = self.requested > 0 or self.beyond > 0 or bool(self.damaged)
+        return not self.unread and asked and self.requested <= self.committed + self.lost
 
 
 @dataclass(frozen=True)
@@ -172,11 +172,11 @@ class StatusReader:
         self._examples_seen = problem is None
 
     def _lost(self, targets: dict[int, int], shards: Sequence[Shard]) -> int:
-        """Runs asked for that only damaged files hold."""
+        """Requested runs that only damaged files hold."""
         sound = {run for shard in shards if shard not in self._damaged for run in shard.runs} if self._damaged else ()
         lost = {run for shard in self._damaged for run in shard.runs}.difference(sound)
         if isinstance(self._store.header.campaign, Imported):
-            return len(lost)  # they are asked for by their number: an experiment may have gaps
+            return len(lost)  # they are requested by their number: an experiment may have gaps
         return sum(run.repetition < targets.get(run.ratio_ppm, 0) for run in lost)
 
 

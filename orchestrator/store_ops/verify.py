@@ -49,9 +49,9 @@ def verify_store(uri: str, *, repair: bool = False) -> tuple[int, list[Finding]]
 
 
 def missing_runs(uri: str) -> dict[int, list[Run]]:
-    """The runs that were asked for and are not committed, by ratio (parts per million); none where all are there.
+    """The runs that were requested and are not committed, by ratio (parts per million); none where all are there.
 
-    Of imported runs nobody asked for certain ones (see `missing_imports`). Raises as `verify_store`.
+    Of imported runs nobody requested certain ones (see `missing_imports`). Raises as `verify_store`.
     """
     store = Store.open(uri)
     if isinstance(store.header.campaign, Imported):
@@ -60,8 +60,8 @@ def missing_runs(uri: str) -> dict[int, list[Run]]:
     for shard in store.shards():
         there[shard.ratio_ppm].update(range(shard.start, shard.stop))
     missing = {
-        ratio_ppm: [Run(ratio_ppm, repetition) for repetition in range(wanted) if repetition not in there[ratio_ppm]]
-        for ratio_ppm, wanted in store.targets().items()
+        ratio_ppm: [Run(ratio_ppm, repetition) for repetition in range(requested) if repetition not in there[ratio_ppm]]
+        for ratio_ppm, requested in store.targets().items()
     }
     return {ratio_ppm: runs for ratio_ppm, runs in missing.items() if runs}
 
@@ -76,9 +76,9 @@ def missing_imports(uri: str) -> dict[int, int]:
         return {}
     there = runs_by_ratio(store.shards())
     return {
-        ratio_ppm: wanted - there[ratio_ppm]
-        for ratio_ppm, wanted in store.targets().items()
-        if wanted > there[ratio_ppm]
+        ratio_ppm: requested - there[ratio_ppm]
+        for ratio_ppm, requested in store.targets().items()
+        if requested > there[ratio_ppm]
     }
 
 

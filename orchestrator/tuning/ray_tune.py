@@ -103,8 +103,8 @@ def cluster(
                 gpus = 1.0 if resources.get("GPU", 0) >= 1 else 0.0
             slots = int(resources.get("GPU", 0) / gpus + 1e-9) if gpus else int(resources.get("CPU", 0))
             if slots < 1:
-                wanted = f"{gpus} GPUs" if gpus else "1 CPU"
-                raise ClusterError(f"the Ray cluster has no place for a trial with {wanted}: it has {resources}")
+                requested = f"{gpus} GPUs" if gpus else "1 CPU"
+                raise ClusterError(f"the Ray cluster has no place for a trial with {requested}: it has {resources}")
             yield TrialRunner(min(slots, workers or slots), gpus)
     finally:
         for name, value in former.items():

@@ -138,8 +138,8 @@ class Session:
         left = list(tried)
         while nominated := choose(left, self.search.cost):
             nearest = nominated.as_good[:_MEASURED]
-            wanted = {self._fresh_key(each): _cut(each) for each in nearest} | {self._given_key(): self.tuning}
-            missing = [each for each in wanted.items() if each[0] not in self.record.finished]
+            requested = {self._fresh_key(each): _cut(each) for each in nearest} | {self._given_key(): self.tuning}
+            missing = [each for each in requested.items() if each[0] not in self.record.finished]
             self._train([self._fresh(*each) for each in missing], None, {})
             fresh = {each.candidate.number: self._fresh_trial(each) for each in nearest}
             fits = {number: trial for number, trial in fresh.items() if trial and trial.ended == "fitted"}

@@ -17,7 +17,7 @@ from workers.errors import CampaignError, DataError, LongtailError
 
 @pytest.fixture(autouse=True)
 def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
-    """The addresses that were asked for."""
+    """The addresses that were requested."""
     found: list[str] = []
 
     def refuse(request: urllib.request.Request, *args: Any, **options: Any) -> None:

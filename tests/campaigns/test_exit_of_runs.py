@@ -61,11 +61,11 @@ def test_less_can_be_asked_for_and_what_is_gone_is_told(tmp_path: Path) -> None:
     )
     assert "6 of 2000000 runs" in call("status", tmp_path / "s")[1]
     code, output = call(*run, "--repetitions", 2)
-    assert (code, "the store holds more runs than were asked for: 3 at ratio 0.2, of 2 asked for" in output) == (
+    assert (code, "the store holds more runs than were requested: 3 at ratio 0.2, of 2 requested" in output) == (
         0,
         True,
     )
-    assert "4 of 4 runs (and 2 more than were asked for)" in call("status", tmp_path / "s")[1]
+    assert "4 of 4 runs (and 2 more than were requested)" in call("status", tmp_path / "s")[1]
     next((tmp_path / "s" / "results").glob("r6*")).write_bytes(b"PAR1")
     code, output = call(*run)
     assert (code, "3 of 6 runs in" in output, "next: " in output) == (1, True, False)

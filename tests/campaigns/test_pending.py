@@ -17,10 +17,10 @@ def test_every_missing_run_is_planned_once(repetitions: int, size: int, ranges: 
     campaign = small_campaign(subsets={"ratios": [0.2, 0.6], "repetitions": repetitions})
     committed = [Shard(ratio_ppm, start, start + length) for ratio_ppm, start, length in ranges]
     there = {run for shard in committed for run in shard.runs}
-    wanted = {Run(ratio_ppm, r) for ratio_ppm in (200_000, 600_000) for r in range(repetitions)}
+    requested = {Run(ratio_ppm, r) for ratio_ppm in (200_000, 600_000) for r in range(repetitions)}
     pending = pending_shards(campaign, committed, size)
     planned = [run for shard in pending for run in shard.runs]
-    assert sorted(planned) == sorted(wanted - there)
+    assert sorted(planned) == sorted(requested - there)
     assert all(shard.start // size == (shard.stop - 1) // size for shard in pending)
 
 

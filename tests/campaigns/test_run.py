@@ -72,14 +72,14 @@ def test_extending_trains_only_what_is_missing_and_gives_the_same(small: Campaig
     wider = small_campaign(subsets={"ratios": [0.2, 0.6, 0.9], "repetitions": 5, "seed": 5})
     report = run_campaign(wider, tmp_path / "s")
     assert (report.progress.before, report.progress.trained) == (6, 9)
-    assert campaign_status(str(tmp_path / "s")).wanted == 15
+    assert campaign_status(str(tmp_path / "s")).requested == 15
     run_campaign(wider, tmp_path / "whole", shard_size=4)
     assert estimates(tmp_path / "s") == estimates(tmp_path / "whole")
     fewer = run_campaign(small, tmp_path / "s", repetitions=1)
     assert (fewer.progress.total, fewer.progress.trained) == (2, 0)
     assert fewer.holdings.there == {200_000: 5, 600_000: 5}
     status = campaign_status(str(tmp_path / "s"))
-    assert (status.wanted, status.committed, status.beyond) == (1 + 1 + 5, 7, 8), "what was asked for last"
+    assert (status.requested, status.committed, status.beyond) == (1 + 1 + 5, 7, 8), "what was requested last"
 
 
 class _StopError(Exception):

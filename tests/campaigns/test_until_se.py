@@ -77,8 +77,8 @@ def test_each_ratio_ends_at_the_first_look_that_reaches_the_target(undisturbed: 
 def test_status_is_about_what_was_asked_for(undisturbed: tuple[Path, CampaignReport]) -> None:
     store, report = undisturbed
     status = campaign_status(str(store))
-    assert all(row.wanted == row.committed for row in status.ratios)
-    assert (report.progress.total, report.progress.committed) == (status.wanted, status.committed)
+    assert all(row.requested == row.committed for row in status.ratios)
+    assert (report.progress.total, report.progress.committed) == (status.requested, status.committed)
 
 
 @pytest.mark.parametrize("shard_size", [1, 7, None])
@@ -119,7 +119,7 @@ def test_without_a_target_the_rest_is_trained(tmp_path: Path) -> None:
     assert 0 < first.progress.trained < closer.progress.committed < 60
     report = run_campaign(campaign, tmp_path / "s")
     assert (report.progress.before, report.progress.committed) == (closer.progress.committed, 60)
-    assert campaign_status(str(tmp_path / "s")).wanted == 60
+    assert campaign_status(str(tmp_path / "s")).requested == 60
     run_campaign(campaign, tmp_path / "whole", shard_size=4)
     assert contents(tmp_path / "s") == contents(tmp_path / "whole")
 

@@ -43,8 +43,8 @@ def in_peace(folder: Path) -> Digest:
     store = str(folder / "s")
     run_campaign(chaos_campaign(REPETITIONS, EPOCHS), store, shard_size=1)
     analysis.write_estimates(Store.open(store))
-    wanted = {Run(ratio_ppm, r).run_id for ratio_ppm in (300_000, 700_000) for r in range(REPETITIONS)}
-    digest, problems = digest_store(store, wanted)
+    requested = {Run(ratio_ppm, r).run_id for ratio_ppm in (300_000, 700_000) for r in range(REPETITIONS)}
+    digest, problems = digest_store(store, requested)
     assert problems == []
     return digest
 
@@ -71,12 +71,12 @@ def test_the_reader_and_the_digest_find_what_is_wrong(tmp_path: Path) -> None:
     subsets, train, test = (random.random((8, size)) < 0.5 for size in (20, 20, 6))
     store = make_store(tmp_path / "s", subsets, train, test, ratio=0.5, shard_size=1).uri
     Store.open(store).add_target(Subsets(ratios=(0.5,), repetitions=8))
-    results, wanted = tmp_path / "s" / "results", {Run(500_000, r).run_id for r in range(8)}
+    results, requested = tmp_path / "s" / "results", {Run(500_000, r).run_id for r in range(8)}
     (tmp_path / "s" / "estimates").mkdir()
     reader = Reader(store)
     reader.poll()
     assert (reader.polls, reader.errors, reader.fewer) == (3, [], [])
-    sound, problems = digest_store(store, wanted)
+    sound, problems = digest_store(store, requested)
     assert (problems, compare(sound, sound)) == ([], [])
 
     (results / "r500000-000003-000004.parquet").unlink()
@@ -86,7 +86,7 @@ def test_the_reader_and_the_digest_find_what_is_wrong(tmp_path: Path) -> None:
     rows = pa.concat_tables([pq.read_table(each, partitioning=None) for each in (one, other)])
     both.write_bytes(encode_results(rows, Shard(500_000, 5, 7), Store.open(store).header)[0])
     other.unlink()
-    found, problems = digest_store(store, wanted)
+    found, problems = digest_store(store, requested)
     assert problems == [
         "analysis.open_store: missing: ['r500000-000003']",
         "pandas.read_parquet: there more than once: ['r500000-000005']",

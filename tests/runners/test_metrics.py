@@ -51,13 +51,13 @@ metrics.shards(pending=3, running=2)
 
 holder = ray.remote(num_gpus=1)(type("Holder", (), {"here": lambda self: True})).remote()
 ray.get(holder.here.remote())
-wanted, text, deadline = set(json.loads(sys.argv[1])), "", time.monotonic() + 60
+requested, text, deadline = set(json.loads(sys.argv[1])), "", time.monotonic() + 60
 
 def is_all_there():
     # Ray reports on its own time: the names first, and what the actor holds a while after it started.
     used = [line for line in text.splitlines() if line.startswith("ray_resources{") and 'State="USED"' in line]
     held = any('Name="GPU"' in line and float(line.split()[-1]) == 1 for line in used)
-    return held and all(name + "{" in text for name in wanted)
+    return held and all(name + "{" in text for name in requested)
 
 while time.monotonic() < deadline and not is_all_there():
     try:
@@ -73,8 +73,8 @@ print(text)
 @pytest.fixture(scope="module")
 def scraped(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, dict[str, str], float]]:
     """(name, labels, value) of every sample at the metrics port of a real node, once all that is shown is there."""
-    wanted = json.dumps(sorted((exported_names() | shown_names()) - NEEDS_A_GPU))
-    code, output = finish(start([sys.executable, "-c", SCRIPT, wanted], tmp_path_factory.mktemp("metrics")))
+    requested = json.dumps(sorted((exported_names() | shown_names()) - NEEDS_A_GPU))
+    code, output = finish(start([sys.executable, "-c", SCRIPT, requested], tmp_path_factory.mktemp("metrics")))
     assert code == 0, output
     samples = re.findall(r"^(\w+)\{(.*)\} (\S+)$", output.partition("SCRAPED\n")[2], flags=re.MULTILINE)
     return [(name, dict(re.findall(r'(\w+)="([^"]*)"', labels)), float(value)) for name, labels, value in samples]

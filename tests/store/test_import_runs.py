@@ -112,7 +112,7 @@ def test_an_imported_store_is_whole(experiment: Path, labels: Path, tmp_path: Pa
     assert seen == [(0, 40), (5, 40), (37, 40), (40, 40)]
     assert verify_store(str(tmp_path / "s")) == (6, [])
     state = campaign_status(str(tmp_path / "s"))
-    assert (state.dataset, state.committed, state.wanted) == ("cifar10-tiny", 40, 40)
+    assert (state.dataset, state.committed, state.requested) == ("cifar10-tiny", 40, 40)
     table = open_store(tmp_path / "s").runs()
     assert set(table["device"]) == {"imported"}
     assert table["seconds"].isna().all()
@@ -145,7 +145,7 @@ def test_an_import_wants_what_it_imported(experiment: Path, labels: Path, tmp_pa
     store = str(tmp_path / "s")
     import_heldout(experiment, store, labels)
     state = campaign_status(store)
-    assert (state.committed, state.wanted, missing_runs(store), missing_imports(store)) == (38, 38, {}, {})
+    assert (state.committed, state.requested, missing_runs(store), missing_imports(store)) == (38, 38, {}, {})
     next((tmp_path / "s" / "results").glob("r300000*")).write_bytes(b"PAR1")
     assert campaign_status(store).settled, "nothing is left to wait for"
     verify_store(store, repair=True)

@@ -360,7 +360,7 @@ def test_resuming_lists_each_folder_once(proxy: FaultyProxy, s3: str) -> None:
     listed = [request.path.partition("prefix=")[2].partition("&")[0] for request in proxy.log if request.lists]
     folders = Counter(prefix.rpartition("store%2F")[2].removesuffix("%2F") for prefix in listed)
     # Checkpoints are looked for at the start and at the end. Results are looked at twice at the end, by two listings
-    # each, and once more to count what is there beyond; what is asked for when it is asked for, and at both ends.
+    # each, and once more to count what is there beyond; what is requested when it is requested, and at both ends.
     assert folders == {"": 1, "_checkpoints": 2, "_writing": 1, "failures": 1, "results": 1 + 4 + 1, "targets": 4}
     assert Store.open(s3).failures() == []
 

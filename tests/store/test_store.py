@@ -105,7 +105,7 @@ def test_the_newest_request_counts_for_each_of_its_ratios(store: Store) -> None:
     store.add_target(wider.model_copy(update={"repetitions": 7}))
     store.add_target(wider.model_copy(update={"repetitions": 5}), at_least=True)
     assert store.targets() == {200_000: 3, 600_000: 7, 900_000: 7}
-    assert store._files.names("targets") == written, "nothing new was asked for"
+    assert store._files.names("targets") == written, "nothing new was requested"
     store.add_target(small_campaign(subsets={"ratios": [i / 100 for i in range(1, 90)], "repetitions": 1}).subsets)
     assert len(store.targets()) == 90 - 1 + 1
     assert store.targets()[600_000] == 1

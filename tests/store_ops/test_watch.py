@@ -143,7 +143,7 @@ def test_once_and_watched_say_the_same_of_damage(damage: Callable[[Path], object
     once, printed = campaign_status(store.uri), io.StringIO()
     watched = watch_store(store.uri, 60, Console(file=printed, width=500), pytest.fail)
     assert repr(watched) == repr(once)
-    assert (once.committed, once.wanted, once.diverged, once.lost) == (6, 8, 1, 2)
+    assert (once.committed, once.requested, once.diverged, once.lost) == (6, 8, 1, 2)
     assert [str(error).partition(": ")[0] for error in once.damaged] == [str(victim), str(huge)]
     said = f"2 damaged files: longtail verify {store.uri} --repair, then longtail run"
     assert printed.getvalue() == f"6 of 8 runs, 0 failed, 1 diverged, {said}\n"
@@ -199,7 +199,7 @@ def test_requests_that_cannot_be_read_are_not_waited_for(damage: Callable[[Path]
     with start(store.uri) as process:
         text, _ = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "0 of 0 runs (and 4 more than were asked for)" in text
+    assert "0 of 0 runs (and 4 more than were requested)" in text
     assert "longtail verify" in text
     assert verify_store(store.uri)[1]
 
@@ -207,7 +207,7 @@ def test_requests_that_cannot_be_read_are_not_waited_for(damage: Callable[[Path]
 def test_requests_that_are_gone_are_not_waited_for(store: Store) -> None:
     shutil.rmtree(Path(store.uri, "targets"))
     watched = watch_store(store.uri, 60, Console(file=io.StringIO()), pytest.fail)
-    assert watched is not None and (watched.wanted, watched.beyond) == (0, 4)
+    assert watched is not None and (watched.requested, watched.beyond) == (0, 4)
     told = CliRunner().invoke(app, ["status", store.uri])
     assert "note: the store has no request for runs (targets/)" in told.output
 

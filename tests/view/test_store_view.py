@@ -94,7 +94,7 @@ def test_summary_counts_every_run(view: StoreView) -> None:
     summary = view.summary().set_index("ratio")
     assert summary["runs"].to_dict() == {0.2: 6, 0.7: 11}
     assert summary["diverged"].to_dict() == {0.2: 0, 0.7: 2}
-    assert summary["wanted"].to_dict() == {0.2: 11, 0.7: 11}
+    assert summary["requested"].to_dict() == {0.2: 11, 0.7: 11}
     used = np.delete(two_ratios()[0.7].test, [1, 10], axis=0)
     assert summary.loc[0.7, "test_accuracy"] == pytest.approx(used.mean())
     assert summary.loc[0.7, "seconds"] == 11

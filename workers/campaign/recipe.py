@@ -113,7 +113,7 @@ class Augmentation(Frozen):
 
     @property
     def changes_images(self) -> bool:
-        """Whether any of it is asked for."""
+        """Whether any of it is requested."""
         return self.flip or self.translate > 0 or self.cutout > 0
 
 

@@ -111,11 +111,11 @@ class ExampleTable:
         return CampaignError(f"{self.field}.{field}: {self.place}: {text}")
 
 
-def _parquet(content: pa.Buffer, place: str, wanted: Collection[str]) -> tuple[pa.Table, list[str]]:
-    """Of the columns of a Parquet file those that are wanted, and the names of the others. Raises DataError."""
+def _parquet(content: pa.Buffer, place: str, requested: Collection[str]) -> tuple[pa.Table, list[str]]:
+    """Of the columns of a Parquet file those that are requested, and the names of the others. Raises DataError."""
     file = open_parquet(content, place)
     names = file.schema.names
-    read = [name for name in names if name in wanted and names.count(name) == 1]
+    read = [name for name in names if name in requested and names.count(name) == 1]
     return pa.table({name: read_values(file, name) for name in read}), [name for name in names if name not in read]
 
 

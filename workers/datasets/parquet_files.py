@@ -1,8 +1,8 @@
 """Columns of anybody's Parquet files, in blocks that stay small, whatever a file claims.
 
 A page's header says how large it becomes, a dictionary's value may stand in every row, and a decoder believes both: a
-file of a few megabytes can claim terabytes. So the footer and the headers of the pages that are wanted are read first,
-and blocks have so few rows that as many of the largest values that a page can hold stay below a bound.
+file of a few megabytes can claim terabytes. So the footer and the headers of the pages to read are read first, and
+blocks have so few rows that as many of the largest values that a page can hold stay below a bound.
 """
 
 import mmap

@@ -114,10 +114,10 @@ def _check_one_split(selection: Selection) -> str | None:
             examples.setdefault(split, file)
     if len(examples) > 1 and not examples.keys().isdisjoint(_SPLITS):
         held = ", ".join(f"{split} ({file.relative_to(_root(selection.where))})" for split, file in examples.items())
-        wanted = examples.get("train" if selection.field == "train" else "test", selection.files[0])
+        requested = examples.get("train" if selection.field == "train" else "test", selection.files[0])
         raise DataError(
             f"dataset.{selection.field}: {selection.where} holds several splits: {held}; "
-            f"name the files of one, as in {_pattern(wanted)}"
+            f"name the files of one, as in {_pattern(requested)}"
         )
     return next(iter(examples)) if len(examples) == 1 else None
 

@@ -36,7 +36,7 @@ def read_scores(source: ScoreColumn, num_train: int) -> Floats:
 
 
 def _at_ratio(found: ExampleTable, source: ScoreColumn) -> ExampleTable:
-    """The rows at the ratio that was asked for; all where a table has none, or but one."""
+    """The rows at the ratio that was requested; all where a table has none, or but one."""
     table = found.table
     if _RATIO not in table.column_names:
         if source.ratio is not None:

@@ -136,7 +136,7 @@ def _root(spec: TorchvisionData) -> Path:
     return Path(spec.root).expanduser().absolute()
 
 
-def _is_wanted(spec: TorchvisionData) -> bool:
+def _is_requested(spec: TorchvisionData) -> bool:
     """Whether to download: never in place of files that are there, which torchvision would replace."""
     return spec.download and missing_file(spec) is not None
 
@@ -203,7 +203,7 @@ def _read_cifar(spec: TorchvisionData) -> tuple[Split, Split, tuple[str, ...]]:
     from torchvision import datasets
 
     kind = getattr(datasets, _CIFAR_FAMILY[spec.name])
-    train, test = (kind(_root(spec), train=is_train, download=_is_wanted(spec)) for is_train in (True, False))
+    train, test = (kind(_root(spec), train=is_train, download=_is_requested(spec)) for is_train in (True, False))
 
     def split(source: Any) -> Split:
         return source.data.transpose(0, 3, 1, 2), np.array(source.targets, dtype=np.int64)
@@ -228,7 +228,7 @@ def _read_svhn(spec: TorchvisionData) -> tuple[Split, Split, tuple[str, ...]]:
     from torchvision import datasets
 
     def split(name: str) -> Split:
-        source = datasets.SVHN(_root(spec), split=name, download=_is_wanted(spec))
+        source = datasets.SVHN(_root(spec), split=name, download=_is_requested(spec))
         # Its files call the digit 0 class 10; torchvision has made that 0.
         return source.data, source.labels.reshape(-1)
 

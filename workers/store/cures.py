@@ -16,7 +16,7 @@ _AGAIN = {
     "results": "the same longtail run (or import) then makes it again",
     "examples.parquet": "the same longtail run (or import) then writes it again",
     "estimates": "the command that wrote it then writes it again",
-    "targets": "what is asked for next is written again",
+    "targets": "what is requested next is written again",
     "failures": "nothing else needs it",
 }
 """By folder, or file: what is to be done once a damaged file is set aside."""

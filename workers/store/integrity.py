@@ -72,8 +72,8 @@ def check_examples(file: TableFile, header: Header) -> None:
 def check_scores(column: pa.DoubleArray, header: Header) -> Floats:
     """float64[N] of N + T scores, in canonical order. Raises DamagedFileError unless they are the campaign's."""
     scores: Floats = column.slice(0, header.num_train).to_numpy(zero_copy_only=False)
-    wanted = header.campaign.subsets.scores if isinstance(header.campaign, Campaign) else None
+    requested = header.campaign.subsets.scores if isinstance(header.campaign, Campaign) else None
     of_tests = column.slice(header.num_train)
-    if wanted is None or scores_sha256(scores) != wanted.sha256 or of_tests.null_count < len(of_tests):
+    if requested is None or scores_sha256(scores) != requested.sha256 or of_tests.null_count < len(of_tests):
         raise DamagedFileError("column score: does not hold the scores that the campaign was made with")
     return scores

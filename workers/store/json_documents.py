@@ -1,6 +1,6 @@
 """The store's small JSON files: read without trust, named where they are damaged.
 
-targets/*.json     how many repetitions of which ratio were asked for
+targets/*.json     how many repetitions of which ratio were requested
 failures/*.json    shards that failed in user code
 """
 
@@ -44,15 +44,15 @@ def read_small(files: Files, path: str, max_bytes: int = MAX_BYTES) -> bytes | N
 
 def read_target(files: Files, path: str) -> dict[int, int]:
     """Repetitions by ratio (parts per million); empty where it is no JSON file or is gone. Raises DamagedFileError."""
-    wanted: dict[int, int] = {}
+    requested: dict[int, int] = {}
     for key, repetitions in (_read_json(files, path) or {}).items():
         ratio_ppm = int(key) if key.isascii() and key.isdecimal() and len(key) <= 7 else 0
         if not 1 <= ratio_ppm <= PPM:
             raise damaged(files, path, f"is damaged: {key[:40]!r} is no ratio in parts per million")
         if type(repetitions) is not int or not 1 <= repetitions <= MAX_REPETITIONS:
             raise damaged(files, path, f"is damaged: {key} has no number of repetitions")
-        wanted[ratio_ppm] = repetitions
-    return wanted
+        requested[ratio_ppm] = repetitions
+    return requested
 
 
 def read_failure(files: Files, path: str) -> Failure | None:

@@ -83,11 +83,11 @@ class StoreMaintenance:
         folder, _, name = path.rpartition("/")
         if (folder not in FOLDERS and path != EXAMPLES) or name in ("", ".", ".."):
             raise ValueError(f"must be a file of the store, got {path!r}")
-        wanted = free = name if folder in ("", "results") else f"{folder}-{name}"
+        requested = free = name if folder in ("", "results") else f"{folder}-{name}"
         there, number = set(self._files.names("damaged")), 1
         while free in there:
             number += 1
-            free = f"{wanted}.{number}"
+            free = f"{requested}.{number}"
         self._files.move(path, f"damaged/{free}")
         return self._files.location(f"damaged/{free}")
 

@@ -77,10 +77,10 @@ def presentation_columns(record: Record) -> tuple[str, ...]:
 
 def results_schema(record: Record) -> pa.Schema:
     """The columns of results."""
-    wanted = [*([MARGIN] if record.margins else []), *presentation_columns(record)]
+    requested = [*([MARGIN] if record.margins else []), *presentation_columns(record)]
     place = RESULTS.get_field_index("test_correct") + 1
     fields = list(RESULTS)
-    return pa.schema([*fields[:place], *(_required(name, OPTIONAL[name]) for name in wanted), *fields[place:]])
+    return pa.schema([*fields[:place], *(_required(name, OPTIONAL[name]) for name in requested), *fields[place:]])
 
 
 EXAMPLES = pa.schema(

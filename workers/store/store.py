@@ -2,7 +2,7 @@
 
 campaign.json          the frozen campaign, data set, shard size, versions; the first file, it decides whose store it is
 examples.parquet       split, example_id, label, given_label; score under the design `explicit`; names
-targets/*.json         how many repetitions of which ratio were asked for; the newest request counts
+targets/*.json         how many repetitions of which ratio were requested; the newest request counts
 results/*.parquet      one file per shard; its existence is the only record that the shard is done
 failures/*.json        shards that failed in user code
 estimates/*.parquet    tables made from the results, replaced at will
@@ -154,11 +154,11 @@ class Store:
     # Targets ------------------------------------------------------------------------------------------------------
 
     def add_target(self, subsets: Subsets, *, at_least: bool = False) -> None:
-        """Record that these ratios and repetitions are wanted, and no more; with `at_least`, at least so many."""
+        """Record that these ratios and repetitions are requested, and no more; with `at_least`, at least so many."""
         self._targets.add(subsets, at_least=at_least)
 
     def targets(self, damaged: list[DamagedFileError] | None = None) -> dict[int, int]:
-        """Repetitions wanted at each ratio (parts per million): those asked for last; ascending ratio.
+        """Repetitions requested at each ratio (parts per million): those requested last; ascending ratio.
 
         Files that cannot be used are left out, and added to `damaged`.
         """

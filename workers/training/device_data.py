@@ -132,12 +132,12 @@ def fits(dataset: Dataset, device: torch.device) -> bool:
 def check_augmentation(dataset: Dataset, campaign: Campaign) -> None:
     """Raise CampaignError where the recipe's augmentation cannot be applied to this data set."""
     how = campaign.recipe.augmentation
-    wanted = how.changes_images or campaign.recipe.evaluation_flip
-    if wanted and len(dataset.input_shape) != 3:
+    augmented = how.changes_images or campaign.recipe.evaluation_flip
+    if augmented and len(dataset.input_shape) != 3:
         raise CampaignError(
             f"recipe.augmentation: needs images [C, H, W], the data set has {list(dataset.input_shape)}"
         )
-    if wanted and how.cutout > min(dataset.input_shape[1:]):
+    if augmented and how.cutout > min(dataset.input_shape[1:]):
         side = min(dataset.input_shape[1:])
         raise CampaignError(f"recipe.augmentation.cutout: must be at most the image's side {side}, got {how.cutout}")
 

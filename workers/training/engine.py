@@ -65,7 +65,7 @@ class Engine(Protocol):
 def train_in_stacks(
     engine: Engine, campaign: Campaign, data: DeviceData, runs: Sequence[Run], checkpoints: Checkpoints
 ) -> list[RunResult]:
-    """See `Engine.train`. Stacks are whole: where some runs of one are not asked for, they are trained and dropped."""
+    """See `Engine.train`. Stacks are whole: where some runs of one are not requested, they are trained and dropped."""
     results: dict[Run, RunResult] = {}
     with deterministic(data.device):
         for stack in _stacks(runs, engine.size):

@@ -86,7 +86,7 @@ class StackTraining:
         return self.progress.epoch == self.campaign.recipe.epochs or all(self.progress.diverged)
 
     def advance(self) -> None:
-        """Train the next epoch, and record it where that is asked for. A run that diverges ends with a record."""
+        """Train the next epoch, and record it where that is requested. A run that diverges ends with a record."""
         now = self.progress
         trained, now.epoch = self.trainer.train_epoch(), now.epoch + 1
         losses = trained.losses

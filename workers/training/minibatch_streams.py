@@ -33,7 +33,7 @@ class MinibatchStreams:
         self._order = generator(campaign, Purpose.ORDER, run)
         self._changes = generator(campaign, Purpose.AUGMENTATION, run)
         self._ahead: tuple[dict[str, dict[str, Any]], Epoch] | None = None
-        """An epoch that was drawn before it was asked for, and where the streams were then."""
+        """An epoch that was drawn before it was requested, and where the streams were then."""
 
     def state(self) -> dict[str, dict[str, Any]]:
         """Where the streams are: the states of NumPy's bit generators, by purpose."""

@@ -39,7 +39,7 @@ class StackedEngine:
     """Trains `size` runs at a time: repetitions 0..size-1 of a ratio, then the next `size`, and so on.
 
     A stack is always whole, and a run always has the same place in it, because a model's neighbours could change its
-    last bit: where only some of a stack's runs are asked for, the others are trained too and dropped.
+    last bit: where only some of a stack's runs are requested, the others are trained too and dropped.
     """
 
     def __init__(self, size: int, precision: Precision = "float32") -> None:

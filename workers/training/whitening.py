@@ -40,10 +40,10 @@ def first_convolution(model: nn.Module) -> nn.Conv2d:
         raise CampaignError(
             f"recipe.initialization.whitening: the model must begin with a Conv2d, got {type(conv).__name__}"
         )
-    wanted = 2 * conv.weight[0].numel()
-    if conv.out_channels != wanted or conv.groups != 1:
+    needed = 2 * conv.weight[0].numel()
+    if conv.out_channels != needed or conv.groups != 1:
         raise CampaignError(
-            f"recipe.initialization.whitening: the first convolution must have {wanted} filters, two for each value of "
+            f"recipe.initialization.whitening: the first convolution must have {needed} filters, two for each value of "
             f"its patches, got {conv.out_channels}"
         )
     return conv

@@ -54,8 +54,8 @@ class Columns:
         # The parts of an estimate stand where its value does.
         parts = {part for name in self.rows.columns for part in parts_of(self.rows, name).values()}
         names = {f"{label}_name" for label in LABELS if label in self.rows}  # shown in place of the numbers
-        wanted = (name for name in self.rows.columns if name not in (*parts, *names))
-        return [self._column(name) for name in wanted if name not in self.done]
+        requested = (name for name in self.rows.columns if name not in (*parts, *names))
+        return [self._column(name) for name in requested if name not in self.done]
 
     def _column(self, name: str) -> Column:
         self.done.add(name)

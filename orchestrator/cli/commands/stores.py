@@ -13,7 +13,7 @@ _EVERY_SECONDS = 2.0
 
 def status(
     store: StoreArgument,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Repaint until every run asked for is there.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Repaint until every requested run is there.")] = False,
     every: Annotated[
         float | None,
         typer.Option("--every", min=0.1, max=86_400, help="With --watch: seconds between, 2 unless given."),
@@ -39,7 +39,7 @@ def status(
         console.print(ratios_table(state, Precision({})))
         accuracy = "" if state.test_accuracy is None else f"; mean test accuracy {state.test_accuracy:.4f}"
         say(f"{counted_text(state)}{accuracy}")
-        if not state.wanted and state.beyond:
+        if not state.requested and state.beyond:
             warn("note: the store has no request for runs (targets/): the same longtail run writes one")
         if state.diverged and state.diverged == sum(ratio.committed for ratio in state.ratios):
             warn(f"note: all committed runs diverged, so that there is nothing to estimate from ({DIVERGED})")
@@ -74,7 +74,7 @@ def verify(
     if findings:
         say("the same longtail run, or import, makes again what was set aside")
     for ratio_ppm, runs in missing_runs(store).items():
-        say(f"ratio {ratio_ppm / PPM:g}: {len(runs)} runs that were asked for are missing, {runs[0].run_id} first")
+        say(f"ratio {ratio_ppm / PPM:g}: {len(runs)} runs that were requested are missing, {runs[0].run_id} first")
     for ratio_ppm, number in missing_imports(store).items():
         say(
             f"ratio {ratio_ppm / PPM:g}: {number} runs that were imported are missing; importing again brings them back"

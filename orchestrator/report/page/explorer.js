@@ -39,7 +39,7 @@ const select = () => {
   found = [];
   for (let place = 0; place < values.length; place += 1) {
     const value = (values[place] = valueOf(split, kind, place));
-    // An example that is asked for by its id is shown, whatever the filters say.
+    // An example that is requested by its id is shown, whatever the filters say.
     if (id !== null ? split.ids[place] !== id : !(value >= low && value <= high && (label === null || split.given[place] === label))) continue;
     found.push(place);
   }

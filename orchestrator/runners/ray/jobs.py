@@ -95,7 +95,7 @@ class Jobs:
         return max((int(number) for number in numbers if number.isdecimal()), default=0) + 1
 
     async def _followed(self, job: str, write: Callable[[str], None]) -> JobDetails:
-        """The job once it has ended. Asked for beside its log, whose end Ray tells five seconds late."""
+        """The job once it has ended. Requested beside its log, whose end Ray tells five seconds late."""
         log, unreachable = _Log(write), 0
         tail = asyncio.create_task(self._tail(job, log))
         while True:

@@ -119,8 +119,8 @@ class Pool:
         self._looked = float("-inf")
         self.lost = 0
 
-    def adapt(self, wanted: int) -> list[int]:
-        """Add workers where nodes joined, up to `wanted`; returns the workers whose nodes are about to leave."""
+    def adapt(self, requested: int) -> list[int]:
+        """Add workers where nodes joined, up to `requested`; returns the workers whose nodes are about to leave."""
         if time.monotonic() - self._looked < _LOOK_SECONDS:
             return []
         self._looked = time.monotonic()
@@ -130,7 +130,7 @@ class Pool:
         self._names = node_names(alive)
         nodes = [node for node in alive if node.node_id not in self._barred]
         places = sum(node.places(self._gpus) for node in nodes)
-        count = min(self._most or places, wanted) - len(self._seats)
+        count = min(self._most or places, requested) - len(self._seats)
         if count > 0:
             taken = Counter(seat.node for seat in self._seats.values() if seat.node is not None)
             chosen: list[str | None] = list(next_places(nodes, taken, self._gpus, count))

@@ -28,7 +28,7 @@ class RayRunner:
     """Runs on the cluster at `address` (`auto`: the one this machine is in); without one, on a cluster of its own.
 
     `gpus_per_worker` is a fraction or a whole number; by default 1 where the cluster has GPUs, else 0. `workers` is how
-    many there may be, and what an autoscaler is asked for; by default every place of the nodes that are there is used.
+    many there may be, and what an autoscaler is requested; by default every place of the nodes that are there is used.
     `device` `cpu` trains on CPUs also where workers hold GPUs. `working_dir` is sent to the nodes for the campaign's
     own code.
     """
@@ -117,7 +117,7 @@ class RayRunner:
         return 1.0 if ray.cluster_resources().get("GPU", 0) >= 1 else 0.0
 
     def _notes(self, gpus: float, on_this_machine: bool) -> Iterator[Note]:
-        """What was asked for and cannot be had, or is not used."""
+        """What was requested and cannot be had, or is not used."""
         if gpus and self.device == "cpu":
             yield Note(f"each worker holds {gpus:g} GPUs, and trains on the CPU (device cpu)")
         cores = os.cpu_count() or 1
@@ -128,15 +128,15 @@ class RayRunner:
                 if on_this_machine and not gpus
                 else f"{places} places: the others wait"
             )
-            yield Note(f"{self.workers} workers were asked for, and there are {which}")
+            yield Note(f"{self.workers} workers were requested, and there are {which}")
 
     def _check_places(self, gpus: float) -> None:
         """Raise ClusterError where no worker fits, and nothing says that nodes will join."""
         if any(node.places(gpus) for node in cluster_nodes()) or (self.workers and self.address):
             return
-        wanted, has = f"{gpus:g} GPUs" if gpus else "1 CPU", ray.cluster_resources()
+        requested, has = f"{gpus:g} GPUs" if gpus else "1 CPU", ray.cluster_resources()
         raise ClusterError(
-            f"the Ray cluster has no place for a worker with {wanted}: "
+            f"the Ray cluster has no place for a worker with {requested}: "
             f"it has {has.get('CPU', 0):g} CPUs and {has.get('GPU', 0):g} GPUs "
             "(--workers N waits for nodes that join, and asks an autoscaler for them)"
         )
@@ -146,7 +146,7 @@ def drive(pool: Pool, dispatch: Dispatch) -> Iterator[Outcome]:
     """Keep every ready worker busy until each shard is committed or given up. Raises StoreError, ClusterError."""
     kinds: set[str] = set()
     while dispatch.left:
-        for worker in pool.adapt(wanted=dispatch.left):
+        for worker in pool.adapt(requested=dispatch.left):
             dispatch.retire(worker)
             if dispatch.idle(worker):
                 dispatch.lose(worker, node_lost=True)

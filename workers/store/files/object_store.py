@@ -252,7 +252,7 @@ class _RetryingFile:
 
     def read(self, size: int = -1) -> bytes:
         start = self._position
-        wanted = max(0, self.size - start if size < 0 else min(size, self.size - start))
-        content = self._retry(lambda: self._file.read_at(wanted, start)) if wanted else b""
+        num_bytes = max(0, self.size - start if size < 0 else min(size, self.size - start))
+        content = self._retry(lambda: self._file.read_at(num_bytes, start)) if num_bytes else b""
         self._position = start + len(content)
         return content

@@ -1,7 +1,7 @@
 """Parquet files of known columns: written with page checksums, read without trust.
 
 Whatever a file claims is compared with what its place in the store allows, first the footer, then the header of every
-page that is wanted, before Arrow allocates or decodes anything. So a hostile file cannot fill memory.
+page that is requested, before Arrow allocates or decodes anything. So a hostile file cannot fill memory.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -68,7 +68,7 @@ def metadata_of(schema: pa.Schema) -> dict[str, str]:
 class TableFile:
     """An open Parquet file. Every method raises DamagedFileError where the file is not what its layout allows.
 
-    Bytes are fetched once: the footer, then the columns asked for, neighbours together.
+    Bytes are fetched once: the footer, then the columns requested, neighbours together.
     """
 
     def __init__(self, source: pa.NativeFile, layout: Layout) -> None:
@@ -146,8 +146,8 @@ class TableFile:
     def _fetch(self, group: int, names: Sequence[str]) -> None:
         """Bring the columns' bytes here, and look at what their pages claim."""
         row_group, schema = self._footer.groups[group], self.layout.schema
-        wanted = [name for name in names if (group, name) not in self._checked]
-        chunks = {name: row_group.chunks[schema.get_field_index(name)] for name in wanted}
+        requested = [name for name in names if (group, name) not in self._checked]
+        chunks = {name: row_group.chunks[schema.get_field_index(name)] for name in requested}
         self._bytes.fetch([(chunk.start, chunk.stop) for chunk in chunks.values()])
         for name, chunk in chunks.items():
             # A list without elements takes the place of a value.
