@@ -248,6 +248,7 @@ def stores(folder: Path, made: Path) -> Iterator[Path]:
         rewritten = Header.from_json((place / "campaign.json").read_bytes(), name)
         for file in (made / "results").iterdir():  # the results say whose they are: here they say it of this campaign
             shard = Shard.parse(file.stem)
+            assert shard is not None
             encoded, _ = encode_results(pq.read_table(file), shard, rewritten)
             (place / "results" / file.name).write_bytes(encoded)
         yield place

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 _UNSHARE = ["unshare", "--net", "--pid", "--fork", "--mount-proc", "--kill-child"]
@@ -63,7 +64,7 @@ def finish(process: subprocess.Popen[str], seconds: float = 240) -> tuple[int, s
     return process.returncode, output
 
 
-def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 150) -> bool:
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen[Any], seconds: float = 150) -> bool:
     """Look again and again until the condition holds (True) or the process has ended (False)."""
     deadline = time.monotonic() + seconds
     while process.poll() is None:

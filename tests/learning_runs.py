@@ -1,5 +1,6 @@
 """Random runs with presentations, and slow, obvious references of what is made of them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -40,8 +41,7 @@ def slow_statistic(runs: Runs, column: str, i: int) -> tuple[int, float, float]:
         seen = [float(value) for value in runs.presented[column][k, :, i] if value == value]
         if seen and k not in runs.diverged:
             of_runs.append(sum(seen) / len(seen))
-    series = pd.Series(of_runs, dtype=float)
-    return len(of_runs), float(series.mean()), float(series.sem())
+    return len(of_runs), *mean_and_error(of_runs)
 
 
 def slow_learning_epoch(runs: Runs, i: int) -> tuple[float, float]:
@@ -52,5 +52,11 @@ def slow_learning_epoch(runs: Runs, i: int) -> tuple[float, float]:
         if shown[k, :, i].any() and k not in runs.diverged:
             learned = [epoch for epoch in range(shown.shape[1]) if shown[k, epoch, i] and right[k, epoch, i]]
             epochs.append(learned[0] + 1 if learned else shown.shape[1] + 1)
-    series = pd.Series(epochs, dtype=float)
-    return float(series.mean()), float(series.sem())
+    return mean_and_error(epochs)
+
+
+def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
+    """NaN where there are too few."""
+    series = pd.Series(values, dtype=float)
+    average, error = series.agg(["mean", "sem"]).tolist()
+    return average, error

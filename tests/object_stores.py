@@ -44,6 +44,7 @@ def swift(folder: Path) -> Iterator[str]:
     command = [sys.executable, "-W", "ignore", str(ROOT / "tests" / "swift_server.py"), str(folder)]
     with (folder / "log").open("w") as log:
         server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+    assert server.stdout is not None
     try:
         ready, _, _ = select.select([server.stdout], [], [], 60)
         port = server.stdout.readline().strip() if ready else ""

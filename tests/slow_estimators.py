@@ -89,12 +89,13 @@ def slow_difference(runs: Runs, i: int, correct: npt.NDArray[np.bool_], empty: E
 
 def slow_pairs(runs: Runs, ratio: float, labels: Labelled, empty: Empty) -> pd.DataFrame:
     """Every pair that has a value, in the promised order."""
+    label, given_label, test_label = labels.filled(runs.subsets.shape[1], runs.test.shape[1])
     rows = []
     for z in range(runs.test.shape[1]):
         for i in range(runs.subsets.shape[1]):
             row = slow_difference(runs, i, runs.test[:, z], empty)
-            own = {"example_id": i, "label": labels.label[i], "given_label": labels.given_label[i]}
-            test = {"ratio": ratio, "test_example_id": z, "test_label": labels.test_label[z]}
+            own = {"example_id": i, "label": label[i], "given_label": given_label[i]}
+            test = {"ratio": ratio, "test_example_id": z, "test_label": test_label[z]}
             rows.append({**test, **own, "infl": row.pop("value"), **row})
     rows = [row for row in rows if not isnan(row["infl"])]
     rows.sort(key=lambda row: (row["test_example_id"], -row["infl"], row["example_id"]))

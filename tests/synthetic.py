@@ -76,6 +76,12 @@ class Labelled:
     given_label: Sequence[int] | None = None
     test_label: Sequence[int] | None = None
 
+    def filled(self, num_train: int, num_test: int) -> tuple[list[int], list[int], list[int]]:
+        """label, given_label and test_label of so many examples."""
+        label = [0] * num_train if self.label is None else list(self.label)
+        given = label if self.given_label is None else list(self.given_label)
+        return label, given, [0] * num_test if self.test_label is None else list(self.test_label)
+
 
 def make_store(
     path: Path,
@@ -152,9 +158,7 @@ def header(runs: Mapping[float, Runs], num_train: int, num_test: int, shard_size
 
 def examples(labels: Labelled, num_train: int, num_test: int) -> pa.Table:
     """The examples table of a store."""
-    label = list(labels.label if labels.label is not None else [0] * num_train)
-    given = list(labels.given_label if labels.given_label is not None else label)
-    test = list(labels.test_label if labels.test_label is not None else [0] * num_test)
+    label, given, test = labels.filled(num_train, num_test)
     columns = {
         "split": ["train"] * num_train + ["test"] * num_test,
         "example_id": [*range(num_train), *range(num_test)],

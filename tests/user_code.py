@@ -112,10 +112,10 @@ def dying_model(input_shape: tuple[int, ...], num_classes: int) -> nn.Module:
 
 def explosive_model(input_shape: tuple[int, ...], num_classes: int) -> nn.Module:
     """A linear model that overflows at its first step, for about half of all seeds."""
-    model = nn.Sequential(nn.Flatten(), nn.Linear(int(np.prod(input_shape)), num_classes))
+    linear = nn.Linear(int(np.prod(input_shape)), num_classes)
     if rand(()) < 0.5:
-        model[1].weight.data.mul_(1e38)
-    return model
+        linear.weight.data.mul_(1e38)
+    return nn.Sequential(nn.Flatten(), linear)
 
 
 def noted(images: Tensor, log: str) -> Tensor:

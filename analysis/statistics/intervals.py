@@ -33,7 +33,6 @@ from workers.errors import EstimateError
 
 CONFIDENCE = 0.95
 
-Runs = npt.NDArray[np.number]
 Interval = tuple[Floats, Floats]
 """Lower and upper limits."""
 
@@ -45,12 +44,14 @@ def check_confidence(confidence: float) -> float:
     return confidence
 
 
-def mean_interval(mean: Floats, runs: Runs, confidence: float = CONFIDENCE) -> Interval:
+def mean_interval(mean: npt.ArrayLike, runs: npt.ArrayLike, confidence: float = CONFIDENCE) -> Interval:
     """Wilson's score interval of the mean of `runs` zeros and ones, float64, elementwise under broadcasting.
 
-    [0, 1] where `runs` is 0, whatever the mean. Raises EstimateError for a bad `confidence`.
+    Takes numbers, arrays and sequences; two numbers give arrays of no dimensions. [0, 1] where `runs` is 0, whatever
+    the mean. Raises EstimateError for a bad `confidence`.
     """
     z = normal_quantile(confidence)
+    mean, runs = np.asarray(mean, np.float64), np.asarray(runs, np.float64)
     centre = 2 * runs * mean + z**2
     half = z * np.sqrt(z**2 + 4 * runs * mean * (1 - mean))
     some = np.greater(runs, 0)
@@ -61,7 +62,11 @@ def mean_interval(mean: Floats, runs: Runs, confidence: float = CONFIDENCE) -> I
 
 
 def difference_interval(
-    mean_a: Floats, runs_a: Runs, mean_b: Floats, runs_b: Runs, confidence: float = CONFIDENCE
+    mean_a: npt.ArrayLike,
+    runs_a: npt.ArrayLike,
+    mean_b: npt.ArrayLike,
+    runs_b: npt.ArrayLike,
+    confidence: float = CONFIDENCE,
 ) -> Interval:
     """Newcombe's interval of mean_a - mean_b of two independent groups, float64, elementwise under broadcasting.
 
@@ -69,6 +74,7 @@ def difference_interval(
     """
     low_a, high_a = mean_interval(mean_a, runs_a, confidence)
     low_b, high_b = mean_interval(mean_b, runs_b, confidence)
+    mean_a, mean_b = np.asarray(mean_a, np.float64), np.asarray(mean_b, np.float64)
     difference = mean_a - mean_b
     low = difference - np.sqrt((mean_a - low_a) ** 2 + (high_b - mean_b) ** 2)
     high = difference + np.sqrt((high_a - mean_a) ** 2 + (mean_b - low_b) ** 2)
@@ -76,7 +82,7 @@ def difference_interval(
     return np.where(both, np.maximum(low, -1.0), low_a - high_b), np.where(both, np.minimum(high, 1.0), high_a - low_b)
 
 
-def average_interval(means: Floats, runs: Runs, confidence: float = CONFIDENCE) -> Interval:
+def average_interval(means: npt.ArrayLike, runs: npt.ArrayLike, confidence: float = CONFIDENCE) -> Interval:
     """Interval of the unweighted average of independent means over the first axis: [R, ...] gives [...], float64.
 
     Means of empty groups are left out; [0, 1] where all are. Raises EstimateError for a bad `confidence`.

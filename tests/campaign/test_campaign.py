@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from orchestrator.presets import NAMES, preset_text
 from tests.conftest import small_campaign
 from workers.campaign.campaign import PPM, Campaign, ratio_to_ppm
+from workers.campaign.specs import TorchvisionData
 from workers.campaign.yaml_io import (
     MAX_BYTES,
     check_campaign,
@@ -223,7 +224,8 @@ def test_identities_never_change() -> None:
 def test_identity_leaves_out_where_the_data_lie() -> None:
     here, there = (small_campaign(dataset={"name": "mnist", "root": root}) for root in ("a", "b"))
     assert here.identity("x") == there.identity("x")
-    assert here.with_absolute_paths().dataset.root == f"{os.getcwd()}/a"
+    data = here.with_absolute_paths().dataset
+    assert isinstance(data, TorchvisionData) and data.root == f"{os.getcwd()}/a"
 
 
 @pytest.mark.parametrize(
@@ -266,7 +268,8 @@ def test_a_campaign_from_a_pipe_has_paths_of_the_current_folder(tmp_path: Path) 
     os.write(write, dump_campaign(small_campaign(dataset={"name": "mnist", "root": "a"})).encode())
     os.close(write)
     try:
-        assert read_campaign(f"/dev/fd/{read}").dataset.root == f"{os.getcwd()}/a"
+        data = read_campaign(f"/dev/fd/{read}").dataset
+        assert isinstance(data, TorchvisionData) and data.root == f"{os.getcwd()}/a"
     finally:
         os.close(read)
 
@@ -281,7 +284,7 @@ def test_what_would_never_end_is_no_campaign_file(tmp_path: Path) -> None:
 
 def test_a_campaign_is_frozen(small: Campaign) -> None:
     with pytest.raises(ValidationError):
-        small.recipe.epochs = 3
+        small.recipe.epochs = 3  # type: ignore[misc]
 
 
 def test_recorded_epochs() -> None:

@@ -241,7 +241,7 @@ def test_a_folder_that_an_installation_put_on_the_path(folder: Path, monkeypatch
     (site / "editable.pth").write_text(f"import sys\n{project}\n")
     (project / "editable.py").write_text("def f(): pass\n")
     monkeypatch.syspath_prepend(project)
-    monkeypatch.setattr(code_origin.site, "getsitepackages", lambda: [str(site)])
+    monkeypatch.setattr("site.getsitepackages", lambda: [str(site)])
     code_origin._folders_of_installations.cache_clear()
     assert "editable is an installed package; LONGTAIL_CODE=editable in" in refusal("editable:f")
     with monkeypatch.context() as patch:

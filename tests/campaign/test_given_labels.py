@@ -95,8 +95,8 @@ def test_real_noise_is_trained_on_and_judged(tmp_path: Path) -> None:
     train = view.examples("train")
     assert (train["given_label"].tolist(), train["label"].tolist()) == (given.tolist(), true.tolist())
     noise = view.noise().set_index("score")
-    assert 0.8 * len(given[::9]) < noise.loc["mem", "noisy"] <= len(given[::9])
-    assert view.store.header.campaign.label_noise.sha256 == labels_sha256(given)
+    assert 0.8 * len(given[::9]) < noise["noisy"].loc["mem"] <= len(given[::9])
+    assert view.campaign.label_noise.sha256 == labels_sha256(given)
     moved = file.rename(tmp_path / "moved.csv")
     elsewhere = small_campaign(
         label_noise={"file": str(moved), "column": "human"}, subsets={"ratios": [0.5], "repetitions": 6}

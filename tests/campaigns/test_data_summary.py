@@ -1,6 +1,7 @@
 """The first lines of `plan` and `run`: which data were read."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,8 @@ def test_sizes_shape_classes_and_notes() -> None:
     assert first == "data: 4 training and 2 test examples of 3 x 2 x 2, 3 classes (a, b, c)"
     assert notes[0] == "data: 1 file skipped: a.txt is no image"
     assert (len(notes), notes[-1]) == (11, "data: 3 more notes")
-    rows = {"train_images": np.zeros((4, 5), np.float32), "test_images": np.zeros((0, 5), np.float32)}
+    rows: dict[str, Any] = {}
+    rows |= {"train_images": np.zeros((4, 5), np.float32), "test_images": np.zeros((0, 5), np.float32)}
     rows |= {"test_labels": np.zeros(0, int), "class_names": ("x" * 99, *"abcdef")}
     (line,) = data_lines(make_dataset(**rows))
     assert line == f"data: 4 training and no test examples of 5 features, 7 classes ({'x' * 21}..., a, b, ... f)"

@@ -181,6 +181,7 @@ def test_a_closed_pipe_is_no_traceback() -> None:
     process = subprocess.Popen(
         longtail("init", "digits"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
     )
+    assert process.stdout is not None and process.stderr is not None
     process.stdout.close()
     error = process.stderr.read()
     process.wait()

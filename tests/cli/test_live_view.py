@@ -191,6 +191,7 @@ def test_status_watch_shows_the_precision_on_a_terminal(store: Store) -> None:
     *_, frame = terminal.getvalue().split(store.uri)
     rows = [line.split() for line in frame.splitlines()]
     found = reference(store)
+    assert found.cscore is not None
     assert rows[1][4:] == ["median", "expected", "se", "90%", "expected", "se", "of", "runs"]
     for row, ratio_ppm in zip(rows[2:4], (LOW, HIGH), strict=True):
         at = found.mem[ratio_ppm]

@@ -15,6 +15,7 @@ from PIL import Image
 
 from tests.datasets.support import error_of, folder_spec, reader_notes, save_array, write_image
 from workers.datasets import images, load_dataset
+from workers.datasets.image_findings import ImageFinding
 
 
 def test_an_image_folder_is_sorted_by_class_and_file(folder: Path) -> None:
@@ -213,7 +214,7 @@ def test_large_transparent_images_are_laid_on_white_in_strips(tmp_path: Path, mo
     random = np.random.default_rng(0)
     for mode, depth in (("RGBA", 4), ("LA", 2)):
         image = Image.fromarray(random.integers(0, 256, (150, 40, depth), dtype=np.uint8), mode)
-        whole = np.asarray(images._on_white(image, images.ImageFinding()))
+        whole = np.asarray(images._on_white(image, ImageFinding()))
         with monkeypatch.context() as patch:
             patch.setattr(images, "_LARGE", 64 * 40)
-            np.testing.assert_array_equal(np.asarray(images._on_white(image, images.ImageFinding())), whole)
+            np.testing.assert_array_equal(np.asarray(images._on_white(image, ImageFinding())), whole)

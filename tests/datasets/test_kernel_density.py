@@ -1,5 +1,7 @@
 """Densities around examples: closed forms, a slow reference, and that tiles make no difference."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from hypothesis.extra import numpy as arrays
 from workers.datasets.kernel_density import KernelDensities, Vectors, kernel_densities
 
 
-def densities(features: object, labels: object, **options: int) -> KernelDensities:
+def densities(features: object, labels: object, **options: Any) -> KernelDensities:
     tensor = torch.tensor(np.asarray(features), dtype=torch.float32)
     return kernel_densities(Vectors.of(tensor), np.asarray(labels, dtype=np.int64), **options)
 

@@ -65,9 +65,9 @@ def test_every_frame_with_examples_has_their_names(store: Path) -> None:
     assert pairs["test_name"].tolist() == [TESTS[example] for example in pairs["test_example_id"]]
     assert list(view.noise()["score"]) == list(view.noise()["score"].unique())  # a table of scores, not of examples
     assert view.proxy_agreement()["proxy"].tolist() == [
-        name for name in view.proxies() if "accuracy" in name or "neg" in name
+        name for name in map(str, view.proxies()) if "accuracy" in name or "neg" in name
     ]
-    shown = view.memorization()._repr_html_()
+    shown = view.memorization()._repr_html_()  # type: ignore[operator]
     assert TRAIN[0] in shown.replace("&#x5b;", "[")
     assert "label_name" not in shown  # the names stand where the labels do
 
@@ -140,4 +140,4 @@ def test_a_split_without_names_has_none(tmp_path: Path) -> None:
     opened = new_store(tmp_path / "s")
     (tmp_path / "s" / "examples.parquet").write_bytes(encode(changed("name", "x", None), {}))
     train, tests = opened.names
-    assert (train.to_pylist(), tests) == (["x"] * NUM_TRAIN, None)
+    assert train is not None and (train.to_pylist(), tests) == (["x"] * NUM_TRAIN, None)

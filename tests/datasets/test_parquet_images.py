@@ -176,12 +176,14 @@ def test_names_of_examples_are_paths_or_a_column(tmp_path: Path) -> None:
     train = write_parquet(tmp_path / "train.parquet", images, [0, 1, 0])
     test = write_parquet(tmp_path / "test.parquet", [png(9)], [1])
     dataset = load_dataset(parquet_spec(train, test))
+    assert dataset.train_names is not None
     assert (dataset.train_names.to_pylist(), dataset.test_names) == (["a.png", "", "c.png"], None)
     without = write_parquet(tmp_path / "none.parquet", as_struct([1, 2, 3]), [0, 1, 0])
     assert load_dataset(parquet_spec(without)).train_names is None
     table = pq.read_table(train).append_column("id", pa.array([30, 10, 20]))
     pq.write_table(table, train)
-    assert load_dataset(parquet_spec(train, name_column="id")).train_names.to_pylist() == ["30", "10", "20"]
+    names = load_dataset(parquet_spec(train, name_column="id")).train_names
+    assert names is not None and names.to_pylist() == ["30", "10", "20"]
     told = error_of(lambda: load_dataset(parquet_spec(train, name_column="uid")))
     assert told == f"dataset.name_column: {train} has the columns image, label, id, got 'uid'"
     assert "must be text or whole numbers" in error_of(lambda: load_dataset(parquet_spec(train, name_column="image")))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ from workers.errors import CampaignError, StoreError
 from workers.subsets.explicit import scores_sha256
 
 
-def read(path: Path | str, num_train: int = 4, **fields: object) -> list[float]:
+def read(path: Path | str, num_train: int = 4, **fields: Any) -> list[float]:
     return read_scores(ScoreColumn(file=str(path), **{"column": "s", **fields}), num_train).tolist()
 
 
@@ -64,7 +65,7 @@ def test_scores_are_read_in_canonical_order(write_table: Callable[..., str]) -> 
     ],
 )
 def test_tables_that_cannot_be_meant(
-    write_table: Callable[..., str], columns: dict[str, object], fields: dict[str, object], line: str
+    write_table: Callable[..., str], columns: dict[str, object], fields: dict[str, Any], line: str
 ) -> None:
     with pytest.raises(CampaignError, match=f"^subsets.scores.{line}") as caught:
         read(write_table(**columns), **fields)

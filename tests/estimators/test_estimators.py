@@ -77,11 +77,12 @@ def test_memorization_equals_one_run_at_a_time(drawn_store: dict[str, Any], empt
     with TemporaryDirectory() as folder:
         store, runs, labels, ratio = drawn(folder, drawn_store)
         found = estimate_memorization(count_runs(store), empty=empty)
+    label, given_label, _ = labels.filled(runs.subsets.shape[1], runs.test.shape[1])
     rows = []
     for i in range(runs.subsets.shape[1]):
         row = slow_difference(runs, i, runs.train[:, i], empty)
-        own = {"ratio": ratio, "example_id": i, "label": labels.label[i], "given_label": labels.given_label[i]}
-        rows.append({**own, "mem": row.pop("value"), **row})
+        example = {"ratio": ratio, "example_id": i, "label": label[i], "given_label": given_label[i]}
+        rows.append({**example, "mem": row.pop("value"), **row})
     check_equal(found, pd.DataFrame(rows))
     own = ["ratio", "example_id", "label", "given_label"]
     assert list(found) == [*own, "mem", "se", "low", "high", "n_in", "p_in", "n_out", "p_out"]
@@ -233,8 +234,8 @@ def test_an_example_that_is_never_held_out_has_no_consistency(tmp_path: Path) ->
     runs[0.3].subsets[:, 3] = runs[0.6].subsets[:, 3] = True
     counts = count_runs(make_stores(tmp_path / "store", runs))
     profile = consistency_profile(counts).set_index(["ratio", "example_id"])
-    assert isnan(profile.loc[(0.3, 2), "consistency"])
-    assert isnan(profile.loc[(0.3, 2), "se"])
+    assert isnan(profile["consistency"][(0.3, 2)])
+    assert isnan(profile["se"][(0.3, 2)])
     assert profile.loc[(0.3, 2), "n_out"] == 0
     score = cscore(counts)
     assert score["cscore"].tolist()[:3] == [1, 1, 1], "a ratio without a value does not pull the mean to 0"
@@ -264,7 +265,7 @@ def test_empty_groups_follow_the_convention(tmp_path: Path, empty: Empty, mem: l
     assert found["se"].isna().all()
     assert found["n_in"].tolist() == [3, 0]
     assert found["n_out"].tolist() == [0, 3]
-    np.testing.assert_array_equal(influence_matrix(pack_runs(store), [0], empty=empty)[0], np.float32(mem))
+    np.testing.assert_array_equal(influence_matrix(pack_runs(store), [0], empty=empty)[0], np.array(mem, np.float32))
 
 
 # Tiles and options ----------------------------------------------------------------------------------------------------
@@ -273,15 +274,15 @@ def test_empty_groups_follow_the_convention(tmp_path: Path, empty: Empty, mem: l
 def test_tiles_change_no_bit(tmp_path: Path) -> None:
     store = make_stores(tmp_path / "store", {0.7: random_runs(np.random.default_rng(0), 30, 700, 90)})
     bits = pack_runs(store)
-    large, small = ({"memory_mb": memory} for memory in (512, 0.02))
-    pairs = influence_pairs(bits, threshold=0.15, **large)
+    large, small = 512, 0.02
+    pairs = influence_pairs(bits, threshold=0.15, memory_mb=large)
     assert len(pairs) > 1000
-    pd.testing.assert_frame_equal(influence_pairs(bits, threshold=0.15, **small), pairs, check_exact=True)
-    first = influence_top(bits, top=7, **large)
+    pd.testing.assert_frame_equal(influence_pairs(bits, threshold=0.15, memory_mb=small), pairs, check_exact=True)
+    first = influence_top(bits, top=7, memory_mb=large)
     assert len(first) == 7 * 90
     assert first["infl"].duplicated().any(), "the test needs ties"
-    pd.testing.assert_frame_equal(influence_top(bits, top=7, **small), first, check_exact=True)
-    assert (influence_matrix(bits, **small) == influence_matrix(bits, **large)).all()
+    pd.testing.assert_frame_equal(influence_top(bits, top=7, memory_mb=small), first, check_exact=True)
+    assert (influence_matrix(bits, memory_mb=small) == influence_matrix(bits, memory_mb=large)).all()
 
 
 def test_a_group_of_one_among_thousands_of_runs_is_exact(tmp_path: Path) -> None:

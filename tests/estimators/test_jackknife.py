@@ -59,7 +59,8 @@ def test_intervals_of_a_groups_profile_hold_for_other_runs() -> None:
     """The truth is the mean over very many runs; over examples alone most intervals miss it."""
     random = np.random.default_rng(3)
     truth = (1 / (1 + np.exp(-0.5 - random.normal(size=200_000)))).mean()
-    group, held = Groups("class", ("all",), np.zeros(N, np.int64)), {BOTH: [], EXAMPLES_ONLY: []}
+    group = Groups("class", ("all",), np.zeros(N, np.int64))
+    held: dict[str, list[bool]] = {BOTH: [], EXAMPLES_ONLY: []}
     for _ in range(60):
         runs = campaign(random)
         counts = StoreCounts(runs.labels, (runs.ratios[0].over(np.full(GROUPS, True)),))

@@ -182,7 +182,7 @@ def test_where_there_is_no_mem_there_is_no_figure(tmp_path: Path) -> None:
     assert most_examples_se(count_runs(view.store, 0.5).ratios[0]) == math.inf
     for runs in (0, -1, 1.5):
         with pytest.raises(EstimateError, match="runs must be a whole number of at least 1, got"):
-            view.expected_se(runs)
+            view.expected_se(runs)  # type: ignore[arg-type]
 
 
 def test_a_percentile_is_one_of_the_values() -> None:

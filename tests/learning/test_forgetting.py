@@ -273,11 +273,15 @@ def test_the_figure_shows_them(tmp_path: Path) -> None:
     runs = {0.5: runs_of(THREE), 1.0: runs_of([["1111"] * 3] * 3)}
     axes = plot.forgetting(estimate_forgetting(make_stores(tmp_path / "s", runs)))
     outlines = [each for each in axes.patches if isinstance(each, StepPatch)]
-    assert [np.asarray(each.get_data().values).tolist() for each in outlines] == [[1, 2], [3, 0]]
+    assert [np.asarray(each.get_data()[0]).tolist() for each in outlines] == [[1, 2], [3, 0]]
     assert axes.get_yscale() == "log"
-    texts = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert texts == ["ratio 0.5: 0.0% unforgettable", "ratio 1: 100.0% unforgettable"]
-    axes.figure.savefig(tmp_path / "f.svg")
+    legend, figure = axes.get_legend(), axes.get_figure(root=True)
+    assert legend is not None and figure is not None
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "ratio 0.5: 0.0% unforgettable",
+        "ratio 1: 100.0% unforgettable",
+    ]
+    figure.savefig(tmp_path / "f.svg")
 
 
 def test_the_figure_of_examples_that_were_never_learned(tmp_path: Path) -> None:

@@ -45,6 +45,6 @@ def test_the_command_is_not_hidden_by_the_current_folder(tmp_path: Path) -> None
     (tmp_path / "analysis.py").write_text("raise RuntimeError\n")
     (tmp_path / "workers").mkdir()
     (tmp_path / "workers" / "__init__.py").write_text("raise RuntimeError\n")
-    words = [Path(sys.executable).with_name("longtail"), "status", "nowhere"]
+    words = [str(Path(sys.executable).with_name("longtail")), "status", "nowhere"]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2 and "is not a Longtail store" in done.stderr, done.stderr

@@ -14,6 +14,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from analysis.reading.sequences import At
 from analysis.report import Findings, find
 from analysis.report.history import learning_history
 from benchmarks import pages
@@ -171,11 +172,8 @@ def test_detail_shows_what_is_known(desktop: Watched, report: tuple[Path, Findin
     expect(profile.locator("tbody td:nth-child(2)")).to_have_text(shares)
     history.get_by_text("Values").click()
     rows = history.locator("tbody tr")
-    for at, name in (
-        ("presentations", "in training"),
-        ("evaluations", "trained on"),
-        ("heldout", "held out"),
-    ):
+    names: dict[At, str] = {"presentations": "in training", "evaluations": "trained on", "heldout": "held out"}
+    for at, name in names.items():
         shown = learning_history(found.store, at, 0.8, np.array([29]), 9)
         texts = rows.filter(has_text=name).locator("td:nth-child(2)").all_inner_texts()
         expected = shown.share[0][~np.isnan(shown.share[0])]
@@ -288,8 +286,9 @@ def test_phone_shows_the_example_alone(browser: Browser, report: tuple[Path, Fin
         page.get_by_role("button", name="Close").tap()
         expect(picks(page).nth(5)).to_be_in_viewport()
         # An address with an example opens it: a page that was sent to a colleague.
-        assert report[1].top is not None
-        test = int(report[1].top.set_index("test_example_id")["infl"].idxmax())
+        top = report[1].top
+        assert top is not None
+        test = int(top["test_example_id"].to_numpy()[top["infl"].argmax()])
         page.goto(f"{report[0].as_uri()}#test-{test}")
         page.reload()
         opens(page, f"Test example {test}")

@@ -57,7 +57,7 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         found = dict(attrs)
         self.tags.append(tag)
-        self.ids += [found["id"]] if found.get("id") else []
+        self.ids += [each for each in [found.get("id")] if each]
         self.addresses += [value for name in ("src", "href", "xlink:href", "action") if (value := found.get(name))]
         self.images += [found] if tag == "img" else []
         if tag not in VOID:

@@ -7,6 +7,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,10 @@ def committed(store: Path) -> int:
     return len(list((store / "results").glob("r*.parquet")))
 
 
+def has_committed(store: Path, files: int) -> bool:
+    return committed(store) >= files
+
+
 @pytest.mark.parametrize(("workers", "shard_size"), [(1, 1), (2, 2)])
 def test_killed_at_random_moments_a_campaign_ends_as_if_undisturbed(
     undisturbed: Callable[[int], Path], workers: int, shard_size: int, tmp_path: Path
@@ -47,7 +52,7 @@ def test_killed_at_random_moments_a_campaign_ends_as_if_undisturbed(
         process = start(command, tmp_path)
         for victim in ("worker", "driver"):
             more = committed(store) + chance.randint(1, 4)
-            if not wait_until(lambda more=more: committed(store) >= more, process):
+            if not wait_until(partial(has_committed, store, more), process):
                 break
             victims = actors_of(process) if victim == "worker" else [driver_of(process)]
             if victims:

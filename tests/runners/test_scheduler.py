@@ -58,8 +58,8 @@ def test_every_shard_settles_once_whatever_workers_do(seed: int, count: int, wor
             worker = chance.choice(sorted(ready))
             ready.discard(worker)
             lives[worker] += 1
-            outcome = dispatch.lose(worker, node_lost=chance.random() < 0.5)
-            settled += [] if outcome is None else [outcome.error.shard]
+            given_up = dispatch.lose(worker, node_lost=chance.random() < 0.5)
+            settled += [] if given_up is None else [given_up.error.shard]
         elif what < 0.15 and len(ready) > 1 and step < 500:
             dispatch.retire(chance.choice(sorted(ready)))
         elif open_calls:
@@ -67,7 +67,8 @@ def test_every_shard_settles_once_whatever_workers_do(seed: int, count: int, wor
             if life == lives[worker] or chance.random() < 0.3:
                 error = ShardError(shard, "user", "its own mistake", "")
                 outcome = dispatch.ended(worker, shard, error if chance.random() < 0.1 else done(shard))
-                settled += [] if outcome is None else [getattr(outcome, "shard", None) or outcome.error.shard]
+                if outcome is not None:
+                    settled.append(outcome.shard if isinstance(outcome, ShardSummary) else outcome.error.shard)
         if ready and all(dispatch.idle(worker) for worker in ready) and step > 500:
             for worker in list(ready):  # those that were retired come back as new workers
                 dispatch.lose(worker, node_lost=True)

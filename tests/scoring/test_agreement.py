@@ -221,8 +221,8 @@ def test_examples_are_matched_by_id_where_all_labels_agree() -> None:
 def test_what_does_not_tell_which_examples_are_the_same_is_refused(
     ours: str, theirs: str, names: str | None, told: str
 ) -> None:
-    a = named(np.arange(6), names and list("abcdef"), list(map(int, ours)), "a" * 64)
-    b = named(np.arange(6), names and list(names), list(map(int, theirs)), "b" * 64)
+    a = named(np.arange(6), list("abcdef") if names else None, list(map(int, ours)), "a" * 64)
+    b = named(np.arange(6), list(names) if names else None, list(map(int, theirs)), "b" * 64)
     with pytest.raises(EstimateError, match=told):
         agreement(a, b, "cscore", ())
 
@@ -285,7 +285,9 @@ def test_many_examples_are_counted_in_hexagons() -> None:
 
 @pytest.mark.parametrize("count", [1, 5000])
 def test_a_picture_of_equal_values(count: int, tmp_path: Path) -> None:
-    plot.agreement(agree([1.0] * count, [0.0] * count)).figure.savefig(tmp_path / "p.png")
+    figure = plot.agreement(agree([1.0] * count, [0.0] * count)).get_figure(root=True)
+    assert figure is not None
+    figure.savefig(tmp_path / "p.png")
     assert (tmp_path / "p.png").stat().st_size > 0
 
 

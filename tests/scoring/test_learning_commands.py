@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from analysis import open_store, proxy_agreement
+from analysis.reading.sequences import At
 from orchestrator import run_campaign
 from tests.command import call
 from tests.conftest import small_campaign
@@ -101,7 +102,7 @@ def test_profiles_are_written_and_drawn(store: Path, tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(view.profiles("noise"), profiles)
     assert said["by"] == "noise"
     learning = read(store, "learning")[0]
-    kinds = ("presentations", "evaluations", "heldout")
+    kinds: tuple[At, ...] = ("presentations", "evaluations", "heldout")
     pd.testing.assert_frame_equal(
         pd.concat([view.learning_curves(at, "noise") for at in kinds], ignore_index=True), learning
     )

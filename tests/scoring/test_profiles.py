@@ -75,7 +75,7 @@ def test_profiles_are_those_of_a_group_by(store: Store, by: str) -> None:
     long["group"] = groups.of_example[long["example_id"]]
     expected = long[long["group"] >= 0].groupby(["group", "ratio"])["consistency"].agg(["count", "mean", "std", "sem"])
     found = frame.set_index(["group", "ratio"])
-    examples_se = np.sqrt(found["se"] ** 2 - found["se_runs"] ** 2).where(found["examples"] > 1)
+    examples_se = ((found["se"] ** 2 - found["se_runs"] ** 2) ** 0.5).where(found["examples"] > 1)
     found = found[["examples", "consistency", "sd"]].assign(se=examples_se)
     assert (frame["over"] == "examples and runs").all()
     np.testing.assert_allclose(found.to_numpy(), expected.to_numpy(), atol=1e-12)
@@ -140,8 +140,9 @@ def test_classes_are_summarized_as_pandas_does(store: Store) -> None:
 def test_figures_have_a_line_for_each_group(store: Store) -> None:
     view = open_store(store.uri)
     profiles = plot.profiles(view.profiles("class"))
-    assert [text.get_text() for text in profiles.get_legend().get_texts()] == ["0", "1", "2"]
-    curves = [view.learning_curves(at, "class") for at in ("presentations", "heldout")]  # type: ignore[arg-type]
+    legend = profiles.get_legend()
+    assert legend is not None and [text.get_text() for text in legend.get_texts()] == ["0", "1", "2"]
+    curves = [view.learning_curves(at, "class") for at in ("presentations", "heldout")]
     learning = plot.learning(pd.concat(curves))
     assert [axes.get_title() for axes in learning] == ["at presentations", "evaluated, held out"]
     assert learning[0].get_ylabel() == "correct, ratio 0.8"
@@ -160,7 +161,7 @@ def test_what_cannot_be_grouped_is_refused(tmp_path: Path) -> None:
         ({"groups": 2.0}, r"groups must be a whole number of 1 to 1000, got 2\.0"),
     ):
         with pytest.raises(EstimateError, match=message):
-            view.profiles(**options)  # type: ignore[arg-type]
+            view.profiles(**options)
     with pytest.raises(EstimateError, match="bare: has no presentations: record.presentations must be true"):
         view.learning_curves()
     with pytest.raises(EstimateError, match="bare: has one evaluation of each run: record.epochs must be all"):

@@ -168,7 +168,8 @@ def test_correlations_errors_and_limits() -> None:
     found = proxy_agreement(frame, cscore).set_index("proxy")
     kept = [i for i in range(N) if i not in (3, 5)]
     x, y = proxy[kept], cscore[kept]
-    row = found.loc["proxy"]
+    rows = found.to_dict("index")
+    row = rows["proxy"]
     assert (row["examples"], row["left_out"]) == (N - 2, 2)
     rho, tau = row["spearman"], row["kendall"]
     assert rho == pytest.approx(np.corrcoef(stats.rankdata(x), stats.rankdata(y))[0, 1])
@@ -181,8 +182,8 @@ def test_correlations_errors_and_limits() -> None:
         assert row[f"{name}_low"] == pytest.approx(tanh(atanh(r) - 1.959963984540054 * error))
         assert row[f"{name}_high"] == pytest.approx(tanh(atanh(r) + 1.959963984540054 * error))
     assert found.loc["constant", ["spearman", "spearman_se", "kendall_low"]].isna().all()
-    assert found.loc["same", ["spearman", "spearman_high"]].tolist() == pytest.approx([1, 1])
-    few = proxy_agreement(frame.head(3), cscore[:3]).set_index("proxy").loc["proxy"]
+    assert [rows["same"]["spearman"], rows["same"]["spearman_high"]] == pytest.approx([1, 1])
+    few = proxy_agreement(frame.head(3), cscore[:3]).set_index("proxy").to_dict("index")["proxy"]
     assert not isnan(few["spearman"]) and isnan(few["spearman_se"]) and isnan(few["kendall_high"])
 
 

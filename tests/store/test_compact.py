@@ -28,7 +28,8 @@ from tests.stores import new_store, results
 from workers.campaign.keys import Run, Shard
 from workers.errors import DamagedFileError, MissingFileError
 from workers.store import Store
-from workers.store.files.base import Files, LocalFiles
+from workers.store.files.base import Files
+from workers.store.files.local import LocalFiles
 from workers.store.merge import merge
 from workers.store.results import Results
 
@@ -110,15 +111,18 @@ def test_a_campaign_is_extended_after_compaction(tmp_path: Path) -> None:
     folder = tmp_path / "store"
     campaign = small_campaign(subsets={"ratios": [0.3, 0.7], "repetitions": 6})
     run_campaign(campaign, folder, shard_size=2)
-    view = open_store(folder)
-    before = [view.memorization(0.7, empty="nan"), view.cscore(), view.influence_matrix(ratio=0.7)]
+
+    def estimates() -> tuple[pd.DataFrame, pd.DataFrame, np.ndarray]:
+        view = open_store(folder)
+        return view.memorization(0.7, empty="nan"), view.cscore(), view.influence_matrix(ratio=0.7)
+
+    before = estimates()
     assert compact_store(str(folder), grace=0).after == 2
-    view = open_store(folder)
-    after = [view.memorization(0.7, empty="nan"), view.cscore(), view.influence_matrix(ratio=0.7)]
+    after = estimates()
     pd.testing.assert_frame_equal(before[0], after[0], check_exact=True)
     pd.testing.assert_frame_equal(before[1], after[1], check_exact=True)
     assert (before[2] == after[2]).all()
-    assert pending_shards(campaign, view.store.shards(), 2) == []
+    assert pending_shards(campaign, open_store(folder).store.shards(), 2) == []
     assert run_campaign(campaign, folder).progress.trained == 0
     assert run_campaign(campaign, folder, repetitions=9).progress.trained == 6
     assert compact_store(str(folder), grace=0).after == 2

@@ -10,6 +10,8 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import numpy as np
@@ -229,7 +231,7 @@ print(sorted(os.listdir('{tmp_path}/store/results')))
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def _commit_in_process(uri: str, start: object, wins: object) -> None:
+def _commit_in_process(uri: str, start: Barrier, wins: "Queue[int]") -> None:
     store = Store.open(uri)
     start.wait()
     wins.put(store.commit(SHARD, results(SHARD)))
@@ -378,7 +380,7 @@ def test_repair_overwrites_nothing_that_was_set_aside(store: Store) -> None:
         assert finding.problem == "is damaged: is not a whole Parquet file"
     aside = [f"{SHARD.shard_id}.parquet{ending}" for ending in ("", ".2", ".3")]
     assert store._files.names("damaged") == aside
-    assert [bytes(store._files.read(f"damaged/{name}")) for name in aside] == [b"PAR1", b"first", b"second"]
+    assert [bytes(store._files.read(f"damaged/{name}") or b"") for name in aside] == [b"PAR1", b"first", b"second"]
 
 
 def test_verify_covers_every_folder(store: Store) -> None:
@@ -388,7 +390,7 @@ def test_verify_covers_every_folder(store: Store) -> None:
     store.write_estimate("memorization", pa.table({"mem": np.arange(1000.0)}), {})
     assert verify_store(store.uri) == (4, [])
     files = store._files
-    estimate = bytearray(files.read("estimates/memorization.parquet"))
+    estimate = bytearray(files.read("estimates/memorization.parquet") or b"")
     estimate[len(estimate) // 2] ^= 1
     damaged = {
         "examples.parquet": encode(examples().slice(1), {}).to_pybytes(),

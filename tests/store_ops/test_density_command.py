@@ -63,7 +63,7 @@ def test_dense_examples_are_regular_and_wrong_labels_are_not(trained: Path) -> N
     store = Store.open(trained)
     one, two = (estimate_densities(store, models=models, device="cpu").frame for models in (1, 2))
     np.testing.assert_array_equal(one[NAMES[:3]], two[NAMES[:3]])
-    assert (one[NAMES[3:]] != two[NAMES[3:]]).mean(axis=None) > 0.99
+    assert (one[NAMES[3:]] != two[NAMES[3:]]).to_numpy().mean() > 0.99
     cscore = open_store(trained).cscore()["cscore"]
     for frame in (one, two):
         assert spearmanr(frame["hidden_density_relative"], cscore)[0] > 0.4
@@ -142,6 +142,7 @@ def test_imported_runs_have_no_data(tmp_path: Path) -> None:
 def test_interrupted_it_leaves_nothing(trained: Path, tmp_path: Path) -> None:
     command = longtail("density", trained, "--models", 30, "--device", "cpu", "-o", tmp_path / "d.parquet")
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stdout is not None and process.stderr is not None
         assert any("epochs of run" in line for line in process.stderr)
         process.send_signal(signal.SIGINT)
         errors, output = process.stderr.read(), process.stdout.read()

@@ -23,7 +23,7 @@ from tests.stores import examples, header, new_store, results
 from workers.campaign.campaign import Campaign
 from workers.campaign.keys import Shard
 from workers.errors import DamagedFileError, StoreError
-from workers.store import Failure, Store
+from workers.store import Failure, RunResult, Store
 
 HALF = 500_000
 SAME = "the same longtail run (or import)"
@@ -39,9 +39,13 @@ def store(tmp_path: Path, small: Campaign) -> Store:
     return store
 
 
-def diverged(shard: Shard) -> list[object]:
+def diverged(shard: Shard) -> list[RunResult]:
     first, *rest = results(shard)
     return [first.__class__(**{**vars(first), "status": "diverged"}), *rest]
+
+
+def not_waiting(seconds: float) -> None:
+    pytest.fail(f"waits {seconds} s")
 
 
 def start(*words: object) -> subprocess.Popen[str]:
@@ -89,11 +93,13 @@ def test_files_are_read_once_and_in_time(store: Store) -> None:
     watch = Watch(store.uri)
     view = watch.look(-1)
     assert view.summary() == "4 of 8 runs, 0 failed, 0 diverged (of those read so far; 4 to read)"
-    assert watch.look(60).status.unread == 0
+    status = watch.look(60).status
+    assert status is not None and status.unread == 0
     for path in Path(store.uri, "results").iterdir():
         path.write_bytes(b"no longer whole, and not read again")
     assert watch.look(60) == watch.look(60)
-    assert len(Watch(store.uri).look(60).status.damaged) == 2
+    status = Watch(store.uri).look(60).status
+    assert status is not None and len(status.damaged) == 2
 
 
 def test_failures_rate_and_outages_are_told(store: Store, tmp_path: Path) -> None:
@@ -102,7 +108,7 @@ def test_failures_rate_and_outages_are_told(store: Store, tmp_path: Path) -> Non
     store.commit(Shard(HALF, 4, 6), results(Shard(HALF, 4, 6)))
     store.record_failure(Failure(Shard(HALF, 6, 8).shard_id, 2, "message", "traceback"))
     view = watch.look(60)
-    assert (view.status.committed, view.status.failed) == (6, 2)
+    assert view.status is not None and (view.status.committed, view.status.failed) == (6, 2)
     assert view.rate is not None
     assert " left, 2 failed, 1 diverged" in view.summary()
     folder, elsewhere = Path(store.uri, "results"), tmp_path / "elsewhere"
@@ -110,7 +116,7 @@ def test_failures_rate_and_outages_are_told(store: Store, tmp_path: Path) -> Non
     folder.write_text("not a folder: as unreadable as a store that cannot be reached")
     away = watch.look(60)
     assert str(away.trouble).startswith(f"temporarily unreadable: {folder}: is a file, not a folder (move it away, and")
-    assert (away.status.committed, away.settled) == (6, False)
+    assert away.status is not None and (away.status.committed, away.settled) == (6, False)
     folder.unlink()
     elsewhere.rename(folder)
     assert watch.look(60).trouble is None
@@ -141,7 +147,7 @@ def test_once_and_watched_say_the_same_of_damage(damage: Callable[[Path], object
     huge.parent.mkdir()
     huge.write_bytes(b"x" * (5 << 20))
     once, printed = campaign_status(store.uri), io.StringIO()
-    watched = watch_store(store.uri, 60, Console(file=printed, width=500), pytest.fail)
+    watched = watch_store(store.uri, 60, Console(file=printed, width=500), not_waiting)
     assert repr(watched) == repr(once)
     assert (once.committed, once.requested, once.diverged, once.lost) == (6, 8, 1, 2)
     assert [str(error).partition(": ")[0] for error in once.damaged] == [str(victim), str(huge)]
@@ -206,7 +212,7 @@ def test_requests_that_cannot_be_read_are_not_waited_for(damage: Callable[[Path]
 
 def test_requests_that_are_gone_are_not_waited_for(store: Store) -> None:
     shutil.rmtree(Path(store.uri, "targets"))
-    watched = watch_store(store.uri, 60, Console(file=io.StringIO()), pytest.fail)
+    watched = watch_store(store.uri, 60, Console(file=io.StringIO()), not_waiting)
     assert watched is not None and (watched.requested, watched.beyond) == (0, 4)
     told = CliRunner().invoke(app, ["status", store.uri])
     assert "note: the store has no request for runs (targets/)" in told.output

@@ -124,7 +124,7 @@ def test_each_subset_alone_is_uniform_among_all_of_its_size(
     block, draws = np.random.default_rng(place), 6_000
     place %= length
     sizes = {"length": length, "size": size, "num_examples": num_examples}
-    chosen = [tuple(np.flatnonzero(balanced_subset(block, place, **sizes))) for _ in range(draws)]
+    chosen = [tuple(np.flatnonzero(balanced_subset(block, place, **sizes)).tolist()) for _ in range(draws)]
     every = list(combinations(range(num_examples), size))
     counts = np.array([chosen.count(subset) for subset in every])
     expected = draws / len(every)
@@ -187,7 +187,7 @@ def test_a_store_of_subsets_drawn_by_an_earlier_version_is_read_and_not_continue
 
 @pytest.mark.parametrize(("repetitions", "spread"), [(40, 0), (50, 2)])
 def test_examples_have_as_many_runs_with_and_without_them_as_each_other(repetitions: int, spread: int) -> None:
-    with_it = sum(draw_subset(BALANCED, Run(300_000, r), 100).astype(int) for r in range(repetitions))
+    with_it = np.sum([draw_subset(BALANCED, Run(300_000, r), 100) for r in range(repetitions)], axis=0)
     assert abs(with_it.mean() - 0.3 * repetitions) < 1e-9
     # A block begun: 3 of its first 10 runs on average, hypergeometric with variance 3 x 0.7 x 10 / 19.
     assert with_it.std() == pytest.approx(np.sqrt(2.1 * 10 / 19) if spread else 0, abs=0.25 * bool(spread))

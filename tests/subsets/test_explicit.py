@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -101,7 +102,7 @@ def test_classes_keep_their_shares(counts: list[int], data: st.DataObject) -> No
 def test_ties_are_broken_anew_in_every_run_and_equally_for_all() -> None:
     scored = ScoredExamples(np.repeat([0.0, 1.0], [40, 10]), np.zeros(50, np.int64))
     campaign = explicit(ratios=[0.6], repetitions=1000, drop=["lowest"])
-    kept = sum(draw_subset(campaign, Run(600_000, k), 50, scored).astype(int) for k in range(1000))
+    kept = np.sum([draw_subset(campaign, Run(600_000, k), 50, scored) for k in range(1000)], axis=0)
     assert (kept[40:] == 1000).all()
     # 20 of 40 stay: binomial(1000, 1/2) counts, standard deviation 15.8.
     assert abs(kept[:40] - 500).max() < 5 * 15.8
@@ -146,7 +147,7 @@ ONE = {"file": "f", "column": "c"}
         ),
     ],
 )
-def test_mistakes_are_told_in_a_line(changes: dict[str, object], line: str) -> None:
+def test_mistakes_are_told_in_a_line(changes: dict[str, Any], line: str) -> None:
     with pytest.raises(CampaignError, match=f"^campaign: {line}") as caught:
         explicit(**changes)
     assert len(str(caught.value).splitlines()) == 1
@@ -347,7 +348,8 @@ def test_what_explicit_subsets_do_not_give(tmp_path: Path) -> None:
     ):
         with pytest.raises(EstimateError, match=r"its subsets are explicit, not random; what it has is a removal"):
             estimate()
-    plain = Store.create(tmp_path / "plain", header(), examples_table(*np.zeros((2, NUM_TRAIN), int), np.zeros(5, int)))
+    zeros = np.zeros(NUM_TRAIN, int)
+    plain = Store.create(tmp_path / "plain", header(), examples_table(zeros, zeros, np.zeros(5, int)))
     with pytest.raises(EstimateError, match="has no removal curve: subsets.design must be explicit, got uniform"):
         removal_curve(plain)
 

@@ -40,9 +40,9 @@ def digits() -> Dataset:
     return load_dataset(small_campaign().dataset)
 
 
-def on_device(campaign: Campaign, dataset: Dataset, **how: bool) -> DeviceData:
+def on_device(campaign: Campaign, dataset: Dataset, streamed: bool | None = None) -> DeviceData:
     labels = given_labels(campaign, np.array(dataset.train_labels), dataset.num_classes)
-    return load_on_device(dataset, campaign, labels, CPU, **how)
+    return load_on_device(dataset, campaign, labels, CPU, streamed=streamed)
 
 
 def told(results: list[RunResult]) -> list[object]:
@@ -53,7 +53,7 @@ def told(results: list[RunResult]) -> list[object]:
     ]
 
 
-KINDS = {
+KINDS: dict[str, dict[str, object]] = {
     "mlp": {"recipe": {"epochs": 3, "batch_size": 64}},
     "adamw": {
         "model": {"name": "mlp", "hidden": [32]},
@@ -198,8 +198,8 @@ def test_leaving_a_stream_early_ends_its_readers(digits: Dataset) -> None:
 
 
 def test_off_a_gpu_a_step_is_called_as_it_is() -> None:
-    def step(x: torch.Tensor) -> torch.Tensor:
-        return x + 1
+    def step(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return (x + 1,)
 
     assert with_cuda_graph(step, CPU) is step
 
@@ -258,8 +258,7 @@ def test_a_given_shard_size_is_kept_and_holds_whole_stacks() -> None:
 
 
 def test_large_models_are_not_stacked() -> None:
-    wide = {"model": {"name": "mlp", "hidden": [8192, 8192]}}
-    assert sizes(LAPTOP, **wide)[:2] == (1, 1)
+    assert sizes(LAPTOP, model={"name": "mlp", "hidden": [8192, 8192]})[:2] == (1, 1)
 
 
 def test_precision_is_decided_by_the_machine_only_where_it_is_left_to_it() -> None:

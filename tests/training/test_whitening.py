@@ -84,11 +84,11 @@ def test_filters_depend_on_the_subset_alone(pictures: Dataset) -> None:
 def test_training_leaves_the_filters_and_changes_the_biases(pictures: Dataset) -> None:
     data = on_device(pictures)
     alone = SequentialEngine().start(AIRBENCH, data, [Run(600_000, 1)])
-    first = alone.model[0]
-    weight, bias = first.weight.clone(), first.bias.clone()
+    first = dict(alone.model.named_parameters())
+    weight, bias = first["0.weight"].clone(), first["0.bias"].clone()
     alone.train_epoch()
-    assert torch.equal(first.weight, weight)
-    assert not torch.equal(first.bias, bias)
+    assert torch.equal(first["0.weight"], weight)
+    assert not torch.equal(first["0.bias"], bias)
     stacked = StackedEngine(2).start(AIRBENCH, data, [Run(600_000, 0), Run(600_000, 1)])
     stacked.train_epoch()
     (filters,) = (value for name, value in stacked.state().tensors.items() if value.shape == (2, *weight.shape))

@@ -2,6 +2,7 @@
 
 import json
 import signal
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -260,10 +261,14 @@ def test_killed_interrupted_and_resumed_a_search_ends_as_if_undisturbed(tmp_path
     space = space_file(tmp_path, **RATES, model={"choice": [{"name": "mlp", "hidden": [n]} for n in (16, 48)]})
     command = longtail("tune", campaign, "--space", space, "-o", tmp_path / "t.yaml", "--no-early-stopping")
     command += ["--fit", "0.96", "--repetitions", "2", "--trials", "10"]
-    for number, ends in ((signal.SIGKILL, 1), (signal.SIGTERM, 3)):
+    table = results / "trials.parquet"
+
+    def ended(trials: int) -> bool:
+        return len(keys(results)) >= trials and table.exists()
+
+    for number, trials in ((signal.SIGKILL, 1), (signal.SIGTERM, 3)):
         process = start(command, tmp_path)
-        table = results / "trials.parquet"
-        assert wait_until(lambda ends=ends, table=table: len(keys(results)) >= ends and table.exists(), process)
+        assert wait_until(partial(ended, trials), process)
         kill(driver_of(process), number)
         code, output = finish(process)
         assert "Traceback" not in output
@@ -291,11 +296,11 @@ def test_killed_interrupted_and_resumed_a_search_ends_as_if_undisturbed(tmp_path
     values = json.loads((results / "trials" / "00003.json").read_text())["values"]
     assert values["recipe.optimizer.learning_rate"] == frame["recipe.optimizer.learning_rate"][3]
     assert values["model"]["hidden"] in ([16], [48])
-    (chosen,) = frame[frame["chosen"]].itertuples()
-    assert chosen.ended == "fitted"
-    assert chosen.fresh_subset_accuracy >= 0.96
+    (chosen,) = frame[frame["chosen"]].to_dict("records")
+    assert chosen["ended"] == "fitted"
+    assert chosen["fresh_subset_accuracy"] >= 0.96
     found, given = read_campaign(tmp_path / "t.yaml"), read_campaign(campaign)
-    assert found.recipe.epochs == chosen.epochs
+    assert found.recipe.epochs == chosen["epochs"]
     assert (found.subsets, found.dataset, found.record) == (given.subsets, given.dataset, given.record)
     assert (tmp_path / "t.yaml").read_text().startswith("# Found by longtail tune. SHA-256 of what follows: ")
     (events,) = (results / "tensorboard" / "00003").glob("events.out.tfevents.*")

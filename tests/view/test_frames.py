@@ -147,7 +147,8 @@ def test_errors_and_limits_belong_to_the_value_that_they_follow(view: StoreView)
 
 
 def test_text_from_outside_is_escaped(view: StoreView) -> None:
-    frame = view.memorization().head(3).assign(**{HOSTILE: HOSTILE, "note": [NAMES[2], "x" * 200, None]})
+    columns: dict[str, Any] = {HOSTILE: HOSTILE, "note": [NAMES[2], "x" * 200, None]}
+    frame = view.memorization().head(3).assign(**columns)
     frame.index = pd.Index([HOSTILE, "b", "c"], name=HOSTILE)
     table = Table(frame)
     assert "script" not in table.tags and table.tags.count("img") == 3
@@ -269,7 +270,7 @@ def test_one_image(view: StoreView) -> None:
         (("both", 1), "split must be one of train, test, got 'both'"),
     ):
         with pytest.raises(EstimateError, match=message):
-            view.image(*options)  # type: ignore[arg-type]
+            view.image(*options)
     with pytest.raises(EstimateError, match="enlarged must be at least 1, got 0"):
         view.image("train", 0, enlarged=0)
 

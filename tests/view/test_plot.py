@@ -103,7 +103,7 @@ def test_several_panels_are_an_array_of_axes(name: str, view: StoreView) -> None
 def outlines(axes: Axes) -> list[tuple[list[int], list[float]]]:
     """The counts and edges of histograms."""
     data = [each.get_data() for each in axes.patches if isinstance(each, StepPatch)]
-    return [([int(count) for count in each.values], [round(edge, 9) for edge in each.edges]) for each in data]
+    return [([int(count) for count in counts], [round(edge, 9) for edge in edges]) for counts, edges, _ in data]
 
 
 def test_histograms_count_as_the_report_does(view: StoreView) -> None:

@@ -95,7 +95,7 @@ def refusal(address: str) -> str:
 
 def _refused(address: str) -> bool:
     """Whether the cluster says that the token is missing or wrong; False where it says anything else."""
-    import grpc  # type: ignore[import-untyped]
+    import grpc
 
     if os.environ.get("RAY_USE_TLS", "0") != "0" or _mode() not in ("", "disabled", "token"):
         return False  # encrypted, or known by other means: Ray alone can ask
