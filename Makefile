@@ -1,10 +1,12 @@
-# make demo: environment, install, train, see who is memorized, and write a report. make test: all tests.
+# make demo: environment, install, train, show the most memorized examples, and write a report.
+# make check: format, lint, types, fast tests. make test: all tests, and their coverage.
 # make docs: the documentation as a site, in site/.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+PYTEST = $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
-.PHONY: install demo test lint format docs docs-serve clean
+.PHONY: install demo check test lint format docs docs-serve clean
 
 install: $(VENV)/installed
 
@@ -17,7 +19,10 @@ demo: install
 	$(BIN)/longtail demo
 
 test: install
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+	$(PYTEST) --cov --cov-report term --durations 25
+
+check: lint
+	$(PYTEST) -m "not slow and not ray and not browser"
 
 lint: install
 	$(BIN)/ruff format --check .

@@ -66,12 +66,15 @@ def small() -> Campaign:
     return small_campaign()
 
 
+BUSY_RUNS = 48
+
+
 def busy_campaign() -> Campaign:
-    """A digits campaign of 80 runs that take a while each: long enough to be killed many times."""
+    """A digits campaign of BUSY_RUNS runs that take a while each: long enough to be killed many times."""
     return small_campaign(
         model={"name": "mlp", "hidden": [64]},
         recipe={"epochs": 12, "batch_size": 32},
-        subsets={"ratios": [0.3, 0.7], "repetitions": 40, "seed": 1},
+        subsets={"ratios": [0.3, 0.7], "repetitions": BUSY_RUNS // 2, "seed": 1},
     )
 
 

@@ -17,7 +17,7 @@ from orchestrator import LocalRunner, campaign_status, run_campaign
 from orchestrator.campaigns.campaign_report import Progress
 from orchestrator.campaigns.run import CampaignFailedError
 from orchestrator.store_ops.verify import verify_store
-from tests.conftest import small_campaign
+from tests.conftest import BUSY_RUNS, small_campaign
 from tests.isolation import wait_until
 from tests.store.test_store import everything
 from workers.campaign.campaign import Campaign
@@ -421,14 +421,14 @@ def test_a_driver_killed_at_any_moment_loses_nothing(undisturbed: Callable[[int]
     def more_than(files: int) -> bool:
         return len(list(results.glob("r*.parquet"))) > files
 
-    for _ in range(5):
+    for _ in range(3):
         before = len(list(results.glob("r*.parquet")))
         driver = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT)
         assert wait_until(partial(more_than, before), driver)
         driver.kill()
         assert driver.wait() == -signal.SIGKILL
     assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False).returncode == 0
-    assert len(runs_of(tmp_path / "s")) == len(set(runs_of(tmp_path / "s"))) == 80
+    assert len(runs_of(tmp_path / "s")) == len(set(runs_of(tmp_path / "s"))) == BUSY_RUNS
     assert contents(tmp_path / "s") == contents(undisturbed(2))
     assert estimates(tmp_path / "s") == estimates(undisturbed(2))
 

@@ -15,12 +15,12 @@ import yaml
 
 from orchestrator import campaign_status
 from tests.campaigns.test_run import contents, estimates, runs_of
-from tests.conftest import busy_campaign, small_campaign
+from tests.conftest import BUSY_RUNS, busy_campaign, small_campaign
 from tests.isolation import actors_of, driver_of, finish, kill, longtail, permitted, start, wait_until
 from workers.campaign.campaign import Campaign
 from workers.campaign.yaml_io import dump_campaign
 
-KILLS = 6
+KILLS = 4
 
 
 def campaign_file(folder: Path, **parts: object) -> tuple[Campaign, Path]:
@@ -59,12 +59,12 @@ def test_killed_at_random_moments_a_campaign_ends_as_if_undisturbed(
                 kill(chance.choice(victims))
                 kills[victim] += 1
         finish(process)
-        assert committed(store) < 80 // shard_size, "the campaign ended before it was disturbed enough"
+        assert committed(store) < BUSY_RUNS // shard_size, "the campaign ended before it was disturbed enough"
     assert min(kills.values()) >= 2
     code, output = finish(start(command, tmp_path))
     assert code == 0, output
-    assert "80 of 80 runs" in output
-    assert len(runs_of(store)) == len(set(runs_of(store))) == 80
+    assert f"{BUSY_RUNS} of {BUSY_RUNS} runs" in output
+    assert len(runs_of(store)) == len(set(runs_of(store))) == BUSY_RUNS
     assert contents(store) == contents(undisturbed(shard_size))
     assert estimates(store) == estimates(undisturbed(shard_size))
 
@@ -159,7 +159,7 @@ def test_a_frozen_worker_does_not_hold_up_the_end(undisturbed: Callable[[int], P
     kill(actors_of(process)[0], signal.SIGSTOP)
     code, output = finish(process)
     assert code == 0, output
-    assert "80 of 80 runs" in output
+    assert f"{BUSY_RUNS} of {BUSY_RUNS} runs" in output
     assert contents(store) == contents(undisturbed(1))
 
 
