@@ -26,54 +26,61 @@ class RunnerName(StrEnum):
 
 CampaignPath = Annotated[Path, typer.Argument(metavar="CAMPAIGN", help="Campaign file (YAML).")]
 StoreArgument = Annotated[str, typer.Argument(metavar="STORE", help="Folder or URI of a store.")]
-StoreOption = Annotated[str, typer.Option("--store", "-s", metavar="STORE", help="Folder or URI; made if missing.")]
-RunnerOption = Annotated[RunnerName, typer.Option("--runner", help="In this process, or on a Ray cluster.")]
+StoreOption = Annotated[str, typer.Option("--store", "-s", metavar="STORE", help="Folder or URI; created if missing.")]
+RunnerOption = Annotated[
+    RunnerName, typer.Option("--runner", help="Where to train: in this process, or on a Ray cluster.")
+]
 AddressOption = Annotated[
-    str | None, typer.Option("--address", help="Ray cluster to use; without it one is started on this machine.")
+    str | None, typer.Option("--address", help="Address of a Ray cluster; default: start one on this machine.")
 ]
 GpusOption = Annotated[
-    float | None, typer.Option("--gpus-per-worker", min=0, max=64, help="GPUs (or a fraction of one) of each worker.")
+    float | None, typer.Option("--gpus-per-worker", min=0, max=64, help="GPUs per worker; may be a fraction.")
 ]
 DeviceOption = Annotated[
-    DeviceName | None, typer.Option("--device", help="What to train on; default: the GPU where workers have one.")
+    DeviceName | None, typer.Option("--device", help="Device to train on; default: a GPU if there is one.")
 ]
 WorkersOption = Annotated[
     int | None,
     typer.Option(
-        "--workers", min=1, max=100_000, help="Most Ray workers, asked of an autoscaler too; default: every place."
+        "--workers",
+        min=1,
+        max=100_000,
+        help="Maximum number of Ray workers, also requested from an autoscaler; default: all slots.",
     ),
 ]
 DownloadOption = Annotated[
-    bool, typer.Option("--download", help="Download torchvision's set where it is missing, wherever dataset.root is.")
+    bool, typer.Option("--download", help="Download a torchvision data set that is missing, into any dataset.root.")
 ]
 RepetitionsOption = Annotated[
-    int | None, typer.Option("--repetitions", min=1, max=1_000_000, help="Runs at each ratio, in place of the file's.")
+    int | None, typer.Option("--repetitions", min=1, max=1_000_000, help="Runs per ratio; default: the campaign's.")
 ]
 TrustCodeOption = Annotated[
     bool,
     typer.Option(
         "--trust-code",
-        help="Call the functions that the store's campaign names, your own data set or model, and download what it "
-        "needs. Only for stores that you made.",
+        help="Call the functions that the store's campaign names (a custom data set or model), and download its data. "
+        "Only for stores that you made.",
     ),
 ]
 TargetSeOption = Annotated[
     float | None,
-    typer.Option("--target-se", min=0.0001, max=1, help="Tell how many runs give mem this standard error."),
+    typer.Option(
+        "--target-se", min=0.0001, max=1, help="Standard error of mem for which to compute the number of runs."
+    ),
 ]
 CheckpointOption = Annotated[
     str,
     typer.Option(
         "--checkpoint-minutes",
         metavar="MINUTES",
-        help="How often a shard in training is saved, to be resumed there; 0: after every epoch; or never.",
+        help="Minutes between checkpoints of a shard; 0: after every epoch; or never.",
     ),
 ]
 ShardSizeOption = Annotated[
     int | None, typer.Option("--shard-size", min=1, max=10_000, help="Runs per shard; for a new store only.")
 ]
 WorkingDirOption = Annotated[
-    str | None, typer.Option("--working-dir", help="Folder with your own code, sent to the cluster's nodes.")
+    str | None, typer.Option("--working-dir", help="Folder with your own code, copied to the cluster's nodes.")
 ]
 UntilSeOption = Annotated[
     float | None,
@@ -81,7 +88,7 @@ UntilSeOption = Annotated[
         "--until-se",
         min=0.0001,
         max=1,
-        help="End a ratio once mem of 90% of the examples has this expected se (smoothed standard error).",
+        help="Stop a ratio when 90% of its examples reach this expected standard error of mem.",
     ),
 ]
 

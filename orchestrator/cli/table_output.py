@@ -22,7 +22,9 @@ _LONGEST_NAME = 40
 
 OutputOption = Annotated[
     Path | None,
-    typer.Option("--output", "-o", metavar="FILE", help="Write the table here, not into the store: .parquet or .csv."),
+    typer.Option(
+        "--output", "-o", metavar="FILE", help="Output file: .parquet or .csv; default: the store's estimates/."
+    ),
 ]
 
 

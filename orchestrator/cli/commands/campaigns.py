@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 def init(
     preset: Annotated[str | None, typer.Argument(help=f"One of {', '.join(NAMES)}.")] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write here instead of printing.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Output file; default: print.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
     """Print a commented campaign file to start from.
@@ -101,11 +101,11 @@ def run(
 def demo(
     store: StoreOption = "demo-store",
     runs: Annotated[int | None, typer.Option("--runs", min=10, max=100_000, help="Models to train.")] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The report: .html.")] = Path(
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Path of the report: .html.")] = Path(
         "demo-report.html"
     ),
 ) -> None:
-    """Train the digits campaign in this process, show who is memorized, and write the report.
+    """Train the digits campaign in this process, show the most memorized examples, and write the report.
 
     Example: longtail demo
     """

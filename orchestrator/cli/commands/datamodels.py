@@ -25,19 +25,20 @@ class MethodName(StrEnum):
 
 def datamodels(
     store: StoreArgument,
-    ratio: Annotated[float | None, typer.Option(help="Of the runs; may be left out where there is one.")] = None,
-    method: Annotated[MethodName, typer.Option(help="How weights are fitted.")] = MethodName.ridge,
+    ratio: Annotated[float | None, typer.Option(help="Ratio of the runs; default: the store's only one.")] = None,
+    method: Annotated[MethodName, typer.Option(help="Method that fits the weights.")] = MethodName.ridge,
     tests: Annotated[
-        str | None, typer.Option(metavar="IDS", help="Test examples, such as 0-99 or 3,17; default: all.")
+        str | None, typer.Option(metavar="IDS", help="Ids of test examples, such as 0-99 or 3,17; default: all.")
     ] = None,
-    top: Annotated[int, typer.Option(min=1, max=10_000, help="Weights kept of each test example.")] = 10,
-    heldout: Annotated[float, typer.Option(help="Share of the runs that datamodels are scored on.")] = 0.2,
-    seed: Annotated[int, typer.Option(min=0, help="Draws the held-out runs.")] = 0,
+    top: Annotated[int, typer.Option(min=1, max=10_000, help="Number of weights per test example.")] = 10,
+    heldout: Annotated[float, typer.Option(help="Fraction of the runs held out to score the datamodels.")] = 0.2,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the held-out runs.")] = 0,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write here, not into the store.")
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Output folder; default: the store's estimates/."),
     ] = None,
 ) -> None:
-    """Predict models' outputs on test examples from the subsets they trained on; score that on held-out runs.
+    """Fit linear datamodels, which predict outputs from training subsets, and score them on held-out runs.
 
     Example: longtail datamodels STORE --method lasso --tests 0-99
     """

@@ -21,16 +21,21 @@ _SHOWN = 5
 def density(
     store: StoreArgument,
     models: Annotated[
-        int, typer.Option("--models", min=1, max=1000, help="Runs trained again for their last hidden layers.")
+        int,
+        typer.Option(
+            "--models", min=1, max=1000, help="Number of runs trained again for their penultimate-layer features."
+        ),
     ] = 1,
     device: DeviceOption = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Write here, not into the store: .parquet or .csv."),
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Output file: .parquet or .csv; default: the store's estimates/."
+        ),
     ] = None,
     trust_code: TrustCodeOption = False,
 ) -> None:
-    """Tell how dense the data are around each example: pairwise-distance proxies of the C-score.
+    """Estimate the density of the data around each example: pairwise-distance proxies of the C-score.
 
     Example: longtail density STORE --models 3
     """

@@ -30,16 +30,24 @@ _RELIABILITY = {
 
 def estimate(
     store: StoreArgument,
-    top: Annotated[int, typer.Option(min=1, max=10_000, help="Influential examples kept per test example.")] = 5,
-    threshold: Annotated[float, typer.Option(min=-1, max=1, help="Keep all pairs of at least this influence.")] = 0.15,
-    fdr: Annotated[float, typer.Option(help="List the pairs at this false discovery rate.")] = 0.05,
-    confidence: Annotated[float, typer.Option(help="Of the intervals from low to high.")] = 0.95,
+    top: Annotated[int, typer.Option(min=1, max=10_000, help="Number of training examples per test example.")] = 5,
+    threshold: Annotated[float, typer.Option(min=-1, max=1, help="Minimum influence of the pairs to write.")] = 0.15,
+    fdr: Annotated[float, typer.Option(help="False discovery rate of the list of pairs.")] = 0.05,
+    confidence: Annotated[float, typer.Option(help="Confidence level of the intervals.")] = 0.95,
     max_pairs: Annotated[
-        int, typer.Option(min=1, max=100_000_000, help="Leave a ratio's pairs out where more reach the threshold.")
+        int,
+        typer.Option(
+            min=1, max=100_000_000, help="Maximum number of pairs per ratio; a ratio with more has no table of pairs."
+        ),
     ] = 1_000_000,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FOLDER", help="Write here, not into the store; made if missing."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FOLDER",
+            help="Output folder; default: the store's estimates/. Created if missing.",
+        ),
     ] = None,
 ) -> None:
     """Write every estimate that the recorded runs allow, as Parquet tables. Works on an unfinished campaign.
@@ -77,21 +85,22 @@ def estimate(
 
 def compare(
     a: Annotated[str, typer.Argument(metavar="A", help="Store, or .npz file with arrays labels and scores.")],
-    b: Annotated[str, typer.Argument(metavar="B", help="Likewise.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Store or .npz file to compare with.")],
     estimate: Annotated[
         Literal["memorization", "cscore", "forgetting"] | None,
-        typer.Option("--estimate", help="Of stores memorization; must be given with a file."),
+        typer.Option("--estimate", help="Estimate to compare; default: memorization; required with a file."),
     ] = None,
     ratio: Annotated[
-        float | None, typer.Option("--ratio", help="Of the stores; default: the only one, for C-scores all.")
+        float | None, typer.Option("--ratio", help="Ratio of the stores; default: the only one, for C-scores all.")
     ] = None,
     threshold: Annotated[
         list[float] | None,
-        typer.Option("--threshold", help="Compare who has mem or events a run >= this, or C-score <= it. Repeatable."),
+        typer.Option(
+            "--threshold",
+            help="Compare the sets of examples with mem or events/run >= this, or C-score <= it. Repeatable.",
+        ),
     ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Draw one against the other: png, pdf, svg.")
-    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Scatter plot: .png, .pdf or .svg.")] = None,
 ) -> None:
     """Compare two stores, or a store with published scores, of the same examples: correlations and overlaps.
 
@@ -137,14 +146,14 @@ def _show(agreement: "Agreement") -> None:
 
 def reliability(
     store: StoreArgument,
-    ratio: Annotated[float | None, typer.Option("--ratio", help="One ratio; default: all, and the C-score.")] = None,
-    splits: Annotated[int, typer.Option("--splits", min=1, max=10_000, help="Random splits averaged over.")] = 10,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the splits.")] = 0,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write the table here: .parquet or .csv.")
-    ] = None,
+    ratio: Annotated[float | None, typer.Option("--ratio", help="Ratio; default: all, and the C-score.")] = None,
+    splits: Annotated[
+        int, typer.Option("--splits", min=1, max=10_000, help="Number of random splits to average over.")
+    ] = 10,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the splits.")] = 0,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Output file: .parquet or .csv.")] = None,
 ) -> None:
-    """Show how far two halves of the runs agree on each estimate, by the number of runs.
+    """Show the split-half reliability of each estimate, by number of runs.
 
     Example: longtail reliability STORE -o reliability.parquet
     """

@@ -27,20 +27,19 @@ class AtName(StrEnum):
 
 def forgetting(
     store: StoreArgument,
-    ratio: Annotated[float | None, typer.Option("--ratio", help="One ratio; default: all.")] = None,
+    ratio: Annotated[float | None, typer.Option("--ratio", help="Ratio; default: all.")] = None,
     at: Annotated[
-        AtName, typer.Option("--at", help="Whenever training shows an example, or at the recorded evaluations.")
+        AtName,
+        typer.Option("--at", help="Count at presentations of an example in training, or at recorded evaluations."),
     ] = AtName.presentations,
-    top: Annotated[int, typer.Option("--top", min=1, max=10_000, help="Examples shown of each kind.")] = 10,
+    top: Annotated[int, typer.Option("--top", min=1, max=10_000, help="Number of examples shown per kind.")] = 10,
     agreement: Annotated[
-        bool, typer.Option("--agreement", help="Also show how far runs, and halves of the runs, agree.")
+        bool, typer.Option("--agreement", help="Also show the agreement of single runs and of halves of the runs.")
     ] = False,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write the table here: .parquet or .csv.")
-    ] = None,
-    plot: Annotated[Path | None, typer.Option("--plot", help="Draw the histogram: .png, .pdf or .svg.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Output file: .parquet or .csv.")] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Plot of the histogram: .png, .pdf or .svg.")] = None,
 ) -> None:
-    """Show which examples are forgotten in training, which are never learned, and which are never forgotten.
+    """Show which examples are forgotten during training, never learned, and never forgotten.
 
     Example: longtail forgetting STORE --agreement --plot forgetting.png
     """

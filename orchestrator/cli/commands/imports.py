@@ -13,7 +13,7 @@ from orchestrator.cli.suggest_group import SuggestingGroup
 imports = typer.Typer(
     cls=SuggestingGroup,
     no_args_is_help=True,
-    help="Bring runs that were trained elsewhere into a store.\n\nExample: longtail import heldout --help",
+    help="Import runs that were trained elsewhere into a store.\n\nExample: longtail import heldout --help",
 )
 
 
@@ -24,10 +24,10 @@ def _group() -> None:
 
 @imports.command()
 def heldout(
-    experiment: Annotated[Path, typer.Argument(metavar="DIR", help="Holds <ratio>/<run>/aux_arrays.npz.")],
+    experiment: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with <ratio>/<run>/aux_arrays.npz.")],
     store: StoreOption,
     labels: Annotated[
-        Path, typer.Option("--labels", "-l", help="NumPy .npz with the data set's labels: arrays train and test.")
+        Path, typer.Option("--labels", "-l", help="NumPy .npz file with the data set's labels: arrays train and test.")
     ],
 ) -> None:
     """Import the published runs of google-research/heldout-influence-estimation. Run again to resume.

@@ -26,39 +26,45 @@ _FDR = 0.05
 
 def influence(
     store: StoreArgument,
-    ratio: Annotated[float | None, typer.Option("--ratio", help="Default: the store's only one.")] = None,
+    ratio: Annotated[float | None, typer.Option("--ratio", help="Ratio; default: the store's only one.")] = None,
     threshold: Annotated[
-        float | None, typer.Option("--threshold", min=-1, max=1, help="All pairs of at least this influence.")
+        float | None, typer.Option("--threshold", min=-1, max=1, help="List all pairs with at least this influence.")
     ] = None,
-    fdr: Annotated[float | None, typer.Option("--fdr", help="All pairs at this false discovery rate.")] = None,
+    fdr: Annotated[float | None, typer.Option("--fdr", help="List all pairs at this false discovery rate.")] = None,
     same_class: Annotated[
-        bool, typer.Option("--same-class", help="With --fdr: test pairs of one class alone.")
+        bool, typer.Option("--same-class", help="With --fdr: only test pairs of the same class.")
     ] = False,
     top: Annotated[
-        int | None, typer.Option("--top", min=1, max=10_000, help="So many of each test example; by default 5.")
+        int | None,
+        typer.Option("--top", min=1, max=10_000, help="Number of training examples per test example; default: 5."),
     ] = None,
     matrix: Annotated[
-        Path | None, typer.Option("--matrix", help="Write all pairs into this folder, 4 bytes each.")
+        Path | None, typer.Option("--matrix", help="Folder for the whole matrix, 4 bytes per pair.")
     ] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the pairs: .parquet or .csv.")] = None,
-    max_pairs: Annotated[int, typer.Option(min=1, max=1_000_000_000, help="Refuse to list more.")] = 10_000_000,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Output file: .parquet or .csv.")] = None,
+    max_pairs: Annotated[
+        int, typer.Option(min=1, max=1_000_000_000, help="Maximum number of pairs to list.")
+    ] = 10_000_000,
     memory_mb: Annotated[
-        float, typer.Option("--memory-mb", min=1, help="For blocks of pairs; the runs themselves take one bit each.")
+        float,
+        typer.Option(
+            "--memory-mb", min=1, help="Memory in MB for blocks of pairs; runs take one bit per example in addition."
+        ),
     ] = 512,
     empty: Annotated[
         Literal["nan", "half", "zero"] | None,
         typer.Option(
             "--empty",
-            help="Mean of runs with (or without) an example where there are none; default: lists leave such pairs out "
-            "(nan), the matrix takes the paper's half.",
+            help="Mean of an empty group of runs; default: nan (left out) in lists, "
+            "half (as in the paper) in the matrix.",
         ),
     ] = None,
-    runner: Annotated[RunnerName, typer.Option("--runner", help="On this machine's cores, or on a Ray cluster.")] = (
-        RunnerName.local
-    ),
+    runner: Annotated[
+        RunnerName, typer.Option("--runner", help="Where to compute: on this machine's cores, or on a Ray cluster.")
+    ] = (RunnerName.local),
     address: AddressOption = None,
 ) -> None:
-    """List which training examples help which test examples.
+    """List the training examples with the largest influence on test examples.
 
     Example: longtail influence STORE --fdr 0.05 -o pairs.parquet
     """

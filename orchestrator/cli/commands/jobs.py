@@ -29,11 +29,14 @@ _NO_COMMAND = 127
 def submit(
     campaign: CampaignPath,
     store: Annotated[
-        str, typer.Option("--store", "-s", metavar="STORE", help="Folder or URI that all nodes reach; made if missing.")
+        str,
+        typer.Option("--store", "-s", metavar="STORE", help="Folder or URI that all nodes reach; created if missing."),
     ],
     address: Annotated[
         str,
-        typer.Option("--address", envvar="RAY_API_SERVER_ADDRESS", help="The cluster's dashboard: http://HEAD:8265."),
+        typer.Option(
+            "--address", envvar="RAY_API_SERVER_ADDRESS", help="Address of the cluster's dashboard: http://HEAD:8265."
+        ),
     ],
     gpus_per_worker: GpusOption = None,
     workers: WorkersOption = None,
@@ -44,9 +47,9 @@ def submit(
     checkpoint_minutes: CheckpointOption = "10",
     working_dir: WorkingDirOption = None,
     download: DownloadOption = False,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Show what the job prints until it ends.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Print the job's output until it ends.")] = False,
 ) -> None:
-    """Train a campaign as a job of a Ray cluster, which needs this machine no longer. One job for each store.
+    """Train a campaign as a Ray job that does not depend on this machine. One job per store.
 
     Example: longtail submit campaign.yaml --store s3://bucket/mnist --address http://HEAD:8265
     """

@@ -31,12 +31,12 @@ _BESIDE = ("cscore", "mem", "probability", "forgettability")
 def noise(
     store: StoreArgument,
     ratio: Annotated[
-        float | None, typer.Option("--ratio", help="Of mem and of scores from training; default: all.")
+        float | None, typer.Option("--ratio", help="Ratio of mem and of training scores; default: all.")
     ] = None,
-    confidence: Annotated[float, typer.Option(help="Of the intervals from low to high.")] = 0.95,
+    confidence: Annotated[float, typer.Option(help="Confidence level of the intervals.")] = 0.95,
     output: OutputOption = None,
     plot: Annotated[
-        Path | None, typer.Option("--plot", help="Draw ROC and precision-recall curves: .png, .pdf or .svg.")
+        Path | None, typer.Option("--plot", help="Plot of ROC and precision-recall curves: .png, .pdf or .svg.")
     ] = None,
 ) -> None:
     """Show how well each score finds the noisy labels of a campaign with label noise.
@@ -97,14 +97,16 @@ def _show(frame: "pd.DataFrame") -> None:
 
 def suspects(
     store: StoreArgument,
-    by: Annotated[str | None, typer.Option("--by", help="Score to rank by; default: the best there is.")] = None,
+    by: Annotated[str | None, typer.Option("--by", help="Score to rank by; default: the best one recorded.")] = None,
     ratio: Annotated[
-        float | None, typer.Option("--ratio", help="Of mem and of scores from training; default: the largest of each.")
+        float | None, typer.Option("--ratio", help="Ratio of mem and of training scores; default: the largest of each.")
     ] = None,
-    top: Annotated[int, typer.Option("--top", min=1, max=10_000, help="Examples shown; the table has all.")] = 20,
+    top: Annotated[
+        int, typer.Option("--top", min=1, max=10_000, help="Number of examples shown; the output file has all.")
+    ] = 20,
     output: OutputOption = None,
 ) -> None:
-    """List the examples whose labels are most likely wrong, every score beside them.
+    """List the examples whose labels are most likely wrong, with all their scores.
 
     Example: longtail suspects STORE --top 50 -o suspects.csv
     """

@@ -19,14 +19,19 @@ if TYPE_CHECKING:
 def plan(
     campaign: CampaignPath,
     store: Annotated[
-        str | None, typer.Option("--store", "-s", help="Count what this store has, and learn from its runs.")
+        str | None,
+        typer.Option(
+            "--store", "-s", help="Existing store: its runs are subtracted, and used to estimate time and precision."
+        ),
     ] = None,
     repetitions: RepetitionsOption = None,
     target_se: TargetSeOption = None,
     calibrate: Annotated[
-        bool, typer.Option("--calibrate", help="Train for some seconds to tell how long it takes, if no runs tell.")
+        bool, typer.Option("--calibrate", help="Train for some seconds to estimate the time, if the store has no runs.")
     ] = False,
-    workers: Annotated[int, typer.Option("--workers", min=1, max=100_000, help="Workers to tell the time for.")] = 1,
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, max=100_000, help="Number of workers to estimate the time for.")
+    ] = 1,
 ) -> None:
     """Show what a campaign would train, how precise mem would be, and how long it would take.
 

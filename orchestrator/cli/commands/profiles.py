@@ -22,18 +22,18 @@ _NOT_RECORDED = "record.presentations must be true, or record.epochs all or a nu
 def profiles(
     store: StoreArgument,
     by: Annotated[
-        Literal["cscore", "class", "noise"], typer.Option("--by", help="What the examples are grouped by.")
+        Literal["cscore", "class", "noise"], typer.Option("--by", help="How examples are grouped.")
     ] = "cscore",
-    groups: Annotated[int, typer.Option("--groups", min=1, max=1000, help="With --by cscore: how many.")] = 5,
+    groups: Annotated[int, typer.Option("--groups", min=1, max=1000, help="With --by cscore: number of groups.")] = 5,
     output: OutputOption = None,
     plot: Annotated[
-        Path | None, typer.Option("--plot", help="Draw the consistency profiles: .png, .pdf or .svg.")
+        Path | None, typer.Option("--plot", help="Plot of the consistency profiles: .png, .pdf or .svg.")
     ] = None,
     learning_plot: Annotated[
-        Path | None, typer.Option("--learning-plot", help="Draw the learning curves: .png, .pdf or .svg.")
+        Path | None, typer.Option("--learning-plot", help="Plot of the learning curves: .png, .pdf or .svg.")
     ] = None,
 ) -> None:
-    """Show groups of examples: how often they are right when held out, and how fast they are learned.
+    """Show groups of examples: held-out accuracy, and learning curves.
 
     Example: longtail profiles STORE --by class --plot profiles.png --learning-plot learning.png
     """

@@ -18,18 +18,16 @@ if TYPE_CHECKING:
 
 def proxies(
     store: StoreArgument,
-    ratio: Annotated[float | None, typer.Option("--ratio", help="Of the runs; default: the largest.")] = None,
+    ratio: Annotated[float | None, typer.Option("--ratio", help="Ratio of the runs; default: the largest.")] = None,
     cscore: Annotated[
         str | None,
-        typer.Option(
-            "--cscore", metavar="OTHER", help="Another store, or .npz file, with the C-score; default: this store's."
-        ),
+        typer.Option("--cscore", metavar="OTHER", help="Store or .npz file with the C-score; default: this store."),
     ] = None,
-    confidence: Annotated[float, typer.Option(help="Of the intervals from low to high.")] = 0.95,
+    confidence: Annotated[float, typer.Option(help="Confidence level of the intervals.")] = 0.95,
     output: OutputOption = None,
-    plot: Annotated[Path | None, typer.Option("--plot", help="Draw the correlations: .png, .pdf or .svg.")] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Plot of the correlations: .png, .pdf or .svg.")] = None,
 ) -> None:
-    """Write what training tells of each example, and show how far that ranks examples as the C-score does.
+    """Write the training statistics of each example, and show their rank correlation with the C-score.
 
     Example: longtail proxies STORE --cscore cifar10-cscores-orig-order.npz --plot proxies.png
     """

@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 
 def removal(
     store: StoreArgument,
-    confidence: Annotated[float, typer.Option(help="Of the intervals from low to high.")] = 0.95,
+    confidence: Annotated[float, typer.Option(help="Confidence level of the intervals.")] = 0.95,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write here, not into the store: .parquet or .csv.")
+        Path | None,
+        typer.Option("--output", "-o", help="Output file: .parquet or .csv; default: the store's estimates/."),
     ] = None,
-    plot: Annotated[Path | None, typer.Option("--plot", help="Draw the curves: png, pdf, svg.")] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Plot of the curves: .png, .pdf or .svg.")] = None,
 ) -> None:
-    """Show test accuracy against the share of examples removed, of a campaign with explicit subsets.
+    """Show test accuracy against the fraction of examples removed, for a campaign with explicit subsets.
 
     Example: longtail removal STORE -o removal.csv --plot removal.png
     """

@@ -12,15 +12,16 @@ from workers.errors import CampaignError, CommandError
 
 def report(
     store: StoreArgument,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The file to write: .html.")] = Path(
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Path of the report: .html.")] = Path(
         "report.html"
     ),
     ratio: Annotated[
-        float | None, typer.Option("--ratio", help="Of memorization and influence; default: that with the most runs.")
+        float | None,
+        typer.Option("--ratio", help="Ratio of memorization and influence; default: the one with the most runs."),
     ] = None,
     trust_code: TrustCodeOption = False,
 ) -> None:
-    """Write what a store has found as one HTML file, with images: it opens from disk and needs no network.
+    """Write the findings of a store as one HTML file with images that needs no network.
 
     Example: longtail report STORE -o report.html
     """

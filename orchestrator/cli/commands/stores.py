@@ -13,13 +13,15 @@ _EVERY_SECONDS = 2.0
 
 def status(
     store: StoreArgument,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Repaint until every requested run is there.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Refresh until all requested runs are committed.")
+    ] = False,
     every: Annotated[
         float | None,
-        typer.Option("--every", min=0.1, max=86_400, help="With --watch: seconds between, 2 unless given."),
+        typer.Option("--every", min=0.1, max=86_400, help="With --watch: seconds between refreshes; default: 2."),
     ] = None,
 ) -> None:
-    """Show how far a campaign is, also while it runs elsewhere.
+    """Show the progress of a campaign, wherever it runs.
 
     Example: longtail status STORE --watch
     """
@@ -53,10 +55,10 @@ def status(
 def verify(
     store: StoreArgument,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Set damaged files aside; the next run replaces them.")
+        bool, typer.Option("--repair", help="Set damaged files aside; the next `longtail run` replaces them.")
     ] = False,
 ) -> None:
-    """Check every committed file: checksums, content, form, and that it belongs here. Name the runs that are missing.
+    """Check every committed file: checksums, content, format, campaign. List the runs that are missing.
 
     Example: longtail verify STORE --repair
     """
@@ -86,15 +88,15 @@ def compact(
     size: Annotated[
         int,
         typer.Option(
-            "--size", min=1, max=1024, help="MB in a merged file, before compression; memory is 3 times that."
+            "--size", min=1, max=1024, help="MB per merged file, before compression; peak memory is 3 times that."
         ),
     ] = 64,
     grace: Annotated[
         float,
-        typer.Option("--grace", min=0, max=86_400, help="Seconds before merged files go, for other programs' readers."),
+        typer.Option("--grace", min=0, max=86_400, help="Seconds before merged files are deleted, for other readers."),
     ] = 10.0,
 ) -> None:
-    """Merge many small result files into few large ones. Safe to interrupt, and beside runs and readers.
+    """Merge many small result files into few large ones. Safe to interrupt, and while others train and read.
 
     Example: longtail compact STORE
     """

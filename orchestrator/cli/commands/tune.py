@@ -32,49 +32,60 @@ def tune(
         ),
     ] = None,
     fit: Annotated[float, typer.Option("--fit", min=0, max=1, help="Accuracy to reach on the subset.")] = 0.99,
-    trials: Annotated[int, typer.Option("--trials", min=1, max=99_999, help="Recipes to try; more extend.")] = 40,
-    repetitions: Annotated[
-        int, typer.Option("--repetitions", min=2, max=1000, help="Models of each trial at each ratio.")
-    ] = 4,
+    trials: Annotated[
+        int,
+        typer.Option(
+            "--trials", min=1, max=99_999, help="Number of recipes to try; a larger number extends an earlier search."
+        ),
+    ] = 40,
+    repetitions: Annotated[int, typer.Option("--repetitions", min=2, max=1000, help="Models per trial and ratio.")] = 4,
     fresh_repetitions: Annotated[
         int | None,
         typer.Option(
             "--fresh-repetitions",
             min=2,
             max=10_000,
-            help="Models at each ratio on fresh subsets, of the recipes that are compared at the end; "
+            help="Models per ratio on fresh subsets, of each recipe compared at the end; "
             "default: 4 times --repetitions.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, max=2**31, help="Of the recipes and of their subsets.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=2**31, help="Seed of the recipes and their subsets.")] = 0,
     max_epochs: Annotated[
-        int | None, typer.Option("--max-epochs", min=1, max=100_000, help="Default: twice the campaign's.")
+        int | None,
+        typer.Option(
+            "--max-epochs", min=1, max=100_000, help="Maximum number of epochs; default: twice the campaign's."
+        ),
     ] = None,
     ratio: Annotated[
-        list[float] | None, typer.Option("--ratio", help="Train at it; again for more. Default: smallest and largest.")
+        list[float] | None,
+        typer.Option("--ratio", help="Ratio to train at; repeatable. Default: the smallest and the largest."),
     ] = None,
     cost: Annotated[
-        str, typer.Option("--cost", help="operations: the same everywhere. seconds: as measured.")
+        str,
+        typer.Option("--cost", help="What cost means: operations (the same on every machine) or seconds (measured)."),
     ] = "operations",
     early_stopping: Annotated[
-        bool, typer.Option("--early-stopping/--no-early-stopping", help="Stop trials that are behind (ASHA).")
+        bool, typer.Option("--early-stopping/--no-early-stopping", help="Stop trials early that are behind (ASHA).")
     ] = True,
     minutes: Annotated[
-        float | None, typer.Option("--minutes", min=0.01, help="Choose among what is finished by then.")
+        float | None,
+        typer.Option(
+            "--minutes", min=0.01, help="Time limit in minutes; the choice is among the trials finished by then."
+        ),
     ] = None,
     results: Annotated[
-        Path | None, typer.Option("--results", help="Folder of the trials; default: OUTPUT-search beside the output.")
+        Path | None, typer.Option("--results", help="Folder of the trials; default: OUTPUT-search.")
     ] = None,
     address: AddressOption = None,
     gpus_per_worker: GpusOption = None,
     workers: WorkersOption = None,
     working_dir: Annotated[
-        str | None, typer.Option("--working-dir", help="Folder with your own code, sent to the cluster's nodes.")
+        str | None, typer.Option("--working-dir", help="Folder with your own code, copied to the cluster's nodes.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing output file.")] = False,
     download: DownloadOption = False,
 ) -> None:
-    """Find the cheapest recipe that fits the subsets and does as well as any on held-out examples, with Ray Tune.
+    """Search for the cheapest recipe that fits the subsets and has the best held-out accuracy, with Ray Tune.
 
     Run again to resume.
 
