@@ -21,8 +21,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize
-from scipy.special import betaln
 
 from analysis.estimators.standard_errors import MOST, percentile
 from analysis.reading.counts import RatioCounts
@@ -99,6 +97,9 @@ def fit_beta(correct: Counts, runs: Counts) -> _Beta:
 
     correct_i of runs_i, int64[N], is binomial with p_i drawn from it.
     """
+    from scipy.optimize import minimize
+    from scipy.special import betaln
+
     keys = np.concatenate([np.stack([correct, runs]), [[1], [2]]], axis=1)
     distinct, times = np.unique(keys, axis=1, return_counts=True)
     right, wrong = distinct[0], distinct[1] - distinct[0]

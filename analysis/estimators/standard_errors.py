@@ -21,13 +21,16 @@ subsets that hold or lack an example by chance included: with p = min(s, 1 - s),
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from analysis.reading.counts import RatioCounts, StoreCounts
 from analysis.statistics.means import Counts, Floats, difference_se, mean_se
 from workers.errors import EstimateError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 COLUMNS = ("ratio", "example_id", "label", "given_label", "expected_se", "n_in", "n_out")
 
@@ -38,7 +41,7 @@ SMALLEST_TARGET = 1e-4
 """A standard error that takes 10^8 runs."""
 
 
-def expected_se(counts: StoreCounts, runs: int) -> pd.DataFrame:
+def expected_se(counts: StoreCounts, runs: int) -> "pd.DataFrame":
     """One row per ratio and example, with COLUMNS: the standard error of mem expected of `runs` runs at each ratio.
 
     `n_in` and `n_out` count the pilot's runs. NaN at ratio 1, where mem does not exist, and where every run of the
@@ -46,6 +49,8 @@ def expected_se(counts: StoreCounts, runs: int) -> pd.DataFrame:
     """
     if not isinstance(runs, int | np.integer) or runs < 1:
         raise EstimateError(f"runs must be a whole number of at least 1, got {runs!r}")
+    import pandas as pd  # here: counting needs none
+
     frames = [
         counts.labels.columns().assign(
             ratio=at.ratio, expected_se=np.sqrt(unit_variance(at) / runs), n_in=at.n_in, n_out=at.n_out

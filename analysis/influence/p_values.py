@@ -6,10 +6,10 @@ runs, t of them right, |A_i| drawn. Its upper tail is the p-value of a positive 
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from scipy.stats import hypergeom
 
 from analysis.influence.pair_counter import NEVER, Bars, Counted
 from analysis.influence.pairs import Ids, Pairs
@@ -27,8 +27,24 @@ def p_values(pairs: Pairs, n_in: Ids, total: Ids, runs: int) -> Floats:
     keys = np.stack([n_in, total, pairs.correct_in])
     distinct, where = np.unique(keys, axis=1, return_inverse=True)
     sizes, totals, counts = distinct
-    values = np.asarray(hypergeom.sf(counts - 1, runs, totals, sizes), dtype=np.float64)
+    fewest = np.maximum(0, totals - (runs - sizes))
+    values = np.where(counts <= fewest, 1.0, _survival()(counts - 1, totals, sizes, runs))
     return np.clip(values, 0, 1)[where.reshape(-1)]
+
+
+def _survival() -> Callable[..., Floats]:
+    """P[C > c] by c, right runs, drawn runs and runs: the function under scipy.stats.hypergeom.
+
+    scipy.stats takes as long to import as all else that an estimate needs together.
+    """
+    try:
+        from scipy.special._ufuncs import _hypergeom_sf as survival
+    except ImportError:  # another version of scipy
+        from scipy.stats import hypergeom
+
+        return lambda count, total, n_in, runs: np.asarray(hypergeom.sf(count, runs, total, n_in))
+    found: Callable[..., Floats] = survival
+    return found
 
 
 def unlikely_counts(counted: Counted, total: Ids, level: float) -> Bars:

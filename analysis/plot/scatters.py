@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING
 
 import pandas as pd
-from scipy import stats
 
 from analysis.plot.drawing import PALETTE, check_columns, ink, own_or_given, plain
 from analysis.scoring.agreement import Agreement, correlation
@@ -58,6 +57,8 @@ def mem_against_cscore(mem: pd.DataFrame, cscore: pd.DataFrame, axes: "Axes | No
     _draw_examples(axes, both["cscore"], both["mem"])
     axes.axhline(0, color=ink(axes), linewidth=0.8)
     axes.set(xlabel="C-score", ylabel=f"memorization at ratio {ratios[0]:g}")
+    from scipy import stats
+
     spearman = correlation(stats.spearmanr, both["cscore"].to_numpy(), both["mem"].to_numpy())
     runs = (both["n_in"] + both["n_out"]).max()
     title = f"{len(both):,} examples, {runs:,} runs at the ratio: Spearman {spearman:.3f}".replace("-", "−")

@@ -1,14 +1,17 @@
 """Labels of the examples, in canonical order."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow.compute as pc
 
 from workers.errors import DamagedFileError
 from workers.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -29,8 +32,10 @@ class Labels:
         """T."""
         return len(self.test_label)
 
-    def columns(self) -> pd.DataFrame:
+    def columns(self) -> "pd.DataFrame":
         """N rows: example_id, label, given_label."""
+        import pandas as pd  # here: counting needs none
+
         ids = np.arange(self.num_train, dtype=np.int64)
         return pd.DataFrame({"example_id": ids, "label": self.label, "given_label": self.given_label})
 

@@ -1,16 +1,18 @@
 """Figures of a report as SVG, with captions that state examples, runs and intervals."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 
 from analysis.learning.forgetting_summary import events_histogram, forgetting_summary
 from analysis.report.svg import GRID, INK, MAIN, SERIES, as_svg, drawing
 from analysis.statistics import bins as score_bins
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _MANY = 40
 """Points of a line: more are drawn without markers."""
@@ -57,6 +59,8 @@ def lines(
 
     `labels` are those of the axes, `limits` those of the vertical one (None: as the values are).
     """
+    from matplotlib.ticker import MaxNLocator
+
     names = frame.drop_duplicates("group")["name"].tolist()
     groups = frame["group"].drop_duplicates().tolist()
     with drawing() as (figure, axes):
@@ -101,6 +105,8 @@ def against(name: str, mem: npt.NDArray[np.float64], cscore: npt.NDArray[np.floa
 
 def forgetting(name: str, frame: pd.DataFrame, caption: str) -> Picture:
     """Examples by their mean number of forgetting events in a run, those never learned apart."""
+    from matplotlib.ticker import MaxNLocator
+
     summary = forgetting_summary(frame).iloc[0]
     counts = events_histogram(frame)
     with drawing() as (figure, axes):
@@ -142,12 +148,12 @@ def _cells(value: float, se: float) -> tuple[str, str]:
     return (f"{value:.3f}", "–" if se != se else f"{se:.3f}")
 
 
-def _logarithmic(axes: Axes, most: int) -> None:
+def _logarithmic(axes: "Axes", most: int) -> None:
     """Numbers of examples: written out, from just under 1, so that one example can be seen."""
     axes.set_yscale("log")
     axes.set_ylim(bottom=0.7, top=max(most * 1.6, 10))
     axes.yaxis.set_major_formatter("{x:,.0f}")
 
 
-def _grid(axes: Axes, axis: str) -> None:
+def _grid(axes: "Axes", axis: str) -> None:
     axes.grid(axis=axis, color=GRID)  # type: ignore[arg-type]

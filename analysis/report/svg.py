@@ -7,11 +7,12 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from matplotlib import rc_context
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 
 INK, GRID, MAIN = "#010203", "#020304", "#030405"
 """Text and axes; grid lines; the one series of a figure with one."""
@@ -40,15 +41,20 @@ _STYLE: Any = {
 
 
 @contextmanager
-def drawing() -> Iterator[tuple[Figure, Axes]]:
+def drawing() -> Iterator[tuple["Figure", "Axes"]]:
     """A figure of 346 x 238 points with axes in the page's style: legible at the width of a phone and of a page."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
     with rc_context(_STYLE):
         figure = Figure(figsize=(4.8, 3.3), layout="constrained")
         yield figure, figure.add_subplot()
 
 
-def as_svg(figure: Figure, name: str) -> str:
+def as_svg(figure: "Figure", name: str) -> str:
     """The figure as an <svg> element to be put into a page; `name`, different in each, keeps ids apart."""
+    from matplotlib import rc_context
+
     buffer = io.StringIO()
     with rc_context(_STYLE):
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))

@@ -19,7 +19,6 @@ from typing import Any, get_args
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from scipy import stats
 
 from analysis.scoring.agreement_errors import Measure, Side, measure_errors, names_of, of_examples
 from analysis.scoring.matching import match_examples
@@ -108,6 +107,8 @@ def agreement(
     valued = np.isfinite(a.values[shared.a]) & np.isfinite(b.values[shared.b])
     if not valued.any():
         raise EstimateError(f"no example has a value in both {a.source} and {b.source}")
+    from scipy import stats
+
     ids, ids_b = shared.a[valued], shared.b[valued]
     x, y = a.values[ids], b.values[ids_b]
     scores = pd.DataFrame({"example_id": ids, "label": a.labels[ids], "a": x, "b": y})

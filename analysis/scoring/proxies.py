@@ -27,7 +27,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import stats
 
 from analysis.reading.examples import read_labels
 from analysis.reading.names import NAMES
@@ -157,6 +156,8 @@ def proxy_agreement(
 def _agreement(
     proxy: Floats, cscore: Floats, confidence: float, sets: list[list[tuple[Floats, Floats]]] | None
 ) -> dict[str, object]:
+    from scipy import stats
+
     both = np.isfinite(proxy) & np.isfinite(cscore)
     count = int(both.sum())
     row: dict[str, object] = {"examples": count, "left_out": len(both) - count, "over": EXAMPLES_ONLY}

@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from analysis.estimators.consistency import consistency_profile, cscore
 from analysis.estimators.memorization import estimate_memorization
@@ -175,6 +174,8 @@ def correlations(first: Floats, second: Floats) -> Record:
     where a half does not vary. Spearman and Brown's formula is for r >= 0: of r < 0, which chance makes where runs are
     few, it has no lower bound, and one split would carry the mean over splits off. With |r| it stays from -1 to 1.
     """
+    from scipy import stats
+
     valued = np.isfinite(first) & np.isfinite(second)
     pearson = correlation(stats.pearsonr, first[valued], second[valued])
     return {

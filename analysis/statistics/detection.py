@@ -19,9 +19,6 @@ normal positives and 200 negatives with a true AUC of 0.995, 95% intervals held 
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import brentq
-from scipy.stats import rankdata
-from sklearn.metrics import average_precision_score, roc_curve
 
 from analysis.statistics.intervals import CONFIDENCE, normal_quantile
 from analysis.statistics.means import Floats
@@ -38,6 +35,8 @@ def area_under_curve(score: Floats, positive: Bits) -> tuple[float, float]:
 
     NaN where all or no examples are positive; the standard error is NaN with fewer than two of either kind.
     """
+    from scipy.stats import rankdata
+
     n_pos, n_neg = _sizes(positive)
     if not (n_pos and n_neg):
         return float("nan"), float("nan")
@@ -58,6 +57,8 @@ def area_interval(auc: float, n_pos: int, n_neg: int, confidence: float = CONFID
 
 
 def _lower_limit(auc: float, n_pos: int, n_neg: int, z: float) -> float:
+    from scipy.optimize import brentq
+
     def beyond(a: float) -> float:
         """Over 0 where `a` lies outside the interval."""
         spread = 1 + ((n_pos + n_neg) / 2 - 1) * ((1 - a) / (2 - a) + a / (1 + a))
@@ -69,6 +70,8 @@ def _lower_limit(auc: float, n_pos: int, n_neg: int, z: float) -> float:
 
 def average_precision(score: Floats, positive: Bits) -> float:
     """sum_t (recall_t - recall_{t-1}) precision_t over the distinct scores; NaN where no example is positive."""
+    from sklearn.metrics import average_precision_score
+
     return float(average_precision_score(positive, score)) if positive.any() else float("nan")
 
 
@@ -89,6 +92,8 @@ def curve_points(score: Floats, positive: Bits) -> dict[str, npt.NDArray[np.numb
     all positives, and `false_positive_rate` of all negatives. Kept are the first and last, and no gap is wider than
     0.01 of false-positive rate and recall together, unless ties make it so. Needs positives and negatives.
     """
+    from sklearn.metrics import roc_curve
+
     false_rate, recall, threshold = roc_curve(positive, score, drop_intermediate=False)
     n_pos, n_neg = _sizes(positive)
     false_rate, recall, threshold = false_rate[1:], recall[1:], threshold[1:]  # without the point that selects nothing

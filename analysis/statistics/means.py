@@ -13,13 +13,15 @@ Values follow the convention for empty groups. What ranks, selects or shows exam
 `without_empty_groups`.
 """
 
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from workers.errors import EstimateError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Empty = Literal["half", "nan", "zero"]
 """The mean of a group without runs: 1/2 as in Feldman & Zhang's paper, NaN, or 0 as in their published code."""
@@ -101,7 +103,7 @@ def _product(a: Floats, b: Floats) -> tuple[Floats, Floats]:
     return product, ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low
 
 
-def without_empty_groups(frame: pd.DataFrame) -> pd.DataFrame:
+def without_empty_groups(frame: "pd.DataFrame") -> "pd.DataFrame":
     """The rows of a frame of estimates that rest on runs on every side: what rankings and selections are made of.
 
     Those with n_in and n_out over 0, or the one of the two that the frame has. Raises EstimateError where it has

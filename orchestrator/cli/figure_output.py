@@ -5,8 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from workers.errors import CampaignError
 
 ENDINGS = (".png", ".pdf", ".svg")
@@ -24,7 +22,8 @@ def write_figure(path: Path, draw: Callable[..., Any], *inputs: Any) -> None:
     A file that is there is replaced. No window is opened, and no figure left behind. Raises CampaignError where the
     file cannot be written, and what the function raises.
     """
-    from matplotlib import pyplot  # here: it takes longer to import than many a command
+    import numpy as np
+    from matplotlib import pyplot
 
     pyplot.switch_backend("agg")  # it needs no display
     before = set(pyplot.get_fignums())

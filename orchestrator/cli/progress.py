@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.live import Live
@@ -15,20 +16,20 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from orchestrator.campaigns.campaign_report import Progress as CampaignProgress
-from orchestrator.campaigns.se_monitor import Follower
-from orchestrator.cli.live_view import LiveView
 from orchestrator.cli.throughput import Rate
+
+if TYPE_CHECKING:
+    from orchestrator.campaigns.campaign_report import Progress as CampaignProgress
 
 PLAIN_SECONDS = 10.0
 """Time between two plain lines."""
 
 
-Display = Callable[[CampaignProgress], None]
+Display = Callable[["CampaignProgress"], None]
 """Takes every change of a campaign's progress."""
 
 
-def notes(progress: CampaignProgress) -> str:
+def notes(progress: "CampaignProgress") -> str:
     """What is out of the ordinary, and the workers."""
     parts = [f"{progress.workers} worker{'s' if progress.workers != 1 else ''}"]
     if progress.nodes > 1:
@@ -47,11 +48,14 @@ def campaign_display(console: Console, store: str) -> Iterator[Display]:
     if not console.is_terminal:
         yield _PlainDisplay(console, rate)
         return
+    from orchestrator.campaigns.se_monitor import Follower
+    from orchestrator.cli.live_view import LiveView
+
     with Follower(store) as follower:
         view = LiveView(rate, lambda: follower.precision)
         with Live(view, console=console, refresh_per_second=2):
 
-            def show(progress: CampaignProgress) -> None:
+            def show(progress: "CampaignProgress") -> None:
                 view.progress = progress
                 rate.see(progress)
 
@@ -109,7 +113,7 @@ class _PlainDisplay:
         self._last = -PLAIN_SECONDS
         self._shown = ""
 
-    def __call__(self, progress: CampaignProgress) -> None:
+    def __call__(self, progress: "CampaignProgress") -> None:
         now = time.monotonic()
         text = self._rate.text(progress)
         checking = progress.to_check > 0 and progress.found is None

@@ -211,7 +211,7 @@ def _outcomes(store: Store, shard: Shard) -> _Outcomes:
     table = store.read(shard, _COLUMNS)
     final = table.filter(table["is_final"])
     return _Outcomes(
-        final["repetition"].to_numpy().astype(np.int64),
+        np.array(final["repetition"].to_pylist(), dtype=np.int64),  # to_numpy imports pandas
         np.array([status == "diverged" for status in final["status"].to_pylist()], dtype=bool),
         np.array(_numbers(final["test_accuracy"].to_pylist()), dtype=np.float64),
     )

@@ -17,7 +17,6 @@ from math import sqrt
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 Floats = npt.NDArray[np.float64]
 
@@ -62,5 +61,7 @@ class PooledDeviation:
 
     def interval(self, difference: float) -> tuple[float, float]:
         """95% t interval of a difference of two recipes' means."""
+        from scipy import stats
+
         half = float(stats.t.ppf(0.975, self.degrees)) * self.difference_se
         return difference - half, difference + half

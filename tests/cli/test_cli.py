@@ -1,5 +1,6 @@
 """The command line: exit codes, messages, and what a careless user meets."""
 
+import json
 import os
 import signal
 import subprocess
@@ -189,13 +190,32 @@ def test_a_closed_pipe_is_no_traceback() -> None:
     assert "Traceback" not in error
 
 
-def test_help_is_quick_because_it_imports_no_torch() -> None:
+def test_a_command_imports_only_what_it_uses(tmp_path: Path, campaign: Path) -> None:
+    """One command after the other in one process, those with the fewest imports first."""
+    store, lists, tables = tmp_path / "s", tmp_path / "pairs.csv", tmp_path / "tables"
+    assert call("run", campaign, "--store", store)[0] == 0
+    compiler, heavy = ["torch._dynamo"], ["ray", "matplotlib", "sklearn", "scipy.optimize"]
+    steps = [
+        (["--help"], [*compiler, *heavy, "torch", "pandas", "pyarrow", "numpy", "pydantic"]),
+        (["init", "digits", "-o", tmp_path / "new.yaml"], [*compiler, *heavy, "torch", "pandas", "pyarrow", "numpy"]),
+        (["status", store], [*compiler, *heavy, "torch", "pandas", "scipy", "numba"]),
+        (["verify", store], [*compiler, *heavy, "torch"]),
+        (["influence", store, "-o", lists], [*compiler, *heavy, "torch"]),
+        (["estimate", store, "-o", tables], [*compiler, *heavy, "torch"]),
+        (["compact", store], [*compiler, *heavy, "torch"]),
+        (["plan", campaign, "--store", store], [*compiler, "ray", "matplotlib"]),
+        (["run", campaign, "--store", tmp_path / "again"], [*compiler, "ray", "matplotlib"]),
+    ]
     script = (
-        "import sys\nfrom orchestrator.cli.app import app\nfrom typer.testing import CliRunner\n"
-        "assert CliRunner().invoke(app, ['--help']).exit_code == 0\n"
-        "sys.exit(len({'torch', 'ray', 'pandas', 'pyarrow'} & set(sys.modules)))"
+        "import json, sys\nfrom orchestrator.cli.app import app\nfrom typer.testing import CliRunner\n"
+        "for words, unused in json.loads(sys.argv[1]):\n"
+        "    done = CliRunner().invoke(app, words)\n"
+        "    assert done.exit_code == 0, (words, done.output, done.exception)\n"
+        "    assert not set(unused) & set(sys.modules), (words, set(unused) & set(sys.modules))\n"
     )
-    assert subprocess.run([*longtail()[:2], script], cwd=ROOT, check=False).returncode == 0
+    given = json.dumps([[[str(word) for word in words], unused] for words, unused in steps])
+    done = subprocess.run([*longtail()[:2], script, given], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_version_is_the_distributions() -> None:

@@ -15,7 +15,7 @@ from tests.conftest import small_campaign
 from workers.campaign.specs import MLP, MNISTCNN, Airbench, CustomModel, ModelSpec, ResNet, ResNet9, SmallCNN, ViT
 from workers.errors import ModelError
 from workers.models import build_model, check_output
-from workers.models.memory import evaluation_bytes, training_bytes
+from workers.models.memory import estimated_bytes, evaluation_bytes, training_bytes
 from workers.training import Engine, SequentialEngine, StackedEngine
 from workers.training.memory import check_training_memory
 
@@ -304,4 +304,6 @@ def test_memory_is_counted_as_it_is_taken() -> None:
     rows, weights = 4 * 50_000, 4 * (3000 * 1001 + 10 * 3001)
     assert evaluation_bytes(build, (1000,), 50_000) == rows * (1000 + 3000 + 3000)
     training = training_bytes(build, (1000,), 50_000)
+    assert estimated_bytes(build, (1000,), 50_000, training=True) == training
+    assert estimated_bytes(build, (1000,), 50_000, training=False) == evaluation_bytes(build, (1000,), 50_000)
     assert 1 < (training - 3 * weights) / (rows * (1000 + 2 * 3000)) < 1.5

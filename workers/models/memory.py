@@ -1,4 +1,4 @@
-"""How much memory a training step or an evaluation takes, found out without taking it: on torch's meta device."""
+"""How much memory a training step or an evaluation takes, found out without taking it."""
 
 import weakref
 from collections.abc import Callable
@@ -9,29 +9,60 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+Build = Callable[[], nn.Module]
+"""Gives a model of standard layers."""
 
-def training_bytes(build: Callable[[], nn.Module], input_shape: tuple[int, ...], batch: int) -> int:
+_FEW = 2
+
+
+def training_bytes(build: Build, input_shape: tuple[int, ...], batch: int) -> int:
     """The most bytes that training on float32[batch, *input_shape] holds at once: passes, gradients, weights, momentum.
 
-    Attention is counted as if its whole matrix were made, which some devices
-    avoid. `build` gives a model of standard layers; random generators stay as they are.
+    Taken on torch's meta device, which holds none of them. Attention is counted as if its whole matrix were made, which
+    some devices avoid. Random generators stay as they are.
     """
-    with torch.device("meta"), torch.random.fork_rng(devices=[]):
-        model = build().train()
-        live = _LiveBytes(model)
-        with live:
-            model(torch.empty(batch, *input_shape)).logsumexp(dim=1).sum().backward()
-        return live.most + 2 * 4 * sum(each.numel() for each in model.parameters())
+    return max(_live(build, input_shape, batch, training=True, device="meta")) + _states(build)
 
 
-def evaluation_bytes(build: Callable[[], nn.Module], input_shape: tuple[int, ...], batch: int) -> int:
+def evaluation_bytes(build: Build, input_shape: tuple[int, ...], batch: int) -> int:
     """The most bytes that a forward pass in evaluation mode holds at once, beside the weights."""
-    with torch.device("meta"), torch.random.fork_rng(devices=[]), torch.no_grad():
-        model = build().eval()
+    return max(_live(build, input_shape, batch, training=False, device="meta"))
+
+
+def estimated_bytes(build: Build, input_shape: tuple[int, ...], batch: int, *, training: bool) -> int | None:
+    """About what `training_bytes` or `evaluation_bytes` give, from passes of few examples on the CPU.
+
+    At each moment the bytes held are taken to grow evenly with the examples. None where the passes differ. Quicker than
+    the meta device, whose operators are written in Python and import the compiler, torch._dynamo: two seconds.
+    """
+    few, more = (_live(build, input_shape, count, training=training, device="cpu") for count in (_FEW, 2 * _FEW))
+    if len(few) != len(more):
+        return None
+    most = max(one + (other - one) * (batch - _FEW) // _FEW for one, other in zip(few, more, strict=True))
+    return most + (_states(build) if training else 0)
+
+
+def parameter_count(build: Build) -> int:
+    """Of a model that is not made."""
+    with torch.device("meta"), torch.random.fork_rng(devices=[]):
+        return sum(each.numel() for each in build().parameters())
+
+
+def _states(build: Build) -> int:
+    """Bytes of the weights and of their momentum."""
+    return 2 * 4 * parameter_count(build)
+
+
+def _live(build: Build, input_shape: tuple[int, ...], batch: int, *, training: bool, device: str) -> list[int]:
+    """Bytes held, after each change of them, while a model is called, and in training its gradients are computed."""
+    with torch.device(device), torch.random.fork_rng(devices=[]), torch.set_grad_enabled(training):
+        model = build().train(training)
         live = _LiveBytes(model)
         with live:
-            model(torch.empty(batch, *input_shape))
-        return live.most
+            output = model(torch.zeros(batch, *input_shape))
+            if training:
+                output.logsumexp(dim=1).sum().backward()
+        return live.held
 
 
 class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -40,9 +71,14 @@ class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, model: nn.Module) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._given = {each.untyped_storage()._cdata for each in (*model.parameters(), *model.buffers())}
-        self.most: int = 0
-        self._now: int = 0
+        self.held = [0]
+        """After each change."""
         self._live: dict[int, weakref.ref[Any]] = {}
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """See `workers.models.operations`: else the compiler is imported, two seconds."""
+        return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = func(*args, **(kwargs or {}))
@@ -55,9 +91,8 @@ class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         key, size = storage._cdata, storage.nbytes()
         if key not in self._live and key not in self._given:  # views share their tensor's storage
             self._live[key] = weakref.ref(storage, lambda _: self._remove(key, size))
-            self._now += size
-            self.most = max(self.most, self._now)
+            self.held.append(self.held[-1] + size)
 
     def _remove(self, key: int, size: int) -> None:
         del self._live[key]
-        self._now -= size
+        self.held.append(self.held[-1] - size)

@@ -56,12 +56,17 @@ def check_size(build: Callable[[], nn.Module], input_shape: tuple[int, ...]) -> 
 
 def check_training_size(needed: int, what: str) -> None:
     """Raise ModelError where training takes more bytes than this machine's user allows; `what` needs them."""
-    allowed = MAX_TRAINING * max_parameters() // MAX_PARAMETERS
+    allowed = allowed_training()
     if needed > allowed:
         raise ModelError(
             f"{what} takes {needed >> 20:,} MB of memory, at most {allowed >> 20:,} MB are allowed on a CPU"
             f"{_advice(-(-needed * MAX_PARAMETERS // MAX_TRAINING))}"
         )
+
+
+def allowed_training() -> int:
+    """Bytes that training may take on a CPU. Raises ModelError as `max_parameters` does."""
+    return MAX_TRAINING * max_parameters() // MAX_PARAMETERS
 
 
 def max_parameters() -> int:

@@ -1,6 +1,7 @@
 """What is wrong with a store's files: each is read whole, in pieces, and compared with all that is known of it."""
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from workers.campaign.campaign import Campaign
@@ -55,10 +56,10 @@ def check_examples(file: TableFile, header: Header) -> None:
     if table["split"].to_pylist() != expected:
         raise DamagedFileError(f"does not hold {header.num_train} training and {header.num_test} test examples")
     ids = np.concatenate([np.arange(header.num_train), np.arange(header.num_test)])
-    if not np.array_equal(table["example_id"].to_numpy(), ids):
+    if not np.array_equal(_integers(table, "example_id"), ids):
         raise DamagedFileError("does not hold the examples in their order")
     for name in ("label", "given_label"):
-        labels = table[name].to_numpy()
+        labels = _integers(table, name)
         if len(labels) and not (labels.min() >= 0 and labels.max() < len(header.class_names)):
             raise DamagedFileError(f"column {name}: holds a class that the data set does not have")
         if f"{name}_name" in table.column_names:
@@ -67,6 +68,14 @@ def check_examples(file: TableFile, header: Header) -> None:
                 raise DamagedFileError(f"column {name}_name: does not hold the names of the classes")
     if header.scored:
         check_scores(table["score"].combine_chunks(), header)
+
+
+def _integers(table: pa.Table, name: str) -> npt.NDArray[np.number]:
+    """A column's values; `to_numpy` imports pandas, which `longtail status` does not need."""
+    column = table[name].combine_chunks()
+    plain = pa.types.is_integer(column.type) and column.null_count == 0
+    values: npt.NDArray[np.number] = np.from_dlpack(column) if plain else column.to_numpy(zero_copy_only=False)
+    return values
 
 
 def check_scores(column: pa.DoubleArray, header: Header) -> Floats:

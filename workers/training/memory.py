@@ -5,11 +5,17 @@ from functools import lru_cache, partial
 from workers.campaign.campaign import Campaign
 from workers.campaign.specs import CustomModel, ModelSpec
 from workers.models.building import build_standard
-from workers.models.memory import evaluation_bytes, training_bytes
-from workers.models.size import check_training_size
+from workers.models.memory import estimated_bytes, evaluation_bytes, parameter_count, training_bytes
+from workers.models.size import allowed_training, check_training_size
 from workers.subsets.draw import subset_size
 from workers.training.device_data import DeviceData
 from workers.training.engine import Engine
+
+_SURE = 4
+"""Kernels differ in what they hold for a moment: what takes a quarter of the memory allowed surely fits."""
+
+_SMALL = 1_000_000
+"""Parameters: passes of larger models may take longer than torch's meta device takes to get ready."""
 
 
 def check_training_memory(
@@ -25,6 +31,9 @@ def check_training_memory(
     largest = max(subset_size(ratio_ppm, counts[0]) for ratio_ppm in campaign.subsets.ratios_ppm)
     batch = min(campaign.recipe.batch_size, largest)
     evaluated = min(engine.evaluation_batch_size(on_cpu=True), max(counts))
+    estimate = _estimate(spec, input_shape, num_classes, batch, evaluated)
+    if estimate is not None and engine.size * estimate * _SURE <= allowed_training():
+        return
     training, evaluation = _bytes(spec, input_shape, num_classes, batch, evaluated)
     models = f"{engine.size} models {spec.name}" if engine.size > 1 else f"model {spec.name}"
     shape = " x ".join(map(str, input_shape))
@@ -39,6 +48,19 @@ def check_memory_on_cpu(campaign: Campaign, engine: Engine, data: DeviceData) ->
     if data.device.type == "cpu":
         counts = (len(data.train_labels), len(data.test_labels))
         check_training_memory(campaign, engine, data.input_shape, data.num_classes, counts)
+
+
+@lru_cache(64)
+def _estimate(
+    spec: ModelSpec, input_shape: tuple[int, ...], num_classes: int, batch: int, evaluated: int
+) -> int | None:
+    """The larger of the two, about; None where the estimate cannot be had, or only slowly."""
+    build = partial(build_standard, spec, input_shape, num_classes)
+    if parameter_count(build) > _SMALL:
+        return None
+    training = estimated_bytes(build, input_shape, batch, training=True)
+    evaluation = estimated_bytes(build, input_shape, evaluated, training=False)
+    return None if training is None or evaluation is None else max(training, evaluation)
 
 
 @lru_cache(64)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import rankdata
 
 Floats = npt.NDArray[np.float64]
 
@@ -56,6 +55,8 @@ def rank_correlation(predicted: Floats, actual: Floats) -> Floats:
 
     NaN where `actual` is constant, 0 where only `predicted` is.
     """
+    from scipy.stats import rankdata
+
     ours, theirs = (rankdata(each, axis=0) - (len(each) + 1) / 2 for each in (predicted, actual))
     ours_squared, theirs_squared = (ours**2).sum(axis=0), (theirs**2).sum(axis=0)
     scale = np.sqrt(ours_squared * theirs_squared)

@@ -11,12 +11,14 @@ A. Ilyas, S. M. Park, L. Engstrom, G. Leclerc, A. Madry, "Datamodels: predicting
 """
 
 from collections.abc import Callable
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
-from sklearn.linear_model import LassoCV, RidgeCV
 
 from analysis.reading.membership import Floats, Membership
+
+if TYPE_CHECKING:
+    from sklearn.linear_model import LassoCV
 
 Method = Literal["ridge", "lasso"]
 
@@ -60,6 +62,8 @@ class RidgeFit:
 
     def weights(self, outputs: Floats) -> tuple[Floats, Floats]:
         """See `Fit.weights`."""
+        from sklearn.linear_model import RidgeCV
+
         fitted = RidgeCV(self._penalties, alpha_per_target=True).fit(self._coordinates, outputs)
         # RidgeCV drops the dimension of a single output.
         coefficients = fitted.coef_.reshape(outputs.shape[1], -1)
@@ -92,7 +96,9 @@ class LassoFit:
                 weights[index], penalties[index] = fitted.coef_, fitted.alpha_
         return weights, penalties
 
-    def _fit(self, output: Floats) -> LassoCV:
+    def _fit(self, output: Floats) -> "LassoCV":
+        from sklearn.linear_model import LassoCV
+
         # Small penalties are slow and seldom the best.
         for decades in range(1, LASSO_DECADES + 1):
             fitted = LassoCV(eps=10.0**-decades, alphas=LASSO_PENALTIES * decades, cv=LASSO_FOLDS, max_iter=10_000)

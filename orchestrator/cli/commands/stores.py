@@ -6,7 +6,6 @@ import typer
 
 from orchestrator.cli.options import StoreArgument
 from orchestrator.cli.output import console, interruption, say, tell_damage, warn
-from workers.campaign.campaign import PPM
 
 _EVERY_SECONDS = 2.0
 
@@ -63,6 +62,7 @@ def verify(
     Example: longtail verify STORE --repair
     """
     from orchestrator.store_ops.verify import missing_imports, missing_runs, verify_store
+    from workers.campaign.campaign import PPM
 
     checked, findings = verify_store(store, repair=repair)
     for finding in findings:
