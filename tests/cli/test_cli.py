@@ -200,7 +200,7 @@ def test_a_command_imports_only_what_it_uses(tmp_path: Path, campaign: Path) -> 
         (["init", "digits", "-o", tmp_path / "new.yaml"], [*compiler, *heavy, "torch", "pandas", "pyarrow", "numpy"]),
         (["status", store], [*compiler, *heavy, "torch", "pandas", "scipy", "numba"]),
         (["verify", store], [*compiler, *heavy, "torch"]),
-        (["influence", store, "-o", lists], [*compiler, *heavy, "torch"]),
+        (["influence", store, "--ratio", "0.6", "-o", lists], [*compiler, *heavy, "torch"]),
         (["estimate", store, "-o", tables], [*compiler, *heavy, "torch"]),
         (["compact", store], [*compiler, *heavy, "torch"]),
         (["plan", campaign, "--store", store], [*compiler, "ray", "matplotlib"]),

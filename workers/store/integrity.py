@@ -1,5 +1,7 @@
 """What is wrong with a store's files: each is read whole, in pieces, and compared with all that is known of it."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -63,18 +65,19 @@ def check_examples(file: TableFile, header: Header) -> None:
         if len(labels) and not (labels.min() >= 0 and labels.max() < len(header.class_names)):
             raise DamagedFileError(f"column {name}: holds a class that the data set does not have")
         if f"{name}_name" in table.column_names:
-            names = schema.stored_class_names(header.class_names).take(table[name])
-            if not table[f"{name}_name"].combine_chunks().equals(names.combine_chunks()):
+            texts = schema.class_name_texts(header.class_names)
+            named = zip(table[name].to_pylist(), table[f"{name}_name"].to_pylist(), strict=True)
+            if any(text != texts[label] for label, text in named):
                 raise DamagedFileError(f"column {name}_name: does not hold the names of the classes")
     if header.scored:
         check_scores(table["score"].combine_chunks(), header)
 
 
-def _integers(table: pa.Table, name: str) -> npt.NDArray[np.number]:
+def _integers(table: pa.Table, name: str) -> npt.NDArray[Any]:
     """A column's values; `to_numpy` imports pandas, which `longtail status` does not need."""
     column = table[name].combine_chunks()
     plain = pa.types.is_integer(column.type) and column.null_count == 0
-    values: npt.NDArray[np.number] = np.from_dlpack(column) if plain else column.to_numpy(zero_copy_only=False)
+    values: npt.NDArray[Any] = np.from_dlpack(column) if plain else column.to_numpy(zero_copy_only=False)
     return values
 
 

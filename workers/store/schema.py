@@ -167,9 +167,12 @@ def examples_table(
 
 def stored_class_names(class_names: Sequence[str]) -> pa.StringArray:
     """The names of classes as a store has them, each at most MAX_TEXT bytes."""
-    return pa.array(
-        [name.encode(errors="replace")[:MAX_TEXT].decode(errors="ignore") for name in class_names], pa.string()
-    )
+    return pa.array(class_name_texts(class_names), pa.string())
+
+
+def class_name_texts(class_names: Sequence[str]) -> list[str]:
+    """The same as texts."""
+    return [name.encode(errors="replace")[:MAX_TEXT].decode(errors="ignore") for name in class_names]
 
 
 def _name_column(names: ExampleNames, counts: tuple[int, int]) -> pa.Array | None:
