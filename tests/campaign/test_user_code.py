@@ -149,6 +149,7 @@ HOLDING = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", HOLDING)
 def test_nothing_holds_up_the_end(what: str) -> None:
     """The exit code is the command's, and all output is there."""

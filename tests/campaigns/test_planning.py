@@ -56,6 +56,7 @@ def test_a_new_campaign_has_figures_at_worst_only() -> None:
         assert (row.pilot, row.median_se, row.most_se, row.runs_for_most(0.1)) == (None, None, None, None)
 
 
+@pytest.mark.slow
 def test_a_pilot_tells_of_the_median_and_of_most_examples(pilot: Path) -> None:
     campaign = small_campaign(subsets={"ratios": [0.2, 0.6, 0.9], "repetitions": 300, "seed": 5})
     *known, unknown = planned(campaign, pilot).ratios
@@ -181,6 +182,7 @@ def test_plan_calibrates_when_asked_only(tmp_path: Path, monkeypatch: pytest.Mon
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.slow
 def test_plans_at_the_edge(pilot: Path, tmp_path: Path) -> None:
     """Nothing left to train; no ratio with a mem; more runs than a campaign can have; a pilot at some ratios only."""
     output = told(small_campaign(), tmp_path, "--store", pilot, "--calibrate")

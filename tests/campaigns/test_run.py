@@ -69,6 +69,7 @@ def test_running_again_trains_nothing(small: Campaign, tmp_path: Path) -> None:
     assert everything(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_extending_trains_only_what_is_missing_and_gives_the_same(small: Campaign, tmp_path: Path) -> None:
     run_campaign(small, tmp_path / "s", shard_size=2)
     wider = small_campaign(subsets={"ratios": [0.2, 0.6, 0.9], "repetitions": 5, "seed": 5})
@@ -88,6 +89,7 @@ class _StopError(Exception):
     pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, _StopError])
 def test_an_interrupted_campaign_keeps_what_it_has(
     small: Campaign, tmp_path: Path, interruption: type[BaseException]
@@ -106,6 +108,7 @@ def test_an_interrupted_campaign_keeps_what_it_has(
     assert contents(tmp_path / "s") == contents(tmp_path / "undisturbed")
 
 
+@pytest.mark.slow
 def test_status_and_estimates_of_an_unfinished_campaign(small: Campaign, tmp_path: Path) -> None:
     states = []
 
@@ -397,6 +400,7 @@ def test_features_train_as_well_as_images(tmp_path: Path) -> None:
     assert frame["test_accuracy"].mean() > 0.6
 
 
+@pytest.mark.slow
 def test_two_drivers_on_one_store(small: Campaign, tmp_path: Path) -> None:
     """Both may work; each run is committed once, and both end well."""
     script = (
@@ -410,6 +414,7 @@ def test_two_drivers_on_one_store(small: Campaign, tmp_path: Path) -> None:
     assert contents(tmp_path / "s") == contents(tmp_path / "alone")
 
 
+@pytest.mark.slow
 def test_a_driver_killed_at_any_moment_loses_nothing(undisturbed: Callable[[int], Path], tmp_path: Path) -> None:
     """SIGKILL as soon as another file is there, again and again; then to the end."""
     results = tmp_path / "s" / "results"

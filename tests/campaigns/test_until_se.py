@@ -62,6 +62,7 @@ def test_looks_are_a_quarter_apart() -> None:
     assert list(looks_until(3)) == [3]
 
 
+@pytest.mark.slow
 def test_each_ratio_ends_at_the_first_look_that_reaches_the_target(undisturbed: tuple[Path, CampaignReport]) -> None:
     store, report = undisturbed
     assert report.complete
@@ -82,6 +83,7 @@ def test_status_is_about_what_was_asked_for(undisturbed: tuple[Path, CampaignRep
     assert (report.progress.total, report.progress.committed) == (status.requested, status.committed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shard_size", [1, 7, None])
 def test_the_end_does_not_depend_on_the_shards(
     undisturbed: tuple[Path, CampaignReport], shard_size: int | None, tmp_path: Path
@@ -90,6 +92,7 @@ def test_the_end_does_not_depend_on_the_shards(
     assert ends(report) == ends(undisturbed[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [1, 23, 47])
 def test_the_end_does_not_depend_on_interruptions(
     undisturbed: tuple[Path, CampaignReport], after: int, tmp_path: Path
@@ -105,6 +108,7 @@ def test_the_end_does_not_depend_on_interruptions(
     assert contents(tmp_path / "s") == contents(undisturbed[0])
 
 
+@pytest.mark.slow
 def test_runs_beyond_a_look_do_not_change_it(undisturbed: tuple[Path, CampaignReport], tmp_path: Path) -> None:
     whole = run_campaign(stopping(), tmp_path / "s", shard_size=4)
     assert whole.looks == ()
@@ -113,6 +117,7 @@ def test_runs_beyond_a_look_do_not_change_it(undisturbed: tuple[Path, CampaignRe
     assert report.looks == undisturbed[1].looks
 
 
+@pytest.mark.slow
 def test_without_a_target_the_rest_is_trained(tmp_path: Path) -> None:
     campaign = stopping(subsets={"ratios": [0.6], "repetitions": 60, "seed": 5})
     first = run_campaign(campaign, tmp_path / "s", shard_size=4, until_se=TARGET)
@@ -142,6 +147,7 @@ def test_ratio_1_and_diverged_runs_never_reach_it(tmp_path: Path) -> None:
     assert report.progress.trained == 24
 
 
+@pytest.mark.slow
 def test_failures_are_told_and_not_tried_at_every_step(tmp_path: Path) -> None:
     campaign = stopping(model={"name": "user_code:raising_model"}, subsets={"ratios": [0.6], "repetitions": 20})
     report = run_campaign(campaign, tmp_path / "s", shard_size=4, until_se=0.5)
@@ -150,6 +156,7 @@ def test_failures_are_told_and_not_tried_at_every_step(tmp_path: Path) -> None:
     assert ends(report) == [(0.6, 20, False)]
 
 
+@pytest.mark.slow
 def test_two_drivers_end_alike(undisturbed: tuple[Path, CampaignReport], tmp_path: Path) -> None:
     script = (
         "from tests.campaigns.test_until_se import TARGET, ends, stopping\nfrom orchestrator import run_campaign\n"
@@ -173,6 +180,7 @@ def test_targets_are_checked_before_anything_is_written(target: Any, tmp_path: P
     assert not (tmp_path / "s").exists()
 
 
+@pytest.mark.slow
 def test_the_command_tells_where_each_ratio_ended(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text(
         dump_campaign(stopping(subsets={"ratios": [0.6, 0.9, 1.0], "repetitions": 30, "seed": 5}))

@@ -25,6 +25,7 @@ def campaign(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_from_init_to_estimates(tmp_path: Path) -> None:
     code, output, _ = call("init", "digits", "-o", tmp_path / "c.yaml")
     assert (code, "next: longtail run" in output) == (0, True)
@@ -74,6 +75,7 @@ def test_every_mistake_of_a_campaign_file_is_a_line(tmp_path: Path) -> None:
     assert not (tmp_path / "s").exists()
 
 
+@pytest.mark.slow
 def test_failures_are_listed_and_the_exit_code_says_so(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text(dump_campaign(small_campaign(model={"name": "user_code:raising_model"})))
@@ -84,6 +86,7 @@ def test_failures_are_listed_and_the_exit_code_says_so(tmp_path: Path) -> None:
     assert "failed: r200000-000000-000003 after 2 attempts: RuntimeError: the user's own mistake" in output
 
 
+@pytest.mark.slow
 def test_code_beside_the_campaign_is_found(tmp_path: Path) -> None:
     (tmp_path / "my_model.py").write_text(
         "import torch\n"
@@ -102,6 +105,7 @@ def test_code_beside_the_campaign_is_found(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_in_this_process(number: int, tmp_path: Path) -> None:
     path, store = tmp_path / "c.yaml", tmp_path / "s"
@@ -178,6 +182,7 @@ def test_compaction_from_the_command_line(tmp_path: Path) -> None:
     assert call("compact", tmp_path / "s")[:2] == (0, f"{store.uri}: 1 result files before, 1 now\n")
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_is_no_traceback() -> None:
     process = subprocess.Popen(
         longtail("init", "digits"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT

@@ -155,6 +155,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands(
     command: str,
@@ -181,6 +182,7 @@ def test_every_error_has_a_code() -> None:
     assert DataError("x").exit_code == 2
 
 
+@pytest.mark.slow
 def test_what_is_ignored_is_noted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

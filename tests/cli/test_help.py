@@ -32,6 +32,7 @@ PANELS = ("Start", "Train", "Estimate", "Judge estimates", "Find noisy labels an
 COMMANDS = dict(commands(typer.main.get_command(app)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_every_help_has_an_example_that_parses(words: tuple[str, ...]) -> None:
     code, shown, _ = call(*words, "--help")

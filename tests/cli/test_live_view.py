@@ -139,6 +139,7 @@ def test_the_view_at_a_fixed_width() -> None:
     assert (shown(view, 80)[0].split()[-3:], len(shown(view, 80))) == (["160", "of", "400"], 6)
 
 
+@pytest.mark.slow
 def test_a_campaign_on_a_terminal(small: Campaign, tmp_path: Path) -> None:
     terminal = io.StringIO()
     console = Console(file=terminal, force_terminal=True, width=100, color_system=None)
@@ -151,6 +152,7 @@ def test_a_campaign_on_a_terminal(small: Campaign, tmp_path: Path) -> None:
     assert re.search(r"mem at 0.2  +[-0-9.]+  +[-0-9.]+\s", last)
 
 
+@pytest.mark.slow
 def test_elsewhere_lines_as_ever(small: Campaign, tmp_path: Path) -> None:
     lines = io.StringIO()
     with campaign_display(Console(file=lines, width=100), str(tmp_path / "s")) as display:

@@ -46,6 +46,7 @@ def test_tables_lines_and_live_views(terminal: bool) -> None:
     assert plain[0].rindex("7") == plain[1].rindex("7"), "columns stay aligned"
 
 
+@pytest.mark.slow
 def test_tracebacks_and_usage_errors(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(f"def load():\n    raise KeyError({EVIL!r}, '{ESC}')\n")
     (tmp_path / "c.yaml").write_text(

@@ -219,6 +219,7 @@ print(load_dataset(ImageFolder(name="image-folder", root=sys.argv[1])).fingerpri
 """
 
 
+@pytest.mark.slow
 def test_two_processes_decode_once(folder: Path, tmp_path: Path) -> None:
     log = tmp_path / "log"
     command = [sys.executable, "-c", CHILD, str(folder), str(log)]
@@ -255,6 +256,7 @@ def killed_at(step: int, action: Callable[[], Any]) -> bool:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
 
 
+@pytest.mark.slow
 def test_a_writer_killed_at_any_step_leaves_nothing_wrong_or_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

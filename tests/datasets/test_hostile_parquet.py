@@ -12,6 +12,7 @@ from tests.datasets.support import as_struct, error_of, parquet_spec, png, write
 from workers.datasets import load_dataset, parquet_files
 
 
+@pytest.mark.slow
 def test_columns_that_claim_too_much_are_refused(tmp_path: Path) -> None:
     few, zeros = [png(1)] * 4, pa.array(np.zeros((1 << 24) + 1, np.int8))
     images = pa.DictionaryArray.from_arrays(zeros, [b"x"])

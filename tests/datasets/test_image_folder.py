@@ -37,6 +37,7 @@ def test_a_test_folder_is_optional(folder: Path) -> None:
     assert dataset.num_test == 0
 
 
+@pytest.mark.slow
 @settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(order=st.permutations([(label, name) for label in ("x", "y") for name in ("1.png", "10.png", "2.png")]))
 def test_the_order_of_creation_does_not_matter(order: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch) -> None:

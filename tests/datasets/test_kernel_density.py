@@ -58,6 +58,7 @@ def test_duplicates_count_one_by_one() -> None:
     np.testing.assert_allclose(found.same * 3, [1, 1 + np.exp(-9), 1 + np.exp(-9)], rtol=1e-6)
 
 
+@pytest.mark.slow
 @given(st.data())
 @settings(max_examples=40)
 def test_equals_the_slow_reference_whatever_the_tiles(data: st.DataObject) -> None:
@@ -74,6 +75,7 @@ def test_equals_the_slow_reference_whatever_the_tiles(data: st.DataObject) -> No
         np.testing.assert_allclose(got, expected, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_tiles_make_no_difference_beyond_rounding() -> None:
     random = np.random.default_rng(0)
     features, labels = random.normal(size=(500, 3, 4)) * 3 + 100, random.integers(0, 7, 500)
@@ -93,6 +95,7 @@ def test_one_class_alone() -> None:
     np.testing.assert_array_equal(found.plain, found.relative)
 
 
+@pytest.mark.slow
 def test_a_sampled_bandwidth_has_the_error_that_it_tells() -> None:
     features = np.random.default_rng(2).gamma(1, size=(3000, 4))
     exact = densities(features, np.zeros(3000))

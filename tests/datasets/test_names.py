@@ -51,6 +51,7 @@ def test_a_store_has_names_of_examples_and_classes(store: Path) -> None:
     assert Store.open(store).maintenance.inspect("examples.parquet") is None
 
 
+@pytest.mark.slow
 def test_every_frame_with_examples_has_their_names(store: Path) -> None:
     view = open_store(store)
     frames = [view.memorization(), view.cscore(), view.consistency(), view.forgetting(), view.suspects()]
@@ -85,6 +86,7 @@ def test_listings_and_files_have_names(store: Path, tmp_path: Path, words: list[
     assert "[bold]ant" in shown
 
 
+@pytest.mark.slow
 def test_estimates_have_names(store: Path) -> None:
     assert call("estimate", store)[0] == 0
     for name in ("memorization", "cscore", "consistency", "forgetting", "influence_top"):

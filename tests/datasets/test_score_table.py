@@ -72,6 +72,7 @@ def test_tables_that_cannot_be_meant(
     assert len(str(caught.value).splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_no_more_is_read_than_examples_take(tmp_path: Path) -> None:
     texts = pa.array(np.zeros(4, np.int32))
     table = {"s": np.arange(4.0), "long": pa.DictionaryArray.from_arrays(texts, ["x" * 5000]).cast(pa.string())}

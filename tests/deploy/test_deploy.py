@@ -129,6 +129,7 @@ def test_aws_knows_the_machines() -> None:
             assert "Unknown parameter" in report(changed), where
 
 
+@pytest.mark.slow
 def test_rays_launcher_starts_these_machines_on_aws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ray's own launcher, against a mock of EC2 and IAM: what `ray up` and then the autoscaler ask for."""
     import boto3
@@ -195,6 +196,7 @@ def test_workers_and_only_they_are_watched_for_the_clouds_notice(name: str) -> N
     assert "spot_watch" not in str(document["head_start_ray_commands"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LAUNCHERS)
 def test_the_launchers_commands_are_shell_and_options_of_ray(name: str) -> None:
     from ray.scripts.scripts import start

@@ -53,6 +53,7 @@ def test_valid(kind: str) -> None:
     check(manifest(kind))
 
 
+@pytest.mark.slow
 def test_unknown_keys_are_refused_everywhere() -> None:
     free = FREE | {"limits", "requests"}
     accepted = []

@@ -14,6 +14,8 @@ from tests.isolation import descendants, finish, kill, permitted, start, wait_un
 from tests.manifests import DEPLOY
 from workers.campaign.yaml_io import dump_campaign
 
+pytestmark = pytest.mark.ray
+
 SCRIPT = DEPLOY / "slurm.sbatch"
 BIN = Path(sys.executable).parent
 SCONTROL = "exit 0"

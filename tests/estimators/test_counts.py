@@ -34,6 +34,7 @@ def slow_counts(runs: Runs, num_train: int) -> dict[str, list[int]]:
     return counts
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(
     seed=st.integers(0, 2**32 - 1),
@@ -67,6 +68,7 @@ def test_counts_and_bits_equal_one_run_at_a_time(
     assert bits.correct.tolist() == runs.test[used].sum(axis=0).tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "shards",
     [even_shards(20, 1), even_shards(20, 7), [(0, 20)], [(0, 12), (4, 9), (8, 20)], [(0, 8), (0, 20), (8, 16)]],

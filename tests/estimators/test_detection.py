@@ -40,6 +40,7 @@ def slow_area(rows: Labelled) -> tuple[float, float]:
     return auc, sqrt(variance(of_positives) / len(positives) + variance(of_negatives) / len(negatives))
 
 
+@pytest.mark.slow
 @given(scores_and_kinds)
 def test_area_and_its_error_are_those_of_all_pairs(rows: Labelled) -> None:
     scores, positive = arrays(rows)
@@ -50,6 +51,7 @@ def test_area_and_its_error_are_those_of_all_pairs(rows: Labelled) -> None:
     assert se == pytest.approx(slow_se, abs=1e-9, nan_ok=True)
 
 
+@pytest.mark.slow
 @given(scores_and_kinds)
 def test_precision_at_k_is_the_mean_over_orders_of_ties(rows: Labelled) -> None:
     scores, positive = arrays(rows)
@@ -63,6 +65,7 @@ def test_precision_at_k_is_the_mean_over_orders_of_ties(rows: Labelled) -> None:
     assert isnan(precision_at(scores, positive, 0))
 
 
+@pytest.mark.slow
 @given(scores_and_kinds)
 def test_average_precision_is_that_of_sklearn(rows: Labelled) -> None:
     scores, positive = arrays(rows)
@@ -88,6 +91,7 @@ def test_without_both_kinds_there_is_no_area(kind: bool) -> None:
     assert average_precision(scores, positive) == pytest.approx(1.0 if kind else float("nan"), nan_ok=True)
 
 
+@pytest.mark.slow
 def test_the_error_is_that_of_a_bootstrap() -> None:
     random = np.random.default_rng(1)
     positive = np.arange(400) < 80
@@ -142,6 +146,7 @@ def test_points_lie_on_the_curves_and_are_few() -> None:
     )
 
 
+@pytest.mark.slow
 @given(scores_and_kinds)
 def test_few_scores_keep_every_point(rows: Labelled) -> None:
     scores, positive = arrays(rows)

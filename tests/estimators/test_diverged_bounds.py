@@ -27,6 +27,7 @@ def completed(runs: Runs, outcome: np.ndarray) -> Runs:
     return Runs(runs.subsets, train, test)
 
 
+@pytest.mark.slow
 def test_bounds_are_those_of_every_outcome(tmp_path: Path) -> None:
     random = np.random.default_rng(3)
     first, second = (random_runs(random, RUNS, N, 1, ratio, diverged=LOST) for ratio in (0.4, 0.6))

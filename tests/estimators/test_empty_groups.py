@@ -57,6 +57,7 @@ LISTS: dict[str, Callable[[StoreView], pd.DataFrame]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LISTS)
 def test_every_list_leaves_out_what_rests_on_an_empty_group(view: StoreView, name: str) -> None:
     found = set(LISTS[name](view)["example_id"])
@@ -74,6 +75,7 @@ def test_lists_have_them_where_they_are_asked_for(view: StoreView) -> None:
             assert {NEVER, ALWAYS} <= set(frame["example_id"])
 
 
+@pytest.mark.slow
 def test_the_command_line_the_notebook_and_estimate_list_the_same(view: StoreView, tmp_path: Path) -> None:
     pairs = tmp_path / "pairs.parquet"
     written = analysis.write_estimates(view.store, top=3, threshold=0.15)

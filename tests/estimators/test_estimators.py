@@ -71,6 +71,7 @@ def check_equal(found: pd.DataFrame, expected: pd.DataFrame) -> None:
     pd.testing.assert_frame_equal(found, expected, check_dtype=False, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(drawn_store=stores, empty=st.sampled_from(CONVENTIONS))
 def test_memorization_equals_one_run_at_a_time(drawn_store: dict[str, Any], empty: Empty) -> None:
@@ -88,6 +89,7 @@ def test_memorization_equals_one_run_at_a_time(drawn_store: dict[str, Any], empt
     assert list(found) == [*own, "mem", "se", "low", "high", "n_in", "p_in", "n_out", "p_out"]
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(
     drawn_store=stores,
@@ -120,6 +122,7 @@ def test_influence_equals_one_run_at_a_time(
     np.testing.assert_array_equal(influence_matrix(bits, slice(1, 6, 2), empty=empty), dense[1:6:2].astype(np.float32))
 
 
+@pytest.mark.slow
 @settings(max_examples=20)
 @given(drawn_store=stores, same_class=st.booleans(), empty=st.sampled_from(CONVENTIONS))
 def test_influential_pairs_are_those_with_both_conditions(
@@ -136,6 +139,7 @@ def test_influential_pairs_are_those_with_both_conditions(
     check_equal(found, expected[chosen].reset_index(drop=True))
 
 
+@pytest.mark.slow
 @settings(max_examples=20)
 @given(
     seed=st.integers(0, 2**32 - 1),
@@ -285,6 +289,7 @@ def test_tiles_change_no_bit(tmp_path: Path) -> None:
     assert (influence_matrix(bits, memory_mb=small) == influence_matrix(bits, memory_mb=large)).all()
 
 
+@pytest.mark.slow
 def test_a_group_of_one_among_thousands_of_runs_is_exact(tmp_path: Path) -> None:
     random = np.random.default_rng(1)
     runs = random_runs(random, 3001, 3, 8)

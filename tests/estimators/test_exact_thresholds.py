@@ -42,6 +42,7 @@ def array(*values: int) -> Ints:
     return np.array(values, dtype=np.int64)
 
 
+@pytest.mark.slow
 @given(groups(), groups(), decimals)
 def test_a_difference_reaches_a_decimal_where_its_fraction_does(
     a: tuple[int, int], b: tuple[int, int], threshold: Fraction
@@ -52,6 +53,7 @@ def test_a_difference_reaches_a_decimal_where_its_fraction_does(
     assert (value >= float(threshold)) == (exact >= threshold)
 
 
+@pytest.mark.slow
 @given(st.lists(groups(), min_size=1, max_size=12), st.integers(0, 12), decimals)
 def test_an_average_is_the_float_nearest_to_its_fraction(
     of_ratios: list[tuple[int, int]], empty: int, threshold: Fraction
@@ -109,6 +111,7 @@ def fractions(bits: RatioBits) -> dict[tuple[int, int], Fraction]:
     return found
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(st.integers(0, 10**6), st.integers(2, 40), st.sampled_from(["0.15", "0.25", "0.1", "0.2", "0", "-0.05"]))
 def test_pairs_are_selected_by_their_counts(seed: int, runs: int, text: str) -> None:
@@ -118,6 +121,7 @@ def test_pairs_are_selected_by_their_counts(seed: int, runs: int, text: str) -> 
     assert set(zip(frame["test_example_id"], frame["example_id"], strict=True)) == expected
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(st.integers(0, 10**6), st.integers(2, 40))
 def test_the_best_are_ranked_by_their_fractions(seed: int, runs: int) -> None:

@@ -63,6 +63,7 @@ def test_differences_are_those_that_newcombe_published(
     assert found == pytest.approx((low, high), abs=5.1e-5)
 
 
+@pytest.mark.slow
 @given(group=groups(least=1), confidence=st.floats(0.01, 0.9999))
 def test_means_have_the_interval_that_scipy_gives_them(group: tuple[float, int], confidence: float) -> None:
     mean, runs = group
@@ -70,6 +71,7 @@ def test_means_have_the_interval_that_scipy_gives_them(group: tuple[float, int],
     assert mean_interval(mean, runs, confidence) == pytest.approx((expected.low, expected.high), abs=1e-9)
 
 
+@pytest.mark.slow
 @given(group=groups(least=1), copies=st.integers(1, 9), confidence=st.floats(0.01, 0.9999))
 def test_equal_means_average_like_one_mean_of_all_runs(
     group: tuple[float, int], copies: int, confidence: float
@@ -90,6 +92,7 @@ def test_an_average_turns_round_with_its_means(a: tuple[float, int], b: tuple[fl
 # Properties -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @given(a=groups(), b=groups(), confidence=levels)
 def test_intervals_hold_the_estimate_within_what_is_possible(
     a: tuple[float, int], b: tuple[float, int], confidence: float
@@ -106,6 +109,7 @@ def test_intervals_hold_the_estimate_within_what_is_possible(
     assert not some or low <= sum(some) / len(some) <= high
 
 
+@pytest.mark.slow
 @given(a=groups(), b=groups(), confidence=levels)
 def test_swapping_the_groups_turns_the_difference_round(
     a: tuple[float, int], b: tuple[float, int], confidence: float
@@ -114,6 +118,7 @@ def test_swapping_the_groups_turns_the_difference_round(
     assert difference_interval(*b, *a, confidence) == (-high, -low)
 
 
+@pytest.mark.slow
 @given(a=groups(least=1), b=groups(least=1), times=st.integers(2, 50), confidence=st.floats(0.1, 0.999))
 def test_more_runs_and_a_lower_level_make_it_narrower(
     a: tuple[float, int], b: tuple[float, int], times: int, confidence: float
@@ -240,6 +245,7 @@ def test_every_table_has_limits_of_the_level_asked_for(name: str, view: StoreVie
         CALLS[name](view, confidence=nan)
 
 
+@pytest.mark.slow
 def test_written_tables_have_the_level_and_tell_it(view: StoreView) -> None:
     for level, said in ((0.9, b"0.9"), (np.float64(0.5), b"0.5")):
         for name, path in write_estimates(view.store, threshold=0.1, confidence=level).items():
@@ -278,6 +284,7 @@ def simulate_cscores(runs: int, random: np.random.Generator) -> list[Coverage]:
     return [cscore_coverage(runs, RATIOS, 0.95, DRAWS, random)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("simulate", [simulate_differences, simulate_profiles, simulate_cscores])
 def test_intervals_hold_the_truth_as_often_as_they_say(simulate: Simulation) -> None:
     random = np.random.default_rng(0)
@@ -291,6 +298,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say(simulate: Simulation) -> 
     assert np.abs(many - 0.95).max() < 0.012 + 4 * error
 
 
+@pytest.mark.slow
 def test_the_simulation_finds_the_exact_coverage() -> None:
     """Summed over all sizes and all outcomes of a group that has runs."""
     draws, sizes = 20_000, range(1, 21)

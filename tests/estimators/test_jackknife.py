@@ -55,6 +55,7 @@ def campaign(random: np.random.Generator) -> RunGroups:
     return RunGroups(Labels(label, label, label), GROUPS, (counts,))
 
 
+@pytest.mark.slow
 def test_intervals_of_a_groups_profile_hold_for_other_runs() -> None:
     """The truth is the mean over very many runs; over examples alone most intervals miss it."""
     random = np.random.default_rng(3)

@@ -30,6 +30,7 @@ def test_the_beta_distribution_behind_counts_is_found() -> None:
     assert a / (a + b) == pytest.approx(0.9, abs=0.002)
 
 
+@pytest.mark.slow
 def test_small_pilots_plan_about_what_is_needed() -> None:
     runs = recorded(600)
     truth = needed(runs, 0.03)
@@ -43,6 +44,7 @@ def test_small_pilots_plan_about_what_is_needed() -> None:
             assert found.held == 1
 
 
+@pytest.mark.slow
 def test_a_pilot_whose_runs_all_agree_promises_little() -> None:
     n_in = np.full(500, 7)
     at = RatioCounts(RATIO_PPM, 10, 0, 1, n_in, n_in, 10 - n_in, 10 - n_in)

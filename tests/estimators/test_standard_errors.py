@@ -108,6 +108,7 @@ def test_targets_that_are_none(target: float) -> None:
         runs_needed(1.0, 0.5, target)
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(
     seed=st.integers(0, 2**32 - 1),
@@ -147,6 +148,7 @@ def test_the_figures_of_a_store_equal_one_example_at_a_time(
         assert value == pytest.approx(expected, nan_ok=True)
 
 
+@pytest.mark.slow
 def test_a_pilot_foretells_the_standard_errors_of_more_runs(tmp_path: Path) -> None:
     random = np.random.default_rng(1)
     pilot = fixed_size_runs(random, 400, 50, 35, p_in=0.95, p_out=0.6)
@@ -160,6 +162,7 @@ def test_a_pilot_foretells_the_standard_errors_of_more_runs(tmp_path: Path) -> N
     assert expected["expected_se"].median() == pytest.approx(whole.memorization()["se"].median(), rel=0.05)
 
 
+@pytest.mark.slow
 def test_a_few_runs_that_are_all_right_promise_no_certainty(tmp_path: Path) -> None:
     random = np.random.default_rng(2)
     expected = {

@@ -80,6 +80,7 @@ def dense(found: Datamodels) -> Floats:
 # What is fitted -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["ridge", "lasso"])
 def test_a_planted_model_is_recovered(method: Any) -> None:
     given, weights = planted(noise=0.01)
@@ -94,6 +95,7 @@ def test_a_planted_model_is_recovered(method: Any) -> None:
         assert set(of_test["example_id"]) == set(np.flatnonzero(weights[test])), "the planted ones come first"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["ridge", "lasso"])
 def test_the_score_is_near_its_ceiling(method: Any) -> None:
     """No predictor can beat the true one, whose rank correlation is known: 6/pi asin(rho/2)."""
@@ -108,6 +110,7 @@ def test_the_score_is_near_its_ceiling(method: Any) -> None:
     assert found.influence_score.mean < found.score.mean + found.score.mean_se
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runs", [30, 90])
 def test_ridge_is_the_closed_form(runs: int) -> None:
     """In the dual form as in the primal one, with the penalty that leaves one run out at a time on the raw columns."""
@@ -170,6 +173,7 @@ def test_influence_is_the_difference_of_means() -> None:
         np.testing.assert_allclose(found[:, i], slow, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_blocks_do_not_change_sums(monkeypatch: pytest.MonkeyPatch) -> None:
     random = np.random.default_rng(3)
     subsets = drawn_subsets(random, 20)
@@ -204,6 +208,7 @@ def test_rank_correlation_is_scipys_but_for_constants() -> None:
     assert found[2] == 0, "nothing predicted"
 
 
+@pytest.mark.slow
 def test_standard_errors_are_those_of_repeated_draws() -> None:
     """Held-out runs that all test examples share: the spread of the mean over fresh draws of them."""
     random = np.random.default_rng(5)
@@ -232,6 +237,7 @@ def test_scores_without_anything_to_predict_are_left_out_of_the_mean() -> None:
     assert np.isnan(nothing.mean_se)
 
 
+@pytest.mark.slow
 def test_scores_are_of_runs_that_were_not_fitted() -> None:
     """Noise is fitted, but not predicted."""
     random = np.random.default_rng(7)
@@ -265,6 +271,7 @@ def view(tmp_path: Path) -> StoreView:
     return StoreView(make_store(tmp_path / "s", runs.subsets, runs.train, margin > 0, **given))
 
 
+@pytest.mark.slow
 def test_the_view_fits_what_the_store_holds(view: StoreView) -> None:
     found = view.datamodels(top=3)
     assert (found.source.output, found.source.diverged, found.source.runs) == ("margin", 2, 58)
@@ -297,6 +304,7 @@ def test_runs_with_margins_that_are_not_finite_are_left_out(tmp_path: Path) -> N
     assert read_outputs(view.store, tests=[0, 1]).runs == 40
 
 
+@pytest.mark.slow
 def test_without_margins_correctness_is_predicted(tmp_path: Path) -> None:
     random = np.random.default_rng(10)
     runs = random_runs(random, 200, 8, 4)
@@ -315,6 +323,7 @@ def test_without_margins_correctness_is_predicted(tmp_path: Path) -> None:
         view.margins()
 
 
+@pytest.mark.slow
 def test_tables_are_written(view: StoreView, tmp_path: Path) -> None:
     found = view.datamodels(method="lasso", top=2)
     path = found.write(view.store)

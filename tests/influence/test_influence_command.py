@@ -52,6 +52,7 @@ def test_discoveries_as_text_and_csv(store: str, tmp_path: Path) -> None:
     assert len(frame) == len(open_store(store).discoveries(fdr=0.01, same_class=True))
 
 
+@pytest.mark.slow
 def test_on_ray_the_same_pairs(store: str, tmp_path: Path) -> None:
     command = ["influence", store, "--fdr", "0.05", "--memory-mb", 1, "--runner", "ray", "-o", tmp_path / "p.parquet"]
     code, output = finish(start(longtail(*command), tmp_path))

@@ -110,6 +110,7 @@ def campaigns(draw: st.DrawFn) -> list[list[str]]:
     return [list(each) for each in draw(st.lists(run, min_size=1, max_size=5))]
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(campaigns())
 def test_every_column_equals_a_loop_over_presentations(sequences: list[list[str]]) -> None:

@@ -41,6 +41,7 @@ def subset_train(seed, ratio):
 """
 
 
+@pytest.mark.slow
 def test_the_plain_loop_learns_digits() -> None:
     campaign = make_work("digits", Sizes()).campaign
     data, recipe = loops.load_tensors(campaign, "cpu"), loops.loop_recipe(campaign)
@@ -52,6 +53,7 @@ def test_the_plain_loop_learns_digits() -> None:
     assert plain_loop.train_model(data, recipe, 1.0, 0).held_out is None
 
 
+@pytest.mark.slow
 def test_the_image_loop_learns_colours() -> None:
     random = np.random.default_rng(0)
     labels = np.arange(96) % 2
@@ -129,6 +131,7 @@ def test_operations_of_models() -> None:
     assert model_operations(campaign, dataset, evaluate_test=False) == presented * training + 1437 * forward
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet9", "resnet18"])
 def test_the_image_loop_has_our_networks(name: str, tmp_path: Path) -> None:
     (tmp_path / "cifar-10-batches-py").mkdir()
@@ -178,6 +181,7 @@ def answer(place: Place, factor: int, job: int) -> tuple[int, int]:
     return place.index, factor * job
 
 
+@pytest.mark.slow
 def test_processes_share_the_jobs() -> None:
     timed = run_in_processes(2, 1, prepare, (10,), [1, 2, 3, 4])
     assert [result for _, result in timed.results] == [10, 20, 30, 40]

@@ -16,6 +16,7 @@ from tests.documentation import DOCS, PAGES, ROOT, Session, blocks_of, check_sho
 INLINE = re.compile(r"`(longtail [a-z][^`\n]*)`")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_works_from_top_to_bottom(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     session, blocks = Session(tmp_path, monkeypatch), blocks_of(DOCS / page)

@@ -41,6 +41,7 @@ def test_what_hides_a_package_of_ours_is_named(hiding: str, tmp_path: Path) -> N
         assert last.startswith(f"ImportError: {tmp_path / hiding} hides Longtail's package "), done.stderr
 
 
+@pytest.mark.slow
 def test_the_command_is_not_hidden_by_the_current_folder(tmp_path: Path) -> None:
     (tmp_path / "analysis.py").write_text("raise RuntimeError\n")
     (tmp_path / "workers").mkdir()

@@ -29,6 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("snippet", SNIPPETS, ids=["queries", "notebook"])
 def test_a_snippet_runs(snippet: str, folder: Path) -> None:
     done = subprocess.run(

@@ -148,6 +148,7 @@ OPTIONS = {
 }
 
 
+@pytest.mark.slow
 def test_files_that_commands_write(store: Path, tmp_path: Path) -> None:
     """Each command writes into estimates/ what its row says, and those without a row write nothing there."""
     text = page("commands.md")

@@ -28,6 +28,8 @@ from tests.report.test_report import NAMES
 from tests.user_code import HOSTILE
 from workers.store import Store
 
+pytestmark = pytest.mark.browser
+
 LOOKS = {
     f"{name}-{scheme}": (size, scheme)
     for name, size in (("desktop", DESKTOP), ("phone", PHONE))

@@ -201,12 +201,14 @@ def test_late_epochs_and_many_runs_are_shown_as_they_are(tmp_path: Path) -> None
     assert (decoded(scores["forgetting_high"]) > decoded(scores["forgetting"]) + 1).all()
 
 
+@pytest.mark.slow
 def test_equal_stores_give_equal_pages(digits: tuple[Store, Report], tmp_path: Path) -> None:
     store, report = digits
     again = write_report(store, tmp_path / "report.html", ratio=0.5)
     assert again.path.read_bytes() == report.path.read_bytes()
 
 
+@pytest.mark.slow
 def test_names_from_outside_are_escaped(tmp_path: Path) -> None:
     campaign = small_campaign(
         dataset={"name": "user_code:coloured", "options": {"names": NAMES}},
@@ -226,6 +228,7 @@ def test_names_from_outside_are_escaped(tmp_path: Path) -> None:
     assert "Not shown. The campaign records neither presentations" in page.words
 
 
+@pytest.mark.slow
 def test_unfinished_campaign(tmp_path: Path) -> None:
     run_campaign(small_campaign(subsets={"ratios": [0.6], "repetitions": 1, "seed": 5}), tmp_path / "s")
     store = Store.open(tmp_path / "s")
@@ -236,6 +239,7 @@ def test_unfinished_campaign(tmp_path: Path) -> None:
     assert [name for name in page.ids if name in SECTIONS] == SECTIONS
 
 
+@pytest.mark.slow
 def test_every_run_on_all_examples(tmp_path: Path) -> None:
     campaign = small_campaign(subsets={"ratios": [1.0], "repetitions": 2, "seed": 5}, record={"presentations": True})
     run_campaign(campaign, tmp_path / "s")
@@ -246,6 +250,7 @@ def test_every_run_on_all_examples(tmp_path: Path) -> None:
     assert "Learning curve of all examples" in page.words and "ranked by accuracy" in page.words
 
 
+@pytest.mark.slow
 def test_data_that_are_not_here(tmp_path: Path) -> None:
     random = np.random.default_rng(3)
     labels = Labelled(*(random.integers(0, 2, count).tolist() for count in (30, 30, 3)))
@@ -258,6 +263,7 @@ def test_data_that_are_not_here(tmp_path: Path) -> None:
     assert "Consistency profiles" in page.words
 
 
+@pytest.mark.slow
 def test_command_writes_and_tells(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = make_stores(tmp_path / "s", {0.7: random_runs(np.random.default_rng(0), 4, 20, 3)})
     command.report(store.uri, tmp_path / "r.html")
@@ -315,6 +321,7 @@ def test_learning_history_is_the_share_of_runs(tmp_path: Path) -> None:
                 assert np.isnan(share) if not bits else share == np.mean(bits)
 
 
+@pytest.mark.slow
 def test_mistake_in_the_command_is_a_line(tmp_path: Path) -> None:
     environment = {**os.environ, "COLUMNS": "200", "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ['PYTHONPATH']}"}
     command = longtail("report", tmp_path, "-o", "r.pdf")
@@ -322,6 +329,7 @@ def test_mistake_in_the_command_is_a_line(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (2, "", "error: --output: must end with .html, got 'r.pdf'\n")
 
 
+@pytest.mark.slow
 def test_of_a_large_set_the_top_is_explored(digits: tuple[Store, Report], monkeypatch: pytest.MonkeyPatch) -> None:
     store, _ = digits
     monkeypatch.setattr(explorer, "MAX_EXAMPLES", 300)
@@ -335,6 +343,7 @@ def test_of_a_large_set_the_top_is_explored(digits: tuple[Store, Report], monkey
     assert top.note == "Of this large data set the top 200 training and 100 test examples."
 
 
+@pytest.mark.slow
 def test_explicit_subsets_have_a_removal_curve(tmp_path: Path) -> None:
     scores = tmp_path / "scores.csv"
     scores.write_text("score\n" + "\n".join(map(str, range(1437))))
@@ -352,6 +361,7 @@ def test_explicit_subsets_have_a_removal_curve(tmp_path: Path) -> None:
     assert "Removal" in page.words and "lowest" in page.words and "explicit, not random" in page.words
 
 
+@pytest.mark.slow
 def test_imported_runs_have_no_images(tmp_path: Path) -> None:
     random = np.random.default_rng(4)
     runs = exact_runs(random, 6, 0.7)

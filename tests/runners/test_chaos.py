@@ -49,6 +49,7 @@ def in_peace(folder: Path) -> Digest:
     return digest
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not permitted(), reason="needs network, process and mount namespaces")
 def test_whatever_fails_every_run_is_there_once_with_the_same_bits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -65,6 +66,7 @@ def test_whatever_fails_every_run_is_there_once_with_the_same_bits(
     assert result.digest == digest
 
 
+@pytest.mark.slow
 def test_the_reader_and_the_digest_find_what_is_wrong(tmp_path: Path) -> None:
     """A harness that finds nothing must be one that would."""
     random = np.random.default_rng(0)

@@ -18,6 +18,8 @@ from tests.documentation import DOCS, blocks_of
 from tests.isolation import finish, longtail, start
 from workers.campaign.yaml_io import dump_campaign
 
+pytestmark = pytest.mark.ray
+
 MODEL = """
 import os, time
 from torch import nn

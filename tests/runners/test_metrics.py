@@ -13,6 +13,8 @@ from orchestrator.runners.ray.metrics import exported_names
 from tests.isolation import finish, start
 from tests.manifests import DEPLOY, with_unknown_keys
 
+pytestmark = pytest.mark.ray
+
 DASHBOARD = json.loads((DEPLOY / "grafana-dashboard.json").read_text())
 # Only where there is an NVIDIA GPU; compared with the names that Ray's own code declares.
 NEEDS_A_GPU = {"ray_node_gpus_utilization"}

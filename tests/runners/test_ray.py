@@ -20,6 +20,8 @@ from tests.isolation import actors_of, driver_of, finish, kill, longtail, permit
 from workers.campaign.campaign import Campaign
 from workers.campaign.yaml_io import dump_campaign
 
+pytestmark = pytest.mark.ray
+
 KILLS = 4
 
 

@@ -65,6 +65,7 @@ def test_low_cscores_are_the_long_tail() -> None:
     assert found.selections.to_numpy().tolist() == [[0.5, 2, 2, 1, 1 / 3]]
 
 
+@pytest.mark.slow
 @settings(max_examples=50)
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=2, max_size=30))
 def test_correlations_and_overlaps_are_those_of_the_definitions(pairs: list[tuple[int, int]]) -> None:
@@ -237,6 +238,7 @@ def test_equal_labels_do_not_make_two_data_sets_one() -> None:
         one.check_same_examples(two)
 
 
+@pytest.mark.slow
 def test_an_imported_store_is_known_by_its_labels(stores: tuple[Path, Path], tmp_path: Path) -> None:
     trained = Store.open(stores[0])
     origin = Imported(layout="heldout", experiment="elsewhere")
@@ -294,6 +296,7 @@ def test_a_picture_of_equal_values(count: int, tmp_path: Path) -> None:
 # The command --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("suffix", "start"), [("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml")])
 def test_on_the_command_line(suffix: str, start: bytes, stores: tuple[Path, Path], tmp_path: Path) -> None:
     picture = tmp_path / f"p.{suffix}"
@@ -311,6 +314,7 @@ def test_on_the_command_line(suffix: str, start: bytes, stores: tuple[Path, Path
     assert picture.read_bytes().startswith(start)
 
 
+@pytest.mark.slow
 def test_mistakes_on_the_command_line(stores: tuple[Path, Path], published: Path, tmp_path: Path) -> None:
     for words, code, message in (
         ((*stores, "-o", tmp_path / "p.jpg"), 2, "--output: must end with .png, .pdf, .svg, got "),

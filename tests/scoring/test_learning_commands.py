@@ -42,6 +42,7 @@ def read(store: Path, name: str) -> tuple[pd.DataFrame, dict[str, str]]:
     }
 
 
+@pytest.mark.slow
 def test_noise_is_found_and_drawn(store: Path, tmp_path: Path) -> None:
     code, output, _ = call("noise", store, "--plot", tmp_path / "noise.png")
     assert code == 0
@@ -73,6 +74,7 @@ def test_suspects_are_listed(store: Path, tmp_path: Path) -> None:
     assert read(store, "suspects")[1]["by"] == "loss"
 
 
+@pytest.mark.slow
 def test_proxies_are_written_and_compared(store: Path, tmp_path: Path) -> None:
     code, output, _ = call("proxies", store, "--plot", tmp_path / "proxies.png")
     assert code == 0
@@ -93,6 +95,7 @@ def test_proxies_are_written_and_compared(store: Path, tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "c.csv"), expected)
 
 
+@pytest.mark.slow
 def test_profiles_are_written_and_drawn(store: Path, tmp_path: Path) -> None:
     pictures = [tmp_path / "profiles.png", tmp_path / "learning.png"]
     code, output, _ = call("profiles", store, "--by", "noise", "--plot", pictures[0], "--learning-plot", pictures[1])

@@ -187,6 +187,7 @@ def test_correlations_errors_and_limits() -> None:
     assert not isnan(few["spearman"]) and isnan(few["spearman_se"]) and isnan(few["kendall_high"])
 
 
+@pytest.mark.slow
 def test_the_error_of_spearman_is_that_of_many_draws() -> None:
     random = np.random.default_rng(8)
     draws = []

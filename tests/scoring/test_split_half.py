@@ -97,6 +97,7 @@ def slow_row(estimate: str, ratio: float, used: int, splits: list[dict[str, floa
     return row
 
 
+@pytest.mark.slow
 def test_every_figure_equals_one_run_at_a_time(tmp_path: Path) -> None:
     random, splits, seed = np.random.default_rng(0), 3, 5
     num_train, num_test = 30, 12
@@ -249,6 +250,7 @@ def test_pairs_are_the_same_whatever_the_blocks(tmp_path: Path) -> None:
 # What has no value ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32 - 1),

@@ -106,6 +106,7 @@ def test_row_groups_hold_whole_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert verify_store(store.uri) == (2, [])
 
 
+@pytest.mark.slow
 def test_a_campaign_is_extended_after_compaction(tmp_path: Path) -> None:
     """Nothing is trained again, estimates stay bit for bit, and pandas reads every run once."""
     folder = tmp_path / "store"
@@ -200,6 +201,7 @@ def compact_with(files: Files, uri: str, monkeypatch: pytest.MonkeyPatch) -> Non
         compact_store(uri, grace=0)
 
 
+@pytest.mark.slow
 def test_an_end_at_any_operation_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A compaction ends before its first file operation, its second, and so on; the next one completes it."""
     store = filled(tmp_path / "s", evens(8))
@@ -308,6 +310,7 @@ def test_sources_that_vanish_are_left_to_the_other_compaction(tmp_path: Path) ->
     assert store.shards() == [shard(0, 2)]
 
 
+@pytest.mark.slow
 def test_compactions_of_different_sizes_at_once(tmp_path: Path) -> None:
     store = filled(tmp_path / "s", evens(60))
     expected = everything(store)
@@ -331,6 +334,7 @@ def test_compactions_of_different_sizes_at_once(tmp_path: Path) -> None:
     assert verify_store(store.uri) == (2, [])
 
 
+@pytest.mark.slow
 def test_kill_9_at_many_moments(tmp_path: Path) -> None:
     """The command itself, killed; a reader polls all the while."""
     store = filled(tmp_path / "s", evens(40))

@@ -98,6 +98,7 @@ def _wider(schema: pa.Schema) -> pa.Schema:
     return schema.set(3, schema.field(3).with_type(pa.int64()))
 
 
+@pytest.mark.slow
 def test_hostile_results_are_refused_in_little_memory(tmp_path: Path) -> None:
     store = new_store(tmp_path / "store")
     store.commit(SHARD, results(SHARD))

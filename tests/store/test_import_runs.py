@@ -90,6 +90,7 @@ def change(experiment: Path, **arrays: Any) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_imported_runs_give_the_estimates_of_the_same_runs_trained_here(
     experiment: Path, labels: Path, runs: dict[float, Runs], tmp_path: Path
 ) -> None:

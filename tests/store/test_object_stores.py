@@ -103,6 +103,7 @@ class TestContract:
         with pytest.raises(StoreError, match="a/b"):
             files.move("a/b", "c/d")
 
+    @pytest.mark.slow
     def test_what_is_created_is_there_and_stays(self, files: Files) -> None:
         assert files.create("a/b", b"one")
         assert files.create("a/empty", b"")
@@ -113,6 +114,7 @@ class TestContract:
         assert [name for name in files.names("") if not name.startswith("_")] == ["a"]
         assert content_of(open_files(files.uri), "a/b") == b"one"
 
+    @pytest.mark.slow
     def test_what_a_store_was_moved_away_from_or_replaced_by_another_is_noticed(self, files: Files) -> None:
         files.check()
         files.create("campaign.json", b"ours")
@@ -128,6 +130,7 @@ class TestContract:
         with pytest.raises(StoreError, match="the store is not there any more"):
             bound.check()
 
+    @pytest.mark.slow
     def test_replaced_moved_and_deleted(self, files: Files) -> None:
         files.replace("a/b", b"one")
         files.replace("a/b", b"and two")
@@ -142,6 +145,7 @@ class TestContract:
         assert (files.names("a"), files.read("a/c")) == ([], None)
         assert files.create("a/c", b"anew")
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("size", [1000, SMALL_BYTES + 1000, 11 << 20])
     def test_parts_of_a_file(self, files: Files, size: int) -> None:
         content = np.random.default_rng(0).bytes(size)
@@ -156,6 +160,7 @@ class TestContract:
             assert file.read() == b""
         assert content_of(files, "a/big") == content
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("alike", [True, False], ids=["equal", "different"])
     def test_of_racing_writers(self, files: Files, alike: bool) -> None:
         """Equal contents: nobody fails. Different ones: at most one writer believes that its content was committed."""
@@ -177,6 +182,7 @@ class TestContract:
             files.delete("a/b")
 
 
+@pytest.mark.slow
 def test_a_store_from_creation_to_repair(place: str) -> None:
     store = new_store(place)
     first, second = SHARD, Shard(500_000, 2, 4)
@@ -196,6 +202,7 @@ def test_a_store_from_creation_to_repair(place: str) -> None:
     assert verify_store(place) == (3, [])
 
 
+@pytest.mark.slow
 def test_compacted_everywhere(place: str) -> None:
     store, whole = new_store(place), Shard(500_000, 0, 8)
     committed = [Shard(500_000, start, start + 2) for start in range(0, 8, 2)]
@@ -225,6 +232,7 @@ def contents(uri: str) -> dict[str, pa.Table]:
     return {shard.shard_id: store.read(shard).drop_columns(["seconds", "device"]) for shard in store.shards()}
 
 
+@pytest.mark.slow
 def test_a_campaign_on_a_failing_store_ends_with_the_same_bits(
     proxy: FaultyProxy, s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -240,6 +248,7 @@ def test_a_campaign_on_a_failing_store_ends_with_the_same_bits(
     assert contents(s3) == contents(str(tmp_path / "s"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", [(503, "SlowDown"), (429, "TooManyRequests"), "reset", "silence"], ids=str)
 def test_a_store_that_stays_away_ends_in_one_line(
     proxy: FaultyProxy, s3: str, fault: Fault, monkeypatch: pytest.MonkeyPatch
@@ -257,6 +266,7 @@ def test_a_store_that_stays_away_ends_in_one_line(
     assert verify_store(s3) == (2, [])
 
 
+@pytest.mark.slow
 def test_the_command_line_on_a_store_that_goes_away_and_comes_back(proxy: FaultyProxy, s3: str, tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text(dump_campaign(small_campaign()))
     answers: Iterator[Fault] = chain([None], repeat((403, "AccessDenied")))  # throttling would be waited for
@@ -300,6 +310,7 @@ def test_an_upload_cut_short_leaves_nothing(proxy: FaultyProxy, s3: str) -> None
     assert open_files(s3).names("results") == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["uploads", "partNumber=1", "partNumber=2"])
 def test_an_interrupted_upload_is_whole_or_nothing(proxy: FaultyProxy, s3: str, part: str) -> None:
     """Ctrl-C: closing a stream half-way would make half an object appear."""
@@ -330,6 +341,7 @@ def test_a_move_cut_short_can_be_repeated(proxy: FaultyProxy, s3: str) -> None:
     assert (files.names("results"), files.names("damaged")) == ([], ["x"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1], ids=["equal", "different"])
 def test_a_frozen_writer_finds_out_on_waking(proxy: FaultyProxy, s3: str, seed: int) -> None:
     """One writer is held up between its look for the file and its PUT, while another one commits."""
@@ -360,6 +372,7 @@ def test_a_frozen_writer_finds_out_on_waking(proxy: FaultyProxy, s3: str, seed: 
 # Requests -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_resuming_lists_each_folder_once(proxy: FaultyProxy, s3: str) -> None:
     run_campaign(small_campaign(), s3, shard_size=1)
     Store.open(s3).record_failure(Failure("r200000-000003-000004", 2, "ValueError: no", "Traceback ..."))
@@ -381,6 +394,7 @@ def test_a_commit_takes_five_requests_and_lists_nothing(proxy: FaultyProxy, s3: 
     assert not any(request.lists for request in proxy.log)
 
 
+@pytest.mark.slow
 def test_some_columns_of_a_large_file_are_not_the_whole_file(
     proxy: FaultyProxy, s3: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -206,6 +206,7 @@ def test_a_full_disk_leaves_no_partial_file(tmp_path: Path) -> None:
     assert store.commit(shard, results(shard))
 
 
+@pytest.mark.slow
 def test_a_really_full_disk(tmp_path: Path) -> None:
     """The same on a file system of 64 KB, mounted for this test alone."""
     script = f"""
@@ -237,6 +238,7 @@ def _commit_in_process(uri: str, start: Barrier, wins: "Queue[int]") -> None:
     wins.put(store.commit(SHARD, results(SHARD)))
 
 
+@pytest.mark.slow
 def test_of_racing_writers_one_wins(tmp_path: Path) -> None:
     store = new_store(tmp_path / "store")
     context = multiprocessing.get_context("spawn")
@@ -318,6 +320,7 @@ def committed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Path, by
     return store, path, path.read_bytes()
 
 
+@pytest.mark.slow
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 def test_a_flipped_bit_is_found_or_changes_nothing(

@@ -38,6 +38,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_from_the_command_line_into_the_store(trained: Path) -> None:
     code, output, errors = call("density", trained, "--device", "cpu")
     assert code == 0, errors
@@ -59,6 +60,7 @@ def test_from_the_command_line_into_the_store(trained: Path) -> None:
     assert (run["run"], run["agreement"] > 0.99, run["bandwidth"] > 0) == ("r600000-000000", True, True)
 
 
+@pytest.mark.slow
 def test_dense_examples_are_regular_and_wrong_labels_are_not(trained: Path) -> None:
     store = Store.open(trained)
     one, two = (estimate_densities(store, models=models, device="cpu").frame for models in (1, 2))
@@ -76,6 +78,7 @@ def test_dense_examples_are_regular_and_wrong_labels_are_not(trained: Path) -> N
         assert noisy[least].mean() > 0.5, "given labels, not true ones"
 
 
+@pytest.mark.slow
 def test_a_model_without_a_head_has_no_hidden_density(tmp_path: Path) -> None:
     run_campaign(small_campaign(model={"name": "user_code:headless_model"}), tmp_path / "s")
     code, output, errors = call("density", tmp_path / "s", "-o", tmp_path / "d.csv")
@@ -139,6 +142,7 @@ def test_imported_runs_have_no_data(tmp_path: Path) -> None:
     assert (code, errors) == (2, f"error: {store.uri}: has no data and no model, its runs were imported (published)\n")
 
 
+@pytest.mark.slow
 def test_interrupted_it_leaves_nothing(trained: Path, tmp_path: Path) -> None:
     command = longtail("density", trained, "--models", 30, "--device", "cpu", "-o", tmp_path / "d.parquet")
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:

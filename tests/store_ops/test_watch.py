@@ -59,6 +59,7 @@ def start(*words: object) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.slow
 def test_from_before_there_is_a_store_until_all_is_committed(small: Campaign, tmp_path: Path) -> None:
     with start(tmp_path / "s") as process:
         lines: Iterator[str] = iter(process.stdout or [])
@@ -69,6 +70,7 @@ def test_from_before_there_is_a_store_until_all_is_committed(small: Campaign, tm
     assert process.returncode == 0
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_it(store: Store) -> None:
     with start(store.uri) as process:
         lines: Iterator[str] = iter(process.stdout or [])
@@ -198,6 +200,7 @@ def test_on_a_terminal_it_is_repainted(store: Store) -> None:
     assert "\x1b[1A" in shown, "nothing was painted over"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [make_dangling_link, lambda path: path.write_text('{"repetitions":')])
 def test_requests_that_cannot_be_read_are_not_waited_for(damage: Callable[[Path], object], store: Store) -> None:
     for path in (Path(store.uri) / "targets").iterdir():
@@ -218,6 +221,7 @@ def test_requests_that_are_gone_are_not_waited_for(store: Store) -> None:
     assert "note: the store has no request for runs (targets/)" in told.output
 
 
+@pytest.mark.slow
 def test_a_damaged_campaign_ends_it(store: Store) -> None:
     path = Path(store.uri) / "campaign.json"
     path.write_text(path.read_text()[:50])

@@ -61,6 +61,7 @@ def test_blocks_hold_whole_shares_where_they_can(ratio_ppm: int) -> None:
     assert length % denominator == 0 if denominator <= 100 else length == 20
 
 
+@pytest.mark.slow
 @given(st.sampled_from([1, 2, 4, 5, 8, 10, 16, 20, 25, 32, 40, 50, 64, 80, 100]), st.integers(0, 99), st.data())
 def test_every_example_is_in_exactly_its_share_of_a_block(denominator: int, number: int, data: st.DataObject) -> None:
     ratio_ppm = data.draw(st.integers(1, denominator)) * PPM // denominator
@@ -70,6 +71,7 @@ def test_every_example_is_in_exactly_its_share_of_a_block(denominator: int, numb
     assert (subsets.sum(axis=0) * PPM == ratio_ppm * len(subsets)).all()
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**32), st.integers(1, 60), st.data())
 def test_sizes_are_exact_and_shares_as_even_as_they_can_be(seed: int, length: int, data: st.DataObject) -> None:
     num_examples = data.draw(st.integers(1, 200))
@@ -163,6 +165,7 @@ def test_memberships_are_as_little_correlated_as_independent_ones(ratio_ppm: int
     assert largest < 1 / (num_examples - 1) + 6.5 / np.sqrt(len(blocks) * length)
 
 
+@pytest.mark.slow
 def test_discoveries_of_a_small_balanced_campaign_are_true() -> None:
     """N = 142 at ratio 0.67: cyclic places of the examples left over gave a false discovery rate of 0.97."""
     measured = [correlations.measure("balanced", 0.67, 142, 200, seed) for seed in range(3)]
@@ -243,6 +246,7 @@ def test_the_comparison_of_designs_takes_variances_over_campaigns() -> None:
     assert values["mem"][0][2] == pytest.approx(own[subset].mean() - own[~subset].mean())
 
 
+@pytest.mark.slow
 def test_balance_lowers_the_variance_of_consistency_and_not_of_influence() -> None:
     by_quantity = {row[2]: row for row in designs.compare(designs.Planted(200), 0.3, 40, 40)}
     assert float(by_quantity["runs with the example"][4]) == 0

@@ -175,6 +175,7 @@ def test_the_identity_covers_scores_and_rules_and_not_where_they_lie(tmp_path: P
 # A store -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_from_a_table_to_a_removal_curve(tmp_path: Path, table: Path) -> None:
     """By the command line: run, extend, curve; what is refused, and why."""
     file, store = tmp_path / "c.yaml", tmp_path / "s"

@@ -75,6 +75,7 @@ def undisturbed(planned: Campaign, store: Path, log: Path) -> tuple[dict[str, st
     return contents(store), presented
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("stackable", [True, False])
@@ -94,6 +95,7 @@ def test_a_shard_that_is_tried_again_goes_on_where_it_was(
     assert list((tmp_path / "s" / "_checkpoints").iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("stackable", [True, False])
 def test_a_killed_command_goes_on_where_it_was(stackable: bool, precision: str, tmp_path: Path) -> None:
@@ -118,6 +120,7 @@ def test_a_killed_command_goes_on_where_it_was(stackable: bool, precision: str, 
     assert again[0] - again[1] == at // STEPS * STEPS, "the epoch in which it was killed is the first to be trained"
 
 
+@pytest.mark.slow
 def test_a_checkpoint_in_an_object_store(tmp_path: Path) -> None:
     log, store = tmp_path / "log", f"memory://{tmp_path.name}/s"
     planned = campaign(log)
@@ -214,6 +217,7 @@ FOUND: dict[str, tuple[Callable[[Path], bytes], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", FOUND)
 def test_a_checkpoint_that_cannot_be_used_is_ignored_and_told(
     what: str, interrupted: tuple[Campaign, Path, dict[str, str]]
@@ -228,6 +232,7 @@ def test_a_checkpoint_that_cannot_be_used_is_ignored_and_told(
     assert not path.exists()
 
 
+@pytest.mark.slow
 def test_a_checkpoint_too_large_to_be_one_is_not_read(interrupted: tuple[Campaign, Path, dict[str, str]]) -> None:
     planned, path, whole = interrupted
     os.truncate(path, 2**42)
@@ -276,6 +281,7 @@ def files_no_larger_than(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, former)
 
 
+@pytest.mark.slow
 def test_a_full_disk_costs_the_checkpoint_and_nothing_else(tmp_path: Path) -> None:
     planned = small_campaign(model={"name": "mlp", "hidden": [1024]}, recipe={"epochs": 3, "batch_size": 256})
     run_campaign(planned, tmp_path / "whole", shard_size=3)
@@ -290,12 +296,14 @@ def test_a_full_disk_costs_the_checkpoint_and_nothing_else(tmp_path: Path) -> No
     assert list((tmp_path / "s" / "_checkpoints").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_model_with_hidden_state_is_not_checkpointed(tmp_path: Path) -> None:
     (note,) = train(campaign(tmp_path / "log", secretive=True), tmp_path / "s").notes
     assert "has extra state, which checkpoints do not hold" in note
     assert list((tmp_path / "s" / "_checkpoints").iterdir()) == [], "only of runs that were done"
 
 
+@pytest.mark.slow
 def test_two_workers_on_one_shard(tmp_path: Path) -> None:
     planned = campaign(tmp_path / "log")
     whole, _ = undisturbed(planned, tmp_path / "whole", tmp_path / "log")
@@ -323,6 +331,7 @@ def _interrupt(progress: object) -> None:
     raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_what_is_left_of_committed_shards_is_removed(tmp_path: Path) -> None:
     planned = campaign(tmp_path / "log")
     train(planned, tmp_path / "s", 10)
@@ -336,6 +345,7 @@ def test_what_is_left_of_committed_shards_is_removed(tmp_path: Path) -> None:
     assert files.read(waiting, lambda: 4) == b"left"
 
 
+@pytest.mark.slow
 def test_never_and_what_is_no_number_of_minutes(tmp_path: Path) -> None:
     planned = campaign(tmp_path / "log")
     (tmp_path / "campaign.yaml").write_text(planned.model_dump_json())

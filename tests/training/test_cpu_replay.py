@@ -68,6 +68,7 @@ def trained(
     yield [each.clone() for each in stack.training_graph.state_dict().values()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize("model", MODELS)

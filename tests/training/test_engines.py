@@ -79,6 +79,7 @@ KINDS: dict[str, dict[str, object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["mlp", "adamw", "cnn"])
 def test_both_engines_train_the_same_models(kind: str, digits: Dataset) -> None:
     """The same streams and the same arithmetic: all but a few borderline predictions agree."""
@@ -118,6 +119,7 @@ def test_updates_are_pytorchs(how: SGD | AdamW, layout: torch.memory_format) -> 
         torch.testing.assert_close(one, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_stacked_run_depends_on_its_key_alone(kind: str, precision: str, digits: Dataset) -> None:
