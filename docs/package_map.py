@@ -28,11 +28,16 @@ def packages() -> list[Package]:
 def map_table() -> str:
     """The map as a Markdown table."""
     rows = [
-        f"| `{each.name}` | {each.purpose} | {each.files} | {each.lines:,} | {', '.join(each.imports) or '-'} |"
+        f"| `{each.name}` | {each.purpose} | {each.files} | {_rounded(each.lines)} | {', '.join(each.imports) or '-'} |"
         for each in packages()
     ]
     header = ["| package | purpose | files | lines | imports |", "| --- | --- | --: | --: | --- |"]
     return "\n".join([*header, *rows]) + "\n"
+
+
+def _rounded(lines: int) -> str:
+    """To the next 100, so that the page does not change with every line of code."""
+    return f"{-(-lines // 100) * 100:,}"
 
 
 def page_with_map(text: str) -> str:
