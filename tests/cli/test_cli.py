@@ -195,12 +195,13 @@ def test_a_closed_pipe_is_no_traceback() -> None:
     assert "Traceback" not in error
 
 
+@pytest.mark.slow
 def test_a_command_imports_only_what_it_uses(tmp_path: Path, campaign: Path) -> None:
     """One command after the other in one process, those with the fewest imports first."""
     store, lists, tables = tmp_path / "s", tmp_path / "pairs.csv", tmp_path / "tables"
     assert call("run", campaign, "--store", store)[0] == 0
     compiler, heavy = ["torch._dynamo"], ["ray", "matplotlib", "sklearn", "scipy.optimize"]
-    steps = [
+    steps: list[tuple[list[object], list[str]]] = [
         (["--help"], [*compiler, *heavy, "torch", "pandas", "pyarrow", "numpy", "pydantic"]),
         (["init", "digits", "-o", tmp_path / "new.yaml"], [*compiler, *heavy, "torch", "pandas", "pyarrow", "numpy"]),
         (["status", store], [*compiler, *heavy, "torch", "pandas", "scipy", "numba"]),
