@@ -1,4 +1,4 @@
-"""The errors that Longtail raises on purpose. Each also inherits the built-in that fits: catch either."""
+"""Longtail's exceptions. Each also inherits from the built-in exception that fits."""
 
 from typing import Final
 
@@ -30,7 +30,7 @@ MISTAKE: Final = 2
 
 
 class LongtailError(Exception):
-    """Anything that a user can mend: its text is the whole message, in one line or one line per mistake.
+    """Base class of errors that the user can fix. The text is the whole message: one line, or one line per mistake.
 
     `exit_code` is the command's: 2 where the command or the campaign file must be changed, 1 where something that they
     ask for rightly has failed or is damaged. A class has its own; a single error may have another.

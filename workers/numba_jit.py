@@ -1,4 +1,4 @@
-"""Functions compiled to machine code at their first call, which takes a second; kept on disk where that is possible."""
+"""Compiles functions with numba, cached on disk where possible."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar

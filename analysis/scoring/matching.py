@@ -85,7 +85,8 @@ def _by_id(a: Scores, b: Scores) -> Matched:
     changes = int((np.diff(a.labels[:count]) != 0).sum())
     if changes < 2 * len(np.unique(a.labels[:count])):
         raise EstimateError(
-            f"{b.source}: is of other data than {a.source}, and sorted labels do not tell which examples are the same"
+            f"{b.source}: was created from a different data set than {a.source}, and sorted labels do not tell which "
+            "examples are the same"
             f"{_no_names(a, b)}"
         )
     ids = np.arange(count)

@@ -54,7 +54,9 @@ class Scores:
         if self.fingerprint is not None and other.fingerprint is not None:
             if self.fingerprint != other.fingerprint:
                 prints = f"{other.fingerprint[:12]} and {self.fingerprint[:12]}"
-                raise EstimateError(f"{other.source}: is of other data than {self.source} (fingerprints {prints})")
+                raise EstimateError(
+                    f"{other.source}: was created from a different data set than {self.source} (fingerprints {prints})"
+                )
             return
         if len(self.labels) != len(other.labels):
             counts = f"{len(other.labels)} and {len(self.labels)}"

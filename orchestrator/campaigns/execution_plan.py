@@ -65,7 +65,7 @@ def arrange(
     if campaign.recipe.precision == "auto" and machine.bfloat16:
         precision = "bfloat16"
     limit = min(_stack_limit(campaign, facts, machine), shard_size or _GPU_STACK)
-    apart = None if limit > 1 else "a step of one model is work enough"
+    apart = None if limit > 1 else "one model already saturates the device"
     if limit > 1:
         apart = unstackable_reason(lambda: new_model(campaign, dataset), dataset.input_shape)
     stack = 1 if apart else _evenly(campaign.subsets.repetitions, limit)

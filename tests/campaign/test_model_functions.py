@@ -116,12 +116,12 @@ REFUSED = {
     "detached": "its logits do not depend on its parameters",
     "zero": "all its gradients are zero",
     "in place": "changes its inputs in place",
-    "time": "gives another layer.bias at each call under one seed: draw with torch's",
-    "own generator": "gives another layer.weight at each call under one seed",
-    "forward": "computes another output at each call under one seed",
+    "time": "returns a different layer.bias at each call with the same seed: draw with torch's",
+    "own generator": "returns a different layer.weight at each call with the same seed",
+    "forward": "computes a different output at each call with the same seed",
     "kept": "returns the same weights at each call",
     "shared": "returns the same weights at each call",
-    "counter": "gives another layer.bias at each call under one seed",
+    "counter": "returns a different layer.bias at each call with the same seed",
 }
 
 
@@ -201,7 +201,7 @@ def test_a_store_knows_the_models_it_was_made_with(module: Path, tmp_path: Path)
     module.write_text(MODULE.replace("layer = model.layer\n", "layer = model.layer\n    layer.weight.data.mul_(1.5)\n"))
     sys.modules.pop("users_functions")
     importlib.invalidate_caches()
-    with pytest.raises(ModelError, match=r"gives other models than those that .*/s was made with: its code changed"):
+    with pytest.raises(ModelError, match=r"returns different models than when .*/s was created: its code changed"):
         run_campaign(campaign("plain"), tmp_path / "s", repetitions=3)
     run_campaign(small_campaign(), tmp_path / "own")
     assert b"starting_values" not in (tmp_path / "own" / "campaign.json").read_bytes()
@@ -214,7 +214,7 @@ def test_data_that_differ_at_each_call_are_refused_before_a_store_is_made(tmp_pa
         return small_campaign(dataset=dataset, recipe={"epochs": 1, "batch_size": 8})
 
     for kind in ("own generator", "time"):
-        with pytest.raises(DataError, match="users_functions:data: gives other data at each call"):
+        with pytest.raises(DataError, match="users_functions:data: returns different data at each call"):
             run_campaign(of(kind), tmp_path / "s")
     assert not (tmp_path / "s").exists()
     before = process()

@@ -350,7 +350,7 @@ def test_a_store_that_goes_away_is_not_made_anew(disturb: Callable[[Path], None]
             disturb(place)
             after.append(everything(place) if place.exists() else {})
 
-    said = "the store is not there any more" if disturb in (moved, emptied) else "another store is there now"
+    said = "the store no longer exists" if disturb in (moved, emptied) else "was replaced by another store"
     with pytest.raises(StoreError, match=f"^{place}: {said}[^\n]*$"):
         run_campaign(small_campaign(), place, shard_size=1, on_progress=sabotage)
     assert (everything(place) if place.exists() else {}) == after[0]

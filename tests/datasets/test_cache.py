@@ -113,7 +113,7 @@ def test_files_that_change_while_they_are_read_are_refused(
         patch.setattr(image_folder, "decode", disturbed)
         text = error_of(lambda: load_dataset(folder_spec(folder)))
     assert text.startswith(str(folder))
-    assert "changed, came or went while the data set was read" in text
+    assert "was changed, added or removed while the data set was read" in text
     assert not list(cache.glob("datasets/*"))
     assert load_dataset(folder_spec(folder)).num_train == (2 if change == "removed" else 3)
 

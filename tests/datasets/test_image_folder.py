@@ -190,7 +190,7 @@ def _circle(root: Path) -> None:
             lambda root: (root / "train/cat/x.png").symlink_to("gone"),
             "ROOT/train/cat/x.png: is a link to gone, which is not",
         ),
-        (lambda root: (root / "train/dog").symlink_to("gone"), "ROOT/train/dog: is a link to gone, which is not there"),
+        (lambda root: (root / "train/dog").symlink_to("gone"), "ROOT/train/dog: is a broken link to gone"),
         (lambda root: (root / "test").symlink_to("gone"), "ROOT/test: is a link to gone, which is no folder"),
         (_two_test_sets, "ROOT has TEST and Test; rename or move one"),
         (_test_is_train, "ROOT/test and ROOT/train are one folder"),

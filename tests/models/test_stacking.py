@@ -214,7 +214,7 @@ class _DrawingOnce(nn.Module):
     ("build", "reason"),
     [
         (_DrawingOnce, "forward makes a tensor of its own"),
-        (_Mixing, "its stacked form gives other outputs"),
+        (_Mixing, "cannot be batched across models: outputs differ"),
         (_Drawing, "or its forward draws random numbers by itself"),
         (
             _Branching,

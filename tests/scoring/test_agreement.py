@@ -232,7 +232,10 @@ def test_equal_labels_do_not_make_two_data_sets_one() -> None:
     known, other, labels_only = (
         scores([1.0], fingerprint=each, source=str(each)) for each in ("x" * 64, "y" * 64, None)
     )
-    with pytest.raises(EstimateError, match=r"is of other data than x+ \(fingerprints yyyyyyyyyyyy and xxxxxxxxxxxx\)"):
+    with pytest.raises(
+        EstimateError,
+        match=r"was created from a different data set than x+ \(fingerprints yyyyyyyyyyyy and xxxxxxxxxxxx\)",
+    ):
         known.check_same_examples(other)
     for one, two in combinations((known, scores([1.0], fingerprint="x" * 64), labels_only), 2):
         one.check_same_examples(two)

@@ -143,7 +143,7 @@ def test_densities_are_scores_where_they_were_written(tmp_path: Path, runs: dict
     assert list(frame)[-3:] == ["input_density", "input_density_same", "input_density_relative"]
     np.testing.assert_allclose(frame["input_density_same"], densities["input_density_same"], atol=1e-12)
     store.write_estimate("density", pa.table({"example_id": [1, 2]}), {})
-    with pytest.raises(DamagedFileError, match=r"estimates/density\.parquet: has not the columns of such a file"):
+    with pytest.raises(DamagedFileError, match=r"estimates/density\.parquet: has unexpected columns"):
         read_example_scores(store)
 
 

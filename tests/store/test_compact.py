@@ -277,7 +277,7 @@ def test_a_torn_listing_hides_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_listed_file_that_is_never_there_is_an_error(tmp_path: Path) -> None:
     store = filled(tmp_path / "s", evens(4))
     Path(store.uri, "results", f"{shard(4, 6).shard_id}.parquet").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(DamagedFileError, match="000006.parquet: is a link to nothing"):
+    with pytest.raises(DamagedFileError, match="000006.parquet: is a broken link"):
         everything(store)
 
 

@@ -87,9 +87,9 @@ def hostile_tables(table: pa.Table) -> dict[str, tuple[Callable[[], pa.Table], s
             f"column subset: has {rows << 24} values, expected {rows * NUM_TRAIN}",
         ),
         "rows": (lambda: table.take(pa.array(np.zeros(many, np.int32))), f"has {many} rows, expected 2 to 4"),
-        "nested": (lambda: nested(400), "a header|has not the columns|footer"),
-        "columns": (lambda: pa.table({f"c{i}": [1] for i in range(10_000)}), "has not the columns|claims a footer"),
-        "types": (lambda: altered(table).cast(_wider(table.schema)), "has not the columns of such a file"),
+        "nested": (lambda: nested(400), "a header|has unexpected columns|footer"),
+        "columns": (lambda: pa.table({f"c{i}": [1] for i in range(10_000)}), "has unexpected columns|claims a footer"),
+        "types": (lambda: altered(table).cast(_wider(table.schema)), "has unexpected columns"),
         "metadata": (lambda: table.replace_schema_metadata({"x": "y" * (3 << 20)}), "claims a footer of"),
     }
 
@@ -132,9 +132,9 @@ def hostile_footers() -> list[tuple[str, bytes, str]]:
     """Files that are nothing but a footer."""
     footers = {
         "deep": (b"\x1c" * (1 << 20), "nested too deeply"),
-        "endless": (b"\x19\xf5\xff\xff\xff\xff\x7f", "a list without end"),
-        "number": (b"\x15" + b"\xff" * 1000, "a number without end"),
-        "text": (b"\x18\xff\xff\xff\xff\x0f", "a header has no end"),
+        "endless": (b"\x19\xf5\xff\xff\xff\xff\x7f", "a truncated list"),
+        "number": (b"\x15" + b"\xff" * 1000, "an unterminated integer"),
+        "text": (b"\x18\xff\xff\xff\xff\x0f", "a header is truncated"),
         "empty": (b"\x00", "is not one of a Parquet file"),
         "zeros": (b"\x00" * (1 << 20), "is not one of a Parquet file"),
         "structs": (b"\x19\xfc\xff\xff\x3f" + b"\x00" * (1 << 20), "is not one of a Parquet file"),
@@ -186,7 +186,7 @@ def test_a_file_of_gigabytes_is_not_read(tmp_path: Path) -> None:
     store = new_store(tmp_path / "store")
     store.commit(SHARD, results(SHARD))
     os.truncate(Path(store.uri, "results", NAME), 3 << 30)
-    assert store.maintenance.inspect(f"results/{NAME}") == f"has {3 << 30} bytes, more than any file of a store"
+    assert store.maintenance.inspect(f"results/{NAME}") == f"has {3 << 30} bytes, more than the limit for store files"
 
 
 class Payload:

@@ -302,7 +302,7 @@ def test_a_store_takes_one_import_and_no_campaign(experiment: Path, labels: Path
         import_heldout(tmp_path / "cifar10-other", tmp_path / "s", labels)
     (tmp_path / "cifar10-other").rename(experiment)
     np.savez(labels, train=LABEL[::-1], test=TEST_LABEL)
-    with pytest.raises(StoreMismatchError, match="the store was made with other data"):
+    with pytest.raises(StoreMismatchError, match="the store was created from a different data set"):
         import_heldout(experiment, tmp_path / "s", labels)
 
 

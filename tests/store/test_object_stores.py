@@ -124,10 +124,10 @@ class TestContract:
         files.replace("campaign.json", b"ours")
         bound.check()
         files.replace("campaign.json", b"theirs")
-        with pytest.raises(StoreError, match="another store is there now"):
+        with pytest.raises(StoreError, match="was replaced by another store"):
             bound.check()
         files.delete("campaign.json")
-        with pytest.raises(StoreError, match="the store is not there any more"):
+        with pytest.raises(StoreError, match="the store no longer exists"):
             bound.check()
 
     @pytest.mark.slow

@@ -147,7 +147,7 @@ def test_another_campaign_or_other_data_are_refused_and_named(tmp_path: Path) ->
     assert [line.removeprefix(f"{store.uri}: ").split(" (")[0] for line in str(caught.value).splitlines()] == [
         "model.hidden: the store has [8], the campaign has [9]",
         "recipe.epochs: the store has 2, the campaign has 3",
-        "data set: the store was made with other data",
+        "data set: the store was created from a different data set",
     ]
     assert everything(tmp_path) == before
 
@@ -406,7 +406,7 @@ def test_verify_covers_every_folder(store: Store) -> None:
         files.replace(path, content)
     problems = {finding.path.removeprefix(f"{store.uri}/"): finding.problem for finding in verify_store(store.uri)[1]}
     assert problems.keys() == damaged.keys()
-    assert problems["examples.parquet"] == f"does not hold {NUM_TRAIN} training and {NUM_TEST} test examples"
+    assert problems["examples.parquet"] == f"does not contain {NUM_TRAIN} training and {NUM_TEST} test examples"
     assert problems["estimates/memorization.parquet"].startswith("is damaged")
     assert all(finding.moved_to for finding in verify_store(store.uri, repair=True)[1])
     assert len(files.names("damaged")) == len(damaged)

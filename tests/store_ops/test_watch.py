@@ -178,7 +178,7 @@ def test_what_is_not_this_stores_is_not_counted(store: Store, tmp_path: Path) ->
     said = [str(error).partition(" (")[0] for error in status.damaged]
     assert said == [
         f"{first}: belongs to another campaign",
-        f"{second}: does not hold the runs of its name",
+        f"{second}: does not contain the runs in its name",
         f"{store.uri}/examples.parquet: is missing",
     ]
     assert repr(Watch(store.uri).look(60).status) == repr(status)

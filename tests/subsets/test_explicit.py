@@ -247,13 +247,13 @@ def test_a_damaged_column_of_scores_is_found(tmp_path: Path) -> None:
     path = Path(store.uri, "examples.parquet")
     sound = pq.read_table(path)
     scores = sound["score"].to_pylist()
-    wrong = "column score: does not hold the scores that the campaign was made with"
+    wrong = "column score: does not contain the campaign's scores"
     other = {
         "value": ([*scores[:3], 7.5, *scores[4:]], wrong),
         "null": ([None, *scores[1:]], wrong),
         "of a test": ([*scores[:-1], 1.0], wrong),
-        "none": (None, "has not the columns of such a file"),
-        "texts": ([str(each) for each in scores], "has not the columns of such a file"),
+        "none": (None, "has unexpected columns"),
+        "texts": ([str(each) for each in scores], "has unexpected columns"),
     }
     for values, problem in other.values():
         table = sound.drop_columns("score")
@@ -265,7 +265,7 @@ def test_a_damaged_column_of_scores_is_found(tmp_path: Path) -> None:
     plain = Store.create(tmp_path / "plain", header(), sound.drop_columns("score"))
     assert plain.scores() is None
     pq.write_table(sound, Path(plain.uri, "examples.parquet"), write_page_checksum=True)
-    assert [finding.problem for finding in verify_store(plain.uri)[1]] == ["has not the columns of such a file"]
+    assert [finding.problem for finding in verify_store(plain.uri)[1]] == ["has unexpected columns"]
 
 
 # Analysis ----------------------------------------------------------------------------------------------------------

@@ -213,7 +213,7 @@ FOUND: dict[str, tuple[Callable[[Path], bytes], str]] = {
     "of an impossible generator": (other_generator, "mt19937"),
     "without its records": (no_epochs, "holds other epochs, or other values"),
     "without its margins": (no_margins, "or other values, than the campaign records"),
-    "of another version": (other_torch, "is of other conditions (torch '1.0', here "),
+    "of another version": (other_torch, "was written under different conditions (torch '1.0', here "),
 }
 
 

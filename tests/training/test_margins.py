@@ -176,15 +176,15 @@ def test_verify_finds_changed_margins(change: str, tmp_path: Path) -> None:
         flat[-1] += 1
         changed = pa.ListArray.from_arrays(values.offsets, pa.array(flat), type=values.type)
         table = table.set_column(index, table.schema.field(index), changed)
-        problem = "does not hold the content that it was committed with"
+        problem = "its content does not match its committed hash"
     else:
         table = table.remove_column(index)
-        problem = "has not the columns of such a file"
+        problem = "has unexpected columns"
     pq.write_table(table, path, write_page_checksum=True)
     _, findings = verify_store(store.uri)
     assert [finding.problem for finding in findings] == [problem]
     if change == "column":
-        with pytest.raises(DamagedFileError, match="has not the columns of such a file"):
+        with pytest.raises(DamagedFileError, match="has unexpected columns"):
             store.read(SHARD, ["test_margin"])
 
 

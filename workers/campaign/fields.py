@@ -1,4 +1,4 @@
-"""A campaign's fields by what they are marked with: its paths changed, its science as plain data without locations."""
+"""Traverses a campaign's fields by their marks: changes paths, drops locations, lists differences."""
 
 import os
 from collections.abc import Callable

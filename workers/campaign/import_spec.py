@@ -1,4 +1,4 @@
-"""Runs that were trained elsewhere: what a store's header holds where there is no campaign."""
+"""`Imported`: what a store's header holds for runs that were trained elsewhere."""
 
 import hashlib
 import json

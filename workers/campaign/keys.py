@@ -1,4 +1,4 @@
-"""Runs and shards: the keys of everything that is trained."""
+"""Keys of runs and shards."""
 
 import re
 from dataclasses import dataclass

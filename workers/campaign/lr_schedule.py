@@ -1,4 +1,4 @@
-"""The learning rate at every step, as a factor of the recipe's rate."""
+"""Learning-rate schedules: the rate at each step, as a factor of the recipe's rate."""
 
 import math
 from bisect import bisect_right

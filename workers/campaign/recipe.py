@@ -1,4 +1,4 @@
-"""How one model is trained: optimiser, learning-rate schedule, initialisation, augmentation."""
+"""The training recipe: optimizer, learning-rate schedule, initialization, augmentation."""
 
 from typing import Annotated, Literal
 

@@ -1,4 +1,4 @@
-"""Which data set, which model and which scores: one class per kind, data sets and models told apart by `name`."""
+"""Specifications of data sets, models and score columns: one class per kind, selected by `name`."""
 
 import re
 from typing import Annotated, Any, Literal

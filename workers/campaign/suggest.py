@@ -1,4 +1,4 @@
-"""Which of some names a misspelt one was meant to be."""
+"""Suggests the closest allowed name for a misspelt one."""
 
 import difflib
 from collections.abc import Iterable

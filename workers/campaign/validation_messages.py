@@ -1,4 +1,4 @@
-"""pydantic's errors about a campaign, told as one line per mistake: the field, what is allowed, what was given."""
+"""Formats pydantic's errors about a campaign: one line per field, with what is allowed and what was given."""
 
 import re
 from collections.abc import Iterable, Iterator

@@ -1,4 +1,4 @@
-"""Campaign files: YAML in and out, and mistakes told one per line."""
+"""Reads and writes campaign files (YAML)."""
 
 import json
 import os
@@ -82,7 +82,7 @@ def read_text(path: str | Path) -> str:
     except OSError as error:
         raise CampaignError(f"{path}: cannot be read: {error.strerror}") from error
     if len(raw) > MAX_BYTES:
-        raise CampaignError(f"{path}: is larger than {MAX_BYTES:,} bytes, which no campaign file is")
+        raise CampaignError(f"{path}: is larger than {MAX_BYTES:,} bytes, the limit for campaign files")
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:

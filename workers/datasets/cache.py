@@ -1,4 +1,4 @@
-"""The cache: data sets as memory-mapped arrays, found by fingerprint or by the files they were decoded from.
+"""The data set cache: memory-mapped arrays, found by fingerprint or by their source files.
 
     <root>/datasets/<fingerprint>/{train_images,...}.npy, meta.json    complete from the moment it has its name
     <root>/sources/<key>.json                                          which fingerprint a set of files decodes to,

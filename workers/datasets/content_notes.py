@@ -1,4 +1,4 @@
-"""What is odd about the examples of a data set, whatever it was read from: unused classes, copies, constant images."""
+"""Notes on the content of a data set: unused classes, duplicate and constant images."""
 
 import hashlib
 import unicodedata

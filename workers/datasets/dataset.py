@@ -1,4 +1,4 @@
-"""The one type that every data set becomes."""
+"""`Dataset`: the type of every data set in memory."""
 
 import hashlib
 import json

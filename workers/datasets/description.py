@@ -1,4 +1,4 @@
-"""What is known of a data set beside its arrays: names of classes and of examples, and what its reader noted.
+"""Names and notes of a data set, which its fingerprint does not cover.
 
 No fingerprint covers it: files that were renamed hold the same data.
 """

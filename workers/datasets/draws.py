@@ -1,4 +1,4 @@
-"""The global random generators while a data function is called: always the same ones."""
+"""Fixes the state of global random generators while a data function is called."""
 
 import os
 import random

@@ -1,4 +1,4 @@
-"""Tables with a row for each training example that a campaign file names: Parquet, CSV, or for labels also npz.
+"""Reads tables with one row per training example: Parquet, CSV, or npz for labels.
 
 Rows are told by a column `example_id`, in any order; without one they are in canonical order.
 """

@@ -1,4 +1,4 @@
-"""What tells one state of a set of files from another without reading them."""
+"""File stamps (size, times, inode): detect changed files without reading them."""
 
 import hashlib
 from collections.abc import Iterable
@@ -33,7 +33,8 @@ def check_unchanged(files: list[Path], before: Stamps, after: Stamps) -> None:
         first = int(differ[0]) if len(differ) else common
         where = files[min(first, len(files) - 1)] if files else "all files"
         raise DataError(
-            f"{where}: changed, came or went while the data set was read; try again when nothing writes there"
+            f"{where}: was changed, added or removed while the data set was read; try again when "
+            "no process writes there"
         )
 
 

@@ -1,4 +1,4 @@
-"""The image files of a folder per class, in the order of torchvision's ImageFolder, and what is not read."""
+"""Lists the files of class folders in the order of torchvision's ImageFolder."""
 
 import os
 import struct
@@ -90,9 +90,7 @@ def _entries(folder: str, found: ClassFolders) -> Iterator[os.DirEntry[str]]:
             elif entry.is_dir() or entry.is_file():
                 yield entry
             elif entry.is_symlink() and not Path(entry.path).exists():
-                raise DataError(
-                    f"{shown(entry.path)}: is a link to {shown(Path(entry.path).readlink())}, which is not there"
-                )
+                raise DataError(f"{shown(entry.path)}: is a broken link to {shown(Path(entry.path).readlink())}")
             else:
                 found.special.append(entry.path)
     except OSError as error:

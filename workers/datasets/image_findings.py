@@ -1,4 +1,4 @@
-"""What decoding changed or left out in images, counted, for the notes of a data set."""
+"""Counts what decoding changed in images, for the notes of a data set."""
 
 from dataclasses import dataclass, field
 

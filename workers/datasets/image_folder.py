@@ -1,4 +1,4 @@
-"""Image files in a folder per class."""
+"""Data sets of image files in one folder per class."""
 
 import unicodedata
 from collections import Counter

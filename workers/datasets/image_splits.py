@@ -1,4 +1,4 @@
-"""Which folders below an image folder's root hold the training and the test set."""
+"""Finds the training and test folders below an image folder's root."""
 
 import os
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Encoded images (files or bytes) decoded to one array of 8-bit pixels, without holding all of them in memory.
+"""Decodes encoded images (files or bytes) into a memory-mapped array of 8-bit pixels.
 
 Transparent images are laid on white; 16-bit grey is scaled to 8 bits, 65,535 being white; of animations the first frame
 is taken; EXIF orientation is ignored in every format, as torchvision ignores it in JPEG, or applied in every format, as

@@ -1,4 +1,4 @@
-"""How dense the data are around each example: pairwise-distance proxies of the C-score.
+"""Kernel densities of examples: pairwise-distance proxies of the C-score.
 
 Jiang et al., "Characterizing Structural Regularities of Labeled Data in Overparameterized Models" (ICML 2021), with
 K(x, x') = exp(-||x - x'||^2 / h^2) and h half the mean distance of two examples:

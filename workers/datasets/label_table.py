@@ -1,4 +1,4 @@
-"""Given labels of the user's own, such as human annotations beside the true labels (CIFAR-10N), as scores are read.
+"""Reads given labels from a table, such as the human annotations of CIFAR-10N.
 
 J. Wei et al., "Learning with noisy labels revisited: a study using real-world human annotations", ICLR 2022.
 """

@@ -1,4 +1,4 @@
-"""From a campaign's `dataset` part to a Dataset, through the cache."""
+"""Loads a campaign's data set through the cache."""
 
 import hashlib
 from collections.abc import Callable, Iterable
@@ -107,8 +107,8 @@ def _load_custom(spec: CustomData, cache: Cache, expected: str | None) -> Datase
         dataset = _called(spec)
     if dataset.fingerprint != fingerprint:
         raise DataError(
-            f"{spec.name}: gives other data at each call, so that no store could be resumed: draw with a generator of "
-            "a fixed seed (numpy.random.default_rng(0)), and sort what comes from a set or a folder"
+            f"{spec.name}: returns different data at each call, so a store could not be resumed: draw with a "
+            "generator of a fixed seed (numpy.random.default_rng(0)), and sort what comes from a set or a folder"
         )
     with cache.building(dataset.fingerprint) as scratch:
         return cache.add(dataset, scratch)

@@ -1,4 +1,4 @@
-"""Writing `.npy` files block by block.
+"""Writes `.npy` files block by block.
 
 Through plain writes, not a memory map: on a full disk a write fails with an error, a memory map kills the process.
 """

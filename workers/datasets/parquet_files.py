@@ -1,4 +1,4 @@
-"""Columns of anybody's Parquet files, in blocks that stay small, whatever a file claims.
+"""Reads columns of untrusted Parquet files in blocks of bounded size.
 
 A page's header says how large it becomes, a dictionary's value may stand in every row, and a decoder believes both: a
 file of a few megabytes can claim terabytes. So the footer and the headers of the pages to read are read first, and

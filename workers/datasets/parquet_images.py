@@ -1,4 +1,4 @@
-"""Parquet files with an image column and a label column, as on the Hugging Face hub."""
+"""Data sets of Parquet files with an image and a label column, as on the Hugging Face hub."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial

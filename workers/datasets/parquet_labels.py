@@ -1,4 +1,4 @@
-"""The label column of Parquet files: numbers or text, with or without the hub's class names.
+"""Reads the label column of Parquet files: numbers or text, with or without the hub's class names.
 
 A number means what the names in its own file say: files of one data set may list the classes in another order.
 """

@@ -1,4 +1,4 @@
-"""Names of the examples in Parquet files."""
+"""Reads the names of examples from Parquet files."""
 
 from collections.abc import Sequence
 from pathlib import Path

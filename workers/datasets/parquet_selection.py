@@ -1,4 +1,4 @@
-"""Which Parquet files a data set's `train` and `test` name, and whether they are what was meant.
+"""Selects the Parquet files of `train` and `test`, and checks that they are one complete split.
 
 The Hugging Face hub puts every split of a data set into one folder, as `train-00000-of-00002.parquet`. So a selection
 that holds two splits, two exports of one split, a file twice or too few of the numbered files is a mistake.

@@ -1,4 +1,4 @@
-"""Tables of scores that explicit subsets go by, read when a campaign is started, known by their hash ever after."""
+"""Reads the score tables of explicit subsets."""
 
 import numpy as np
 import pyarrow as pa

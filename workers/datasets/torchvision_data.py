@@ -1,4 +1,4 @@
-"""The data sets that torchvision downloads and reads."""
+"""Data sets that torchvision downloads and reads."""
 
 import gzip
 import math

@@ -1,4 +1,4 @@
-"""From a campaign's `model` part to a model."""
+"""Builds a model from a campaign's `model` specification."""
 
 from functools import lru_cache
 

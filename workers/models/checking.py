@@ -1,4 +1,4 @@
-"""Checks of models: does the input suit them, and is the output one logit per class."""
+"""Checks a model's parameters, input shape, output and gradients."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""The head of a model: the linear layer that makes logits of what the last hidden layer says."""
+"""Finds the head of a model: the last linear layer, from penultimate-layer features to logits."""
 
 from torch import nn
 

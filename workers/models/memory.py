@@ -1,4 +1,4 @@
-"""How much memory a training step or an evaluation takes, found out without taking it."""
+"""Estimates the peak memory of a training step or an evaluation before it runs."""
 
 import weakref
 from collections.abc import Callable

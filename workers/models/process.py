@@ -1,4 +1,4 @@
-"""What a model function may leave changed in the process that calls it: nothing."""
+"""Restores global state of the process after a model function was called."""
 
 import os
 import random

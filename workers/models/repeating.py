@@ -1,4 +1,4 @@
-"""Is a function of the user's own the same function at each call: the same seed, the same model."""
+"""Checks that a model function is repeatable: the same seed gives the same model."""
 
 from collections.abc import Callable, Sequence
 
@@ -34,7 +34,7 @@ def check_repeatable(name: str, build: Callable[[], nn.Module], input_shape: tup
     """
     one, other = seeded(build), seeded(build)
     if one is other or _memory(one) & _memory(other):
-        raise ModelError(f"{name}: returns the same weights at each call, runs would train one another's: {_RULE}")
+        raise ModelError(f"{name}: returns the same weights at each call, so runs would share them: {_RULE}")
     first, second = _tensors(one), _tensors(other)
     different = [
         key
@@ -42,9 +42,9 @@ def check_repeatable(name: str, build: Callable[[], nn.Module], input_shape: tup
         if key not in first or key not in second or not _equal(first[key], second[key])
     ]
     if different:
-        raise ModelError(f"{name}: gives another {min(different)} at each call under one seed: {_RULE}")
+        raise ModelError(f"{name}: returns a different {min(different)} at each call with the same seed: {_RULE}")
     if not _equal(*(_output(model, input_shape) for model in (one, other))):
-        raise ModelError(f"{name}: computes another output at each call under one seed: {_RULE}")
+        raise ModelError(f"{name}: computes a different output at each call with the same seed: {_RULE}")
 
 
 def starting_values_of(build: Callable[[], nn.Module]) -> tuple[float, ...]:
@@ -63,7 +63,7 @@ def compare_starting_values(name: str, build: Callable[[], nn.Module], known: Se
     now = starting_values_of(build)
     if len(now) != len(known) or not np.allclose(now, known, rtol=1e-3, atol=1e-6):
         raise ModelError(
-            f"{name}: gives other models than those that {uri} was made with: its code changed since, or it depends "
+            f"{name}: returns different models than when {uri} was created: its code changed, or it depends "
             "on the process (the order of a set, which PYTHONHASHSEED fixes; files of this machine)"
         )
 

@@ -1,4 +1,4 @@
-"""How large a model would be, found out without making it: a campaign file may ask for terabytes in four words."""
+"""Limits the size of models, estimated on torch's meta device before a model is built."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""Whether a place is still that of the store which was opened there.
+"""Detects that an open store was moved away, emptied, unmounted or replaced.
 
 A store's folder may be moved away, emptied, unmounted or replaced by another store's while a campaign writes to it. So
 open files are bound to the store's first file, by its content: it is looked at again before anything is written.
@@ -27,9 +27,11 @@ class Binding:
         """Raise StoreError, which names the store at `uri`, unless the file's bytes are those of the opened store."""
         if found is None:
             raise StoreError(
-                f"{uri}: the store is not there any more (no {self.path}): was its folder moved, emptied or "
+                f"{uri}: the store no longer exists (no {self.path}): was its folder moved, emptied or "
                 "unmounted? Nothing more was written"
             )
         if found.to_pybytes() != self._content:
-            raise StoreError(f"{uri}: another store is there now ({self.path} has changed): nothing more was written")
+            raise StoreError(
+                f"{uri}: was replaced by another store ({self.path} has changed): nothing else was written"
+            )
         self._seen = mark

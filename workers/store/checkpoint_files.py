@@ -1,4 +1,4 @@
-"""Checkpoints of shards that are being trained: one file each in the store's `_checkpoints/`, hidden from all readers.
+"""Checkpoint files of shards in training: one file each in the store's `_checkpoints/`.
 
 A file is written whole, replaced by later ones, and removed when its shard is committed. It starts with the SHA-256 of
 the rest, so that a truncated or altered one is found out before anything looks into it.

@@ -43,7 +43,7 @@ def run_hashes(file: TableFile) -> dict[int, str]:
         for start, stop in zip(starts, [*starts[1:], len(repetitions)], strict=False):
             repetition = int(repetitions[start])
             if repetition in hashes:
-                raise DamagedFileError(f"holds repetition {repetition} in two places")
+                raise DamagedFileError(f"contains repetition {repetition} twice")
             hashes[repetition] = content_hash(table.slice(start, stop - start))
     return hashes
 

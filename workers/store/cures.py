@@ -1,4 +1,4 @@
-"""Errors about a store's files, with the command that helps."""
+"""Errors about store files, with the command that repairs them."""
 
 from workers.errors import DamagedFileError, MissingFileError
 from workers.store.files.base import Files
@@ -8,16 +8,16 @@ MISSING = "is missing"
 FOREIGN = "belongs to another campaign"
 DIVERGED = "a lower learning rate, warm-up or float32 usually helps"
 """What helps where runs diverged."""
-RESTORE = "restore it from a copy: nothing else says which campaign the results are of"
+RESTORE = "restore it from a copy: no other file identifies the campaign"
 """What helps where campaign.json cannot be used."""
-_REWRITTEN = "the same longtail run (or import) writes it again"
+_REWRITTEN = "rerun the same longtail run (or import) to recreate it"
 
 _AGAIN = {
-    "results": "the same longtail run (or import) then makes it again",
-    "examples.parquet": "the same longtail run (or import) then writes it again",
-    "estimates": "the command that wrote it then writes it again",
-    "targets": "what is requested next is written again",
-    "failures": "nothing else needs it",
+    "results": "rerun the same longtail run (or import) to recreate it",
+    "examples.parquet": "rerun the same longtail run (or import) to recreate it",
+    "estimates": "rerun the command that wrote it",
+    "targets": "the next request writes a new one",
+    "failures": "no other file depends on it",
 }
 """By folder, or file: what is to be done once a damaged file is set aside."""
 

@@ -1,4 +1,4 @@
-"""failures/*.json: shards that were given up, each with its last traceback, until it is committed."""
+"""`failures/*.json`: failed shards, each with its last traceback, until the shard is committed."""
 
 import json
 from collections.abc import Sequence

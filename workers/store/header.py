@@ -1,4 +1,4 @@
-"""campaign.json: which campaign and data a store belongs to. Written once, never changed."""
+"""`campaign.json`: the header of a store, with its campaign and data set. Written once, never changed."""
 
 import json
 from typing import Annotated, Literal
@@ -89,7 +89,7 @@ class Header(Frozen):
     def from_json(cls, content: bytes, path: str) -> "Header":
         """Read campaign.json; `path` opens an error. Raises DamagedFileError."""
         if len(content) > MAX_JSON:
-            raise DamagedFileError(f"{path}: has more than {MAX_JSON} bytes, which no {CAMPAIGN} has", cure=RESTORE)
+            raise DamagedFileError(f"{path}: must have at most {MAX_JSON} bytes", cure=RESTORE)
         try:
             header = cls.model_validate_json(content)
         except ValidationError as error:
@@ -98,7 +98,7 @@ class Header(Frozen):
             raise DamagedFileError(f"{path}: is damaged: {problem}", cure=RESTORE) from error
         if header.identity != header.campaign.identity(header.fingerprint) and not header.is_superseded:
             raise DamagedFileError(
-                f"{path}: was changed: its identity is not that of its campaign and data", cure=RESTORE
+                f"{path}: was modified: its identity does not match its campaign and data", cure=RESTORE
             )
         return header
 
@@ -136,8 +136,8 @@ class Header(Frozen):
         ]
         if self.fingerprint != given.fingerprint:
             lines.append(
-                f"{uri}: data set: the store was made with other data (fingerprint {self.fingerprint[:12]}, "
-                f"now {given.fingerprint[:12]})"
+                f"{uri}: data set: the store was created from a different data set "
+                f"(fingerprint {self.fingerprint[:12]}, now {given.fingerprint[:12]})"
             )
         raise StoreMismatchError("\n".join(lines or [f"{uri}: belongs to a campaign of another format"]))
 

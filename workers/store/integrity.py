@@ -1,4 +1,4 @@
-"""What is wrong with a store's files: each is read whole, in pieces, and compared with all that is known of it."""
+"""Integrity checks of results and examples: each file is read whole and compared with what is known of it."""
 
 from typing import Any
 
@@ -23,12 +23,12 @@ def check_results(file: TableFile, shard: Shard) -> None:
     metadata = file.metadata
     file.keep()
     if metadata.get("content_sha256") != file_hash(file):
-        raise DamagedFileError("does not hold the content that it was committed with")
+        raise DamagedFileError("its content does not match its committed hash")
     _check_runs(file, shard)
     widths = file.layout.widths
     for table in file.groups():
         if not schema.consistent(table, *(schema.matrix(table, name, widths[name]) for name in schema.VECTORS)):
-            raise DamagedFileError("has accuracies that its vectors do not give")
+            raise DamagedFileError("its accuracies do not match its vectors")
 
 
 def _check_runs(file: TableFile, shard: Shard) -> None:
@@ -39,16 +39,16 @@ def _check_runs(file: TableFile, shard: Shard) -> None:
     starts = np.flatnonzero(np.diff(repetitions, prepend=-1))
     held = repetitions[starts]
     if not np.array_equal(held, np.arange(shard.start, shard.stop)):
-        raise DamagedFileError("does not hold the runs of its name")
+        raise DamagedFileError("does not contain the runs in its name")
     runs = dict(zip(held.tolist(), (run.run_id for run in shard.runs), strict=True))
     named = [runs[repetition] for repetition in repetitions.tolist()]
     if table["run_id"].to_pylist() != named or set(table["ratio"].to_pylist()) != {shard.runs[0].ratio}:
-        raise DamagedFileError("does not hold the runs of its name")
+        raise DamagedFileError("does not contain the runs in its name")
     last = np.append(starts[1:], len(epochs)) - 1
     ascending = np.diff(epochs) > 0
     ascending[starts[1:] - 1] = True  # from one run to the next
     if not ascending.all() or not np.array_equal(np.flatnonzero(final), last):
-        raise DamagedFileError("has epochs in disorder")
+        raise DamagedFileError("its epochs are out of order")
 
 
 def check_examples(file: TableFile, header: Header) -> None:
@@ -56,19 +56,19 @@ def check_examples(file: TableFile, header: Header) -> None:
     table = file.read_all()
     expected = ["train"] * header.num_train + ["test"] * header.num_test
     if table["split"].to_pylist() != expected:
-        raise DamagedFileError(f"does not hold {header.num_train} training and {header.num_test} test examples")
+        raise DamagedFileError(f"does not contain {header.num_train} training and {header.num_test} test examples")
     ids = np.concatenate([np.arange(header.num_train), np.arange(header.num_test)])
     if not np.array_equal(_integers(table, "example_id"), ids):
-        raise DamagedFileError("does not hold the examples in their order")
+        raise DamagedFileError("does not contain the examples in canonical order")
     for name in ("label", "given_label"):
         labels = _integers(table, name)
         if len(labels) and not (labels.min() >= 0 and labels.max() < len(header.class_names)):
-            raise DamagedFileError(f"column {name}: holds a class that the data set does not have")
+            raise DamagedFileError(f"column {name}: contains a class that is not in the data set")
         if f"{name}_name" in table.column_names:
             texts = schema.class_name_texts(header.class_names)
             named = zip(table[name].to_pylist(), table[f"{name}_name"].to_pylist(), strict=True)
             if any(text != texts[label] for label, text in named):
-                raise DamagedFileError(f"column {name}_name: does not hold the names of the classes")
+                raise DamagedFileError(f"column {name}_name: does not contain the class names")
     if header.scored:
         check_scores(table["score"].combine_chunks(), header)
 
@@ -87,5 +87,5 @@ def check_scores(column: pa.DoubleArray, header: Header) -> Floats:
     requested = header.campaign.subsets.scores if isinstance(header.campaign, Campaign) else None
     of_tests = column.slice(header.num_train)
     if requested is None or scores_sha256(scores) != requested.sha256 or of_tests.null_count < len(of_tests):
-        raise DamagedFileError("column score: does not hold the scores that the campaign was made with")
+        raise DamagedFileError("column score: does not contain the campaign's scores")
     return scores

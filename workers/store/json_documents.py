@@ -1,4 +1,4 @@
-"""The store's small JSON files: read without trust, named where they are damaged.
+"""The store's small JSON files, validated when they are read.
 
 targets/*.json     how many repetitions of which ratio were requested
 failures/*.json    shards that failed in user code

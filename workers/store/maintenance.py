@@ -1,4 +1,4 @@
-"""What keeps a store sound: files are inspected, set aside, merged, and deleted once they are merged."""
+"""Maintenance of a store: inspects files, sets damaged ones aside, merges shards, deletes merged ones."""
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager

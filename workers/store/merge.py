@@ -1,4 +1,4 @@
-"""Merges committed shards into one file, byte for byte the same from whatever shards the runs come."""
+"""Merges committed shards into one file with deterministic bytes."""
 
 from collections.abc import Sequence
 

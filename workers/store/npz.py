@@ -1,4 +1,4 @@
-"""Reading `.npz` files that came from elsewhere: nothing is unpickled, and no more is read than was expected."""
+"""Reads untrusted `.npz` files: nothing is unpickled, sizes are checked first."""
 
 import zipfile
 import zlib

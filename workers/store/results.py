@@ -1,4 +1,4 @@
-"""results/: the committed shards, listed, opened and scanned, also while other processes commit and compact."""
+"""`results/`: lists, opens and scans committed shards, also during commits and compaction."""
 
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
@@ -72,7 +72,7 @@ class Results:
             if file.metadata.get("campaign") != self._header.identity:
                 raise DamagedFileError(FOREIGN)
             if file.metadata.get("shard") != shard.shard_id:
-                raise DamagedFileError("does not hold the runs of its name")
+                raise DamagedFileError("does not contain the runs in its name")
             yield file
 
     def scan(self, columns: Sequence[str], ratio: int | None) -> Iterator[tuple[Shard, pa.Table]]:

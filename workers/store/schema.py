@@ -1,4 +1,4 @@
-"""The Parquet form of results: one row per run and recorded epoch, the vectors as lists."""
+"""The Parquet schema of results: one row per run and recorded epoch, vectors as lists."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""The store: the directory or object-store prefix with the committed files of one campaign. Owns every path in it.
+"""`Store`: the directory or object-store prefix with the committed files of one campaign.
 
 campaign.json          the frozen campaign, data set, shard size, versions; the first file, it decides whose store it is
 examples.parquet       split, example_id, label, given_label; score under the design `explicit`; names
@@ -122,7 +122,7 @@ class Store:
         counts = (self.header.num_train, self.header.num_test)
         names = table["name"].combine_chunks()
         if table["split"].to_pylist() != ["train"] * counts[0] + ["test"] * counts[1]:
-            raise damaged(self._files, EXAMPLES, "does not hold the examples in their order")
+            raise damaged(self._files, EXAMPLES, "does not contain the examples in canonical order")
         splits = (names.slice(0, counts[0]), names.slice(counts[0]))
         return tuple(None if each.null_count else each for each in splits)  # type: ignore[return-value]
 

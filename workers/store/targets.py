@@ -1,4 +1,4 @@
-"""targets/*.json: how many repetitions of which ratio were requested, a file per request; the newest counts.
+"""`targets/*.json`: the requested repetitions of each ratio, one file per request; the newest counts.
 
 Requests are numbered in the order in which they were made, and each holds for the ratios that it names, so that a later
 one can ask for less: what was requested by mistake is taken back by asking again. A request's name holds its content,
@@ -35,23 +35,21 @@ class Targets:
     def add(self, subsets: Subsets, *, at_least: bool = False) -> None:
         """Ask for these ratios and repetitions, and no more of them; with `at_least`, for as many at least.
 
-        Nothing is written where just that is requested already.
+        Nothing is written where just that is asked for already.
         """
         there = self._read([])
-        requested = dict.fromkeys(sorted(subsets.ratios_ppm), subsets.repetitions)
+        wanted = dict.fromkeys(sorted(subsets.ratios_ppm), subsets.repetitions)
         if at_least:
-            requested = {
-                ratio_ppm: many for ratio_ppm, many in requested.items() if many > there.targets.get(ratio_ppm, 0)
-            }
-        if all(there.targets.get(ratio_ppm) == many for ratio_ppm, many in requested.items()):
+            wanted = {ratio_ppm: many for ratio_ppm, many in wanted.items() if many > there.targets.get(ratio_ppm, 0)}
+        if all(there.targets.get(ratio_ppm) == many for ratio_ppm, many in wanted.items()):
             return
-        document = {str(ratio_ppm): many for ratio_ppm, many in requested.items()}
+        document = {str(ratio_ppm): many for ratio_ppm, many in wanted.items()}
         name = "_".join(document) if len(document) <= 12 else f"{len(document)}-ratios-{_short_hash(document)}"
         path = f"targets/{there.last + 1:06d}-r{name}-{subsets.repetitions:06d}.json"
         self._files.create(path, json.dumps(document).encode())
 
     def targets(self, damaged: list[DamagedFileError]) -> dict[int, int]:
-        """Repetitions requested at each ratio (parts per million); ascending ratio.
+        """Repetitions wanted at each ratio (parts per million); ascending ratio.
 
         Files that cannot be used are added to `damaged`.
         """
@@ -69,10 +67,10 @@ class Targets:
                 continue
             for ratio_ppm, repetitions in asked.items():
                 together[ratio_ppm] = max(repetitions, together.get(ratio_ppm, 0))
-        requested: dict[int, int] = {}
+        wanted: dict[int, int] = {}
         for number in sorted(by_number):
-            requested |= by_number[number]
-        return _Found(requested, max(by_number, default=0))
+            wanted |= by_number[number]
+        return _Found(wanted, max(by_number, default=0))
 
 
 def _short_hash(document: dict[str, int]) -> str:

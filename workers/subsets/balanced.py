@@ -1,4 +1,4 @@
-"""Balanced subsets: in each block of runs every example is in its exact share of the subsets.
+"""Balanced subsets: in each block of runs, every example is in the same share of the subsets.
 
 The runs of a ratio r = a/b in lowest terms fall into blocks of L consecutive repetitions, L the smallest multiple of b
 that is at least 20. Within a block every example is in exactly r L subsets, so over whole blocks every example has the

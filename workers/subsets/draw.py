@@ -1,4 +1,4 @@
-"""Which examples each run trains on, and the seed of every random stream.
+"""Draws each run's subset, and derives the seed of every random stream.
 
 Each stream is `SeedSequence(campaign seed, spawn_key=(purpose, ratio in parts per million, repetition))`: it depends on
 the run's key alone, so neither the order of training nor the number of workers can change a draw. Runs of one block of

@@ -1,4 +1,4 @@
-"""Explicit subsets: those that lack the examples which a rule drops, by a score of each example.
+"""Explicit subsets: a rule drops examples by their scores.
 
 Of N examples floor(ratio x N) are kept, whatever the rule, so that runs of a ratio can be stacked. In ascending order
 of the scores, `lowest` drops the first ones, `highest` the last, a window those from its quantile on; `random` drops as

@@ -1,4 +1,4 @@
-"""Training engines: given runs and data on a device, trained models' correctness."""
+"""Training engines: train runs on a device and evaluate the correctness of every example."""
 
 from workers.training.checkpoint_policy import ShardCheckpoints, training_conditions
 from workers.training.dtype import Precision

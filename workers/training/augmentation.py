@@ -1,4 +1,4 @@
-"""Random changes to a minibatch of images, on the device that holds it; the draws are made per epoch, on the CPU.
+"""Image augmentation on the training device; random numbers are drawn per epoch, on the CPU.
 
 Drawn apart from their use, so that a GPU sees the same changes as a CPU, and a training step draws nothing.
 """

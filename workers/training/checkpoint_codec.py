@@ -1,4 +1,4 @@
-"""The bytes of a checkpoint: safetensors, which cannot run code, with a JSON document as one of the tensors."""
+"""Encodes checkpoints as safetensors, which cannot run code, with a JSON document as one of the tensors."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""When a shard in training is checkpointed, and whether a checkpoint may be used.
+"""Decides when a shard in training is checkpointed, and whether a checkpoint may be used.
 
 Checkpoints are taken at the ends of epochs: there the whole state is a few tensors and generators, whereas in
 mid-epoch it would also be the order drawn, the changes drawn and the sum of losses, on a device that would have to be
@@ -98,7 +98,7 @@ class ShardCheckpoints:
             self._files.write(self._shard, encode(saved))
             self._present = True
         except (StoreError, ValueError) as error:
-            self._note(f"cannot be written, so that an interruption costs more: {error}")
+            self._note(f"cannot be written, an interruption will lose more work: {error}")
 
     def _load(self, training: StackTraining) -> CheckpointState | None:
         try:
@@ -111,7 +111,7 @@ class ShardCheckpoints:
             self._discard(str(error))
             return None
         except StoreError as error:
-            self._note(f"cannot be read, trained from the start: {error}")
+            self._note(f"cannot be read, training starts from the beginning: {error}")
             return None
         return saved if self._holds(saved) else None
 
@@ -121,11 +121,11 @@ class ShardCheckpoints:
         different = [name for name in sorted({*ours, *theirs}) if ours.get(name) != theirs.get(name)]
         if different:
             differences = ", ".join(f"{name} {theirs.get(name)!r}, here {ours.get(name)!r}" for name in different)
-            self._note(f"is of other conditions ({differences}), trained from the start")
+            self._note(f"was written under different conditions ({differences}), training starts from the beginning")
         return not different
 
     def _discard(self, reason: str) -> None:
-        self._note(f"cannot be used, trained from the start: {reason}")
+        self._note(f"cannot be used, training starts from the beginning: {reason}")
         self._present = True
         self.remove()
 

@@ -1,4 +1,4 @@
-"""A training step as a CUDA graph: on a GPU small models are bound by launching kernels, and a graph launches once."""
+"""Captures a training step as a CUDA graph, so that small models are not bound by kernel launches."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

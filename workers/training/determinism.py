@@ -1,4 +1,4 @@
-"""The setting in which the same seeds give the same bits, on one kind of hardware and versions."""
+"""Deterministic settings of torch: the same seeds give the same bits on the same hardware and versions."""
 
 import os
 from collections.abc import Iterator

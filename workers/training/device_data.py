@@ -1,4 +1,4 @@
-"""A data set on the device that trains: raw pixels once, scaled when a minibatch is gathered."""
+"""A data set on the training device: raw pixels, scaled when a minibatch is gathered."""
 
 import math
 import warnings

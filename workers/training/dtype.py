@@ -1,4 +1,4 @@
-"""float32 or bfloat16 products: what a machine is good at, and how a plain module computes in it."""
+"""Precision of matrix products: float32 or bfloat16."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""What an engine is: trains the runs of one shard and tells which examples each model gets right."""
+"""The `Engine` protocol, and the loop over stacks that all engines share."""
 
 from collections.abc import Callable, Sequence
 from functools import partial

@@ -1,4 +1,4 @@
-"""What models get right on all training and test examples, and by what margin, in one pass over each."""
+"""Evaluates models on all training and test examples: correctness and margins, in one pass over each."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What decides how models are trained on a machine: its kind of device, what it is fast at, its memory."""
+"""Detects a worker's machine: device type, bfloat16 support, free memory."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -1,4 +1,4 @@
-"""Starting weights of a model, drawn on the CPU so that a GPU starts from the same ones."""
+"""Weight initialization, drawn on the CPU so that a GPU starts from the same weights."""
 
 import math
 

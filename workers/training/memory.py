@@ -1,4 +1,4 @@
-"""Whether a campaign's training fits into a CPU's memory: a campaign file may ask for terabytes in a word."""
+"""Checks that a campaign's training fits into a CPU's memory."""
 
 from functools import lru_cache, partial
 

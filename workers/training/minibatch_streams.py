@@ -1,4 +1,4 @@
-"""A run's own random streams while it trains: the order of its examples and the changes to their images."""
+"""The random streams of a run in training: the order of its examples and their augmentation."""
 
 from collections.abc import Mapping
 from typing import Any

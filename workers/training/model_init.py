@@ -1,4 +1,4 @@
-"""A run's model before its first update."""
+"""Builds the initial model of a run."""
 
 import torch
 from torch import nn

@@ -1,4 +1,4 @@
-"""The recipe's optimiser over a model's or a stack's weights: one fused, elementwise update.
+"""The optimizer step over the weights of a model or a stack: one fused, elementwise update.
 
 PyTorch's functional forms: its optimiser classes import the compiler at their first step, most of a second in every
 worker, and add their bookkeeping to every step.

@@ -1,4 +1,4 @@
-"""What the last hidden layer of a trained model says of the training examples: the inputs of its head."""
+"""Penultimate-layer features of a trained model: the inputs of its head for all training examples."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

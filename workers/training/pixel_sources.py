@@ -1,4 +1,4 @@
-"""Where a data set's raw pixels are while models train: on the device, or streamed to it from memory-mapped files."""
+"""Sources of raw pixels in training: resident on the device, or streamed from memory-mapped files."""
 
 import os
 from collections import deque

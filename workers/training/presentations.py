@@ -1,4 +1,4 @@
-"""What models made of the examples that training showed them: before the update, in training mode, as augmented.
+"""Records predictions on examples as training presents them: before the update, in training mode, augmented.
 
 It comes from the logits that training computes anyway. M. Toneva et al., "An empirical study of example forgetting
 during deep neural network learning", ICLR 2019, count forgetting events in it.

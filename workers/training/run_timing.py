@@ -1,4 +1,4 @@
-"""How long runs take on a device, found by training a stack for some seconds.
+"""Measures the time of runs on a device by training a stack for a few seconds.
 
 A run's time is that of starting its model, of its updates, and of evaluating every example at each recorded epoch.
 """

@@ -1,4 +1,4 @@
-"""The engine for any model: one after the other."""
+"""The sequential engine: trains any model, one run at a time."""
 
 from collections.abc import Sequence
 

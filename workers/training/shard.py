@@ -1,4 +1,4 @@
-"""What is scheduled: train a shard's runs and commit them to the store."""
+"""`Worker`: trains the runs of a shard and commits them to the store."""
 
 import threading
 from dataclasses import dataclass
@@ -123,7 +123,7 @@ class Worker:
 
 
 def check_starting_values(campaign: Campaign, header: Header, input_shape: tuple[int, ...], uri: str) -> None:
-    """Raise ModelError where a model function gives other models here than where the store was made.
+    """Raise ModelError where a model function returns different models than when the store was created.
 
     Under another version of torch nothing is compared: its generators may draw otherwise.
     """

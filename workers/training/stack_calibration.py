@@ -1,4 +1,4 @@
-"""How many models a GPU trains fastest together, found by training stacks of several sizes for a few steps."""
+"""Finds the stack size with the highest training throughput on a GPU."""
 
 import time
 from collections.abc import Sequence

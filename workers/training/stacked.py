@@ -1,4 +1,4 @@
-"""The engine for small models: a stack of them trains as one program."""
+"""The stacked engine: trains a stack of small models as one program."""
 
 from collections.abc import Iterable, Iterator, Sequence
 

@@ -1,4 +1,4 @@
-"""What a trainer has to remember from one epoch to the next, apart from its campaign, data and runs.
+"""The state of a trainer between two epochs, apart from its campaign, data and runs.
 
 Of a model that are its parameters and buffers, persistent or not, and torch's global generators, from which dropout in
 a user's own model draws. What a model keeps elsewhere (plain attributes, files, generators of its own) is not known

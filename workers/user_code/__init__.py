@@ -1,1 +1,1 @@
-"""The user's own code: which functions may be called, how they are found, and how calls to them end."""
+"""User code: which functions may be called, how they are loaded, and how calls to them are guarded."""

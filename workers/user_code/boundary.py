@@ -1,4 +1,4 @@
-"""The boundary at which code of the campaign's own is called: what it may end, and what is told of what it raises."""
+"""Guards calls of user code: process state, interruptions, and the text of its errors."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Whose code a module or a callable is: the user's own, an installed package's, Python's, or Longtail's.
+"""The origin of a module or a callable: the user's own code, an installed package, Python, or Longtail.
 
 The user's own is what lies in a folder of `sys.path` that no installation put there. Everything is judged by the files
 in which it is defined, with links followed and not, and by the names under which Python knows it: what a package calls

@@ -1,4 +1,4 @@
-"""Functions that users name in a campaign file as `package.module:function`.
+"""Loads functions that a campaign file names as `package.module:function`.
 
 A campaign file may come from anybody, and must not be able to call `os:system`, a library's function that reads pickles
 or downloads code, or one of Longtail's own. So module and function must be the user's (see `code_origin`). Installed

@@ -1,4 +1,4 @@
-"""What code of the campaign's own may not leave changed in the process that calls it."""
+"""Restores the state of the process that user code must not change."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Texts that come from users' code and files, at a length that can be stored and shown."""
+"""Truncates texts from user code and files."""
 
 
 def shortened(text: str, most: int) -> str:

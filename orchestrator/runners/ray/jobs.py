@@ -136,7 +136,7 @@ class Jobs:
         except (RuntimeError, ValueError) as error:
             # A traceback of the cluster's, which ends with the reason.
             lines = [line for line in str(error).splitlines() if len(line) > 1] or [type(error).__name__]
-            raise ClusterError(f"the Ray cluster at {self.address!r} does not do it: {lines[-1]}") from error
+            raise ClusterError(f"the Ray cluster at {self.address!r} rejected the request: {lines[-1]}") from error
 
 
 class _Log:

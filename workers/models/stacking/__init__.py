@@ -1,4 +1,4 @@
-"""Many models of one shape as one program: a stack of K models, each with its own weights, in one set of tensors."""
+"""Model stacking: K models of one architecture as one program with batched weights."""
 
 from workers.models.stacking.checking import unstackable_reason
 from workers.models.stacking.model import NotStackableError, StackedModel, Weight

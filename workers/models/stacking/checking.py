@@ -1,4 +1,4 @@
-"""Is the stacked form of an architecture the same function as its models one at a time?"""
+"""Checks that models can be stacked: a stack's outputs must equal its models' outputs."""
 
 from collections.abc import Callable
 from itertools import chain
@@ -40,7 +40,7 @@ def unstackable_reason(build: Callable[[], nn.Module], input_shape: tuple[int, .
             apart = torch.cat([model(part.clone()) for model, part in zip(models, images.chunk(2), strict=True)])
         if not torch.allclose(together, apart, rtol=_TOLERANCE, atol=_TOLERANCE * float(apart.abs().max())):
             return (
-                "its stacked form gives other outputs than its models one at a time: "
-                "examples of a batch mix, or its forward draws random numbers by itself"
+                "cannot be batched across models: outputs differ, because examples of a batch interact or forward "
+                "draws random numbers"
             )
     return None

@@ -1,4 +1,4 @@
-"""A stack of models: traced once, with every layer that has weights replaced by its stacked form."""
+"""`StackedModel`: traces a model with torch.fx and replaces every layer that has weights by its stacked form."""
 
 import copy
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Reading and atomically creating files, on a local disk and on any file system that pyarrow or fsspec speaks.
+"""The `Files` protocol: reads and atomically creates files, on disk and on file systems of pyarrow and fsspec.
 
 A file either exists with all its bytes or does not exist. `create` never overwrites what it sees.
 """

@@ -1,4 +1,4 @@
-"""Errors of disks and object stores: in one line that names the path, and which of them are worth another try."""
+"""Wraps errors of disks and object stores in one line that names the path; recognizes transient ones."""
 
 import errno
 import re

@@ -1,4 +1,4 @@
-"""What survives a power cut."""
+"""Syncs files and folders to disk."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Files on a disk that has hard links: temporary name, fsync, link to the final name. Of racing writers one wins."""
+"""Files on a local disk, created atomically: temporary name, fsync, hard link to the final name."""
 
 import errno
 import os
@@ -153,7 +153,7 @@ def _regular(path: Path) -> Path:
         mode = path.stat().st_mode
     except FileNotFoundError:
         if path.is_symlink():
-            raise DamagedFileError(f"{path}: is a link to nothing") from None
+            raise DamagedFileError(f"{path}: is a broken link") from None
         raise
     if not stat.S_ISREG(mode):
         raise DamagedFileError(f"{path}: is {'a folder' if stat.S_ISDIR(mode) else 'not a regular file'}")

@@ -1,4 +1,4 @@
-"""Files in an object store, where one request makes an object appear whole.
+"""Files in an object store, created atomically by single requests.
 
 Requests that fail for a moment are repeated (`RetryPolicy`). pyarrow has no conditional PUT, and not every server's is
 atomic, so `create` finds out whether it raced, by means of a claim: a small object for every name that is written,

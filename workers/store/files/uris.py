@@ -1,4 +1,4 @@
-"""From the URI of a store to its file system. Credentials come from the environment alone, never from a URI.
+"""Opens the file system of a store's URI. Credentials come from the environment only.
 
 A URI is kept in logs, shell histories and notebooks, so one that holds a secret is refused, without repeating it.
 """

@@ -1,1 +1,1 @@
-"""Parquet files: written with checksums, and read without trusting them."""
+"""Parquet files: written with page checksums, validated before they are decoded."""

@@ -1,4 +1,4 @@
-"""What a Parquet file's footer says of its columns and row groups: `FileMetaData` in parquet.thrift."""
+"""Parses a Parquet footer (`FileMetaData` in parquet.thrift): row groups and column chunks."""
 
 from dataclasses import dataclass
 

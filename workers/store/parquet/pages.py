@@ -1,4 +1,4 @@
-"""Walks the pages of a Parquet column before anything is decoded.
+"""Checks the page headers of a Parquet column before anything is decoded.
 
 A page's header says how large it becomes, and a decoder believes it: a few bytes can claim gigabytes. Arrow cannot be
 given a bound, so the headers are read here first: `PageHeader` in parquet.thrift
@@ -49,7 +49,7 @@ def pages(chunk: memoryview, encodings: Collection[int] = _ENCODINGS) -> Iterato
             raise DamagedFileError("is damaged: has a page of no known kind")
         encoding = number(detail.get(_ENCODING_FIELD[kind]))
         if encoding not in encodings:
-            raise DamagedFileError(f"has a page in encoding {encoding}, which no store has")
+            raise DamagedFileError(f"has a page in unsupported encoding {encoding}")
         at = start + number(header.get(3))
         if at > len(chunk):
             raise DamagedFileError("is damaged: a page ends beyond its column")
@@ -69,7 +69,7 @@ def check_pages(chunk: memoryview, values: int, max_size: int) -> None:
         else:
             found += page.values
         if size > max_size:
-            raise DamagedFileError(f"claims a column of more than {max_size} bytes, which its rows cannot take")
+            raise DamagedFileError(f"claims a column of more than {max_size} bytes, more than its rows can hold")
         if found > values:
             raise DamagedFileError(f"claims more than the {values} values that its rows have")
     if found != values:
@@ -80,4 +80,4 @@ def check_checksums(chunk: memoryview) -> None:
     """Raise DamagedFileError where a page's bytes are not those of its checksum. Unpacks nothing."""
     for page in pages(chunk):
         if page.crc is None or zlib.crc32(chunk[page.start : page.stop]) != page.crc & 0xFFFFFFFF:
-            raise DamagedFileError("is damaged: a page does not have the content of its checksum")
+            raise DamagedFileError("is damaged: a page does not match its checksum")

@@ -1,4 +1,4 @@
-"""Parquet files of known columns: written with page checksums, read without trust.
+"""Parquet files of a known schema: written with page checksums, validated when they are read.
 
 Whatever a file claims is compared with what its place in the store allows, first the footer, then the header of every
 page that is requested, before Arrow allocates or decodes anything. So a hostile file cannot fill memory.
@@ -125,7 +125,7 @@ class TableFile:
         layout = self.layout
         least, most = len(layout.schema), len(layout.schema) + len(layout.optional)
         if any(not least <= len(group.chunks) <= most for group in self._footer.groups):
-            raise DamagedFileError("has not the columns of such a file")
+            raise DamagedFileError("has unexpected columns")
         if not layout.min_rows <= self._footer.rows <= layout.max_rows:
             raise DamagedFileError(f"has {self._footer.rows} rows, expected {layout.min_rows} to {layout.max_rows}")
 
@@ -139,7 +139,7 @@ class TableFile:
         found, required = [_plain(each) for each in file.schema_arrow], list(self.layout.schema)
         further = [each for each in self.layout.optional if each in found[len(required) :]]
         if found != required + further or any(len(group.chunks) != len(found) for group in self._footer.groups):
-            raise DamagedFileError("has not the columns of such a file")
+            raise DamagedFileError("has unexpected columns")
         self.layout = replace(self.layout, schema=pa.schema(found))
         return file
 
@@ -171,7 +171,7 @@ class _Ranges:
         self._source = source
         self.size = int(source.size())
         if self.size > MAX_FILE:
-            raise DamagedFileError(f"has {self.size} bytes, more than any file of a store")
+            raise DamagedFileError(f"has {self.size} bytes, more than the limit for store files")
         self._bytes = np.zeros(self.size, dtype=np.uint8)
         self._whole_from = self.size
         self._extend(max(0, self.size - _TAIL))

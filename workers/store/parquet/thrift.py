@@ -1,4 +1,4 @@
-"""Reads thrift structs in the compact protocol, which Parquet's footers and page headers are.
+"""Parses thrift structs in the compact protocol, as in Parquet's footers and page headers.
 
 Arrow's own reader is not asked: some of its footer's accessors end the process at a damaged byte (pyarrow 26,
 `RowGroupMetaData.column`: "terminate called after throwing an instance of 'parquet::ParquetException'"), and its page
@@ -22,13 +22,13 @@ def read_struct(data: bytes, at: int = 0) -> tuple[Struct, int]:
     try:
         return _struct(data, at, MAX_DEPTH)
     except IndexError as error:
-        raise DamagedFileError("is damaged: a header has no end") from error
+        raise DamagedFileError("is damaged: a header is truncated") from error
 
 
 def number(value: Any) -> int:
     """A field that must be a count or a place: an integer from 0 on. Raises DamagedFileError."""
     if type(value) is not int or value < 0:
-        raise DamagedFileError("is damaged: a header has a number that makes no sense")
+        raise DamagedFileError("is damaged: a header has an invalid number")
     return value
 
 
@@ -57,7 +57,7 @@ def _value(data: bytes, at: int, kind: int, depth: int) -> tuple[Any, int]:
     if kind == _BINARY:
         length, at = _varint(data, at)
         if length > len(data) - at:
-            raise DamagedFileError("is damaged: a header has no end")
+            raise DamagedFileError("is damaged: a header is truncated")
         return data[at : at + length], at + length
     if kind == _STRUCT:
         return _struct(data, at, depth - 1)
@@ -67,7 +67,7 @@ def _value(data: bytes, at: int, kind: int, depth: int) -> tuple[Any, int]:
         return data[at], at + 1
     if kind == _DOUBLE:
         return None, at + 8
-    raise DamagedFileError("is damaged: a header holds what none holds")
+    raise DamagedFileError("is damaged: a header has an unknown field type")
 
 
 def _list(data: bytes, at: int, depth: int) -> tuple[list[Any], int]:
@@ -76,7 +76,7 @@ def _list(data: bytes, at: int, depth: int) -> tuple[list[Any], int]:
     if size == 15:
         size, at = _varint(data, at)
     if size > len(data) - at or depth <= 0:
-        raise DamagedFileError("is damaged: a header holds a list without end")
+        raise DamagedFileError("is damaged: a header has a truncated list")
     values: list[Any] = [None] * size
     for place in range(size):
         values[place], at = _value(data, at, kind, depth)
@@ -95,7 +95,7 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
         number |= (octet & 127) << shift
         if octet < 128:
             return number, at
-    raise DamagedFileError("is damaged: a header holds a number without end")
+    raise DamagedFileError("is damaged: a header has an unterminated integer")
 
 
 def _integer(data: bytes, at: int) -> tuple[int, int]:
