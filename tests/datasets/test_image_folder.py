@@ -188,7 +188,7 @@ def _circle(root: Path) -> None:
         (_no_classes, "train has no folders"),
         (
             lambda root: (root / "train/cat/x.png").symlink_to("gone"),
-            "ROOT/train/cat/x.png: is a link to gone, which is not",
+            "ROOT/train/cat/x.png: is a broken link to gone",
         ),
         (lambda root: (root / "train/dog").symlink_to("gone"), "ROOT/train/dog: is a broken link to gone"),
         (lambda root: (root / "test").symlink_to("gone"), "ROOT/test: is a link to gone, which is no folder"),

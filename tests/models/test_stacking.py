@@ -215,7 +215,7 @@ class _DrawingOnce(nn.Module):
     [
         (_DrawingOnce, "forward makes a tensor of its own"),
         (_Mixing, "cannot be batched across models: outputs differ"),
-        (_Drawing, "or its forward draws random numbers by itself"),
+        (_Drawing, "interact or forward draws random numbers"),
         (
             _Branching,
             "torch.fx cannot trace it: TraceError: symbolically traced variables cannot be used as inputs",
