@@ -20,7 +20,6 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 
 import numpy as np
-import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
@@ -30,14 +29,12 @@ from analysis.reading.examples import Labels
 from analysis.statistics.means import difference_se
 from benchmarks.designs import DESIGNS, designed
 from workers.campaign.keys import Run
+from workers.common.arrays import Bools, Floats
 from workers.subsets.balanced import block_length
 from workers.subsets.draw import draw_subset
 
 TESTS = 100
 FDR = 0.05
-
-Bools = npt.NDArray[np.bool_]
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

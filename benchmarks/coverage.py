@@ -22,8 +22,9 @@ from rich.table import Table
 from scipy.special import ndtri
 
 from analysis import average_interval, difference_interval, mean_interval
-from analysis.statistics.means import Floats, difference_se, group_mean, mean_se
+from analysis.statistics.means import difference_se, group_mean, mean_se
 from analysis.statistics.run_means import count_interval
+from workers.common.arrays import Floats
 
 MEANS = np.array([0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.98])
 RUNS = (20, 60, 200, 2000)

@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
@@ -28,13 +27,11 @@ from orchestrator.presets import preset_text
 from workers.campaign.campaign import Campaign
 from workers.campaign.keys import Run
 from workers.campaign.yaml_io import check_campaign, parse_campaign
+from workers.common.arrays import Bools, Floats
 from workers.subsets.draw import draw_subset
 
 DESIGNS = ("uniform", "balanced")
 MEMORIZED = 0.25
-
-Bools = npt.NDArray[np.bool_]
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

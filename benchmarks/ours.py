@@ -12,7 +12,7 @@ import analysis
 from benchmarks.measure import OURS, Measurement
 from benchmarks.works import Work
 from orchestrator import LocalRunner, run_campaign
-from orchestrator.campaigns.campaign_report import Progress
+from orchestrator.campaigns.campaign_report import CampaignProgress
 from orchestrator.runners.base import Runner
 from workers.errors import LongtailError
 
@@ -39,7 +39,7 @@ def measure_ours(work: Work, device: str, gpus_per_worker: float | None, operati
     moments: list[Moment] = []
     started = time.perf_counter()
 
-    def watch(progress: Progress) -> None:
+    def watch(progress: CampaignProgress) -> None:
         moments.append(Moment(time.perf_counter() - started, progress.workers, progress.trained))
 
     with tempfile.TemporaryDirectory(prefix="longtail-speed-") as folder:

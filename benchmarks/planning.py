@@ -21,9 +21,8 @@ from analysis.estimators.standard_errors import MOST, percentile, runs_needed, u
 from analysis.reading.bits import pack_columns
 from analysis.reading.counts import RatioCounts
 from analysis.reading.selection import select_ratio
+from workers.common.arrays import Bools
 from workers.store import Store
-
-Bits = npt.NDArray[np.bool_]
 
 PILOTS = (10, 30, 100, 300)
 
@@ -33,8 +32,8 @@ class Recorded:
     """All runs of a ratio: bool[runs, N] subsets, and what they get right of the training examples."""
 
     ratio_ppm: int
-    subsets: Bits
-    correct: Bits
+    subsets: Bools
+    correct: Bools
 
     def counts(self, rows: npt.NDArray[np.int64]) -> RatioCounts:
         """The sums over some of them."""

@@ -14,7 +14,7 @@ import ray
 from ray.cluster_utils import Cluster
 
 from orchestrator import RayRunner, run_campaign
-from orchestrator.campaigns.campaign_report import Progress
+from orchestrator.campaigns.campaign_report import CampaignProgress
 from tests.conftest import busy_campaign
 from tests.manifests import DEPLOY
 from tests.metadata_service import metadata_service
@@ -36,17 +36,17 @@ class Course:
 
     def __init__(self) -> None:
         self.changed = threading.Condition()
-        self.now = Progress(total=0, before=0)
+        self.now = CampaignProgress(total=0, before=0)
         self.over = False
 
-    def show(self, progress: Progress) -> None:
+    def show(self, progress: CampaignProgress) -> None:
         with self.changed:
             self.now = progress
             self.changed.notify_all()
         if self.over:
             raise SeenEnoughError
 
-    def wait(self, what: str, condition: Callable[[Progress], bool]) -> None:
+    def wait(self, what: str, condition: Callable[[CampaignProgress], bool]) -> None:
         with self.changed:
             seen = self.changed.wait_for(lambda: condition(self.now), timeout=60)
         print(f"{what}: {seen}", flush=True)

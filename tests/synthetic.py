@@ -12,9 +12,8 @@ import pyarrow as pa
 from workers.campaign.campaign import Campaign, Record, Subsets, ratio_to_ppm
 from workers.campaign.keys import Run, Shard
 from workers.campaign.recipe import Recipe
+from workers.common.arrays import Bools
 from workers.store import EpochRecord, Header, RunResult, Store
-
-Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

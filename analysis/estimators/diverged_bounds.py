@@ -19,7 +19,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.reading.counts import RatioCounts, StoreCounts
-from analysis.statistics.means import Counts, Floats, group_mean
+from analysis.statistics.means import group_mean
+from workers.common.arrays import Floats, Integers
 from workers.errors import EstimateError
 
 COLUMNS = (
@@ -99,15 +100,15 @@ def _consistency(at: RatioCounts) -> tuple[Floats, Floats]:
     return _limits(at.correct_out, at.n_out, _diverged(at)[1])
 
 
-def _limits(correct: Counts, runs: Counts, diverged: Counts) -> tuple[Floats, Floats]:
+def _limits(correct: Integers, runs: Integers, diverged: Integers) -> tuple[Floats, Floats]:
     return group_mean(correct, runs + diverged, "nan"), group_mean(correct + diverged, runs + diverged, "nan")
 
 
-def _share(diverged: Counts, runs: Counts) -> Floats:
+def _share(diverged: Integers, runs: Integers) -> Floats:
     return group_mean(diverged, runs + diverged, "nan")
 
 
-def _diverged(at: RatioCounts) -> tuple[Counts, Counts]:
+def _diverged(at: RatioCounts) -> tuple[Integers, Integers]:
     """The diverged runs with and without each example."""
     if at.diverged_in is None:
         raise EstimateError(f"ratio {at.ratio:g}: the diverged runs' subsets are known at the last epoch only")

@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from analysis.estimators.standard_errors import MOST, percentile
 from analysis.reading.counts import RatioCounts
-from analysis.statistics.means import Counts, Floats
+from workers.common.arrays import Floats, Integers
 
 REPLICATES = 20
 _RANGE = (0.05, 0.95)
@@ -50,10 +50,10 @@ class PlannedVariance:
 class _Pilot:
     """Counts of examples, int64[N] each, and the share m / N of a subset."""
 
-    correct_in: Counts
-    n_in: Counts
-    correct_out: Counts
-    n_out: Counts
+    correct_in: Integers
+    n_in: Integers
+    correct_out: Integers
+    n_out: Integers
     share: float
 
 
@@ -92,7 +92,7 @@ def _fitted(pilot: _Pilot) -> tuple[_Beta, _Beta]:
     return fit_beta(pilot.correct_in, pilot.n_in), fit_beta(pilot.correct_out, pilot.n_out)
 
 
-def fit_beta(correct: Counts, runs: Counts) -> _Beta:
+def fit_beta(correct: Integers, runs: Integers) -> _Beta:
     """The parameters (a, b) of the beta distribution under which these counts are most likely.
 
     correct_i of runs_i, int64[N], is binomial with p_i drawn from it.

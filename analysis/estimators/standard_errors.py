@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analysis.reading.counts import RatioCounts, StoreCounts
-from analysis.statistics.means import Counts, Floats, difference_se, mean_se
+from analysis.statistics.means import difference_se, mean_se
+from workers.common.arrays import Floats, Integers
 from workers.errors import EstimateError
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def smoothed_cscore_se(ratios: Sequence[RatioCounts]) -> Floats:
     return np.where(values > 0, np.sqrt(np.nansum(each**2, axis=0)) / np.maximum(values, 1), np.inf)
 
 
-def _jeffreys(correct: Counts, runs: Counts) -> Floats:
+def _jeffreys(correct: Integers, runs: Integers) -> Floats:
     return (correct + 0.5) / (runs + 1)
 
 

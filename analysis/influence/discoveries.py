@@ -29,11 +29,11 @@ from analysis.influence.estimator import COLUMNS as INFLUENCE_COLUMNS
 from analysis.influence.estimator import MAX_PAIRS, MEMORY_MB, pairs_frame
 from analysis.influence.p_values import p_values, unlikely_counts
 from analysis.influence.pair_counter import Counted, FamilyBlock, counted, test_blocks
-from analysis.influence.pairs import Ids, Pairs
+from analysis.influence.pairs import Pairs
 from analysis.reading.bits import RatioBits
-from analysis.reading.parallel import Spread, Threads
+from analysis.reading.parallel import ParallelMap, Threads
 from analysis.statistics.intervals import CONFIDENCE, check_confidence
-from analysis.statistics.means import Floats
+from workers.common.arrays import Floats, Integers
 from workers.errors import EstimateError, TooManyPairsError
 
 COLUMNS = (*INFLUENCE_COLUMNS, "p_value", "q_value")
@@ -47,7 +47,7 @@ def influence_discoveries(
     confidence: float = CONFIDENCE,
     memory_mb: float = MEMORY_MB,
     max_pairs: int = MAX_PAIRS,
-    spread: Spread | None = None,
+    spread: ParallelMap | None = None,
 ) -> pd.DataFrame:
     """The pairs of positive influence at a false discovery rate of `fdr`, with COLUMNS, sorted as `influence_pairs`.
 
@@ -102,7 +102,7 @@ def _frame(
     return frame.iloc[order].reset_index(drop=True)[list(COLUMNS)]
 
 
-def _families(bits: RatioBits, same_class: bool) -> list[tuple[Counted, Ids]]:
+def _families(bits: RatioBits, same_class: bool) -> list[tuple[Counted, Integers]]:
     """Training examples and the test examples that each of them is tested with."""
     examples, tests = np.arange(bits.labels.num_train), np.arange(bits.labels.num_test)
     if not same_class:
@@ -113,7 +113,12 @@ def _families(bits: RatioBits, same_class: bool) -> list[tuple[Counted, Ids]]:
 
 
 def _countable_level(
-    families: Sequence[Counted], blocks: Sequence[FamilyBlock], tried: int, fdr: float, max_pairs: int, spread: Spread
+    families: Sequence[Counted],
+    blocks: Sequence[FamilyBlock],
+    tried: int,
+    fdr: float,
+    max_pairs: int,
+    spread: ParallelMap,
 ) -> float:
     """A level that no discovery's p-value is above, and that at most `max_pairs` pairs reach; 0: there are none."""
     level, reached = fdr, tried

@@ -23,12 +23,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis.influence.pair_counter import Counted, counted, lowest_counts, test_blocks
-from analysis.influence.pairs import Ids, Pairs
+from analysis.influence.pairs import Pairs
 from analysis.influence.top_pairs import top_of_block
 from analysis.reading.bits import RatioBits
-from analysis.reading.parallel import Spread, Threads
+from analysis.reading.parallel import ParallelMap, Threads
 from analysis.statistics.intervals import CONFIDENCE, check_confidence, difference_interval
 from analysis.statistics.means import Empty, difference_se, group_mean
+from workers.common.arrays import Integers
 from workers.errors import EstimateError, TooManyPairsError
 
 COLUMNS = (
@@ -51,7 +52,7 @@ def influence_top(
     empty: Empty = "nan",
     confidence: float = CONFIDENCE,
     memory_mb: float = MEMORY_MB,
-    spread: Spread | None = None,
+    spread: ParallelMap | None = None,
 ) -> pd.DataFrame:
     """The `top` most influential training examples of each test example, with TOP_COLUMNS; `rank` from 1.
 
@@ -79,7 +80,7 @@ def influence_pairs(
     confidence: float = CONFIDENCE,
     memory_mb: float = MEMORY_MB,
     max_pairs: int = MAX_PAIRS,
-    spread: Spread | None = None,
+    spread: ParallelMap | None = None,
 ) -> pd.DataFrame:
     """Every pair with infl >= threshold, with COLUMNS, sorted by test example, then infl descending, then example id.
 
@@ -98,7 +99,7 @@ def influence_matrix(
     *,
     empty: Empty = "half",
     memory_mb: float = MEMORY_MB,
-    spread: Spread | None = None,
+    spread: ParallelMap | None = None,
 ) -> npt.NDArray[np.float32]:
     """infl as float32[len(tests), N], one row per selected test example (a slice, ids, or a mask of length T).
 
@@ -115,7 +116,7 @@ def influence_matrix(
 
 
 def matrix_blocks(
-    bits: RatioBits, tests: Ids, empty: Empty, memory_mb: float, spread: Spread | None = None
+    bits: RatioBits, tests: Integers, empty: Empty, memory_mb: float, spread: ParallelMap | None = None
 ) -> Iterator[npt.NDArray[np.float32]]:
     """Rows of the influence matrix, float32[some tests, N] at a time, in the order of `tests`."""
     every = counted(bits, _all_examples(bits), empty)
@@ -124,13 +125,13 @@ def matrix_blocks(
 
 def pairs_above(
     bits: RatioBits,
-    examples: Ids,
+    examples: Integers,
     threshold: float,
     empty: Empty,
     memory_mb: float,
     max_pairs: int,
-    spread: Spread | None = None,
-    tests: Ids | None = None,
+    spread: ParallelMap | None = None,
+    tests: Integers | None = None,
 ) -> Pairs:
     """The ranked pairs of these training examples and tests (ascending ids; None: all tests) with infl >= threshold.
 
@@ -151,7 +152,7 @@ def pairs_above(
     return Pairs.join(found)
 
 
-def _above_in_block(shared: tuple[Counted, float, int], tests: Ids) -> Pairs:
+def _above_in_block(shared: tuple[Counted, float, int], tests: Integers) -> Pairs:
     """The ranked pairs of a block with infl >= threshold, or more than `max_pairs` of them."""
     some, threshold, max_pairs = shared
     bars = lowest_counts(some, some.bits.correct[tests], np.full(len(tests), threshold))
@@ -188,7 +189,7 @@ def pairs_frame(bits: RatioBits, pairs: Pairs, empty: Empty, confidence: float =
     return pd.DataFrame(columns)
 
 
-def _selected_tests(bits: RatioBits, tests: slice | npt.ArrayLike) -> Ids:
+def _selected_tests(bits: RatioBits, tests: slice | npt.ArrayLike) -> Integers:
     if isinstance(tests, slice):
         return _all_tests(bits)[tests]
     ids = np.atleast_1d(np.asarray(tests))
@@ -196,9 +197,9 @@ def _selected_tests(bits: RatioBits, tests: slice | npt.ArrayLike) -> Ids:
     return _all_tests(bits)[ids] if ids.size else _all_tests(bits)[:0]
 
 
-def _all_tests(bits: RatioBits) -> Ids:
+def _all_tests(bits: RatioBits) -> Integers:
     return np.arange(bits.labels.num_test, dtype=np.int64)
 
 
-def _all_examples(bits: RatioBits) -> Ids:
+def _all_examples(bits: RatioBits) -> Integers:
     return np.arange(bits.labels.num_train, dtype=np.int64)

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from analysis.influence.estimator import MEMORY_MB, matrix_blocks
 from analysis.reading.bits import RatioBits
-from analysis.reading.parallel import Spread
+from analysis.reading.parallel import ParallelMap
 from analysis.statistics.means import Empty
 from workers.errors import EstimateError, NoEstimateError
 
@@ -19,7 +19,7 @@ def write_influence_matrix(
     *,
     empty: Empty = "half",
     memory_mb: float = MEMORY_MB,
-    spread: Spread | None = None,
+    spread: ParallelMap | None = None,
 ) -> int:
     """Write infl of all pairs, 4 N T bytes before compression; returns the number of files.
 

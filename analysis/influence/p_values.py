@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from analysis.influence.pair_counter import NEVER, Bars, Counted
-from analysis.influence.pairs import Ids, Pairs
-from analysis.statistics.means import Floats
-from workers.numba_jit import compiled
+from analysis.influence.pair_counter import NEVER, Counted
+from analysis.influence.pairs import Pairs
+from workers.common.arrays import Floats, Int32s, Integers
+from workers.common.numba_jit import compiled
 
 _FAR = 45.0
 """Terms under exp(-45) of the level that is requested do not change a tail in double precision."""
@@ -22,7 +22,7 @@ _CAREFUL = 1 + 1e-9
 """Bars are found for a level that is larger by this: rounding must not lose a pair; exact p-values decide."""
 
 
-def p_values(pairs: Pairs, n_in: Ids, total: Ids, runs: int) -> Floats:
+def p_values(pairs: Pairs, n_in: Integers, total: Integers, runs: int) -> Floats:
     """P[C >= correct_in] of each pair, float64; `n_in` and `total` are int64 of each pair."""
     keys = np.stack([n_in, total, pairs.correct_in])
     distinct, where = np.unique(keys, axis=1, return_inverse=True)
@@ -47,7 +47,7 @@ def _survival() -> Callable[..., Floats]:
     return found
 
 
-def unlikely_counts(counted: Counted, total: Ids, level: float) -> Bars:
+def unlikely_counts(counted: Counted, total: Integers, level: float) -> Int32s:
     """int32[tests, groups]: the smallest count whose p-value is at most `level`; NEVER where none is.
 
     `total` (int64[tests]) is each test's number of right runs.
@@ -61,7 +61,7 @@ def unlikely_counts(counted: Counted, total: Ids, level: float) -> Bars:
 
 
 @compiled
-def _fill(bars: Bars, runs: int, sizes: Ids, totals: Ids, log_level: float, log_factorials: Floats) -> None:
+def _fill(bars: Int32s, runs: int, sizes: Integers, totals: Integers, log_level: float, log_factorials: Floats) -> None:
     for row in range(len(totals)):
         for column in range(len(sizes)):
             bars[row, column] = _lowest(runs, sizes[column], totals[row], log_level, log_factorials)

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from analysis.influence.pairs import Ids, Pairs
+from analysis.influence.pairs import Pairs
 from analysis.influence.popcount import WIDE, number_reaching, reaching, shared_ones
 from analysis.reading.bits import RatioBits
-from analysis.statistics.means import Empty, Floats, empty_mean, mean_difference
+from analysis.statistics.means import Empty, empty_mean, mean_difference
+from workers.common.arrays import Floats, Int32s, Integers
 from workers.errors import EstimateError
-
-Bars = npt.NDArray[np.int32]
 
 NEVER = np.int32(2**31 - 1)
 """A bar that no count reaches."""
@@ -37,20 +36,20 @@ class Counted:
 
     bits: RatioBits
     empty: Empty
-    examples: Ids
+    examples: Integers
     words: npt.NDArray[np.uint64]
     group: npt.NDArray[np.int32]
-    sizes: Ids
+    sizes: Integers
 
-    def influence(self, correct_in: npt.NDArray[np.integer], n_in: Ids, total: Ids) -> Floats:
+    def influence(self, correct_in: npt.NDArray[np.integer], n_in: Integers, total: Integers) -> Floats:
         """infl of pairs from their counts, float64, rounded once, elementwise under broadcasting."""
         return mean_difference(correct_in, n_in, total - correct_in, self.bits.runs - n_in, self.empty)
 
-    def test_words(self, tests: Ids) -> npt.NDArray[np.uint64]:
+    def test_words(self, tests: Integers) -> npt.NDArray[np.uint64]:
         """uint64[len(tests), words]: which runs are right on each."""
         return np.ascontiguousarray(self.bits.test_correct.words[:, tests].T)
 
-    def matrix(self, tests: Ids) -> npt.NDArray[np.float32]:
+    def matrix(self, tests: Integers) -> npt.NDArray[np.float32]:
         """infl as float32[len(tests), len(examples)], rounded from float64; examples in ascending id."""
         counts = np.empty((len(tests), len(self.examples)), np.int32)
         if counts.size:
@@ -60,7 +59,7 @@ class Counted:
         matrix[:, np.argsort(np.argsort(self.examples))] = infl
         return matrix
 
-    def scan(self, tests: Ids, bars: Bars, first: int = 0, last: int | None = None) -> Iterator[Pairs]:
+    def scan(self, tests: Integers, bars: Int32s, first: int = 0, last: int | None = None) -> Iterator[Pairs]:
         """All pairs whose count reaches the bar (int32[len(tests), groups]), many at a time, in no order.
 
         Of the sorted examples first..last-1, all by default.
@@ -74,7 +73,7 @@ class Counted:
             infl = self.influence(correct_in, self.sizes[self.group[i]], self.bits.correct[tests[z]])
             yield Pairs(tests[z], self.examples[i], correct_in, infl)
 
-    def number(self, tests: Ids, bars: Bars) -> int:
+    def number(self, tests: Integers, bars: Int32s) -> int:
         """How many pairs `scan` would find."""
         return int(number_reaching(self.test_words(tests), self.words, self.group, bars)) if len(tests) else 0
 
@@ -84,10 +83,10 @@ class FamilyBlock:
     """Test examples, and the place among several families of the training examples that they are paired with."""
 
     family: int
-    tests: Ids
+    tests: Integers
 
 
-def counted(bits: RatioBits, examples: Ids, empty: Empty) -> Counted:
+def counted(bits: RatioBits, examples: Integers, empty: Empty) -> Counted:
     """Prepare the pairs of these training examples (ids). Raises EstimateError for an unknown `empty`."""
     empty_mean(empty)
     order = examples[np.lexsort((examples, bits.n_in[examples]))]
@@ -96,7 +95,7 @@ def counted(bits: RatioBits, examples: Ids, empty: Empty) -> Counted:
     return Counted(bits, empty, order, words, group.astype(np.int32), sizes)
 
 
-def test_blocks(counted: Counted, tests: Ids, memory_mb: float, pair_bytes: int = 0) -> list[Ids]:
+def test_blocks(counted: Counted, tests: Integers, memory_mb: float, pair_bytes: int = 0) -> list[Integers]:
     """Tests to be handled at one time, so that `memory_mb` (10^6 bytes) is enough; never less than one.
 
     `pair_bytes` are what a result holds for each pair. Raises EstimateError for a `memory_mb` that is not positive.
@@ -109,7 +108,9 @@ def test_blocks(counted: Counted, tests: Ids, memory_mb: float, pair_bytes: int 
     return [tests[start : start + tall] for start in range(0, len(tests), tall)]
 
 
-def lowest_counts(counted: Counted, total: Ids, least: Floats, *, above: npt.NDArray[np.bool_] | None = None) -> Bars:
+def lowest_counts(
+    counted: Counted, total: Integers, least: Floats, *, above: npt.NDArray[np.bool_] | None = None
+) -> Int32s:
     """int32[tests, groups]: the smallest count at which infl >= least[z]; NEVER where none does.
 
     `total` (int64[tests]) and `least` (float64[tests]) are the tests'. Where `above` (bool[tests, groups]) is set,

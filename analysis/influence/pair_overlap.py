@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from analysis.influence.estimator import MEMORY_MB
 from analysis.influence.pair_counter import Counted, FamilyBlock, counted, lowest_counts, test_blocks
-from analysis.influence.pairs import Ids
 from analysis.reading.bits import RatioBits
-from analysis.reading.parallel import Spread, Threads
+from analysis.reading.parallel import ParallelMap, Threads
+from workers.common.arrays import Integers
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def pair_overlap(
     min_infl: float,
     *,
     memory_mb: float = MEMORY_MB,
-    spread: Spread | None = None,
+    spread: ParallelMap | None = None,
 ) -> Overlap:
     """Of the pairs of a training and a test example of one class that each half selects.
 
@@ -78,7 +78,7 @@ def _in_block(shared: tuple[list[list[Counted]], float], block: FamilyBlock) -> 
     return len(first), len(second), len(np.intersect1d(first, second, assume_unique=True))
 
 
-def _selected(half: Counted, tests: Ids, min_infl: float) -> Ids:
+def _selected(half: Counted, tests: Integers, min_infl: float) -> Integers:
     """The pairs, each as one number."""
     bars = lowest_counts(half, half.bits.correct[tests], np.full(len(tests), min_infl))
     keys = [pairs.tests * half.bits.labels.num_train + pairs.examples for pairs in half.scan(tests, bars)]

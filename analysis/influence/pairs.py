@@ -5,18 +5,16 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from analysis.statistics.means import Floats
-
-Ids = npt.NDArray[np.int64]
+from workers.common.arrays import Floats, Integers
 
 
 @dataclass(frozen=True)
 class Pairs:
     """int64 `tests` and `examples` (ids), int64 `correct_in` (runs of A_i right on z), float64 `infl`."""
 
-    tests: Ids
-    examples: Ids
-    correct_in: Ids
+    tests: Integers
+    examples: Integers
+    correct_in: Integers
     infl: Floats
 
     def __len__(self) -> int:
@@ -30,7 +28,7 @@ class Pairs:
         """By test example; then largest influence first; then smaller example id: one order, whatever the tiles."""
         return self.take(np.lexsort((self.examples, -self.infl, self.tests)))
 
-    def ranks(self) -> Ids:
+    def ranks(self) -> Integers:
         """int64, from 0: the place of each of the ranked pairs among those of its test example."""
         return np.arange(len(self)) - np.searchsorted(self.tests, self.tests)
 

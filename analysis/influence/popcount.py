@@ -11,13 +11,11 @@ import numpy.typing as npt
 from numba import njit, types
 from numba.extending import intrinsic
 
-from workers.numba_jit import compiled
+from workers.common.arrays import Int32s, UInt64s
+from workers.common.numba_jit import compiled
 
 WIDE = 128
 """Examples of a tile: with 2000 runs its bits take 32 KB, a core's first cache."""
-
-Words = npt.NDArray[np.uint64]
-Counts = npt.NDArray[np.int32]
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -31,7 +29,7 @@ def _ones(typing: Any, word: Any) -> Any:
 
 
 @compiled
-def _tile(examples: Words, first: int, tile: Words) -> Any:
+def _tile(examples: UInt64s, first: int, tile: UInt64s) -> Any:
     """Copy the examples from `first` on into uint64[words, WIDE]; returns how many there are."""
     wide = min(WIDE, examples.shape[1] - first)
     for word in range(examples.shape[0]):
@@ -41,7 +39,7 @@ def _tile(examples: Words, first: int, tile: Words) -> Any:
 
 
 @njit(inline="always")  # type: ignore[untyped-decorator]
-def _count(one: Words, other: Words, tile: Words, counts: npt.NDArray[np.uint64]) -> None:
+def _count(one: UInt64s, other: UInt64s, tile: UInt64s, counts: npt.NDArray[np.uint64]) -> None:
     """counts[0, i] and counts[1, i]: ones that two tests (uint64[words]) share with each example of a tile.
 
     Two tests at a time, and four words: so a word of the tile is read once for both, and a sum once for four.
@@ -66,7 +64,7 @@ def _count(one: Words, other: Words, tile: Words, counts: npt.NDArray[np.uint64]
 
 
 @compiled
-def shared_ones(tests: Words, examples: Words, out: Counts) -> None:
+def shared_ones(tests: UInt64s, examples: UInt64s, out: Int32s) -> None:
     """out[z, i] = ones that uint64[tests, words] and uint64[words, examples] share: int32[tests, examples]."""
     tile = np.zeros((examples.shape[0], WIDE), np.uint64)
     counts = np.empty((2, WIDE), np.uint64)
@@ -82,7 +80,7 @@ def shared_ones(tests: Words, examples: Words, out: Counts) -> None:
 
 @compiled
 def reaching(
-    tests: Words, examples: Words, groups: Counts, bars: Counts, first: int, last: int, found: Counts
+    tests: UInt64s, examples: UInt64s, groups: Int32s, bars: Int32s, first: int, last: int, found: Int32s
 ) -> tuple[int, int]:
     """Find the pairs whose shared ones reach the bar of the test and of the example's group.
 
@@ -115,7 +113,7 @@ def reaching(
 
 
 @compiled
-def number_reaching(tests: Words, examples: Words, groups: Counts, bars: Counts) -> Any:
+def number_reaching(tests: UInt64s, examples: UInt64s, groups: Int32s, bars: Int32s) -> Any:
     """How many pairs `reaching` would find among all examples."""
     tile = np.zeros((examples.shape[0], WIDE), np.uint64)
     counts = np.empty((2, WIDE), np.uint64)

@@ -4,14 +4,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from analysis.influence.pair_counter import Bars, Counted, lowest_counts
-from analysis.influence.pairs import Ids, Pairs
+from analysis.influence.pair_counter import Counted, lowest_counts
+from analysis.influence.pairs import Pairs
+from workers.common.arrays import Int32s, Integers
 
 _FIRST, _GROWTH = 256, 4
 """Examples looked at before bars are set, and how much further each next look goes: later ones find ever less."""
 
 
-def top_of_block(shared: tuple[Counted, int], tests: Ids) -> Pairs:
+def top_of_block(shared: tuple[Counted, int], tests: Integers) -> Pairs:
     """The ranked best pairs of each of these tests (ascending ids); NaN is never among them.
 
     `shared` is what is counted and how many are requested.
@@ -34,7 +35,7 @@ def _best(parts: list[Pairs], top: int) -> Pairs:
     return ranked.take(ranked.ranks() < top)
 
 
-def _bars(counted: Counted, tests: Ids, best: Pairs, top: int) -> Bars:
+def _bars(counted: Counted, tests: Integers, best: Pairs, top: int) -> Int32s:
     """What a count must reach to be among the `top` of each test, given the best so far."""
     last = best.take(best.ranks() == top - 1)
     rows = np.searchsorted(tests, last.tests)
@@ -46,7 +47,7 @@ def _bars(counted: Counted, tests: Ids, best: Pairs, top: int) -> Bars:
     return lowest_counts(counted, counted.bits.correct[tests], least, above=above)
 
 
-def _constant(counted: Counted, tests: Ids, top: int) -> list[Pairs]:
+def _constant(counted: Counted, tests: Integers, top: int) -> list[Pairs]:
     """The best pairs of tests that all runs get right, or all wrong: the same examples for each of them."""
     found = []
     for total in np.unique(counted.bits.correct[tests]):

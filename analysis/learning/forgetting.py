@@ -28,13 +28,14 @@ import pandas as pd
 
 from analysis.reading.examples import Labels, read_labels
 from analysis.reading.selection import check_random_subsets
-from analysis.reading.sequences import At, Bits, RunSequence, scan_sequences
+from analysis.reading.sequences import At, RunSequence, scan_sequences
 from analysis.statistics.intervals import CONFIDENCE, check_confidence
 from analysis.statistics.means import group_mean
 from analysis.statistics.moments import RunMoments
 from analysis.statistics.run_means import bounded_interval, count_interval
 from workers.campaign.campaign import PPM
 from workers.campaign.keys import Run
+from workers.common.arrays import Bools, Integers
 from workers.errors import NoEstimateError
 from workers.store import Store
 
@@ -46,8 +47,7 @@ COLUMNS = (
     *("n_unforgettable", "unforgettable", "never_learned", "never_presented", "forgettability"),
 )
 
-Whole = npt.NDArray[np.int64]
-Observe = Callable[[Run, "Forgetting"], None]
+OnRunForgetting = Callable[[Run, "Forgetting"], None]
 
 
 @dataclass(frozen=True)
@@ -59,34 +59,34 @@ class Forgetting:
     """
 
     epochs: int
-    presentations: Whole
-    correct: Whole
-    events: Whole
-    first_learned: Whole
+    presentations: Integers
+    correct: Integers
+    events: Integers
+    first_learned: Integers
 
     @property
-    def presented(self) -> Bits:
+    def presented(self) -> Bools:
         """Was it shown at all."""
         return self.presentations > 0
 
     @property
-    def learned(self) -> Bits:
+    def learned(self) -> Bools:
         """Was it right at least once."""
         return self.first_learned > 0
 
     @property
-    def unforgettable(self) -> Bits:
+    def unforgettable(self) -> Bools:
         """Was it learned, and not forgotten."""
-        unforgettable: Bits = self.learned & (self.events == 0)
+        unforgettable: Bools = self.learned & (self.events == 0)
         return unforgettable
 
     @property
-    def forgettability(self) -> Whole:
+    def forgettability(self) -> Integers:
         """Events; the number of epochs where it was never learned; 0, which means nothing, where it was not shown."""
         return np.where(self.presented & ~self.learned, self.epochs, self.events)
 
 
-def count_forgetting(seen: Bits, correct: Bits, epochs: Whole) -> Forgetting:
+def count_forgetting(seen: Bools, correct: Bools, epochs: Integers) -> Forgetting:
     """The forgetting in one run: `seen` and `correct` are bool[E, N], `epochs` int64[E] the epochs' numbers."""
     right = seen & correct
     events, first_learned = np.zeros((2, seen.shape[1]), dtype=np.int64)
@@ -123,10 +123,10 @@ class RatioForgetting:
     runs: int
     epochs: int
     """The last epoch that any run was looked at."""
-    events: Whole
-    forgettability: Whole
-    first: Whole
-    unforgettable: Whole
+    events: Integers
+    forgettability: Integers
+    first: Integers
+    unforgettable: Integers
     events_moments: RunMoments
     first_learned: RunMoments
     accuracy: RunMoments
@@ -177,7 +177,7 @@ def estimate_forgetting(
     at: At = "presentations",
     *,
     confidence: float = CONFIDENCE,
-    observe: Observe | None = None,
+    observe: OnRunForgetting | None = None,
 ) -> pd.DataFrame:
     """One row per ratio and example, with COLUMNS, over the runs that did not diverge.
 
@@ -212,7 +212,7 @@ def recorded_at(store: Store) -> At | None:
 
 
 def sum_forgetting(
-    store: Store, ratio: float | None = None, at: At = "presentations", observe: Observe | None = None
+    store: Store, ratio: float | None = None, at: At = "presentations", observe: OnRunForgetting | None = None
 ) -> list[RatioForgetting]:
     """The sums at each ratio, ascending, in one pass over the store; ratios whose runs all diverged are left out.
 

@@ -19,10 +19,10 @@ import pandas as pd
 
 from analysis.reading.examples import Labels, read_labels
 from analysis.reading.sequences import RunSequence, scan_sequences
-from analysis.statistics.means import Floats
 from analysis.statistics.moments import RunMoments
 from workers.campaign.campaign import PPM
 from workers.campaign.keys import Run
+from workers.common.arrays import Floats
 from workers.store import Store
 from workers.store.schema import MAX_FLOAT16
 
@@ -33,7 +33,7 @@ STATISTICS = {
 }
 """The names of the statistics, and the columns of results that they average."""
 
-Observe = Callable[[Run, str, Floats], None]
+OnRunStatistic = Callable[[Run, str, Floats], None]
 """Called with each run, a statistic's name and its float64[N], NaN where the run never showed the example."""
 
 COLUMNS = (
@@ -43,7 +43,7 @@ COLUMNS = (
 
 
 def estimate_training_statistics(
-    store: Store, ratio: float | None = None, observe: Observe | None = None
+    store: Store, ratio: float | None = None, observe: OnRunStatistic | None = None
 ) -> pd.DataFrame:
     """One row per ratio (None: every committed one) and example, with COLUMNS.
 

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from analysis.plot.drawing import DASHES, PALETTE, Panels, add_legend, ink, own_or_given, own_or_given_panels
+from analysis.plot.drawing import DASHES, PALETTE, add_legend, ink, own_or_given, own_or_given_panels
+from workers.common.arrays import Objects
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,7 +18,7 @@ _ROOM = 0.32
 """Inches of a row of the picture of proxies."""
 
 
-def noise(table: pd.DataFrame, curves: pd.DataFrame, axes: Any = None) -> Panels:
+def noise(table: pd.DataFrame, curves: pd.DataFrame, axes: Any = None) -> Objects:
     """ROC and precision-recall curves, of frames of `noise_detection` and `noise_curves`; returns the two axes.
 
     Each score at the largest of its ratios, in the order of their AUC, the best MAX_CURVES where there are more.

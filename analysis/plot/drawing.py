@@ -3,9 +3,9 @@
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from workers.common.arrays import Objects
 from workers.errors import EstimateError
 
 if TYPE_CHECKING:
@@ -14,9 +14,6 @@ if TYPE_CHECKING:
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9")
 """Six of the eight colours of M. Okabe and K. Ito, "Color universal design", 2008; the others need a background."""
 DASHES = ("-", "--", ":", "-.")
-
-Panels = npt.NDArray[np.object_]
-"""matplotlib Axes."""
 
 
 def own_or_given(axes: "Axes | None", width: float, height: float) -> "Axes":
@@ -31,7 +28,7 @@ def own_or_given(axes: "Axes | None", width: float, height: float) -> "Axes":
 
 def own_or_given_panels(
     given: Any, shape: tuple[int, int], width: float, height: float, *, sharey: bool = False
-) -> Panels:
+) -> Objects:
     """The rows x columns panels given, or those of a new figure of so many inches, in one row.
 
     Raises EstimateError where fewer or more are given.

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from analysis.plot.drawing import Panels, add_legend, own_or_given, own_or_given_panels, plain
+from analysis.plot.drawing import add_legend, own_or_given, own_or_given_panels, plain
+from workers.common.arrays import Objects
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,7 +30,7 @@ def profiles(frame: pd.DataFrame, axes: "Axes | None" = None) -> "Axes":
     return axes
 
 
-def learning(frame: pd.DataFrame, axes: Any = None) -> Panels:
+def learning(frame: pd.DataFrame, axes: Any = None) -> Objects:
     """Mean correctness of groups, epoch after epoch: a panel for each kind of look in a frame of `learning_curves`.
 
     Of the largest ratio there is. The bars reach one standard error to each side, over runs. `axes` is as many axes as

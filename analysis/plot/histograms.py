@@ -8,7 +8,8 @@ import pandas as pd
 from analysis.learning.forgetting_summary import forgetting_summary
 from analysis.plot.drawing import PALETTE, add_legend, check_columns, own_or_given
 from analysis.statistics.bins import CSCORE_BINS, MEM_BINS, histogram
-from analysis.statistics.means import Floats, without_empty_groups
+from analysis.statistics.means import without_empty_groups
+from workers.common.arrays import Floats
 from workers.errors import EstimateError
 
 if TYPE_CHECKING:

@@ -5,11 +5,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.plot.drawing import Panels, own_or_given_panels, plain
+from analysis.plot.drawing import own_or_given_panels, plain
 from analysis.scoring.split_half import check_whole
-from analysis.view.base import Split, View
+from analysis.view.base import View
 from analysis.view.display.columns import VALUES, parts_of
+from analysis.view.display.images import Split
 from analysis.view.influence import InfluenceView
+from workers.common.arrays import Objects
 from workers.errors import EstimateError
 
 _COLUMNS = 5
@@ -21,7 +23,7 @@ _SHOWN = 20
 
 def influence(
     view: InfluenceView, test_example_id: int, *, ratio: float | None = None, top: int = 5, axes: Any = None
-) -> Panels:
+) -> Objects:
     """A test example and the training examples that influence it most, with the value and its interval.
 
     1 + `top` axes, given or returned; those without a pair stay empty. Training examples that all runs trained on, or
@@ -53,7 +55,9 @@ def influence(
     return panels
 
 
-def examples(view: View, frame: pd.DataFrame, value: str | None = None, *, count: int = 20, axes: Any = None) -> Panels:
+def examples(
+    view: View, frame: pd.DataFrame, value: str | None = None, *, count: int = 20, axes: Any = None
+) -> Objects:
     """The images of a frame's first `count` examples, each with its class and the value of a column, with its interval.
 
     `value` None: of the first column that is a known estimate. Training examples (`example_id`), unless the column
@@ -106,7 +110,7 @@ def _name(names: tuple[str, ...], label: int) -> str:
     return plain(names[label] if 0 <= label < len(names) else label, _SHOWN)
 
 
-def _show(panels: Panels, images: list[Any]) -> None:
+def _show(panels: Objects, images: list[Any]) -> None:
     for panel in panels:
         panel.axis("off")
     for panel, image in zip(panels, images, strict=False):

@@ -9,13 +9,11 @@ import numpy.typing as npt
 from analysis.reading.examples import Labels, read_labels
 from analysis.reading.selection import check_random_subsets, scan_epoch, select_ratio
 from workers.campaign.campaign import PPM
+from workers.common.arrays import Bools, UInt64s
 from workers.store import Store
 
 WORD = 64
 """Runs in a word."""
-
-Bits = npt.NDArray[np.bool_]
-Words = npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
@@ -26,7 +24,7 @@ class PackedBits:
     behind the last run are 0.
     """
 
-    words: Words
+    words: UInt64s
     runs: int
 
     @property
@@ -34,7 +32,7 @@ class PackedBits:
         """Examples."""
         return int(self.words.shape[1])
 
-    def unpacked(self, rows: npt.NDArray[np.int64] | None = None) -> Bits:
+    def unpacked(self, rows: npt.NDArray[np.int64] | None = None) -> Bools:
         """bool[len(rows), width]: some runs in this order, or all."""
         chosen = np.arange(self.runs) if rows is None else rows
         return (self.words[chosen // WORD] >> (chosen % WORD).astype(np.uint64)[:, None] & np.uint64(1)).astype(bool)
@@ -56,11 +54,11 @@ class _Packing:
 
     def __init__(self, width: int) -> None:
         self._width = width
-        self._words: list[Words] = []
+        self._words: list[UInt64s] = []
         self._waiting = np.zeros((0, width), dtype=bool)
         self._runs = 0
 
-    def add(self, rows: Bits) -> None:
+    def add(self, rows: Bools) -> None:
         """bool[runs, width]."""
         self._runs += len(rows)
         rows = np.concatenate([self._waiting, rows])
@@ -74,7 +72,7 @@ class _Packing:
         return PackedBits(np.stack(words) if words else np.zeros((0, self._width), np.uint64), self._runs)
 
 
-def _word(rows: Bits) -> Words:
+def _word(rows: Bools) -> UInt64s:
     """bool[up to 64, width] to uint64[width]."""
     octets = np.zeros((rows.shape[1], WORD // 8), dtype=np.uint8)
     packed = np.packbits(rows, axis=0, bitorder="little")
@@ -82,7 +80,7 @@ def _word(rows: Bits) -> Words:
     return octets.view("<u8")[:, 0].astype(np.uint64)
 
 
-def pack_bits(rows: Bits) -> PackedBits:
+def pack_bits(rows: Bools) -> PackedBits:
     """bool[runs, width], packed."""
     packing = _Packing(rows.shape[1])
     packing.add(rows)

@@ -4,10 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-Bools = npt.NDArray[np.bool_]
-Floats = npt.NDArray[np.float64]
+from workers.common.arrays import Bools, Floats
 
 _VALUES = 1 << 22
 """Values that are floating point at a time: 32 MB."""

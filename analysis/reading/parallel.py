@@ -5,15 +5,14 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
+from workers.common.progress import ProgressCallback
+
 Shared = TypeVar("Shared")
 Piece = TypeVar("Piece")
 Result = TypeVar("Result")
 
-OnProgress = Callable[[int, int], None]
-"""Called with the pieces done and all of them."""
 
-
-class Spread(Protocol):
+class ParallelMap(Protocol):
     """Where pieces of work are done."""
 
     def map(self, work: Callable[[Shared, Piece], Result], shared: Shared, pieces: Sequence[Piece]) -> Iterator[Result]:
@@ -23,12 +22,12 @@ class Spread(Protocol):
 class Threads:
     """On this machine's cores, or on `count` of them."""
 
-    def __init__(self, count: int | None = None, on_progress: OnProgress | None = None) -> None:
+    def __init__(self, count: int | None = None, on_progress: ProgressCallback | None = None) -> None:
         self.count = count or _cores()
         self.on_progress = on_progress
 
     def map(self, work: Callable[[Shared, Piece], Result], shared: Shared, pieces: Sequence[Piece]) -> Iterator[Result]:
-        """See `Spread.map`. The work must let go of Python's lock to gain anything."""
+        """See `ParallelMap.map`. The work must let go of Python's lock to gain anything."""
         pool = ThreadPoolExecutor(self.count)
         try:
             # Few in advance, so that results that nobody has taken yet do not fill the memory.

@@ -14,10 +14,8 @@ from analysis.reading.counts import RatioCounts, StoreCounts
 from analysis.reading.examples import Labels, read_labels
 from analysis.reading.selection import check_random_subsets, scan_epoch, select_ratios
 from analysis.statistics.jackknife import GROUPS
-from analysis.statistics.means import Floats
+from workers.common.arrays import Floats, Int32s
 from workers.store import Store
-
-Sums = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -28,9 +26,9 @@ class GroupCounts:
     epoch: int | None
     diverged: int
     runs: npt.NDArray[np.int64]
-    n_in: Sums
-    correct_in: Sums
-    correct: Sums
+    n_in: Int32s
+    correct_in: Int32s
+    correct: Int32s
 
     def over(self, kept: npt.NDArray[np.bool_]) -> RatioCounts:
         """The sums over the groups of a mask bool[g]."""
@@ -40,7 +38,7 @@ class GroupCounts:
             self.ratio_ppm, runs, self.diverged, self.epoch, n_in, correct_in, runs - n_in, correct - correct_in
         )
 
-    def _sums(self) -> tuple[Sums, Sums, Sums]:
+    def _sums(self) -> tuple[Int32s, Int32s, Int32s]:
         return self.n_in, self.correct_in, self.correct
 
 

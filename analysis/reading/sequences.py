@@ -11,11 +11,11 @@ import pyarrow as pa
 
 from analysis.reading.selection import select_ratios
 from workers.campaign.keys import Run, Shard
+from workers.common.arrays import Bools
 from workers.errors import EstimateError
 from workers.store import Store
 from workers.store.schema import PRESENTED, PROBABILITIES
 
-Bits = npt.NDArray[np.bool_]
 At = Literal["presentations", "evaluations", "heldout"]
 """When examples are looked at: whenever training shows them (train mode, augmented, before the update); at the
 evaluations of recorded epochs, those trained on; or those that were not."""
@@ -31,8 +31,8 @@ class RunSequence:
 
     run: Run
     epochs: npt.NDArray[np.int64]
-    seen: Bits
-    correct: Bits
+    seen: Bools
+    correct: Bools
     values: Mapping[str, npt.NDArray[np.float16]]
 
 

@@ -5,7 +5,6 @@ nearest to 1/2, where both groups of runs are large. What is about training (lea
 taken at the largest ratio.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -30,6 +29,7 @@ from analysis.scoring.profiles import group_profiles, learning_curves, recorded_
 from analysis.scoring.suspects import chosen_score, rank_suspects
 from analysis.statistics.intervals import mean_interval
 from workers.campaign.campaign import PPM
+from workers.common.progress import StageCallback
 from workers.errors import EstimateError, NoEstimateError
 from workers.store import Store
 
@@ -37,8 +37,6 @@ FDR = 0.05
 TOP = 5
 """Training examples kept for each test example."""
 MAX_PAIRS = 2_000_000
-
-Progress = Callable[[str], None]
 
 
 @dataclass
@@ -79,7 +77,7 @@ class Findings:
     missing: dict[str, str] = field(default_factory=dict)
 
 
-def find(store: Store, ratio: float | None = None, progress: Progress = lambda line: None) -> Findings:
+def find(store: Store, ratio: float | None = None, progress: StageCallback = lambda line: None) -> Findings:
     """A store's findings; `ratio` is that of mem and influence, `progress` is called with each step's name.
 
     Raises EstimateError for a ratio at which no run held an example out, and where the store has no run that did not

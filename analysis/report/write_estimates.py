@@ -24,9 +24,10 @@ from analysis.learning.forgetting import recorded_at, sum_forgetting
 from analysis.reading.bits import RatioBits, pack_runs
 from analysis.reading.counts import StoreCounts, count_runs
 from analysis.reading.estimate_tables import Basis, bases_of, basis, write_table
-from analysis.reading.parallel import Spread, Threads
+from analysis.reading.parallel import ParallelMap, Threads
 from analysis.statistics.intervals import CONFIDENCE, check_confidence
 from workers.campaign.campaign import PPM
+from workers.common.progress import StageCallback
 from workers.errors import TooManyPairsError
 from workers.store import Store
 
@@ -41,20 +42,17 @@ _OF_EXAMPLES = (
 )
 """Tables of examples, and what stands for the mean of a group without runs."""
 
-Progress = Callable[[str], None]
-"""Called with one line at the start of each step."""
-
 
 def write_estimates(
     store: Store,
     *,
-    progress: Progress | None = None,
+    progress: StageCallback | None = None,
     threshold: float = 0.15,
     top: int = 5,
     fdr: float = 0.05,
     confidence: float = CONFIDENCE,
     max_pairs: int = MAX_PAIRS,
-    spread: Spread | None = None,
+    spread: ParallelMap | None = None,
     folder: str | Path | None = None,
 ) -> dict[str, str]:
     """Write the estimates of all committed runs at their last epoch; returns the path of each by its name.
@@ -118,7 +116,7 @@ def write_estimates(
 
 
 def _write_forgetting(
-    store: Store, counts: StoreCounts, tell: Progress, folder: str | Path | None, confidence: float
+    store: Store, counts: StoreCounts, tell: StageCallback, folder: str | Path | None, confidence: float
 ) -> dict[str, str]:
     at = recorded_at(store)
     if at is None:
@@ -156,7 +154,7 @@ def _write_influence(
     store: Store,
     usable: StoreCounts,
     bases: dict[str, Basis],
-    tell: Progress,
+    tell: StageCallback,
     lists: Mapping[str, _Listing],
     folder: str | Path | None,
 ) -> dict[str, str]:
@@ -208,7 +206,7 @@ def _tell_counts(
     found: pd.DataFrame,
     left_out: Mapping[str, Sequence[float]],
     discoveries: _Listing,
-    tell: Progress,
+    tell: StageCallback,
 ) -> None:
     """How many pairs reach the threshold says little where many do by chance: the discoveries beside it."""
     pairs = f"{sum(map(len, listed)):,} pairs have an influence of {listing.options['threshold']} or more"

@@ -24,7 +24,7 @@ from analysis.scoring.agreement_errors import Measure, Side, measure_errors, nam
 from analysis.scoring.matching import match_examples
 from analysis.scoring.scores import Estimate, Scores, Source, is_score_file, read_scores
 from analysis.statistics.intervals import CONFIDENCE, check_confidence
-from analysis.statistics.means import Floats
+from workers.common.arrays import Floats
 from workers.errors import EstimateError
 
 _SHARES = (0.1, 0.25, 0.5, 0.75)

@@ -16,8 +16,8 @@ import pandas as pd
 
 from analysis.statistics.intervals import check_confidence, normal_quantile
 from analysis.statistics.jackknife import BOTH, EXAMPLES_ONLY, Error, error_of, jackknife_se
-from analysis.statistics.means import Floats
 from analysis.statistics.run_means import share_interval
+from workers.common.arrays import Floats
 
 EXAMPLE_GROUPS = 20
 COLUMNS = ("measure", "value", "se", "se_runs", "low", "high", "over")

@@ -32,9 +32,10 @@ from analysis.reading.examples import Labels
 from analysis.reading.run_groups import GroupedMeans, RunGroups, group_runs, number_of_groups
 from analysis.reading.selection import select_ratios
 from analysis.scoring.agreement import rounded
-from analysis.statistics.means import Floats, group_mean
+from analysis.statistics.means import group_mean
 from workers.campaign.campaign import PPM, Campaign, ratio_to_ppm
 from workers.campaign.keys import Run
+from workers.common.arrays import Floats
 from workers.errors import NoEstimateError
 from workers.store import Store
 from workers.store.cures import DIVERGED

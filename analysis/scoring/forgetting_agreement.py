@@ -13,14 +13,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.influence.pairs import Ids
 from analysis.learning.forgetting import forgetting_of
 from analysis.reading.selection import check_random_subsets, select_ratio
 from analysis.reading.sequences import At, RunSequence, scan_sequences
 from analysis.scoring.halves import draw_halves
 from analysis.scoring.split_half import check_whole, correlations, ladder
-from analysis.statistics.means import Floats, group_mean
+from analysis.statistics.means import group_mean
 from workers.campaign.campaign import PPM
+from workers.common.arrays import Floats, Integers
 from workers.errors import NoEstimateError
 from workers.store import Store
 
@@ -83,7 +83,7 @@ def _forgettability(sequence: RunSequence) -> _Run:
     return np.where(run.presented, run.forgettability, -1).astype(np.min_scalar_type(-run.epochs - 1))
 
 
-def _pairs(runs: int, most: int, seed: int) -> list[tuple[Ids, Ids]]:
+def _pairs(runs: int, most: int, seed: int) -> list[tuple[Integers, Integers]]:
     """Every pair of runs, or `most` of them at random, as halves of one run each."""
     pairs = list(combinations(range(runs), 2)) if runs * (runs - 1) // 2 <= most else _random_pairs(runs, most, seed)
     return [(np.array([one]), np.array([other])) for one, other in pairs]
@@ -98,7 +98,7 @@ def _random_pairs(runs: int, number: int, seed: int) -> list[tuple[int, int]]:
     return sorted(drawn)
 
 
-def _row(runs: Sequence[_Run], used: int, halves: Sequence[tuple[Ids, Ids]]) -> dict[str, float]:
+def _row(runs: Sequence[_Run], used: int, halves: Sequence[tuple[Integers, Integers]]) -> dict[str, float]:
     """Means and standard deviations over comparisons of two halves."""
     frame = pd.DataFrame([correlations(_mean(runs, one), _mean(runs, other)) for one, other in halves])
     row = {"runs": used, "runs_per_half": used // 2, "comparisons": len(halves), "examples": frame["examples"].mean()}
@@ -107,7 +107,7 @@ def _row(runs: Sequence[_Run], used: int, halves: Sequence[tuple[Ids, Ids]]) -> 
     return row
 
 
-def _mean(runs: Sequence[_Run], half: Ids) -> Floats:
+def _mean(runs: Sequence[_Run], half: Integers) -> Floats:
     """Over some of the runs, NaN where none of them was shown the example."""
     total, shown = np.zeros((2, len(runs[0])), dtype=np.int64)
     for k in half:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.influence.pairs import Ids
 from analysis.reading.bits import PackedBits, RatioBits, pack_bits, pack_columns, ratio_bits
 from analysis.reading.counts import RatioCounts
 from analysis.reading.examples import Labels
+from workers.common.arrays import Integers
 from workers.store import Store
 
 
@@ -30,7 +30,7 @@ def pack_ratio(store: Store, labels: Labels, ratio_ppm: int, epoch: int | None =
     return PackedRatio(bits, packed.columns["train_correct"])
 
 
-def draw_halves(seed: int, ratio_ppm: int, runs: int, used: int, split: int) -> tuple[Ids, Ids]:
+def draw_halves(seed: int, ratio_ppm: int, runs: int, used: int, split: int) -> tuple[Integers, Integers]:
     """Two disjoint random sets of used // 2 of a ratio's runs each, as their places in 0..runs-1, ascending.
 
     Each (seed, ratio, used, split) has its own random stream, so nothing else that is drawn changes them.
@@ -40,7 +40,7 @@ def draw_halves(seed: int, ratio_ppm: int, runs: int, used: int, split: int) -> 
     return np.sort(drawn[:half]), np.sort(drawn[half : 2 * half])
 
 
-def count_half(packed: PackedRatio, rows: Ids) -> RatioCounts:
+def count_half(packed: PackedRatio, rows: Integers) -> RatioCounts:
     """The sums over some of the runs: what `count_runs` would give for a store of these alone."""
     bits = packed.bits
     member = np.zeros((bits.runs, 1), dtype=bool)

@@ -9,14 +9,12 @@ Labels that are sorted agree by themselves, so they are no evidence where the da
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from analysis.scoring.scores import Scores
+from workers.common.arrays import Integers
 from workers.errors import EstimateError
-
-Ids = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -26,8 +24,8 @@ class Matched:
     `told` is empty where both sides are of the same examples in the same order.
     """
 
-    a: Ids
-    b: Ids
+    a: Integers
+    b: Integers
     told: str = ""
 
 
@@ -59,7 +57,7 @@ def _by_name(a: Scores, b: Scores) -> Matched:
     return Matched(ids_a[shared][order], ids_b[in_b][order], told)
 
 
-def _unique(names: pa.Array) -> tuple[pa.Array, Ids]:
+def _unique(names: pa.Array) -> tuple[pa.Array, Integers]:
     """The names that are there once, and whose they are."""
     encoded = names.dictionary_encode()
     numbers = encoded.indices.to_numpy(zero_copy_only=False)

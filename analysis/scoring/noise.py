@@ -16,9 +16,8 @@ from analysis.statistics.detection import area_interval, area_under_curve, avera
 from analysis.statistics.intervals import CONFIDENCE, check_confidence
 from analysis.statistics.jackknife import error_of
 from analysis.statistics.run_means import student_quantile
+from workers.common.arrays import Bools
 from workers.errors import EstimateError
-
-Bits = npt.NDArray[np.bool_]
 
 COLUMNS = (
     *("score", "ratio", "examples", "left_out", "noisy", "auc", "auc_se", "auc_se_runs", "low", "high", "over"),
@@ -56,9 +55,9 @@ def noise_curves(found: StoreScores) -> pd.DataFrame:
     return pd.concat(kept, ignore_index=True) if kept else pd.DataFrame(columns=list(CURVE_COLUMNS))
 
 
-def noisy_examples(labels: Labels, source: str) -> Bits:
+def noisy_examples(labels: Labels, source: str) -> Bools:
     """bool[N]: differs the given label. Raises EstimateError, which names the source, where none does."""
-    noisy: Bits = labels.given_label != labels.label
+    noisy: Bools = labels.given_label != labels.label
     if not noisy.any():
         raise EstimateError(
             f"{source}: has no noisy label, every given label is the data set's own (label_noise has no fraction "
@@ -67,12 +66,12 @@ def noisy_examples(labels: Labels, source: str) -> Bits:
     return noisy
 
 
-def _valued(score: ExampleScore, noisy: Bits) -> tuple[npt.NDArray[np.float64], Bits]:
+def _valued(score: ExampleScore, noisy: Bools) -> tuple[npt.NDArray[np.float64], Bools]:
     some = ~np.isnan(score.values)
     return score.irregularity[some], noisy[some]
 
 
-def _measured(score: ExampleScore, noisy: Bits, confidence: float) -> dict[str, object]:
+def _measured(score: ExampleScore, noisy: Bools, confidence: float) -> dict[str, object]:
     all_noisy = noisy
     irregularity, noisy = _valued(score, noisy)
     count = int(noisy.sum())
@@ -100,7 +99,7 @@ def _measured(score: ExampleScore, noisy: Bits, confidence: float) -> dict[str, 
     }
 
 
-def _replicated(score: ExampleScore, replicates: npt.NDArray[np.float32], noisy: Bits) -> npt.NDArray[np.float64]:
+def _replicated(score: ExampleScore, replicates: npt.NDArray[np.float32], noisy: Bools) -> npt.NDArray[np.float64]:
     """The AUC without each group of runs, over the examples that have a value with all of them: float64[g]."""
     found = []
     for values in replicates:
@@ -109,7 +108,7 @@ def _replicated(score: ExampleScore, replicates: npt.NDArray[np.float32], noisy:
     return np.array(found, dtype=np.float64)
 
 
-def _points(score: ExampleScore, noisy: Bits) -> pd.DataFrame:
+def _points(score: ExampleScore, noisy: Bools) -> pd.DataFrame:
     values = score.values[~np.isnan(score.values)]
     irregularity, noisy = _valued(score, noisy)
     if noisy.all() or not noisy.any():

@@ -36,12 +36,10 @@ from analysis.scoring.example_scores import DENSITIES, PRESENTED, StoreScores, l
 from analysis.scoring.scores import Scores, Source, known_fingerprint, read_scores
 from analysis.statistics.intervals import CONFIDENCE, check_confidence
 from analysis.statistics.jackknife import EXAMPLES_ONLY, error_of
-from analysis.statistics.means import Floats
 from workers.campaign.campaign import PPM
+from workers.common.arrays import Bools, Floats
 from workers.errors import EstimateError
 from workers.store import Store
-
-Bits = npt.NDArray[np.bool_]
 
 KEYS = ("example_id", "label", "given_label")
 AGREEMENT_COLUMNS = (
@@ -175,7 +173,7 @@ def _agreement(
     return row
 
 
-def _replicated(coefficient: Callable[..., Any], pairs: list[tuple[Floats, Floats]], both: Bits) -> Floats:
+def _replicated(coefficient: Callable[..., Any], pairs: list[tuple[Floats, Floats]], both: Bools) -> Floats:
     """z of each pair of scores, over the examples of the estimate that still have both: float64[g]."""
     found = []
     for proxy, cscore in pairs:

@@ -17,9 +17,9 @@ from analysis.reading.counts import StoreCounts, count_runs
 from analysis.reading.examples import read_labels
 from analysis.reading.run_groups import GroupedMeans, group_runs, number_of_groups
 from analysis.reading.selection import check_random_subsets, select_ratio
-from analysis.statistics.means import Floats
 from workers.campaign.campaign import PPM, Campaign
 from workers.campaign.keys import Run
+from workers.common.arrays import Floats
 from workers.errors import DataError, EstimateError
 from workers.store import Store
 from workers.store.npz import read_vectors

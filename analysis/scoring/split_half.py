@@ -30,8 +30,8 @@ from analysis.reading.examples import Labels, read_labels
 from analysis.reading.selection import select_ratios
 from analysis.scoring.agreement import correlation
 from analysis.scoring.halves import PackedRatio, count_half, draw_halves, pack_ratio
-from analysis.statistics.means import Floats
 from workers.campaign.campaign import PPM
+from workers.common.arrays import Floats
 from workers.errors import EstimateError, NoEstimateError
 from workers.store import Store
 
@@ -52,7 +52,7 @@ _FEWEST = 4
 """Halves of one run have no example on both sides of a subset."""
 _FIRST_RUNG = 8
 
-Record = dict[str, Any]
+ReliabilityRow = dict[str, Any]
 
 
 def estimate_reliability(
@@ -89,7 +89,7 @@ def estimate_reliability(
     if not any(at.bits.runs for at in ratios):
         diverged = sum(at.bits.diverged for at in ratios)
         raise NoEstimateError(f"{store.uri}: has no run to split, all {diverged} committed runs diverged")
-    records: list[Record] = []
+    records: list[ReliabilityRow] = []
     for at in ratios:
         for used in ladder(at.bits.runs):
             tell(f"ratio {at.bits.ratio}: {splits} splits of {used} runs")
@@ -118,7 +118,7 @@ def ladder(runs: int) -> list[int]:
     return [*rungs, runs // 2 * 2]
 
 
-def _at_ratio(at: PackedRatio, used: int, seed: int, split: int) -> list[Record]:
+def _at_ratio(at: PackedRatio, used: int, seed: int, split: int) -> list[ReliabilityRow]:
     """One split of `used` runs of a ratio: its memorization, consistency, and pairs where there is a test set."""
     bits = at.bits
     rows = draw_halves(seed, bits.ratio_ppm, bits.runs, used, split)
@@ -142,7 +142,7 @@ def _memorization(counts: StoreCounts) -> pd.DataFrame:
     return estimate_memorization(counts, empty="nan")
 
 
-def _of_cscore(labels: Labels, ratios: Sequence[PackedRatio], used: int, seed: int, split: int) -> Record:
+def _of_cscore(labels: Labels, ratios: Sequence[PackedRatio], used: int, seed: int, split: int) -> ReliabilityRow:
     """One split of at most `used` runs at each ratio; the same halves as for the ratio itself."""
     halves: tuple[list[RatioCounts], list[RatioCounts]] = ([], [])
     for at in ratios:
@@ -155,9 +155,9 @@ def _of_cscore(labels: Labels, ratios: Sequence[PackedRatio], used: int, seed: i
 
 def _record(
     estimate: str, ratio: float, used: int, scores: Sequence[Floats] | None = None, selected: Overlap | None = None
-) -> Record:
+) -> ReliabilityRow:
     """A split's figures: of the halves' scores (float64[N] each), of what they select, or of both."""
-    record: Record = {"estimate": estimate, "ratio": ratio, "runs": used, "runs_per_half": used // 2}
+    record: ReliabilityRow = {"estimate": estimate, "ratio": ratio, "runs": used, "runs_per_half": used // 2}
     if used < _FEWEST:
         return record
     if scores is not None:
@@ -167,7 +167,7 @@ def _record(
     return record
 
 
-def correlations(first: Floats, second: Floats) -> Record:
+def correlations(first: Floats, second: Floats) -> ReliabilityRow:
     """How far two halves' scores (float64[N], NaN where there is none) agree, over the examples with a value in both.
 
     examples, pearson, spearman, and by Spearman-Brown the reliability of both halves together, 2 r / (1 + |r|); NaN
@@ -186,7 +186,7 @@ def correlations(first: Floats, second: Floats) -> Record:
     }
 
 
-def _summary(records: list[Record], splits: int) -> pd.DataFrame:
+def _summary(records: list[ReliabilityRow], splits: int) -> pd.DataFrame:
     """Means and standard deviations over the splits."""
     frame = pd.DataFrame(records, columns=[*_KEYS, *_SIZES, *_AVERAGED]).astype(dict.fromkeys(_MEASURED, float))
     groups = frame.groupby(list(_KEYS), sort=False, dropna=False)

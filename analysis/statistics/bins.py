@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from analysis.statistics.means import Floats
+from workers.common.arrays import Floats
 
 MEM_BINS = 18
 """Of equal width from -1 to 1, as in Feldman & Zhang (NeurIPS 2020)."""

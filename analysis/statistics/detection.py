@@ -21,16 +21,14 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.statistics.intervals import CONFIDENCE, normal_quantile
-from analysis.statistics.means import Floats
-
-Bits = npt.NDArray[np.bool_]
+from workers.common.arrays import Bools, Floats
 
 _JUST_UNDER_1 = 1 - 1e-12
 _PIECES = 200
 _PIECES_OF_START = 50
 
 
-def area_under_curve(score: Floats, positive: Bits) -> tuple[float, float]:
+def area_under_curve(score: Floats, positive: Bools) -> tuple[float, float]:
     """(AUC, its standard error) of finite scores float64[n] of which `positive` should be high.
 
     NaN where all or no examples are positive; the standard error is NaN with fewer than two of either kind.
@@ -68,14 +66,14 @@ def _lower_limit(auc: float, n_pos: int, n_neg: int, z: float) -> float:
     return float(brentq(beyond, 0, inside, xtol=1e-14)) if beyond(inside) < 0 < auc else auc
 
 
-def average_precision(score: Floats, positive: Bits) -> float:
+def average_precision(score: Floats, positive: Bools) -> float:
     """sum_t (recall_t - recall_{t-1}) precision_t over the distinct scores; NaN where no example is positive."""
     from sklearn.metrics import average_precision_score
 
     return float(average_precision_score(positive, score)) if positive.any() else float("nan")
 
 
-def precision_at(score: Floats, positive: Bits, k: int) -> float:
+def precision_at(score: Floats, positive: Bools, k: int) -> float:
     """Share of positives among the k highest scores; of ties at the border, their expected share. NaN for k = 0."""
     if k == 0:
         return float("nan")
@@ -85,7 +83,7 @@ def precision_at(score: Floats, positive: Bits, k: int) -> float:
     return float((positive[above].sum() + places * positive[tied].mean()) / k)
 
 
-def curve_points(score: Floats, positive: Bits) -> dict[str, npt.NDArray[np.number]]:
+def curve_points(score: Floats, positive: Bools) -> dict[str, npt.NDArray[np.number]]:
     """Points of the ROC and precision-recall curves, from the highest threshold down, thinned to a few hundred.
 
     `threshold` selects the `selected` examples with score >= threshold, of which `precision` are positive: `recall` of
@@ -107,5 +105,5 @@ def curve_points(score: Floats, positive: Bits) -> dict[str, npt.NDArray[np.numb
     return {name: values[kept] for name, values in points.items()}
 
 
-def _sizes(positive: Bits) -> tuple[int, int]:
+def _sizes(positive: Bools) -> tuple[int, int]:
     return int(positive.sum()), int((~positive).sum())

@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri
 
-from analysis.statistics.means import Floats
+from workers.common.arrays import Floats
 from workers.errors import EstimateError
 
 CONFIDENCE = 0.95

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.statistics.intervals import normal_quantile
-from analysis.statistics.means import Floats
 from analysis.statistics.run_means import student_quantile
+from workers.common.arrays import Floats
 
 GROUPS = 20
 """At most so many groups; fewer runs are left out one by one."""

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from workers.common.arrays import Floats, Integers
 from workers.errors import EstimateError
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 Empty = Literal["half", "nan", "zero"]
 """The mean of a group without runs: 1/2 as in Feldman & Zhang's paper, NaN, or 0 as in their published code."""
 
-Floats = npt.NDArray[np.float64]
-Counts = npt.NDArray[np.int64]
 
 _MEANS: dict[Empty, float] = {"half": 0.5, "nan": float("nan"), "zero": 0.0}
 _COUNTS: dict[Empty, tuple[int, int]] = {"half": (1, 2), "nan": (0, 1), "zero": (0, 1)}
@@ -44,13 +43,17 @@ def empty_mean(empty: Empty) -> float:
     return _MEANS[empty]
 
 
-def group_mean(correct: npt.NDArray[np.number], runs: Counts, empty: Empty) -> Floats:
+def group_mean(correct: npt.NDArray[np.number], runs: Integers, empty: Empty) -> Floats:
     """correct / runs as float64, elementwise under broadcasting; the convention's value where runs is 0."""
     return np.where(runs > 0, correct / np.maximum(runs, 1), empty_mean(empty))
 
 
 def mean_difference(
-    correct_a: npt.NDArray[np.integer], runs_a: Counts, correct_b: npt.NDArray[np.integer], runs_b: Counts, empty: Empty
+    correct_a: npt.NDArray[np.integer],
+    runs_a: Integers,
+    correct_b: npt.NDArray[np.integer],
+    runs_b: Integers,
+    empty: Empty,
 ) -> Floats:
     """correct_a / runs_a - correct_b / runs_b as float64, rounded once; elementwise under broadcasting.
 
@@ -67,7 +70,7 @@ def mean_difference(
     return np.where(some_a & some_b, difference, np.nan) if empty == "nan" else difference
 
 
-def average_mean(correct: Counts, runs: Counts) -> Floats:
+def average_mean(correct: Integers, runs: Integers) -> Floats:
     """The unweighted average of correct / runs over the first axis, rounded once: int64 [R, ...] gives float64 [...].
 
     Empty groups are left out; NaN where all are. The sum is taken in twice the precision of float64.
@@ -82,7 +85,7 @@ def average_mean(correct: Counts, runs: Counts) -> Floats:
     return np.where(groups > 0, average, np.nan)
 
 
-def _add_quotient(high: Floats, low: Floats, number: Counts, divisor: Counts) -> tuple[Floats, Floats]:
+def _add_quotient(high: Floats, low: Floats, number: Integers, divisor: Integers) -> tuple[Floats, Floats]:
     """high + low + number / divisor, in two parts."""
     quotient = number / divisor
     product, error = _product(quotient, divisor.astype(np.float64))
@@ -115,15 +118,15 @@ def without_empty_groups(frame: "pd.DataFrame") -> "pd.DataFrame":
     return frame[(frame[names] > 0).all(axis=1)]
 
 
-def mean_se(mean: Floats, runs: Counts) -> Floats:
+def mean_se(mean: Floats, runs: Integers) -> Floats:
     """sqrt(p (1 - p) / n); NaN where the group is empty."""
     return np.sqrt(_squared_se(mean, runs))
 
 
-def difference_se(mean_a: Floats, runs_a: Counts, mean_b: Floats, runs_b: Counts) -> Floats:
+def difference_se(mean_a: Floats, runs_a: Integers, mean_b: Floats, runs_b: Integers) -> Floats:
     """sqrt(p_A (1 - p_A) / |A| + p_B (1 - p_B) / |B|); NaN where a group is empty."""
     return np.sqrt(_squared_se(mean_a, runs_a) + _squared_se(mean_b, runs_b))
 
 
-def _squared_se(mean: Floats, runs: Counts) -> Floats:
+def _squared_se(mean: Floats, runs: Integers) -> Floats:
     return np.where(runs > 0, mean * (1 - mean) / np.maximum(runs, 1), np.nan)

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from analysis.statistics.means import Counts, Floats
+from workers.common.arrays import Floats, Integers
 
 
 class RunMoments:
@@ -14,7 +14,7 @@ class RunMoments:
     """
 
     def __init__(self, shape: tuple[int, ...]) -> None:
-        self.n: Counts = np.zeros(shape, dtype=np.int64)
+        self.n: Integers = np.zeros(shape, dtype=np.int64)
         """Runs that had a value."""
         self._mean, self._squares = np.zeros((2, *shape))
 

@@ -22,10 +22,10 @@ import numpy as np
 from scipy.special import gammaincinv, stdtrit
 
 from analysis.statistics.intervals import CONFIDENCE, Interval, check_confidence, mean_interval, normal_quantile
-from analysis.statistics.means import Counts, Floats
+from workers.common.arrays import Floats, Integers
 
 
-def count_interval(mean: Floats, sd: Floats, runs: Counts, confidence: float = CONFIDENCE) -> Interval:
+def count_interval(mean: Floats, sd: Floats, runs: Integers, confidence: float = CONFIDENCE) -> Interval:
     """Limits of the mean of counts over `runs` runs with the sample deviation `sd` (NaN under two runs), elementwise.
 
     From 0 to infinity where `runs` is 0. Raises EstimateError for a bad `confidence`.
@@ -46,7 +46,7 @@ def count_interval(mean: Floats, sd: Floats, runs: Counts, confidence: float = C
 
 
 def bounded_interval(
-    mean: Floats, sd: Floats, runs: Counts, bounds: tuple[float, float], confidence: float = CONFIDENCE
+    mean: Floats, sd: Floats, runs: Integers, bounds: tuple[float, float], confidence: float = CONFIDENCE
 ) -> Interval:
     """Limits of the mean over `runs` runs of values within `bounds`, elementwise; the bounds where `runs` is 0.
 
@@ -62,7 +62,7 @@ def bounded_interval(
     return _scaled(share_interval(share, variance, runs, confidence), bounds)
 
 
-def share_interval(share: Floats, variance: Floats, fewest: Counts, confidence: float = CONFIDENCE) -> Interval:
+def share_interval(share: Floats, variance: Floats, fewest: Integers, confidence: float = CONFIDENCE) -> Interval:
     """Wilson's interval of a share of this variance, at the effective number of runs p (1 - p) / variance.
 
     At `fewest` where the variance is 0: the number of independent units, runs, behind the share; [0, 1] where that is 0
@@ -82,7 +82,7 @@ def student_quantile(confidence: float, degrees: Floats | float) -> Floats:
     return np.where(usable, -stdtrit(np.where(usable, degrees, 1.0), (1 - confidence) / 2), np.nan)
 
 
-def _mean_variance(sd: Floats, runs: Counts, confidence: float) -> Floats:
+def _mean_variance(sd: Floats, runs: Integers, confidence: float) -> Floats:
     """The variance of a mean at which the normal quantile reaches as far as Student's does; NaN under two runs."""
     # A level so small that its quantile rounds to 0 has no width.
     ratio = student_quantile(confidence, np.asarray(runs, dtype=np.float64) - 1.0) / (

@@ -1,7 +1,7 @@
 """Base class of a store's views: the store, the images of its examples, and frames that show both."""
 
 from functools import cached_property
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -9,12 +9,10 @@ from PIL import Image
 
 from analysis.reading.names import with_names
 from analysis.view.display.frame import Frame
-from analysis.view.display.images import DatasetImages
+from analysis.view.display.images import DatasetImages, Split
 from workers.campaign.campaign import Campaign
 from workers.errors import EstimateError
 from workers.store import Store
-
-Split = Literal["train", "test"]
 
 
 class View:

@@ -7,7 +7,8 @@ import pandas as pd
 import pyarrow as pa
 
 from analysis.reading.selection import committed_ratios, scan_epoch, select_ratios
-from analysis.view.base import Split, View, checked_split
+from analysis.view.base import View, checked_split
+from analysis.view.display.images import Split
 from workers.campaign.campaign import PPM, Campaign
 from workers.errors import EstimateError
 

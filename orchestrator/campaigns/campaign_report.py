@@ -15,7 +15,7 @@ MOST_NOTES = 20
 
 
 @dataclass
-class Progress:
+class CampaignProgress:
     """How far a campaign is, in runs. `total` counts all requested runs, less those that reaching a standard error
     spared; `before` those committed by earlier calls. `workers` are ready, on `nodes` machines; `by_node` names those
     of a cluster, with the workers of each."""
@@ -50,7 +50,7 @@ class CampaignReport:
     """
 
     store_uri: str
-    progress: Progress
+    progress: CampaignProgress
     failures: list[GivenUp] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     looks: Sequence[Look] = field(default=())

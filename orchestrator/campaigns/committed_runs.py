@@ -6,7 +6,7 @@ docs/reliability.md), which is little beside training it, and files are read sid
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from workers.campaign.keys import Shard
+from workers.common.progress import ProgressCallback
 from workers.errors import DamagedFileError, MissingFileError
 from workers.store import Store
 from workers.store.cures import EXAMPLES
@@ -22,8 +23,6 @@ _LOCAL_THREADS, _REMOTE_THREADS = 4, 16
 """Files that are read at a time; of an object store more, since each waits for answers."""
 _MOST_ROUNDS = 20
 
-OnFile = Callable[[int, int], None]
-"""Called with the files that were checked and those that are known."""
 
 Masks = Mapping[int, npt.NDArray[np.bool_]]
 """By ratio (parts per million), of repetitions 0, 1, ...: bool[repetitions]."""
@@ -52,7 +51,7 @@ class Holdings:
         return self.runs - sum(self.diverged.values())
 
 
-def check_holdings(store: Store, requested: Masks, on_file: OnFile = lambda done, total: None) -> Holdings:
+def check_holdings(store: Store, requested: Masks, on_file: ProgressCallback = lambda done, total: None) -> Holdings:
     """Look for runs in a store. Raises StoreError where the store is not there any more, or cannot be read."""
     store.check_binding()
     checked: dict[Shard, list[int] | DamagedFileError] = {}

@@ -12,6 +12,7 @@ import torch
 from workers.campaign.campaign import PPM, Campaign
 from workers.campaign.lr_schedule import steps_per_epoch
 from workers.campaign.specs import CustomModel
+from workers.common.arrays import Floats
 from workers.datasets import Dataset
 from workers.datasets.label_table import labels_sha256, read_given_labels
 from workers.datasets.score_table import read_scores
@@ -20,7 +21,7 @@ from workers.models import build_model, check_gradients, check_output, check_wei
 from workers.models.repeating import check_repeatable, seeded, starting_values_of
 from workers.store import Header, examples_table
 from workers.subsets.draw import given_labels, subset_size
-from workers.subsets.explicit import Floats, scores_sha256
+from workers.subsets.explicit import scores_sha256
 from workers.training import Precision
 from workers.training.device_data import check_augmentation
 from workers.training.initialization import initialize

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from orchestrator.campaigns.campaign_report import CampaignReport, Progress
+from orchestrator.campaigns.campaign_report import CampaignProgress, CampaignReport
 from orchestrator.campaigns.committed_runs import Masks, check_holdings
 from orchestrator.campaigns.execution_plan import arrange
 from orchestrator.campaigns.pending import pending_shards
@@ -63,7 +63,7 @@ def run_campaign(
     shard_size: int | None = None,
     until_se: float | None = None,
     checkpoint_minutes: float | None = CHECKPOINT_MINUTES,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_progress: Callable[[CampaignProgress], None] = lambda progress: None,
     on_data: Callable[[Dataset], None] = lambda dataset: None,
 ) -> CampaignReport:
     """Train what a campaign lacks in its store, creating the store where there is none.
@@ -96,7 +96,7 @@ def run_campaign(
     failed_before = {failure.shard_id for failure in opened.failures(committed, damaged)}
     opened.targets(damaged)
     asked = len(campaign.subsets.ratios) * campaign.subsets.repetitions
-    progress = Progress(total=asked, before=asked - sum(shard.stop - shard.start for shard in pending))
+    progress = CampaignProgress(total=asked, before=asked - sum(shard.stop - shard.start for shard in pending))
     report = CampaignReport(opened.uri, progress, [], notes, precision=opened.header.precision)
     for error in damaged:
         report.note(f"left out: {error}")
@@ -116,7 +116,7 @@ def run_campaign(
 
 
 def _checked(
-    report: CampaignReport, store: Store, asked: Masks, on_progress: Callable[[Progress], None]
+    report: CampaignReport, store: Store, asked: Masks, on_progress: Callable[[CampaignProgress], None]
 ) -> CampaignReport:
     """The report with what the store's files say at the end, whatever was told of them before."""
     progress, last = report.progress, 0.0
@@ -185,7 +185,7 @@ def _train(
     shards: Sequence[Shard],
     report: CampaignReport,
     failed_before: set[str],
-    on_progress: Callable[[Progress], None],
+    on_progress: Callable[[CampaignProgress], None],
 ) -> None:
     """Train shards, and add what becomes of them to the report; earlier calls gave up those `failed_before`, by id."""
     on_progress(report.progress)

@@ -14,9 +14,9 @@ from typing import Self
 from analysis.estimators.standard_errors import MOST, percentile, smoothed_cscore_se, smoothed_se
 from analysis.reading.counts import RatioCounts
 from analysis.reading.running_counts import RunningCounts
-from analysis.statistics.means import Floats
 from workers.campaign.campaign import PPM
 from workers.campaign.keys import Shard
+from workers.common.arrays import Floats
 from workers.errors import DamagedFileError, StoreError
 from workers.store import Store
 
@@ -29,7 +29,7 @@ _PAUSE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
-class Spread:
+class SePercentiles:
     """The standard error of an estimate that half and that 90% of the examples do not exceed, from so many runs.
 
     Infinite where too many examples have no such estimate yet.
@@ -41,11 +41,11 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class Precision:
+class StandardErrors:
     """mem at each ratio under 1 (parts per million) that has runs, and the C-score where there are several of them."""
 
-    mem: dict[int, Spread]
-    cscore: Spread | None = None
+    mem: dict[int, SePercentiles]
+    cscore: SePercentiles | None = None
 
 
 def error_text(error: float) -> str:
@@ -61,11 +61,11 @@ class Gauge:
         self._store = store
         self._counts = RunningCounts(store)
         self._damaged: set[Shard] = set()
-        self._measured = Precision({})
+        self._measured = StandardErrors({})
         self.unread = 0
         """Committed runs that were not read at the last look."""
 
-    def look(self, enough: Callable[[], bool]) -> Precision:
+    def look(self, enough: Callable[[], bool]) -> StandardErrors:
         """Read new files until it is `enough`, one at least, and measure. Raises StoreError where it cannot be read."""
         fresh = [each for each in self._store.shards() if each not in self._damaged and not self._counts.holds(each)]
         read = 0
@@ -91,7 +91,7 @@ class Follower:
     """
 
     def __init__(self, uri: str) -> None:
-        self.precision: Precision | None = None
+        self.precision: StandardErrors | None = None
         self._uri = uri
         self._gauge: Gauge | None = None
         self._stopped = threading.Event()
@@ -138,12 +138,12 @@ class Follower:
             return  # temporarily unreadable: the next look tells, and the campaign itself tells of real trouble
 
 
-def _precision(ratios: list[RatioCounts]) -> Precision:
+def _precision(ratios: list[RatioCounts]) -> StandardErrors:
     mem = {at.ratio_ppm: _spread(at.runs, smoothed_se(at)) for at in ratios}
     if len(ratios) < 2:
-        return Precision(mem)
-    return Precision(mem, _spread(sum(at.runs for at in ratios), smoothed_cscore_se(ratios)))
+        return StandardErrors(mem)
+    return StandardErrors(mem, _spread(sum(at.runs for at in ratios), smoothed_cscore_se(ratios)))
 
 
-def _spread(runs: int, errors: Floats) -> Spread:
-    return Spread(runs, percentile(errors, 0.5), percentile(errors, MOST))
+def _spread(runs: int, errors: Floats) -> SePercentiles:
+    return SePercentiles(runs, percentile(errors, 0.5), percentile(errors, MOST))

@@ -8,8 +8,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.campaigns.campaign_report import Progress
-from orchestrator.campaigns.se_monitor import Precision, Spread, error_text
+from orchestrator.campaigns.campaign_report import CampaignProgress
+from orchestrator.campaigns.se_monitor import SePercentiles, StandardErrors, error_text
 from orchestrator.cli.throughput import Rate, rate_text
 from workers.campaign.campaign import PPM
 
@@ -20,9 +20,9 @@ _MOST_NODES = 8
 class LiveView:
     """What is on the terminal now; `progress` may change in place. Elapsed time and rate are those of the rendering."""
 
-    def __init__(self, rate: Rate, measured: Callable[[], Precision | None]) -> None:
+    def __init__(self, rate: Rate, measured: Callable[[], StandardErrors | None]) -> None:
         """`measured` gives the precision that is known by now."""
-        self.progress: Progress | None = None
+        self.progress: CampaignProgress | None = None
         self._rate = rate
         self._measured = measured
 
@@ -46,7 +46,7 @@ class LiveView:
         return grid
 
 
-def _bar(now: Progress) -> RenderableType:
+def _bar(now: CampaignProgress) -> RenderableType:
     line = Table.grid(padding=(0, 1), expand=True)
     line.add_column(ratio=1)
     line.add_column(no_wrap=True)
@@ -54,7 +54,7 @@ def _bar(now: Progress) -> RenderableType:
     return line
 
 
-def _pace(now: Progress, rate: Rate) -> Text:
+def _pace(now: CampaignProgress, rate: Rate) -> Text:
     value = rate.value(now)
     if value and now.committed + now.failed == now.total:
         text = Text(f"{rate_text(value)}, {rate.elapsed()} in all; ")
@@ -71,7 +71,7 @@ def _silence(rate: Rate) -> Text:
     return Text(f"; {text}", "yellow") if text else Text()
 
 
-def workers_text(now: Progress) -> Text:
+def workers_text(now: CampaignProgress) -> Text:
     """How many workers, how many were lost, and on which nodes they are."""
     text = Text(str(now.workers))
     if now.nodes > 1 and now.workers:
@@ -90,7 +90,7 @@ def _nodes(by_node: Mapping[str, int]) -> str:
     return ", ".join([*named, f"and {more} more"] if more else named)
 
 
-def precision_items(precision: Precision) -> Iterable[Text]:
+def precision_items(precision: StandardErrors) -> Iterable[Text]:
     """`mem at 0.7  0.031  0.045`, one for each ratio, and one for the C-score; aligned.
 
     Without the number of runs that it rests on: the view has one number of runs, which this one lags behind or is ahead
@@ -103,6 +103,6 @@ def precision_items(precision: Precision) -> Iterable[Text]:
     return [Text(f"{name:<{width}}  {spread_text(spread)}") for name, spread in spreads.items()]
 
 
-def spread_text(spread: Spread) -> str:
+def spread_text(spread: SePercentiles) -> str:
     """The median and the 90% standard error, each in 5 characters."""
     return f"{error_text(spread.median):>5}  {error_text(spread.most):>5}"

@@ -67,14 +67,14 @@ def run_and_show(
     checkpoint_minutes: float | None = None,
 ) -> "CampaignReport":
     """Run a campaign with its progress on the console, and tell what was done. Ctrl-C ends the command with 130."""
-    from orchestrator.campaigns.campaign_report import Progress
+    from orchestrator.campaigns.campaign_report import CampaignProgress
     from orchestrator.campaigns.run import run_campaign
     from orchestrator.cli.progress import campaign_display
 
     try:
         with campaign_display(console, store) as display:
 
-            def show(progress: Progress) -> None:
+            def show(progress: CampaignProgress) -> None:
                 display(progress)
                 if interruption.is_set():
                     raise KeyboardInterrupt

@@ -19,7 +19,7 @@ from rich.progress import (
 from orchestrator.cli.throughput import Rate
 
 if TYPE_CHECKING:
-    from orchestrator.campaigns.campaign_report import Progress as CampaignProgress
+    from orchestrator.campaigns.campaign_report import CampaignProgress
 
 PLAIN_SECONDS = 10.0
 """Time between two plain lines."""

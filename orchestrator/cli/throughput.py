@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from orchestrator.campaigns.campaign_report import Progress
+    from orchestrator.campaigns.campaign_report import CampaignProgress
 
 
 _LONG_SECONDS = 60.0
@@ -32,7 +32,7 @@ class Rate:
         self._ended: float | None = None
         self._news = (clock(), (0, 0, 0))
 
-    def see(self, progress: "Progress") -> None:
+    def see(self, progress: "CampaignProgress") -> None:
         """Take the time, if a worker is ready, if something is new, and if nothing is left."""
         state = (progress.committed, progress.failed, progress.workers)
         if state != self._news[1]:
@@ -44,12 +44,12 @@ class Rate:
         elif self._ended is None:
             self._ended = self._clock()
 
-    def value(self, progress: "Progress") -> float | None:
+    def value(self, progress: "CampaignProgress") -> float | None:
         """Runs per second; None before the first."""
         self.see(progress)
         return progress.trained / max(self._seconds(), 1e-6) if progress.trained else None
 
-    def text(self, progress: "Progress") -> str:
+    def text(self, progress: "CampaignProgress") -> str:
         """Rate and time left, as far as they are known."""
         rate = self.value(progress)
         if self._started is None:

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.campaigns.se_monitor import Gauge, Precision, Spread, error_text
+from orchestrator.campaigns.se_monitor import Gauge, SePercentiles, StandardErrors, error_text
 from orchestrator.cli.throughput import pace_text
 from orchestrator.store_ops.status import CampaignStatus, StatusReader
 from workers.campaign.campaign import PPM
@@ -24,7 +24,7 @@ _RATE_RUNS = 10
 
 
 @dataclass(frozen=True)
-class View:
+class WatchedStore:
     """What a look at a store gave."""
 
     status: CampaignStatus | None = None
@@ -33,7 +33,7 @@ class View:
     """Committed runs that the precision does not rest on yet."""
     rate: float | None = None
     """Runs per second; None until some were committed while the store was watched."""
-    precision: Precision | None = None
+    precision: StandardErrors | None = None
     """Of the files read so far; None before one was, and where subsets are explicit."""
     trouble: str | None = None
     """Why the store could not be looked at this time: the rest is as it was."""
@@ -76,11 +76,11 @@ class Watch:
     def __init__(self, uri: str) -> None:
         self.uri = uri
         self._reader: StatusReader | None = None
-        self._view = View()
+        self._view = WatchedStore()
         self._rates = _Rate()
         self._gauge: Gauge | None = None
 
-    def look(self, seconds: float) -> View:
+    def look(self, seconds: float) -> WatchedStore:
         """The store now. New files are read for `seconds`; what is left then is read at later looks.
 
         Raises DamagedFileError where campaign.json is damaged, NoStoreError where no store can be: unlike an outage,
@@ -89,21 +89,21 @@ class Watch:
         try:
             if self._reader is None:
                 if not Store.exists(self.uri):
-                    self._view = View(trouble="there is no store yet")
+                    self._view = WatchedStore(trouble="there is no store yet")
                     return self._view
                 store = Store.open(self.uri)
                 self._reader = StatusReader(store)
                 self._gauge = None if store.header.scored else Gauge(store)
             status = self._reader.look(seconds)
             rate = self._rates.updated(sum(ratio.committed for ratio in status.ratios))
-            self._view = View(status, rate=rate)
+            self._view = WatchedStore(status, rate=rate)
         except (DamagedFileError, NoStoreError):
             raise
         except StoreError as error:
             self._view = replace(self._view, trouble=_trouble(error))
         return self._view
 
-    def measured(self, seconds: float) -> View:
+    def measured(self, seconds: float) -> WatchedStore:
         """The last view with the precision. New files are read for `seconds`, as in `look`."""
         if self._gauge is None or self._view.trouble is not None:
             return self._view
@@ -156,12 +156,12 @@ def watch_store(uri: str, every: float, console: Console, pause: Callable[[float
 
 
 @contextmanager
-def _painter(uri: str, console: Console) -> Iterator[Callable[[View], None]]:
+def _painter(uri: str, console: Console) -> Iterator[Callable[[WatchedStore], None]]:
     """What shows a view: repainted in place on a terminal, a line at each change elsewhere."""
     if not console.is_terminal:
         shown = ""
 
-        def paint(view: View) -> None:
+        def paint(view: WatchedStore) -> None:
             nonlocal shown
             line = f"{uri}: {view.trouble}" if view.trouble else _line(view)
             if line != shown:
@@ -174,7 +174,7 @@ def _painter(uri: str, console: Console) -> Iterator[Callable[[View], None]]:
         yield lambda view: live.update(_table(uri, view), refresh=True)
 
 
-def _line(view: View) -> str:
+def _line(view: WatchedStore) -> str:
     ratios = view.status.ratios if view.status else ()
     if len(ratios) <= 1:
         return view.summary()
@@ -182,15 +182,15 @@ def _line(view: View) -> str:
     return f"{view.summary()} ({parts})"
 
 
-def _table(uri: str, view: View) -> Group:
-    precision = view.precision or Precision({})
+def _table(uri: str, view: WatchedStore) -> Group:
+    precision = view.precision or StandardErrors({})
     below = view.summary() if view.trouble is None else f"{view.summary()}\n{view.trouble}"
     if precision.mem:
         below += "\nexpected se: smoothed standard error of mem, of the median example and what 90% do not exceed"
     return Group(Text(uri, overflow="fold"), ratios_table(view.status, precision), Text(below, overflow="fold"))
 
 
-def ratios_table(status: CampaignStatus | None, precision: Precision) -> Table:
+def ratios_table(status: CampaignStatus | None, precision: StandardErrors) -> Table:
     """A row for each ratio, and one for the C-score where it was measured."""
     errors = ("median expected se", "90% expected se", "of runs") if precision.mem else ()
     table = Table("ratio", "committed", "requested", "diverged", *errors, box=None, header_style="bold")
@@ -203,5 +203,5 @@ def ratios_table(status: CampaignStatus | None, precision: Precision) -> Table:
     return table
 
 
-def _cells(spread: Spread) -> tuple[str, str, str]:
+def _cells(spread: SePercentiles) -> tuple[str, str, str]:
     return error_text(spread.median), error_text(spread.most), str(spread.runs)

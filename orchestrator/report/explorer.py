@@ -20,7 +20,8 @@ from analysis.report.findings import TOP
 from analysis.report.history import learning_history
 from analysis.statistics.intervals import CONFIDENCE, normal_quantile
 from analysis.view.display.images import Split
-from orchestrator.report.pictures import COLUMNS, SHEET, Ids, Pictures
+from orchestrator.report.pictures import COLUMNS, SHEET, Pictures
+from workers.common.arrays import Integers
 
 MAX_BYTES = 24_000_000
 """Of base64 for all images."""
@@ -77,7 +78,7 @@ def explorer_of(found: Findings, pictures: Pictures | None) -> Explorer:
     return Explorer(data, sheets, note)
 
 
-def _explored(found: Findings, pictures: Pictures | None) -> tuple[Ids, Ids]:
+def _explored(found: Findings, pictures: Pictures | None) -> tuple[Integers, Integers]:
     """The training and the test examples that there is room for, ascending."""
     counts = found.labels.num_train, found.labels.num_test
     room = MAX_EXAMPLES
@@ -90,7 +91,7 @@ def _explored(found: Findings, pictures: Pictures | None) -> tuple[Ids, Ids]:
     return _most(_interest(found), room - tests), _most(_test_interest(found), tests)
 
 
-def _most(interest: npt.NDArray[np.float64], count: int) -> Ids:
+def _most(interest: npt.NDArray[np.float64], count: int) -> Integers:
     return np.sort(np.argsort(-interest, kind="stable")[:count])
 
 
@@ -114,7 +115,7 @@ def _test_interest(found: Findings) -> npt.NDArray[np.float64]:
     return best
 
 
-def _scores(found: Findings, ids: Ids) -> dict[str, Any]:
+def _scores(found: Findings, ids: Integers) -> dict[str, Any]:
     columns: dict[str, npt.NDArray[np.float64]] = {}
     encoded: dict[str, Any] = {}
     for name, frame in (("mem", found.mem), ("cscore", found.cscore)):
@@ -131,8 +132,8 @@ def _scores(found: Findings, ids: Ids) -> dict[str, Any]:
     return {**{name: column(values[ids]) for name, values in columns.items()}, **encoded}
 
 
-def _counts(found: Findings, ids: Ids) -> dict[str, str]:
-    columns: dict[str, Ids] = {}
+def _counts(found: Findings, ids: Integers) -> dict[str, str]:
+    columns: dict[str, Integers] = {}
     if found.mem is not None:
         columns |= {name: found.mem[name].to_numpy() for name in ("n_in", "n_out")}
     if found.cscore is not None:
@@ -152,7 +153,7 @@ def _runs(found: Findings) -> dict[str, Any]:
     return {"runs": runs, "trained_at": None if found.forgetting is None else float(found.forgetting["ratio"].iloc[0])}
 
 
-def _histories(found: Findings, ids: Ids) -> list[dict[str, Any]]:
+def _histories(found: Findings, ids: Integers) -> list[dict[str, Any]]:
     """One for each kind of look at examples that the report has learning curves of."""
     if found.learning is None:
         return []
@@ -168,7 +169,7 @@ def _histories(found: Findings, ids: Ids) -> list[dict[str, Any]]:
     return histories
 
 
-def _test_scores(found: Findings, ids: Ids) -> dict[str, Any]:
+def _test_scores(found: Findings, ids: Integers) -> dict[str, Any]:
     if found.test is None or found.top is None:
         return {}
     strongest = found.top.drop_duplicates("test_example_id").set_index("test_example_id")["infl"]
@@ -184,7 +185,7 @@ def _top(found: Findings) -> dict[str, Any] | None:
     return {**whole, **{name: column(found.top[name].to_numpy()) for name in ("infl", "low", "high")}}
 
 
-def _sheets(pictures: Pictures, split: Split, ids: Ids) -> list[tuple[str, str]]:
+def _sheets(pictures: Pictures, split: Split, ids: Integers) -> list[tuple[str, str]]:
     return [
         (f"{split}-{start // SHEET}", pictures.sheet(split, ids[start : start + SHEET]))
         for start in range(0, len(ids), SHEET)

@@ -1,7 +1,6 @@
 """Renders the report: findings and images put into the template and written whole."""
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +18,9 @@ from orchestrator.report.explorer import explorer_of
 from orchestrator.report.galleries import Galleries
 from orchestrator.report.pictures import load_pictures
 from orchestrator.report.words import accuracies, described, headline, number, precision
+from workers.common.progress import StageCallback
 from workers.errors import LongtailError
 from workers.store import Store
-
-Progress = Callable[[str], None]
 
 _LOOKS = {
     "presentations": ("in training", "whenever training shows them, before the update"),
@@ -45,7 +43,7 @@ def write_report(
     path: Path,
     *,
     ratio: float | None = None,
-    progress: Progress = lambda line: None,
+    progress: StageCallback = lambda line: None,
     trust_code: bool = False,
 ) -> Report:
     """Write the report of a store as one HTML file; a file that is there is replaced when the new one is whole.

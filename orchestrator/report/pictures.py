@@ -4,15 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from analysis.view.display.images import Split, as_image, data_uri, pixels_of, png
 from workers.campaign.campaign import Campaign
+from workers.common.arrays import Integers
 from workers.datasets import Dataset, load_dataset
 from workers.errors import LongtailError
 from workers.store import Store
 
-Ids = npt.NDArray[np.int64]
 SHEET = 64
 """Images on a sheet, in rows of COLUMNS."""
 COLUMNS = 16
@@ -38,7 +37,7 @@ class Pictures:
         """An image as a data URI."""
         return data_uri(as_image(pixels_of(self.dataset, split, np.array([example]))[0]))
 
-    def sheet(self, split: Split, ids: Ids) -> str:
+    def sheet(self, split: Split, ids: Integers) -> str:
         """Up to SHEET images on one, row after row, as base64 of a PNG."""
         pixels = pixels_of(self.dataset, split, ids)
         rows = -(-len(ids) // COLUMNS)

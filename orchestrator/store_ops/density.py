@@ -5,7 +5,6 @@ for their penultimate-layer features.
 """
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,21 +23,19 @@ from orchestrator.runners.local import available_device
 from workers.campaign.campaign import Campaign
 from workers.campaign.keys import Run
 from workers.campaign.specs import CustomModel
+from workers.common.arrays import Bools
+from workers.common.progress import ProgressCallback, StageProgressCallback
 from workers.datasets import load_dataset
-from workers.datasets.kernel_density import KernelDensities, OnTile, Vectors, kernel_densities
+from workers.datasets.kernel_density import KernelDensities, Vectors, kernel_densities
 from workers.errors import ModelError
 from workers.store import Store
 from workers.training.device_data import DeviceData, load_on_device
-from workers.training.evaluation import Bits
 from workers.training.penultimate_features import check_head, train_and_extract_features
 from workers.user_code.loading import refuse_call
 
 ESTIMATE = "density"
 SPACES = ("input", "hidden")
 BANDWIDTH_RULE = "half the mean Euclidean distance over pairs of different examples"
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and all of it."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +92,7 @@ def estimate_densities(
     *,
     models: int = 1,
     device: str | None = None,
-    progress: Progress = lambda what, done, total: None,
+    progress: StageProgressCallback = lambda what, done, total: None,
     trust_code: bool = False,
 ) -> Densities:
     """The densities around a store's training examples, in input space and in the last hidden layer of its model.
@@ -120,7 +117,7 @@ def estimate_densities(
     left_out = _why_no_head(campaign, data)
 
     def pairs(vectors: Vectors, what: str) -> KernelDensities:
-        on_tile: OnTile = partial(progress, f"tiles of pairs in {what}")
+        on_tile: ProgressCallback = partial(progress, f"tiles of pairs in {what}")
         return kernel_densities(vectors, labels.given_label, on_tile=on_tile)
 
     inputs = pairs(_inputs(data), "input space")
@@ -139,10 +136,10 @@ def estimate_densities(
     return Densities(frame, inputs.bandwidth, inputs.bandwidth_se, tuple(retrained), left_out)
 
 
-def _first_runs(store: Store, models: int) -> dict[Run, Bits]:
+def _first_runs(store: Store, models: int) -> dict[Run, Bools]:
     """The first runs of the largest ratio that did not diverge, each with the examples it gets right, bool[N]."""
     ratio_ppm = select_ratios(store, None)[-1]
-    found: dict[Run, Bits] = {}
+    found: dict[Run, Bools] = {}
     for rows in scan_epoch(store, ["repetition", "train_correct"], ratio_ppm, None):
         table = rows.table.filter(pa.array(rows.used)).slice(0, models - len(found))
         correct = store.bits(rows.shard, table, "train_correct")

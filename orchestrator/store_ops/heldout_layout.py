@@ -13,13 +13,14 @@ import numpy.typing as npt
 
 from workers.campaign.campaign import MAX_REPETITIONS, ratio_to_ppm
 from workers.campaign.keys import Run
+from workers.common.arrays import AnyArray
 from workers.errors import DamagedDataError, DataError
 from workers.store import EpochRecord, RunResult
-from workers.store.npz import Vector, read_vectors
+from workers.store.npz import read_vectors
 
 FILE = "aux_arrays.npz"
 
-Arrays = Mapping[str, Vector]
+Arrays = Mapping[str, AnyArray]
 
 _OF_TRAIN = ("correctness_train", "index_train", "correctness_removed", "index_removed", "subsample_idx")
 _OF_TEST = ("correctness_test", "index_test")

@@ -5,7 +5,7 @@ import json
 import os
 import platform
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import chain, groupby
@@ -13,13 +13,14 @@ from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from orchestrator.campaigns.pending import shards_of
 from orchestrator.store_ops.heldout_layout import find_runs, read_run
 from workers.campaign.campaign import PPM, Subsets
 from workers.campaign.import_spec import Imported
 from workers.campaign.keys import Run, Shard
+from workers.common.arrays import Integers
+from workers.common.progress import ProgressCallback
 from workers.errors import DataError
 from workers.store import Header, Store, examples_table
 from workers.store.npz import read_vectors
@@ -32,10 +33,6 @@ MAX_CLASSES = 1_000_000
 """More labels, and greater ones, are something else."""
 
 _PACKAGES = ("longtail", "numpy", "pyarrow")
-
-Labels = npt.NDArray[np.int64]
-Progress = Callable[[int, int], None]
-"""Called with the runs that are in the store and with all of them."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +49,7 @@ def import_heldout(
     experiment: str | os.PathLike[str],
     store: str | os.PathLike[str],
     labels: str | os.PathLike[str],
-    on_progress: Progress = lambda done, total: None,
+    on_progress: ProgressCallback = lambda done, total: None,
 ) -> ImportReport:
     """Import published runs (see `orchestrator.store_ops.heldout_layout`) into a store, created if there is none.
 
@@ -108,7 +105,7 @@ def _pending(runs: Iterable[Run]) -> list[Shard]:
     ]
 
 
-def _header(experiment: str, train: Labels, test: Labels) -> Header:
+def _header(experiment: str, train: Integers, test: Integers) -> Header:
     imported = Imported(layout="heldout", experiment=experiment)
     fingerprint = _fingerprint(train, test)
     return Header(
@@ -124,7 +121,7 @@ def _header(experiment: str, train: Labels, test: Labels) -> Header:
     )
 
 
-def _fingerprint(train: Labels, test: Labels) -> str:
+def _fingerprint(train: Integers, test: Integers) -> str:
     """SHA-256 (hex) of the labels: all that is known of the data."""
     digest = hashlib.sha256(json.dumps({"labels": [len(train), len(test)]}).encode())
     for labels in (train, test):
@@ -132,7 +129,7 @@ def _fingerprint(train: Labels, test: Labels) -> str:
     return digest.hexdigest()
 
 
-def _read_labels(path: Path) -> tuple[Labels, Labels]:
+def _read_labels(path: Path) -> tuple[Integers, Integers]:
     """int64[N] and int64[T]."""
     arrays = read_vectors(path, {"train": MAX_LABELS, "test": MAX_LABELS})
     for name, labels in arrays.items():

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.campaigns.campaign_report import Progress
+from orchestrator.campaigns.campaign_report import CampaignProgress
 from orchestrator.cli.app import app, interrupt
 from orchestrator.cli.exit_codes import exit_code_of
 from orchestrator.cli.throughput import Rate
@@ -168,10 +168,10 @@ def test_nothing_holds_up_the_end(what: str) -> None:
 def test_a_view_says_how_long_nothing_is_new() -> None:
     clock = iter([0.0, 10.0, 20.0, 60.0, 145.0, 200.0, 900.0, 1800.0])
     rate = Rate(lambda: next(clock))
-    rate.see(Progress(total=2, before=0, workers=1))  # since 10 s
+    rate.see(CampaignProgress(total=2, before=0, workers=1))  # since 10 s
     assert rate.silence() == ""
     assert rate.silence() == "nothing new for 0:02:15"
-    rate.see(Progress(total=2, before=0, trained=2, workers=1))
+    rate.see(CampaignProgress(total=2, before=0, trained=2, workers=1))
     assert rate.silence() == "", "all is done"
 
 

@@ -14,7 +14,7 @@ import pytest
 
 import analysis
 from orchestrator import LocalRunner, campaign_status, run_campaign
-from orchestrator.campaigns.campaign_report import Progress
+from orchestrator.campaigns.campaign_report import CampaignProgress
 from orchestrator.campaigns.run import CampaignFailedError
 from orchestrator.store_ops.verify import verify_store
 from tests.conftest import BUSY_RUNS, small_campaign
@@ -94,7 +94,7 @@ class _StopError(Exception):
 def test_an_interrupted_campaign_keeps_what_it_has(
     small: Campaign, tmp_path: Path, interruption: type[BaseException]
 ) -> None:
-    def interrupt(progress: Progress) -> None:
+    def interrupt(progress: CampaignProgress) -> None:
         if progress.trained == 2:
             raise interruption
 
@@ -112,7 +112,7 @@ def test_an_interrupted_campaign_keeps_what_it_has(
 def test_status_and_estimates_of_an_unfinished_campaign(small: Campaign, tmp_path: Path) -> None:
     states = []
 
-    def look(progress: Progress) -> None:
+    def look(progress: CampaignProgress) -> None:
         if progress.trained == 3:
             script = "import sys; from orchestrator.cli.app import main; main()"
             for command in ("status", "estimate"):
@@ -184,7 +184,7 @@ def test_the_last_word_is_what_the_store_holds(
     place = tmp_path / "s" / "results" / f"{Shard(600_000, 0, 1).shard_id}.parquet"
     done: list[Path] = []
 
-    def disturb(progress: Progress) -> None:
+    def disturb(progress: CampaignProgress) -> None:
         if progress.trained >= 2 and place.exists() and not done:
             damage(place)
             done.append(place)
@@ -205,7 +205,7 @@ def test_the_last_word_is_what_the_store_holds(
 def test_examples_that_vanish_are_damage_and_written_again(small: Campaign, tmp_path: Path) -> None:
     place = tmp_path / "s" / "examples.parquet"
 
-    def disturb(progress: Progress) -> None:
+    def disturb(progress: CampaignProgress) -> None:
         if progress.trained:
             place.unlink(missing_ok=True)
 
@@ -345,7 +345,7 @@ def test_a_store_that_goes_away_is_not_made_anew(disturb: Callable[[Path], None]
         place.symlink_to(tmp_path / "real")
         (tmp_path / "real").mkdir()
 
-    def sabotage(progress: Progress) -> None:
+    def sabotage(progress: CampaignProgress) -> None:
         if progress.trained == 1 and not after:
             disturb(place)
             after.append(everything(place) if place.exists() else {})

@@ -11,7 +11,7 @@ import pytest
 
 import analysis
 from orchestrator import campaign_status, run_campaign
-from orchestrator.campaigns.campaign_report import CampaignReport, Progress
+from orchestrator.campaigns.campaign_report import CampaignProgress, CampaignReport
 from orchestrator.campaigns.until_se import looks_until
 from tests.campaigns.test_run import ROOT, contents, runs_of
 from tests.command import call
@@ -97,7 +97,7 @@ def test_the_end_does_not_depend_on_the_shards(
 def test_the_end_does_not_depend_on_interruptions(
     undisturbed: tuple[Path, CampaignReport], after: int, tmp_path: Path
 ) -> None:
-    def interrupt(progress: Progress) -> None:
+    def interrupt(progress: CampaignProgress) -> None:
         if progress.trained >= after:
             raise KeyboardInterrupt
 

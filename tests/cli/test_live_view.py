@@ -11,8 +11,8 @@ from rich.console import Console
 
 from analysis import count_runs
 from orchestrator import run_campaign
-from orchestrator.campaigns.campaign_report import Progress
-from orchestrator.campaigns.se_monitor import Follower, Gauge, Precision, Spread
+from orchestrator.campaigns.campaign_report import CampaignProgress
+from orchestrator.campaigns.se_monitor import Follower, Gauge, SePercentiles, StandardErrors
 from orchestrator.cli.live_view import LiveView
 from orchestrator.cli.progress import campaign_display
 from orchestrator.cli.throughput import Rate
@@ -50,24 +50,24 @@ def smoothed(correct: np.ndarray, runs: np.ndarray) -> np.ndarray:
     return np.array([p * (1 - p) / n if n else np.inf for c, n in pairs for p in [(c + 0.5) / (n + 1)]])
 
 
-def spread(runs: int, errors: np.ndarray) -> Spread:
+def spread(runs: int, errors: np.ndarray) -> SePercentiles:
     ordered = sorted(errors)
-    return Spread(runs, ordered[-(-NUM_TRAIN // 2) - 1], ordered[-(-NUM_TRAIN * 9 // 10) - 1])
+    return SePercentiles(runs, ordered[-(-NUM_TRAIN // 2) - 1], ordered[-(-NUM_TRAIN * 9 // 10) - 1])
 
 
-def reference(store: Store) -> Precision:
+def reference(store: Store) -> StandardErrors:
     """By one pass over all runs, and the formulas written out."""
     ratios = count_runs(store).ratios
     out = [smoothed(at.correct_out, at.n_out) for at in ratios]
     mem = [np.sqrt(smoothed(at.correct_in, at.n_in) + each) for at, each in zip(ratios, out, strict=True)]
     spreads = {at.ratio_ppm: spread(at.runs, each) for at, each in zip(ratios, mem, strict=True)}
     if len(ratios) == 1:
-        return Precision(spreads)
-    return Precision(spreads, spread(sum(at.runs for at in ratios), np.sqrt(sum(out)) / len(ratios)))
+        return StandardErrors(spreads)
+    return StandardErrors(spreads, spread(sum(at.runs for at in ratios), np.sqrt(sum(out)) / len(ratios)))
 
 
-def same(one: Precision, other: Precision) -> bool:
-    def figures(precision: Precision) -> list[float]:
+def same(one: StandardErrors, other: StandardErrors) -> bool:
+    def figures(precision: StandardErrors) -> list[float]:
         spreads = [*precision.mem.values(), *([precision.cscore] if precision.cscore else [])]
         return [figure for each in spreads for figure in (each.runs, each.median, each.most)]
 
@@ -94,13 +94,13 @@ def test_files_are_read_once_and_damaged_ones_left_out(store: Store) -> None:
     for path in Path(store.uri, "results").iterdir():
         path.write_bytes(b"no longer whole, and not read again")
     assert gauge.look(lambda: False) == before
-    assert Gauge(store).look(lambda: False) == Precision({})
+    assert Gauge(store).look(lambda: False) == StandardErrors({})
 
 
 def test_nothing_is_certain_of_a_few_runs(tmp_path: Path) -> None:
     store = new_store(tmp_path / "s")
     commit(store, LOW, 0, 1)
-    assert Gauge(store).look(lambda: False).mem == {LOW: Spread(1, np.inf, np.inf)}
+    assert Gauge(store).look(lambda: False).mem == {LOW: SePercentiles(1, np.inf, np.inf)}
 
 
 def shown(view: LiveView, width: int) -> list[str]:
@@ -112,10 +112,13 @@ def shown(view: LiveView, width: int) -> list[str]:
 def test_the_view_at_a_fixed_width() -> None:
     now = [100.0]
     rate = Rate(lambda: now[0])
-    precision = Precision({LOW: Spread(40, 0.0414, 0.1), HIGH: Spread(120, np.inf, np.inf)}, Spread(160, 0.02, 0.0305))
+    precision = StandardErrors(
+        {LOW: SePercentiles(40, 0.0414, 0.1), HIGH: SePercentiles(120, np.inf, np.inf)},
+        SePercentiles(160, 0.02, 0.0305),
+    )
     view = LiveView(rate, lambda: precision)
     assert shown(view, 80) == ["runs  preparing"]
-    view.progress = Progress(total=400, before=60, workers=7, nodes=2, by_node={"10.0.0.1": 4, "10.0.0.2": 3})
+    view.progress = CampaignProgress(total=400, before=60, workers=7, nodes=2, by_node={"10.0.0.1": 4, "10.0.0.2": 3})
     rate.see(view.progress)
     now[0] = 110.0
     view.progress.trained, view.progress.diverged, view.progress.failed, view.progress.workers_lost = 100, 2, 40, 1

@@ -4,7 +4,6 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,9 +22,8 @@ from analysis.statistics.bins import CSCORE_BINS, MEM_BINS, histogram
 from analysis.statistics.means import average_mean, mean_difference
 from tests.stores import header
 from workers.campaign.campaign import PPM
+from workers.common.arrays import Integers
 from workers.store import Store
-
-Ints = npt.NDArray[np.int64]
 
 
 @st.composite
@@ -38,7 +36,7 @@ def groups(draw: st.DrawFn, most: int = 5000) -> tuple[int, int]:
 decimals = st.tuples(st.integers(-1000, 1000), st.sampled_from([10, 100, 1000])).map(lambda pair: Fraction(*pair))
 
 
-def array(*values: int) -> Ints:
+def array(*values: int) -> Integers:
     return np.array(values, dtype=np.int64)
 
 
@@ -141,7 +139,7 @@ def test_the_lowest_count_of_a_tie_is_the_ties() -> None:
     assert lowest_counts(some, bits.correct, np.array([0.25])).tolist() == [[12]]
 
 
-def store_counts(*ratios: tuple[float, Ints, Ints, Ints, Ints]) -> StoreCounts:
+def store_counts(*ratios: tuple[float, Integers, Integers, Integers, Integers]) -> StoreCounts:
     """Of (ratio, n_in, correct_in, n_out, correct_out) at each ratio."""
     found = []
     for ratio, n_in, correct_in, n_out, correct_out in ratios:

@@ -29,10 +29,9 @@ from analysis.reading.membership import Membership
 from orchestrator.cli.app import app
 from orchestrator.cli.options import parse_ids
 from tests.synthetic import Labelled, make_store, random_runs
+from workers.common.arrays import Floats
 from workers.errors import CampaignError, StoreError
 from workers.store import Store
-
-Floats = npt.NDArray[np.float64]
 
 RUNS, TRAIN, TESTS = 300, 40, 12
 

@@ -21,13 +21,13 @@ from analysis.scoring.halves import draw_halves
 from tests.command import call
 from tests.synthetic import Labelled, Runs, make_store, make_stores, random_runs
 from workers.campaign.campaign import ratio_to_ppm
+from workers.common.arrays import Floats
 from workers.store import Store
 
 COLUMNS = [
     *("estimate", "ratio", "runs", "runs_per_half", "splits", "examples", "pearson", "pearson_sd"),
     *("spearman", "spearman_sd", "spearman_brown", "spearman_brown_sd", "selected", "jaccard", "jaccard_sd"),
 ]
-Floats = npt.NDArray[np.float64]
 
 
 # One run at a time ----------------------------------------------------------------------------------------------------

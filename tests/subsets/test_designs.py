@@ -6,7 +6,6 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,12 +18,11 @@ from tests.stores import examples, header
 from workers.campaign.campaign import PPM, Campaign
 from workers.campaign.keys import Run
 from workers.campaign.yaml_io import check_campaign, dump_campaign, parse_campaign
+from workers.common.arrays import Bools
 from workers.errors import CampaignError, StoreMismatchError
 from workers.store import Store
 from workers.subsets.balanced import balanced_subset, block_length
 from workers.subsets.draw import draw_subset, subset_size
-
-Bools = npt.NDArray[np.bool_]
 
 
 def designed(design: str, seed: int = 5) -> Campaign:

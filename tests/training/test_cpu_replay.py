@@ -12,7 +12,7 @@ from tests.conftest import small_campaign
 from workers.models import build_model
 from workers.models.stacking import StackedModel
 from workers.training.augmentation import DRAWS
-from workers.training.cpu_replay import CALLS_BEFORE_RECORDING, Function, ReplayedStep, record
+from workers.training.cpu_replay import CALLS_BEFORE_RECORDING, ReplayedStep, TensorFunction, record
 from workers.training.device_data import DeviceData
 from workers.training.optimizers import Update
 from workers.training.pixel_sources import ResidentPixels
@@ -39,7 +39,7 @@ def random_data() -> DeviceData:
 
 
 def trained(
-    model: Mapping[str, object], count: int, dtype: torch.dtype, how: Callable[[Function], Function]
+    model: Mapping[str, object], count: int, dtype: torch.dtype, how: Callable[[TensorFunction], TensorFunction]
 ) -> Iterator[list[torch.Tensor]]:
     """What some steps return, and all weights and statistics after them."""
     campaign = small_campaign(
@@ -74,7 +74,7 @@ def trained(
 def test_training_by_played_steps_has_the_same_bits(model: str, count: int, dtype: torch.dtype) -> None:
     played: list[ReplayedStep] = []
 
-    def playing(function: Function) -> Function:
+    def playing(function: TensorFunction) -> TensorFunction:
         played.append(ReplayedStep(function))
         return played[0]
 
@@ -119,7 +119,7 @@ def test_what_is_not_an_argument_stays_itself() -> None:
     ],
     ids=["branch", "number", "mask", "repeats", "laid-out-anew"],
 )
-def test_what_a_list_of_operations_does_not_tell_is_not_played(function: Function) -> None:
+def test_what_a_list_of_operations_does_not_tell_is_not_played(function: TensorFunction) -> None:
     played = ReplayedStep(function)
     for sign in [*[1] * (CALLS_BEFORE_RECORDING + 2), -1]:
         x = sign * torch.tensor([1.0, 2.0, -3.0, 4.0])

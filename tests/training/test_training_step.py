@@ -15,7 +15,7 @@ from workers.models.stacking import StackedModel
 from workers.training.augmentation import DRAWS
 from workers.training.device_data import DeviceData
 from workers.training.optimizers import Update
-from workers.training.pixel_sources import Pixels, ResidentPixels, StreamedPixels
+from workers.training.pixel_sources import PixelSource, ResidentPixels, StreamedPixels
 from workers.training.stacked import TrainingStep
 
 DEVICE = torch.device("meta")
@@ -23,7 +23,7 @@ COUNT, BATCH, CLASSES = 3, 8, 10
 
 
 def data_of(shape: tuple[int, ...], *, streamed: bool) -> DeviceData:
-    def images(count: int) -> Pixels:
+    def images(count: int) -> PixelSource:
         if streamed:
             return StreamedPixels(torch.empty((count, *shape), dtype=torch.uint8), DEVICE)
         return ResidentPixels(torch.empty((count, *shape), dtype=torch.uint8, device=DEVICE))

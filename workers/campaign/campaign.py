@@ -16,8 +16,18 @@ from pydantic import (
 
 from workers.campaign.fields import absolute_path, relative_path, with_paths, without_locations
 from workers.campaign.recipe import Fraction, Frozen, Recipe
-from workers.campaign.specs import LOCATION, MLP, PATH, Column, DatasetSpec, Digits, ModelSpec, ScoreColumn, Sha256
-from workers.campaign.specs import Path as PathText
+from workers.campaign.specs import (
+    LOCATION,
+    MLP,
+    PATH,
+    ColumnName,
+    DatasetSpec,
+    Digits,
+    ModelSpec,
+    PathText,
+    ScoreColumn,
+    Sha256,
+)
 
 FORMAT = 1
 """Version of the meaning of a campaign's fields; part of the identity."""
@@ -72,7 +82,7 @@ class LabelNoise(Frozen):
     file: Annotated[PathText | None, Field(json_schema_extra=PATH)] = None
     """Given labels of your own in place of random ones: Parquet, CSV or npz, a path or a URI, with a row for each
     example as in `subsets.scores`. Read where the campaign is started, once: workers take labels from the store."""
-    column: Annotated[Column | None, Field(json_schema_extra=LOCATION)] = None
+    column: Annotated[ColumnName | None, Field(json_schema_extra=LOCATION)] = None
     """The column with the class numbers or class names; in an npz file the array."""
     sha256: Sha256 | None = None
     """Of the given labels as little-endian int64 in canonical order. Found out when the campaign starts, or given, so

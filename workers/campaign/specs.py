@@ -8,11 +8,11 @@ from pydantic import AfterValidator, Discriminator, Field, JsonValue, Tag
 from workers.campaign.recipe import Fraction, Frozen
 
 TORCHVISION_DATASETS = ("mnist", "fashion-mnist", "kmnist", "cifar10", "svhn")
-Path = Annotated[str, Field(min_length=1, max_length=4096)]
+PathText = Annotated[str, Field(min_length=1, max_length=4096)]
 ImportPath = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$", max_length=500)]
 Size = Annotated[int, Field(ge=1, le=1024)]
 Width = Annotated[int, Field(ge=1, le=65_536)]
-Column = Annotated[str, Field(min_length=1, max_length=500)]
+ColumnName = Annotated[str, Field(min_length=1, max_length=500)]
 
 LOCATION: dict[str, JsonValue] = {"location": True}
 """Marks a field that says where data lie, not what they are: the campaign's identity leaves it out."""
@@ -30,7 +30,7 @@ class TorchvisionData(Frozen):
     """A data set that torchvision reads, in the order of its original files."""
 
     name: Literal["mnist", "fashion-mnist", "kmnist", "cifar10", "svhn"]
-    root: Annotated[Path, Field(json_schema_extra=PATH)] = "data"
+    root: Annotated[PathText, Field(json_schema_extra=PATH)] = "data"
     """The folder that torchvision calls root."""
     download: Annotated[bool, Field(json_schema_extra=LOCATION)] = False
     """Download the files where they are missing, when models are trained."""
@@ -65,19 +65,19 @@ class ImageFolder(ImageOptions):
     """`root/train/<class>/**` and `root/test/<class>/**` (or `val`); classes and files in sorted order."""
 
     name: Literal["image-folder"]
-    root: Annotated[Path, Field(json_schema_extra=PATH)]
+    root: Annotated[PathText, Field(json_schema_extra=PATH)]
 
 
 class ParquetImages(ImageOptions):
     """Parquet files with an image column (`{bytes, path}` as on the Hugging Face hub, or bytes) and a label column."""
 
     name: Literal["parquet"]
-    train: Annotated[Path, Field(json_schema_extra=PATH)]
+    train: Annotated[PathText, Field(json_schema_extra=PATH)]
     """A file, a folder whose `*.parquet` files are read in sorted order, or a pattern: `data/train-*.parquet`."""
-    test: Annotated[Path | None, Field(json_schema_extra=PATH)] = None
-    image_column: Column = "image"
-    label_column: Column = "label"
-    name_column: Annotated[Column | None, Field(json_schema_extra=LOCATION)] = None
+    test: Annotated[PathText | None, Field(json_schema_extra=PATH)] = None
+    image_column: ColumnName = "image"
+    label_column: ColumnName = "label"
+    name_column: Annotated[ColumnName | None, Field(json_schema_extra=LOCATION)] = None
     """Names of the examples, texts or numbers; left out: the `path` that the hub's images have, if it is kept."""
 
 
@@ -103,9 +103,9 @@ class ScoreColumn(Frozen):
     Rows are told by a column `example_id`, in any order; without one they are in canonical order.
     """
 
-    file: Annotated[Path, Field(json_schema_extra=PATH)]
+    file: Annotated[PathText, Field(json_schema_extra=PATH)]
     """Parquet or CSV: a path or a URI. Read where the campaign is started, once: workers take scores from the store."""
-    column: Annotated[Column, Field(json_schema_extra=LOCATION)]
+    column: Annotated[ColumnName, Field(json_schema_extra=LOCATION)]
     ratio: Annotated[float | None, Field(gt=0, le=1, json_schema_extra=LOCATION)] = None
     """The rows to take of a table that has some at several ratios (column `ratio`)."""
     sha256: Sha256 | None = None

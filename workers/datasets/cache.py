@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from workers.datasets.dataset import ARRAYS, Array, CachedDataset, Dataset, chunks
+from workers.common.arrays import AnyArray
+from workers.datasets.dataset import ARRAYS, CachedDataset, Dataset, chunks
 from workers.datasets.description import Description, read_names, write_names
 from workers.datasets.npy import cache_errors, write_npy
 from workers.errors import DamagedDataError
@@ -199,7 +200,7 @@ def _meta(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def _open_array(path: Path, meta: dict[str, Any]) -> Array:
+def _open_array(path: Path, meta: dict[str, Any]) -> AnyArray:
     """Memory-map an array. Raises ValueError where it is not the one that was written."""
     array: np.memmap[Any, Any] = np.lib.format.open_memmap(path, mode="r")
     if array.dtype.name != meta["dtype"] or list(array.shape) != meta["shape"] or not array.flags.c_contiguous:
@@ -209,7 +210,7 @@ def _open_array(path: Path, meta: dict[str, Any]) -> Array:
     return array
 
 
-def _write_array(path: Path, array: Array) -> None:
+def _write_array(path: Path, array: AnyArray) -> None:
     if not path.exists():
         write_npy(path, array.dtype, array.shape, chunks(array))
 

@@ -8,7 +8,8 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 
-from workers.datasets.dataset import Array, Dataset, chunks
+from workers.common.arrays import AnyArray
+from workers.datasets.dataset import Dataset, chunks
 
 MAX_HASHED = 20_000_000
 """Examples among which copies are looked for: a microsecond each."""
@@ -32,7 +33,7 @@ def content_notes(dataset: Dataset) -> tuple[str, ...]:
 class _Summary:
     """Of a split's examples: least and greatest value, those of one value only, and a 64-bit hash of each."""
 
-    def __init__(self, images: Array) -> None:
+    def __init__(self, images: AnyArray) -> None:
         self.low, self.high = np.inf, -np.inf
         self.constant = np.zeros(len(images), dtype=bool)
         hashed = len(images) <= MAX_HASHED
@@ -48,7 +49,7 @@ class _Summary:
             start += len(rows)
 
 
-def _hashes(rows: Array) -> list[int]:
+def _hashes(rows: AnyArray) -> list[int]:
     return [int.from_bytes(hashlib.blake2b(row.data, digest_size=8).digest()) for row in rows]
 
 

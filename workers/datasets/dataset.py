@@ -9,13 +9,11 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from workers.common.arrays import AnyArray
 from workers.datasets.description import Description, checked_example_names, checked_notes
 from workers.errors import DataError
-
-Array = npt.NDArray[Any]
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 """The fields of a Dataset that are arrays."""
@@ -32,13 +30,13 @@ class Dataset:
     Raises DataError where the fields do not go together. The arrays may be memory maps; none is read whole at once.
     """
 
-    train_images: Array
+    train_images: AnyArray
     """uint8[N, C, H, W], or float32[N, ...] for features of any shape."""
-    train_labels: Array
+    train_labels: AnyArray
     """int64[N] in 0..num_classes-1; any integer type is converted."""
-    test_images: Array
+    test_images: AnyArray
     """Like train_images, [T, ...]; T may be 0."""
-    test_labels: Array
+    test_labels: AnyArray
     """int64[T]."""
     class_names: tuple[str, ...]
     white: float = field(default=None)  # type: ignore[assignment]
@@ -130,7 +128,7 @@ class CachedDataset(Dataset):
         return self.known_fingerprint
 
 
-def chunks(array: Array) -> Iterator[Array]:
+def chunks(array: AnyArray) -> Iterator[AnyArray]:
     """The array's rows in order, in C-contiguous little-endian blocks of bounded size."""
     row_bytes = max(1, math.prod(array.shape[1:]) * array.dtype.itemsize)
     rows = max(1, _CHUNK_BYTES // row_bytes)
@@ -175,7 +173,7 @@ def _is_channels_last(shape: tuple[int, ...]) -> bool:
     return width in (3, 4) or (width == 1 and channels == height)
 
 
-def _check_alike(train: Array, test: Array) -> None:
+def _check_alike(train: AnyArray, test: AnyArray) -> None:
     if train.dtype != test.dtype:
         raise DataError(f"test_images: must be {train.dtype} like train_images, got {test.dtype}")
     if train.shape[1:] != test.shape[1:]:
@@ -185,7 +183,7 @@ def _check_alike(train: Array, test: Array) -> None:
         )
 
 
-def _checked_labels(name: str, labels: Any, count: int, num_classes: int) -> Array:
+def _checked_labels(name: str, labels: Any, count: int, num_classes: int) -> AnyArray:
     if not isinstance(labels, np.ndarray) or not np.issubdtype(labels.dtype, np.integer):
         got = labels.dtype if isinstance(labels, np.ndarray) else type(labels).__name__
         raise DataError(f"{name}: must be a NumPy array of integers, got {got}")

@@ -5,24 +5,21 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from workers.common.arrays import UInt64s
 from workers.errors import DataError
 
-Stamps = npt.NDArray[np.uint64]
-"""[files, 5]: hash of the path, size in bytes, times of modification and of change in ns, inode.
 
-Tools that copy or swap files keep size and time of modification; the time of change cannot be set. Renaming a folder
-leaves all three of its files, and brings other inodes.
-"""
+def stamp(files: Iterable[Path]) -> UInt64s:
+    """uint64[files, 5]: hash of the path, size in bytes, times of modification and of change in ns, inode.
 
-
-def stamp(files: Iterable[Path]) -> Stamps:
-    """The files' stamps, in their order. Raises DataError where one is gone."""
+    Tools that copy or swap files keep size and time of modification; the time of change cannot be set. Renaming a
+    folder leaves all three of its files, and brings other inodes. Raises DataError where a file is gone.
+    """
     return np.fromiter((value for file in files for value in _row(file)), dtype=np.uint64).reshape(-1, 5)
 
 
-def check_unchanged(files: list[Path], before: Stamps, after: Stamps) -> None:
+def check_unchanged(files: list[Path], before: UInt64s, after: UInt64s) -> None:
     """Raise DataError, naming one of the files of `after`, where files changed, came or went in between.
 
     Inodes are not compared: some network file systems make up new ones at each look.

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from workers.campaign.specs import ImageFolder
-from workers.datasets.dataset import Array, Dataset
+from workers.common.arrays import AnyArray
+from workers.datasets.dataset import Dataset
 from workers.datasets.description import file_names
 from workers.datasets.image_files import EXTENSIONS, ClassFolders, list_classes, shown, split_images
 from workers.datasets.image_splits import Splits, find_splits
@@ -128,6 +129,6 @@ def _encoded(listing: Listing) -> EncodedImages:
     return EncodedImages(len(paths), lambda: (EncodedImage(shown(path), path) for path in paths))
 
 
-def _labels(listing: Listing, names: tuple[str, ...]) -> Array:
+def _labels(listing: Listing, names: tuple[str, ...]) -> AnyArray:
     index = {name: label for label, name in enumerate(names)}
     return np.array([index[name] for name, paths in listing.items() for _ in paths], dtype=np.int64)

@@ -21,12 +21,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from workers.campaign.specs import ImageOptions
+from workers.common.arrays import AnyArray, UInt8s
 from workers.datasets.cache import entry
-from workers.datasets.dataset import Array
 from workers.datasets.image_findings import (
     CMYK,
     FRAMES,
@@ -39,8 +38,6 @@ from workers.datasets.image_findings import (
 )
 from workers.datasets.npy import write_npy
 from workers.errors import DamagedDataError, DataError
-
-Pixels = npt.NDArray[np.uint8]
 
 FORMATS = ("PNG", "JPEG", "BMP", "DIB", "WEBP", "TIFF", "GIF", "PPM", "AVIF", "JPEG2000", "TGA")
 """What Pillow may decode, whatever files are called: not EPS, for which it starts Ghostscript."""
@@ -96,8 +93,8 @@ class EncodedImages:
 class DecodedSplits(NamedTuple):
     """uint8[N, C, H, W] and uint8[T, C, H, W], and notes on what decoding changed."""
 
-    train: Array
-    test: Array
+    train: AnyArray
+    test: AnyArray
     notes: tuple[str, ...]
 
 
@@ -123,7 +120,7 @@ def decode_splits(train: EncodedImages, test: EncodedImages, options: ImageOptio
     return DecodedSplits(decoded["train"], decoded["test"], counts.notes(options))
 
 
-def decode_image(encoded: EncodedImage, *, grey: bool, options: ImageOptions) -> tuple[Pixels, ImageFinding]:
+def decode_image(encoded: EncodedImage, *, grey: bool, options: ImageOptions) -> tuple[UInt8s, ImageFinding]:
     """One image as uint8[1, H, W] (grey) or uint8[3, H, W]. Raises DataError where it is unreadable."""
     finding, size = ImageFinding(), options.size
     with _opened(encoded) as image:
@@ -195,14 +192,14 @@ def _is_grey(encoded: EncodedImage) -> bool:
 
 def _blocks(
     images: Iterable[EncodedImage],
-    decode: Callable[[EncodedImage], tuple[Pixels, ImageFinding]],
+    decode: Callable[[EncodedImage], tuple[UInt8s, ImageFinding]],
     shape: tuple[int, ...],
     first: str,
     counts: FindingCounts,
-) -> Iterator[Pixels]:
+) -> Iterator[UInt8s]:
     """The images decoded in order, uint8[up to _BATCH, *shape]; Pillow decodes outside Python's lock, so by threads."""
 
-    def decode_alike(encoded: EncodedImage) -> tuple[Pixels, ImageFinding]:
+    def decode_alike(encoded: EncodedImage) -> tuple[UInt8s, ImageFinding]:
         pixels, finding = decode(encoded)
         if pixels.shape != shape:
             (height, width), (first_height, first_width) = pixels.shape[1:], shape[1:]
@@ -287,7 +284,7 @@ def _has_more_frames(image: Image.Image) -> bool:
         return True
 
 
-def _scaled(values: Array) -> Pixels:
+def _scaled(values: AnyArray) -> UInt8s:
     """16-bit grey values to 8 bits, rounded: 0 stays 0, 65535 becomes 255."""
     if values.min() < 0 or values.max() > 65_535:
         raise ValueError(f"grey values must be 0 to 65535, got {values.min()} to {values.max()}")

@@ -17,6 +17,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from workers.common.arrays import Floats, Integers
+from workers.common.progress import ProgressCallback
+
 BANDWIDTH_EXAMPLES = 8192
 """Of up to so many examples every pair has its part in the bandwidth; of more, the pairs of so many drawn at random."""
 
@@ -27,11 +30,6 @@ _BLOCK_BYTES = 1 << 27
 _CACHE_BYTES = 1 << 30
 """Blocks of vectors kept, so that they need not be read again for every tile."""
 
-Index = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
-OnTile = Callable[[int, int], None]
-"""Called with the tiles that are done, and all."""
-
 
 @dataclass(frozen=True)
 class Vectors:
@@ -41,7 +39,7 @@ class Vectors:
     """
 
     count: int
-    read: Callable[[Index], torch.Tensor]
+    read: Callable[[Integers], torch.Tensor]
 
     @classmethod
     def of(cls, features: torch.Tensor) -> "Vectors":
@@ -75,7 +73,7 @@ def kernel_densities(
     *,
     bandwidth_examples: int = BANDWIDTH_EXAMPLES,
     tile: int | None = None,
-    on_tile: OnTile = lambda done, total: None,
+    on_tile: ProgressCallback = lambda done, total: None,
 ) -> KernelDensities:
     """The densities of all N examples in the space of their vectors, `labels` being int64[N].
 
@@ -121,7 +119,7 @@ class _Standardized:
         """Examples on a side of a tile."""
         return min(_TILE, max(1, _BLOCK_BYTES // (4 * len(self.centre))))
 
-    def read(self, index: Index) -> tuple[torch.Tensor, torch.Tensor]:
+    def read(self, index: Integers) -> tuple[torch.Tensor, torch.Tensor]:
         """The vectors at int64[n], float32[n, D], and their squared lengths, float32[n]."""
         block = ((self.vectors.read(index) - self.centre) / (self.scale or 1.0)).float()
         return block, block.square().sum(dim=1)
@@ -143,7 +141,7 @@ def _standardized(vectors: Vectors) -> _Standardized:
     return _Standardized(vectors, first + mean, max(variance, 0.0) ** 0.5)
 
 
-def _bandwidth(standard: _Standardized, sample: Index, tile: int) -> tuple[float, float]:
+def _bandwidth(standard: _Standardized, sample: Integers, tile: int) -> tuple[float, float]:
     """Half the mean distance over the sample's pairs, and its standard error, in standardized units.
 
     The mean of a pairwise quantity has the error of 2/sqrt(n) standard deviations of the n examples' own means
@@ -161,7 +159,12 @@ def _bandwidth(standard: _Standardized, sample: Index, tile: int) -> tuple[float
 
 
 def _kernel_sums(
-    standard: _Standardized, order: Index, labels: npt.NDArray[np.int64], bandwidth: float, tile: int, on_tile: OnTile
+    standard: _Standardized,
+    order: Integers,
+    labels: npt.NDArray[np.int64],
+    bandwidth: float,
+    tile: int,
+    on_tile: ProgressCallback,
 ) -> Floats:
     """float64[2, N]: each example's sums of K over all examples and over those of its class, all in this order."""
     device = standard.centre.device
@@ -185,7 +188,7 @@ def _add(sums: torch.Tensor, tile: torch.Tensor, rows: slice, columns: slice) ->
         sums[columns] += tile.sum(dim=0)
 
 
-def _distances(standard: _Standardized, order: Index, tile: int) -> Iterator[tuple[slice, slice, torch.Tensor]]:
+def _distances(standard: _Standardized, order: Integers, tile: int) -> Iterator[tuple[slice, slice, torch.Tensor]]:
     """(rows, columns, float32 squared distances) of the tiles on and above the diagonal, for the caller to change."""
     count, width = len(order), len(standard.centre)
     starts = range(0, count, tile)

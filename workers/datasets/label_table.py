@@ -7,24 +7,22 @@ import hashlib
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from workers.campaign.campaign import LabelNoise
+from workers.common.arrays import Integers
 from workers.datasets.example_table import ExampleTable
 
 _FIELD = "label_noise"
 
-Labels = npt.NDArray[np.int64]
 
-
-def labels_sha256(labels: Labels) -> str:
+def labels_sha256(labels: Integers) -> str:
     """SHA-256 (hex) of int64[N] given labels in canonical order: what a campaign's identity knows of them."""
     return hashlib.sha256(np.ascontiguousarray(labels, dtype="<i8").tobytes()).hexdigest()
 
 
-def read_given_labels(source: LabelNoise, num_train: int, class_names: Sequence[str]) -> Labels:
+def read_given_labels(source: LabelNoise, num_train: int, class_names: Sequence[str]) -> Integers:
     """int64[N], the given label of each training example in canonical order, from `source.file`.
 
     The column holds class numbers or class names. Raises CampaignError, in one line that names the file, where it has
@@ -54,7 +52,7 @@ def read_given_labels(source: LabelNoise, num_train: int, class_names: Sequence[
     return labels
 
 
-def _numbers(table: ExampleTable, column: pa.ChunkedArray, name: str, class_names: Sequence[str]) -> Labels:
+def _numbers(table: ExampleTable, column: pa.ChunkedArray, name: str, class_names: Sequence[str]) -> Integers:
     """Class numbers of a column's rows; -1 for a name that no class has. Raises CampaignError for another type."""
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     if pa.types.is_integer(kind):

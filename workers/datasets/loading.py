@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from workers.campaign.specs import CustomData, DatasetSpec, Digits, ImageFolder, ParquetImages, TorchvisionData
+from workers.common.arrays import UInt64s
 from workers.datasets import digits, image_folder, parquet_images, torchvision_data
 from workers.datasets.cache import Cache, cache_root, hashed
 from workers.datasets.content_notes import content_notes
 from workers.datasets.dataset import Dataset
 from workers.datasets.draws import fixed_random_state
-from workers.datasets.file_stamps import Stamps, check_unchanged, stamp
+from workers.datasets.file_stamps import check_unchanged, stamp
 from workers.errors import DamagedDataError, DataError
 from workers.user_code.boundary import user_code
 from workers.user_code.loading import call_function, refuse_call
@@ -138,7 +139,7 @@ def _reader(spec: DatasetSpec) -> _Reader:
             return _Reader(torchvision_data.source_files, torchvision_data.decode)
 
 
-def _source_key(spec: DatasetSpec, stamps: Stamps) -> str:
+def _source_key(spec: DatasetSpec, stamps: UInt64s) -> str:
     """A key of the specification and of its files' paths and states."""
     return hashed([_plain(spec), hashlib.sha256(stamps.tobytes()).hexdigest()])
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from workers.datasets.dataset import Array
+from workers.common.arrays import AnyArray
 from workers.errors import DamagedDataError
 
 
-def write_npy(path: Path, dtype: npt.DTypeLike, shape: tuple[int, ...], blocks: Iterable[Array]) -> None:
+def write_npy(path: Path, dtype: npt.DTypeLike, shape: tuple[int, ...], blocks: Iterable[AnyArray]) -> None:
     """Write a synced `.npy` file of a known shape from C-contiguous blocks of its rows.
 
     Raises DataError where the file cannot be written; what `blocks` raises passes through.

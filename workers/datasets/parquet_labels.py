@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from workers.datasets.dataset import Array
+from workers.common.arrays import AnyArray
 from workers.datasets.parquet_files import ParquetFile, open_parquet, read_integers, read_texts
 from workers.errors import DataError
 
@@ -46,8 +46,8 @@ class ClassNumbers(NamedTuple):
     """Class names, and the int64 class numbers of training and test examples."""
 
     names: tuple[str, ...]
-    train: Array
-    test: Array
+    train: AnyArray
+    test: AnyArray
     notes: tuple[str, ...]
 
 
@@ -157,7 +157,7 @@ def _check_repeated_names(files: list[FileLabels]) -> None:
         )
 
 
-def _numbers(labels: FileLabels, names: tuple[str, ...], column: str) -> Array:
+def _numbers(labels: FileLabels, names: tuple[str, ...], column: str) -> AnyArray:
     """A file's labels as numbers of the common names."""
     own = labels.names or names
     if labels.is_text:
@@ -180,7 +180,7 @@ def _numbers(labels: FileLabels, names: tuple[str, ...], column: str) -> Array:
     return np.array(numbers, dtype=np.int64)
 
 
-def _check_range(labels: FileLabels, numbers: Array, names: tuple[str, ...], column: str) -> None:
+def _check_range(labels: FileLabels, numbers: AnyArray, names: tuple[str, ...], column: str) -> None:
     wrong = np.flatnonzero((numbers < 0) | (numbers >= len(names)))
     if len(wrong) == 0:
         return

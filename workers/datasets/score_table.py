@@ -5,8 +5,9 @@ import pyarrow as pa
 
 from workers.campaign.campaign import PPM
 from workers.campaign.specs import ScoreColumn
+from workers.common.arrays import Floats
 from workers.datasets.example_table import ExampleTable
-from workers.subsets.explicit import Floats, scores_sha256
+from workers.subsets.explicit import scores_sha256
 
 _RATIO = "ratio"
 

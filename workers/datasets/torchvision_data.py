@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from workers.campaign.specs import CIFAR100, EMNIST, TorchvisionData
-from workers.datasets.dataset import Array, Dataset
+from workers.common.arrays import AnyArray
+from workers.datasets.dataset import Dataset
 from workers.datasets.npy import cache_errors
 from workers.errors import DamagedDataError, DataError
 
@@ -45,7 +46,7 @@ _IDX_BYTES = 0x08
 _LOOKED_AT = 1000
 """Entries of a folder that are looked at for a set that is not where it should be."""
 
-Split = tuple[Array, Array]
+ImagesAndLabels = tuple[AnyArray, AnyArray]
 """Images uint8[n, C, H, W] and labels int64[n]."""
 
 
@@ -147,7 +148,7 @@ def _advice(spec: TorchvisionData) -> str:
     return "check that it can be written and the network reached, or put complete files there"
 
 
-def _read(spec: TorchvisionData, scratch: Path) -> tuple[Split, Split, tuple[str, ...]]:
+def _read(spec: TorchvisionData, scratch: Path) -> tuple[ImagesAndLabels, ImagesAndLabels, tuple[str, ...]]:
     if spec.name in _MNIST_FAMILY:
         return _read_mnist(spec, scratch)
     if spec.name in _CIFAR_FAMILY:
@@ -155,7 +156,7 @@ def _read(spec: TorchvisionData, scratch: Path) -> tuple[Split, Split, tuple[str
     return _read_svhn(spec)
 
 
-def _read_mnist(spec: TorchvisionData, scratch: Path) -> tuple[Split, Split, tuple[str, ...]]:
+def _read_mnist(spec: TorchvisionData, scratch: Path) -> tuple[ImagesAndLabels, ImagesAndLabels, tuple[str, ...]]:
     from torchvision import datasets
 
     root, download = _unpacked(spec, scratch)
@@ -169,7 +170,7 @@ def _read_mnist(spec: TorchvisionData, scratch: Path) -> tuple[Split, Split, tup
     if isinstance(spec, EMNIST) and spec.split == "letters":
         names, first_label = names[1:], 1  # the files count letters from 1, torchvision calls 0 "N/A"
 
-    def split(source: Any) -> Split:
+    def split(source: Any) -> ImagesAndLabels:
         images = source.data.numpy()
         upright = images.transpose(0, 2, 1) if isinstance(spec, EMNIST) else images
         return upright[:, None], source.targets.numpy().astype(np.int64) - first_label
@@ -199,13 +200,13 @@ def _check_idx(file: Path) -> None:
         )
 
 
-def _read_cifar(spec: TorchvisionData) -> tuple[Split, Split, tuple[str, ...]]:
+def _read_cifar(spec: TorchvisionData) -> tuple[ImagesAndLabels, ImagesAndLabels, tuple[str, ...]]:
     from torchvision import datasets
 
     kind = getattr(datasets, _CIFAR_FAMILY[spec.name])
     train, test = (kind(_root(spec), train=is_train, download=_is_requested(spec)) for is_train in (True, False))
 
-    def split(source: Any) -> Split:
+    def split(source: Any) -> ImagesAndLabels:
         return source.data.transpose(0, 3, 1, 2), np.array(source.targets, dtype=np.int64)
 
     if isinstance(spec, CIFAR100) and spec.coarse:
@@ -224,10 +225,10 @@ def _pickled(file: Path) -> dict[str, Any]:
     return content
 
 
-def _read_svhn(spec: TorchvisionData) -> tuple[Split, Split, tuple[str, ...]]:
+def _read_svhn(spec: TorchvisionData) -> tuple[ImagesAndLabels, ImagesAndLabels, tuple[str, ...]]:
     from torchvision import datasets
 
-    def split(name: str) -> Split:
+    def split(name: str) -> ImagesAndLabels:
         source = datasets.SVHN(_root(spec), split=name, download=_is_requested(spec))
         # Its files call the digit 0 class 10; torchvision has made that 0.
         return source.data, source.labels.reshape(-1)

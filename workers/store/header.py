@@ -9,13 +9,13 @@ from workers.campaign.campaign import Campaign, Record
 from workers.campaign.fields import differences
 from workers.campaign.import_spec import Imported
 from workers.campaign.recipe import Frozen
+from workers.campaign.specs import Sha256
 from workers.errors import DamagedFileError, StoreError, StoreMismatchError
 from workers.store.cures import RESTORE
 
 STORE_FORMAT = 1
 CAMPAIGN = "campaign.json"
 
-Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 MAX_EXAMPLES = 1 << 24
 """More examples, training or test, are a mistake, or meant to fill a reader's memory."""
 MAX_JSON = 16 << 20

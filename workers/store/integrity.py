@@ -8,12 +8,13 @@ import pyarrow as pa
 
 from workers.campaign.campaign import Campaign
 from workers.campaign.keys import Shard
+from workers.common.arrays import Floats
 from workers.errors import DamagedFileError
 from workers.store import schema
 from workers.store.content_hash import file_hash
 from workers.store.header import Header
 from workers.store.parquet.table_file import TableFile
-from workers.subsets.explicit import Floats, scores_sha256
+from workers.subsets.explicit import scores_sha256
 
 _KEYS = ("run_id", "ratio", "repetition", "epoch", "is_final", "status")
 

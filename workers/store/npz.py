@@ -5,20 +5,18 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
-import numpy.typing as npt
 
+from workers.common.arrays import AnyArray
 from workers.errors import DamagedDataError, DataError
-
-Vector = npt.NDArray[Any]
 
 _KINDS = "biuf"
 """NumPy's letters for truth values, integers and real numbers."""
 
 
-def read_vectors(path: Path | IO[bytes], longest: Mapping[str, int], where: str | None = None) -> dict[str, Vector]:
+def read_vectors(path: Path | IO[bytes], longest: Mapping[str, int], where: str | None = None) -> dict[str, AnyArray]:
     """The one-dimensional arrays of numbers or truth values with the names in `longest`; others are left alone.
 
     Each may have at most as many values as `longest` says. Types and lengths are checked before any array is read.

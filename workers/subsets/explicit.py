@@ -18,9 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from workers.campaign.campaign import PPM, Rule, Window
-
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
+from workers.common.arrays import Floats, Integers
 
 
 @dataclass(frozen=True)

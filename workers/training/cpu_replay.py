@@ -13,8 +13,8 @@ from torch import fx
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-Tensors = tuple[torch.Tensor | None, ...]
-Function = Callable[..., Tensors]
+OptionalTensors = tuple[torch.Tensor | None, ...]
+TensorFunction = Callable[..., OptionalTensors]
 
 CALLS_BEFORE_RECORDING = 20
 """Calls with arguments of a shape before one is recorded, which takes as long as playing so many saves."""
@@ -34,12 +34,12 @@ class ReplayedStep:
     are in memory. What it returns cannot be differentiated.
     """
 
-    def __init__(self, function: Function) -> None:
+    def __init__(self, function: TensorFunction) -> None:
         self.function = function
         self.calls: dict[Any, int] = {}
-        self.recordings: dict[Any, Function | None] = {}
+        self.recordings: dict[Any, TensorFunction | None] = {}
 
-    def __call__(self, *arguments: torch.Tensor) -> Tensors:
+    def __call__(self, *arguments: torch.Tensor) -> OptionalTensors:
         shapes = tuple((argument.shape, argument.stride()) for argument in arguments)
         recording = self.recordings.get(shapes)
         if recording is not None:
@@ -52,7 +52,9 @@ class ReplayedStep:
         return result
 
 
-def record(function: Function, arguments: tuple[torch.Tensor, ...]) -> tuple[Tensors, Function | None]:
+def record(
+    function: TensorFunction, arguments: tuple[torch.Tensor, ...]
+) -> tuple[OptionalTensors, TensorFunction | None]:
     """What `function` returns for `arguments`, and what it did, as a function of arguments like them.
 
     None in place of the latter where numbers or shapes depended on values, since others might lead elsewhere; and where
@@ -101,7 +103,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._put(result, self.graph.call_function(operation, given, named))
         return result
 
-    def recording(self, result: Tensors) -> Function | None:
+    def recording(self, result: OptionalTensors) -> TensorFunction | None:
         """What was recorded, as a function of the arguments that returns what is in the place of `result`."""
         if self.not_recordable:
             return None

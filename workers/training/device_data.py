@@ -12,7 +12,7 @@ from workers.campaign.campaign import Campaign
 from workers.datasets import Dataset
 from workers.errors import CampaignError
 from workers.subsets.explicit import ScoredExamples
-from workers.training.pixel_sources import Pixels, ResidentPixels, StreamedPixels
+from workers.training.pixel_sources import PixelSource, ResidentPixels, StreamedPixels
 
 _STATISTICS_CHUNK = 4096
 _SCALED_BYTES = 1 << 28
@@ -26,9 +26,9 @@ class DeviceData:
     train_labels are the labels given to the models: they include the campaign's label noise.
     """
 
-    train_images: Pixels
+    train_images: PixelSource
     train_labels: torch.Tensor
-    test_images: Pixels
+    test_images: PixelSource
     test_labels: torch.Tensor
     shift: torch.Tensor | None
     """None: 0."""
@@ -67,7 +67,7 @@ class DeviceData:
         train, test = (self._inputs(each, dtype) for each in images)
         return replace(self, train_images=train, test_images=test, shift=None, scale=None)
 
-    def _inputs(self, images: Pixels, dtype: torch.dtype) -> Pixels:
+    def _inputs(self, images: PixelSource, dtype: torch.dtype) -> PixelSource:
         inputs = torch.empty((len(images), *images.shape), dtype=dtype, device=self.device)
         start = 0
         for raw in images.minibatches(np.arange(len(images)), _STATISTICS_CHUNK):
@@ -100,7 +100,7 @@ def load_on_device(
     if streamed is None:
         streamed = not fits(dataset, device)
 
-    def pixels(images: npt.NDArray[np.generic]) -> Pixels:
+    def pixels(images: npt.NDArray[np.generic]) -> PixelSource:
         tensor = _tensor(images)
         return StreamedPixels(tensor, device) if streamed else ResidentPixels(tensor.to(device))
 

@@ -4,15 +4,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from workers.common.arrays import Bools, Float16s
 from workers.store.schema import MAX_FLOAT16
 from workers.training.device_data import DeviceData
-from workers.training.pixel_sources import Pixels
-
-Bits = npt.NDArray[np.bool_]
-Margins = npt.NDArray[np.float16]
+from workers.training.pixel_sources import PixelSource
 
 Predict = Callable[[torch.Tensor], torch.Tensor]
 """K models in evaluation mode: float32[B, ...] to logits [K, B, num_classes]."""
@@ -22,9 +19,9 @@ Predict = Callable[[torch.Tensor], torch.Tensor]
 class Evaluation:
     """K models' correctness, bool[K, N] and bool[K, T]; their margins, float16[K, T], where they are recorded."""
 
-    train_correct: Bits
-    test_correct: Bits
-    test_margin: Margins | None
+    train_correct: Bools
+    test_correct: Bools
+    test_margin: Float16s | None
 
 
 def evaluate(predict: Predict, count: int, data: DeviceData, flip: bool, batch: int, margins: bool) -> Evaluation:
@@ -65,7 +62,7 @@ def margin(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 
 def _batches(
-    predict: Predict, data: DeviceData, images: Pixels, flip: bool, batch: int
+    predict: Predict, data: DeviceData, images: PixelSource, flip: bool, batch: int
 ) -> Iterator[tuple[slice, torch.Tensor]]:
     """(which examples, their logits [K, B, C]), in order."""
     start = 0

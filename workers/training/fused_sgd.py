@@ -10,8 +10,8 @@ import numpy.typing as npt
 import torch
 
 from workers.campaign.recipe import SGD
+from workers.common.numba_jit import compiled
 from workers.models.stacking import Weight
-from workers.numba_jit import compiled
 
 _BLOCK = 2048
 """Elements whose gradients lie in a core's nearest cache as float32."""

@@ -6,19 +6,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from workers.campaign.campaign import Campaign
 from workers.campaign.keys import Run
+from workers.common.arrays import Bools
 from workers.store import EpochRecord, RunResult
 from workers.store.schema import presentation_columns
 from workers.training.evaluation import Evaluation
 from workers.training.presentations import Presented, fill_slots
 from workers.training.trainer_state import TrainerState
-
-Bits = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -34,7 +31,7 @@ class Trainer(Protocol):
     """K models in training."""
 
     @property
-    def subsets(self) -> Sequence[Bits]:
+    def subsets(self) -> Sequence[Bools]:
         """K subsets, bool[N]."""
 
     def train_epoch(self) -> EpochOutput:

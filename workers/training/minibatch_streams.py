@@ -3,17 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from workers.campaign.campaign import Campaign
 from workers.campaign.keys import Run
 from workers.campaign.lr_schedule import steps_per_epoch
+from workers.common.arrays import Integers
 from workers.subsets.draw import Purpose, draw_subset, generator
 from workers.training.augmentation import draw_changes
 from workers.training.device_data import DeviceData
 
-Integers = npt.NDArray[np.int64]
 Epoch = tuple[Integers, Integers | None]
 
 

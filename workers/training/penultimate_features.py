@@ -1,6 +1,5 @@
 """Penultimate-layer features of a trained model: the inputs of its head for all training examples."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +9,8 @@ from torch import nn
 from workers.campaign.campaign import Campaign
 from workers.campaign.keys import Run
 from workers.campaign.specs import ModelSpec
+from workers.common.arrays import Bools
+from workers.common.progress import ProgressCallback
 from workers.errors import LongtailError, ModelError
 from workers.models import build_model
 from workers.models.head import find_head
@@ -17,13 +18,9 @@ from workers.training import Precision, SequentialEngine
 from workers.training.determinism import deterministic
 from workers.training.device_data import DeviceData
 from workers.training.dtype import autocast_to
-from workers.training.evaluation import Bits
 from workers.user_code.boundary import user_code
 
 _BATCH = 2000
-
-OnEpoch = Callable[[int, int], None]
-"""Called with the epochs that are trained, and all."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +28,7 @@ class PenultimateFeatures:
     """A run's last hidden layer after its last epoch, float32[N, F], and what its model gets right, bool[N]."""
 
     features: torch.Tensor
-    train_correct: Bits
+    train_correct: Bools
 
 
 def train_and_extract_features(
@@ -39,7 +36,7 @@ def train_and_extract_features(
     data: DeviceData,
     run: Run,
     precision: Precision = "float32",
-    on_epoch: OnEpoch = lambda done, total: None,
+    on_epoch: ProgressCallback = lambda done, total: None,
 ) -> PenultimateFeatures:
     """Train a run again, by itself, for what a store does not keep: its model.
 

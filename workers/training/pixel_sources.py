@@ -6,18 +6,16 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
 import torch
+
+from workers.common.arrays import Integers
 
 _READERS = min(8, os.cpu_count() or 1)
 _AHEAD = 2 * _READERS
 """Minibatches in preparation: enough that every reader has the next one to go on with."""
 
-Order = npt.NDArray[np.int64]
 
-
-class Pixels(Protocol):
+class PixelSource(Protocol):
     """Stored images of one split (uint8 or float32, [N, ...]), served as tensors on `device`."""
 
     shape: tuple[int, ...]
@@ -31,7 +29,7 @@ class Pixels(Protocol):
     def select(self, index: torch.Tensor) -> torch.Tensor:
         """The images at int64[B], which is on the device."""
 
-    def minibatches(self, order: Order, size: int) -> Iterator[torch.Tensor]:
+    def minibatches(self, order: Integers, size: int) -> Iterator[torch.Tensor]:
         """The images at int64[n], `size` at a time, the last ones fewer."""
 
 
@@ -52,7 +50,7 @@ class ResidentPixels:
         """See `Pixels.select`."""
         return self.images.index_select(0, index)
 
-    def minibatches(self, order: Order, size: int) -> Iterator[torch.Tensor]:
+    def minibatches(self, order: Integers, size: int) -> Iterator[torch.Tensor]:
         """See `Pixels.minibatches`."""
         index = torch.from_numpy(order).to(self.device)
         return (self.select(index[start : start + size]) for start in range(0, len(index), size))
@@ -78,7 +76,7 @@ class StreamedPixels:
         """See `Pixels.select`. Waits for the images; `minibatches` does not."""
         return self._gathered(index.cpu()).to(self.device, non_blocking=True)
 
-    def minibatches(self, order: Order, size: int) -> Iterator[torch.Tensor]:
+    def minibatches(self, order: Integers, size: int) -> Iterator[torch.Tensor]:
         """See `Pixels.minibatches`."""
         ahead: deque[Future[torch.Tensor]] = deque()
         with ThreadPoolExecutor(_READERS) as readers:

@@ -9,13 +9,14 @@ from torch.nn import functional as F
 from workers.campaign.campaign import Campaign
 from workers.campaign.keys import Run
 from workers.campaign.lr_schedule import rate_factor
+from workers.common.arrays import Bools
 from workers.models.stacking import Weight
 from workers.store import RunResult
 from workers.training.augmentation import augment
 from workers.training.device_data import DeviceData
 from workers.training.dtype import Precision, autocast_to, keep_head_in_float32
 from workers.training.engine import NO_CHECKPOINTS, Checkpoints, train_in_stacks
-from workers.training.evaluation import Bits, Evaluation, evaluate
+from workers.training.evaluation import Evaluation, evaluate
 from workers.training.loop import EpochOutput
 from workers.training.memory import check_memory_on_cpu
 from workers.training.minibatch_streams import MinibatchStreams
@@ -69,7 +70,7 @@ class _Trainer(ResumableTrainer):
         self.model = model
         self.precision: Precision = precision
         presentations = MinibatchStreams(campaign, data, run)
-        self.subsets: Sequence[Bits] = [presentations.subset]
+        self.subsets: Sequence[Bools] = [presentations.subset]
         weights = [Weight(each.detach(), each) for each in model.parameters() if each.requires_grad]
         update = Update(weights, self.recipe.optimizer)
         super().__init__([model], update, [presentations], global_generators(data.device))

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from workers.campaign.campaign import Campaign
 from workers.campaign.keys import Run
 from workers.campaign.lr_schedule import rate_factor
+from workers.common.arrays import Bools
 from workers.models.stacking import StackedModel
 from workers.store import RunResult
 from workers.subsets.draw import Purpose, integer_seed
@@ -19,7 +20,7 @@ from workers.training.cuda_graphs import Step, with_cuda_graph
 from workers.training.device_data import DeviceData
 from workers.training.dtype import DTYPES, Precision
 from workers.training.engine import NO_CHECKPOINTS, Checkpoints, train_in_stacks
-from workers.training.evaluation import Bits, Evaluation, evaluate
+from workers.training.evaluation import Evaluation, evaluate
 from workers.training.loop import EpochOutput, Trainer
 from workers.training.memory import check_memory_on_cpu
 from workers.training.minibatch_streams import MinibatchStreams
@@ -157,7 +158,7 @@ class _Trainer(ResumableTrainer):
         self.data = data
         self.stack = stack
         presentations = [MinibatchStreams(campaign, data, run) for run in runs]
-        self.subsets: Sequence[Bits] = [each.subset for each in presentations]
+        self.subsets: Sequence[Bools] = [each.subset for each in presentations]
         update = Update(stack.weights, self.recipe.optimizer)
         masks = [torch.Generator(data.device) for _ in runs]
         for run, generator in zip(runs, masks, strict=True):

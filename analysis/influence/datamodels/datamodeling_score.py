@@ -11,9 +11,8 @@ spread of their scores would not tell how sure their mean is.
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from workers.common.arrays import Floats
 
 _GROUPS = 20
 

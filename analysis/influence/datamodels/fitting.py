@@ -8,7 +8,6 @@ A. Ilyas, S. M. Park, L. Engstrom, G. Leclerc, A. Madry, "Datamodels: predicting
 """
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -20,10 +19,12 @@ import pyarrow as pa
 
 from analysis.influence.datamodels.datamodeling_score import DatamodelingScore, datamodeling_score
 from analysis.influence.datamodels.linear_fits import FITS, InfluenceFit, Method
-from analysis.reading.membership import Floats, Membership
+from analysis.reading.membership import Membership
 from analysis.reading.names import with_names
 from analysis.reading.outputs import RatioOutputs
 from workers.campaign.campaign import PPM
+from workers.common.arrays import Floats
+from workers.common.progress import ProgressCallback
 from workers.errors import EstimateError, NoEstimateError
 from workers.store import Store
 from workers.store.files.base import open_files
@@ -38,9 +39,6 @@ MIN_FITTED, MIN_HELDOUT = 10, 5
 
 _BLOCK_VALUES = 1 << 24
 """Weights held at a time, 128 MB."""
-
-Progress = Callable[[int, int], None]
-"""Called with the test examples fitted so far and their number."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,7 @@ def fit_datamodels(
     top: int = 10,
     heldout: float = 0.2,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Datamodels:
     """Fit a datamodel to each test example of `source`, and score it on round(heldout x runs) runs, drawn with `seed`.
 

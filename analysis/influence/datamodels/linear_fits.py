@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
-from analysis.reading.membership import Floats, Membership
+from analysis.reading.membership import Membership
+from workers.common.arrays import Floats
 
 if TYPE_CHECKING:
     from sklearn.linear_model import LassoCV

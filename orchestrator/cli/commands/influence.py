@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from analysis import RatioBits
-    from analysis.reading.parallel import Spread
+    from analysis.reading.parallel import ParallelMap
 
 _SHOWN = 20
 _FDR = 0.05
@@ -117,7 +117,7 @@ def influence(
         say(f"pairs: {output}")
 
 
-def _discoveries(bits: "RatioBits", memory_mb: float, max_pairs: int, spread: "Spread") -> str:
+def _discoveries(bits: "RatioBits", memory_mb: float, max_pairs: int, spread: "ParallelMap") -> str:
     """A number of pairs over a threshold says little where many are by chance: what is said beside it."""
     from analysis import TooManyPairsError, influence_discoveries
 
@@ -130,7 +130,7 @@ def _discoveries(bits: "RatioBits", memory_mb: float, max_pairs: int, spread: "S
 
 
 @contextmanager
-def _spread(runner: RunnerName, address: str | None) -> Iterator["Spread"]:
+def _spread(runner: RunnerName, address: str | None) -> Iterator["ParallelMap"]:
     from analysis.reading.parallel import Threads
     from orchestrator.cli.progress import pieces_display
 

@@ -24,7 +24,7 @@ def status(
 
     Example: longtail status STORE --watch
     """
-    from orchestrator.campaigns.se_monitor import Precision
+    from orchestrator.campaigns.se_monitor import StandardErrors
     from orchestrator.cli.watch import counted_text, ratios_table, watch_store
     from orchestrator.store_ops.status import campaign_status
     from workers.store.cures import DIVERGED
@@ -37,7 +37,7 @@ def status(
         state = campaign_status(store)
         facts = f"{state.dataset}, {state.num_train} training and {state.num_test} test examples"
         say(f"{state.store_uri}: {facts}; campaign {state.identity[:12]}")
-        console.print(ratios_table(state, Precision({})))
+        console.print(ratios_table(state, StandardErrors({})))
         accuracy = "" if state.test_accuracy is None else f"; mean test accuracy {state.test_accuracy:.4f}"
         say(f"{counted_text(state)}{accuracy}")
         if not state.requested and state.beyond:

@@ -5,8 +5,9 @@ from typing import Any
 
 import ray
 
-from analysis.reading.parallel import OnProgress, Piece, Result, Shared
+from analysis.reading.parallel import Piece, Result, Shared
 from orchestrator.runners.ray.cluster import connected
+from workers.common.progress import ProgressCallback
 
 _RETRIES = 5
 """So often a piece whose worker died is computed again."""
@@ -15,12 +16,12 @@ _RETRIES = 5
 class RaySpread:
     """A piece per core of the cluster at `address` at a time; without one, of a cluster of its own on this machine."""
 
-    def __init__(self, address: str | None = None, on_progress: OnProgress | None = None) -> None:
+    def __init__(self, address: str | None = None, on_progress: ProgressCallback | None = None) -> None:
         self.address = address
         self.on_progress = on_progress
 
     def map(self, work: Callable[[Shared, Piece], Result], shared: Shared, pieces: Sequence[Piece]) -> Iterator[Result]:
-        """See `Spread.map`. What all pieces share is sent to each node once. Raises ClusterError."""
+        """See `ParallelMap.map`. What all pieces share is sent to each node once. Raises ClusterError."""
         with connected(self.address, None, None):
             yield from self._results(work, ray.put(shared), pieces)
 

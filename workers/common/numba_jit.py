@@ -5,13 +5,13 @@ from typing import Any, TypeVar
 
 from numba import njit
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+Compiled = TypeVar("Compiled", bound=Callable[..., Any])
 
 
-def compiled(function: Function) -> Function:
+def compiled(function: Compiled) -> Compiled:
     """The function, compiled; other threads go on while it runs."""
     try:
-        kept: Function = njit(nogil=True, cache=True)(function)
+        kept: Compiled = njit(nogil=True, cache=True)(function)
     except RuntimeError:
         # No folder to keep it in: neither beside this file nor in the user's home.
         kept = njit(nogil=True)(function)

@@ -1,0 +1,12 @@
+"""The types of callbacks that report how far long work is."""
+
+from collections.abc import Callable
+
+ProgressCallback = Callable[[int, int], None]
+"""Called with how many pieces are done, and how many there are."""
+
+StageCallback = Callable[[str], None]
+"""Called with the name of a stage when it begins."""
+
+StageProgressCallback = Callable[[str, int, int], None]
+"""Called with the name of a stage, how many of its pieces are done, and how many there are."""
