@@ -1,9 +1,10 @@
 """Detection of known label noise: how well each score ranks examples whose given label is wrong.
 
 A model that never saw a mislabelled example predicts its true label, so it counts as wrong: its C-score is low. One
-that is trained on it learns it late, by heart, and forgets it, so that accuracy and probability over its presentations
-are low. Memorization is high where models fit wrong labels in the end; where training stops before, it finds nothing.
-See `analysis.statistics.detection` for the measures and their papers, `analysis.scoring.example_scores` for the scores.
+that is trained on it learns it late, memorizes it, and forgets it, so that accuracy and probability over its
+presentations are low. Memorization is high where models fit wrong labels in the end; where training stops before, it
+finds nothing. See `analysis.statistics.detection` for the measures and their papers, `analysis.scoring.example_scores`
+for the scores.
 """
 
 import numpy as np

@@ -76,16 +76,16 @@ _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "Start": (demo, init),
     "Train": (tune, plan, run, submit, status),
     "Estimate": (estimate, report, influence, datamodels, profiles, forgetting, removal),
-    "Judge estimates": (reliability, compare),
+    "Assess estimates": (reliability, compare),
     "Find noisy labels and cheap scores": (suspects, noise, proxies, density),
-    "Look after stores": (verify, compact),
+    "Maintain stores": (verify, compact),
 }
 """The panels of `longtail --help`, and their commands, in the order in which they are used."""
 
 for panel, commands in _PANELS.items():
     for command in commands:
         app.command(rich_help_panel=panel)(command)
-app.add_typer(imports, name="import", rich_help_panel="Look after stores")
+app.add_typer(imports, name="import", rich_help_panel="Maintain stores")
 
 
 def interrupt(number: int, frame: FrameType | None) -> NoReturn:

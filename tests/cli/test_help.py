@@ -28,7 +28,7 @@ def commands(group: Any, before: tuple[str, ...] = ()) -> Iterator[tuple[tuple[s
             yield from commands(command, (*before, name))
 
 
-PANELS = ("Start", "Train", "Estimate", "Judge estimates", "Find noisy labels and cheap scores", "Look after stores")
+PANELS = ("Start", "Train", "Estimate", "Assess estimates", "Find noisy labels and cheap scores", "Maintain stores")
 COMMANDS = dict(commands(typer.main.get_command(app)))
 
 

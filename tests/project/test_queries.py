@@ -83,7 +83,7 @@ def test_suspect_labels(view: StoreView) -> None:
 
 
 def test_leaning_test_examples(view: StoreView) -> None:
-    leaning = names_of("Which test examples lean on a single training example?")["leaning"].df()
+    leaning = names_of("Which test examples depend on a single training example?")["leaning"].df()
     assert len(leaning)
     infl = np.nan_to_num(view.influence_matrix(ratio=0.7, empty="nan"), nan=-2)
     for row in leaning.itertuples():
@@ -137,7 +137,7 @@ def test_shared_mistakes(view: StoreView) -> None:
 def test_basis_and_room(view: StoreView, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names_of("What does an estimate rest on?")
     assert capsys.readouterr().out.splitlines()[1] == "0.7 {'runs': 20, 'diverged': 0, 'epoch': 8}"
-    room = names_of("What takes the room in a store?")["room"].df()
+    room = names_of("What uses disk space in a store?")["room"].df()
     assert set(room["column_name"][:3]) == {"subset", "train_correct", "test_correct"}
     files = sum(path.stat().st_size for path in (folder / "store" / "results").iterdir())
     assert 0.2 * files < room["bytes"].sum() < files
