@@ -13,15 +13,15 @@ from orchestrator.cli.exit_codes import exit_code_of
 from tests.isolation import ROOT
 
 
-def call(*words: object, cwd: Path = ROOT) -> tuple[int, str, str]:
-    """(exit code, standard output, standard error) of `longtail WORDS`, called in a folder."""
+def call(*words: object, cwd: Path = ROOT, columns: int = 200) -> tuple[int, str, str]:
+    """(exit code, standard output, standard error) of `longtail WORDS`, called in a folder, on so many columns."""
     output, errors = io.StringIO(), io.StringIO()
     with (
         patch.object(sys, "argv", ["longtail", *map(str, words)]),
         patch.object(sys, "path", [str(cwd), *sys.path]),
-        patch.dict(os.environ, {"COLUMNS": "200"}),
-        patch.object(printed.console, "_width", 200),  # a console keeps the width that it was made with
-        patch.object(printed.errors, "_width", 200),
+        patch.dict(os.environ, {"COLUMNS": str(columns)}),
+        patch.object(printed.console, "_width", columns),  # a console keeps the width that it was made with
+        patch.object(printed.errors, "_width", columns),
         chdir(cwd),
         redirect_stdout(output),
         redirect_stderr(errors),

@@ -33,6 +33,7 @@ from analysis.influence.pairs import Pairs
 from analysis.reading.bits import RatioBits
 from analysis.reading.parallel import ParallelMap, Threads
 from analysis.statistics.intervals import CONFIDENCE, check_confidence
+from workers.campaign.plural import count_text
 from workers.common.arrays import Floats, Integers
 from workers.errors import EstimateError, TooManyPairsError
 
@@ -128,7 +129,7 @@ def _countable_level(
             return level if reached else 0.0
         if reached == before:
             raise TooManyPairsError(
-                f"more than {max_pairs:,} pairs are discoveries: lower fdr, or raise max_pairs, got {fdr!r}"
+                f"more than {count_text(max_pairs, 'pair')} are discoveries: lower fdr, or raise max_pairs, got {fdr!r}"
             )
         level = fdr * reached / tried
 

@@ -29,6 +29,7 @@ from analysis.reading.bits import RatioBits
 from analysis.reading.parallel import ParallelMap, Threads
 from analysis.statistics.intervals import CONFIDENCE, check_confidence, difference_interval
 from analysis.statistics.means import Empty, difference_se, group_mean
+from workers.campaign.plural import count_text
 from workers.common.arrays import Integers
 from workers.errors import EstimateError, TooManyPairsError
 
@@ -146,8 +147,8 @@ def pairs_above(
         found.append(pairs)
         if sum(map(len, found)) > max_pairs:
             raise TooManyPairsError(
-                f"more than {max_pairs:,} pairs at ratio {bits.ratio} reach the threshold: "
-                f"raise it, or train more runs, got {threshold!r} with {bits.runs} runs"
+                f"more than {count_text(max_pairs, 'pair')} at ratio {bits.ratio} reach the threshold: "
+                f"raise it, or train more runs, got {threshold!r} with {count_text(bits.runs, 'run')}"
             )
     return Pairs.join(found)
 

@@ -9,6 +9,7 @@ from analysis.learning.forgetting_summary import forgetting_summary
 from analysis.plot.drawing import PALETTE, add_legend, check_columns, own_or_given
 from analysis.statistics.bins import CSCORE_BINS, MEM_BINS, histogram
 from analysis.statistics.means import without_empty_groups
+from workers.campaign.plural import count_text
 from workers.common.arrays import Floats
 from workers.errors import EstimateError
 
@@ -29,14 +30,15 @@ def memorization(frame: pd.DataFrame, axes: "Axes | None" = None) -> "Axes":
     groups = {ratio: valued[valued["ratio"] == ratio] for ratio in sorted(valued["ratio"].unique())}
     for (ratio, rows), colour in zip(groups.items(), _colours(len(groups)), strict=True):
         runs = (rows["n_in"] + rows["n_out"]).max()
-        label = f"ratio {ratio:g}: {runs:,} runs,\nmedian standard error {rows['se'].median():.2g}"
+        label = f"ratio {ratio:g}: {count_text(runs, 'run')},\nmedian standard error {rows['se'].median():.2g}"
         _outline(axes, rows["mem"].to_numpy(), MEM_BINS, -1, label, colour, is_only=len(groups) == 1)
     _label(axes, "memorization", -1)
     if len(groups) > 1:
         add_legend(axes, loc="upper left", frameon=False)  # hardly any mem is negative
     else:
         axes.set_title(
-            f"ratio {ratio:g}: {len(valued):,} examples, {runs:,} runs,\n{_errors(valued)}", fontsize="medium"
+            f"ratio {ratio:g}: {count_text(len(valued), 'example')}, {count_text(runs, 'run')},\n{_errors(valued)}",
+            fontsize="medium",
         )
     return axes
 
@@ -54,8 +56,8 @@ def cscore(frame: pd.DataFrame, axes: "Axes | None" = None) -> "Axes":
     ratios = valued["n_ratios"].max()
     _outline(axes, valued["cscore"].to_numpy(), CSCORE_BINS, 0, None, PALETTE[0], is_only=True)
     _label(axes, "C-score", 0)
-    at = f"{ratios} {'ratio' if ratios == 1 else 'ratios'}, held out by {_span(valued['n_out'])} runs"
-    axes.set_title(f"{len(valued):,} examples, {at},\n{_errors(valued)}", fontsize="medium")
+    at = f"{count_text(ratios, 'ratio')}, held out by {_span(valued['n_out'])} runs"
+    axes.set_title(f"{count_text(len(valued), 'example')}, {at},\n{_errors(valued)}", fontsize="medium")
     return axes
 
 

@@ -11,6 +11,7 @@ from analysis.view.base import View
 from analysis.view.display.columns import VALUES, parts_of
 from analysis.view.display.images import Split
 from analysis.view.influence import InfluenceView
+from workers.campaign.plural import count_text
 from workers.common.arrays import Objects
 from workers.errors import EstimateError
 
@@ -47,9 +48,8 @@ def influence(
     if len(counted):
         first = counted.iloc[0]
         runs = int(first["n_in"] + first["n_out"])
-        right = (
-            f"right in {(first['p_in'] * first['n_in'] + first['p_out'] * first['n_out']) / runs:.0%} of {runs} runs"
-        )
+        share = (first["p_in"] * first["n_in"] + first["p_out"] * first["n_out"]) / runs
+        right = f"right in {share:.0%} of {count_text(runs, 'run')}"
     panels[0].set_title(f"test {test_example_id}: {_name(names, label)}\n{right}", fontsize="small")
     _show(panels, images)
     return panels

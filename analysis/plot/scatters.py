@@ -7,6 +7,7 @@ import pandas as pd
 from analysis.plot.drawing import PALETTE, check_columns, ink, own_or_given, plain
 from analysis.scoring.agreement import Agreement, correlation
 from analysis.statistics.means import without_empty_groups
+from workers.campaign.plural import count_text
 from workers.errors import EstimateError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def agreement(found: Agreement, axes: "Axes | None" = None) -> "Axes":
     axes.set_xlabel(f"{label}\n{plain(found.name_a, _SHOWN)}")
     axes.set_ylabel(f"{label}\n{plain(found.name_b, _SHOWN)}")
     numbers = f"Spearman {found.spearman:.3f}, Pearson {found.pearson:.3f}"
-    axes.set_title(f"{len(found.scores):,} examples: {numbers}", fontsize="medium")
+    axes.set_title(f"{count_text(len(found.scores), 'example')}: {numbers}", fontsize="medium")
     return axes
 
 
@@ -61,7 +62,8 @@ def mem_against_cscore(mem: pd.DataFrame, cscore: pd.DataFrame, axes: "Axes | No
 
     spearman = correlation(stats.spearmanr, both["cscore"].to_numpy(), both["mem"].to_numpy())
     runs = (both["n_in"] + both["n_out"]).max()
-    title = f"{len(both):,} examples, {runs:,} runs at the ratio: Spearman {spearman:.3f}".replace("-", "−")
+    of = f"{count_text(len(both), 'example')}, {count_text(runs, 'run')} at the ratio"
+    title = f"{of}: Spearman {spearman:.3f}".replace("-", "−")
     axes.set_title(title, fontsize="medium")
     return axes
 

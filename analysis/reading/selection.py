@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from workers.campaign.campaign import PPM, ratio_to_ppm
 from workers.campaign.keys import Shard
+from workers.campaign.plural import count_text
 from workers.errors import EstimateError, NoEstimateError
 from workers.store import Store
 from workers.store.cures import DIVERGED
@@ -50,7 +51,7 @@ def check_some_run(uri: str, runs: int, diverged: int) -> None:
     else that follows from it."""
     if diverged and not runs:
         raise NoEstimateError(
-            f"{uri}: has no run to estimate from, all {diverged} committed runs diverged ({DIVERGED})"
+            f"{uri}: has no run to estimate from, all {count_text(diverged, 'committed run')} diverged ({DIVERGED})"
         )
 
 

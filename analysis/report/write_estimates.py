@@ -27,6 +27,7 @@ from analysis.reading.estimate_tables import Basis, bases_of, basis, write_table
 from analysis.reading.parallel import ParallelMap, Threads
 from analysis.statistics.intervals import CONFIDENCE, check_confidence
 from workers.campaign.campaign import PPM
+from workers.campaign.plural import count_text
 from workers.common.progress import StageCallback
 from workers.errors import TooManyPairsError
 from workers.store import Store
@@ -177,7 +178,7 @@ def _write_influence(
                 tell(f"left out of {name}: {error}")
                 frames[name].append(listing.none(bits))
     name = _DISCOVERIES
-    tell(f"influence: tests of all pairs at {len(ratios)} ratio{'s' if len(ratios) > 1 else ''}")
+    tell(f"influence: tests of all pairs at {count_text(len(ratios), 'ratio')}")
     try:
         found, left_out[name] = discoveries.make(ratios), []
     except TooManyPairsError as error:
@@ -209,7 +210,7 @@ def _tell_counts(
     tell: StageCallback,
 ) -> None:
     """How many pairs reach the threshold says little where many do by chance: the discoveries beside it."""
-    pairs = f"{sum(map(len, listed)):,} pairs have an influence of {listing.options['threshold']} or more"
+    pairs = f"{count_text(sum(map(len, listed)), 'pair')} have an influence of {listing.options['threshold']} or more"
     pairs += " (without the ratios left out)" if left_out["influence_pairs"] else ""
     if left_out[_DISCOVERIES]:
         tell(f"{pairs}; which of them are discoveries is not known")

@@ -20,6 +20,7 @@ from analysis.scoring.halves import draw_halves
 from analysis.scoring.split_half import check_whole, correlations, ladder
 from analysis.statistics.means import group_mean
 from workers.campaign.campaign import PPM
+from workers.campaign.plural import count_text
 from workers.common.arrays import Floats, Integers
 from workers.errors import NoEstimateError
 from workers.store import Store
@@ -69,10 +70,10 @@ def forgetting_agreement(
             f"{store.uri}: ratio {ratio_ppm / PPM:g} must have two runs that did not diverge, got {len(runs)}"
         )
     pairs = _pairs(len(runs), max_pairs, seed)
-    tell(f"{len(pairs)} pairs of runs")
+    tell(f"{count_text(len(pairs), 'pair')} of runs")
     rows = [_row(runs, 2, pairs)]
     for used in ladder(len(runs)) if len(runs) > 3 else ():
-        tell(f"{splits} splits of {used} runs")
+        tell(f"{count_text(splits, 'split')} of {count_text(used, 'run')}")
         rows.append(_row(runs, used, [draw_halves(seed, ratio_ppm, len(runs), used, split) for split in range(splits)]))
     return pd.DataFrame(rows, columns=list(COLUMNS)).assign(ratio=ratio_ppm / PPM)
 

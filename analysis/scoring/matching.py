@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from analysis.scoring.scores import Scores
+from workers.campaign.plural import count_text
 from workers.common.arrays import Integers
 from workers.errors import EstimateError
 
@@ -52,7 +53,8 @@ def _by_name(a: Scores, b: Scores) -> Matched:
     in_b = places.drop_null().to_numpy(zero_copy_only=False).astype(np.int64)
     order = np.argsort(ids_a[shared])
     left_out = (len(a.labels) - len(ids_a)) + (len(b.labels) - len(ids_b))
-    told = f"on the {int(shared.sum()):,} examples with the same name, of {len(a.labels):,} and {len(b.labels):,}"
+    same = count_text(int(shared.sum()), "example")
+    told = f"on the {same} with the same name, of {len(a.labels):,} and {len(b.labels):,}"
     told += f"; {left_out:,} whose names are there several times are left out" if left_out else ""
     return Matched(ids_a[shared][order], ids_b[in_b][order], told)
 
@@ -73,7 +75,7 @@ def _by_id(a: Scores, b: Scores) -> Matched:
         first = f"the first is example {wrong[0]}: {b.labels[wrong[0]]} and {a.labels[wrong[0]]}"
         raise EstimateError(
             f"{b.source}: is of other examples than {a.source}, or in another order: "
-            f"{len(wrong)} of {count} labels differ, {first}{_no_names(a, b)}"
+            f"{len(wrong)} of {count_text(count, 'label')} differ, {first}{_no_names(a, b)}"
         )
     others = a.fingerprint is not None and b.fingerprint is not None
     same_count = len(a.labels) == len(b.labels)
@@ -88,7 +90,8 @@ def _by_id(a: Scores, b: Scores) -> Matched:
             f"{_no_names(a, b)}"
         )
     ids = np.arange(count)
-    told = f"on the {count:,} examples with the same id and label, of {len(a.labels):,} and {len(b.labels):,}"
+    same = count_text(count, "example")
+    told = f"on the {same} with the same id and label, of {len(a.labels):,} and {len(b.labels):,}"
     return Matched(ids, ids, told + ("; the pixels are others" if others and same_count else ""))
 
 

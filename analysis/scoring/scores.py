@@ -19,6 +19,7 @@ from analysis.reading.run_groups import GroupedMeans, group_runs, number_of_grou
 from analysis.reading.selection import check_random_subsets, select_ratio
 from workers.campaign.campaign import PPM, Campaign
 from workers.campaign.keys import Run
+from workers.campaign.plural import count_text
 from workers.common.arrays import Floats
 from workers.errors import DataError, EstimateError
 from workers.store import Store
@@ -142,7 +143,7 @@ def _forgettability(store: Store, ratio: float) -> tuple["pd.Series[float]", str
 def _basis(counts: StoreCounts) -> str:
     ratios = [f"{at.ratio:g}" for at in counts.ratios]
     runs = sum(at.runs for at in counts.ratios)
-    return f"ratio{'s' if len(ratios) > 1 else ''} {', '.join(ratios)}, {runs} runs"
+    return f"ratio{'s' if len(ratios) > 1 else ''} {', '.join(ratios)}, {count_text(runs, 'run')}"
 
 
 def _of_file(path: Path) -> Scores:

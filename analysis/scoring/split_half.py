@@ -31,6 +31,7 @@ from analysis.reading.selection import select_ratios
 from analysis.scoring.agreement import correlation
 from analysis.scoring.halves import PackedRatio, count_half, draw_halves, pack_ratio
 from workers.campaign.campaign import PPM
+from workers.campaign.plural import count_text
 from workers.common.arrays import Floats
 from workers.errors import EstimateError, NoEstimateError
 from workers.store import Store
@@ -88,16 +89,16 @@ def estimate_reliability(
     ratios = [pack_ratio(store, labels, ratio_ppm, epoch) for ratio_ppm in chosen]
     if not any(at.bits.runs for at in ratios):
         diverged = sum(at.bits.diverged for at in ratios)
-        raise NoEstimateError(f"{store.uri}: has no run to split, all {diverged} committed runs diverged")
+        raise NoEstimateError(f"{store.uri}: has no run to split, all {count_text(diverged, 'committed run')} diverged")
     records: list[ReliabilityRow] = []
     for at in ratios:
         for used in ladder(at.bits.runs):
-            tell(f"ratio {at.bits.ratio}: {splits} splits of {used} runs")
+            tell(f"ratio {at.bits.ratio}: {count_text(splits, 'split')} of {count_text(used, 'run')}")
             for split in range(splits):
                 records += _at_ratio(at, used, seed, split)
     if len(ratios) > 1:
         for used in ladder(max(at.bits.runs for at in ratios)):
-            tell(f"C-score: {splits} splits of {used} runs at each ratio")
+            tell(f"C-score: {count_text(splits, 'split')} of {count_text(used, 'run')} at each ratio")
             records += [_of_cscore(labels, ratios, used, seed, split) for split in range(splits)]
     return _summary(records, splits)
 

@@ -12,6 +12,7 @@ from orchestrator.campaigns.plan import Plan
 from orchestrator.campaigns.preflight import make_header
 from workers.campaign.campaign import Campaign
 from workers.campaign.keys import Shard
+from workers.campaign.plural import count_text
 from workers.datasets import load_dataset
 from workers.store import Header, Store
 from workers.subsets.draw import subset_size
@@ -59,7 +60,7 @@ def recorded_pace(campaign: Campaign, store: Store) -> Pace | None:
     work = {ratio_ppm: _work(campaign, ratio_ppm, store.header) for ratio_ppm in {*known, *campaign.subsets.ratios_ppm}}
     rate = sum(known.values()) / sum(work[ratio_ppm] for ratio_ppm in known)
     seconds = {ratio_ppm: known.get(ratio_ppm, rate * work[ratio_ppm]) for ratio_ppm in campaign.subsets.ratios_ppm}
-    return Pace(seconds, device, f"the {runs} runs in the store")
+    return Pace(seconds, device, f"the {count_text(runs, 'run')} in the store")
 
 
 def calibrated_pace(campaign: Campaign, plan: Plan, device: torch.device) -> Pace:

@@ -34,6 +34,7 @@ from orchestrator.runners.base import (
 )
 from workers.campaign.campaign import PPM, Campaign, Subsets
 from workers.campaign.keys import Shard
+from workers.campaign.plural import count_text
 from workers.campaign.yaml_io import with_repetitions
 from workers.datasets import Dataset, load_dataset
 from workers.errors import DamagedFileError, LongtailError
@@ -170,8 +171,8 @@ def _prepared_store(
     check_starting_values(campaign, opened.header, dataset.input_shape, opened.uri)
     if not is_new and shard_size not in (None, opened.header.shard_size):
         notes.append(
-            f"shards of {shard_size} runs were requested: the store keeps its size, {opened.header.shard_size}, "
-            "which was fixed when it was made"
+            f"shards of {count_text(shard_size, 'run')} were requested: the store keeps its size, "
+            f"{opened.header.shard_size}, which was fixed when it was made"
         )
     if opened.rewritten:
         notes.append(f"{opened.uri}/{EXAMPLES} was missing: it was written anew, equal to what it was")

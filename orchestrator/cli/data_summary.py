@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from workers.campaign.plural import count_text
 from workers.datasets import Dataset
 
 _FEW = 5
@@ -16,14 +17,14 @@ def data_lines(dataset: Dataset) -> list[str]:
 
     For example `data: 1,437 training and 360 test examples of 1 x 8 x 8, 10 classes (0, 1, 2, ... 9)`.
     """
-    tests = f"{dataset.num_test:,} test examples" if dataset.num_test else "no test examples"
+    tests = f"{count_text(dataset.num_test, 'test example')}" if dataset.num_test else "no test examples"
     shape = " x ".join(map(str, dataset.input_shape))
     features = f"{shape} feature{'s' if shape != '1' else ''}" if len(dataset.input_shape) == 1 else shape
     classes = f"{dataset.num_classes:,} class{'es' if dataset.num_classes != 1 else ''}"
     first = f"data: {dataset.num_train:,} training and {tests} of {features}, {classes} ({_names(dataset.class_names)})"
     notes = [f"data: {note}" for note in dataset.notes[:_NOTES]]
     more = len(dataset.notes) - _NOTES
-    return [first, *notes, *([f"data: {more} more notes"] if more > 0 else [])]
+    return [first, *notes, *([f"data: {count_text(more, 'more note')}"] if more > 0 else [])]
 
 
 def _names(names: Sequence[str]) -> str:

@@ -9,9 +9,11 @@ import pandas as pd
 from rich.columns import Columns
 from rich.console import Console
 from rich.panel import Panel
-from rich.table import Table
 
 from analysis import open_store, without_empty_groups, write_estimates
+from orchestrator.cli.table_output import interval_cell
+from orchestrator.cli.text_table import Column, TextTable
+from workers.campaign.plural import count_text
 from workers.datasets import Dataset, load_dataset
 
 _SHADES = " ░▒▓█"
@@ -28,37 +30,39 @@ def print_findings(store_uri: str, console: Console) -> None:
     # By the lower limit: the most that the runs are evidence of.
     memorized = memorization.nlargest(_SHOWN, "low")
     pairs = view.influential_pairs().nlargest(_SHOWN, "low")
-    console.print(_memorized_table(memorized))
+    console.print("Most memorized digits", style="bold")
+    console.print(_memorized_table(memorized), crop=False)
     console.print(_pictures(data, [("train", example) for example in memorized["example_id"].head(_PICTURES)]))
-    console.print(_influence_table(pairs))
+    console.print("Strongest influence pairs", style="bold")
+    console.print(_influence_table(pairs), crop=False)
     first = pairs[["test_example_id", "example_id"]].head(2).itertuples(index=False)
     console.print(_pictures(data, [shown for test, train in first for shown in (("test", test), ("train", train))]))
     count = int((memorization["mem"] >= 0.25).sum())
-    console.print(f"{count} of {data.num_train} examples have mem >= 0.25. Tables:", highlight=False)
+    console.print(f"{count} of {count_text(data.num_train, 'example')} have mem >= 0.25. Tables:", highlight=False)
     for path in paths.values():
         console.print(f"  {path}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _memorized_table(memorized: pd.DataFrame) -> Table:
-    table = Table(
-        "example", "label", "mem", "95% interval", "right if seen", "right if not", title="Most memorized digits"
-    )
+def _memorized_table(memorized: pd.DataFrame) -> TextTable:
+    columns = ("example", 0), ("label", 0), ("mem", 0), ("95% interval", 1), ("right if seen", 2), ("right if not", 2)
+    table = TextTable([Column(*each) for each in columns])
     for row in memorized.to_dict("records"):
         rates = (f"{row['p_in']:.0%} of {row['n_in']}", f"{row['p_out']:.0%} of {row['n_out']}")
-        table.add_row(str(row["example_id"]), str(row["label"]), f"{row['mem']:.2f}", _interval(row), *rates)
+        table.add_row(row["example_id"], row["label"], f"{row['mem']:.2f}", _interval(row), *rates)
     return table
 
 
-def _influence_table(pairs: pd.DataFrame) -> Table:
-    table = Table("test example", "label", "helped by", "influence", "95% interval", title="Strongest influence pairs")
+def _influence_table(pairs: pd.DataFrame) -> TextTable:
+    columns = ("test example", 0), ("label", 1), ("helped by", 0), ("influence", 0), ("95% interval", 2)
+    table = TextTable([Column(*each) for each in columns])
     for row in pairs.to_dict("records"):
-        ids = (str(row["test_example_id"]), str(row["test_label"]), str(row["example_id"]))
+        ids = (row["test_example_id"], row["test_label"], row["example_id"])
         table.add_row(*ids, f"{row['infl']:.2f}", _interval(row))
     return table
 
 
 def _interval(row: dict[Hashable, Any]) -> str:
-    return f"{row['low']:.2f} to {row['high']:.2f}"
+    return interval_cell(row["low"], row["high"], digits=2)
 
 
 def _pictures(data: Dataset, shown: list[tuple[str, int]]) -> Columns:

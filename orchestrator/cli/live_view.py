@@ -12,6 +12,7 @@ from orchestrator.campaigns.campaign_report import CampaignProgress
 from orchestrator.campaigns.se_monitor import SePercentiles, StandardErrors, error_text
 from orchestrator.cli.throughput import Rate, rate_text
 from workers.campaign.campaign import PPM
+from workers.campaign.plural import count_text
 
 _MOST_NODES = 8
 """Nodes shown by name: those with most workers."""
@@ -38,7 +39,7 @@ class LiveView:
         grid.add_row("pace", _pace(now, self._rate))
         grid.add_row("workers", workers_text(now))
         if now.to_check and now.found is None:
-            grid.add_row("store", f"checking what is there: {now.checked} of {now.to_check} files")
+            grid.add_row("store", f"checking what is there: {now.checked} of {count_text(now.to_check, 'file')}")
         precision = self._measured()
         if precision is not None and precision.mem:
             grid.add_row("precision", "[dim]expected se of the median example, and what 90% do not exceed")
@@ -75,7 +76,7 @@ def workers_text(now: CampaignProgress) -> Text:
     """How many workers, how many were lost, and on which nodes they are."""
     text = Text(str(now.workers))
     if now.nodes > 1 and now.workers:
-        text.append(f" on {now.nodes} nodes")
+        text.append(f" on {count_text(now.nodes, 'node')}")
     if now.workers_lost:
         text.append(f", {now.workers_lost} lost so far", "yellow")
     if now.by_node:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from orchestrator.cli.terminal import TextConsole, shown_line
+from workers.campaign.plural import count_text
 from workers.errors import FAILED
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from orchestrator.campaigns.campaign_report import CampaignReport
     from orchestrator.campaigns.committed_runs import Holdings
     from orchestrator.campaigns.until_se import Look
+    from orchestrator.cli.text_table import TextTable
     from orchestrator.runners.base import Runner
     from workers.campaign.campaign import Campaign
     from workers.datasets import Dataset
@@ -37,6 +39,11 @@ def warn(line: str) -> None:
     errors.print(shown_line(line), markup=False, highlight=False, soft_wrap=True)
 
 
+def show_table(table: "TextTable") -> None:
+    """Print a table, whole where no width is known."""
+    console.print(table, crop=False)
+
+
 def show_data(dataset: "Dataset") -> None:
     """Print which data were read."""
     from orchestrator.cli.data_summary import data_lines
@@ -54,7 +61,7 @@ def tell_damage(damaged: "Sequence[DamagedFileError]") -> None:
     for error in damaged[:_MOST_DAMAGED]:
         warn(f"damaged: {error}")
     if len(damaged) > _MOST_DAMAGED:
-        warn(f"damaged: {len(damaged) - _MOST_DAMAGED} more files, which longtail verify names")
+        warn(f"damaged: {count_text(len(damaged) - _MOST_DAMAGED, 'more file')}, which longtail verify names")
 
 
 def run_and_show(
@@ -96,7 +103,7 @@ def run_and_show(
     for note in report.notes:
         warn(f"note: {note}")
     done = report.progress
-    text = f"{done.committed} of {done.total} runs in {report.store_uri} ({done.trained} trained now"
+    text = f"{done.committed} of {count_text(done.total, 'run')} in {report.store_uri} ({done.trained} trained now"
     say(f"{text}, {done.diverged} diverged)")
     for look in report.looks:
         say(f"ratio {look.ratio:g}: {_looked(look, until_se)}")
@@ -129,7 +136,7 @@ def _tell_holdings(report: "CampaignReport", found: "Holdings", campaign: "Campa
     gone = report.progress.before + report.progress.trained - found.runs
     if gone > 0:
         first = f"longtail verify {report.store_uri} --repair, then " if found.damaged else ""
-        runs = "1 run that had been committed is" if gone == 1 else f"{gone} runs that had been committed are"
+        runs = f"{count_text(gone, 'run')} that had been committed {'is' if gone == 1 else 'are'}"
         warn(f"error: {runs} gone or damaged; {first}the same longtail run trains them")
 
 
@@ -146,10 +153,10 @@ def _remedies(campaign: "Campaign", precision: str) -> list[str]:
 
 def _looked(look: "Look", target: float | None) -> str:
     if look.se is None:
-        return f"no example is held out, so mem has no expected se; all {look.repetitions} runs"
+        return f"no example is held out, so mem has no expected se; all {count_text(look.repetitions, 'run')}"
     if look.reached:
-        return f"expected se {look.se:.4f} <= {target:g} after {look.repetitions} runs"
-    return f"expected se {look.se:.4f} > {target:g} after all {look.repetitions} runs"
+        return f"expected se {look.se:.4f} <= {target:g} after {count_text(look.repetitions, 'run')}"
+    return f"expected se {look.se:.4f} > {target:g} after all {count_text(look.repetitions, 'run')}"
 
 
 def exit_on_failures(report: "CampaignReport") -> None:

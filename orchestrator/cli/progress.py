@@ -17,6 +17,7 @@ from rich.progress import (
 )
 
 from orchestrator.cli.throughput import Rate
+from workers.campaign.plural import count_text
 
 if TYPE_CHECKING:
     from orchestrator.campaigns.campaign_report import CampaignProgress
@@ -31,9 +32,9 @@ Display = Callable[["CampaignProgress"], None]
 
 def notes(progress: "CampaignProgress") -> str:
     """What is out of the ordinary, and the workers."""
-    parts = [f"{progress.workers} worker{'s' if progress.workers != 1 else ''}"]
+    parts = [count_text(progress.workers, "worker")]
     if progress.nodes > 1:
-        parts = [f"{parts[0]} on {progress.nodes} nodes"]
+        parts = [f"{parts[0]} on {count_text(progress.nodes, 'node')}"]
     counts = (("lost", progress.workers_lost), ("diverged", progress.diverged), ("failed", progress.failed))
     return ", ".join(parts + [f"{count} {what}" for what, count in counts if count])
 
@@ -121,9 +122,9 @@ class _PlainDisplay:
         if not finished and now - self._last < PLAIN_SECONDS:
             return
         self._last = now
-        line = f"{progress.committed}/{progress.total} runs, {text} ({notes(progress)})"
+        line = f"{progress.committed}/{count_text(progress.total, 'run')}, {text} ({notes(progress)})"
         if checking:
-            line = f"checking what is in the store: {progress.checked} of {progress.to_check} files"
+            line = f"checking what is in the store: {progress.checked} of {count_text(progress.to_check, 'file')}"
         if line != self._shown:
             self._console.print(line, markup=False, highlight=False, soft_wrap=True)
         self._shown = line

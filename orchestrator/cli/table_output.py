@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.text import Text
 
 from orchestrator.cli.terminal import shown_line
+from orchestrator.cli.text_table import ABSENT
 from orchestrator.frame_files import write_frame
+from workers.campaign.plural import count_text
 from workers.errors import ReadOnlyError
 
 if TYPE_CHECKING:
@@ -68,9 +69,9 @@ def label_cell(row: "Mapping[Any, Any]", column: str) -> str:
     return str(row[column]) if name is None else _shortened(shown_line(str(name)))
 
 
-def name_cell(name: object) -> Text:
-    """The name of an example in a listing: of a long one its end, where files differ. No markup is carried out."""
-    return Text("" if name is None else _shortened(shown_line(str(name))))
+def name_cell(name: object) -> str:
+    """The name of an example in a listing: of a long one its end, where files differ."""
+    return ABSENT if name is None else _shortened(shown_line(str(name)))
 
 
 def _shortened(text: str) -> str:
@@ -79,7 +80,8 @@ def _shortened(text: str) -> str:
 
 def saturated_note(examples: int) -> str:
     """What is said of the examples whose loss is a lower bound."""
-    return f"note: the loss of {examples} examples is at least what is shown: results hold no loss over 65,504"
+    of = count_text(examples, "example")
+    return f"note: the loss of {of} is at least what is shown: results hold no loss over 65,504"
 
 
 def over_lines(frame: "pd.DataFrame", name: str) -> list[str]:
@@ -90,8 +92,13 @@ def over_lines(frame: "pd.DataFrame", name: str) -> list[str]:
     return [f"intervals over {over}: {names}" for over, names in kinds.items()]
 
 
+def interval_cell(low: float, high: float, digits: int = 3) -> str:
+    """The limits of an interval; a dash where there is none."""
+    return ABSENT if low != low or high != high else f"{low:.{digits}f} to {high:.{digits}f}"
+
+
 def cell(value: float, error: float | None = None, digits: int = 3) -> str:
     """A value, and its standard error where there is one; a dash where there is no value."""
     if value != value:
-        return "-"
+        return ABSENT
     return f"{value:.{digits}f}" if error is None or error != error else f"{value:.{digits}f} ± {error:.{digits}f}"

@@ -47,6 +47,11 @@ class TextConsole(Console):
     def __init__(self, **options: Any) -> None:
         super().__init__(markup=False, emoji=False, **options)
 
+    @property
+    def columns(self) -> int | None:
+        """Columns of the terminal, or of the environment's COLUMNS; None where there is neither: text has no edge."""
+        return self.width if self.is_terminal or self._width else None
+
     def render_str(self, text: str, **options: Any) -> Text:
         """A string as rich measures and prints it."""
         return super().render_str(shown(text), **options)

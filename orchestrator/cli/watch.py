@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from orchestrator.campaigns.se_monitor import Gauge, SePercentiles, StandardErrors, error_text
+from orchestrator.cli.text_table import Column, TextTable
 from orchestrator.cli.throughput import pace_text
 from orchestrator.store_ops.status import CampaignStatus, StatusReader
 from workers.campaign.campaign import PPM
+from workers.campaign.plural import count_text
 from workers.errors import DamagedFileError, NoStoreError, StoreError
 from workers.store import Store
 
@@ -59,14 +60,14 @@ class WatchedStore:
 def counted_text(status: CampaignStatus) -> str:
     """How many runs of those requested are there, and how many beyond."""
     beyond = f" (and {status.beyond} more than were requested)" if status.beyond else ""
-    return f"{status.committed} of {status.requested} runs{beyond}"
+    return f"{status.committed} of {count_text(status.requested, 'run')}{beyond}"
 
 
 def damage_text(status: CampaignStatus) -> str:
     """How many files cannot be used, and what helps; nothing where all can."""
     if not status.damaged:
         return ""
-    files = "1 damaged file" if len(status.damaged) == 1 else f"{len(status.damaged)} damaged files"
+    files = count_text(len(status.damaged), "damaged file")
     return f", {files}: longtail verify {status.store_uri} --repair, then longtail run"
 
 
@@ -190,16 +191,17 @@ def _table(uri: str, view: WatchedStore) -> Group:
     return Group(Text(uri, overflow="fold"), ratios_table(view.status, precision), Text(below, overflow="fold"))
 
 
-def ratios_table(status: CampaignStatus | None, precision: StandardErrors) -> Table:
+def ratios_table(status: CampaignStatus | None, precision: StandardErrors) -> TextTable:
     """A row for each ratio, and one for the C-score where it was measured."""
-    errors = ("median expected se", "90% expected se", "of runs") if precision.mem else ()
-    table = Table("ratio", "committed", "requested", "diverged", *errors, box=None, header_style="bold")
+    errors = (("median expected se", 2), ("90% expected se", 1), ("of runs", 4)) if precision.mem else ()
+    columns = (("committed", 0), ("requested", 0), ("diverged", 3), *errors)
+    table = TextTable([Column("ratio", kind="text"), *(Column(*each) for each in columns)])
     for row in status.ratios if status else ():
         spread = precision.mem.get(round(row.ratio * PPM))
-        cells = [f"{row.ratio:g}", str(row.committed), str(row.requested), str(row.diverged)]
-        table.add_row(*cells, *(_cells(spread) if spread else ()))
+        cells = _cells(spread) if spread else [None] * len(errors)
+        table.add_row(f"{row.ratio:g}", row.committed, row.requested, row.diverged, *cells)
     if precision.cscore:
-        table.add_row("C-score", "", "", "", *_cells(precision.cscore))
+        table.add_row("C-score", None, None, None, *_cells(precision.cscore)[: len(errors)])
     return table
 
 

@@ -21,6 +21,7 @@ from analysis.report.history import learning_history
 from analysis.statistics.intervals import CONFIDENCE, normal_quantile
 from analysis.view.display.images import Split
 from orchestrator.report.pictures import COLUMNS, SHEET, Pictures
+from workers.campaign.plural import count_text
 from workers.common.arrays import Integers
 
 MAX_BYTES = 24_000_000
@@ -74,7 +75,11 @@ def explorer_of(found: Findings, pictures: Pictures | None) -> Explorer:
     }
     sheets = [] if pictures is None else [*_sheets(pictures, "train", train), *_sheets(pictures, "test", test)]
     whole = len(train) == labels.num_train and len(test) == labels.num_test
-    note = "" if whole else f"Of this large data set the top {len(train):,} training and {len(test):,} test examples."
+    note = (
+        ""
+        if whole
+        else f"Of this large data set the top {len(train):,} training and {count_text(len(test), 'test example')}."
+    )
     return Explorer(data, sheets, note)
 
 

@@ -13,6 +13,7 @@ from analysis.scoring.groups import class_name
 from analysis.view.display.images import Split
 from orchestrator.report.pictures import Pictures
 from orchestrator.report.words import number
+from workers.campaign.plural import count_text
 
 PER_STRIP = 6
 TESTS, HELPERS = 12, 4
@@ -84,7 +85,7 @@ class Galleries:
         for row in self._found.suspects.head(SUSPECTS).to_dict("records"):
             se = row.get(f"{by}_se")
             value = number(row[by]) + ("" if se is None or se != se else f" ± {number(se)}")
-            runs = f"{self._suspect_runs(int(row['example_id']))} runs"
+            runs = f"{count_text(self._suspect_runs(int(row['example_id'])), 'run')}"
             tiles.append(self._tile("train", row, value, (runs,), f"{by.replace('_', ' ')} {value}, {runs}"))
         return tiles
 
@@ -101,11 +102,15 @@ class Galleries:
             (strip.title, tuple(self._scored(row, value, word) for row in strip.rows.to_dict("records")))
             for strip in each.strips
         )
-        return Gallery(class_name(self._found.store, each.label), f"{each.examples:,} examples", strips)
+        return Gallery(class_name(self._found.store, each.label), f"{count_text(each.examples, 'example')}", strips)
 
     def _scored(self, row: Row, value: str, word: str) -> Tile:
         interval = f"{number(row['low'])} to {number(row['high'])}"
-        runs = f"{row['n_in']} | {row['n_out']} runs" if value == "mem" else f"{row['n_out']} runs"
+        runs = (
+            f"{row['n_in']} | {count_text(row['n_out'], 'run')}"
+            if value == "mem"
+            else f"{count_text(row['n_out'], 'run')}"
+        )
         said = f"{word} {number(row[value])}, 95% interval {interval}, {_runs(row)}"
         # Under the title of its class a label says nothing new.
         return self._tile("train", row, number(row[value]), (interval, runs), said, labelled=False)
@@ -117,13 +122,21 @@ class Galleries:
         runs = int(rows[0]["n_in"] + rows[0]["n_out"])
         share = f"{100 * right['right']:.0f}%"
         row: Row = {"example_id": test, "label": label, "given_label": label}
-        tile = self._tile("test", row, share, (f"of {runs} runs right",), f"predicted right by {share} of {runs} runs")
+        tile = self._tile(
+            "test",
+            row,
+            share,
+            (f"of {count_text(runs, 'run')} right",),
+            f"predicted right by {share} of {count_text(runs, 'run')}",
+        )
         return Helped(tile, tuple(self._helper(each) for each in rows))
 
     def _helper(self, row: Row) -> Tile:
         interval = f"{number(row['low'])} to {number(row['high'])}"
         said = f"influence {number(row['infl'])}, 95% interval {interval}, {_runs(row)}"
-        return self._tile("train", row, number(row["infl"]), (interval, f"{row['n_in']} | {row['n_out']} runs"), said)
+        return self._tile(
+            "train", row, number(row["infl"]), (interval, f"{row['n_in']} | {count_text(row['n_out'], 'run')}"), said
+        )
 
     def _tile(
         self, split: Split, row: Row, value: str, lines: tuple[str, ...], said: str, labelled: bool = True
@@ -140,5 +153,5 @@ class Galleries:
 
 def _runs(row: Row) -> str:
     if "n_in" not in row:
-        return f"{row['n_out']} runs without it"
-    return f"{row['n_in']} runs with it and {row['n_out']} without"
+        return f"{count_text(row['n_out'], 'run')} without it"
+    return f"{count_text(row['n_in'], 'run')} with it and {row['n_out']} without"

@@ -18,6 +18,7 @@ from orchestrator.report.explorer import explorer_of
 from orchestrator.report.galleries import Galleries
 from orchestrator.report.pictures import load_pictures
 from orchestrator.report.words import accuracies, described, headline, number, precision
+from workers.campaign.plural import count_text, range_text
 from workers.common.progress import StageCallback
 from workers.errors import LongtailError
 from workers.store import Store
@@ -146,15 +147,15 @@ def _pictures(found: Findings) -> dict[str, draw.Picture]:
         median, most = found.forgetting["forgetting_se"].quantile((0.5, 0.9))
         told = (
             "Examples by how often a run forgets them once learned, mean over runs, on a logarithmic axis. "
-            f"Counted at {found.forgetting_at}, in up to {runs:,} runs at ratio {ratio:g}; an example's mean has a "
-            f"standard error of {number(median)} in the median, {number(most)} at the 90th percentile."
+            f"Counted at {found.forgetting_at}, in up to {count_text(runs, 'run')} at ratio {ratio:g}; an example's "
+            f"mean has a standard error of {number(median)} in the median, {number(most)} at the 90th percentile."
         )
         pictures["forgetting"] = draw.forgetting("forgetting", found.forgetting, told)
     if found.removal is not None:
         behind = found.removal["runs"]
         told = (
             "Test accuracy without the examples that each rule removes: means over "
-            f"{_span(int(behind.min()), int(behind.max()))} runs, bars of one standard error over runs."
+            f"{range_text(int(behind.min()), int(behind.max()), 'run')}, bars of one standard error over runs."
         )
         pictures["removal"] = draw.removal("removal", found.removal, told)
     return pictures
@@ -165,8 +166,9 @@ def _distributions(found: Findings) -> dict[str, draw.Picture]:
     if found.mem is not None:
         mem, runs = found.mem["mem"].to_numpy(), int((found.mem["n_in"] + found.mem["n_out"]).max())
         told = (
-            f"Examples by memorization, on a logarithmic axis: {np.isfinite(mem).sum():,} examples with a value, from "
-            f"{runs:,} runs at ratio {found.ratio:g}. {_width(found.mem)} {MEM_BINS} bins of equal width."
+            "Examples by memorization, on a logarithmic axis: "
+            f"{count_text(int(np.isfinite(mem).sum()), 'example')} with a value, from {count_text(runs, 'run')} at "
+            f"ratio {found.ratio:g}. {_width(found.mem)} {MEM_BINS} bins of equal width."
         )
         pictures["mem"] = draw.histogram("mem", mem, MEM_BINS, -1, "memorization", told)
     if found.cscore is not None:
@@ -199,12 +201,8 @@ def _at_each_ratio(found: Findings) -> str:
     return f"{low if low == high else f'{low} to {high}'} runs at each ratio held an example out on average"
 
 
-def _span(few: int, many: int) -> str:
-    return f"{few:,}" if few == many else f"{few:,} to {many:,}"
-
-
 def _number_of_ratios(found: Findings) -> str:
-    return "1 ratio" if len(found.ratios) == 1 else f"{len(found.ratios)} ratios"
+    return count_text(len(found.ratios), "ratio")
 
 
 def _learning(found: Findings) -> list[tuple[str, draw.Picture]]:
@@ -216,8 +214,8 @@ def _learning(found: Findings) -> list[tuple[str, draw.Picture]]:
         ratio, runs = float(rows["ratio"].iloc[0]), int(rows["runs"].max())
         title, looked = _LOOKS[str(kind)]
         caption = (
-            f"Examples {looked}: the share right in {runs:,} runs at ratio {ratio:g}, means and bars of one standard "
-            "error over runs."
+            f"Examples {looked}: the share right in {count_text(runs, 'run')} at ratio {ratio:g}, means and bars of "
+            "one standard error over runs."
         )
         figure = draw.lines(f"learning-{kind}", rows, "epoch", "correctness", ("epoch", "right"), caption)
         shown.append((f"Learning curve{of}, {title}", figure))

@@ -8,6 +8,7 @@ import pandas as pd
 from analysis import open_store
 from analysis.report import Findings
 from workers.campaign.campaign import PPM, Campaign, LabelNoise
+from workers.campaign.plural import count_text
 from workers.campaign.recipe import SGD, Augmentation, Recipe, Schedule
 from workers.store import Store
 
@@ -20,7 +21,8 @@ _ACCURACIES = ("test_accuracy", "heldout_accuracy", "subset_accuracy")
 def described(store: Store) -> list[tuple[str, str]]:
     """(term, description) pairs of a store's campaign or import."""
     header, campaign = store.header, store.header.campaign
-    sizes = f"{header.num_train:,} training and {header.num_test:,} test examples of {len(header.class_names)} classes"
+    sizes = f"{header.num_train:,} training and {count_text(header.num_test, 'test example')}"
+    sizes += f" of {count_text(len(header.class_names), 'class', 'classes')}"
     data = ("Data set", f"{header.dataset}: {sizes}")
     if not isinstance(campaign, Campaign):
         return [data, ("Runs", f"imported ({campaign.experiment}); how they were trained is not known")]
@@ -45,7 +47,7 @@ def recipe_in_words(recipe: Recipe, precision: str) -> str:
     else:
         how = "AdamW"
     parts = [
-        f"{recipe.epochs} epochs of minibatches of {recipe.batch_size}",
+        f"{count_text(recipe.epochs, 'epoch')} of minibatches of {recipe.batch_size}",
         f"{how}, learning rate {optimizer.learning_rate:g} ({_schedule(recipe.schedule)})",
         *([f"weight decay {optimizer.weight_decay:g}"] if optimizer.weight_decay else []),
         *([f"label smoothing {recipe.label_smoothing:g}"] if recipe.label_smoothing else []),

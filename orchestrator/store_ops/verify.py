@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from orchestrator.campaigns.committed_runs import runs_by_ratio
 from workers.campaign.import_spec import Imported
 from workers.campaign.keys import Run, Shard
+from workers.campaign.plural import count_text
 from workers.errors import DamagedFileError, MissingFileError
 from workers.store import Store
 from workers.store.cures import EXAMPLES, FOREIGN, MISSING, RESTORE
@@ -36,7 +37,7 @@ def verify_store(uri: str, *, repair: bool = False) -> tuple[int, list[Finding]]
     problems = {path: store.maintenance.inspect(path) for path in [*paths, EXAMPLES]}
     of_results = [problem for path, problem in problems.items() if path.startswith("results/")]
     if of_results and set(of_results) == {FOREIGN}:  # setting all of them aside would lose what is sound
-        problem = f"is of another campaign than all {len(of_results)} files of results"
+        problem = f"is of another campaign than all {count_text(len(of_results), 'file')} of results"
         raise DamagedFileError(f"{store.uri}/{CAMPAIGN}: {problem}", cure=RESTORE)
     findings = [
         _found(store, path, problem, repair and problem != MISSING) for path, problem in problems.items() if problem

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from orchestrator.tuning.space import Space, with_values
 from workers.campaign.campaign import Campaign
 from workers.campaign.lr_schedule import steps_per_epoch
+from workers.campaign.plural import count_text
 from workers.campaign.recipe import ConstantSchedule, StepSchedule
 from workers.campaign.validation_messages import explain_mistakes
 from workers.campaign.yaml_io import check_campaign
@@ -106,6 +107,6 @@ def _candidate(
         raise CampaignError(f"recipe.epochs: must be at most --max-epochs {max_epochs}, got {drawn.recipe.epochs}")
     if steps_per_epoch(drawn.recipe, smallest) == 0:
         raise CampaignError(
-            f"recipe.drop_last: leaves no minibatch of {drawn.recipe.batch_size} in {smallest} examples"
+            f"recipe.drop_last: leaves no minibatch of {drawn.recipe.batch_size} in {count_text(smallest, 'example')}"
         )
     return Candidate(number, values, drawn)

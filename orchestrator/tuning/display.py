@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from workers.campaign.plural import count_text
+
 if TYPE_CHECKING:
     from orchestrator.tuning.session import SearchProgress
 
@@ -57,7 +59,7 @@ class _PlainDisplay:
 
     def __call__(self, now: "SearchProgress") -> None:
         ended = now.ended + now.failed
-        line = f"{ended}/{now.total} trials ({notes(now)})"
+        line = f"{ended}/{count_text(now.total, 'trial')} ({notes(now)})"
         due = ended == now.total or time.monotonic() - self._last >= PLAIN_SECONDS
         if line != self._shown and due:
             self._last, self._shown = time.monotonic(), line

@@ -15,6 +15,7 @@ from orchestrator.tuning.settings import Place, Search
 from orchestrator.tuning.trial import EpochFigures, Trial
 from orchestrator.tuning.trials_table import trials_frame
 from workers.campaign.campaign import Campaign
+from workers.campaign.plural import count_text
 from workers.campaign.yaml_io import with_repetitions
 
 if TYPE_CHECKING:
@@ -207,7 +208,7 @@ class Session:
 
     def _recipe_text(self, trial: FinishedTrial) -> str:
         candidate = self._candidates[trial.key]
-        epochs = f", {trial.last.epoch} epochs" if candidate.until_fit else ""
+        epochs = f", {count_text(trial.last.epoch, 'epoch')}" if candidate.until_fit else ""
         return f"trial {candidate.number}: {values_text(candidate.values)}{epochs}"
 
     def epoch(self, key: str, figures: EpochFigures) -> None:

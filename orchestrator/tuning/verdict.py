@@ -6,6 +6,7 @@ from orchestrator.tuning.choice import Choice, Cost, Tried
 from orchestrator.tuning.record import FinishedTrial
 from orchestrator.tuning.session import SearchReport
 from orchestrator.tuning.settings import Search
+from workers.campaign.plural import count_text
 
 
 def verdict_lines(report: SearchReport, search: Search) -> list[str]:
@@ -39,7 +40,9 @@ def recipe_figures(trial: FinishedTrial, heldout_se: float | None = None) -> str
         return f"diverged in epoch {last.epoch}"
     error = "" if heldout_se is None else f" +- {heldout_se:.4f}"
     accuracies = f"subset accuracy {last.subset_accuracy:.4f}, held-out {last.heldout_accuracy:.4f}{error}"
-    return f"{last.epoch} epochs, {accuracies}, {last.operations:.3g} operations, {trial.seconds:.3g} s/run"
+    return (
+        f"{count_text(last.epoch, 'epoch')}, {accuracies}, {last.operations:.3g} operations, {trial.seconds:.3g} s/run"
+    )
 
 
 def _compared(choice: Choice, given: Tried, cost: Cost) -> list[str]:

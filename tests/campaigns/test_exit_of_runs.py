@@ -59,7 +59,7 @@ def test_less_can_be_asked_for_and_what_is_gone_is_told(tmp_path: Path) -> None:
     Store.open(tmp_path / "s").add_target(
         small_campaign(subsets={"ratios": [0.2, 0.6], "repetitions": 1_000_000}).subsets
     )
-    assert "6 of 2000000 runs" in call("status", tmp_path / "s")[1]
+    assert "6 of 2,000,000 runs" in call("status", tmp_path / "s")[1]
     code, output = call(*run, "--repetitions", 2)
     assert (code, "the store holds more runs than were requested: 3 at ratio 0.2, of 2 requested" in output) == (
         0,

@@ -32,7 +32,7 @@ def test_from_init_to_estimates(tmp_path: Path) -> None:
     text = (tmp_path / "c.yaml").read_text()
     (tmp_path / "c.yaml").write_text(text.replace("epochs: 30", "epochs: 2").replace("400", "4"))
     code, output, _ = call("plan", tmp_path / "c.yaml")
-    assert (code, "4 runs to train in 1 shards" in output) == (0, True)
+    assert (code, "4 runs to train in 1 shard of" in output) == (0, True)
     assert call("run", tmp_path / "c.yaml", "--store", tmp_path / "s")[0] == 0
     code, output, _ = call("plan", tmp_path / "c.yaml", "--store", tmp_path / "s", "--repetitions", 6)
     assert "2 runs to train" in output

@@ -201,7 +201,7 @@ def test_status_watch_shows_the_precision_on_a_terminal(store: Store) -> None:
     for row, ratio_ppm in zip(rows[2:4], (LOW, HIGH), strict=True):
         at = found.mem[ratio_ppm]
         assert row[4:] == [f"{at.median:.3f}", f"{at.most:.3f}", str(at.runs)]
-    assert rows[4][:3] == ["C-score", f"{found.cscore.median:.3f}", f"{found.cscore.most:.3f}"]
+    assert rows[4][:6] == ["C-score", "-", "-", "-", f"{found.cscore.median:.3f}", f"{found.cscore.most:.3f}"]
     assert " ".join(rows[5]).startswith("78 of 80 runs") or " ".join(rows[5]).startswith("80 of 80 runs")
 
 

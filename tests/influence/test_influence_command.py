@@ -64,7 +64,7 @@ def test_on_ray_the_same_pairs(store: str, tmp_path: Path) -> None:
 
 def test_the_matrix(store: str, tmp_path: Path) -> None:
     code, output, _ = call("influence", store, "--matrix", tmp_path / "m")
-    assert (code, "30 x 50 influences in 1 files" in output) == (0, True)
+    assert (code, "30 x 50 influences in 1 file" in output) == (0, True)
     found = np.stack(pd.read_parquet(tmp_path / "m")["infl"].to_list())
     assert (found == open_store(store).influence_matrix()).all()
     code, _, errors = call("influence", store, "--matrix", tmp_path / "m")

@@ -393,7 +393,7 @@ def test_on_the_command_line(digits: Path, tmp_path: Path) -> None:
     assert figure.read_bytes().startswith(b"\x89PNG")
     (row,) = forgetting_summary(frame).to_dict("records")
     lines = output.splitlines()
-    assert lines[0] == "ratio 1: 1437 examples shown to up to 4 runs"
+    assert lines[0] == "ratio 1: 1,437 examples shown to up to 4 runs"
     assert lines[1].startswith(
         f"unforgettable {row['unforgettable']:.1%} ({row['unforgettable_per_run']:.1%} in one run)"
     )

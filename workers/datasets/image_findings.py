@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from workers.campaign.plural import count_text
 from workers.campaign.specs import ImageOptions
 
 ORIENTATION = "orientation"
@@ -67,4 +68,4 @@ class FindingCounts:
 
 
 def _images(count: int) -> str:
-    return "1 image" if count == 1 else f"{count:,} images"
+    return count_text(count, "image")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from workers.campaign.plural import count_text
 from workers.campaign.specs import ImageFolder
 from workers.common.arrays import AnyArray
 from workers.datasets.dataset import Dataset
@@ -52,7 +53,7 @@ def decode(spec: ImageFolder, scratch: Path) -> Dataset:
     _check_classes(train, test, folders)
     empty = [name for name, paths in test.items() if not paths]
     if empty and folders.test is not None:
-        classes = "1 class" if len(empty) == 1 else f"{len(empty):,} classes"
+        classes = count_text(len(empty), "class", "classes")
         notes.append(f"{classes} of {folders.test.folder.relative_to(root)} without images, for example {empty[0]}")
     images = decode_splits(_encoded(train), _encoded(test), spec, scratch)
     names = tuple(train)

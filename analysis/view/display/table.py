@@ -6,6 +6,7 @@ import pandas as pd
 
 from analysis.view.display.columns import EXAMPLES, Column, Columns, index_column
 from analysis.view.display.images import DatasetImages
+from workers.campaign.plural import count_text
 
 ROWS = 20
 """Shown of a longer frame."""
@@ -63,7 +64,7 @@ def _class(column: Column) -> str:
 
 
 def _below(frame: pd.DataFrame, images: DatasetImages | None) -> list[str]:
-    count = f"{len(frame):,} row{'' if len(frame) == 1 else 's'}"
+    count = count_text(len(frame), "row")
     lines = [f"{count}, the first {ROWS} shown" if len(frame) > ROWS else count]
     if "infl" in frame.columns and "q_value" not in frame.columns and len(frame):
         lines.append("By the size of influence; the discoveries of the store tell which pairs are no accident.")

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from orchestrator.cli.options import StoreArgument, parse_ids
-from orchestrator.cli.output import console, say, warn
-from orchestrator.cli.table_output import not_kept
+from orchestrator.cli.output import say, show_table, warn
+from orchestrator.cli.table_output import cell, not_kept
+from orchestrator.cli.text_table import Column, TextTable
+from workers.campaign.plural import count_text
 from workers.errors import CampaignError, ReadOnlyError
 
 if TYPE_CHECKING:
@@ -53,14 +54,17 @@ def datamodels(
     if source.output == "correctness":
         warn("note: the store has no margins (record.margins), so correctness is predicted, which tells less")
     fitted = fit_datamodels(source, method=method.value, top=top, heldout=heldout, seed=seed, progress=_tell)
+    fits = count_text(fitted.fitted_runs, "run")
     left_out = f"{source.diverged} diverged, {source.not_finite} with margins that are not finite"
     if source.saturated:
-        warn(f"note: {source.saturated} margins are recorded as 65,504 or -65,504, and may lie beyond")
-    say(f"ratio {source.ratio:g}: fitted to {fitted.fitted_runs} runs, scored on {fitted.heldout_runs} ({left_out})")
-    table = Table("predictor", "LDS", "SE over\nheld-out runs", "test examples", box=None, header_style="bold")
+        of = count_text(source.saturated, "margin")
+        warn(f"note: recorded as 65,504 or -65,504, and maybe beyond that: {of}")
+    say(f"ratio {source.ratio:g}: fitted to {fits}, scored on {fitted.heldout_runs} ({left_out})")
+    columns = Column("LDS"), Column("SE over held-out runs", 1), Column("test examples", 2)
+    table = TextTable([Column("predictor", kind="text"), *columns])
     for name, score in ((method.value, fitted.score), ("influence", fitted.influence_score)):
         table.add_row(name, *_cells(score))
-    console.print(table)
+    show_table(table)
     try:
         say(f"weights: {fitted.write(opened, output)}")
     except ReadOnlyError as error:
@@ -69,10 +73,10 @@ def datamodels(
         say(f"weights: {not_kept(error)}")
 
 
-def _cells(score: "DatamodelingScore") -> tuple[str, str, str]:
-    return f"{score.mean:.4f}", f"{score.mean_se:.4f}", str(score.tests)
+def _cells(score: "DatamodelingScore") -> tuple[str, str, int]:
+    return cell(score.mean, digits=4), cell(score.mean_se, digits=4), score.tests
 
 
 def _tell(done: int, total: int) -> None:
     if done < total:
-        warn(f"fitted {done} of {total} test examples")
+        warn(f"fitted {done} of {count_text(total, 'test example')}")

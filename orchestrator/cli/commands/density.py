@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from orchestrator.cli.options import DeviceOption, StoreArgument, TrustCodeOption
-from orchestrator.cli.output import console, errors, interruption, say, warn
+from orchestrator.cli.output import errors, interruption, say, show_table, warn
 from orchestrator.cli.table_output import not_kept
+from orchestrator.cli.text_table import Column, TextTable
 from orchestrator.frame_files import check_output
 from workers.errors import ReadOnlyError
 
@@ -73,14 +73,16 @@ def _show(found: "Densities") -> None:
         )
     if found.left_out is not None:
         warn(f"note: last hidden layer left out: {found.left_out}")
-    table = Table("space", "example", "label", "given", "relative", "same class", "all", box=None, header_style="bold")
+    columns = [Column("space", kind="text"), Column("example"), Column("label", 3), Column("given", 3)]
+    columns += [Column("relative"), Column("same class", 1), Column("all", 2)]
+    table = TextTable(columns, "-o FILE writes all")
     for space in ("input", "hidden"):
         scores = [f"{space}_density_relative", f"{space}_density_same", f"{space}_density"]
         rows = found.frame.dropna(subset=scores).nsmallest(_SHOWN, scores[0])
         for row in rows.to_dict("records"):
             ids = (str(row[name]) for name in ("example_id", "label", "given_label"))
-            table.add_row(space, *ids, *(f"{row[name]:.4g}" for name in scores))
-    console.print(table)
+            table.add_row(space, *ids, *(f"{row[name]:#.4g}" for name in scores))
+    show_table(table)
 
 
 def _bandwidth(value: float, se: float) -> str:

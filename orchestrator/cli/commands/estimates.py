@@ -4,12 +4,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.table import Table
 
 from orchestrator.cli.figure_output import check_figure, write_figure
 from orchestrator.cli.options import StoreArgument
-from orchestrator.cli.output import console, say, warn
+from orchestrator.cli.output import say, show_table, warn
+from orchestrator.cli.table_output import cell
+from orchestrator.cli.text_table import ABSENT, Column, TextTable
 from orchestrator.frame_files import check_output, write_frame
+from workers.campaign.plural import count_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -125,7 +127,8 @@ def _show(agreement: "Agreement") -> None:
     say(f"b: {agreement.name_b}")
     if agreement.matched:
         say(agreement.matched)
-    say(f"{agreement.estimate} of {len(agreement.scores)} examples; {agreement.left_out} without a value left out")
+    shared = count_text(len(agreement.scores), "example")
+    say(f"{agreement.estimate} of {shared}; {agreement.left_out} without a value left out")
     spearman, pearson, difference = (
         text_of(agreement.errors, name) for name in ("spearman", "pearson", "mean_absolute_difference")
     )
@@ -133,14 +136,14 @@ def _show(agreement: "Agreement") -> None:
         f"Spearman {agreement.spearman:.4f}{spearman}, Pearson {agreement.pearson:.4f}{pearson}, "
         f"mean absolute difference {agreement.mean_absolute_difference:.4f}{difference}"
     )
-    table = Table("selected", "in a", "in b", "in both", "Jaccard", "95% interval", box=None, header_style="bold")
-    for row, name in zip(
-        agreement.selections.itertuples(), names_of(agreement.selections["threshold"].tolist()), strict=True
-    ):
-        bar = f"{SELECTS[agreement.estimate]} {row.threshold:g}"
-        limits = text_of(agreement.errors, name).strip(" ()") or "-"
-        table.add_row(bar, str(row.n_a), str(row.n_b), str(row.n_both), f"{row.jaccard:.3f}", limits)
-    console.print(table)
+    columns = ("in a", 1), ("in b", 1), ("in both", 1), ("Jaccard", 0), ("95% interval", 2)
+    table = TextTable([Column("selected", kind="text"), *(Column(*each) for each in columns)])
+    names = names_of(agreement.selections["threshold"].tolist())
+    for row, name in zip(agreement.selections.to_dict("records"), names, strict=True):
+        bar = f"{SELECTS[agreement.estimate]} {row['threshold']:g}"
+        limits = text_of(agreement.errors, name).strip(" ()")
+        table.add_row(bar, row["n_a"], row["n_b"], row["n_both"], cell(row["jaccard"]), limits)
+    show_table(table)
     say(f"95% intervals, over {', '.join(agreement.errors['over'].unique())}")
 
 
@@ -176,18 +179,18 @@ def _show_reliability(frame: "pd.DataFrame") -> None:
         say(str(estimate) if ratio != ratio else f"{estimate} at ratio {ratio:g}")
         names = [name for name in _RELIABILITY if name == "runs" or rows[name].notna().any()]
         if names == ["runs"]:
-            say(f"  no value from {rows['runs'].max()} runs")
+            say(f"  no value from {count_text(rows['runs'].max(), 'run')}")
             continue
-        table = Table(*(_RELIABILITY[name] for name in names), box=None, header_style="bold")
+        table = TextTable([Column(_RELIABILITY[name], rank) for rank, name in enumerate(names)])
         for row in rows.to_dict("records"):
-            table.add_row(*(_cell(row[name], row.get(f"{name}_sd")) for name in names))
-        console.print(table)
+            table.add_row(*(_cell(name, row[name], row.get(f"{name}_sd")) for name in names))
+        show_table(table)
 
 
-def _cell(value: float, deviation: float | None) -> str:
+def _cell(name: str, value: float, deviation: float | None) -> str:
     """NaN, where there is no value or no deviation, is not shown as a number."""
+    if deviation is not None:
+        return cell(value, deviation)
     if value != value:
-        return "-"
-    if deviation is None:
-        return f"{value:.10g}" if value == round(value) else f"{value:.1f}"
-    return f"{value:.3f}" if deviation != deviation else f"{value:.3f} ± {deviation:.3f}"
+        return ABSENT
+    return f"{value:.0f}" if name == "runs" else f"{value:.1f}"

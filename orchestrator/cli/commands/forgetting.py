@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
 from orchestrator.cli.figure_output import check_figure, write_figure
 from orchestrator.cli.options import StoreArgument
-from orchestrator.cli.output import console, say, warn
-from orchestrator.cli.table_output import label_cell, name_cell
+from orchestrator.cli.output import say, show_table, warn
+from orchestrator.cli.table_output import cell, interval_cell, label_cell, name_cell
+from orchestrator.cli.text_table import Column, TextTable
 from orchestrator.frame_files import check_output, write_frame
+from workers.campaign.plural import count_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,29 +70,38 @@ def _show(rows: "pd.DataFrame", top: int) -> None:
     from analysis import forgetting_summary
 
     summary = forgetting_summary(rows).to_dict("records")[0]
-    say(f"ratio {summary['ratio']:g}: {summary['examples']} examples shown to up to {rows['n_runs'].max()} runs")
+    say(
+        f"ratio {summary['ratio']:g}: {count_text(summary['examples'], 'example')} shown to up to "
+        f"{count_text(rows['n_runs'].max(), 'run')}"
+    )
     say(
         f"unforgettable {summary['unforgettable']:.1%} ({summary['unforgettable_per_run']:.1%} in one run), "
         f"never learned {summary['never_learned']:.1%}, {summary['forgetting']:.3f} events per example and run"
     )
     if summary["never_presented"]:
-        say(f"{summary['never_presented']} more were never shown")
-    names = ("most forgotten", "label", "events a run", "95% interval", "learned", "first in epoch", "right when shown")
+        say(f"never shown: {count_text(summary['never_presented'], 'more example')}")
     named = "name" in rows
-    table = Table(*names, *["name"] * named, box=None, header_style="bold")
+    columns = [
+        Column("most forgotten"),
+        Column("label", kind="text"),
+        Column("events a run"),
+        Column("95% interval", 2),
+    ]
+    columns += [Column("learned", 3), Column("first in epoch", 4), Column("right when shown", 1)]
+    table = TextTable([*columns, *[Column("name", 5, kind="name")] * named], "-o FILE writes all")
     for row in rows.nlargest(top, "forgetting").to_dict("records"):
         label, given = label_cell(row, "label"), label_cell(row, "given_label")
         table.add_row(
-            str(row["example_id"]),
-            Text(label if label == given else f"{label} (given {given})"),
-            _with_error(row["forgetting"], row["forgetting_se"]),
-            f"{row['forgetting_low']:.2f} to {row['forgetting_high']:.2f}" if row["n_runs"] else "-",
+            row["example_id"],
+            label if label == given else f"{label} (given {given})",
+            cell(row["forgetting"], row["forgetting_se"], digits=2),
+            interval_cell(row["forgetting_low"], row["forgetting_high"], digits=2),
             f"{row['n_learned']} of {row['n_runs']}",
-            _with_error(row["first_learned"], row["first_learned_se"]),
-            f"{row['accuracy']:.0%}",
+            cell(row["first_learned"], row["first_learned_se"], digits=2),
+            f"{row['accuracy']:.0%}" if row["n_runs"] else None,
             *([name_cell(row["name"])] if named else []),
         )
-    console.print(table)
+    show_table(table)
     never = rows.loc[rows["never_learned"], "example_id"].tolist()
     if never:
         more = f" and {len(never) - top} more" if len(never) > top else ""
@@ -102,16 +111,10 @@ def _show(rows: "pd.DataFrame", top: int) -> None:
 def _show_agreement(frame: "pd.DataFrame") -> None:
     """A row for each number of runs; the first compares single runs."""
     names = {"spearman": "Spearman", "pearson": "Pearson", "spearman_brown": "Spearman-Brown"}
-    table = Table("runs a half", "compared", "examples", *names.values(), box=None, header_style="bold")
+    columns = [Column("runs a half"), Column("compared", 3), Column("examples", 3)]
+    table = TextTable([*columns, *(Column(name, rank) for rank, name in enumerate(names.values()))])
     for row in frame.to_dict("records"):
-        figures = (_with_error(row[name], row[f"{name}_sd"]) for name in names)
-        table.add_row(str(row["runs_per_half"]), str(row["comparisons"]), f"{row['examples']:.10g}", *figures)
-    console.print(table)
+        figures = (cell(row[name], row[f"{name}_sd"], digits=2) for name in names)
+        table.add_row(row["runs_per_half"], row["comparisons"], f"{row['examples']:.1f}", *figures)
+    show_table(table)
     say("agreement: means over pairs of runs, then over random halves of more runs, ± their standard deviation")
-
-
-def _with_error(value: float, error: float) -> str:
-    """NaN, where there is no value or no error, is not shown as a number."""
-    if value != value:
-        return "-"
-    return f"{value:.2f}" if error != error else f"{value:.2f} ± {error:.2f}"

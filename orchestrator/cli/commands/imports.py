@@ -9,6 +9,7 @@ from rich.progress import Progress
 from orchestrator.cli.options import StoreOption
 from orchestrator.cli.output import errors, say
 from orchestrator.cli.suggest_group import SuggestingGroup
+from workers.campaign.plural import count_text
 
 imports = typer.Typer(
     cls=SuggestingGroup,
@@ -41,5 +42,8 @@ def heldout(
         report = import_heldout(
             experiment, store, labels, lambda done, total: bar.update(task, completed=done, total=total)
         )
-    say(f"{report.runs} runs of {report.experiment} in {report.store_uri} ({report.runs - report.before} imported now)")
+    say(
+        f"{count_text(report.runs, 'run')} of {report.experiment} in {report.store_uri} "
+        f"({report.runs - report.before:,} imported now)"
+    )
     say(f"next: longtail estimate {report.store_uri}")

@@ -1,17 +1,18 @@
 """Command of influence pairs: influence."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich.table import Table
 
 from orchestrator.cli.options import AddressOption, RunnerName, StoreArgument
-from orchestrator.cli.output import console, errors, say
-from orchestrator.cli.table_output import label_cell, name_cell
+from orchestrator.cli.output import errors, say, show_table
+from orchestrator.cli.table_output import cell, label_cell, name_cell
+from orchestrator.cli.text_table import Column, TextTable
 from orchestrator.frame_files import check_output, write_frame
+from workers.campaign.plural import count_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,6 +23,24 @@ if TYPE_CHECKING:
 _SHOWN = 20
 _FDR = 0.05
 """Of the number of discoveries that is told beside pairs over a threshold."""
+
+
+_COLUMNS = {
+    "test_example_id": Column("test"),
+    "test_label": Column("label", 4, kind="text"),
+    "example_id": Column("train"),
+    "label": Column("label", 4, kind="text"),
+    "test_name": Column("test name", 6, kind="name"),
+    "name": Column("train name", 5, kind="name"),
+    "infl": Column("infl"),
+    "low": Column("low", 1),
+    "high": Column("high", 2),
+    "n_in": Column("n_in", 3),
+    "n_out": Column("n_out", 3),
+    "p_value": Column("p_value", 5),
+    "q_value": Column("q_value", 2),
+}
+"""Shown where the list has them."""
 
 
 def influence(
@@ -94,7 +113,8 @@ def influence(
     with _spread(runner, address) as spread:
         if matrix is not None:
             files = write_influence_matrix(bits, matrix, empty=empty or "half", memory_mb=memory_mb, spread=spread)
-            say(f"{bits.labels.num_test} x {bits.labels.num_train} influences in {files} files in {matrix}")
+            size = f"{bits.labels.num_test:,} x {bits.labels.num_train:,} influences"
+            say(f"{size} in {count_text(files, 'file')} in {matrix}")
             return
         if fdr is not None:
             frame = influence_discoveries(
@@ -145,15 +165,22 @@ def _spread(runner: RunnerName, address: str | None) -> Iterator["ParallelMap"]:
 
 def _show(frame: "pd.DataFrame", runs: int) -> None:
     """The pairs with the highest lower limits: those of whose influence the runs are the best evidence."""
-    headings = {"test_example_id": "test", "test_label": "label", "example_id": "train", "label": "label"}
-    names = {"test_name": "test name", "name": "train name"}
-    headings |= {name: heading for name, heading in names.items() if name in frame}
-    limits = ("infl", "low", "high", "n_in", "n_out")
-    figures = [*limits, *(name for name in ("p_value", "q_value") if name in frame)]
-    table = Table(*headings.values(), *figures, box=None, header_style="bold")
+    shown = {name: column for name, column in _COLUMNS.items() if name in frame}
+    table = TextTable(list(shown.values()), "-o FILE writes all")
     for row in frame.nlargest(_SHOWN, "low").to_dict("records"):
-        cells = [name_cell(label_cell(row, name) if name.endswith("label") else row[name]) for name in headings]
-        table.add_row(*cells, *(str(row[name]) if name.startswith("n_") else f"{row[name]:.2g}" for name in figures))
-    console.print(table)
+        table.add_row(*(_cell(row, name) for name in shown))
+    show_table(table)
     which = f"; the {_SHOWN} with the highest lower limits are shown" if len(frame) > _SHOWN else ""
-    say(f"{len(frame)} pairs from {runs} runs{which}; low to high is the 95% interval of one pair")
+    of = f"{count_text(len(frame), 'pair')} from {count_text(runs, 'run')}"
+    say(f"{of}{which}; low to high is the 95% interval of one pair")
+
+
+def _cell(row: Mapping[Any, Any], name: str) -> object:
+    """Ids and counts as they are; influences to three decimals, p and q to two digits."""
+    if name.endswith("label"):
+        return label_cell(row, name)
+    if name.endswith("name"):
+        return name_cell(row[name])
+    if name in ("infl", "low", "high"):
+        return cell(row[name])
+    return f"{row[name]:.2g}" if name.endswith("value") and row[name] == row[name] else row[name]

@@ -4,22 +4,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Column, Table
-from rich.text import Text
 
 from orchestrator.cli.figure_output import check_figure, write_figure
 from orchestrator.cli.options import StoreArgument
-from orchestrator.cli.output import console, say, warn
+from orchestrator.cli.output import say, show_table, warn
 from orchestrator.cli.table_output import (
     OutputOption,
     cell,
+    interval_cell,
     keep_table,
     label_cell,
     name_cell,
     over_lines,
     saturated_note,
 )
+from orchestrator.cli.text_table import Column, TextTable
 from orchestrator.frame_files import check_output
+from workers.campaign.plural import count_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,23 +77,23 @@ def noise(
 
 def _show(frame: "pd.DataFrame") -> None:
     """Best first; scores without a ratio have none."""
-    names = ("score", "ratio", "AUC", "interval", "average\nprecision", "precision\nat noisy")
-    table = Table(*(Column(name, no_wrap=True) for name in names), box=None, header_style="bold")
+    columns = ("ratio", 1), ("AUC", 0), ("interval", 2), ("average precision", 3), ("precision at noisy", 4)
+    table = TextTable([Column("score", kind="text"), *(Column(*each) for each in columns)], "-o FILE writes all")
     for row in frame.sort_values("auc", ascending=False, kind="stable").to_dict("records"):
         table.add_row(
             row["score"],
-            "" if row["ratio"] != row["ratio"] else f"{row['ratio']:g}",
+            None if row["ratio"] != row["ratio"] else f"{row['ratio']:g}",
             cell(row["auc"], digits=4),
-            f"{row['low']:.4f} to {row['high']:.4f}",
+            interval_cell(row["low"], row["high"], digits=4),
             cell(row["average_precision"]),
             cell(row["precision_at_noisy"]),
         )
-    console.print(table)
+    show_table(table)
     for line in over_lines(frame, "score"):
         say(line)
-    say(f"{frame['noisy'].max()} noisy labels among {frame['examples'].max()} examples")
+    say(f"{count_text(frame['noisy'].max(), 'noisy label')} among {count_text(frame['examples'].max(), 'example')}")
     if frame["left_out"].any():
-        say(f"up to {frame['left_out'].max()} examples lack a score, and are left out of it")
+        say(f"left out of a score that they lack: up to {count_text(frame['left_out'].max(), 'example')}")
 
 
 def suspects(
@@ -129,7 +130,10 @@ def suspects(
     written = keep_table(opened, "suspects", frame, output, bases_of(found.counts.ratios), by=chosen)
     _show_suspects(with_names(frame.head(top), opened), chosen)
     left_out = found.labels.num_train - len(frame)
-    say(f"ranked by {chosen}: {len(frame)} examples" + (f"; {left_out} have none and are left out" if left_out else ""))
+    say(
+        f"ranked by {chosen}: {count_text(len(frame), 'example')}"
+        + (f"; without one, and left out: {left_out:,}" if left_out else "")
+    )
     say(f"table: {written}")
 
 
@@ -137,20 +141,20 @@ def _show_suspects(rows: "pd.DataFrame", chosen: str) -> None:
     """The chosen score with its standard error, and some others; the table has all."""
     others = [name for name in _BESIDE if name in rows.columns and name != chosen]
     named = "name" in rows
-    names = ("rank", "example", "given\nlabel", chosen, *others, *["name"] * named)
-    columns = (Column(name, no_wrap=True) for name in names)
-    table = Table(*columns, box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
+    columns = [Column("rank", 3), Column("example"), Column("given label", kind="text"), Column(chosen)]
+    columns += [Column(name, rank) for rank, name in enumerate(others, 4)]
+    table = TextTable([*columns, *[Column("name", 2, kind="name")] * named], "-o FILE writes all")
     for row in rows.to_dict("records"):
         given = label_cell(row, "given_label")
         if row["label"] != row["given_label"]:
             given += f" (is {label_cell(row, 'label')})"
         values = (cell(row[name]) for name in others)
         table.add_row(
-            str(row["rank"]),
-            str(row["example_id"]),
-            Text(given),
+            row["rank"],
+            row["example_id"],
+            given,
             cell(row[chosen], row.get(f"{chosen}_se")),
             *values,
             *([name_cell(row["name"])] if named else []),
         )
-    console.print(table)
+    show_table(table)

@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich import filesize
-from rich.table import Table
 
 from orchestrator.cli.options import CampaignPath, RepetitionsOption, TargetSeOption
-from orchestrator.cli.output import console, say, show_data, warn
+from orchestrator.cli.output import say, show_data, show_table, warn
+from orchestrator.cli.text_table import ABSENT, Column, TextTable
+from workers.campaign.plural import count_text, range_text
 
 if TYPE_CHECKING:
     from orchestrator.campaigns.duration import Duration, Pace
@@ -54,22 +55,22 @@ def plan(
 
 
 def _show_ratios(planned: "Plan") -> None:
-    names = ["ratio", "subset", "runs", "committed", "to train", "planned\nlargest se"]
-    names += ["bound", "planned\nmedian se", "planned\n90% se"]
-    table = Table(*names, box=None, header_style="bold")
+    columns = ("ratio", 0), ("subset", 4), ("runs", 0), ("committed", 3), ("to train", 0), ("planned largest se", 1)
+    errors = ("bound", 5), ("planned median se", 2), ("planned 90% se", 1)
+    table = TextTable([Column(*each) for each in (*columns, *errors)])
     for row in planned.ratios:
         cells: list[object] = [f"{row.ratio:g}", row.subset_size, row.runs, row.committed, row.runs - row.committed]
         cells += [_number(each) for each in (row.largest_se, row.bound, row.median_se, row.most_se)]
-        table.add_row(*map(str, cells))
-    console.print(table)
+        table.add_row(*cells)
+    show_table(table)
     if not all(row.random for row in planned.ratios):
         say("no standard errors of mem: explicit subsets are not random; longtail removal will show test accuracy")
         return
     say("planned standard errors of mem: the largest an example can have; Feldman & Zhang's bound on the error;")
     pilots = [row.pilot.runs for row in planned.ratios if row.pilot]
-    some = f"{min(pilots)} to {max(pilots)}" if len(set(pilots)) > 1 else f"{max(pilots, default=0)}"
     say(
-        f"the median example's and what 90% stay under, judged by a pilot of {some} runs"
+        "the median example's and what 90% stay under, judged by a pilot of "
+        f"{range_text(min(pilots), max(pilots), 'run')}"
         if pilots
         else "the median example's and what 90% stay under: after some runs, with --store"
     )
@@ -81,13 +82,13 @@ def _show_runs_needed(planned: "Plan", target: float) -> None:
         why = "at ratio 1 there is no mem: no example is held out"
         say(why if all(row.random for row in planned.ratios) else "no number of explicit subsets gives mem")
         return
-    names = ("ratio", f"runs for {target:g}: 90%, by the pilot", "range", "all, at worst")
-    table = Table(*names, box=None, header_style="bold")
+    columns = ("ratio", 0), (f"runs for {target:g}: 90%, by the pilot", 0), ("range", 1), ("all, at worst", 0)
+    table = TextTable([Column(*each) for each in columns])
     for row in rows:
         limits = row.range_for_most(target)
-        cells = (str(row.runs_for_most(target) or "-"), f"{limits[0]} to {limits[1]}" if limits else "-")
-        table.add_row(f"{row.ratio:g}", *cells, str(row.runs_for_all(target)))
-    console.print(table)
+        cells = (row.runs_for_most(target) or None, f"{limits[0]} to {limits[1]}" if limits else None)
+        table.add_row(f"{row.ratio:g}", *cells, row.runs_for_all(target))
+    show_table(table)
     most = [row.runs_for_most(target) for row in rows]
     if all(most):
         say(f"at every ratio: {_repetitions(most)} for 90% of the examples, judged by the pilot")
@@ -98,14 +99,19 @@ def _repetitions(runs: "Iterable[int | None]") -> str:
     from workers.campaign.campaign import MAX_REPETITIONS
 
     needed = max(each for each in runs if each is not None)
-    return f"--repetitions {needed}" if needed <= MAX_REPETITIONS else f"{needed} runs (more than a campaign can have)"
+    return (
+        f"--repetitions {needed}"
+        if needed <= MAX_REPETITIONS
+        else f"{count_text(needed, 'run')} (more than a campaign can have)"
+    )
 
 
 def _show_arrangement(planned: "Plan") -> None:
     how = planned.arrangement
     together = f"{how.stack_size} at a time" if how.stack_size > 1 else "one at a time"
     say(f"models train {together}, {how.precision}" + (f" ({how.apart})" if how.apart else ""))
-    text = f"{planned.pending_runs} runs to train in {len(planned.pending)} shards of up to {how.shard_size}; "
+    shards = f"{count_text(len(planned.pending), 'shard')} of up to {how.shard_size}"
+    text = f"{count_text(planned.pending_runs, 'run')} to train in {shards}; "
     say(text + f"the results will take about {filesize.decimal(planned.store_bytes)} before compression")
 
 
@@ -131,7 +137,7 @@ def _show_duration(
 def _duration_line(pace: "Pace", duration: "Duration", workers: int) -> str:
     work = _amount(duration.worker_seconds, {"hours": 3600, "minutes": 60}, "core-" if pace.device == "cpu" else "GPU-")
     wall = _amount(duration.wall_seconds, {"days": 86_400, "hours": 3600, "minutes": 60})
-    team = f"{workers} workers" if workers > 1 else "1 worker"
+    team = count_text(workers, "worker")
     return f"about {work}: {wall} with {team} (by {pace.source}, {pace.device})"
 
 
@@ -144,4 +150,4 @@ def _amount(seconds: float, units: dict[str, int], prefix: str = "") -> str:
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+    return ABSENT if value is None else f"{value:.3f}"

@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.table import Column, Table
 
 from orchestrator.cli.figure_output import check_figure, write_figure
 from orchestrator.cli.options import StoreArgument
-from orchestrator.cli.output import console, say
+from orchestrator.cli.output import say, show_table
 from orchestrator.cli.table_output import OutputOption, cell, keep_table
+from orchestrator.cli.text_table import Column, TextTable
 from orchestrator.frame_files import check_output
 from workers.errors import CommandError
 
@@ -81,17 +81,16 @@ def profiles(
 def _show(frame: "pd.DataFrame") -> None:
     """A row per group, a column per ratio."""
     ratios = sorted(frame["ratio"].unique())
-    columns = (Column("examples", no_wrap=True), *(Column(f"{ratio:g}", no_wrap=True) for ratio in ratios))
+    columns = (Column("examples", len(ratios)), *(Column(f"{ratio:g}", rank) for rank, ratio in enumerate(ratios)))
     title = "C-score" if frame["name"].str.startswith("C-score ").all() else "group"
-    first = Column(title, no_wrap=True)
-    table = Table(first, *columns, box=None, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
+    table = TextTable([Column(title, kind="text"), *columns], "-o FILE writes all")
     for (_, name), rows in frame.groupby(["group", "name"]):
         at = rows.set_index("ratio")
         table.add_row(
             str(name).removeprefix("C-score "),
-            str(rows["examples"].max()),
+            rows["examples"].max(),
             *(cell(at.loc[each, "consistency"]) for each in ratios),
         )
-    console.print(table)
+    show_table(table)
     errors = f"standard errors over {', '.join(frame['over'].unique())} up to {cell(frame['se'].max())}"
     say(f"correct when held out, by ratio; {errors}")

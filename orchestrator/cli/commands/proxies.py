@@ -4,13 +4,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Column, Table
 
 from orchestrator.cli.figure_output import check_figure, write_figure
 from orchestrator.cli.options import StoreArgument
-from orchestrator.cli.output import console, say, warn
-from orchestrator.cli.table_output import OutputOption, cell, keep_table, over_lines, saturated_note
+from orchestrator.cli.output import say, show_table, warn
+from orchestrator.cli.table_output import OutputOption, cell, interval_cell, keep_table, over_lines, saturated_note
+from orchestrator.cli.text_table import Column, TextTable
 from orchestrator.frame_files import check_output
+from workers.campaign.plural import count_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,22 +66,18 @@ def proxies(
 
 def _show(frame: "pd.DataFrame") -> None:
     """Best first."""
-    names = ("proxy", "Spearman", "interval", "Kendall", "interval")
-    table = Table(*(Column(name, no_wrap=True) for name in names), box=None, header_style="bold")
+    columns = ("Spearman", 0), ("interval", 2), ("Kendall", 1), ("interval", 3)
+    table = TextTable([Column("proxy", kind="text"), *(Column(*each) for each in columns)])
     for row in frame.sort_values("spearman", ascending=False, kind="stable").to_dict("records"):
         correlations = [
             text
             for name in ("spearman", "kendall")
-            for text in (cell(row[name]), _interval(row[f"{name}_low"], row[f"{name}_high"]))
+            for text in (cell(row[name]), interval_cell(row[f"{name}_low"], row[f"{name}_high"]))
         ]
         table.add_row(row["proxy"], *correlations)
-    console.print(table)
+    show_table(table)
     for line in over_lines(frame, "proxy"):
         say(line)
-    say(f"rank correlations (Kendall's tau-b) over {frame['examples'].max()} examples")
+    say(f"rank correlations (Kendall's tau-b) over {count_text(frame['examples'].max(), 'example')}")
     if frame["left_out"].any():
-        say(f"up to {frame['left_out'].max()} examples lack a proxy or a C-score, and are left out of it")
-
-
-def _interval(low: float, high: float) -> str:
-    return "-" if low != low else f"{low:.3f} to {high:.3f}"
+        say(f"left out for want of a proxy or a C-score: up to {count_text(frame['left_out'].max(), 'example')}")

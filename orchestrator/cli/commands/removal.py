@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from orchestrator.cli.figure_output import check_figure, write_figure
 from orchestrator.cli.options import StoreArgument
-from orchestrator.cli.output import console, say
-from orchestrator.cli.table_output import not_kept
+from orchestrator.cli.output import say, show_table
+from orchestrator.cli.table_output import cell, not_kept
+from orchestrator.cli.text_table import Column, TextTable
 from orchestrator.frame_files import check_output, write_frame
 from workers.errors import ReadOnlyError
 
@@ -54,11 +54,10 @@ def removal(
 
 
 def _show(frame: "pd.DataFrame") -> None:
-    names = ["removed", "which", "test accuracy", "se", "low", "high", "runs", "diverged"]
-    table = Table(*names, box=None, header_style="bold")
+    columns = [Column("removed"), Column("which", kind="text"), Column("test accuracy")]
+    columns += [Column(*each) for each in (("se", 1), ("low", 2), ("high", 2), ("runs", 3), ("diverged", 4))]
+    table = TextTable(columns, "-o FILE writes all")
     for row in frame.to_dict("records"):
-        figures = (
-            f"{row[name]:.4f}" if row[name] == row[name] else "-" for name in ("test_accuracy", "se", "low", "high")
-        )
-        table.add_row(f"{row['removed']:g}", row["rule"], *figures, str(row["runs"]), str(row["diverged"]))
-    console.print(table)
+        figures = (cell(row[name], digits=4) for name in ("test_accuracy", "se", "low", "high"))
+        table.add_row(f"{row['removed']:g}", row["rule"], *figures, row["runs"], row["diverged"])
+    show_table(table)

@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.options import StoreArgument
-from orchestrator.cli.output import console, interruption, say, tell_damage, warn
+from orchestrator.cli.output import console, interruption, say, show_table, tell_damage, warn
+from workers.campaign.plural import count_text
 
 _EVERY_SECONDS = 2.0
 
@@ -35,9 +36,9 @@ def status(
         state = watch_store(store, _EVERY_SECONDS if every is None else every, console, interruption.wait)
     else:
         state = campaign_status(store)
-        facts = f"{state.dataset}, {state.num_train} training and {state.num_test} test examples"
+        facts = f"{state.dataset}, {state.num_train:,} training and {count_text(state.num_test, 'test example')}"
         say(f"{state.store_uri}: {facts}; campaign {state.identity[:12]}")
-        console.print(ratios_table(state, StandardErrors({})))
+        show_table(ratios_table(state, StandardErrors({})))
         accuracy = "" if state.test_accuracy is None else f"; mean test accuracy {state.test_accuracy:.4f}"
         say(f"{counted_text(state)}{accuracy}")
         if not state.requested and state.beyond:
@@ -45,7 +46,7 @@ def status(
         if state.diverged and state.diverged == sum(ratio.committed for ratio in state.ratios):
             warn(f"note: all committed runs diverged, so that there is nothing to estimate from ({DIVERGED})")
         for failure in state.failures:
-            say(f"failed: {failure.shard_id} after {failure.attempts} attempts: {failure.message}")
+            say(f"failed: {failure.shard_id} after {count_text(failure.attempts, 'attempt')}: {failure.message}")
     if state is not None and state.damaged:
         tell_damage(state.damaged)
         raise typer.Exit(1)
@@ -68,7 +69,7 @@ def verify(
     for finding in findings:
         moved = f" (set aside as {finding.moved_to})" if finding.moved_to else ""
         warn(f"{finding.path}: {finding.problem}{moved}")
-    say(f"{checked} files checked, {len(findings)} damaged")
+    say(f"{count_text(checked, 'file')} checked, {len(findings)} damaged")
     if any(finding.moved_to is None for finding in findings):
         aside = "" if repair else f"longtail verify {store} --repair sets damaged files aside; then "
         warn(f"{aside}the same longtail run, or import, makes again what is not there")
@@ -76,10 +77,14 @@ def verify(
     if findings:
         say("the same longtail run, or import, makes again what was set aside")
     for ratio_ppm, runs in missing_runs(store).items():
-        say(f"ratio {ratio_ppm / PPM:g}: {len(runs)} runs that were requested are missing, {runs[0].run_id} first")
+        say(
+            f"ratio {ratio_ppm / PPM:g}: missing of those requested: {count_text(len(runs), 'run')}, "
+            f"{runs[0].run_id} first"
+        )
     for ratio_ppm, number in missing_imports(store).items():
         say(
-            f"ratio {ratio_ppm / PPM:g}: {number} runs that were imported are missing; importing again brings them back"
+            f"ratio {ratio_ppm / PPM:g}: missing of those imported: {count_text(number, 'run')}; "
+            "importing again brings them back"
         )
 
 
@@ -105,6 +110,6 @@ def compact(
     report = compact_store(store, size=size << 20, grace=grace)
     for path, problem in report.problems.items():
         warn(f"{path}: {problem} (left as it is; see longtail verify)")
-    say(f"{report.store_uri}: {report.before} result files before, {report.after} now")
+    say(f"{report.store_uri}: {count_text(report.before, 'result file')} before, {report.after} now")
     if report.problems:
         raise typer.Exit(1)

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from orchestrator.cli.options import AddressOption, CampaignPath, DownloadOption, GpusOption, WorkersOption
-from orchestrator.cli.output import console, interruption, say, show_data, warn
+from orchestrator.cli.output import console, interruption, say, show_data, show_table, warn
+from orchestrator.cli.text_table import Column, TextTable
 from orchestrator.tuning.display import search_display
+from workers.campaign.plural import count_text
 
 if TYPE_CHECKING:
     from orchestrator.tuning.session import SearchProgress, SearchReport
@@ -160,10 +161,11 @@ def _tell_best(report: "SearchReport", fit: float) -> None:
     from orchestrator.tuning.verdict import recipe_figures
 
     nearest = max(report.tried, key=lambda each: each.trial.last.subset_accuracy)
-    what = f"none of {len(report.tried)} trials fits its subsets to {fit:g}"
+    what = f"none of {count_text(len(report.tried), 'trial')} fits its subsets to {fit:g}"
     if report.measured:
         nearest = max(report.measured, key=lambda each: each.trial.last.subset_accuracy)
-        what = f"none of {report.progress.fitted} trials that fit their subsets to {fit:g} fits fresh ones as well"
+        tried = count_text(report.progress.fitted, "trial")
+        what = f"fitted to subsets to {fit:g}: {tried}, and none to fresh ones as well"
     warn(f"{what}; the nearest, {values_text(nearest.candidate.values)}: {recipe_figures(nearest.trial)}")
 
 
@@ -179,9 +181,8 @@ def _show_trials(report: "SearchReport") -> None:
     fitted = [each for each in report.tried if each.trial.ended == "fitted"]
     fitted.sort(key=lambda each: -each.accuracy)
     shown = fitted[:_SHOWN] + [each for each in fitted[_SHOWN:] if each.candidate.number == chosen]
-    table = Table(box=None, header_style="bold")
-    for name in ("trial", "epochs", "subset", "held-out", "operations", "s/run", ""):
-        table.add_column(name, justify="right" if name else "left")
+    columns = ("trial", 0), ("epochs", 2), ("subset", 1), ("held-out", 0), ("operations", 0), ("s/run", 3)
+    table = TextTable([*(Column(*each) for each in columns), Column("verdict", kind="text")])
     for each in shown:
         last, number = each.trial.last, each.candidate.number
         mark = "as good" if number in as_good else ""
@@ -189,12 +190,12 @@ def _show_trials(report: "SearchReport") -> None:
         mark = "chosen" if number == chosen else mark
         accuracies = (f"{last.subset_accuracy:.4f}", f"{each.accuracy:.4f}")
         cells = (number, last.epoch, *accuracies, f"{last.operations:.3g}", f"{each.seconds:.3g}", mark)
-        table.add_row(*map(str, cells))
-    console.print(table)
+        table.add_row(*cells)
+    show_table(table)
     error = report.nominated.deviation.difference_se
     say(f"as good: within a standard error of a difference ({error:.4f}, pooled over the trials that fit) of the best")
     for each in shown:
         say(f"trial {each.candidate.number}: {values_text(each.candidate.values)}")
     now = report.progress
     rest = f"{now.stopped} stopped early, {now.ended - now.fitted - now.stopped} ended without"
-    say(f"{now.fitted} of {now.ended} trials fit their subsets, {rest}, {now.failed} failed")
+    say(f"{now.fitted} of {count_text(now.ended, 'trial')} fit their subsets, {rest}, {now.failed} failed")

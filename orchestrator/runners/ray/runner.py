@@ -17,6 +17,7 @@ from orchestrator.runners.ray.preflight import ClusterError
 from orchestrator.runners.scheduler import Dispatch
 from workers.campaign.campaign import Campaign
 from workers.campaign.keys import Shard
+from workers.campaign.plural import count_text
 from workers.errors import CampaignError
 from workers.training import Precision
 from workers.training.hardware import Machine, detect_machine
@@ -124,11 +125,11 @@ class RayRunner:
         places = cores if on_this_machine and not gpus else sum(node.places(gpus) for node in cluster_nodes())
         if self.workers and self.workers > places:
             which = (
-                f"{places} cores, which they share"
+                f"{count_text(places, 'core')}, which they share"
                 if on_this_machine and not gpus
-                else f"{places} places: the others wait"
+                else f"{count_text(places, 'place')}: the others wait"
             )
-            yield Note(f"{self.workers} workers were requested, and there are {which}")
+            yield Note(f"requested: {count_text(self.workers, 'worker')}; there are {which}")
 
     def _check_places(self, gpus: float) -> None:
         """Raise ClusterError where no worker fits, and nothing says that nodes will join."""
