@@ -156,7 +156,7 @@ def test_plan_tells_runs_precision_and_time(pilot: Path, tmp_path: Path) -> None
     output = told(campaign, tmp_path, "--store", pilot, "--target-se", 0.1, "--workers", 2)
     lines = output.splitlines()
     first, second = (
-        next(k for k, line in enumerate(lines) if line.startswith(" ratio ") and word in line)
+        next(k for k, line in enumerate(lines) if line.lstrip().startswith("ratio ") and word in line)
         for word in ("subset", "runs for")
     )
     rows = {line.split()[0]: line.split()[1:] for line in lines[first + 1 : first + 4]}
