@@ -195,6 +195,6 @@ def test_what_is_ignored_is_noted(
     )
     assert call(monkeypatch, capsys, "plan", tmp_path / "c.yaml") == (0, large)
     assert call(monkeypatch, capsys, *words, 2) == (0, large)
-    size = "note: shards of 1 runs were requested: the store keeps its size, 2, which was fixed when it was made"
+    size = "note: shards of 1 run were requested: the store keeps its size, 2, which was fixed when it was made"
     assert call(monkeypatch, capsys, *words, 1) == (0, f"{large} {size}")
     assert call(monkeypatch, capsys, *words, 2) == (0, large)
