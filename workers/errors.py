@@ -12,6 +12,7 @@ __all__ = [
     "EstimateError",
     "LongtailError",
     "MissingFileError",
+    "MissingPackageError",
     "ModelError",
     "NoEstimateError",
     "NoStoreError",
@@ -65,6 +66,12 @@ class DamagedDataError(DataError):
 
 class ModelError(LongtailError, ValueError):
     """A model that cannot be built, or trained, for this data set."""
+
+    exit_code = MISTAKE
+
+
+class MissingPackageError(LongtailError, ImportError):
+    """A package that this needs and that is not installed: the message names the extra of Longtail that installs it."""
 
     exit_code = MISTAKE
 

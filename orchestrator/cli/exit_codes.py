@@ -7,6 +7,7 @@ from typing import Final
 
 from orchestrator.cli.output import warn
 from workers.errors import FAILED, LongtailError
+from workers.extras import missing_extras_explained
 from workers.user_code.boundary import FULL_TRACEBACKS, RaisedByUserCodeError, format_traceback
 
 INTERRUPTED: Final = 130
@@ -19,7 +20,8 @@ def exit_code_of(app: Callable[[], object]) -> int:
     An error is printed as one line, an error in the campaign's own code as a traceback of that code alone.
     """
     try:
-        app()
+        with missing_extras_explained():
+            app()
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else FAILED
     except LongtailError as error:

@@ -19,6 +19,7 @@ from workers.common.arrays import AnyArray
 from workers.datasets.dataset import Dataset
 from workers.datasets.npy import cache_errors
 from workers.errors import DamagedDataError, DataError
+from workers.extras import missing_extras_explained
 
 _MNIST_FAMILY = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "kmnist": "KMNIST", "emnist": "EMNIST"}
 _CIFAR_FAMILY = {"cifar10": "CIFAR10", "cifar100": "CIFAR100"}
@@ -114,7 +115,7 @@ def decode(spec: TorchvisionData, scratch: Path) -> Dataset:
     Raises DataError where files are missing or damaged, or the download fails.
     """
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), missing_extras_explained():
             # NumPy dislikes how the CIFAR files, pickled long ago, spell their type.
             warnings.simplefilter("ignore", np.exceptions.VisibleDeprecationWarning)
             (train_images, train_labels), (test_images, test_labels), names = _read(spec, scratch)
