@@ -46,7 +46,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    from workers.extras import missing_extras_explained
+    from workers.common.extras import missing_extras_explained
 
     with missing_extras_explained():
         return getattr(import_module(_MODULES[name]), name)

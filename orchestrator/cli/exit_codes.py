@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Final
 
 from orchestrator.cli.output import warn
+from workers.common.extras import missing_extras_explained
 from workers.errors import FAILED, LongtailError
-from workers.extras import missing_extras_explained
 from workers.user_code.boundary import FULL_TRACEBACKS, RaisedByUserCodeError, format_traceback
 
 INTERRUPTED: Final = 130

@@ -30,6 +30,7 @@ from tests.datasets.support import (
 )
 from workers.campaign.specs import Digits, ImageFolder
 from workers.datasets import Dataset, image_folder, load_dataset
+from workers.datasets.cache import cache_root
 from workers.datasets.description import write_names
 
 
@@ -334,3 +335,19 @@ def test_a_read_only_cache_serves_what_it_has(monkeypatch: pytest.MonkeyPatch) -
             text = error_of(lambda: load_dataset(folder_spec(Path(place) / "images")))
         assert write_nothing.fingerprint == dataset.fingerprint
         assert "Permission denied; set LONGTAIL_CACHE" in text
+
+
+@pytest.mark.parametrize(
+    ("own", "xdg", "root"),
+    [
+        ("", "", "/home/a/.cache/longtail"),
+        ("", "/x y", "/x y/longtail"),
+        ("", "relative", "/home/a/.cache/longtail"),
+        ("/c", "/x", "/c"),
+        ("~/c", "", "/home/a/c"),
+    ],
+)
+def test_where_the_cache_is(own: str, xdg: str, root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"HOME": "/home/a", "LONGTAIL_CACHE": own, "XDG_CACHE_HOME": xdg}.items():
+        monkeypatch.setenv(name, value)
+    assert cache_root() == Path(root)

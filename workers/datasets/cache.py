@@ -36,8 +36,13 @@ _DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError)
 
 
 def cache_root() -> Path:
-    """The cache directory: $LONGTAIL_CACHE, or ~/.cache/longtail."""
-    return Path(os.environ.get("LONGTAIL_CACHE") or "~/.cache/longtail").expanduser().absolute()
+    """The cache directory: $LONGTAIL_CACHE, $XDG_CACHE_HOME/longtail, or ~/.cache/longtail.
+
+    A relative XDG_CACHE_HOME is ignored, as the XDG base directory specification asks.
+    """
+    own, xdg = os.environ.get("LONGTAIL_CACHE"), os.environ.get("XDG_CACHE_HOME", "")
+    base = Path(xdg) if Path(xdg).is_absolute() else Path("~/.cache")
+    return Path(own or base / "longtail").expanduser().absolute()
 
 
 class Cache:

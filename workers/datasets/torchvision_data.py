@@ -16,10 +16,10 @@ import numpy as np
 
 from workers.campaign.specs import CIFAR100, EMNIST, TorchvisionData
 from workers.common.arrays import AnyArray
+from workers.common.extras import missing_extras_explained
 from workers.datasets.dataset import Dataset
 from workers.datasets.npy import cache_errors
 from workers.errors import DamagedDataError, DataError
-from workers.extras import missing_extras_explained
 
 _MNIST_FAMILY = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "kmnist": "KMNIST", "emnist": "EMNIST"}
 _CIFAR_FAMILY = {"cifar10": "CIFAR10", "cifar100": "CIFAR100"}
