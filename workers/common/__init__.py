@@ -1,1 +1,1 @@
-"""What every package uses: types of arrays, callbacks that report progress, functions compiled to machine code, extras."""
+"""What every package uses: types of arrays, callbacks that report progress, compiled functions, missing extras."""
