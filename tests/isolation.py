@@ -46,13 +46,20 @@ def longtail(*words: object) -> list[str]:
     return [sys.executable, "-c", script, *(str(word) for word in words)]
 
 
-def start(command: list[str], home: Path) -> subprocess.Popen[str]:
+def start(command: list[str], home: Path, folder: Path = ROOT) -> subprocess.Popen[str]:
     """Start an isolated command, with Ray's token and everything else of the user's home under `home`."""
     environment = {**os.environ, "HOME": str(home), "COLUMNS": "200"}
     environment.pop("RAY_AUTH_MODE", None)
     return subprocess.Popen(
-        isolated(command), cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        isolated(command), cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
+
+
+def hide_packages(folder: Path) -> None:
+    """Put modules into a folder that have the names of Longtail's packages, and that fail where they are imported."""
+    for name in ("analysis.py", "orchestrator.py", "workers/__init__.py"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("raise RuntimeError('the module of the user')\n")
 
 
 def finish(process: subprocess.Popen[str], seconds: float = 240) -> tuple[int, str]:

@@ -1,5 +1,6 @@
 """`import longtail`: every public name, imported when it is used, and files of the user's that hide our packages."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import longtail
+from tests.isolation import hide_packages
 
 
 def test_every_name_is_there() -> None:
@@ -42,10 +44,14 @@ def test_what_hides_a_package_of_ours_is_named(hiding: str, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_the_command_is_not_hidden_by_the_current_folder(tmp_path: Path) -> None:
-    (tmp_path / "analysis.py").write_text("raise RuntimeError\n")
-    (tmp_path / "workers").mkdir()
-    (tmp_path / "workers" / "__init__.py").write_text("raise RuntimeError\n")
+@pytest.mark.parametrize("how", ["the current folder", "PYTHONPATH"])
+def test_the_command_is_not_hidden(how: str, tmp_path: Path) -> None:
+    hide_packages(tmp_path)
+    path = {}
+    if how == "PYTHONPATH":
+        (tmp_path / "orchestrator.py").unlink()  # it would take the place of the command itself
+        path = {"PYTHONPATH": str(tmp_path)}
     words = [str(Path(sys.executable).with_name("longtail")), "status", "nowhere"]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    environment = {**os.environ, **path}
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 2 and "is not a Longtail store" in done.stderr, done.stderr

@@ -16,7 +16,7 @@ import yaml
 from orchestrator import campaign_status
 from tests.campaigns.test_run import contents, estimates, runs_of
 from tests.conftest import BUSY_RUNS, busy_campaign, small_campaign
-from tests.isolation import actors_of, driver_of, finish, kill, longtail, permitted, start, wait_until
+from tests.isolation import actors_of, driver_of, finish, hide_packages, kill, longtail, permitted, start, wait_until
 from workers.campaign.campaign import Campaign
 from workers.campaign.yaml_io import dump_campaign
 
@@ -100,10 +100,15 @@ def test_a_cluster_without_gpus_is_told_apart(tmp_path: Path) -> None:
 
 
 def test_errors_of_user_code_are_reported_from_ray(tmp_path: Path) -> None:
-    """Of what would end a worker's process, too, and be taken for its loss."""
+    """Of what would end a worker's process, too, and be taken for its loss.
+
+    The current folder has modules of the names of Longtail's packages: they hide none of them, on workers neither.
+    """
     model = {"name": "user_code:ending_model", "options": {"kind": "exit"}}
     _, path = campaign_file(tmp_path, model=model)
-    code, output = finish(start(longtail("run", path, "-s", tmp_path / "s", "--runner", "ray"), tmp_path))
+    hide_packages(tmp_path)
+    command = [str(Path(sys.executable).with_name("longtail")), *longtail("run", path, "--store", tmp_path / "s")[3:]]
+    code, output = finish(start([*command, "--runner", "ray"], tmp_path, tmp_path))
     assert code == 1
     assert "failed: r200000-000000-000003: sys.exit(0) was called (traceback: " in output
     assert "in _end" in campaign_status(str(tmp_path / "s")).failures[0].traceback

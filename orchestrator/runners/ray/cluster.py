@@ -15,6 +15,7 @@ from typing import Any
 import ray
 import torch
 from ray.exceptions import RayError
+from ray.job_config import JobConfig
 
 from orchestrator.runners.ray.head_watch import watch_head
 from orchestrator.runners.ray.preflight import ClusterError, check_cluster, check_token_file, make_token
@@ -40,6 +41,17 @@ HEALTH_CHECKS = {
 back. For `ray start --head --system-config` as well."""
 
 
+class _JobConfig(JobConfig):  # type: ignore[misc]
+    """Tells Ray not to put the folders of the command and of the script first on its workers' path, where a user's
+    `orchestrator.py` or `analysis.py` would hide Longtail's; `extend_path` puts them last.
+
+    Ray leaves them out where a job's code comes from its `working_dir`.
+    """
+
+    def _runtime_env_has_working_dir(self) -> bool:
+        return True
+
+
 def connect(address: str | None, workers: int | None, working_dir: str | None) -> None:
     """Join a cluster, or start one on this machine without a dashboard; Ray lets in only who has this user's token.
 
@@ -48,7 +60,7 @@ def connect(address: str | None, workers: int | None, working_dir: str | None) -
     address = address or os.environ.get("RAY_ADDRESS")
     # Workers keep the CUDA_VISIBLE_DEVICES they were started with; without this Ray announces a change of default.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "job_config": _JobConfig()}
     check_token_file()
     if address:
         check_cluster(address)
