@@ -35,7 +35,7 @@ def influence(
     count = view.store.header.num_test
     if not 0 <= test_example_id < count:
         raise EstimateError(f"test_example_id must be 0 to {count - 1}, got {test_example_id!r}")
-    counted = view.influence(ratio, tests=[test_example_id], top=top, empty="nan")
+    counted = view.influence(ratio=ratio, tests=[test_example_id], top=top, empty="nan")
     pairs = counted[counted["infl"] > 0]
     images = [view.image("test", test_example_id), *(view.image("train", each) for each in pairs["example_id"])]
     panels = own_or_given_panels(axes, (1, 1 + top), _WIDTH * (1 + top), _HEIGHT - 0.15)

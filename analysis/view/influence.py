@@ -24,13 +24,13 @@ class InfluenceView(View):
 
     def influence(
         self,
-        ratio: float | None = None,
         *,
+        ratio: float | None = None,
+        epoch: int | None = None,
+        empty: Empty = "nan",
         tests: slice | npt.ArrayLike = slice(None),
         top: int | None = None,
         threshold: float | None = None,
-        epoch: int | None = None,
-        empty: Empty = "nan",
         confidence: float = CONFIDENCE,
         memory_mb: float = MEMORY_MB,
         max_pairs: int = MAX_PAIRS,
@@ -61,11 +61,11 @@ class InfluenceView(View):
 
     def discoveries(
         self,
-        ratio: float | None = None,
         *,
+        ratio: float | None = None,
+        epoch: int | None = None,
         fdr: float = 0.05,
         same_class: bool = False,
-        epoch: int | None = None,
         confidence: float = CONFIDENCE,
         memory_mb: float = MEMORY_MB,
         max_pairs: int = MAX_PAIRS,
@@ -81,8 +81,8 @@ class InfluenceView(View):
     def influence_matrix(
         self,
         tests: slice | npt.ArrayLike = slice(None),
-        ratio: float | None = None,
         *,
+        ratio: float | None = None,
         epoch: int | None = None,
         empty: Empty = "half",
         memory_mb: float = MEMORY_MB,
@@ -92,14 +92,14 @@ class InfluenceView(View):
 
     def influential_pairs(
         self,
-        ratio: float | None = None,
         *,
+        ratio: float | None = None,
+        epoch: int | None = None,
+        empty: Empty = "nan",
         min_infl: float = 0.15,
         min_mem: float = 0.25,
         same_class: bool = True,
-        epoch: int | None = None,
         confidence: float = CONFIDENCE,
-        empty: Empty = "nan",
         memory_mb: float = MEMORY_MB,
         max_pairs: int = MAX_PAIRS,
     ) -> pd.DataFrame:
@@ -120,14 +120,14 @@ class InfluenceView(View):
 
     def datamodels(
         self,
-        ratio: float | None = None,
         *,
-        method: Method = "ridge",
+        ratio: float | None = None,
+        epoch: int | None = None,
         tests: slice | npt.ArrayLike = slice(None),
+        method: Method = "ridge",
         top: int = 10,
         heldout: float = 0.2,
         seed: int = 0,
-        epoch: int | None = None,
     ) -> Datamodels:
         """Linear datamodels of test examples (a slice, ids, or a mask), and their scores.
 

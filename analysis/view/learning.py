@@ -22,7 +22,7 @@ class LearningView(View):
     """The part of a `StoreView` that is about how examples are learned."""
 
     def forgetting(
-        self, ratio: float | None = None, at: At = "presentations", *, confidence: float = CONFIDENCE
+        self, *, ratio: float | None = None, at: At = "presentations", confidence: float = CONFIDENCE
     ) -> pd.DataFrame:
         """How often runs forgot each training example, and when they learned it: see `analysis.learning.forgetting`.
 
@@ -30,7 +30,7 @@ class LearningView(View):
         """
         return self._frame(estimate_forgetting(self.store, ratio, at, confidence=confidence))
 
-    def training_statistics(self, ratio: float | None = None) -> pd.DataFrame:
+    def training_statistics(self, *, ratio: float | None = None) -> pd.DataFrame:
         """Probability, largest probability and loss of each example at presentations.
 
         See `analysis.learning.training_statistics`. Raises EstimateError where the campaign does not record
@@ -38,7 +38,7 @@ class LearningView(View):
         """
         return self._frame(estimate_training_statistics(self.store, ratio))
 
-    def proxies(self, ratio: float | None = None) -> pd.DataFrame:
+    def proxies(self, *, ratio: float | None = None) -> pd.DataFrame:
         """Every proxy of the C-score, high being regular, at one ratio (None: the largest).
 
         See `analysis.scoring.proxies`.
@@ -46,7 +46,7 @@ class LearningView(View):
         return self._frame(collect_proxies(self.store, ratio))
 
     def proxy_agreement(
-        self, ratio: float | None = None, *, cscore: Source | None = None, confidence: float = CONFIDENCE
+        self, *, ratio: float | None = None, cscore: Source | None = None, confidence: float = CONFIDENCE
     ) -> pd.DataFrame:
         """Rank correlations of each proxy with the C-score: of this store, or of another store or file of scores."""
         check_confidence(confidence)
@@ -54,7 +54,7 @@ class LearningView(View):
         found = read_example_scores(self.store, largest_ratio(self.store, ratio), replicates=True)
         return self._frame(store_proxy_agreement(found, reference, confidence=confidence))
 
-    def noise(self, ratio: float | None = None, *, confidence: float = CONFIDENCE) -> pd.DataFrame:
+    def noise(self, *, ratio: float | None = None, confidence: float = CONFIDENCE) -> pd.DataFrame:
         """How well each score finds the noisy labels: see `analysis.scoring.noise`.
 
         Raises EstimateError where none is noisy.
@@ -64,22 +64,22 @@ class LearningView(View):
             noise_detection(read_example_scores(self.store, ratio, replicates=True), confidence=confidence)
         )
 
-    def noise_curves(self, ratio: float | None = None) -> pd.DataFrame:
+    def noise_curves(self, *, ratio: float | None = None) -> pd.DataFrame:
         """Points of each score's ROC and precision-recall curves: see `analysis.scoring.noise`."""
         return self._frame(noise_curves(read_example_scores(self.store, ratio)))
 
-    def suspects(self, by: str | None = None, ratio: float | None = None) -> pd.DataFrame:
+    def suspects(self, *, ratio: float | None = None, by: str | None = None) -> pd.DataFrame:
         """The examples by how suspicious their given label is: see `analysis.scoring.suspects`."""
         return self._frame(rank_suspects(read_example_scores(self.store, ratio), by))
 
-    def profiles(self, by: By = "cscore", groups: int = 5) -> pd.DataFrame:
+    def profiles(self, *, by: By = "cscore", groups: int = 5) -> pd.DataFrame:
         """The consistency profile of groups of examples over the ratios: see `analysis.scoring.profiles`."""
         counts = count_runs(self.store)
         grouped = group_examples(self.store, counts, by, groups)
         return self._frame(group_profiles(self.store, counts, grouped, group_runs(self.store)))
 
     def learning_curves(
-        self, at: At = "presentations", by: By = "cscore", groups: int = 5, ratio: float | None = None
+        self, *, ratio: float | None = None, at: At = "presentations", by: By = "cscore", groups: int = 5
     ) -> pd.DataFrame:
         """Mean correctness of groups of examples, epoch after epoch: see `analysis.scoring.profiles`."""
         counts = count_runs(self.store)

@@ -30,10 +30,11 @@ def open_store(uri: str | os.PathLike[str], *, trust_code: bool = False) -> "Sto
 class StoreView(TrainedView, LearningView, InfluenceView):
     """A store's results and estimates as data frames. Every call reads the runs that are committed at that moment.
 
-    `ratio` None stands for all committed ratios, or, where a result belongs to one ratio, for the only one; `epoch`
-    None stands for the last; `confidence` is the level of the limits `low` and `high`. Methods raise EstimateError for
-    a ratio or an epoch that the store does not have and for a level that is not between 0 and 1, and DamagedFileError,
-    naming the file, where one is unreadable.
+    Options are keywords: `ratio`, `epoch` and `empty` come first in every method that has them. `ratio` None stands for
+    all committed ratios, or, where a result belongs to one ratio, for the only one; `epoch` None stands for the last;
+    `confidence` is the level of the limits `low` and `high`. Methods raise EstimateError for a ratio or an epoch that
+    the store does not have and for a level that is not between 0 and 1, and DamagedFileError, naming the file, where
+    one is unreadable.
 
     The frames are pandas' own in everything but how a notebook shows them: see `analysis.view.display.frame`.
     """
@@ -43,8 +44,8 @@ class StoreView(TrainedView, LearningView, InfluenceView):
 
     def memorization(
         self,
-        ratio: float | None = None,
         *,
+        ratio: float | None = None,
         epoch: int | None = None,
         empty: Empty = "half",
         confidence: float = CONFIDENCE,
@@ -55,25 +56,25 @@ class StoreView(TrainedView, LearningView, InfluenceView):
             estimate_memorization(count_runs(self.store, ratio, epoch), empty=empty, confidence=confidence)
         )
 
-    def expected_se(self, runs: int, ratio: float | None = None) -> pd.DataFrame:
+    def expected_se(self, runs: int, *, ratio: float | None = None) -> pd.DataFrame:
         """The standard error of mem that `runs` runs would give, judged by those that are there: a plan's figures.
 
         One row per ratio and training example: see `analysis.estimators.standard_errors`.
         """
         return self._frame(expected_se(count_runs(self.store, ratio), runs))
 
-    def consistency(self, epoch: int | None = None, *, confidence: float = CONFIDENCE) -> pd.DataFrame:
+    def consistency(self, *, epoch: int | None = None, confidence: float = CONFIDENCE) -> pd.DataFrame:
         """Consistency profile of each training example over the ratios: see `analysis.estimators.consistency`."""
         check_confidence(confidence)
         return self._frame(consistency_profile(count_runs(self.store, epoch=epoch), confidence=confidence))
 
-    def cscore(self, epoch: int | None = None, *, confidence: float = CONFIDENCE) -> pd.DataFrame:
+    def cscore(self, *, epoch: int | None = None, confidence: float = CONFIDENCE) -> pd.DataFrame:
         """C-score of each training example: see `analysis.estimators.consistency`."""
         check_confidence(confidence)
         return self._frame(cscore(count_runs(self.store, epoch=epoch), confidence=confidence))
 
     def reliability(
-        self, ratio: float | None = None, *, splits: int = 10, seed: int = 0, epoch: int | None = None
+        self, *, ratio: float | None = None, epoch: int | None = None, splits: int = 10, seed: int = 0
     ) -> pd.DataFrame:
         """Split-half reliability of each estimate by the number of runs: see `analysis.scoring.split_half`."""
         return self._frame(estimate_reliability(self.store, ratio, splits=splits, seed=seed, epoch=epoch))

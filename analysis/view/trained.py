@@ -68,7 +68,7 @@ class TrainedView(View):
             raise EstimateError(f"{self.store.uri}: has no margins: record.margins must be true, got False")
         return self._vectors("test_margin", ratio, epoch)
 
-    def subsets(self, ratio: float | None = None) -> pd.DataFrame:
+    def subsets(self, *, ratio: float | None = None) -> pd.DataFrame:
         """bool frame, one row per run (index run_id), one column per training example: did the run train on it."""
         return self._vectors("subset", ratio, None)
 

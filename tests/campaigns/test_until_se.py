@@ -42,7 +42,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> tuple[
 def slow_standard_error(store: Path, ratio: float, repetitions: int) -> float:
     """What 90% of the examples do not exceed after the first repetitions, one example at a time."""
     view = analysis.open_store(store)
-    subsets = view.subsets(ratio).to_numpy()[:repetitions]
+    subsets = view.subsets(ratio=ratio).to_numpy()[:repetitions]
     correct = view.correctness("train", ratio=ratio).to_numpy()[:repetitions]
     ses = []
     for example in range(subsets.shape[1]):

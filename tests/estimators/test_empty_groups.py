@@ -38,7 +38,7 @@ def view(tmp_path_factory: pytest.TempPathFactory) -> StoreView:
 
 
 def test_values_follow_the_paper(view: StoreView) -> None:
-    frame = view.memorization(0.6).set_index("example_id")
+    frame = view.memorization(ratio=0.6).set_index("example_id")
     assert list(frame.loc[NEVER, ["n_in", "p_in", "mem"]]) == [0, 0.5, 0.5]
     assert list(frame.loc[ALWAYS, ["n_out", "p_out", "mem"]]) == [0, 0.5, 0.5]
     assert np.isnan(frame.loc[[NEVER, ALWAYS], "se"]).all()
@@ -47,11 +47,11 @@ def test_values_follow_the_paper(view: StoreView) -> None:
 
 
 LISTS: dict[str, Callable[[StoreView], pd.DataFrame]] = {
-    "top": lambda view: view.influence(0.6, top=20),
-    "threshold": lambda view: view.influence(0.6, threshold=-1),
-    "published": lambda view: view.influential_pairs(0.6, min_infl=-1, min_mem=-1, same_class=False),
-    "discoveries": lambda view: view.discoveries(0.6, fdr=0.999999),
-    "suspects": lambda view: view.suspects("mem", 0.6),
+    "top": lambda view: view.influence(ratio=0.6, top=20),
+    "threshold": lambda view: view.influence(ratio=0.6, threshold=-1),
+    "published": lambda view: view.influential_pairs(ratio=0.6, min_infl=-1, min_mem=-1, same_class=False),
+    "discoveries": lambda view: view.discoveries(ratio=0.6, fdr=0.999999),
+    "suspects": lambda view: view.suspects(by="mem", ratio=0.6),
     "compare": lambda view: analysis.compare(view.store.uri, view.store.uri, ratio=0.6).scores,
     "helper": lambda view: without_empty_groups(view.memorization()),
 }
@@ -68,9 +68,9 @@ def test_every_list_leaves_out_what_rests_on_an_empty_group(view: StoreView, nam
 def test_lists_have_them_where_they_are_asked_for(view: StoreView) -> None:
     for empty in ("half", "zero"):
         for frame in (
-            view.influence(0.6, top=20, empty=empty),
-            view.influence(0.6, threshold=-1, empty=empty),
-            view.influential_pairs(0.6, min_infl=-1, min_mem=-1, same_class=False, empty=empty),
+            view.influence(ratio=0.6, top=20, empty=empty),
+            view.influence(ratio=0.6, threshold=-1, empty=empty),
+            view.influential_pairs(ratio=0.6, min_infl=-1, min_mem=-1, same_class=False, empty=empty),
         ):
             assert {NEVER, ALWAYS} <= set(frame["example_id"])
 
@@ -85,7 +85,7 @@ def test_the_command_line_the_notebook_and_estimate_list_the_same(view: StoreVie
     ):
         done = CliRunner().invoke(app, ["influence", view.store.uri, "--ratio", "0.6", *options, "-o", str(pairs)])
         assert done.exit_code == 0, done.output
-        listed, noted = pd.read_parquet(pairs), pd.DataFrame(view.influence(0.6, **keywords))
+        listed, noted = pd.read_parquet(pairs), pd.DataFrame(view.influence(ratio=0.6, **keywords))
         estimated = pd.read_parquet(written[name]).query("ratio == 0.6").reset_index(drop=True)
         pd.testing.assert_frame_equal(listed, noted, check_exact=True)
         pd.testing.assert_frame_equal(listed, estimated, check_exact=True)

@@ -220,9 +220,9 @@ CALLS: dict[str, Callable[..., pd.DataFrame]] = {
     "memorization": StoreView.memorization,
     "consistency": StoreView.consistency,
     "cscore": StoreView.cscore,
-    "influence_top": lambda view, **options: view.influence(0.5, **options),
-    "influence_pairs": lambda view, **options: view.influence(0.5, threshold=0.1, **options),
-    "influential_pairs": lambda view, **options: view.influential_pairs(0.5, **options),
+    "influence_top": lambda view, **options: view.influence(ratio=0.5, **options),
+    "influence_pairs": lambda view, **options: view.influence(ratio=0.5, threshold=0.1, **options),
+    "influential_pairs": lambda view, **options: view.influential_pairs(ratio=0.5, **options),
 }
 
 

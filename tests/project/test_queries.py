@@ -69,7 +69,7 @@ def test_accuracies(view: StoreView) -> None:
 
 def test_most_memorized_of_each_class(view: StoreView) -> None:
     most = names_of("Which examples of each class are memorized most?")["most"]
-    mem = view.memorization(0.7, empty="nan")
+    mem = view.memorization(ratio=0.7, empty="nan")
     assert most.groupby("given_label").size().to_dict() == dict.fromkeys(range(10), 3)
     low = mem[mem["mem"].notna()].groupby("given_label")["low"]
     assert most.groupby("given_label")["low"].max().to_dict() == low.max().to_dict()
@@ -77,7 +77,7 @@ def test_most_memorized_of_each_class(view: StoreView) -> None:
 
 def test_suspect_labels(view: StoreView) -> None:
     suspects = names_of("Which labels look wrong?")["suspects"]
-    mem, cscore = view.memorization(0.7, empty="nan")["mem"], view.cscore()["cscore"]
+    mem, cscore = view.memorization(ratio=0.7, empty="nan")["mem"], view.cscore()["cscore"]
     assert sorted(suspects["example_id"]) == np.flatnonzero((mem >= 0.5) & (cscore <= 0.25)).tolist()
     assert len(suspects)
 
@@ -94,7 +94,7 @@ def test_leaning_test_examples(view: StoreView) -> None:
 
 def test_share_of_helped_test_examples(view: StoreView) -> None:
     share = names_of("How many test examples of each class need one particular training example?")["share"]
-    pairs = view.influence(0.7, threshold=0.15).query("test_label == given_label")
+    pairs = view.influence(ratio=0.7, threshold=0.15).query("test_label == given_label")
     helped = pairs.groupby("test_label")["test_example_id"].nunique().reindex(range(10), fill_value=0)
     counts = view.examples("test").groupby("label").size()
     assert share["test_examples"].to_list() == counts.tolist()

@@ -118,7 +118,7 @@ def test_two_stores_by_memorization(stores: tuple[Path, Path]) -> None:
     assert errors.loc["spearman", "value"] == found.spearman and errors.loc["spearman", "over"] == "examples and runs"
     known = errors.dropna(subset=["low"])
     assert ((known["low"] <= known["value"]) & (known["value"] <= known["high"])).all() and len(known) >= 3
-    a, b = (open_store(store).memorization(0.7, empty="nan")["mem"].to_numpy() for store in stores)
+    a, b = (open_store(store).memorization(ratio=0.7, empty="nan")["mem"].to_numpy() for store in stores)
     held_out = ~np.isnan(a)
     assert found.left_out == (~held_out).sum() == 1
     np.testing.assert_array_equal(found.scores[["a", "b"]].to_numpy(), np.stack([a, b], axis=1)[held_out])

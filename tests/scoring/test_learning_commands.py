@@ -61,7 +61,7 @@ def test_suspects_are_listed(store: Path, tmp_path: Path) -> None:
     path = tmp_path / "suspects.csv"
     code, output, _ = call("suspects", store, "--by", "probability", "--top", 3, "-o", path)
     frame = pd.read_csv(path)
-    pd.testing.assert_frame_equal(open_store(store).suspects("probability"), frame)
+    pd.testing.assert_frame_equal(open_store(store).suspects(by="probability"), frame)
     assert (code, len(frame)) == (0, 1437)
     assert not (store / "estimates" / "suspects.parquet").exists()
     first = frame.iloc[0]
@@ -91,7 +91,7 @@ def test_proxies_are_written_and_compared(store: Path, tmp_path: Path) -> None:
     scores = np.arange(1437.0)
     np.savez(tmp_path / "c.npz", labels=view.examples("train")["label"], scores=scores)
     code, _, _ = call("proxies", store, "--ratio", 0.3, "--cscore", tmp_path / "c.npz", "-o", tmp_path / "c.csv")
-    expected = proxy_agreement(view.proxies(0.3), scores)
+    expected = proxy_agreement(view.proxies(ratio=0.3), scores)
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "c.csv"), expected)
 
 
@@ -102,12 +102,12 @@ def test_profiles_are_written_and_drawn(store: Path, tmp_path: Path) -> None:
     assert code == 0
     view = open_store(store)
     profiles, said = read(store, "profiles")
-    pd.testing.assert_frame_equal(view.profiles("noise"), profiles)
+    pd.testing.assert_frame_equal(view.profiles(by="noise"), profiles)
     assert said["by"] == "noise"
     learning = read(store, "learning")[0]
     kinds: tuple[At, ...] = ("presentations", "evaluations", "heldout")
     pd.testing.assert_frame_equal(
-        pd.concat([view.learning_curves(at, "noise") for at in kinds], ignore_index=True), learning
+        pd.concat([view.learning_curves(at=at, by="noise") for at in kinds], ignore_index=True), learning
     )
     pd.testing.assert_frame_equal(view.class_summary(), read(store, "classes")[0])
     clean, noisy = (profiles[profiles["name"] == name].set_index("ratio")["consistency"] for name in ("clean", "noisy"))

@@ -56,7 +56,7 @@ def test_every_score_is_measured_at_each_ratio(store: Store) -> None:
         assert row["over"] == "examples and runs" and row["auc_se"] > row["auc_se_runs"] > 0
     lacking = frame[(frame["score"] == "mem") & (frame["ratio"] == 0.8)].iloc[0]
     assert lacking["left_out"] >= 1
-    assert set(open_store(store.uri).noise(0.4)["ratio"].dropna()) == {0.4}
+    assert set(open_store(store.uri).noise(ratio=0.4)["ratio"].dropna()) == {0.4}
 
 
 def test_orientation_and_the_share_found(store: Store) -> None:
@@ -139,7 +139,7 @@ def test_suspects_are_ranked_by_the_best_score_there_is(store: Store, tmp_path: 
 
 @pytest.mark.parametrize(("by", "highest_first"), [("mem", True), ("loss", True), ("accuracy", False)])
 def test_suspects_by_another_score(store: Store, by: str, highest_first: bool) -> None:
-    frame = open_store(store.uri).suspects(by)
+    frame = open_store(store.uri).suspects(by=by)
     values = frame[by].round(12)
     assert values.is_monotonic_decreasing if highest_first else values.is_monotonic_increasing
     assert frame[by].notna().all()
@@ -147,16 +147,16 @@ def test_suspects_by_another_score(store: Store, by: str, highest_first: bool) -
     assert expected is not None
     assert len(frame) == np.isfinite(expected.values).sum()  # without those that have no value, such as example 7
     np.testing.assert_allclose(frame[by], expected.values[frame["example_id"]])
-    at = open_store(store.uri).suspects(by, 0.4)
+    at = open_store(store.uri).suspects(by=by, ratio=0.4)
     assert not np.allclose(at.sort_values("example_id")[by].mean(), frame[by].mean())
 
 
 def test_scores_that_a_store_lacks_are_refused(store: Store, tmp_path: Path) -> None:
     bare = open_store(make_stores(tmp_path / "bare", {0.5: random_runs(np.random.default_rng(4), 4, 8, 2, 0.5)}).uri)
     with pytest.raises(EstimateError, match=r"bare: by must be one of cscore, mem \(those it has\), got 'loss'"):
-        bare.suspects("loss")
+        bare.suspects(by="loss")
     with pytest.raises(EstimateError, match=r"by must be one of mem, cscore, .*, got 'memory'"):
-        bare.suspects("memory")
+        bare.suspects(by="memory")
     whole = make_stores(tmp_path / "whole", {1.0: random_runs(np.random.default_rng(5), 4, 8, 2, 1.0)})
     with pytest.raises(EstimateError, match="whole: has no score of its examples: all ratios are 1"):
         open_store(whole.uri).suspects()

@@ -68,7 +68,7 @@ def test_a_score_on_a_border_is_in_the_group_above(tmp_path: Path) -> None:
 @pytest.mark.parametrize("by", ["cscore", "class", "noise"])
 def test_profiles_are_those_of_a_group_by(store: Store, by: str) -> None:
     view = open_store(store.uri)
-    frame = view.profiles(by, groups=3)  # type: ignore[arg-type]
+    frame = view.profiles(by=by, groups=3)  # type: ignore[arg-type]
     assert list(frame) == list(PROFILE_COLUMNS)
     groups = group_examples(store, count_runs(store), by, 3)  # type: ignore[arg-type]
     long = view.consistency()
@@ -90,7 +90,7 @@ def test_profiles_are_those_of_a_group_by(store: Store, by: str) -> None:
 
 @pytest.mark.parametrize("at", ["presentations", "evaluations", "heldout"])
 def test_learning_curves_are_means_over_runs(store: Store, runs: dict[float, Runs], at: str) -> None:
-    frame = open_store(store.uri).learning_curves(at, "class")  # type: ignore[arg-type]
+    frame = open_store(store.uri).learning_curves(at=at, by="class")  # type: ignore[arg-type]
     assert list(frame) == list(LEARNING_COLUMNS)
     rows = []
     for ratio, of_ratio in runs.items():
@@ -115,7 +115,7 @@ def test_learning_curves_are_means_over_runs(store: Store, runs: dict[float, Run
     expected = pd.DataFrame(rows, columns=names)
     pd.testing.assert_frame_equal(frame[names].reset_index(drop=True), expected, check_dtype=False)
     assert set(frame["at"]) == {at}
-    at_one = open_store(store.uri).learning_curves(at, "class", ratio=0.8)  # type: ignore[arg-type]
+    at_one = open_store(store.uri).learning_curves(at=at, by="class", ratio=0.8)  # type: ignore[arg-type]
     assert set(at_one["ratio"]) == {0.8}
 
 
@@ -128,7 +128,7 @@ def test_classes_are_summarized_as_pandas_does(store: Store) -> None:
         ["mem", 0.4],
         ["mem", 0.8],
     ]
-    mem = view.memorization(0.8, empty="nan")
+    mem = view.memorization(ratio=0.8, empty="nan")
     expected = mem.groupby("given_label")["mem"].describe()[["count", "mean", "std", "25%", "50%", "75%"]]
     at = frame[frame["ratio"] == 0.8][["examples", "mean", "sd", "low_quartile", "median", "high_quartile"]]
     np.testing.assert_allclose(at.to_numpy(dtype=float), expected.to_numpy(), atol=1e-12)
@@ -139,10 +139,10 @@ def test_classes_are_summarized_as_pandas_does(store: Store) -> None:
 
 def test_figures_have_a_line_for_each_group(store: Store) -> None:
     view = open_store(store.uri)
-    profiles = plot.profiles(view.profiles("class"))
+    profiles = plot.profiles(view.profiles(by="class"))
     legend = profiles.get_legend()
     assert legend is not None and [text.get_text() for text in legend.get_texts()] == ["0", "1", "2"]
-    curves = [view.learning_curves(at, "class") for at in ("presentations", "heldout")]
+    curves = [view.learning_curves(at=at, by="class") for at in ("presentations", "heldout")]
     learning = plot.learning(pd.concat(curves))
     assert [axes.get_title() for axes in learning] == ["at presentations", "evaluated, held out"]
     assert learning[0].get_ylabel() == "correct, ratio 0.8"
@@ -165,10 +165,10 @@ def test_what_cannot_be_grouped_is_refused(tmp_path: Path) -> None:
     with pytest.raises(EstimateError, match="bare: has no presentations: record.presentations must be true"):
         view.learning_curves()
     with pytest.raises(EstimateError, match="bare: has one evaluation of each run: record.epochs must be all"):
-        view.learning_curves("heldout")
+        view.learning_curves(at="heldout")
     with pytest.raises(EstimateError, match="whole: has no C-score to group by: no run held an example out"):
         open_store(whole.uri).profiles()
     with pytest.raises(EstimateError, match="whole: has no consistency profile: no run held an example out"):
-        open_store(whole.uri).profiles("class")
+        open_store(whole.uri).profiles(by="class")
     with pytest.raises(EstimateError, match="whole: has neither mem nor C-score: no run held an example out"):
         class_summary(whole, count_runs(whole))

@@ -53,7 +53,7 @@ def test_statistics_are_means_over_presentations_and_then_over_runs(store: Store
             assert row[name] == pytest.approx(mean, abs=1e-6, nan_ok=True)
             assert row[f"{name}_se"] == pytest.approx(se, abs=1e-6, nan_ok=True)
     pd.testing.assert_frame_equal(
-        open_store(store.uri).training_statistics(0.9), frame[frame["ratio"] == 0.9].reset_index(drop=True)
+        open_store(store.uri).training_statistics(ratio=0.9), frame[frame["ratio"] == 0.9].reset_index(drop=True)
     )
 
 
@@ -96,10 +96,10 @@ def test_scores_are_those_of_their_own_tables(store: Store, runs: dict[float, Ru
     assert [name for name, _ in keys] == sorted((name for name, _ in keys), key=NAMES.index)
     expected = {
         "cscore": view.cscore()[["cscore", "se"]].to_numpy().T,
-        "loss": view.training_statistics(0.9)[["loss", "loss_se"]].to_numpy().T,
+        "loss": view.training_statistics(ratio=0.9)[["loss", "loss_se"]].to_numpy().T,
         "accuracy": estimate_forgetting(store, 0.9)[["accuracy", "accuracy_se"]].to_numpy().T,
         "learning_epoch": np.array([slow_learning_epoch(runs[0.9], i) for i in range(N)]).T,
-        "mem": view.memorization(0.9, empty="nan")[["mem", "se"]].to_numpy().T,
+        "mem": view.memorization(ratio=0.9, empty="nan")[["mem", "se"]].to_numpy().T,
     }
     for name, (values, errors) in expected.items():
         score = found.latest(name)
@@ -119,16 +119,16 @@ def test_proxies_are_high_for_regular_examples_and_of_the_largest_ratio(store: S
     ]
     forgetting = estimate_forgetting(store, 0.9)
     np.testing.assert_allclose(frame["negative_forgettability"], -forgetting["forgettability"], atol=1e-9)
-    statistics = open_store(store.uri).training_statistics(0.9)
+    statistics = open_store(store.uri).training_statistics(ratio=0.9)
     np.testing.assert_allclose(frame["negative_loss"], -statistics["loss"], atol=1e-9)
-    assert not frame["accuracy"].equals(open_store(store.uri).proxies(0.5)["accuracy"])
+    assert not frame["accuracy"].equals(open_store(store.uri).proxies(ratio=0.5)["accuracy"])
 
 
 def test_a_ratio_whose_runs_all_diverged_is_passed_over(tmp_path: Path) -> None:
     random = np.random.default_rng(5)
     runs = {0.5: learning_runs(random, 3, 8, 2, 0.5), 0.9: learning_runs(random, 2, 8, 2, 0.9, diverged=[0, 1])}
     view = open_store(make_stores(tmp_path / "store", runs).uri)
-    pd.testing.assert_frame_equal(view.proxies(), view.proxies(0.5))
+    pd.testing.assert_frame_equal(view.proxies(), view.proxies(ratio=0.5))
     assert {score.ratio for score in read_example_scores(view.store).scores} >= {0.5}
     assert 0.9 not in {score.ratio for score in read_example_scores(view.store).scores}
 

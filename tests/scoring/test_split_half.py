@@ -140,7 +140,7 @@ def test_every_figure_equals_one_run_at_a_time(tmp_path: Path) -> None:
     assert (found[found["estimate"] == "influential_pairs"]["selected"] > 5).all(), "there must be pairs to compare"
     assert found["examples"].min() < num_train, "some example must be without a value"
 
-    one = open_store(store.uri).reliability(0.8, splits=splits, seed=seed)
+    one = open_store(store.uri).reliability(ratio=0.8, splits=splits, seed=seed)
     alone = found[found["ratio"] == 0.8].reset_index(drop=True)
     pd.testing.assert_frame_equal(one, alone)
 

@@ -115,7 +115,7 @@ def test_a_campaign_is_extended_after_compaction(tmp_path: Path) -> None:
 
     def estimates() -> tuple[pd.DataFrame, pd.DataFrame, np.ndarray]:
         view = open_store(folder)
-        return view.memorization(0.7, empty="nan"), view.cscore(), view.influence_matrix(ratio=0.7)
+        return view.memorization(ratio=0.7, empty="nan"), view.cscore(), view.influence_matrix(ratio=0.7)
 
     before = estimates()
     assert compact_store(str(folder), grace=0).after == 2

@@ -33,7 +33,7 @@ def test_an_earlier_store_resumes_as_if_it_were_made_now(earlier: Path, tmp_path
     stores = [longtail.open_store(earlier), longtail.open_store(tmp_path / "now")]
     assert Store.open(str(earlier)).header.identity == Store.open(str(tmp_path / "now")).header.identity
     for ratio in (0.5, 0.7):
-        drawn, now = (store.subsets(ratio).to_numpy() for store in stores)
+        drawn, now = (store.subsets(ratio=ratio).to_numpy() for store in stores)
         np.testing.assert_array_equal(drawn, now)
     if Store.open(str(earlier)).header.versions["torch"] != torch.__version__.partition("+")[0]:
         pytest.skip("the earlier store was trained with another PyTorch")

@@ -103,7 +103,7 @@ def test_imported_runs_give_the_estimates_of_the_same_runs_trained_here(
     for table in tables:
         ours = pd.read_parquet(tmp_path / "s" / "estimates" / table.name)
         pd.testing.assert_frame_equal(ours, pd.read_parquet(table))
-    assert open_store(tmp_path / "s").subsets(0.7).to_numpy().tolist() == runs[0.7].subsets.tolist()
+    assert open_store(tmp_path / "s").subsets(ratio=0.7).to_numpy().tolist() == runs[0.7].subsets.tolist()
 
 
 def test_an_imported_store_is_whole(experiment: Path, labels: Path, tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_importing_again_reads_only_what_is_new(experiment: Path, labels: Path, 
     report = import_heldout(experiment, tmp_path / "s", labels)
     assert (report.runs, report.before) == (40, 38)
     assert import_heldout(experiment, tmp_path / "s", labels).before == 40
-    assert len(open_store(tmp_path / "s").subsets(0.7)) == SHARD_SIZE + 3
+    assert len(open_store(tmp_path / "s").subsets(ratio=0.7)) == SHARD_SIZE + 3
     assert (missing_runs(str(tmp_path / "s")), missing_imports(str(tmp_path / "s"))) == ({}, {})
     assert verify_store(str(tmp_path / "s"))[1] == []
 

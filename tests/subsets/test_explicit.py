@@ -211,7 +211,7 @@ def test_runs_train_on_what_the_rules_keep_and_the_store_keeps_the_scores(tmp_pa
     assert view.examples("test")["score"].isna().all()
     scored = ScoredExamples(scores, examples["given_label"].to_numpy())
     for ratio in (800_000, 300_000):
-        subsets = view.subsets(ratio / PPM)
+        subsets = view.subsets(ratio=ratio / PPM)
         for repetition, trained in enumerate(subsets.to_numpy()):
             assert (trained == draw_subset(campaign, Run(ratio, repetition), N, scored)).all()
     assert plan_campaign(moved, LocalRunner().machine(), str(tmp_path / "s")).pending_runs == 0

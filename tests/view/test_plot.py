@@ -48,9 +48,11 @@ ONE_PANEL: dict[str, Callable[..., Axes]] = {
     ),
     "cscore": lambda view, **axes: plot.cscore(view.cscore(), **axes),
     "forgetting": lambda view, **axes: plot.forgetting(view.forgetting(), **axes),
-    "mem_against_cscore": lambda view, **axes: plot.mem_against_cscore(view.memorization(0.7), view.cscore(), **axes),
+    "mem_against_cscore": lambda view, **axes: plot.mem_against_cscore(
+        view.memorization(ratio=0.7), view.cscore(), **axes
+    ),
     "memorization": lambda view, **axes: plot.memorization(view.memorization(), **axes),
-    "profiles": lambda view, **axes: plot.profiles(view.profiles("class"), **axes),
+    "profiles": lambda view, **axes: plot.profiles(view.profiles(by="class"), **axes),
     "proxies": lambda view, **axes: plot.proxies(view.proxy_agreement(), **axes),
     "reliability": lambda view, **axes: plot.reliability(view.reliability(splits=2), **axes),
 }
@@ -111,7 +113,7 @@ def test_histograms_count_as_the_report_does(view: StoreView) -> None:
     assert found.mem is not None and found.cscore is not None
     assert found.mem["mem"].isna().any(), "some example must be in no subset"
     for values, bins, low, axes in (
-        (found.mem["mem"], MEM_BINS, -1, plot.memorization(view.memorization(0.3))),
+        (found.mem["mem"], MEM_BINS, -1, plot.memorization(view.memorization(ratio=0.3))),
         (found.cscore["cscore"], CSCORE_BINS, 0, plot.cscore(view.cscore())),
     ):
         expected = figures.histogram("h", values.to_numpy(), bins, low, "", "").values
@@ -148,7 +150,7 @@ def test_reliability_has_a_line_for_each_estimate(view: StoreView) -> None:
 
 
 def test_examples_are_shown_with_class_and_value(view: StoreView) -> None:
-    data, most = load_dataset(view.campaign.dataset), view.memorization(0.7).nlargest(7, "mem")
+    data, most = load_dataset(view.campaign.dataset), view.memorization(ratio=0.7).nlargest(7, "mem")
     panels = plot.examples(view, most)
     assert len(panels) == 10 and [panel.has_data() for panel in panels] == [True] * 7 + [False] * 3
     for panel, row in zip(panels, most.to_dict("records"), strict=False):
@@ -165,7 +167,7 @@ def test_examples_are_shown_with_class_and_value(view: StoreView) -> None:
 
 def test_influence_is_shown_with_its_interval(view: StoreView) -> None:
     panels = plot.influence(view, 5, ratio=0.7, top=2)
-    pairs = view.influence(0.7, tests=[5], top=2).to_dict("records")
+    pairs = view.influence(ratio=0.7, tests=[5], top=2).to_dict("records")
     right = view.correctness("test", ratio=0.7)[5].mean()
     assert panels[0].get_title() == f"test 5: cat\nright in {right:.0%} of 8 runs"
     for panel, row in zip(panels[1:], pairs, strict=True):
@@ -174,7 +176,7 @@ def test_influence_is_shown_with_its_interval(view: StoreView) -> None:
 
 
 def test_influence_of_nobody_is_not_shown(view: StoreView) -> None:
-    pairs = view.influence(0.7, tests=[5], top=12)
+    pairs = view.influence(ratio=0.7, tests=[5], top=12)
     assert 0 < (pairs["infl"] > 0).sum() < len(pairs)
     panels = plot.influence(view, 5, ratio=0.7, top=12)
     assert [bool(panel.get_title()) for panel in panels[1:]] == [*(pairs["infl"] > 0), *[False] * (12 - len(pairs))]

@@ -1,5 +1,6 @@
 """The view of a store, and the estimates written into it."""
 
+import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -115,18 +116,18 @@ def test_estimates_take_all_ratios_or_one(view: StoreView) -> None:
 
 
 def test_influence_is_the_top_or_all_above_a_threshold(view: StoreView) -> None:
-    assert len(view.influence(0.7)) == 5 * 6
-    assert len(view.influence(0.7, top=2)) == 2 * 6
-    pairs = view.influence(0.7, threshold=0.3, empty="half")
+    assert len(view.influence(ratio=0.7)) == 5 * 6
+    assert len(view.influence(ratio=0.7, top=2)) == 2 * 6
+    pairs = view.influence(ratio=0.7, threshold=0.3, empty="half")
     assert pairs["infl"].min() >= 0.3
     assert "rank" not in pairs
-    matrix = view.influence_matrix(slice(None), 0.7)
+    matrix = view.influence_matrix(slice(None), ratio=0.7)
     assert (matrix >= np.float32(0.3)).sum() == len(pairs)
-    assert (view.influence_matrix([4], 0.7)[0] == matrix[4]).all()
-    high = view.influential_pairs(0.7, same_class=False)
+    assert (view.influence_matrix([4], ratio=0.7)[0] == matrix[4]).all()
+    high = view.influential_pairs(ratio=0.7, same_class=False)
     assert (high["mem"] >= 0.25).all()
     with pytest.raises(EstimateError, match="give top or threshold, not both"):
-        view.influence(0.7, top=5, threshold=0.1)
+        view.influence(ratio=0.7, top=5, threshold=0.1)
 
 
 def test_an_empty_store_has_no_runs_and_no_estimates(tmp_path: Path) -> None:
@@ -167,8 +168,8 @@ def test_estimates_are_plain_tables(view: StoreView) -> None:
         "memorization": view.memorization(),
         "consistency": view.consistency(),
         "cscore": view.cscore(),
-        "influence_top": pd.concat([view.influence(ratio, top=3) for ratio in view.ratios], ignore_index=True),
-        "influence_pairs": pd.concat([view.influence(r, threshold=0.25) for r in view.ratios], ignore_index=True),
+        "influence_top": pd.concat([view.influence(ratio=ratio, top=3) for ratio in view.ratios], ignore_index=True),
+        "influence_pairs": pd.concat([view.influence(ratio=r, threshold=0.25) for r in view.ratios], ignore_index=True),
     }.items():
         assert paths[name] == f"{view.store.uri}/estimates/{name}.parquet"
         pd.testing.assert_frame_equal(expected, pd.read_parquet(paths[name]), check_exact=True)
@@ -193,7 +194,7 @@ def test_metadata_tell_what_an_estimate_rests_on(view: StoreView) -> None:
 
 def test_pairs_that_are_too_many_leave_the_other_tables_alone(view: StoreView) -> None:
     """After a few runs most pairs reach the threshold by chance; everything else is still worth having."""
-    few = {ratio: len(view.influence(ratio, threshold=0.25)) for ratio in view.ratios}
+    few = {ratio: len(view.influence(ratio=ratio, threshold=0.25)) for ratio in view.ratios}
     assert 0 < few[0.7] < few[0.2]
     told: list[str] = []
     paths = write_estimates(view.store, threshold=0.25, max_pairs=few[0.7], progress=told.append)
@@ -259,3 +260,16 @@ def test_ratios_whose_runs_all_diverged_are_left_out_and_told(tmp_path: Path) ->
     only_lost = make_stores(tmp_path / "lost", {0.5: lost})
     with pytest.raises(EstimateError, match=r"has no run to estimate from, all 3 committed runs diverged"):
         write_estimates(only_lost)
+
+
+def test_options_are_keywords_in_one_order() -> None:
+    """What a method is about may be positional: a split, a number of runs, test examples."""
+    for name, method in inspect.getmembers(StoreView, inspect.isfunction):
+        if name.startswith("_"):
+            continue
+        _, *parameters = inspect.signature(method).parameters.values()
+        positional = {each.name for each in parameters if each.kind is not each.KEYWORD_ONLY}
+        assert positional <= {"split", "runs", "tests", "example_id"}, name
+        options = [each.name for each in parameters if each.kind is each.KEYWORD_ONLY]
+        first = [option for option in ("ratio", "epoch", "empty") if option in options]
+        assert options[: len(first)] == first, name
