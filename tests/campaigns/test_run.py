@@ -231,7 +231,7 @@ def test_other_data_are_refused(tmp_path: Path) -> None:
         return small_campaign(dataset=dataset, recipe={"epochs": 1, "batch_size": 8})
 
     run_campaign(blobs(0), tmp_path / "s")
-    with pytest.raises(StoreMismatchError, match="dataset.options.seed: .*\n.*data set: the store was made with other"):
+    with pytest.raises(StoreMismatchError, match="dataset.options.seed: .*\n.*created from a different data set"):
         run_campaign(blobs(1), tmp_path / "s")
 
 
