@@ -3,17 +3,20 @@
 # make docs: the documentation as a site, in site/.
 PYTHON ?= python3
 VENV ?= .venv
-BIN = $(VENV)/bin
+BIN = "$(VENV)/bin"
+# In the names of targets blanks are escaped: VENV may have some.
+BLANK = $() $()
+INSTALLED = $(subst $(BLANK),\ ,$(VENV))/installed
 PYTEST = $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 .PHONY: install demo check test lint format docs docs-serve clean
 
-install: $(VENV)/installed
+install: $(INSTALLED)
 
-$(VENV)/installed: pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
+$(INSTALLED): pyproject.toml constraints.txt
+	"$(PYTHON)" -m venv "$(VENV)"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
-	touch $@
+	touch "$(VENV)/installed"
 
 demo: install
 	$(BIN)/longtail demo
@@ -42,4 +45,4 @@ docs-serve: install
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --dev-addr 127.0.0.1:8000
 
 clean:
-	rm -rf $(VENV) demo-store demo-report.html site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf "$(VENV)" demo-store demo-report.html site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

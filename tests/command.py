@@ -7,10 +7,10 @@ from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
 from unittest.mock import patch
 
+from benchmarks.isolation import ROOT
 from orchestrator.cli import output as printed
 from orchestrator.cli.app import app
 from orchestrator.cli.exit_codes import exit_code_of
-from tests.isolation import ROOT
 
 
 def call(*words: object, cwd: Path = ROOT, columns: int = 200) -> tuple[int, str, str]:

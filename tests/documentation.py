@@ -33,9 +33,9 @@ from typing import Any
 import pytest
 import yaml
 
+from benchmarks.isolation import isolated, longtail
 from tests.command import call
 from tests.conftest import small_campaign
-from tests.isolation import isolated, longtail
 from workers.campaign.yaml_io import check_campaign, parse_mapping
 
 ROOT = Path(__file__).parents[1]
@@ -211,7 +211,7 @@ class Session:
         recipe = subprocess.run(ask, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
         said = ""
         for line in recipe:
-            code, output = self.run(line.removeprefix(".venv/bin/"), small)
+            code, output = self.run(line.removeprefix('".venv/bin"/'), small)
             said += output
             if code:
                 return code, said

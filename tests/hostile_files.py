@@ -34,7 +34,7 @@ class Shell(subprocess.Popen): pass
 def own(*given, **options): pathlib.Path({CALLED!r}).touch()
 """
 NAMED = {
-    "tests": ("tests.isolation:start", {"command": ["/bin/sh", "-c", "id > called"], "home": "."}),
+    "tests": ("benchmarks.isolation:start", {"command": ["/bin/sh", "-c", "id > called"], "home": "."}),
     "tests-by-folder": ("isolation:start", {"command": ["/bin/sh", "-c", "id > called"], "home": "."}),
     "cluster": (
         "orchestrator.runners.ray.cluster:connect",

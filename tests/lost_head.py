@@ -10,9 +10,9 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.chaos.cluster import ADDRESS, Cluster, cluster_environment
+from benchmarks.isolation import wait_until
 from orchestrator.runners.ray.preflight import make_token
 from tests.conftest import busy_campaign
-from tests.isolation import wait_until
 from workers.campaign.yaml_io import dump_campaign
 
 SCRIPT = (

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pyarrow.fs as pafs
 import pytest
 
-from tests.isolation import ROOT
+from benchmarks.isolation import ROOT
 
 BUCKET = "longtail-tests"
 

@@ -13,7 +13,7 @@ from benchmarks.chaos.campaign import Plan, Result
 from benchmarks.chaos.isolated import ChaosError, run_plan
 from benchmarks.chaos.plans import draw_plan
 from benchmarks.chaos.report import circumstances, replacements, summary, table
-from tests.isolation import longtail, permitted
+from benchmarks.isolation import longtail, permitted
 
 
 def main() -> None:

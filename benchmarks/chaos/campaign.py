@@ -24,7 +24,7 @@ from benchmarks.chaos.findings import compare, digest_store
 from benchmarks.chaos.history import History, Injection
 from benchmarks.chaos.model import MODEL, TRAINED, read_begun
 from benchmarks.chaos.places import Bucket, Disk, Place
-from tests.isolation import kill, longtail
+from benchmarks.isolation import kill, longtail
 from workers.campaign.campaign import Campaign
 from workers.campaign.keys import Run
 from workers.campaign.yaml_io import check_campaign, dump_campaign

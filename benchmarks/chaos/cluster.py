@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import IO
 
-from tests.isolation import descendants, kill
+from benchmarks.isolation import descendants, kill
 
 PORT = 6399
 ADDRESS = f"127.0.0.1:{PORT}"

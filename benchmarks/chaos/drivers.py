@@ -4,7 +4,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.isolation import longtail
+from benchmarks.isolation import longtail
 
 INTERRUPTED = 130
 _HEAD_IS_GONE = "Failed to connect to GCS"

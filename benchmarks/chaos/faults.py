@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.chaos.cluster import Node
 from benchmarks.chaos.places import Bucket, Disk
-from tests.isolation import kill, longtail
+from benchmarks.isolation import kill, longtail
 
 if TYPE_CHECKING:
     from benchmarks.chaos.campaign import ChaosCampaign

@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.chaos import model
 from benchmarks.chaos.campaign import Plan, Result
 from benchmarks.chaos.history import Injection
-from tests.isolation import ROOT, isolated
+from benchmarks.isolation import ROOT, isolated
 
 # Process 1 of a namespace gets the orphans: a shell takes them, so that the campaign's own calls are not confused.
 _FIRST = ["/bin/sh", "-c", '"$@"; exit $?', "sh"]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.isolation import ROOT
+from benchmarks.isolation import ROOT
 from workers.errors import DataError
 from workers.user_code import code_origin
 from workers.user_code.code_origin import refused_origin
@@ -175,7 +175,7 @@ def test_a_callable_belongs_where_it_was_defined() -> None:
         ("__main__:main", "part of Python"),
         ("test.support:run_in_subinterp", "part of Python"),  # no name of the standard library's list
         ("antigravity:webbrowser", "part of Python"),  # importing it would open a browser
-        ("tests.isolation:start", "Longtail's own"),
+        ("benchmarks.isolation:start", "Longtail's own"),
         ("tests.user_code:blobs", "Longtail's own"),
         ("orchestrator.runners.ray.cluster:connect", "Longtail's own"),
         ("workers.user_code.loading:load_function", "Longtail's own"),
@@ -198,12 +198,12 @@ def test_neither_python_nor_longtail_nor_packages(
 
 def test_copies_of_longtail_are_not_the_users(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     copied = folder / "copied"
-    for file in ("orchestrator/cli/app.py", "workers/user_code/code_origin.py", "tests/isolation.py"):
+    for file in ("orchestrator/cli/app.py", "workers/user_code/code_origin.py", "benchmarks/isolation.py"):
         (copied / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / file, copied / file)
     monkeypatch.syspath_prepend(copied / "tests")
     assert "isolation is Longtail's own" in refusal("isolation:start")
-    assert "copied.tests.isolation is Longtail's own" in refusal("copied.tests.isolation:start")
+    assert "copied.benchmarks.isolation is Longtail's own" in refusal("copied.tests.isolation:start")
     (folder / "linked.py").symlink_to(ROOT / "tests" / "isolation.py")
     assert "linked is Longtail's own" in refusal("linked:start")
 

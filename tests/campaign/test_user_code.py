@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.isolation import ROOT
 from orchestrator.campaigns.campaign_report import CampaignProgress
 from orchestrator.cli.app import app, interrupt
 from orchestrator.cli.exit_codes import exit_code_of
 from orchestrator.cli.throughput import Rate
 from tests.conftest import small_campaign
-from tests.isolation import ROOT
 from workers.campaign.yaml_io import dump_campaign
 from workers.errors import UserCodeError
 from workers.user_code.boundary import format_traceback, user_code

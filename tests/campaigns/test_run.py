@@ -13,12 +13,12 @@ import pandas as pd
 import pytest
 
 import analysis
+from benchmarks.isolation import wait_until
 from orchestrator import LocalRunner, campaign_status, run_campaign
 from orchestrator.campaigns.campaign_report import CampaignProgress
 from orchestrator.campaigns.run import CampaignFailedError
 from orchestrator.store_ops.verify import verify_store
 from tests.conftest import BUSY_RUNS, small_campaign
-from tests.isolation import wait_until
 from tests.store.test_store import everything
 from workers.campaign.campaign import Campaign
 from workers.campaign.keys import Run, Shard

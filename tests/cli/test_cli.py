@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.isolation import ROOT, longtail, wait_until
 from orchestrator.presets import NAMES
 from tests.command import call
 from tests.conftest import small_campaign
-from tests.isolation import ROOT, longtail, wait_until
 from tests.stores import new_store, powerless, results
 from workers.campaign.keys import Shard
 from workers.campaign.yaml_io import dump_campaign, read_campaign

@@ -10,9 +10,9 @@ from rich.table import Table
 from rich.text import Text
 from typer.testing import CliRunner
 
+from benchmarks.isolation import longtail
 from orchestrator.cli.app import app
 from orchestrator.cli.terminal import TextConsole, shown, shown_line
-from tests.isolation import longtail
 
 ESC = "\x1b"
 EVIL = "\x1b]0;gone\x07\x1b[2J\r\x9b1m\x7f\u202e\u2028\udc80\U000e0041[red]:smile:"

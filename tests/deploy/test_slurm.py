@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.isolation import descendants, finish, kill, permitted, start, wait_until
 from tests.conftest import small_campaign
-from tests.isolation import descendants, finish, kill, permitted, start, wait_until
 from tests.manifests import DEPLOY
 from workers.campaign.yaml_io import dump_campaign
 

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from analysis import open_store
+from benchmarks.isolation import finish, longtail, start
 from tests.command import call
-from tests.isolation import finish, longtail, start
 from tests.synthetic import make_store
 
 

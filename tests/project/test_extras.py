@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.isolation import ROOT
+from benchmarks.isolation import ROOT
 from tests.synthetic import make_stores, random_runs
 from workers.common.extras import EXTRAS, missing_extras_explained
 from workers.errors import MissingPackageError

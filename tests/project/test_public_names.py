@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import longtail
-from tests.isolation import hide_packages
+from tests.hiding import hide_packages
 
 
 def test_every_name_is_there() -> None:

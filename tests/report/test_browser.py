@@ -18,12 +18,12 @@ from analysis.reading.sequences import At
 from analysis.report import Findings, find
 from analysis.report.history import learning_history
 from benchmarks import pages
+from benchmarks.isolation import ROOT
 from orchestrator import run_campaign
 from orchestrator.report import write_report
 from orchestrator.report.words import number
 from tests.browser import DESKTOP, PHONE, Watched, launched, opened, program
 from tests.conftest import small_campaign
-from tests.isolation import ROOT
 from tests.report.test_report import NAMES
 from tests.user_code import HOSTILE
 from workers.store import Store

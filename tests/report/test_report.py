@@ -17,13 +17,13 @@ from PIL import Image
 from analysis import EstimateError
 from analysis.report import find
 from analysis.report.history import learning_history
+from benchmarks.isolation import ROOT, longtail
 from orchestrator import run_campaign
 from orchestrator.cli.commands import report as command
 from orchestrator.report import Report, explorer, write_report
 from orchestrator.report.pictures import Pictures
 from orchestrator.store_ops.import_runs import import_heldout
 from tests.conftest import small_campaign
-from tests.isolation import ROOT, longtail
 from tests.learning_runs import learning_runs
 from tests.store.test_import_runs import LABEL, TEST_LABEL, exact_runs, published, save
 from tests.synthetic import Labelled, Runs, make_stores, random_runs

@@ -17,8 +17,8 @@ from benchmarks.chaos.isolated import run_plan
 from benchmarks.chaos.model import Begun
 from benchmarks.chaos.plans import draw_plan
 from benchmarks.chaos.reader import Reader
+from benchmarks.isolation import permitted
 from orchestrator import run_campaign
-from tests.isolation import permitted
 from tests.synthetic import make_store
 from workers.campaign.campaign import Subsets
 from workers.campaign.keys import Run, Shard

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.isolation import finish, longtail, start
 from orchestrator.runners.ray.cluster import HEALTH_CHECKS
 from orchestrator.runners.ray.job_package import driver_name
 from tests.campaigns.test_run import runs_of
 from tests.conftest import small_campaign
 from tests.documentation import DOCS, blocks_of
-from tests.isolation import finish, longtail, start
 from workers.campaign.yaml_io import dump_campaign
 
 pytestmark = pytest.mark.ray

@@ -9,8 +9,8 @@ from typing import Any
 import promql_parser
 import pytest
 
+from benchmarks.isolation import finish, start
 from orchestrator.runners.ray.metrics import exported_names
-from tests.isolation import finish, start
 from tests.manifests import DEPLOY, with_unknown_keys
 
 pytestmark = pytest.mark.ray

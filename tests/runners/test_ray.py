@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from benchmarks.isolation import actors_of, driver_of, finish, kill, longtail, permitted, start, wait_until
 from orchestrator import campaign_status
 from tests.campaigns.test_run import contents, estimates, runs_of
 from tests.conftest import BUSY_RUNS, busy_campaign, small_campaign
-from tests.isolation import actors_of, driver_of, finish, hide_packages, kill, longtail, permitted, start, wait_until
+from tests.hiding import hide_packages
 from workers.campaign.campaign import Campaign
 from workers.campaign.yaml_io import dump_campaign
 

@@ -6,8 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from benchmarks.isolation import ROOT
 from tests.hostile_files import NAMED
-from tests.isolation import ROOT
 
 _MOST_MEGABYTES = 2048
 

@@ -12,10 +12,10 @@ import pytest
 from scipy.stats import spearmanr
 
 from analysis import EstimateError, open_store
+from benchmarks.isolation import ROOT, longtail
 from orchestrator import estimate_densities, run_campaign
 from tests.command import call
 from tests.conftest import small_campaign
-from tests.isolation import ROOT, longtail
 from tests.synthetic import Labelled, Runs, examples, make_store, make_stores
 from workers.campaign.import_spec import Imported
 from workers.store import Header, Store

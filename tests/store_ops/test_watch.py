@@ -12,13 +12,13 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+from benchmarks.isolation import ROOT, longtail
 from orchestrator import run_campaign
 from orchestrator.cli.app import app
 from orchestrator.cli.watch import Watch, watch_store
 from orchestrator.store_ops.status import campaign_status
 from orchestrator.store_ops.verify import verify_store
 from tests.conftest import small_campaign
-from tests.isolation import ROOT, longtail
 from tests.stores import examples, header, new_store, results
 from workers.campaign.campaign import Campaign
 from workers.campaign.keys import Shard

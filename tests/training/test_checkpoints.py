@@ -17,13 +17,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.isolation import ROOT, longtail
 from orchestrator import run_campaign
 from orchestrator.campaigns.campaign_report import CampaignReport
 from orchestrator.cli.options import parse_minutes
 from tests.campaigns.test_run import contents
 from tests.command import call
 from tests.conftest import small_campaign
-from tests.isolation import ROOT, longtail
 from workers.campaign.campaign import Campaign
 from workers.campaign.keys import Shard
 from workers.errors import CampaignError

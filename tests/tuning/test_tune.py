@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from benchmarks.isolation import driver_of, finish, kill, longtail, start, wait_until
 from orchestrator import run_campaign
 from orchestrator.tuning.candidates import draw_candidates, frozen, tuning_seed
 from orchestrator.tuning.choice import Choice, Cost, Tried, choose, choose_beside_given
@@ -24,7 +25,6 @@ from orchestrator.tuning.tune import search_recipe
 from orchestrator.tuning.tuned_file import check_tuned_path, write_tuned
 from orchestrator.tuning.verdict import verdict_lines
 from tests.conftest import small_campaign
-from tests.isolation import driver_of, finish, kill, longtail, start, wait_until
 from workers.campaign.yaml_io import dump_campaign, read_campaign
 from workers.errors import CampaignError, LongtailError
 from workers.store import Store

@@ -17,11 +17,11 @@ from matplotlib.patches import StepPatch
 from analysis import EstimateError, StoreView, compare, noise_curves, noise_detection, open_store, plot
 from analysis.report import figures, find
 from analysis.statistics.bins import CSCORE_BINS, MEM_BINS
+from benchmarks.isolation import ROOT
 from orchestrator import run_campaign
 from orchestrator.cli.figure_output import write_figure
 from tests.command import call
 from tests.conftest import small_campaign
-from tests.isolation import ROOT
 from tests.synthetic import Labelled, make_stores, random_runs
 from workers.datasets import load_dataset
 from workers.errors import CampaignError

@@ -55,13 +55,6 @@ def start(command: list[str], home: Path, folder: Path = ROOT) -> subprocess.Pop
     )
 
 
-def hide_packages(folder: Path) -> None:
-    """Put modules into a folder that have the names of Longtail's packages, and that fail where they are imported."""
-    for name in ("analysis.py", "orchestrator.py", "workers/__init__.py"):
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_text("raise RuntimeError('the module of the user')\n")
-
-
 def finish(process: subprocess.Popen[str], seconds: float = 240) -> tuple[int, str]:
     """(exit code, all output)."""
     try:
