@@ -181,7 +181,7 @@ def test_a_callable_belongs_where_it_was_defined() -> None:
         ("workers.user_code.loading:load_function", "Longtail's own"),
         ("benchmarks.speed:main", "Longtail's own"),
         ("docs.site_hooks:on_config", "Longtail's own"),
-        ("isolation:start", "Longtail's own"),  # the folder of tests is on the path
+        ("isolation:start", "Longtail's own"),  # the folder of benchmarks is on the path
         ("_pytest.config:main", "an installed package"),
         ("yaml:unsafe_load", "an installed package"),
     ],
@@ -190,7 +190,7 @@ def test_neither_python_nor_longtail_nor_packages(
     path: str, owner: str, code: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LONGTAIL_CODE", code)
-    monkeypatch.syspath_prepend(ROOT / "tests")
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
     known = set(sys.modules)
     assert f"is {owner}" in refusal(path)
     assert set(sys.modules) == known, "judged before it is imported"
@@ -201,10 +201,10 @@ def test_copies_of_longtail_are_not_the_users(folder: Path, monkeypatch: pytest.
     for file in ("orchestrator/cli/app.py", "workers/user_code/code_origin.py", "benchmarks/isolation.py"):
         (copied / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / file, copied / file)
-    monkeypatch.syspath_prepend(copied / "tests")
+    monkeypatch.syspath_prepend(copied / "benchmarks")
     assert "isolation is Longtail's own" in refusal("isolation:start")
-    assert "copied.benchmarks.isolation is Longtail's own" in refusal("copied.tests.isolation:start")
-    (folder / "linked.py").symlink_to(ROOT / "tests" / "isolation.py")
+    assert "copied.benchmarks.isolation is Longtail's own" in refusal("copied.benchmarks.isolation:start")
+    (folder / "linked.py").symlink_to(ROOT / "benchmarks" / "isolation.py")
     assert "linked is Longtail's own" in refusal("linked:start")
 
 
