@@ -6,6 +6,7 @@ python -m tests.hostile FOLDER
 import json
 import os
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,8 @@ def main(folder: Path) -> None:
     if code:
         raise RuntimeError(f"{output} {wrong}")
     import matplotlib.font_manager  # noqa: F401 - asks fc-list for fonts where it has no cache
+
+    tempfile.gettempdir()  # tries folders by writing into them, once
 
     hostile = list(stores(folder, made))
     out.mkdir()

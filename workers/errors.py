@@ -16,6 +16,7 @@ __all__ = [
     "ModelError",
     "NoEstimateError",
     "NoStoreError",
+    "OutputError",
     "ReadOnlyError",
     "StoreError",
     "StoreMismatchError",
@@ -50,6 +51,10 @@ class CommandError(LongtailError, ValueError):
     """A command that cannot be done as written: the option, what was given, what is allowed."""
 
     exit_code = MISTAKE
+
+
+class OutputError(LongtailError):
+    """Standard output cannot be written."""
 
 
 class DataError(LongtailError, ValueError):

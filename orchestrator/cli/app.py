@@ -30,7 +30,8 @@ from orchestrator.cli.commands.report import report
 from orchestrator.cli.commands.stores import compact, status, verify
 from orchestrator.cli.commands.tune import tune
 from orchestrator.cli.exit_codes import INTERRUPTED, exit_code_of
-from orchestrator.cli.output import errors, interruption, say
+from orchestrator.cli.output import errors, interruption, say, tell_lost_output
+from orchestrator.cli.output_streams import guard_streams
 from orchestrator.cli.process_exit import leave
 from orchestrator.cli.suggest_group import SuggestingGroup
 from orchestrator.cli.terminal import print_errors_on
@@ -103,10 +104,13 @@ def main() -> None:
     faulthandler.enable()  # a crash in native code tells where the campaign's own code was
     for number in (signal.SIGINT, signal.SIGTERM):  # SIGTERM is as clean an end as Ctrl-C
         signal.signal(number, interrupt)
+    guard_streams()
     print_errors_on(errors)
     # The campaign's own package.module:function; last, so that a user's analysis.py hides no package of Longtail's.
     sys.path.append(os.getcwd())  # noqa: PTH109
-    leave(exit_code_of(app))
+    code = exit_code_of(app)
+    tell_lost_output()
+    leave(code)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from orchestrator.cli.output_streams import failure_of_output, training_continues
 from orchestrator.cli.terminal import TextConsole, shown_line
 from workers.campaign.plural import count_text
 from workers.errors import FAILED
@@ -39,6 +40,13 @@ def warn(line: str) -> None:
     errors.print(shown_line(line), markup=False, highlight=False, soft_wrap=True)
 
 
+def tell_lost_output() -> None:
+    """Say that what was printed in training went nowhere, where it did."""
+    why = failure_of_output()
+    if why is not None:
+        warn(f"note: standard output could not be written ({why}); the work went on without it")
+
+
 def show_table(table: "TextTable") -> None:
     """Print a table, whole where no width is known."""
     console.print(table, crop=False)
@@ -64,6 +72,7 @@ def tell_damage(damaged: "Sequence[DamagedFileError]") -> None:
         warn(f"damaged: {count_text(len(damaged) - _MOST_DAMAGED, 'more file')}, which longtail verify names")
 
 
+@training_continues()
 def run_and_show(
     campaign: "Campaign",
     store: str,

@@ -6,12 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from benchmarks.isolation import ROOT
 from tests.hostile_files import NAMED
 
 _MOST_MEGABYTES = 2048
 
 
+@pytest.mark.slow
 def test_hostile_campaigns_and_stores(tmp_path: Path) -> None:
     """Campaigns by `plan`, `run` and `tune`, an import, stores by the commands that read one, all in one process.
 
@@ -19,6 +22,7 @@ def test_hostile_campaigns_and_stores(tmp_path: Path) -> None:
     """
     cache = str(tmp_path / "cache")
     own = {"LONGTAIL_CACHE": cache, "MPLCONFIGDIR": cache, "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
+    own |= {"NUMBA_CACHE_DIR": cache, "PYTHONDONTWRITEBYTECODE": "1"}  # what Python and Numba keep is no finding
     done = subprocess.run(
         [sys.executable, "-m", "tests.hostile", str(tmp_path)],
         capture_output=True,

@@ -18,6 +18,7 @@ from orchestrator.cli.options import (
     parse_minutes,
 )
 from orchestrator.cli.output import console, interruption, say, warn
+from orchestrator.cli.output_streams import training_continues
 
 if TYPE_CHECKING:
     from orchestrator.runners.ray.jobs import Jobs
@@ -88,6 +89,7 @@ def submit(
         _follow(jobs, job)
 
 
+@training_continues()
 def _follow(jobs: "Jobs", job: str) -> NoReturn:
     """Show what a job prints; end with its exit code, or at Ctrl-C, which leaves the job alone."""
 

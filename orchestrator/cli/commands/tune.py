@@ -9,6 +9,7 @@ import typer
 
 from orchestrator.cli.options import AddressOption, CampaignPath, DownloadOption, GpusOption, WorkersOption
 from orchestrator.cli.output import console, interruption, say, show_data, show_table, warn
+from orchestrator.cli.output_streams import training_continues
 from orchestrator.cli.text_table import Column, TextTable
 from orchestrator.tuning.display import search_display
 from workers.campaign.plural import count_text
@@ -134,6 +135,7 @@ def tune(
     say(f"curves: tensorboard --logdir {folder / 'tensorboard'}; next: longtail plan {output}")
 
 
+@training_continues()
 def _searched(parsed: "Campaign", folder: Path, search: "Search", place: "Place") -> "SearchReport":
     """Search with progress on the console; Ctrl-C ends the command with 130."""
     from orchestrator.tuning.tune import search_recipe
