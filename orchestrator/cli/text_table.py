@@ -25,7 +25,7 @@ _NARROWEST_NAME = 12
 
 
 @dataclass(frozen=True)
-class Column:
+class TableColumn:
     """A column, how dear it is, and what is in it."""
 
     heading: str
@@ -48,7 +48,7 @@ class _Layout:
 class TextTable:
     """Rows of cells. On a console too narrow for the columns of rank 0, each row becomes lines of its own."""
 
-    columns: Sequence[Column]
+    columns: Sequence[TableColumn]
     elsewhere: str = ""
     """Where the columns are that are left out, such as `-o FILE writes all`."""
     rows: list[list[str]] = field(default_factory=list)
@@ -130,7 +130,7 @@ def _text(cell: object) -> str:
     return shown_line(str(cell)).strip() or ABSENT
 
 
-def _aligned(cells: Sequence[str], column: Column) -> list[str]:
+def _aligned(cells: Sequence[str], column: TableColumn) -> list[str]:
     """Figures with spaces behind them, so that right-aligned their decimal points stand under each other."""
     if column.kind != "figure":
         return list(cells)

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from orchestrator.campaigns.se_monitor import Gauge, SePercentiles, StandardErrors, error_text
-from orchestrator.cli.text_table import Column, TextTable
+from orchestrator.cli.text_table import TableColumn, TextTable
 from orchestrator.cli.throughput import pace_text
 from orchestrator.store_ops.status import CampaignStatus, StatusReader
 from workers.campaign.campaign import PPM
@@ -195,7 +195,7 @@ def ratios_table(status: CampaignStatus | None, precision: StandardErrors) -> Te
     """A row for each ratio, and one for the C-score where it was measured."""
     errors = (("median expected se", 2), ("90% expected se", 1), ("of runs", 4)) if precision.mem else ()
     columns = (("committed", 0), ("requested", 0), ("diverged", 3), *errors)
-    table = TextTable([Column("ratio", kind="text"), *(Column(*each) for each in columns)])
+    table = TextTable([TableColumn("ratio", kind="text"), *(TableColumn(*each) for each in columns)])
     for row in status.ratios if status else ():
         spread = precision.mem.get(round(row.ratio * PPM))
         cells = _cells(spread) if spread else [None] * len(errors)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from orchestrator.cli.terminal import TextConsole
-from orchestrator.cli.text_table import Column, TextTable
+from orchestrator.cli.text_table import TableColumn, TextTable
 from tests.command import call
 from tests.synthetic import Labelled, make_stores, random_runs
 from workers.campaign.plural import count_text, range_text
@@ -58,7 +58,9 @@ def test_no_command_cuts_a_number(command: str, store: str) -> None:
 
 
 def test_columns_are_left_out_by_rank_and_named() -> None:
-    table = TextTable([Column("id"), Column("value"), Column("low", 2), Column("high", 1)], "-o FILE writes all")
+    table = TextTable(
+        [TableColumn("id"), TableColumn("value"), TableColumn("low", 2), TableColumn("high", 1)], "-o FILE writes all"
+    )
     table.add_row(1, "0.25", "-1.5", "12.125")
     table.add_row(100, float("nan"), None, "")
     assert printed(table, 80) == [
@@ -81,13 +83,13 @@ def test_columns_are_left_out_by_rank_and_named() -> None:
 
 
 def test_where_no_width_is_known_nothing_is_left_out() -> None:
-    table = TextTable([Column(f"heading {number}", number) for number in range(30)])
+    table = TextTable([TableColumn(f"heading {number}", number) for number in range(30)])
     table.add_row(*(number / 7 for number in range(30)))
     assert max(map(len, printed(table, None))) > 300
 
 
 def test_names_give_way_before_numbers_do() -> None:
-    table = TextTable([Column("example"), Column("value", 1), Column("name", 2, kind="name")])
+    table = TextTable([TableColumn("example"), TableColumn("value", 1), TableColumn("name", 2, kind="name")])
     table.add_row(7, "0.125", "a/long/path/to/picture-17.png")
     assert printed(table, 34)[1].split() == ["7", "0.125", ".../picture-17.png"]
     assert "name" not in printed(table, 24)[0] and "0.125" in printed(table, 24)[1]

@@ -9,7 +9,7 @@ import typer
 from orchestrator.cli.options import StoreArgument, parse_ids
 from orchestrator.cli.output import say, show_table, warn
 from orchestrator.cli.table_output import cell, not_kept
-from orchestrator.cli.text_table import Column, TextTable
+from orchestrator.cli.text_table import TableColumn, TextTable
 from workers.campaign.plural import count_text
 from workers.errors import CampaignError, ReadOnlyError
 
@@ -60,8 +60,8 @@ def datamodels(
         of = count_text(source.saturated, "margin")
         warn(f"note: recorded as 65,504 or -65,504, and maybe beyond that: {of}")
     say(f"ratio {source.ratio:g}: fitted to {fits}, scored on {fitted.heldout_runs} ({left_out})")
-    columns = Column("LDS"), Column("SE over held-out runs", 1), Column("test examples", 2)
-    table = TextTable([Column("predictor", kind="text"), *columns])
+    columns = TableColumn("LDS"), TableColumn("SE over held-out runs", 1), TableColumn("test examples", 2)
+    table = TextTable([TableColumn("predictor", kind="text"), *columns])
     for name, score in ((method.value, fitted.score), ("influence", fitted.influence_score)):
         table.add_row(name, *_cells(score))
     show_table(table)

@@ -8,7 +8,7 @@ import typer
 from orchestrator.cli.options import DeviceOption, StoreArgument, TrustCodeOption
 from orchestrator.cli.output import errors, interruption, say, show_table, warn
 from orchestrator.cli.table_output import not_kept
-from orchestrator.cli.text_table import Column, TextTable
+from orchestrator.cli.text_table import TableColumn, TextTable
 from orchestrator.frame_files import check_output
 from workers.errors import ReadOnlyError
 
@@ -73,8 +73,13 @@ def _show(found: "Densities") -> None:
         )
     if found.left_out is not None:
         warn(f"note: last hidden layer left out: {found.left_out}")
-    columns = [Column("space", kind="text"), Column("example"), Column("label", 3), Column("given", 3)]
-    columns += [Column("relative"), Column("same class", 1), Column("all", 2)]
+    columns = [
+        TableColumn("space", kind="text"),
+        TableColumn("example"),
+        TableColumn("label", 3),
+        TableColumn("given", 3),
+    ]
+    columns += [TableColumn("relative"), TableColumn("same class", 1), TableColumn("all", 2)]
     table = TextTable(columns, "-o FILE writes all")
     for space in ("input", "hidden"):
         scores = [f"{space}_density_relative", f"{space}_density_same", f"{space}_density"]

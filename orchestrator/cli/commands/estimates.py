@@ -9,7 +9,7 @@ from orchestrator.cli.figure_output import check_figure, write_figure
 from orchestrator.cli.options import StoreArgument
 from orchestrator.cli.output import say, show_table, warn
 from orchestrator.cli.table_output import cell
-from orchestrator.cli.text_table import ABSENT, Column, TextTable
+from orchestrator.cli.text_table import ABSENT, TableColumn, TextTable
 from orchestrator.frame_files import check_output, write_frame
 from workers.campaign.plural import count_text
 
@@ -137,7 +137,7 @@ def _show(agreement: "Agreement") -> None:
         f"mean absolute difference {agreement.mean_absolute_difference:.4f}{difference}"
     )
     columns = ("in a", 1), ("in b", 1), ("in both", 1), ("Jaccard", 0), ("95% interval", 2)
-    table = TextTable([Column("selected", kind="text"), *(Column(*each) for each in columns)])
+    table = TextTable([TableColumn("selected", kind="text"), *(TableColumn(*each) for each in columns)])
     names = names_of(agreement.selections["threshold"].tolist())
     for row, name in zip(agreement.selections.to_dict("records"), names, strict=True):
         bar = f"{SELECTS[agreement.estimate]} {row['threshold']:g}"
@@ -181,7 +181,7 @@ def _show_reliability(frame: "pd.DataFrame") -> None:
         if names == ["runs"]:
             say(f"  no value from {count_text(rows['runs'].max(), 'run')}")
             continue
-        table = TextTable([Column(_RELIABILITY[name], rank) for rank, name in enumerate(names)])
+        table = TextTable([TableColumn(_RELIABILITY[name], rank) for rank, name in enumerate(names)])
         for row in rows.to_dict("records"):
             table.add_row(*(_cell(name, row[name], row.get(f"{name}_sd")) for name in names))
         show_table(table)

@@ -10,7 +10,7 @@ from orchestrator.cli.figure_output import check_figure, write_figure
 from orchestrator.cli.options import StoreArgument
 from orchestrator.cli.output import say, show_table, warn
 from orchestrator.cli.table_output import cell, interval_cell, label_cell, name_cell
-from orchestrator.cli.text_table import Column, TextTable
+from orchestrator.cli.text_table import TableColumn, TextTable
 from orchestrator.frame_files import check_output, write_frame
 from workers.campaign.plural import count_text
 
@@ -82,13 +82,13 @@ def _show(rows: "pd.DataFrame", top: int) -> None:
         say(f"never shown: {count_text(summary['never_presented'], 'more example')}")
     named = "name" in rows
     columns = [
-        Column("most forgotten"),
-        Column("label", kind="text"),
-        Column("events a run"),
-        Column("95% interval", 2),
+        TableColumn("most forgotten"),
+        TableColumn("label", kind="text"),
+        TableColumn("events a run"),
+        TableColumn("95% interval", 2),
     ]
-    columns += [Column("learned", 3), Column("first in epoch", 4), Column("right when shown", 1)]
-    table = TextTable([*columns, *[Column("name", 5, kind="name")] * named], "-o FILE writes all")
+    columns += [TableColumn("learned", 3), TableColumn("first in epoch", 4), TableColumn("right when shown", 1)]
+    table = TextTable([*columns, *[TableColumn("name", 5, kind="name")] * named], "-o FILE writes all")
     for row in rows.nlargest(top, "forgetting").to_dict("records"):
         label, given = label_cell(row, "label"), label_cell(row, "given_label")
         table.add_row(
@@ -111,8 +111,8 @@ def _show(rows: "pd.DataFrame", top: int) -> None:
 def _show_agreement(frame: "pd.DataFrame") -> None:
     """A row for each number of runs; the first compares single runs."""
     names = {"spearman": "Spearman", "pearson": "Pearson", "spearman_brown": "Spearman-Brown"}
-    columns = [Column("runs a half"), Column("compared", 3), Column("examples", 3)]
-    table = TextTable([*columns, *(Column(name, rank) for rank, name in enumerate(names.values()))])
+    columns = [TableColumn("runs a half"), TableColumn("compared", 3), TableColumn("examples", 3)]
+    table = TextTable([*columns, *(TableColumn(name, rank) for rank, name in enumerate(names.values()))])
     for row in frame.to_dict("records"):
         figures = (cell(row[name], row[f"{name}_sd"], digits=2) for name in names)
         table.add_row(row["runs_per_half"], row["comparisons"], f"{row['examples']:.1f}", *figures)

@@ -10,7 +10,7 @@ import typer
 from orchestrator.cli.options import AddressOption, RunnerName, StoreArgument
 from orchestrator.cli.output import errors, say, show_table
 from orchestrator.cli.table_output import cell, label_cell, name_cell
-from orchestrator.cli.text_table import Column, TextTable
+from orchestrator.cli.text_table import TableColumn, TextTable
 from orchestrator.frame_files import check_output, write_frame
 from workers.campaign.plural import count_text
 
@@ -26,19 +26,19 @@ _FDR = 0.05
 
 
 _COLUMNS = {
-    "test_example_id": Column("test"),
-    "test_label": Column("label", 4, kind="text"),
-    "example_id": Column("train"),
-    "label": Column("label", 4, kind="text"),
-    "test_name": Column("test name", 6, kind="name"),
-    "name": Column("train name", 5, kind="name"),
-    "infl": Column("infl"),
-    "low": Column("low", 1),
-    "high": Column("high", 2),
-    "n_in": Column("n_in", 3),
-    "n_out": Column("n_out", 3),
-    "p_value": Column("p_value", 5),
-    "q_value": Column("q_value", 2),
+    "test_example_id": TableColumn("test"),
+    "test_label": TableColumn("label", 4, kind="text"),
+    "example_id": TableColumn("train"),
+    "label": TableColumn("label", 4, kind="text"),
+    "test_name": TableColumn("test name", 6, kind="name"),
+    "name": TableColumn("train name", 5, kind="name"),
+    "infl": TableColumn("infl"),
+    "low": TableColumn("low", 1),
+    "high": TableColumn("high", 2),
+    "n_in": TableColumn("n_in", 3),
+    "n_out": TableColumn("n_out", 3),
+    "p_value": TableColumn("p_value", 5),
+    "q_value": TableColumn("q_value", 2),
 }
 """Shown where the list has them."""
 

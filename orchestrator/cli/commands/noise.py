@@ -18,7 +18,7 @@ from orchestrator.cli.table_output import (
     over_lines,
     saturated_note,
 )
-from orchestrator.cli.text_table import Column, TextTable
+from orchestrator.cli.text_table import TableColumn, TextTable
 from orchestrator.frame_files import check_output
 from workers.campaign.plural import count_text
 
@@ -78,7 +78,9 @@ def noise(
 def _show(frame: "pd.DataFrame") -> None:
     """Best first; scores without a ratio have none."""
     columns = ("ratio", 1), ("AUC", 0), ("interval", 2), ("average precision", 3), ("precision at noisy", 4)
-    table = TextTable([Column("score", kind="text"), *(Column(*each) for each in columns)], "-o FILE writes all")
+    table = TextTable(
+        [TableColumn("score", kind="text"), *(TableColumn(*each) for each in columns)], "-o FILE writes all"
+    )
     for row in frame.sort_values("auc", ascending=False, kind="stable").to_dict("records"):
         table.add_row(
             row["score"],
@@ -141,9 +143,14 @@ def _show_suspects(rows: "pd.DataFrame", chosen: str) -> None:
     """The chosen score with its standard error, and some others; the table has all."""
     others = [name for name in _BESIDE if name in rows.columns and name != chosen]
     named = "name" in rows
-    columns = [Column("rank", 3), Column("example"), Column("given label", kind="text"), Column(chosen)]
-    columns += [Column(name, rank) for rank, name in enumerate(others, 4)]
-    table = TextTable([*columns, *[Column("name", 2, kind="name")] * named], "-o FILE writes all")
+    columns = [
+        TableColumn("rank", 3),
+        TableColumn("example"),
+        TableColumn("given label", kind="text"),
+        TableColumn(chosen),
+    ]
+    columns += [TableColumn(name, rank) for rank, name in enumerate(others, 4)]
+    table = TextTable([*columns, *[TableColumn("name", 2, kind="name")] * named], "-o FILE writes all")
     for row in rows.to_dict("records"):
         given = label_cell(row, "given_label")
         if row["label"] != row["given_label"]:

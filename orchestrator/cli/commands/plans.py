@@ -8,7 +8,7 @@ from rich import filesize
 
 from orchestrator.cli.options import CampaignPath, RepetitionsOption, TargetSeOption
 from orchestrator.cli.output import say, show_data, show_table, warn
-from orchestrator.cli.text_table import ABSENT, Column, TextTable
+from orchestrator.cli.text_table import ABSENT, TableColumn, TextTable
 from workers.campaign.plural import count_text, range_text
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def plan(
 def _show_ratios(planned: "Plan") -> None:
     columns = ("ratio", 0), ("subset", 4), ("runs", 0), ("committed", 3), ("to train", 0), ("planned largest se", 1)
     errors = ("bound", 5), ("planned median se", 2), ("planned 90% se", 1)
-    table = TextTable([Column(*each) for each in (*columns, *errors)])
+    table = TextTable([TableColumn(*each) for each in (*columns, *errors)])
     for row in planned.ratios:
         cells: list[object] = [f"{row.ratio:g}", row.subset_size, row.runs, row.committed, row.runs - row.committed]
         cells += [_number(each) for each in (row.largest_se, row.bound, row.median_se, row.most_se)]
@@ -83,7 +83,7 @@ def _show_runs_needed(planned: "Plan", target: float) -> None:
         say(why if all(row.random for row in planned.ratios) else "no number of explicit subsets gives mem")
         return
     columns = ("ratio", 0), (f"runs for {target:g}: 90%, by the pilot", 0), ("range", 1), ("all, at worst", 0)
-    table = TextTable([Column(*each) for each in columns])
+    table = TextTable([TableColumn(*each) for each in columns])
     for row in rows:
         limits = row.range_for_most(target)
         cells = (row.runs_for_most(target) or None, f"{limits[0]} to {limits[1]}" if limits else None)

@@ -9,7 +9,7 @@ from orchestrator.cli.figure_output import check_figure, write_figure
 from orchestrator.cli.options import StoreArgument
 from orchestrator.cli.output import say, show_table
 from orchestrator.cli.table_output import OutputOption, cell, keep_table
-from orchestrator.cli.text_table import Column, TextTable
+from orchestrator.cli.text_table import TableColumn, TextTable
 from orchestrator.frame_files import check_output
 from workers.errors import CommandError
 
@@ -81,9 +81,12 @@ def profiles(
 def _show(frame: "pd.DataFrame") -> None:
     """A row per group, a column per ratio."""
     ratios = sorted(frame["ratio"].unique())
-    columns = (Column("examples", len(ratios)), *(Column(f"{ratio:g}", rank) for rank, ratio in enumerate(ratios)))
+    columns = (
+        TableColumn("examples", len(ratios)),
+        *(TableColumn(f"{ratio:g}", rank) for rank, ratio in enumerate(ratios)),
+    )
     title = "C-score" if frame["name"].str.startswith("C-score ").all() else "group"
-    table = TextTable([Column(title, kind="text"), *columns], "-o FILE writes all")
+    table = TextTable([TableColumn(title, kind="text"), *columns], "-o FILE writes all")
     for (_, name), rows in frame.groupby(["group", "name"]):
         at = rows.set_index("ratio")
         table.add_row(

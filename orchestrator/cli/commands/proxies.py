@@ -9,7 +9,7 @@ from orchestrator.cli.figure_output import check_figure, write_figure
 from orchestrator.cli.options import StoreArgument
 from orchestrator.cli.output import say, show_table, warn
 from orchestrator.cli.table_output import OutputOption, cell, interval_cell, keep_table, over_lines, saturated_note
-from orchestrator.cli.text_table import Column, TextTable
+from orchestrator.cli.text_table import TableColumn, TextTable
 from orchestrator.frame_files import check_output
 from workers.campaign.plural import count_text
 
@@ -67,7 +67,7 @@ def proxies(
 def _show(frame: "pd.DataFrame") -> None:
     """Best first."""
     columns = ("Spearman", 0), ("interval", 2), ("Kendall", 1), ("interval", 3)
-    table = TextTable([Column("proxy", kind="text"), *(Column(*each) for each in columns)])
+    table = TextTable([TableColumn("proxy", kind="text"), *(TableColumn(*each) for each in columns)])
     for row in frame.sort_values("spearman", ascending=False, kind="stable").to_dict("records"):
         correlations = [
             text

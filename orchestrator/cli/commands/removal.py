@@ -9,7 +9,7 @@ from orchestrator.cli.figure_output import check_figure, write_figure
 from orchestrator.cli.options import StoreArgument
 from orchestrator.cli.output import say, show_table
 from orchestrator.cli.table_output import cell, not_kept
-from orchestrator.cli.text_table import Column, TextTable
+from orchestrator.cli.text_table import TableColumn, TextTable
 from orchestrator.frame_files import check_output, write_frame
 from workers.errors import ReadOnlyError
 
@@ -54,8 +54,8 @@ def removal(
 
 
 def _show(frame: "pd.DataFrame") -> None:
-    columns = [Column("removed"), Column("which", kind="text"), Column("test accuracy")]
-    columns += [Column(*each) for each in (("se", 1), ("low", 2), ("high", 2), ("runs", 3), ("diverged", 4))]
+    columns = [TableColumn("removed"), TableColumn("which", kind="text"), TableColumn("test accuracy")]
+    columns += [TableColumn(*each) for each in (("se", 1), ("low", 2), ("high", 2), ("runs", 3), ("diverged", 4))]
     table = TextTable(columns, "-o FILE writes all")
     for row in frame.to_dict("records"):
         figures = (cell(row[name], digits=4) for name in ("test_accuracy", "se", "low", "high"))

@@ -10,7 +10,7 @@ import typer
 from orchestrator.cli.options import AddressOption, CampaignPath, DownloadOption, GpusOption, WorkersOption
 from orchestrator.cli.output import console, interruption, say, show_data, show_table, warn
 from orchestrator.cli.output_streams import training_continues
-from orchestrator.cli.text_table import Column, TextTable
+from orchestrator.cli.text_table import TableColumn, TextTable
 from orchestrator.tuning.display import search_display
 from workers.campaign.plural import count_text
 
@@ -184,7 +184,7 @@ def _show_trials(report: "SearchReport") -> None:
     fitted.sort(key=lambda each: -each.accuracy)
     shown = fitted[:_SHOWN] + [each for each in fitted[_SHOWN:] if each.candidate.number == chosen]
     columns = ("trial", 0), ("epochs", 2), ("subset", 1), ("held-out", 0), ("operations", 0), ("s/run", 3)
-    table = TextTable([*(Column(*each) for each in columns), Column("verdict", kind="text")])
+    table = TextTable([*(TableColumn(*each) for each in columns), TableColumn("verdict", kind="text")])
     for each in shown:
         last, number = each.trial.last, each.candidate.number
         mark = "as good" if number in as_good else ""
