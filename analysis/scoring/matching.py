@@ -75,7 +75,7 @@ def _by_id(a: Scores, b: Scores) -> Matched:
         first = f"the first is example {wrong[0]}: {b.labels[wrong[0]]} and {a.labels[wrong[0]]}"
         raise EstimateError(
             f"{b.source}: is of other examples than {a.source}, or in another order: "
-            f"{len(wrong)} of {count_text(count, 'label')} differ, {first}{_no_names(a, b)}"
+            f"{len(wrong):,} of {count_text(count, 'label')} differ, {first}{_no_names(a, b)}"
         )
     others = a.fingerprint is not None and b.fingerprint is not None
     same_count = len(a.labels) == len(b.labels)

@@ -38,7 +38,7 @@ def print_findings(store_uri: str, console: Console) -> None:
     first = pairs[["test_example_id", "example_id"]].head(2).itertuples(index=False)
     console.print(_pictures(data, [shown for test, train in first for shown in (("test", test), ("train", train))]))
     count = int((memorization["mem"] >= 0.25).sum())
-    console.print(f"{count} of {count_text(data.num_train, 'example')} have mem >= 0.25. Tables:", highlight=False)
+    console.print(f"{count:,} of {count_text(data.num_train, 'example')} have mem >= 0.25. Tables:", highlight=False)
     for path in paths.values():
         console.print(f"  {path}", highlight=False, markup=False, soft_wrap=True)
 

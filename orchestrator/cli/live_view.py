@@ -39,7 +39,7 @@ class LiveView:
         grid.add_row("pace", _pace(now, self._rate))
         grid.add_row("workers", workers_text(now))
         if now.to_check and now.found is None:
-            grid.add_row("store", f"checking what is there: {now.checked} of {count_text(now.to_check, 'file')}")
+            grid.add_row("store", f"checking what is there: {now.checked:,} of {count_text(now.to_check, 'file')}")
         precision = self._measured()
         if precision is not None and precision.mem:
             grid.add_row("precision", "[dim]expected se of the median example, and what 90% do not exceed")

@@ -112,7 +112,7 @@ def run_and_show(
     for note in report.notes:
         warn(f"note: {note}")
     done = report.progress
-    text = f"{done.committed} of {count_text(done.total, 'run')} in {report.store_uri} ({done.trained} trained now"
+    text = f"{done.committed:,} of {count_text(done.total, 'run')} in {report.store_uri} ({done.trained:,} trained now"
     say(f"{text}, {done.diverged} diverged)")
     for look in report.looks:
         say(f"ratio {look.ratio:g}: {_looked(look, until_se)}")

@@ -124,7 +124,7 @@ class _PlainDisplay:
         self._last = now
         line = f"{progress.committed}/{count_text(progress.total, 'run')}, {text} ({notes(progress)})"
         if checking:
-            line = f"checking what is in the store: {progress.checked} of {count_text(progress.to_check, 'file')}"
+            line = f"checking what is in the store: {progress.checked:,} of {count_text(progress.to_check, 'file')}"
         if line != self._shown:
             self._console.print(line, markup=False, highlight=False, soft_wrap=True)
         self._shown = line

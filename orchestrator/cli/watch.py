@@ -60,7 +60,7 @@ class WatchedStore:
 def counted_text(status: CampaignStatus) -> str:
     """How many runs of those requested are there, and how many beyond."""
     beyond = f" (and {status.beyond} more than were requested)" if status.beyond else ""
-    return f"{status.committed} of {count_text(status.requested, 'run')}{beyond}"
+    return f"{status.committed:,} of {count_text(status.requested, 'run')}{beyond}"
 
 
 def damage_text(status: CampaignStatus) -> str:

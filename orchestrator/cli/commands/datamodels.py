@@ -79,4 +79,4 @@ def _cells(score: "DatamodelingScore") -> tuple[str, str, int]:
 
 def _tell(done: int, total: int) -> None:
     if done < total:
-        warn(f"fitted {done} of {count_text(total, 'test example')}")
+        warn(f"fitted {done:,} of {count_text(total, 'test example')}")
