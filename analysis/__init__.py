@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from analysis.influence.estimator import influence_matrix, influence_pairs, influence_top
     from analysis.influence.high_influence import influential_pairs
     from analysis.influence.matrix_files import write_influence_matrix
+    from analysis.influence.pair_options import PairOptions
     from analysis.learning.forgetting import estimate_forgetting
     from analysis.learning.forgetting_summary import forgetting_summary
     from analysis.learning.training_statistics import estimate_training_statistics
@@ -55,6 +56,7 @@ __all__ = [
     "Groups",
     "NoEstimateError",
     "PackedBits",
+    "PairOptions",
     "RatioBits",
     "RatioCounts",
     "RatioOutputs",
@@ -121,6 +123,7 @@ _MODULES = {
     "Groups": "analysis.scoring.groups",
     "NoEstimateError": "workers.errors",
     "PackedBits": "analysis.reading.bits",
+    "PairOptions": "analysis.influence.pair_options",
     "RatioBits": "analysis.reading.bits",
     "RatioCounts": "analysis.reading.counts",
     "RatioOutputs": "analysis.reading.outputs",

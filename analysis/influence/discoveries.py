@@ -21,18 +21,18 @@ s = q R(s) / m, which s <- q R(s) / m reaches from s = q downwards, counting onc
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
 from analysis.influence.estimator import COLUMNS as INFLUENCE_COLUMNS
-from analysis.influence.estimator import MAX_PAIRS, MEMORY_MB, pairs_frame
+from analysis.influence.estimator import pairs_frame
 from analysis.influence.p_values import p_values, unlikely_counts
 from analysis.influence.pair_counter import Counted, FamilyBlock, counted, test_blocks
+from analysis.influence.pair_options import DEFAULTS, PairOptions
 from analysis.influence.pairs import Pairs
 from analysis.reading.bits import RatioBits
-from analysis.reading.parallel import ParallelMap, Threads
-from analysis.statistics.intervals import CONFIDENCE, check_confidence
 from workers.campaign.plural import count_text
 from workers.common.arrays import Floats, Integers
 from workers.errors import EstimateError, TooManyPairsError
@@ -45,10 +45,7 @@ def influence_discoveries(
     *,
     fdr: float = 0.05,
     same_class: bool = False,
-    confidence: float = CONFIDENCE,
-    memory_mb: float = MEMORY_MB,
-    max_pairs: int = MAX_PAIRS,
-    spread: ParallelMap | None = None,
+    options: PairOptions = DEFAULTS,
 ) -> pd.DataFrame:
     """The pairs of positive influence at a false discovery rate of `fdr`, with COLUMNS, sorted as `influence_pairs`.
 
@@ -56,12 +53,12 @@ def influence_discoveries(
     pairs are tested, or, with `same_class`, those alone whose test label is the training example's given label: a
     choice made before looking. Of several ratios' runs, all their pairs are tested together, and `fdr` is the rate of
     the one list, in the ratios' order. Raises EstimateError for an `fdr` outside (0, 1) and where no ratio is given,
-    TooManyPairsError over `max_pairs`.
+    TooManyPairsError over `options.max_pairs`. Pairs that rest on an empty group are never discoveries, whatever
+    `options.empty` is.
     """
     if not 0 < fdr < 1:
         raise EstimateError(f"fdr must be between 0 and 1, got {fdr!r}")
-    check_confidence(confidence)
-    spread = spread or Threads()
+    options = replace(options, empty="nan")
     ratios = [bits] if isinstance(bits, RatioBits) else list(bits)
     if not ratios:
         raise EstimateError("bits must be the runs of at least one ratio, got none")
@@ -69,12 +66,12 @@ def influence_discoveries(
     blocks = [
         FamilyBlock(number, tests)
         for number, (some, family_tests) in enumerate(families)
-        for tests in test_blocks(some, family_tests, memory_mb)
+        for tests in test_blocks(some, family_tests, options.memory_mb)
     ]
     tried = sum(len(some.examples) * len(tests) for some, tests in families)
     every = [some for some, _ in families]
-    level = _countable_level(every, blocks, tried, fdr, max_pairs, spread)
-    found = list(spread.map(_unlikely, (every, level), blocks)) if level else []
+    level = _countable_level(every, blocks, tried, fdr, options)
+    found = list(options.blocks.map(_unlikely, (every, level), blocks)) if level else []
     of_ratio: list[list[Pairs]] = [[] for _ in ratios]
     places = {id(at): place for place, at in enumerate(ratios)}
     for block, pairs in zip(blocks, found, strict=level > 0):
@@ -87,18 +84,18 @@ def influence_discoveries(
     ends = np.cumsum([len(pairs) for pairs in joined])[:-1]
     adjusted = np.split(_q_values(np.concatenate(values), tried, fdr), ends)
     frames = [
-        _frame(at, pairs, of_ratio_values, of_ratio_adjusted, fdr, confidence)
+        _frame(at, pairs, of_ratio_values, of_ratio_adjusted, fdr, options)
         for at, pairs, of_ratio_values, of_ratio_adjusted in zip(ratios, joined, values, adjusted, strict=True)
     ]
     return frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
 
 
 def _frame(
-    bits: RatioBits, pairs: Pairs, values: Floats, adjusted: Floats, fdr: float, confidence: float
+    bits: RatioBits, pairs: Pairs, values: Floats, adjusted: Floats, fdr: float, options: PairOptions
 ) -> pd.DataFrame:
     """One ratio's discoveries, sorted."""
     kept = adjusted <= fdr
-    frame = pairs_frame(bits, pairs.take(kept), "nan", confidence).assign(p_value=values[kept], q_value=adjusted[kept])
+    frame = pairs_frame(bits, pairs.take(kept), options).assign(p_value=values[kept], q_value=adjusted[kept])
     order = np.lexsort((frame["example_id"], -frame["infl"], frame["test_example_id"]))
     return frame.iloc[order].reset_index(drop=True)[list(COLUMNS)]
 
@@ -118,18 +115,18 @@ def _countable_level(
     blocks: Sequence[FamilyBlock],
     tried: int,
     fdr: float,
-    max_pairs: int,
-    spread: ParallelMap,
+    options: PairOptions,
 ) -> float:
     """A level that no discovery's p-value is above, and that at most `max_pairs` pairs reach; 0: there are none."""
     level, reached = fdr, tried
     while True:
-        before, reached = reached, sum(spread.map(_number_unlikely, (families, level), blocks))
-        if reached <= max_pairs:
+        before, reached = reached, sum(options.blocks.map(_number_unlikely, (families, level), blocks))
+        if reached <= options.max_pairs:
             return level if reached else 0.0
         if reached == before:
             raise TooManyPairsError(
-                f"more than {count_text(max_pairs, 'pair')} are discoveries: lower fdr, or raise max_pairs, got {fdr!r}"
+                f"more than {count_text(options.max_pairs, 'pair')} are discoveries: "
+                f"lower fdr, or raise max_pairs, got {fdr!r}"
             )
         level = fdr * reached / tried
 

@@ -23,12 +23,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis.influence.pair_counter import Counted, counted, lowest_counts, test_blocks
+from analysis.influence.pair_options import DEFAULTS, PairOptions
 from analysis.influence.pairs import Pairs
 from analysis.influence.top_pairs import top_of_block
 from analysis.reading.bits import RatioBits
-from analysis.reading.parallel import ParallelMap, Threads
-from analysis.statistics.intervals import CONFIDENCE, check_confidence, difference_interval
-from analysis.statistics.means import Empty, difference_se, group_mean
+from analysis.statistics.intervals import difference_interval
+from analysis.statistics.means import difference_se, group_mean
 from workers.campaign.plural import count_text
 from workers.common.arrays import Integers
 from workers.errors import EstimateError, TooManyPairsError
@@ -39,8 +39,6 @@ COLUMNS = (
 )
 TOP_COLUMNS = (*COLUMNS[:2], "rank", *COLUMNS[2:])
 
-MEMORY_MB = 512.0
-MAX_PAIRS = 10_000_000
 _MATRIX_BYTES = 70
 """Most memory that a pair takes while its influence is computed: two copies on each core."""
 
@@ -50,25 +48,21 @@ def influence_top(
     *,
     tests: slice | npt.ArrayLike = slice(None),
     top: int = 5,
-    empty: Empty = "nan",
-    confidence: float = CONFIDENCE,
-    memory_mb: float = MEMORY_MB,
-    spread: ParallelMap | None = None,
+    options: PairOptions = DEFAULTS,
 ) -> pd.DataFrame:
     """The `top` most influential training examples of each test example, with TOP_COLUMNS; `rank` from 1.
 
     `tests` chooses test examples: a slice, ids, or a mask of length T. Sorted by test example, then rank; of equal
-    influences the smaller example id comes first. Pairs that rest on an empty group are left out, unless `empty` gives
-    them a value. Raises EstimateError for a `top` under 1, an unknown `empty`, a bad `memory_mb`; IndexError for an id
-    outside 0..T-1.
+    influences the smaller example id comes first. Pairs that rest on an empty group are left out, unless
+    `options.empty` gives them a value. Raises EstimateError for a `top` under 1 and for options without sense;
+    IndexError for an id outside 0..T-1.
     """
-    check_confidence(confidence)
     if top < 1:
         raise EstimateError(f"top must be at least 1, got {top!r}")
-    every = counted(bits, _all_examples(bits), empty)
-    blocks = test_blocks(every, np.unique(_selected_tests(bits, tests)), memory_mb)
-    pairs = Pairs.join(list((spread or Threads()).map(top_of_block, (every, top), blocks)))
-    frame = pairs_frame(bits, pairs, empty, confidence).assign(rank=pairs.ranks() + 1)
+    every = counted(bits, _all_examples(bits), options.empty_in_lists)
+    blocks = test_blocks(every, np.unique(_selected_tests(bits, tests)), options.memory_mb)
+    pairs = Pairs.join(list(options.blocks.map(top_of_block, (every, top), blocks)))
+    frame = pairs_frame(bits, pairs, options).assign(rank=pairs.ranks() + 1)
     return frame[list(TOP_COLUMNS)]
 
 
@@ -77,61 +71,49 @@ def influence_pairs(
     *,
     tests: slice | npt.ArrayLike = slice(None),
     threshold: float = 0.15,
-    empty: Empty = "nan",
-    confidence: float = CONFIDENCE,
-    memory_mb: float = MEMORY_MB,
-    max_pairs: int = MAX_PAIRS,
-    spread: ParallelMap | None = None,
+    options: PairOptions = DEFAULTS,
 ) -> pd.DataFrame:
     """Every pair with infl >= threshold, with COLUMNS, sorted by test example, then infl descending, then example id.
 
-    `tests` and `empty` as for `influence_top`. Raises TooManyPairsError where more than `max_pairs` reach the
-    threshold, EstimateError for options without sense.
+    `tests` and empty groups as for `influence_top`. Raises TooManyPairsError where more than `options.max_pairs` reach
+    the threshold, EstimateError for options without sense.
     """
-    check_confidence(confidence)
     chosen = np.unique(_selected_tests(bits, tests))
-    pairs = pairs_above(bits, _all_examples(bits), threshold, empty, memory_mb, max_pairs, spread, chosen)
-    return pairs_frame(bits, pairs, empty, confidence)
+    pairs = pairs_above(bits, _all_examples(bits), threshold, options, chosen)
+    return pairs_frame(bits, pairs, options)
 
 
 def influence_matrix(
     bits: RatioBits,
     tests: slice | npt.ArrayLike = slice(None),
     *,
-    empty: Empty = "half",
-    memory_mb: float = MEMORY_MB,
-    spread: ParallelMap | None = None,
+    options: PairOptions = DEFAULTS,
 ) -> npt.NDArray[np.float32]:
     """infl as float32[len(tests), N], one row per selected test example (a slice, ids, or a mask of length T).
 
-    An empty group's mean is 1/2, as in the paper, unless `empty` is another. The result takes 4 N bytes a row beside
-    `memory_mb`. Raises IndexError for an id outside 0..T-1.
+    An empty group's mean is 1/2, as in the paper, unless `options.empty` is another. The result takes 4 N bytes a
+    row beside `options.memory_mb`. Raises IndexError for an id outside 0..T-1.
     """
     chosen = _selected_tests(bits, tests)
     matrix = np.empty((len(chosen), bits.labels.num_train), dtype=np.float32)
     row = 0
-    for rows in matrix_blocks(bits, chosen, empty, memory_mb, spread):
+    for rows in matrix_blocks(bits, chosen, options):
         matrix[row : row + len(rows)] = rows
         row += len(rows)
     return matrix
 
 
-def matrix_blocks(
-    bits: RatioBits, tests: Integers, empty: Empty, memory_mb: float, spread: ParallelMap | None = None
-) -> Iterator[npt.NDArray[np.float32]]:
+def matrix_blocks(bits: RatioBits, tests: Integers, options: PairOptions) -> Iterator[npt.NDArray[np.float32]]:
     """Rows of the influence matrix, float32[some tests, N] at a time, in the order of `tests`."""
-    every = counted(bits, _all_examples(bits), empty)
-    return (spread or Threads()).map(Counted.matrix, every, test_blocks(every, tests, memory_mb, _MATRIX_BYTES))
+    every = counted(bits, _all_examples(bits), options.empty_in_matrix)
+    return options.blocks.map(Counted.matrix, every, test_blocks(every, tests, options.memory_mb, _MATRIX_BYTES))
 
 
 def pairs_above(
     bits: RatioBits,
     examples: Integers,
     threshold: float,
-    empty: Empty,
-    memory_mb: float,
-    max_pairs: int,
-    spread: ParallelMap | None = None,
+    options: PairOptions,
     tests: Integers | None = None,
 ) -> Pairs:
     """The ranked pairs of these training examples and tests (ascending ids; None: all tests) with infl >= threshold.
@@ -140,10 +122,10 @@ def pairs_above(
     """
     if not isfinite(threshold):
         raise EstimateError(f"threshold must be a finite number, got {threshold!r}")
-    some = counted(bits, examples, empty)
+    some, max_pairs = counted(bits, examples, options.empty_in_lists), options.max_pairs
     found: list[Pairs] = []
-    blocks = test_blocks(some, _all_tests(bits) if tests is None else tests, memory_mb)
-    for pairs in (spread or Threads()).map(_above_in_block, (some, threshold, max_pairs), blocks):
+    blocks = test_blocks(some, _all_tests(bits) if tests is None else tests, options.memory_mb)
+    for pairs in options.blocks.map(_above_in_block, (some, threshold, max_pairs), blocks):
         found.append(pairs)
         if sum(map(len, found)) > max_pairs:
             raise TooManyPairsError(
@@ -165,12 +147,13 @@ def _above_in_block(shared: tuple[Counted, float, int], tests: Integers) -> Pair
     return Pairs.join(found).ranked()
 
 
-def pairs_frame(bits: RatioBits, pairs: Pairs, empty: Empty, confidence: float = CONFIDENCE) -> pd.DataFrame:
-    """One row per pair, in their order, with COLUMNS. Raises EstimateError for a `confidence` outside (0, 1)."""
+def pairs_frame(bits: RatioBits, pairs: Pairs, options: PairOptions = DEFAULTS) -> pd.DataFrame:
+    """One row per pair, in their order, with COLUMNS."""
+    empty = options.empty_in_lists
     n_in, n_out = bits.n_in[pairs.examples], bits.n_out[pairs.examples]
     p_in = group_mean(pairs.correct_in, n_in, empty)
     p_out = group_mean(bits.correct[pairs.tests] - pairs.correct_in, n_out, empty)
-    low, high = difference_interval(p_in, n_in, p_out, n_out, confidence)
+    low, high = difference_interval(p_in, n_in, p_out, n_out, options.confidence)
     columns: dict[str, Any] = {
         "ratio": np.full(len(pairs), bits.ratio),
         "test_example_id": pairs.tests,

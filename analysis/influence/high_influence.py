@@ -13,12 +13,11 @@ import pandas as pd
 
 from analysis.estimators.memorization import estimate_memorization
 from analysis.influence.estimator import COLUMNS as INFLUENCE_COLUMNS
-from analysis.influence.estimator import MAX_PAIRS, MEMORY_MB, pairs_above, pairs_frame
+from analysis.influence.estimator import pairs_above, pairs_frame
+from analysis.influence.pair_options import DEFAULTS, PairOptions
 from analysis.reading.bits import pack_runs
 from analysis.reading.counts import count_runs
 from analysis.reading.selection import select_ratio
-from analysis.statistics.intervals import CONFIDENCE, check_confidence
-from analysis.statistics.means import Empty
 from workers.campaign.campaign import PPM
 from workers.store import Store
 
@@ -33,24 +32,21 @@ def influential_pairs(
     min_mem: float = 0.25,
     same_class: bool = True,
     epoch: int | None = None,
-    confidence: float = CONFIDENCE,
-    empty: Empty = "nan",
-    memory_mb: float = MEMORY_MB,
-    max_pairs: int = MAX_PAIRS,
+    options: PairOptions = DEFAULTS,
 ) -> pd.DataFrame:
     """The pairs with infl >= min_infl and mem >= min_mem, with COLUMNS, sorted as `influence_pairs`.
 
-    What rests on an empty group is left out, unless `empty` gives it a value. `same_class` keeps those whose test label
-    equals the training example's given label, the one that the models saw. Ratio None stands for the store's only one.
-    Raises EstimateError as `pack_runs` and `influence_pairs`.
+    What rests on an empty group is left out, unless `options.empty` gives it a value. `same_class` keeps those whose
+    test label equals the training example's given label, the one that the models saw. Ratio None stands for the
+    store's only one. Raises EstimateError as `pack_runs` and `influence_pairs`.
     """
-    check_confidence(confidence)
     ratio_ppm = select_ratio(store, ratio)
     bits = pack_runs(store, ratio_ppm / PPM, epoch)
-    mem = estimate_memorization(count_runs(store, ratio_ppm / PPM, epoch), empty=empty)["mem"].to_numpy()
+    counts = count_runs(store, ratio_ppm / PPM, epoch)
+    mem = estimate_memorization(counts, empty=options.empty_in_lists)["mem"].to_numpy()
     # Influence is computed for the memorized examples alone: they are few.
     memorized = np.flatnonzero(mem >= min_mem).astype(np.int64)
-    pairs = pairs_above(bits, memorized, min_infl, empty, memory_mb, max_pairs)
+    pairs = pairs_above(bits, memorized, min_infl, options)
     if same_class:
         pairs = pairs.take(bits.labels.test_label[pairs.tests] == bits.labels.given_label[pairs.examples])
-    return pairs_frame(bits, pairs, empty, confidence).assign(mem=mem[pairs.examples])
+    return pairs_frame(bits, pairs, options).assign(mem=mem[pairs.examples])

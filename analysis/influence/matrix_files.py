@@ -6,10 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.influence.estimator import MEMORY_MB, matrix_blocks
+from analysis.influence.estimator import matrix_blocks
+from analysis.influence.pair_options import DEFAULTS, PairOptions
 from analysis.reading.bits import RatioBits
-from analysis.reading.parallel import ParallelMap
-from analysis.statistics.means import Empty
 from workers.errors import EstimateError, NoEstimateError
 
 
@@ -17,9 +16,7 @@ def write_influence_matrix(
     bits: RatioBits,
     folder: Path,
     *,
-    empty: Empty = "half",
-    memory_mb: float = MEMORY_MB,
-    spread: ParallelMap | None = None,
+    options: PairOptions = DEFAULTS,
 ) -> int:
     """Write infl of all pairs, 4 N T bytes before compression; returns the number of files.
 
@@ -32,7 +29,7 @@ def write_influence_matrix(
         if any(folder.iterdir()):
             raise EstimateError(f"{folder}: must be an empty folder, or one that does not exist yet")
         tests, row, files = np.arange(bits.labels.num_test), 0, 0
-        for rows in matrix_blocks(bits, tests, empty, memory_mb, spread):
+        for rows in matrix_blocks(bits, tests, options):
             ids = tests[row : row + len(rows)]
             _write(folder, ids, rows)
             row, files = row + len(rows), files + 1

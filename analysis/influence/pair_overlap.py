@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from analysis.influence.estimator import MEMORY_MB
 from analysis.influence.pair_counter import Counted, FamilyBlock, counted, lowest_counts, test_blocks
+from analysis.influence.pair_options import MEMORY_MB
 from analysis.reading.bits import RatioBits
 from analysis.reading.parallel import ParallelMap, Threads
 from workers.common.arrays import Integers

@@ -18,6 +18,7 @@ from analysis.estimators.removal import removal_curve
 from analysis.influence.discoveries import influence_discoveries
 from analysis.influence.estimator import influence_top
 from analysis.influence.high_influence import influential_pairs
+from analysis.influence.pair_options import PairOptions
 from analysis.learning.forgetting import estimate_forgetting, recorded_at
 from analysis.reading.bits import pack_runs
 from analysis.reading.counts import StoreCounts, count_runs
@@ -156,10 +157,11 @@ def _find_influence(found: Findings) -> None:
     share = bits.correct / bits.runs
     low, high = mean_interval(share, np.full(len(share), bits.runs))
     found.test = pd.DataFrame({"right": share, "low": low, "high": high})
-    found.top = influence_top(bits, top=TOP, empty="nan")
+    options = PairOptions(max_pairs=MAX_PAIRS)
+    found.top = influence_top(bits, top=TOP)
     try:
-        found.pairs = influential_pairs(found.store, found.ratio, max_pairs=MAX_PAIRS, empty="nan")
-        discoveries = influence_discoveries(bits, fdr=FDR, max_pairs=MAX_PAIRS)
+        found.pairs = influential_pairs(found.store, found.ratio, options=options)
+        discoveries = influence_discoveries(bits, fdr=FDR, options=options)
         found.discoveries = len(discoveries)
         keys = ["test_example_id", "example_id"]
         found.discovered_pairs = len(found.pairs.merge(discoveries[keys], on=keys))

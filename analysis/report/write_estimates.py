@@ -5,7 +5,7 @@ Equal results give equal bytes, whatever the shards, timings and devices: no tab
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,12 @@ from analysis.estimators.memorization import estimate_memorization
 from analysis.influence.discoveries import COLUMNS as DISCOVERY_COLUMNS
 from analysis.influence.discoveries import influence_discoveries
 from analysis.influence.estimator import COLUMNS, TOP_COLUMNS, influence_pairs, influence_top, pairs_frame
+from analysis.influence.pair_options import PairOptions
 from analysis.influence.pairs import Pairs
 from analysis.learning.forgetting import recorded_at, sum_forgetting
 from analysis.reading.bits import RatioBits, pack_runs
 from analysis.reading.counts import StoreCounts, count_runs
 from analysis.reading.estimate_tables import Basis, bases_of, basis, write_table
-from analysis.reading.parallel import ParallelMap, Threads
-from analysis.statistics.intervals import CONFIDENCE, check_confidence
 from workers.campaign.campaign import PPM
 from workers.campaign.plural import count_text
 from workers.common.progress import StageCallback
@@ -35,6 +34,8 @@ from workers.store import Store
 _DISCOVERIES = "influence_discoveries"
 MAX_PAIRS = 1_000_000
 """Pairs kept at each ratio, unless told otherwise: 100 MB while they are written."""
+
+_OPTIONS = PairOptions(max_pairs=MAX_PAIRS)
 
 _OF_EXAMPLES = (
     ("memorization", estimate_memorization, "half"),
@@ -51,9 +52,7 @@ def write_estimates(
     threshold: float = 0.15,
     top: int = 5,
     fdr: float = 0.05,
-    confidence: float = CONFIDENCE,
-    max_pairs: int = MAX_PAIRS,
-    spread: ParallelMap | None = None,
+    options: PairOptions = _OPTIONS,
     folder: str | Path | None = None,
 ) -> dict[str, str]:
     """Write the estimates of all committed runs at their last epoch; returns the path of each by its name.
@@ -65,15 +64,16 @@ def write_estimates(
     over all ratios), over the ratios under 1: at ratio 1 nothing is held out. forgetting at every ratio: at
     presentations where they are recorded, else at the evaluations where those of several epochs are (`at` in its
     metadata). Ratios whose runs all diverged are left out; so are the pairs of a ratio of which there are more than
-    `max_pairs`, as many reach the threshold by chance after a few runs (`progress` and the file's metadata tell), and
-    the discoveries where there are more than that. Memorization at an empty group follows the paper (1/2); lists of
-    pairs leave out those that rest on one. The campaign may be unfinished. The files' metadata tell the runs used,
-    those left out as diverged and the epoch at each ratio, and the conventions; `progress` tells what diverged runs
-    could have changed, and the numbers of pairs beside those of discoveries.
+    `options.max_pairs`, as many reach the threshold by chance after a few runs (`progress` and the file's metadata
+    tell), and the discoveries where there are more than that. Memorization at an empty group follows the paper (1/2);
+    lists of pairs leave out those that rest on one. The campaign may be unfinished. The files' metadata tell the runs
+    used, those left out as diverged and the epoch at each ratio, and the conventions; `progress` tells what diverged
+    runs could have changed, and the numbers of pairs beside those of discoveries.
     Raises EstimateError where no run is left.
     """
     tell = progress or (lambda line: None)
-    check_confidence(confidence)
+    options = replace(options, empty="nan")
+    confidence = options.confidence
     tell("counting")
     counts = count_runs(store)
     counts.check_some_run(store.uri)
@@ -92,23 +92,20 @@ def write_estimates(
         for name, estimate, empty in _OF_EXAMPLES
     }
     if usable.labels.num_test:
-        spread = spread or Threads()
         lists = {
             "influence_top": _Listing(
-                partial(influence_top, top=top, confidence=confidence, spread=spread),
+                partial(influence_top, top=top, options=options),
                 TOP_COLUMNS,
                 {**said, "top": str(top)},
             ),
             "influence_pairs": _Listing(
-                partial(
-                    influence_pairs, threshold=threshold, confidence=confidence, max_pairs=max_pairs, spread=spread
-                ),
+                partial(influence_pairs, threshold=threshold, options=options),
                 COLUMNS,
                 {**said, "threshold": repr(float(threshold))},
             ),
         }
         discoveries = _Listing(
-            partial(influence_discoveries, fdr=fdr, confidence=confidence, max_pairs=max_pairs, spread=spread),
+            partial(influence_discoveries, fdr=fdr, options=options),
             DISCOVERY_COLUMNS,
             {**said, "fdr": repr(float(fdr)), "tested": "all pairs of all ratios together"},
         )
@@ -146,7 +143,7 @@ class _Listing:
 
     def none(self, bits: RatioBits) -> pd.DataFrame:
         """The list without a pair."""
-        frame = pairs_frame(bits, Pairs.join([]), "nan")
+        frame = pairs_frame(bits, Pairs.join([]))
         further = {name: np.zeros(0) for name in self.columns if name not in frame}
         return frame.assign(**further)[list(self.columns)]
 

@@ -9,11 +9,12 @@ import pandas as pd
 from analysis.influence.datamodels.fitting import Datamodels, fit_datamodels
 from analysis.influence.datamodels.linear_fits import Method
 from analysis.influence.discoveries import influence_discoveries
-from analysis.influence.estimator import MAX_PAIRS, MEMORY_MB, influence_matrix, influence_pairs, influence_top
+from analysis.influence.estimator import influence_matrix, influence_pairs, influence_top
 from analysis.influence.high_influence import influential_pairs
+from analysis.influence.pair_options import MAX_PAIRS, MEMORY_MB, PairOptions
 from analysis.reading.bits import pack_runs
 from analysis.reading.outputs import read_outputs
-from analysis.statistics.intervals import CONFIDENCE, check_confidence
+from analysis.statistics.intervals import CONFIDENCE
 from analysis.statistics.means import Empty
 from analysis.view.base import View
 from workers.errors import EstimateError
@@ -42,21 +43,12 @@ class InfluenceView(View):
         """
         if top is not None and threshold is not None:
             raise EstimateError(f"give top or threshold, not both, got top={top!r} and threshold={threshold!r}")
-        check_confidence(confidence)
+        options = PairOptions(empty, confidence, memory_mb, max_pairs)
         bits = pack_runs(self.store, ratio, epoch)
         if threshold is None:
-            top = 5 if top is None else top
-            frame = influence_top(bits, tests=tests, top=top, empty=empty, confidence=confidence, memory_mb=memory_mb)
+            frame = influence_top(bits, tests=tests, top=5 if top is None else top, options=options)
         else:
-            frame = influence_pairs(
-                bits,
-                tests=tests,
-                threshold=threshold,
-                empty=empty,
-                confidence=confidence,
-                memory_mb=memory_mb,
-                max_pairs=max_pairs,
-            )
+            frame = influence_pairs(bits, tests=tests, threshold=threshold, options=options)
         return self._frame(frame)
 
     def discoveries(
@@ -71,11 +63,9 @@ class InfluenceView(View):
         max_pairs: int = MAX_PAIRS,
     ) -> pd.DataFrame:
         """The pairs of positive influence at a false discovery rate: see `analysis.influence.discoveries`."""
-        check_confidence(confidence)
+        options = PairOptions(confidence=confidence, memory_mb=memory_mb, max_pairs=max_pairs)
         bits = pack_runs(self.store, ratio, epoch)
-        frame = influence_discoveries(
-            bits, fdr=fdr, same_class=same_class, confidence=confidence, memory_mb=memory_mb, max_pairs=max_pairs
-        )
+        frame = influence_discoveries(bits, fdr=fdr, same_class=same_class, options=options)
         return self._frame(frame)
 
     def influence_matrix(
@@ -88,7 +78,9 @@ class InfluenceView(View):
         memory_mb: float = MEMORY_MB,
     ) -> npt.NDArray[np.float32]:
         """infl as float32[len(tests), N] for selected test examples: a slice, ids, or a mask of length T."""
-        return influence_matrix(pack_runs(self.store, ratio, epoch), tests, empty=empty, memory_mb=memory_mb)
+        return influence_matrix(
+            pack_runs(self.store, ratio, epoch), tests, options=PairOptions(empty, memory_mb=memory_mb)
+        )
 
     def influential_pairs(
         self,
@@ -111,10 +103,7 @@ class InfluenceView(View):
             min_mem=min_mem,
             same_class=same_class,
             epoch=epoch,
-            confidence=confidence,
-            empty=empty,
-            memory_mb=memory_mb,
-            max_pairs=max_pairs,
+            options=PairOptions(empty, confidence, memory_mb, max_pairs),
         )
         return self._frame(frame)
 

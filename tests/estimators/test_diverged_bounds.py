@@ -9,6 +9,7 @@ import pytest
 from analysis import EstimateError, count_runs, cscore, diverged_bounds, diverged_notes, estimate_memorization
 from analysis.estimators.diverged_bounds import cscore_bounds
 from analysis.influence.estimator import influence_matrix
+from analysis.influence.pair_options import PairOptions
 from analysis.reading.bits import pack_runs
 from tests.synthetic import Runs, make_stores, random_runs
 from workers.store import Store
@@ -44,14 +45,20 @@ def test_bounds_are_those_of_every_outcome(tmp_path: Path) -> None:
         mem.append(frame["mem"].to_numpy())
         consistency.append(np.where(frame["n_out"] > 0, frame["p_out"], np.nan))
         scores.append(cscore(whole)["cscore"].to_numpy())
-        infl.append(np.concatenate([influence_matrix(pack_runs(store, ratio), empty="nan")[0] for ratio in pair]))
+        infl.append(
+            np.concatenate(
+                [influence_matrix(pack_runs(store, ratio), options=PairOptions(empty="nan"))[0] for ratio in pair]
+            )
+        )
     for name, values in (("mem", mem), ("consistency", consistency)):
         np.testing.assert_allclose(bounds[f"{name}_low"], np.min(values, axis=0), atol=1e-12)
         np.testing.assert_allclose(bounds[f"{name}_high"], np.max(values, axis=0), atol=1e-12)
     np.testing.assert_allclose(cscore_bounds(counts), [np.min(scores, axis=0), np.max(scores, axis=0)], atol=1e-12)
     used = np.concatenate(
         [
-            influence_matrix(pack_runs(made(tmp_path, "lost2", {0.4: first, 0.6: second}), ratio), empty="nan")[0]
+            influence_matrix(
+                pack_runs(made(tmp_path, "lost2", {0.4: first, 0.6: second}), ratio), options=PairOptions(empty="nan")
+            )[0]
             for ratio in (0.4, 0.6)
         ]
     )

@@ -3,7 +3,7 @@
 from math import isnan, sqrt
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,7 @@ from analysis import (
     influential_pairs,
     pack_runs,
 )
+from analysis.influence.pair_options import PairOptions
 from analysis.statistics.means import Empty
 from tests.slow_estimators import (
     NAN,
@@ -105,21 +106,25 @@ def test_influence_equals_one_run_at_a_time(
         store, runs, labels, ratio = drawn(folder, drawn_store)
         bits = pack_runs(store)
     expected = slow_pairs(runs, ratio, labels, empty)
-    pairs = influence_pairs(bits, threshold=threshold, empty=empty, memory_mb=memory_mb)
+    pairs = influence_pairs(bits, threshold=threshold, options=PairOptions(empty=empty, memory_mb=memory_mb))
     check_equal(pairs, expected[expected["infl"] >= threshold].reset_index(drop=True))
 
     expected.insert(2, "rank", expected.groupby("test_example_id").cumcount() + 1)
-    first = influence_top(bits, top=top, empty=empty, memory_mb=memory_mb)
+    first = influence_top(bits, top=top, options=PairOptions(empty=empty, memory_mb=memory_mb))
     check_equal(first, expected[expected["rank"] <= top].reset_index(drop=True))
 
     dense = np.full((runs.test.shape[1], runs.subsets.shape[1]), np.nan)
     dense[expected["test_example_id"], expected["example_id"]] = expected["infl"]
-    matrix = influence_matrix(bits, empty=empty, memory_mb=memory_mb)
+    matrix = influence_matrix(bits, options=PairOptions(empty=empty, memory_mb=memory_mb))
     assert matrix.dtype == np.float32
     np.testing.assert_array_equal(matrix, dense.astype(np.float32))
     chosen = [z for z in (3, 1) if z < runs.test.shape[1]]
-    np.testing.assert_array_equal(influence_matrix(bits, chosen, empty=empty), dense[chosen].astype(np.float32))
-    np.testing.assert_array_equal(influence_matrix(bits, slice(1, 6, 2), empty=empty), dense[1:6:2].astype(np.float32))
+    np.testing.assert_array_equal(
+        influence_matrix(bits, chosen, options=PairOptions(empty=empty)), dense[chosen].astype(np.float32)
+    )
+    np.testing.assert_array_equal(
+        influence_matrix(bits, slice(1, 6, 2), options=PairOptions(empty=empty)), dense[1:6:2].astype(np.float32)
+    )
 
 
 @pytest.mark.slow
@@ -130,7 +135,9 @@ def test_influential_pairs_are_those_with_both_conditions(
 ) -> None:
     with TemporaryDirectory() as folder:
         store, runs, labels, ratio = drawn(folder, drawn_store)
-        found = influential_pairs(store, min_infl=0.1, min_mem=0.2, same_class=same_class, empty=empty)
+        found = influential_pairs(
+            store, min_infl=0.1, min_mem=0.2, same_class=same_class, options=PairOptions(empty=empty)
+        )
     expected = slow_pairs(runs, ratio, labels, empty)
     expected["mem"] = [slow_difference(runs, i, runs.train[:, i], empty)["value"] for i in expected["example_id"]]
     chosen = (expected["infl"] >= 0.1) & (expected["mem"] >= 0.2)
@@ -215,7 +222,7 @@ def test_a_constant_model_memorizes_nothing_and_nobody_influences_it(tmp_path: P
     assert cscore(counts)["cscore"].tolist() == (label == 1).astype(float).tolist()
     assert (influence_matrix(pack_runs(store)) == 0).all()
     assert influential_pairs(store).empty
-    first = influence_top(pack_runs(store), top=3, memory_mb=1e-3)
+    first = influence_top(pack_runs(store), top=3, options=PairOptions(memory_mb=0.001))
     assert first["example_id"].tolist() == [0, 1, 2] * 10, "ties go to the smaller id"
 
 
@@ -269,7 +276,9 @@ def test_empty_groups_follow_the_convention(tmp_path: Path, empty: Empty, mem: l
     assert found["se"].isna().all()
     assert found["n_in"].tolist() == [3, 0]
     assert found["n_out"].tolist() == [0, 3]
-    np.testing.assert_array_equal(influence_matrix(pack_runs(store), [0], empty=empty)[0], np.array(mem, np.float32))
+    np.testing.assert_array_equal(
+        influence_matrix(pack_runs(store), [0], options=PairOptions(empty=empty))[0], np.array(mem, np.float32)
+    )
 
 
 # Tiles and options ----------------------------------------------------------------------------------------------------
@@ -279,14 +288,21 @@ def test_tiles_change_no_bit(tmp_path: Path) -> None:
     store = make_stores(tmp_path / "store", {0.7: random_runs(np.random.default_rng(0), 30, 700, 90)})
     bits = pack_runs(store)
     large, small = 512, 0.02
-    pairs = influence_pairs(bits, threshold=0.15, memory_mb=large)
+    pairs = influence_pairs(bits, threshold=0.15, options=PairOptions(memory_mb=large))
     assert len(pairs) > 1000
-    pd.testing.assert_frame_equal(influence_pairs(bits, threshold=0.15, memory_mb=small), pairs, check_exact=True)
-    first = influence_top(bits, top=7, memory_mb=large)
+    pd.testing.assert_frame_equal(
+        influence_pairs(bits, threshold=0.15, options=PairOptions(memory_mb=small)), pairs, check_exact=True
+    )
+    first = influence_top(bits, top=7, options=PairOptions(memory_mb=large))
     assert len(first) == 7 * 90
     assert first["infl"].duplicated().any(), "the test needs ties"
-    pd.testing.assert_frame_equal(influence_top(bits, top=7, memory_mb=small), first, check_exact=True)
-    assert (influence_matrix(bits, memory_mb=small) == influence_matrix(bits, memory_mb=large)).all()
+    pd.testing.assert_frame_equal(
+        influence_top(bits, top=7, options=PairOptions(memory_mb=small)), first, check_exact=True
+    )
+    assert (
+        influence_matrix(bits, options=PairOptions(memory_mb=small))
+        == influence_matrix(bits, options=PairOptions(memory_mb=large))
+    ).all()
 
 
 @pytest.mark.slow
@@ -311,9 +327,9 @@ def check_threshold(bits: RatioBits, values: list[float], threshold: float) -> N
 def test_too_many_pairs_are_refused(tmp_path: Path) -> None:
     bits = pack_runs(make_stores(tmp_path / "store", {0.7: random_runs(np.random.default_rng(2), 9, 40, 30)}))
     count = len(influence_pairs(bits, threshold=0.1))
-    assert len(influence_pairs(bits, threshold=0.1, max_pairs=count)) == count
+    assert len(influence_pairs(bits, threshold=0.1, options=PairOptions(max_pairs=count))) == count
     with pytest.raises(EstimateError, match=r"more than \d+ pairs .* raise it, .* got 0\.1 with 9 runs$") as raised:
-        influence_pairs(bits, threshold=0.1, max_pairs=count - 1)
+        influence_pairs(bits, threshold=0.1, options=PairOptions(max_pairs=count - 1))
     assert "\n" not in str(raised.value)
 
 
@@ -321,8 +337,8 @@ def test_too_many_pairs_are_refused(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"threshold": NAN}, r"threshold must be a finite number, got nan"),
-        ({"memory_mb": 0}, r"memory_mb must be greater than 0, got 0"),
-        ({"empty": "none"}, r"empty must be one of half, nan, zero, got 'none'"),
+        ({"options": PairOptions(memory_mb=0)}, r"memory_mb must be greater than 0, got 0"),
+        ({"options": PairOptions(empty=cast("Any", "none"))}, r"empty must be one of half, nan, zero, got 'none'"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(tmp_path: Path, options: dict[str, Any], message: str) -> None:

@@ -25,6 +25,7 @@ from analysis import (
     mean_interval,
     write_estimates,
 )
+from analysis.influence.pair_options import PairOptions
 from analysis.statistics.means import Empty
 from benchmarks.coverage import MEANS, RATIOS, RUNS, Coverage, cscore_coverage, difference_coverage, profile_coverage
 from tests.synthetic import make_store, make_stores, random_runs
@@ -248,7 +249,7 @@ def test_every_table_has_limits_of_the_level_asked_for(name: str, view: StoreVie
 @pytest.mark.slow
 def test_written_tables_have_the_level_and_tell_it(view: StoreView) -> None:
     for level, said in ((0.9, b"0.9"), (np.float64(0.5), b"0.5")):
-        for name, path in write_estimates(view.store, threshold=0.1, confidence=level).items():
+        for name, path in write_estimates(view.store, threshold=0.1, options=PairOptions(confidence=level)).items():
             assert pq.read_metadata(path).metadata[b"longtail.confidence"] == said
             if name == "influence_discoveries":
                 continue  # so few runs have none
@@ -261,7 +262,7 @@ def test_written_tables_have_the_level_and_tell_it(view: StoreView) -> None:
 def test_nothing_is_written_for_a_level_without_sense(view: StoreView) -> None:
     told: list[str] = []
     with pytest.raises(EstimateError, match="confidence must be .* got 95"):
-        write_estimates(view.store, confidence=95, progress=told.append)
+        write_estimates(view.store, options=PairOptions(confidence=95), progress=told.append)
     assert told == []
     assert not Path(view.store.uri, "estimates").exists()
 

@@ -11,6 +11,7 @@ from scipy.stats import false_discovery_control, hypergeom
 from analysis import EstimateError, RatioBits, TooManyPairsError, influence_discoveries
 from analysis.influence.p_values import unlikely_counts
 from analysis.influence.pair_counter import NEVER, counted
+from analysis.influence.pair_options import PairOptions
 from analysis.reading.bits import pack_bits, ratio_bits
 from analysis.reading.examples import Labels
 
@@ -47,9 +48,9 @@ def test_the_same_as_with_all_p_values(seed: int, fdr: float, max_pairs: int, sa
     expected = np.argwhere(adjusted <= fdr)
     if len(expected) > max_pairs:
         with pytest.raises(TooManyPairsError, match="more than 40 pairs are discoveries"):
-            influence_discoveries(bits, fdr=fdr, same_class=same_class, max_pairs=max_pairs)
+            influence_discoveries(bits, fdr=fdr, same_class=same_class, options=PairOptions(max_pairs=max_pairs))
         return
-    found = influence_discoveries(bits, fdr=fdr, same_class=same_class, max_pairs=max_pairs)
+    found = influence_discoveries(bits, fdr=fdr, same_class=same_class, options=PairOptions(max_pairs=max_pairs))
     z, i = found["test_example_id"].to_numpy(), found["example_id"].to_numpy()
     assert sorted(zip(z, i, strict=True)) == [tuple(pair) for pair in expected]
     assert found["p_value"].to_numpy() == pytest.approx(values[z, i], rel=1e-9)
@@ -117,7 +118,10 @@ def test_nothing_is_discovered_where_there_is_nothing() -> None:
 
 
 def test_discoveries_have_limits_of_the_level_asked_for() -> None:
-    usual, wider = influence_discoveries(planted(0)), influence_discoveries(planted(0), confidence=0.999)
+    usual, wider = (
+        influence_discoveries(planted(0)),
+        influence_discoveries(planted(0), options=PairOptions(confidence=0.999)),
+    )
     assert len(usual) >= PLANTED
     assert (wider["low"] < usual["low"]).all()
     assert (usual["high"] < wider["high"]).all()

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis import EstimateError, influence_matrix, influence_pairs, influence_top, write_influence_matrix
+from analysis.influence.pair_options import PairOptions
 from analysis.reading.bits import RatioBits, pack_bits, ratio_bits
 from analysis.reading.examples import Labels
 from analysis.reading.parallel import Threads
@@ -61,7 +62,7 @@ def test_every_size_is_counted_right(runs: int, examples: int, tests: int) -> No
     bits, subsets, correct = random_bits(runs, examples, tests, seed=runs)
     expected = slow_matrix(subsets, correct)
     assert influence_matrix(bits) == pytest.approx(expected, abs=1e-6)
-    pairs = influence_pairs(bits, threshold=0.05, empty="half")
+    pairs = influence_pairs(bits, threshold=0.05, options=PairOptions(empty="half"))
     keys = list(zip(pairs["test_example_id"], pairs["example_id"], strict=True))
     assert sorted(keys) == [tuple(pair) for pair in np.argwhere(expected >= 0.05)]
 
@@ -75,9 +76,13 @@ def test_neither_blocks_nor_threads_change_a_bit(threads: int, memory_mb: float)
         expected = estimate(bits, **options)
         assert len(expected) > 200
         pd.testing.assert_frame_equal(
-            estimate(bits, **options, memory_mb=memory_mb, spread=spread), expected, check_exact=True
+            estimate(bits, **options, options=PairOptions(memory_mb=memory_mb, parallel=spread)),
+            expected,
+            check_exact=True,
         )
-    assert (influence_matrix(bits, memory_mb=memory_mb, spread=spread) == influence_matrix(bits)).all()
+    assert (
+        influence_matrix(bits, options=PairOptions(memory_mb=memory_mb, parallel=spread)) == influence_matrix(bits)
+    ).all()
 
 
 def test_many_ties_go_to_the_smaller_ids() -> None:
@@ -85,7 +90,7 @@ def test_many_ties_go_to_the_smaller_ids() -> None:
     subsets = random.random((6, 3000)) < 0.5
     correct = np.stack([subsets[:, 11], np.ones(6, bool), np.zeros(6, bool), subsets[:, 1500]], axis=1)
     bits, expected = made(subsets, correct), slow_matrix(subsets, correct)
-    found = influence_top(bits, top=9, empty="half")
+    found = influence_top(bits, top=9, options=PairOptions(empty="half"))
     for z in range(4):
         best = np.lexsort((np.arange(3000), -expected[z]))[:9]
         assert found[found["test_example_id"] == z]["example_id"].tolist() == best.tolist()
@@ -93,7 +98,7 @@ def test_many_ties_go_to_the_smaller_ids() -> None:
 
 def test_the_matrix_as_files(tmp_path: Path) -> None:
     bits, _, _ = random_bits(40, 30, 25)
-    assert write_influence_matrix(bits, tmp_path / "m", memory_mb=0.2) > 1
+    assert write_influence_matrix(bits, tmp_path / "m", options=PairOptions(memory_mb=0.2)) > 1
     frame = pd.read_parquet(tmp_path / "m")
     assert frame["test_example_id"].tolist() == list(range(25))
     assert (np.stack(frame["infl"].to_list()) == influence_matrix(bits)).all()

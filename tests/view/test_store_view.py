@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from analysis import EstimateError, StoreView, open_store, write_estimates
+from analysis.influence.pair_options import PairOptions
 from tests.synthetic import Labelled, Runs, commit, even_shards, make_stores, random_runs
 from workers.errors import DamagedFileError, LongtailError, StoreError
 from workers.store import Store
@@ -197,13 +198,13 @@ def test_pairs_that_are_too_many_leave_the_other_tables_alone(view: StoreView) -
     few = {ratio: len(view.influence(ratio=ratio, threshold=0.25)) for ratio in view.ratios}
     assert 0 < few[0.7] < few[0.2]
     told: list[str] = []
-    paths = write_estimates(view.store, threshold=0.25, max_pairs=few[0.7], progress=told.append)
+    paths = write_estimates(view.store, threshold=0.25, options=PairOptions(max_pairs=few[0.7]), progress=told.append)
     assert list(paths) == NAMES
     pairs = pd.read_parquet(paths["influence_pairs"])
     assert pairs.groupby("ratio").size().to_dict() == {0.7: few[0.7]}
     assert json.loads(pq.read_metadata(paths["influence_pairs"]).metadata[b"longtail.left_out"]) == [0.2]
     assert [line for line in told if "left out of influence_pairs: more than" in line]
-    write_estimates(view.store, threshold=0.25, max_pairs=1)
+    write_estimates(view.store, threshold=0.25, options=PairOptions(max_pairs=1))
     assert pd.read_parquet(paths["influence_pairs"]).empty
 
 

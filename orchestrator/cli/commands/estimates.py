@@ -57,6 +57,7 @@ def estimate(
     Example: longtail estimate STORE
     """
     from analysis import write_estimates
+    from analysis.influence.pair_options import PairOptions
     from workers.errors import ReadOnlyError
     from workers.store import Store
 
@@ -72,8 +73,7 @@ def estimate(
         top=top,
         threshold=threshold,
         fdr=fdr,
-        confidence=confidence,
-        max_pairs=max_pairs,
+        options=PairOptions(confidence=confidence, max_pairs=max_pairs),
         folder=output,
     )
     for name, path in written.items():

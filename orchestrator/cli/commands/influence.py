@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from analysis import RatioBits
+    from analysis.influence.pair_options import PairOptions
     from analysis.reading.parallel import ParallelMap
 
 _SHOWN = 20
@@ -91,6 +92,7 @@ def influence(
     from analysis.influence.discoveries import influence_discoveries
     from analysis.influence.estimator import influence_pairs, influence_top
     from analysis.influence.matrix_files import write_influence_matrix
+    from analysis.influence.pair_options import PairOptions
     from analysis.reading.names import with_names
     from analysis.reading.selection import check_some_run
     from workers.store import Store
@@ -110,23 +112,20 @@ def influence(
     opened = Store.open(store)
     bits = pack_runs(opened, ratio)
     check_some_run(opened.uri, bits.runs, bits.diverged)
-    with _spread(runner, address) as spread:
+    with _parallel(runner, address) as parallel:
+        options = PairOptions(empty, memory_mb=memory_mb, max_pairs=max_pairs, parallel=parallel)
         if matrix is not None:
-            files = write_influence_matrix(bits, matrix, empty=empty or "half", memory_mb=memory_mb, spread=spread)
+            files = write_influence_matrix(bits, matrix, options=options)
             size = f"{bits.labels.num_test:,} x {bits.labels.num_train:,} influences"
             say(f"{size} in {count_text(files, 'file')} in {matrix}")
             return
         if fdr is not None:
-            frame = influence_discoveries(
-                bits, fdr=fdr, same_class=same_class, memory_mb=memory_mb, max_pairs=max_pairs, spread=spread
-            )
+            frame = influence_discoveries(bits, fdr=fdr, same_class=same_class, options=options)
         elif threshold is not None:
-            frame = influence_pairs(
-                bits, threshold=threshold, empty=empty or "nan", memory_mb=memory_mb, max_pairs=max_pairs, spread=spread
-            )
-            beside = _discoveries(bits, memory_mb, max_pairs, spread)
+            frame = influence_pairs(bits, threshold=threshold, options=options)
+            beside = _discoveries(bits, options)
         else:
-            frame = influence_top(bits, top=top or 5, empty=empty or "nan", memory_mb=memory_mb, spread=spread)
+            frame = influence_top(bits, top=top or 5, options=options)
     frame = with_names(frame, opened)
     if output is not None:
         write_frame(frame, output)
@@ -137,20 +136,20 @@ def influence(
         say(f"pairs: {output}")
 
 
-def _discoveries(bits: "RatioBits", memory_mb: float, max_pairs: int, spread: "ParallelMap") -> str:
+def _discoveries(bits: "RatioBits", options: "PairOptions") -> str:
     """A number of pairs over a threshold says little where many are by chance: what is said beside it."""
     from analysis import TooManyPairsError, influence_discoveries
 
     of_all = f"of all {bits.labels.num_test * bits.labels.num_train:,} pairs"
     try:
-        found = influence_discoveries(bits, fdr=_FDR, memory_mb=memory_mb, max_pairs=max_pairs, spread=spread)
+        found = influence_discoveries(bits, fdr=_FDR, options=options)
     except TooManyPairsError:
-        return f"{of_all}, more than {max_pairs:,} are discoveries at a false discovery rate of {_FDR:g}"
+        return f"{of_all}, more than {options.max_pairs:,} are discoveries at a false discovery rate of {_FDR:g}"
     return f"{of_all}, {len(found):,} are discoveries at a false discovery rate of {_FDR:g} (--fdr {_FDR:g} lists them)"
 
 
 @contextmanager
-def _spread(runner: RunnerName, address: str | None) -> Iterator["ParallelMap"]:
+def _parallel(runner: RunnerName, address: str | None) -> Iterator["ParallelMap"]:
     from analysis.reading.parallel import Threads
     from orchestrator.cli.progress import pieces_display
 
