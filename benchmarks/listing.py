@@ -18,7 +18,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from orchestrator.campaigns.committed_runs import check_holdings
+from orchestrator.campaigns.committed_runs import check_committed_runs
 from orchestrator.campaigns.pending import pending_shards
 from orchestrator.store_ops.compact import compact_store
 from orchestrator.store_ops.status import campaign_status
@@ -61,7 +61,7 @@ def main() -> None:
                 for ratio_ppm in campaign.subsets.ratios_ppm
             }
             steps += [("status", lambda: campaign_status(store.uri))]
-            steps += [("check every file, as `run` does at its end", lambda: check_holdings(store, everything))]
+            steps += [("check every file, as `run` does at its end", lambda: check_committed_runs(store, everything))]
         if options.compact:
             steps += [("compact", lambda: compact_store(store.uri, grace=0))]
             steps += [("status after it", lambda: campaign_status(store.uri))]

@@ -28,8 +28,8 @@ import pandas as pd
 
 from analysis.influence.estimator import COLUMNS as INFLUENCE_COLUMNS
 from analysis.influence.estimator import pairs_frame
-from analysis.influence.p_values import p_values, unlikely_counts
-from analysis.influence.pair_counter import Counted, FamilyBlock, counted, test_blocks
+from analysis.influence.p_values import p_values, significant_counts
+from analysis.influence.pair_counter import FamilyBlock, PairCounts, count_pairs, test_blocks
 from analysis.influence.pair_options import DEFAULTS, PairOptions
 from analysis.influence.pairs import Pairs
 from analysis.reading.bits import RatioBits
@@ -71,7 +71,7 @@ def influence_discoveries(
     tried = sum(len(some.examples) * len(tests) for some, tests in families)
     every = [some for some, _ in families]
     level = _countable_level(every, blocks, tried, fdr, options)
-    found = list(options.blocks.map(_unlikely, (every, level), blocks)) if level else []
+    found = list(options.blocks.map(_significant, (every, level), blocks)) if level else []
     of_ratio: list[list[Pairs]] = [[] for _ in ratios]
     places = {id(at): place for place, at in enumerate(ratios)}
     for block, pairs in zip(blocks, found, strict=level > 0):
@@ -100,18 +100,18 @@ def _frame(
     return frame.iloc[order].reset_index(drop=True)[list(COLUMNS)]
 
 
-def _families(bits: RatioBits, same_class: bool) -> list[tuple[Counted, Integers]]:
+def _families(bits: RatioBits, same_class: bool) -> list[tuple[PairCounts, Integers]]:
     """Training examples and the test examples that each of them is tested with."""
     examples, tests = np.arange(bits.labels.num_train), np.arange(bits.labels.num_test)
     if not same_class:
-        return [(counted(bits, examples, "nan"), tests)]
+        return [(count_pairs(bits, examples, "nan"), tests)]
     given, requested = bits.labels.given_label, bits.labels.test_label
     classes = np.intersect1d(given, requested)
-    return [(counted(bits, examples[given == label], "nan"), tests[requested == label]) for label in classes]
+    return [(count_pairs(bits, examples[given == label], "nan"), tests[requested == label]) for label in classes]
 
 
 def _countable_level(
-    families: Sequence[Counted],
+    families: Sequence[PairCounts],
     blocks: Sequence[FamilyBlock],
     tried: int,
     fdr: float,
@@ -120,7 +120,7 @@ def _countable_level(
     """A level that no discovery's p-value is above, and that at most `max_pairs` pairs reach; 0: there are none."""
     level, reached = fdr, tried
     while True:
-        before, reached = reached, sum(options.blocks.map(_number_unlikely, (families, level), blocks))
+        before, reached = reached, sum(options.blocks.map(_count_significant, (families, level), blocks))
         if reached <= options.max_pairs:
             return level if reached else 0.0
         if reached == before:
@@ -131,16 +131,16 @@ def _countable_level(
         level = fdr * reached / tried
 
 
-def _number_unlikely(shared: tuple[Sequence[Counted], float], block: FamilyBlock) -> int:
+def _count_significant(shared: tuple[Sequence[PairCounts], float], block: FamilyBlock) -> int:
     families, level = shared
     some = families[block.family]
-    return some.number(block.tests, unlikely_counts(some, some.bits.correct[block.tests], level))
+    return some.number(block.tests, significant_counts(some, some.bits.correct[block.tests], level))
 
 
-def _unlikely(shared: tuple[Sequence[Counted], float], block: FamilyBlock) -> Pairs:
+def _significant(shared: tuple[Sequence[PairCounts], float], block: FamilyBlock) -> Pairs:
     families, level = shared
     some = families[block.family]
-    bars = unlikely_counts(some, some.bits.correct[block.tests], level)
+    bars = significant_counts(some, some.bits.correct[block.tests], level)
     return Pairs.join(list(some.scan(block.tests, bars)))
 
 

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.influence.pair_counter import Counted, counted, lowest_counts, test_blocks
+from analysis.influence.pair_counter import PairCounts, count_pairs, min_counts_for_influence, test_blocks
 from analysis.influence.pair_options import DEFAULTS, PairOptions
 from analysis.influence.pairs import Pairs
 from analysis.influence.top_pairs import top_of_block
@@ -59,7 +59,7 @@ def influence_top(
     """
     if top < 1:
         raise EstimateError(f"top must be at least 1, got {top!r}")
-    every = counted(bits, _all_examples(bits), options.empty_in_lists)
+    every = count_pairs(bits, _all_examples(bits), options.empty_in_lists)
     blocks = test_blocks(every, np.unique(_selected_tests(bits, tests)), options.memory_mb)
     pairs = Pairs.join(list(options.blocks.map(top_of_block, (every, top), blocks)))
     frame = pairs_frame(bits, pairs, options).assign(rank=pairs.ranks() + 1)
@@ -105,8 +105,8 @@ def influence_matrix(
 
 def matrix_blocks(bits: RatioBits, tests: Integers, options: PairOptions) -> Iterator[npt.NDArray[np.float32]]:
     """Rows of the influence matrix, float32[some tests, N] at a time, in the order of `tests`."""
-    every = counted(bits, _all_examples(bits), options.empty_in_matrix)
-    return options.blocks.map(Counted.matrix, every, test_blocks(every, tests, options.memory_mb, _MATRIX_BYTES))
+    every = count_pairs(bits, _all_examples(bits), options.empty_in_matrix)
+    return options.blocks.map(PairCounts.matrix, every, test_blocks(every, tests, options.memory_mb, _MATRIX_BYTES))
 
 
 def pairs_above(
@@ -122,7 +122,7 @@ def pairs_above(
     """
     if not isfinite(threshold):
         raise EstimateError(f"threshold must be a finite number, got {threshold!r}")
-    some, max_pairs = counted(bits, examples, options.empty_in_lists), options.max_pairs
+    some, max_pairs = count_pairs(bits, examples, options.empty_in_lists), options.max_pairs
     found: list[Pairs] = []
     blocks = test_blocks(some, _all_tests(bits) if tests is None else tests, options.memory_mb)
     for pairs in options.blocks.map(_above_in_block, (some, threshold, max_pairs), blocks):
@@ -135,10 +135,10 @@ def pairs_above(
     return Pairs.join(found)
 
 
-def _above_in_block(shared: tuple[Counted, float, int], tests: Integers) -> Pairs:
+def _above_in_block(shared: tuple[PairCounts, float, int], tests: Integers) -> Pairs:
     """The ranked pairs of a block with infl >= threshold, or more than `max_pairs` of them."""
     some, threshold, max_pairs = shared
-    bars = lowest_counts(some, some.bits.correct[tests], np.full(len(tests), threshold))
+    bars = min_counts_for_influence(some, some.bits.correct[tests], np.full(len(tests), threshold))
     found: list[Pairs] = []
     for pairs in some.scan(tests, bars):
         found.append(pairs)

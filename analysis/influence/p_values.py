@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.influence.pair_counter import NEVER, Counted
+from analysis.influence.pair_counter import UNREACHABLE, PairCounts
 from analysis.influence.pairs import Pairs
 from workers.common.arrays import Floats, Int32s, Integers
 from workers.common.numba_jit import compiled
@@ -47,8 +47,8 @@ def _survival() -> Callable[..., Floats]:
     return found
 
 
-def unlikely_counts(counted: Counted, total: Integers, level: float) -> Int32s:
-    """int32[tests, groups]: the smallest count whose p-value is at most `level`; NEVER where none is.
+def significant_counts(counted: PairCounts, total: Integers, level: float) -> Int32s:
+    """int32[tests, groups]: the smallest count whose p-value is at most `level`; UNREACHABLE where none is.
 
     `total` (int64[tests]) is each test's number of right runs.
     """
@@ -89,7 +89,7 @@ def _lowest(runs: int, n_in: int, total: int, log_level: float, log_factorials: 
         bar = count
         term *= count * (runs - n_in - total + count) / ((n_in - count + 1.0) * (total - count + 1.0))
         count -= 1
-    return bar if bar <= most else NEVER
+    return bar if bar <= most else UNREACHABLE
 
 
 @compiled

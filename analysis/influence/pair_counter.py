@@ -17,7 +17,7 @@ from analysis.statistics.means import Empty, empty_mean, mean_difference
 from workers.common.arrays import Floats, Int32s, Integers
 from workers.errors import EstimateError
 
-NEVER = np.int32(2**31 - 1)
+UNREACHABLE = np.int32(2**31 - 1)
 """A bar that no count reaches."""
 
 _MOST_TESTS = 256
@@ -27,7 +27,7 @@ _HIT_TILES = 4
 
 
 @dataclass(frozen=True)
-class Counted:
+class PairCounts:
     """A ratio's runs, ready for counting pairs with some training examples.
 
     The examples are sorted by |A_i|, then id; `words` are theirs, and `group` (int32, ascending) tells which of the
@@ -86,16 +86,16 @@ class FamilyBlock:
     tests: Integers
 
 
-def counted(bits: RatioBits, examples: Integers, empty: Empty) -> Counted:
+def count_pairs(bits: RatioBits, examples: Integers, empty: Empty) -> PairCounts:
     """Prepare the pairs of these training examples (ids). Raises EstimateError for an unknown `empty`."""
     empty_mean(empty)
     order = examples[np.lexsort((examples, bits.n_in[examples]))]
     sizes, group = np.unique(bits.n_in[order], return_inverse=True)
     words = bits.subsets.of_examples(order).words
-    return Counted(bits, empty, order, words, group.astype(np.int32), sizes)
+    return PairCounts(bits, empty, order, words, group.astype(np.int32), sizes)
 
 
-def test_blocks(counted: Counted, tests: Integers, memory_mb: float, pair_bytes: int = 0) -> list[Integers]:
+def test_blocks(counted: PairCounts, tests: Integers, memory_mb: float, pair_bytes: int = 0) -> list[Integers]:
     """Tests to be handled at one time, so that `memory_mb` (10^6 bytes) is enough; never less than one.
 
     `pair_bytes` are what a result holds for each pair. Raises EstimateError for a `memory_mb` that is not positive.
@@ -108,10 +108,10 @@ def test_blocks(counted: Counted, tests: Integers, memory_mb: float, pair_bytes:
     return [tests[start : start + tall] for start in range(0, len(tests), tall)]
 
 
-def lowest_counts(
-    counted: Counted, total: Integers, least: Floats, *, above: npt.NDArray[np.bool_] | None = None
+def min_counts_for_influence(
+    counted: PairCounts, total: Integers, least: Floats, *, above: npt.NDArray[np.bool_] | None = None
 ) -> Int32s:
-    """int32[tests, groups]: the smallest count at which infl >= least[z]; NEVER where none does.
+    """int32[tests, groups]: the smallest count at which infl >= least[z]; UNREACHABLE where none does.
 
     `total` (int64[tests]) and `least` (float64[tests]) are the tests'. Where `above` (bool[tests, groups]) is set,
     infl > least[z].
@@ -124,7 +124,7 @@ def lowest_counts(
     with np.errstate(invalid="ignore"):
         solution = (least + total / np.maximum(n_out, 1)) / (1 / np.maximum(n_in, 1) + 1 / np.maximum(n_out, 1))
     guess = np.where(both & np.isfinite(solution), np.clip(np.ceil(np.nan_to_num(solution)), fewest, most), fewest)
-    bars = np.full(guess.shape, NEVER, np.int32)
+    bars = np.full(guess.shape, UNREACHABLE, np.int32)
     for off in (1, 0, -1):
         count = np.clip(guess.astype(np.int64) + off, fewest, most)
         infl = counted.influence(count, n_in, total)

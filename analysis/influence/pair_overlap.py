@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from analysis.influence.pair_counter import Counted, FamilyBlock, counted, lowest_counts, test_blocks
+from analysis.influence.pair_counter import FamilyBlock, PairCounts, count_pairs, min_counts_for_influence, test_blocks
 from analysis.influence.pair_options import MEMORY_MB
 from analysis.reading.bits import RatioBits
 from analysis.reading.parallel import ParallelMap, Threads
@@ -55,12 +55,12 @@ def pair_overlap(
     both sides of an example there is no infl.
     """
     labels = halves[0].labels
-    families: list[list[Counted]] = []
+    families: list[list[PairCounts]] = []
     blocks: list[FamilyBlock] = []
     for label in np.intersect1d(labels.given_label, labels.test_label):
         in_class = labels.given_label == label
         pair = [
-            counted(bits, np.flatnonzero(chosen & in_class), "nan")
+            count_pairs(bits, np.flatnonzero(chosen & in_class), "nan")
             for bits, chosen in zip(halves, memorized, strict=True)
         ]
         tests = np.flatnonzero(labels.test_label == label)
@@ -72,14 +72,14 @@ def pair_overlap(
     return Overlap(*sizes.tolist())
 
 
-def _in_block(shared: tuple[list[list[Counted]], float], block: FamilyBlock) -> tuple[int, int, int]:
+def _in_block(shared: tuple[list[list[PairCounts]], float], block: FamilyBlock) -> tuple[int, int, int]:
     families, min_infl = shared
     first, second = (_selected(half, block.tests, min_infl) for half in families[block.family])
     return len(first), len(second), len(np.intersect1d(first, second, assume_unique=True))
 
 
-def _selected(half: Counted, tests: Integers, min_infl: float) -> Integers:
+def _selected(half: PairCounts, tests: Integers, min_infl: float) -> Integers:
     """The pairs, each as one number."""
-    bars = lowest_counts(half, half.bits.correct[tests], np.full(len(tests), min_infl))
+    bars = min_counts_for_influence(half, half.bits.correct[tests], np.full(len(tests), min_infl))
     keys = [pairs.tests * half.bits.labels.num_train + pairs.examples for pairs in half.scan(tests, bars)]
     return np.concatenate([np.zeros(0, np.int64), *keys])

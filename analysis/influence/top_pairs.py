@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from analysis.influence.pair_counter import Counted, lowest_counts
+from analysis.influence.pair_counter import PairCounts, min_counts_for_influence
 from analysis.influence.pairs import Pairs
 from workers.common.arrays import Int32s, Integers
 
@@ -12,7 +12,7 @@ _FIRST, _GROWTH = 256, 4
 """Examples looked at before bars are set, and how much further each next look goes: later ones find ever less."""
 
 
-def top_of_block(shared: tuple[Counted, int], tests: Integers) -> Pairs:
+def top_of_block(shared: tuple[PairCounts, int], tests: Integers) -> Pairs:
     """The ranked best pairs of each of these tests (ascending ids); NaN is never among them.
 
     `shared` is what is counted and how many are requested.
@@ -35,7 +35,7 @@ def _best(parts: list[Pairs], top: int) -> Pairs:
     return ranked.take(ranked.ranks() < top)
 
 
-def _bars(counted: Counted, tests: Integers, best: Pairs, top: int) -> Int32s:
+def _bars(counted: PairCounts, tests: Integers, best: Pairs, top: int) -> Int32s:
     """What a count must reach to be among the `top` of each test, given the best so far."""
     last = best.take(best.ranks() == top - 1)
     rows = np.searchsorted(tests, last.tests)
@@ -44,10 +44,10 @@ def _bars(counted: Counted, tests: Integers, best: Pairs, top: int) -> Int32s:
     # Examples of one group come in ascending id: those that follow the last of the best lose a tie with it.
     above = np.zeros((len(tests), len(counted.sizes)), dtype=bool)
     above[rows, np.searchsorted(counted.sizes, counted.bits.n_in[last.examples])] = True
-    return lowest_counts(counted, counted.bits.correct[tests], least, above=above)
+    return min_counts_for_influence(counted, counted.bits.correct[tests], least, above=above)
 
 
-def _constant(counted: Counted, tests: Integers, top: int) -> list[Pairs]:
+def _constant(counted: PairCounts, tests: Integers, top: int) -> list[Pairs]:
     """The best pairs of tests that all runs get right, or all wrong: the same examples for each of them."""
     found = []
     for total in np.unique(counted.bits.correct[tests]):

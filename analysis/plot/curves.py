@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from analysis.plot.drawing import DASHES, PALETTE, add_legend, check_columns, own_or_given
+from analysis.plot.drawing import DASHES, PALETTE, add_legend, check_columns, given_or_new_axes
 from workers.errors import NoEstimateError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def reliability(frame: pd.DataFrame, axes: "Axes | None" = None) -> "Axes":
     check_columns(frame, "estimate", "ratio", "runs", "splits", "spearman_brown", "jaccard")
     if not frame[["spearman_brown", "jaccard"]].notna().any(axis=None):
         raise NoEstimateError("frame: has no value, too few runs were split")
-    is_own, axes = axes is None, own_or_given(axes, 7.6, 4.4)
+    is_own, axes = axes is None, given_or_new_axes(axes, 7.6, 4.4)
     ratios = sorted(frame["ratio"].dropna().unique())
     for (name, ratio), rows in frame.groupby(["estimate", "ratio"], sort=False, dropna=False):
         dash = DASHES[ratios.index(ratio) % len(DASHES)] if ratio == ratio else "-"
@@ -64,7 +64,7 @@ def removal(frame: pd.DataFrame, axes: "Axes | None" = None) -> "Axes":
 
     Bars go from `low` to `high`. A point without an accuracy is left out, one without an interval has no bar.
     """
-    axes = own_or_given(axes, 6.4, 4.4)
+    axes = given_or_new_axes(axes, 6.4, 4.4)
     for place, (rule, rows) in enumerate(frame.dropna(subset="test_accuracy").groupby("rule", sort=False)):
         mean = rows["test_accuracy"]
         bars = [(mean - rows["low"]).fillna(0), (rows["high"] - mean).fillna(0)]

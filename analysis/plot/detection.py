@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from analysis.plot.drawing import DASHES, PALETTE, add_legend, ink, own_or_given, own_or_given_panels
+from analysis.plot.drawing import DASHES, PALETTE, add_legend, given_or_new_axes, given_or_new_panels, ink
 from workers.common.arrays import Objects
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def noise(table: pd.DataFrame, curves: pd.DataFrame, axes: Any = None) -> Object
     False-positive rates are on a logarithmic axis: good scores differ in their first false positives. Raises
     EstimateError for `axes` that are not two.
     """
-    panels = own_or_given_panels(axes, (1, 2), 11, 5.2)
+    panels = given_or_new_panels(axes, (1, 2), 11, 5.2)
     roc, precision = panels
     of_scores = table.dropna(subset="auc").sort_values("ratio").groupby("score", sort=False).tail(1).sort_index()
     best = of_scores.sort_values("auc", ascending=False, kind="stable").head(MAX_CURVES)
@@ -63,7 +63,7 @@ def proxies(table: pd.DataFrame, axes: "Axes | None" = None) -> "Axes":
     Dots are Spearman's correlation and Kendall's tau-b, lines their intervals.
     """
     rows = table.sort_values("spearman", kind="stable", na_position="first")
-    is_own, axes = axes is None, own_or_given(axes, 8, 1.2 + _ROOM * len(rows))
+    is_own, axes = axes is None, given_or_new_axes(axes, 8, 1.2 + _ROOM * len(rows))
     places = range(len(rows))
     for name, label, marker, shift, colour in (
         ("spearman", "Spearman", "o", 0.12, PALETTE[0]),

@@ -16,7 +16,7 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9")
 DASHES = ("-", "--", ":", "-.")
 
 
-def own_or_given(axes: "Axes | None", width: float, height: float) -> "Axes":
+def given_or_new_axes(axes: "Axes | None", width: float, height: float) -> "Axes":
     """The axes given, or those of a new figure of so many inches, which pyplot shows."""
     if axes is not None:
         return axes
@@ -26,7 +26,7 @@ def own_or_given(axes: "Axes | None", width: float, height: float) -> "Axes":
     return made
 
 
-def own_or_given_panels(
+def given_or_new_panels(
     given: Any, shape: tuple[int, int], width: float, height: float, *, sharey: bool = False
 ) -> Objects:
     """The rows x columns panels given, or those of a new figure of so many inches, in one row.

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from analysis.plot.drawing import add_legend, own_or_given, own_or_given_panels, plain
+from analysis.plot.drawing import add_legend, given_or_new_axes, given_or_new_panels, plain
 from workers.common.arrays import Objects
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def profiles(frame: pd.DataFrame, axes: "Axes | None" = None) -> "Axes":
 
     The bars reach one standard error to each side, over what the frame's column `over` says.
     """
-    is_own, axes = axes is None, own_or_given(axes, 6.8, 4.4)
+    is_own, axes = axes is None, given_or_new_axes(axes, 6.8, 4.4)
     _draw_groups(axes, frame, "ratio", "consistency")
     axes.set(xlabel="subset size over data set size", ylabel="correct when held out", ylim=(-0.02, 1.02))
     over = ", ".join(frame["over"].unique())
@@ -38,7 +38,7 @@ def learning(frame: pd.DataFrame, axes: Any = None) -> Objects:
     """
     shown = frame[frame["ratio"] == frame["ratio"].max()]
     kinds = [at for at in _KINDS if at in set(shown["at"])]
-    panels = own_or_given_panels(axes, (1, len(kinds)), 2.6 + 3.8 * len(kinds), 4.2, sharey=True)
+    panels = given_or_new_panels(axes, (1, len(kinds)), 2.6 + 3.8 * len(kinds), 4.2, sharey=True)
     for panel, at in zip(panels, kinds, strict=True):
         _draw_groups(panel, shown[shown["at"] == at], "epoch", "correctness")
         panel.set(xlabel="epoch", ylim=(-0.02, 1.02))

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.learning.forgetting_summary import forgetting_summary
-from analysis.plot.drawing import PALETTE, add_legend, check_columns, own_or_given
+from analysis.plot.drawing import PALETTE, add_legend, check_columns, given_or_new_axes
 from analysis.statistics.bins import CSCORE_BINS, MEM_BINS, histogram
 from analysis.statistics.means import without_empty_groups
 from workers.campaign.plural import count_text
@@ -26,7 +26,7 @@ def memorization(frame: pd.DataFrame, axes: "Axes | None" = None) -> "Axes":
     check_columns(frame, "ratio", "mem", "se", "n_in", "n_out")
     valued = without_empty_groups(frame[frame["mem"].notna()])
     _check_some(valued, "mem")
-    axes = own_or_given(axes, 6.4, 4.0)
+    axes = given_or_new_axes(axes, 6.4, 4.0)
     groups = {ratio: valued[valued["ratio"] == ratio] for ratio in sorted(valued["ratio"].unique())}
     for (ratio, rows), colour in zip(groups.items(), _colours(len(groups)), strict=True):
         runs = (rows["n_in"] + rows["n_out"]).max()
@@ -52,7 +52,7 @@ def cscore(frame: pd.DataFrame, axes: "Axes | None" = None) -> "Axes":
     check_columns(frame, "cscore", "se", "n_ratios", "n_out")
     valued = frame[frame["cscore"].notna()]
     _check_some(valued, "cscore")
-    axes = own_or_given(axes, 6.4, 4.0)
+    axes = given_or_new_axes(axes, 6.4, 4.0)
     ratios = valued["n_ratios"].max()
     _outline(axes, valued["cscore"].to_numpy(), CSCORE_BINS, 0, None, PALETTE[0], is_only=True)
     _label(axes, "C-score", 0)
@@ -69,7 +69,7 @@ def forgetting(frame: pd.DataFrame, axes: "Axes | None" = None) -> "Axes":
     """
     from matplotlib.ticker import MaxNLocator
 
-    axes = own_or_given(axes, 6.4, 4.4)
+    axes = given_or_new_axes(axes, 6.4, 4.4)
     summaries = forgetting_summary(frame).to_dict("records")
     end = max(len(each["histogram"]) for each in summaries)
     beyond = end + 0.05 * end

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.plot.drawing import own_or_given_panels, plain
+from analysis.plot.drawing import given_or_new_panels, plain
 from analysis.scoring.split_half import check_whole
 from analysis.view.base import View
 from analysis.view.display.columns import VALUES, parts_of
@@ -38,7 +38,7 @@ def influence(
     counted = view.influence(ratio=ratio, tests=[test_example_id], top=top, empty="nan")
     pairs = counted[counted["infl"] > 0]
     images = [view.image("test", test_example_id), *(view.image("train", each) for each in pairs["example_id"])]
-    panels = own_or_given_panels(axes, (1, 1 + top), _WIDTH * (1 + top), _HEIGHT - 0.15)
+    panels = given_or_new_panels(axes, (1, 1 + top), _WIDTH * (1 + top), _HEIGHT - 0.15)
     names = view.store.header.class_names
     for panel, row in zip(panels[1:], pairs.to_dict("records"), strict=False):
         value = f"{row['infl']:.2f} ({row['low']:.2f} to {row['high']:.2f})".replace("-", "−")
@@ -82,7 +82,7 @@ def examples(
     columns = min(_COLUMNS, len(records))
     rows = -(-len(records) // columns)
     shape = (rows, columns) if axes is None else (1, len(records))
-    panels = own_or_given_panels(axes, shape, _WIDTH * columns, _HEIGHT * rows)
+    panels = given_or_new_panels(axes, shape, _WIDTH * columns, _HEIGHT * rows)
     for panel, row in zip(panels, records, strict=False):
         panel.set_title(_title(row, ids, value, parts, view.store.header.class_names), fontsize="small")
     _show(panels, images)

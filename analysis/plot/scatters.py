@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from analysis.plot.drawing import PALETTE, check_columns, ink, own_or_given, plain
+from analysis.plot.drawing import PALETTE, check_columns, given_or_new_axes, ink, plain
 from analysis.scoring.agreement import Agreement, correlation
 from analysis.statistics.means import without_empty_groups
 from workers.campaign.plural import count_text
@@ -23,7 +23,7 @@ _SHOWN = 60
 
 def agreement(found: Agreement, axes: "Axes | None" = None) -> "Axes":
     """One set of scores against the other, with the line on which they are equal: see `analysis.compare`."""
-    axes = own_or_given(axes, 6.4, 5.6)
+    axes = given_or_new_axes(axes, 6.4, 5.6)
     _draw_examples(axes, found.scores["a"], found.scores["b"])
     # The same scale on both axes.
     low, high = min(axes.get_xlim()[0], axes.get_ylim()[0]), max(axes.get_xlim()[1], axes.get_ylim()[1])
@@ -54,7 +54,7 @@ def mem_against_cscore(mem: pd.DataFrame, cscore: pd.DataFrame, axes: "Axes | No
     both = both.dropna(subset=["mem", "cscore"])
     if both.empty:
         raise EstimateError("mem, cscore: must have a value of some example in common, got none")
-    axes = own_or_given(axes, 6.4, 4.8)
+    axes = given_or_new_axes(axes, 6.4, 4.8)
     _draw_examples(axes, both["cscore"], both["mem"])
     axes.axhline(0, color=ink(axes), linewidth=0.8)
     axes.set(xlabel="C-score", ylabel=f"memorization at ratio {ratios[0]:g}")

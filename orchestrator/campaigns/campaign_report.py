@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from orchestrator.campaigns.committed_runs import Holdings
+from orchestrator.campaigns.committed_runs import CommittedRuns
 from orchestrator.campaigns.until_se import Look
 from orchestrator.runners.base import GivenUp
 from workers.store.failures import MAX_MESSAGE
@@ -54,7 +54,7 @@ class CampaignReport:
     failures: list[GivenUp] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     looks: Sequence[Look] = field(default=())
-    holdings: Holdings | None = None
+    holdings: CommittedRuns | None = None
     precision: Precision = "float32"
 
     def note(self, text: str) -> None:

@@ -29,7 +29,7 @@ Masks = Mapping[int, npt.NDArray[np.bool_]]
 
 
 @dataclass(frozen=True)
-class Holdings:
+class CommittedRuns:
     """By ratio (parts per million): requested runs, those of them in sound files, and those of these that diverged."""
 
     requested: Mapping[int, int]
@@ -51,7 +51,9 @@ class Holdings:
         return self.runs - sum(self.diverged.values())
 
 
-def check_holdings(store: Store, requested: Masks, on_file: ProgressCallback = lambda done, total: None) -> Holdings:
+def check_committed_runs(
+    store: Store, requested: Masks, on_file: ProgressCallback = lambda done, total: None
+) -> CommittedRuns:
     """Look for runs in a store. Raises StoreError where the store is not there any more, or cannot be read."""
     store.check_binding()
     checked: dict[Shard, list[int] | DamagedFileError] = {}
@@ -87,7 +89,7 @@ def check_holdings(store: Store, requested: Masks, on_file: ProgressCallback = l
         _counts(diverged),
         {ratio_ppm: there[ratio_ppm] for ratio_ppm in requested},
     )
-    return Holdings(*counts, tuple(damaged))
+    return CommittedRuns(*counts, tuple(damaged))
 
 
 def runs_by_ratio(shards: Iterable[Shard]) -> Counter[int]:

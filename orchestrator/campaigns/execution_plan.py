@@ -39,7 +39,7 @@ hide scheduling, little to lose. A shard is never less than one stack."""
 
 
 @dataclass(frozen=True)
-class Arrangement:
+class ExecutionPlan:
     """`shard_size` is a multiple of `stack_size`. `apart` says why models are trained one at a time, where they are."""
 
     shard_size: int
@@ -48,14 +48,14 @@ class Arrangement:
     apart: str | None = None
 
 
-def arrange(
+def plan_execution(
     campaign: Campaign,
     dataset: Dataset,
     facts: ModelFacts,
     machine: Machine,
     shard_size: int | None = None,
     fastest: Callable[[Campaign, Sequence[int], Precision], int] | None = None,
-) -> Arrangement:
+) -> ExecutionPlan:
     """The arrangement of a new store on workers like `machine`; a given shard size bounds the stack's.
 
     On a GPU `fastest` chooses among the sizes that fit; without it the largest is taken. On a CPU nothing is timed, so
@@ -74,8 +74,8 @@ def arrange(
         stack = fastest(campaign, sorted(sizes), precision)
     if shard_size is not None:
         stack = max(size for size in range(1, stack + 1) if shard_size % size == 0)
-        return Arrangement(shard_size, stack, precision, apart)
-    return Arrangement(stack * max(1, _usual_shard(campaign, dataset, facts) // stack), stack, precision, apart)
+        return ExecutionPlan(shard_size, stack, precision, apart)
+    return ExecutionPlan(stack * max(1, _usual_shard(campaign, dataset, facts) // stack), stack, precision, apart)
 
 
 def _stack_limit(campaign: Campaign, facts: ModelFacts, machine: Machine) -> int:

@@ -12,7 +12,7 @@ from analysis import (
     se_of_runs,
 )
 from analysis.estimators.pilots import PlannedVariance, planned_variance
-from orchestrator.campaigns.execution_plan import Arrangement, arrange
+from orchestrator.campaigns.execution_plan import ExecutionPlan, plan_execution
 from orchestrator.campaigns.pending import pending_shards
 from orchestrator.campaigns.preflight import campaign_notes, check_campaign_fits, make_header, resolve_tables
 from workers.campaign.campaign import PPM, Campaign
@@ -93,7 +93,7 @@ class Plan:
     """What a campaign would train, and how much room its results take."""
 
     ratios: tuple[RatioPlan, ...]
-    arrangement: Arrangement
+    arrangement: ExecutionPlan
     pending: Sequence[Shard]
     store_bytes: int
     notes: Sequence[str] = ()
@@ -114,8 +114,8 @@ def plan_campaign(
 ) -> Plan:
     """Plan a campaign, less what a store holds already (none: nothing, and a store that does not exist is empty).
 
-    A new store's arrangement is for workers like `machine`, `fastest` as in `arrange`. A store's runs are the pilot.
-    `on_data` gets the data set as soon as it is read. Nothing is downloaded.
+    The execution plan of a new store is for workers like `machine`, `fastest` as in `plan_execution`. A store's runs
+    are the pilot. `on_data` gets the data set as soon as it is read. Nothing is downloaded.
 
     Raises CampaignError, DataError; StoreMismatchError where the store is another campaign's, DamagedFileError where it
     cannot be read.
@@ -130,12 +130,12 @@ def plan_campaign(
     if store_uri is not None and Store.exists(store_uri):
         store = Store.open(store_uri)
         store.header.check_same(make_header(campaign, dataset), store.uri)
-        arrangement = Arrangement(store.header.shard_size, store.header.stack_size, store.header.precision)
+        arrangement = ExecutionPlan(store.header.shard_size, store.header.stack_size, store.header.precision)
         committed = store.shards()
         if committed and campaign.subsets.design != "explicit":
             counts = {at.ratio_ppm: at for at in count_runs(store).ratios}
     else:
-        arrangement = arrange(campaign, dataset, facts, machine, fastest=fastest)
+        arrangement = plan_execution(campaign, dataset, facts, machine, fastest=fastest)
     pending = pending_shards(campaign, committed, arrangement.shard_size)
     ratios = [
         _ratio_plan(campaign, ratio_ppm, dataset.num_train, pending, counts)

@@ -9,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 
 from orchestrator.campaigns.campaign_report import CampaignProgress, CampaignReport
-from orchestrator.campaigns.committed_runs import Masks, check_holdings
-from orchestrator.campaigns.execution_plan import arrange
+from orchestrator.campaigns.committed_runs import Masks, check_committed_runs
+from orchestrator.campaigns.execution_plan import plan_execution
 from orchestrator.campaigns.pending import pending_shards
 from orchestrator.campaigns.preflight import (
     campaign_examples,
@@ -129,7 +129,7 @@ def _checked(
             last = time.monotonic()
             on_progress(progress)
 
-    holdings = check_holdings(store, asked, tell)
+    holdings = check_committed_runs(store, asked, tell)
     progress.found = holdings.runs
     report = replace(report, holdings=holdings)
     if report.complete and not report.looks:  # another driver may have requested less meanwhile
@@ -160,7 +160,7 @@ def _prepared_store(
     is_new = not Store.exists(store)
     if is_new:
         machine = runner.machine()
-        arranged = arrange(campaign, dataset, facts, machine, shard_size, runner.fastest_stack)
+        arranged = plan_execution(campaign, dataset, facts, machine, shard_size, runner.fastest_stack)
         sizes = {"shard_size": arranged.shard_size, "stack_size": arranged.stack_size}
         header = make_header(campaign, dataset, **sizes, precision=arranged.precision)
         if machine.device == "cpu":

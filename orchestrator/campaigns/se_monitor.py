@@ -53,7 +53,7 @@ def error_text(error: float) -> str:
     return f"{error:.3f}" if error < float("inf") else "-"
 
 
-class Gauge:
+class StandardErrorMonitor:
     """Measures a store again and again; only what was committed since is read."""
 
     def __init__(self, store: Store) -> None:
@@ -93,7 +93,7 @@ class Follower:
     def __init__(self, uri: str) -> None:
         self.precision: StandardErrors | None = None
         self._uri = uri
-        self._gauge: Gauge | None = None
+        self._monitor: StandardErrorMonitor | None = None
         self._stopped = threading.Event()
         # A daemon: a store that does not answer keeps no command from ending.
         self._thread = threading.Thread(target=self._follow, name="precision", daemon=True)
@@ -125,15 +125,15 @@ class Follower:
 
     def _look(self, deadline: float, stopped: Callable[[], bool]) -> None:
         try:
-            if self._gauge is None:
+            if self._monitor is None:
                 if not Store.exists(self._uri):
                     return
                 store = Store.open(self._uri)
                 if store.header.scored:
                     self._stopped.set()
                     return
-                self._gauge = Gauge(store)
-            self.precision = self._gauge.look(lambda: stopped() or time.monotonic() > deadline)
+                self._monitor = StandardErrorMonitor(store)
+            self.precision = self._monitor.look(lambda: stopped() or time.monotonic() > deadline)
         except StoreError:
             return  # temporarily unreadable: the next look tells, and the campaign itself tells of real trouble
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from orchestrator.campaigns.campaign_report import CampaignReport
-    from orchestrator.campaigns.committed_runs import Holdings
+    from orchestrator.campaigns.committed_runs import CommittedRuns
     from orchestrator.campaigns.until_se import Look
     from orchestrator.cli.text_table import TextTable
     from orchestrator.runners.base import Runner
@@ -117,11 +117,11 @@ def run_and_show(
     for look in report.looks:
         say(f"ratio {look.ratio:g}: {_looked(look, until_se)}")
     if report.holdings is not None:
-        _tell_holdings(report, report.holdings, campaign)
+        _tell_committed_runs(report, report.holdings, campaign)
     return report
 
 
-def _tell_holdings(report: "CampaignReport", found: "Holdings", campaign: "Campaign") -> None:
+def _tell_committed_runs(report: "CampaignReport", found: "CommittedRuns", campaign: "Campaign") -> None:
     """What is out of the ordinary in the store: more runs than were requested, diverged ones, damage, runs gone."""
     beyond = [
         f"{found.there[ratio_ppm]} at ratio {ratio_ppm / 1e6:g}, of {requested} requested"

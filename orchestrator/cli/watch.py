@@ -10,7 +10,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from orchestrator.campaigns.se_monitor import Gauge, SePercentiles, StandardErrors, error_text
+from orchestrator.campaigns.se_monitor import SePercentiles, StandardErrorMonitor, StandardErrors, error_text
 from orchestrator.cli.text_table import TableColumn, TextTable
 from orchestrator.cli.throughput import pace_text
 from orchestrator.store_ops.status import CampaignStatus, StatusReader
@@ -79,7 +79,7 @@ class Watch:
         self._reader: StatusReader | None = None
         self._view = WatchedStore()
         self._rates = _Rate()
-        self._gauge: Gauge | None = None
+        self._monitor: StandardErrorMonitor | None = None
 
     def look(self, seconds: float) -> WatchedStore:
         """The store now. New files are read for `seconds`; what is left then is read at later looks.
@@ -94,7 +94,7 @@ class Watch:
                     return self._view
                 store = Store.open(self.uri)
                 self._reader = StatusReader(store)
-                self._gauge = None if store.header.scored else Gauge(store)
+                self._monitor = None if store.header.scored else StandardErrorMonitor(store)
             status = self._reader.look(seconds)
             rate = self._rates.updated(sum(ratio.committed for ratio in status.ratios))
             self._view = WatchedStore(status, rate=rate)
@@ -106,14 +106,14 @@ class Watch:
 
     def measured(self, seconds: float) -> WatchedStore:
         """The last view with the precision. New files are read for `seconds`, as in `look`."""
-        if self._gauge is None or self._view.trouble is not None:
+        if self._monitor is None or self._view.trouble is not None:
             return self._view
         deadline = time.monotonic() + seconds
         try:
-            precision = self._gauge.look(lambda: time.monotonic() > deadline)
+            precision = self._monitor.look(lambda: time.monotonic() > deadline)
         except StoreError as error:
             return replace(self._view, trouble=_trouble(error))
-        self._view = replace(self._view, precision=precision, unmeasured=self._gauge.unread)
+        self._view = replace(self._view, precision=precision, unmeasured=self._monitor.unread)
         return self._view
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 
-from orchestrator.campaigns.execution_plan import arrange
+from orchestrator.campaigns.execution_plan import plan_execution
 from orchestrator.campaigns.preflight import ModelFacts, check_campaign_fits, make_header, training_labels
 from workers.campaign.campaign import Campaign
 from workers.campaign.keys import Run
@@ -116,7 +116,7 @@ class Bench:
     def _start(self, trial: Trial, dataset: Dataset, facts: ModelFacts) -> list[list[Trainer]]:
         """The models before their first update: of each ratio the stacks, or single models."""
         campaign, device = trial.campaign, self.device
-        how = arrange(campaign, dataset, facts, detect_machine(device))
+        how = plan_execution(campaign, dataset, facts, detect_machine(device))
         header = make_header(campaign, dataset, stack_size=how.stack_size, precision=how.precision)
         engine = choose_engine(campaign, header, dataset.input_shape)
         data = self._on_device(campaign, dataset)

@@ -12,7 +12,7 @@ from rich.console import Console
 from analysis import count_runs
 from orchestrator import run_campaign
 from orchestrator.campaigns.campaign_report import CampaignProgress
-from orchestrator.campaigns.se_monitor import Follower, Gauge, SePercentiles, StandardErrors
+from orchestrator.campaigns.se_monitor import Follower, SePercentiles, StandardErrorMonitor, StandardErrors
 from orchestrator.cli.live_view import LiveView
 from orchestrator.cli.progress import campaign_display
 from orchestrator.cli.throughput import Rate
@@ -75,32 +75,32 @@ def same(one: StandardErrors, other: StandardErrors) -> bool:
 
 
 def test_precision_is_that_of_all_runs_whatever_the_order_of_files(store: Store) -> None:
-    gauge = Gauge(store)
-    first = gauge.look(lambda: True)
-    assert (list(first.mem), first.mem[LOW].runs, first.cscore, gauge.unread) == ([LOW], 20, None, 40)
-    assert same(gauge.look(lambda: False), reference(store))
-    assert gauge.unread == 0
+    monitor = StandardErrorMonitor(store)
+    first = monitor.look(lambda: True)
+    assert (list(first.mem), first.mem[LOW].runs, first.cscore, monitor.unread) == ([LOW], 20, None, 40)
+    assert same(monitor.look(lambda: False), reference(store))
+    assert monitor.unread == 0
     commit(store, LOW, 60, 80)
-    gauge.look(lambda: False)
+    monitor.look(lambda: False)
     commit(store, LOW, 40, 80)  # a wider file with runs that are counted, and others
-    found = gauge.look(lambda: False)
+    found = monitor.look(lambda: False)
     assert (found.mem[LOW].runs, found.mem[HIGH].runs, found.cscore and found.cscore.runs) == (80, 18, 98)
     assert same(found, reference(store))
 
 
 def test_files_are_read_once_and_damaged_ones_left_out(store: Store) -> None:
-    gauge = Gauge(store)
-    before = gauge.look(lambda: False)
+    monitor = StandardErrorMonitor(store)
+    before = monitor.look(lambda: False)
     for path in Path(store.uri, "results").iterdir():
         path.write_bytes(b"no longer whole, and not read again")
-    assert gauge.look(lambda: False) == before
-    assert Gauge(store).look(lambda: False) == StandardErrors({})
+    assert monitor.look(lambda: False) == before
+    assert StandardErrorMonitor(store).look(lambda: False) == StandardErrors({})
 
 
 def test_nothing_is_certain_of_a_few_runs(tmp_path: Path) -> None:
     store = new_store(tmp_path / "s")
     commit(store, LOW, 0, 1)
-    assert Gauge(store).look(lambda: False).mem == {LOW: SePercentiles(1, np.inf, np.inf)}
+    assert StandardErrorMonitor(store).look(lambda: False).mem == {LOW: SePercentiles(1, np.inf, np.inf)}
 
 
 def shown(view: LiveView, width: int) -> list[str]:

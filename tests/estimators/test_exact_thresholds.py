@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from analysis import compare, cscore, influence_pairs, influence_top
 from analysis.estimators.memorization import estimate_memorization
 from analysis.influence.discoveries import influence_discoveries
-from analysis.influence.pair_counter import counted, lowest_counts
+from analysis.influence.pair_counter import count_pairs, min_counts_for_influence
 from analysis.reading.bits import RatioBits, pack_bits, ratio_bits
 from analysis.reading.counts import RatioCounts, StoreCounts
 from analysis.reading.examples import Labels
@@ -135,8 +135,8 @@ def test_the_lowest_count_of_a_tie_is_the_ties() -> None:
     subsets = np.arange(30)[:, None] < 18
     right = np.isin(np.arange(30), [*range(12), *range(18, 23)])[:, None]
     bits = ratio_bits(600_000, 1, 0, labels(1, 1), pack_bits(subsets), pack_bits(right))
-    some = counted(bits, np.arange(1), "nan")
-    assert lowest_counts(some, bits.correct, np.array([0.25])).tolist() == [[12]]
+    some = count_pairs(bits, np.arange(1), "nan")
+    assert min_counts_for_influence(some, bits.correct, np.array([0.25])).tolist() == [[12]]
 
 
 def store_counts(*ratios: tuple[float, Integers, Integers, Integers, Integers]) -> StoreCounts:

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy.stats import false_discovery_control, hypergeom
 
 from analysis import EstimateError, RatioBits, TooManyPairsError, influence_discoveries
-from analysis.influence.p_values import unlikely_counts
-from analysis.influence.pair_counter import NEVER, counted
+from analysis.influence.p_values import significant_counts
+from analysis.influence.pair_counter import UNREACHABLE, count_pairs
 from analysis.influence.pair_options import PairOptions
 from analysis.reading.bits import pack_bits, ratio_bits
 from analysis.reading.examples import Labels
@@ -70,8 +70,8 @@ def test_bars_are_the_smallest_counts_with_such_a_p_value(runs: int, seed: int, 
     subsets, correct = random.random((runs, 6)) < random.random(6), random.random((runs, 5)) < random.random(5)
     labels = Labels(*(np.zeros(width, np.int64) for width in (6, 6, 5)))
     bits = ratio_bits(500_000, 1, 0, labels, pack_bits(subsets), pack_bits(correct))
-    some = counted(bits, np.arange(6), "half")
-    bars = unlikely_counts(some, bits.correct, level)
+    some = count_pairs(bits, np.arange(6), "half")
+    bars = significant_counts(some, bits.correct, level)
     for z, total in enumerate(bits.correct):
         for group, n_in in enumerate(some.sizes):
             most = min(n_in, total)
@@ -79,8 +79,8 @@ def test_bars_are_the_smallest_counts_with_such_a_p_value(runs: int, seed: int, 
             reached = np.flatnonzero(values <= level * (1 + 1e-6))
             strictly = np.flatnonzero(values <= level * (1 - 1e-6))
             fewest = max(0, total - (runs - n_in))
-            assert bars[z, group] >= (max(reached[0], fewest) if len(reached) else NEVER)
-            assert bars[z, group] <= (max(strictly[0], fewest) if len(strictly) else NEVER)
+            assert bars[z, group] >= (max(reached[0], fewest) if len(reached) else UNREACHABLE)
+            assert bars[z, group] <= (max(strictly[0], fewest) if len(strictly) else UNREACHABLE)
 
 
 @pytest.mark.parametrize("same_class", [False, True])

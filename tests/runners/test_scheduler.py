@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from orchestrator.runners.base import GivenUp
 from orchestrator.runners.lazy_heap import LazyHeap
-from orchestrator.runners.ray.placement import Node, next_places
+from orchestrator.runners.ray.placement import Node, next_worker_nodes
 from orchestrator.runners.running_median import RunningMedian
 from orchestrator.runners.scheduler import MAX_LOST, MAX_NODES_LOST, Dispatch
 from workers.campaign.keys import Shard
@@ -240,6 +240,6 @@ def test_places_of_a_node(node: Node, gpus: float, places: int) -> None:
 
 def test_workers_fill_one_node_after_the_other() -> None:
     nodes = [Node("a", 4, 0), Node("b", 4, 0), Node("c", 4, 0, leaving=True)]
-    assert next_places(nodes, {}, 0, 6) == ["a"] * 4 + ["b"] * 2
-    assert next_places(nodes, {"b": 2, "c": 1}, 0, 4) == ["b", "b", "a", "a"]
-    assert next_places(nodes, {"a": 4, "b": 4}, 0, 4) == []
+    assert next_worker_nodes(nodes, {}, 0, 6) == ["a"] * 4 + ["b"] * 2
+    assert next_worker_nodes(nodes, {"b": 2, "c": 1}, 0, 4) == ["b", "b", "a", "a"]
+    assert next_worker_nodes(nodes, {"a": 4, "b": 4}, 0, 4) == []

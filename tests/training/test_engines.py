@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from orchestrator import LocalRunner
-from orchestrator.campaigns.execution_plan import arrange
+from orchestrator.campaigns.execution_plan import plan_execution
 from orchestrator.campaigns.preflight import check_campaign_fits
 from tests.conftest import small_campaign
 from workers.campaign.campaign import Campaign
@@ -209,7 +209,7 @@ def test_off_a_gpu_a_step_is_called_as_it_is() -> None:
 def sizes(machine: Machine, shard_size: int | None = None, **parts: object) -> tuple[int, int, str]:
     campaign = small_campaign(**parts)
     dataset = load_dataset(campaign.dataset)
-    arranged = arrange(campaign, dataset, check_campaign_fits(campaign, dataset), machine, shard_size)
+    arranged = plan_execution(campaign, dataset, check_campaign_fits(campaign, dataset), machine, shard_size)
     return arranged.shard_size, arranged.stack_size, arranged.precision
 
 
@@ -235,9 +235,9 @@ def test_a_gpu_is_asked_for_the_fastest_stack() -> None:
 
     dataset = load_dataset(campaign.dataset)
     facts = check_campaign_fits(campaign, dataset)
-    assert arrange(campaign, dataset, facts, GPU, None, fastest).stack_size == 58
-    assert arrange(campaign, dataset, facts, GPU, 10, fastest).stack_size == 10
-    assert arrange(campaign, dataset, facts, SERVER, None, fastest).stack_size == 31
+    assert plan_execution(campaign, dataset, facts, GPU, None, fastest).stack_size == 58
+    assert plan_execution(campaign, dataset, facts, GPU, 10, fastest).stack_size == 10
+    assert plan_execution(campaign, dataset, facts, SERVER, None, fastest).stack_size == 31
     assert asked == [([31, 58, 100, 200], "float32")]
 
 

@@ -5,7 +5,6 @@ or downloads code, or one of Longtail's own. So module and function must be the 
 packages are trusted by name, in the environment variable LONGTAIL_CODE (comma-separated).
 """
 
-import difflib
 import importlib
 import importlib.util
 import inspect
@@ -141,5 +140,5 @@ def _missing(name: str, path: str) -> str:
 
 def _hint(name: str, module: ModuleType) -> str:
     names = [each for each, value in vars(module).items() if callable(value) and not each.startswith("_")]
-    close = difflib.get_close_matches(name, names, n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
+    meant = closest(name, names)
+    return f" (did you mean {meant}?)" if meant else ""

@@ -157,9 +157,9 @@ def _parallel(runner: RunnerName, address: str | None) -> Iterator["ParallelMap"
         if runner is RunnerName.local:
             yield Threads(on_progress=show)
             return
-        from orchestrator.runners.ray.parallel_map import RaySpread
+        from orchestrator.runners.ray.parallel_map import RayParallelMap
 
-        yield RaySpread(address, on_progress=show)
+        yield RayParallelMap(address, on_progress=show)
 
 
 def _show(frame: "pd.DataFrame", runs: int) -> None:

@@ -47,7 +47,7 @@ def plan(
     _show_ratios(planned)
     if target_se is not None:
         _show_runs_needed(planned, target_se)
-    _show_arrangement(planned)
+    _show_execution_plan(planned)
     for note in planned.notes:
         warn(f"note: {note}")
     if planned.pending:
@@ -106,7 +106,7 @@ def _repetitions(runs: "Iterable[int | None]") -> str:
     )
 
 
-def _show_arrangement(planned: "Plan") -> None:
+def _show_execution_plan(planned: "Plan") -> None:
     how = planned.arrangement
     together = f"{how.stack_size} at a time" if how.stack_size > 1 else "one at a time"
     say(f"models train {together}, {how.precision}" + (f" ({how.apart})" if how.apart else ""))

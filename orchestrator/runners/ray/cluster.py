@@ -134,7 +134,7 @@ def private_folder() -> Path:
     return folder
 
 
-class Surveyor:
+class MachineProbe:
     """An actor that looks at the GPU it was given."""
 
     def __init__(self, path: Sequence[str]) -> None:

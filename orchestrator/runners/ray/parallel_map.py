@@ -13,7 +13,7 @@ _RETRIES = 5
 """So often a piece whose worker died is computed again."""
 
 
-class RaySpread:
+class RayParallelMap:
     """A piece per core of the cluster at `address` at a time; without one, of a cluster of its own on this machine."""
 
     def __init__(self, address: str | None = None, on_progress: ProgressCallback | None = None) -> None:

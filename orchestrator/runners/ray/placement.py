@@ -40,7 +40,7 @@ def node_names(nodes: Sequence[Node]) -> dict[str, str]:
     }
 
 
-def next_places(nodes: Sequence[Node], taken: Mapping[str, int], gpus_per_worker: float, count: int) -> list[str]:
+def next_worker_nodes(nodes: Sequence[Node], taken: Mapping[str, int], gpus_per_worker: float, count: int) -> list[str]:
     """The nodes of the next `count` workers, as far as there is room beside the `taken` places of each node.
 
     Node after node, those with workers first: the workers of a node share one copy of the data.

@@ -28,7 +28,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from orchestrator.runners.base import Job, WorkersChanged
 from orchestrator.runners.ray.cluster import search_path
 from orchestrator.runners.ray.head_watch import head_problem
-from orchestrator.runners.ray.placement import Node, next_places, node_names
+from orchestrator.runners.ray.placement import Node, next_worker_nodes, node_names
 from orchestrator.runners.ray.preflight import ClusterError
 from orchestrator.runners.ray.worker_actor import LoadProblem, WorkerActor
 from workers.campaign.keys import Shard
@@ -133,7 +133,7 @@ class Pool:
         count = min(self._most or places, requested) - len(self._seats)
         if count > 0:
             taken = Counter(seat.node for seat in self._seats.values() if seat.node is not None)
-            chosen: list[str | None] = list(next_places(nodes, taken, self._gpus, count))
+            chosen: list[str | None] = list(next_worker_nodes(nodes, taken, self._gpus, count))
             if self._most and not self._barred:  # also those that no node has room for yet
                 chosen += [None] * (count - len(chosen))
             for node in chosen:

@@ -10,7 +10,7 @@ import ray
 import torch
 
 from orchestrator.runners.base import Job, Note, Outcome
-from orchestrator.runners.ray.cluster import Surveyor, connected, search_path
+from orchestrator.runners.ray.cluster import MachineProbe, connected, search_path
 from orchestrator.runners.ray.metrics import CampaignMetrics
 from orchestrator.runners.ray.pool import Ended, Event, Loaded, Lost, NotLoaded, Pool, cluster_nodes
 from orchestrator.runners.ray.preflight import ClusterError
@@ -97,7 +97,7 @@ class RayRunner:
                 yield None
                 return
             self._check_places(gpus)
-            actor = ray.remote(num_cpus=0, num_gpus=gpus)(Surveyor).remote(search_path())
+            actor = ray.remote(num_cpus=0, num_gpus=gpus)(MachineProbe).remote(search_path())
             try:
                 yield actor
             finally:
