@@ -35,7 +35,7 @@ def own(*given, **options): pathlib.Path({CALLED!r}).touch()
 """
 NAMED = {
     "tests": ("benchmarks.isolation:start", {"command": ["/bin/sh", "-c", "id > called"], "home": "."}),
-    "tests-by-folder": ("isolation:start", {"command": ["/bin/sh", "-c", "id > called"], "home": "."}),
+    "tests-by-folder": ("swift_server:start", {"command": ["/bin/sh", "-c", "id > called"], "home": "."}),
     "cluster": (
         "orchestrator.runners.ray.cluster:connect",
         {"address": "127.0.0.1:6379", "workers": 1, "working_dir": None},

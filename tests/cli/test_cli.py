@@ -179,7 +179,7 @@ def test_compaction_from_the_command_line(tmp_path: Path) -> None:
     assert (code, output) == (1, f"{store.uri}: 3 result files before, 2 now\n")
     assert error == f"{victim}: is damaged: is not a whole Parquet file (left as it is; see longtail verify)\n"
     assert call("verify", tmp_path / "s", "--repair")[0] == 0
-    assert call("compact", tmp_path / "s")[:2] == (0, f"{store.uri}: 1 result files before, 1 now\n")
+    assert call("compact", tmp_path / "s")[:2] == (0, f"{store.uri}: 1 result file before, 1 now\n")
 
 
 @pytest.mark.slow
