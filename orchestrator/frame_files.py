@@ -14,7 +14,8 @@ ENDINGS = (".parquet", ".csv")
 def check_output(path: Path | None) -> None:
     """Find out before anything is computed that `write_frame` cannot write there.
 
-    Raises CampaignError for an ending that is not known, LongtailError where there is no such folder.
+    Raises CampaignError for an ending that is not known, CommandError where there is no such folder, or a
+    folder of that name.
     """
     if path is None:
         return
@@ -22,6 +23,8 @@ def check_output(path: Path | None) -> None:
         raise CampaignError(f"--output: must end with {' or '.join(ENDINGS)}, got {str(path)!r}")
     if not path.parent.is_dir():
         raise CommandError(f"{path}: cannot be written: there is no folder {path.parent}")
+    if path.exists() and not path.is_file():
+        raise CommandError(f"{path}: cannot be written: is not a file")
 
 
 def write_frame(frame: "pd.DataFrame", path: Path) -> None:

@@ -19,7 +19,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.reading.counts import RatioCounts, StoreCounts
-from analysis.statistics.means import group_mean
+from analysis.statistics.means import group_mean, mean_difference
+from workers.campaign.plural import count_text
 from workers.common.arrays import Floats, Integers
 from workers.errors import EstimateError
 
@@ -50,10 +51,16 @@ def cscore_bounds(counts: StoreCounts) -> tuple[Floats, Floats]:
 
 
 def diverged_notes(ratios: Sequence[RatioCounts]) -> list[str]:
-    """A line for each ratio with diverged runs and others: how far mem and consistency could be off because of them."""
+    """A line for each ratio with diverged runs: how far mem and consistency could be off because of them.
+
+    A ratio without others is left out of estimates.
+    """
     notes = []
     for at in ratios:
-        if not at.diverged or not at.runs:
+        if not at.diverged:
+            continue
+        if not at.runs:
+            notes.append(f"ratio {at.ratio:g}: all {count_text(at.diverged, 'run')} diverged: the ratio is left out")
             continue
         text = f"ratio {at.ratio:g}: {at.diverged:,} of {at.runs + at.diverged:,} runs diverged and are left out"
         held = (at.n_out > 0).any() and (at.n_in > 0).any()
@@ -68,7 +75,7 @@ def _largest_change(at: RatioCounts) -> tuple[float, float]:
     """Of mem and of consistency, over the examples that have one."""
     (mem_low, mem_high), (low, high) = _memorization(at), _consistency(at)
     p_out = group_mean(at.correct_out, at.n_out, "nan")
-    mem = group_mean(at.correct_in, at.n_in, "nan") - p_out
+    mem = mean_difference(at.correct_in, at.n_in, at.correct_out, at.n_out, "nan")
     changes = (np.fmax(mem - mem_low, mem_high - mem), np.fmax(p_out - low, high - p_out))
     return tuple(float(np.nanmax(each)) if np.isfinite(each).any() else float("nan") for each in changes)  # type: ignore[return-value]
 
@@ -90,10 +97,12 @@ def _at_ratio(counts: StoreCounts, at: RatioCounts) -> pd.DataFrame:
 
 
 def _memorization(at: RatioCounts) -> tuple[Floats, Floats]:
+    """Rounded once, as mem is: equal to it where no run diverged."""
     d_in, d_out = _diverged(at)
-    in_low, in_high = _limits(at.correct_in, at.n_in, d_in)
-    out_low, out_high = _limits(at.correct_out, at.n_out, d_out)
-    return in_low - out_high, in_high - out_low
+    n_in, n_out = at.n_in + d_in, at.n_out + d_out
+    low = mean_difference(at.correct_in, n_in, at.correct_out + d_out, n_out, "nan")
+    high = mean_difference(at.correct_in + d_in, n_in, at.correct_out, n_out, "nan")
+    return low, high
 
 
 def _consistency(at: RatioCounts) -> tuple[Floats, Floats]:

@@ -89,7 +89,7 @@ def mean_of_runs(accuracies: npt.NDArray[np.float64], confidence: float, num_tes
     se = float(accuracies.std(ddof=1)) / np.sqrt(runs) if runs > 1 else np.nan
     margin = -float(stdtrit(runs - 1, (1 - confidence) / 2)) * se if runs > 1 else np.nan
     low, high = np.clip((mean - margin, mean + margin), 0, 1).tolist()
-    if runs > 1 and np.ptp(accuracies) == 0:
+    if runs > 1 and np.ptp(accuracies) * num_test < 0.5:  # equal but for rounding
         limits = mean_interval(np.array(mean), np.array(runs * num_test), confidence)
         return {"test_accuracy": mean, "se": 0.0, "low": float(limits[0]), "high": float(limits[1])}
     return {"test_accuracy": mean, "se": se, "low": low, "high": high}

@@ -71,8 +71,8 @@ def estimate_training_statistics(
 
 
 def _over_presentations(sequence: RunSequence, column: str) -> Floats:
-    """float64[N], NaN where the run never showed the example."""
-    values: npt.NDArray[np.float32] = sequence.values[column].astype(np.float32)
+    """float64[N], NaN where the run never showed the example; of values up to 65,504, the most that workers record."""
+    values: npt.NDArray[np.float32] = np.minimum(sequence.values[column].astype(np.float32), MAX_FLOAT16)
     some = ~np.isnan(values)
     count = some.sum(axis=0)
     total = np.where(some, values, 0).sum(axis=0, dtype=np.float64)

@@ -48,9 +48,11 @@ class StoreCounts:
     labels: Labels
     ratios: tuple[RatioCounts, ...]
 
-    def check_some_run(self, uri: str) -> None:
-        """Raise NoEstimateError where all runs of the store at `uri` diverged."""
-        check_some_run(uri, sum(at.runs for at in self.ratios), sum(at.diverged for at in self.ratios))
+    def check_some_run(self, uri: str, ratio_ppm: int | None = None) -> None:
+        """Raise NoEstimateError where all runs of the store at `uri` diverged, at one ratio or at all that are here."""
+        chosen = [at for at in self.ratios if ratio_ppm in (None, at.ratio_ppm)]
+        ratio = chosen[0].ratio if len(chosen) == 1 else None
+        check_some_run(uri, sum(at.runs for at in chosen), sum(at.diverged for at in chosen), ratio)
 
     def holding_out(self) -> "StoreCounts":
         """Without ratio 1, and ratios whose runs all diverged: they tell nothing of examples that are held out."""

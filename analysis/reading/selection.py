@@ -46,13 +46,14 @@ def check_random_subsets(store: Store) -> None:
         )
 
 
-def check_some_run(uri: str, runs: int, diverged: int) -> None:
-    """Raise NoEstimateError where all committed runs diverged, `runs` being those that did not: say so before anything
-    else that follows from it."""
+def check_some_run(uri: str, runs: int, diverged: int, ratio: float | None = None) -> None:
+    """Raise NoEstimateError where all committed runs (of a ratio) diverged, `runs` being those that did not.
+
+    Say so before anything else that follows from it.
+    """
     if diverged and not runs:
-        raise NoEstimateError(
-            f"{uri}: has no run to estimate from, all {count_text(diverged, 'committed run')} diverged ({DIVERGED})"
-        )
+        which = f"{count_text(diverged, 'committed run')} diverged" + ("" if ratio is None else f" at ratio {ratio:g}")
+        raise NoEstimateError(f"{uri}: has no run to estimate from, all {which} ({DIVERGED})")
 
 
 def select_ratios(store: Store, ratio: float | None) -> tuple[int, ...]:

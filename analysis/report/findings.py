@@ -24,6 +24,7 @@ from analysis.reading.bits import pack_runs
 from analysis.reading.counts import StoreCounts, count_runs
 from analysis.reading.examples import Labels, read_labels
 from analysis.reading.run_groups import group_runs
+from analysis.reading.selection import select_ratios
 from analysis.scoring.example_scores import largest_ratio, read_example_scores
 from analysis.scoring.groups import Groups, group_examples
 from analysis.scoring.profiles import group_profiles, learning_curves, recorded_kinds
@@ -114,12 +115,14 @@ def _ratio_of(store: Store, counts: StoreCounts, ratio: float | None) -> float |
     if ratio is None:
         best = max(usable, key=lambda at: (at.runs, -abs(2 * at.ratio_ppm - PPM)), default=None)
         return None if best is None else best.ratio
-    if ratio not in [at.ratio for at in usable]:
+    (ratio_ppm,) = select_ratios(store, ratio)
+    counts.check_some_run(store.uri, ratio_ppm)
+    if ratio_ppm not in [at.ratio_ppm for at in usable]:
         allowed = ", ".join(f"{at.ratio:g}" for at in usable) or "none: no run held an example out"
         raise EstimateError(
-            f"{store.uri}: ratio must be one of those that hold examples out ({allowed}), got {ratio:g}"
+            f"{store.uri}: ratio must be one of those that hold examples out ({allowed}), got {ratio!r}"
         )
-    return ratio
+    return ratio_ppm / PPM
 
 
 def _find_held_out(found: Findings, counts: StoreCounts) -> None:

@@ -84,7 +84,7 @@ def write_estimates(
         return written
     bases = bases_of(holding_out)
     tell("memorization, consistency and C-score")
-    for note in diverged_notes(usable.ratios):
+    for note in diverged_notes(counts.ratios):
         tell(note)
     said = {"confidence": repr(float(confidence))}
     written |= {

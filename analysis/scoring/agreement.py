@@ -147,11 +147,15 @@ def rounded(scores: Floats) -> Floats:
 
 
 def correlation(coefficient: Callable[..., Any], x: Floats, y: Floats) -> float:
-    """A correlation of SciPy's; NaN, and no warning, where one side does not vary."""
+    """A correlation of SciPy's; NaN, and no warning, where one side does not vary.
+
+    One that rounding alone sets apart from 1 or -1 is that.
+    """
     x, y = rounded(x), rounded(y)
     if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return float("nan")
-    return float(coefficient(x, y).statistic)
+    value = float(coefficient(x, y).statistic)
+    return math.copysign(1.0, value) if 1 - abs(value) < 10.0**-_DECIMALS else value
 
 
 def _jaccard(estimate: Estimate, threshold: float, x: Floats, y: Floats) -> float:

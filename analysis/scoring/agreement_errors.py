@@ -1,8 +1,9 @@
 """Errors of agreement between two sets of scores, over examples and over runs.
 
 Both parts by the jackknife (`analysis.statistics.jackknife`): examples leave in EXAMPLE_GROUPS random groups, runs in
-groups of their own on each side, whose variances add up. Correlations are taken on Fisher's scale, the Jaccard index
-has Wilson's interval at its effective number of examples. Published scores tell nothing of their runs: then `over`
+groups of their own on each side, whose variances add up. Correlations are taken on Fisher's scale, on which 1 and -1
+lie at infinity: they have neither standard error nor limits. The Jaccard index has Wilson's interval at its effective
+number of examples. Published scores tell nothing of their runs: then `over`
 names the side that is in the error.
 """
 
@@ -40,8 +41,8 @@ def measure_errors(
     """One row per measure, with COLUMNS.
 
     Names that start with `spearman` or `pearson` are correlations; `shares` are those that are shares, of so many
-    examples; the others are not negative. Limits are NaN where a measure is, and where its standard error is 0 and it
-    is no share. Raises EstimateError for a bad `confidence`.
+    examples; the others are not negative. Limits are NaN where a measure is, where its standard error is 0 and it is no
+    share, and of a correlation of 1 or -1. Raises EstimateError for a bad `confidence`.
     """
     check_confidence(confidence)
     rows = []
@@ -51,7 +52,7 @@ def measure_errors(
         scaled = _fisher(measure) if is_correlation else measure
         error, over = _error(a, b, scaled)
         low, high = _limits(value, error, confidence, is_correlation, shares.get(name))
-        scale = 1 - value**2 if is_correlation else 1.0
+        scale = slope(value) if is_correlation else 1.0
         runs = math.nan if error.runs is None else scale * error.runs
         rows.append((name, value, scale * error.se, runs, low, high, over))
     return pd.DataFrame(rows, columns=list(COLUMNS))
@@ -80,10 +81,25 @@ def _replicated(replicates: npt.NDArray[np.floating], other: Floats, measure: Me
 
 def _fisher(correlation: Measure) -> Measure:
     def scaled(x: Floats, y: Floats) -> float:
-        r = correlation(x, y)
-        return math.atanh(r) if abs(r) < 1 else math.nan
+        return fisher(correlation(x, y))
 
     return scaled
+
+
+def fisher(r: float) -> float:
+    """atanh(r) of a correlation; NaN where it is 1 or -1."""
+    return math.atanh(r) if abs(r) < 1 else math.nan
+
+
+def slope(r: float) -> float:
+    """What turns a standard error of atanh(r) into that of r; NaN where r is 1 or -1."""
+    return 1 - r**2 if abs(r) < 1 else math.nan
+
+
+def correlation_limits(r: float, reach: float) -> tuple[float, float]:
+    """tanh(atanh(r) -+ reach); NaN where r is 1 or -1, or one of the two is NaN."""
+    z = fisher(r)
+    return math.tanh(z - reach), math.tanh(z + reach)
 
 
 def _limits(
@@ -99,8 +115,7 @@ def _limits(
     if not reach > 0:
         return math.nan, math.nan
     if is_correlation:
-        z = math.atanh(value) if abs(value) < 1 else math.copysign(math.inf, value)
-        return math.tanh(z - reach), math.tanh(z + reach)
+        return correlation_limits(value, reach)
     return max(value - reach, 0.0), value + reach
 
 
@@ -116,5 +131,10 @@ def text_of(errors: pd.DataFrame, name: str) -> str:
 
 
 def names_of(thresholds: Sequence[float]) -> list[str]:
-    """What the Jaccard indices of thresholds are called."""
-    return [f"jaccard {threshold:g}" for threshold in thresholds]
+    """What the Jaccard indices of thresholds are called: other numbers, other names."""
+    return [f"jaccard {number_text(threshold)}" for threshold in thresholds]
+
+
+def number_text(number: float) -> str:
+    """The shortest text that stands for this number alone: `0.25`, `1`, `0.3333333333333333`."""
+    return f"{number:g}" if float(f"{number:g}") == number else repr(float(number))

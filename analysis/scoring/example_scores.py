@@ -125,11 +125,15 @@ def read_example_scores(store: Store, ratio: float | None = None, *, replicates:
     """Every score at one ratio or at each committed one (cscore: always over all ratios under 1).
 
     With `replicates`, also those without each group of runs (`analysis.reading.run_groups`), in the same passes: 4 g N
-    bytes a score. Raises EstimateError for a ratio that has no committed run, DamagedFileError for an unreadable file.
+    bytes a score. Raises EstimateError for a ratio that has no committed run, or whose runs all diverged;
+    DamagedFileError for an unreadable file.
     """
-    chosen = {ratio_ppm / PPM for ratio_ppm in select_ratios(store, ratio)}
+    requested = select_ratios(store, ratio)
+    chosen = {ratio_ppm / PPM for ratio_ppm in requested}
     groups = number_of_groups(store) if replicates else 0
     counts = count_runs(store)
+    if ratio is not None:
+        counts.check_some_run(store.uri, requested[0])
     presented, saturated = _from_presentations(store, ratio, groups)
     found = [*_from_counts(counts, chosen), *presented, *_densities(store)]
     if replicates:

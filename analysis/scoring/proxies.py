@@ -32,6 +32,7 @@ from analysis.reading.examples import read_labels
 from analysis.reading.names import NAMES
 from analysis.reading.selection import committed_ratios
 from analysis.scoring.agreement import correlation
+from analysis.scoring.agreement_errors import correlation_limits, fisher, slope
 from analysis.scoring.example_scores import DENSITIES, PRESENTED, StoreScores, largest_ratio, read_example_scores
 from analysis.scoring.scores import Scores, Source, known_fingerprint, read_scores
 from analysis.statistics.intervals import CONFIDENCE, check_confidence
@@ -137,8 +138,9 @@ def proxy_agreement(
     """One row per proxy, with AGREEMENT_COLUMNS, over the `examples` with a proxy and a C-score; `left_out` lack one.
 
     `proxies` as `collect_proxies` or a view gives them, `cscore` float64[N]. A correlation is NaN where one side does
-    not vary; standard errors and limits need more than 3 (Spearman) and 4 (Kendall) examples. `over` says what they
-    include: without `runs`, or with fewer than two groups of them, examples only. `_se_runs` is the runs' part. Raises
+    not vary; standard errors and limits need more than 3 (Spearman) and 4 (Kendall) examples, and a correlation
+    between -1 and 1, which lie at infinity on Fisher's scale. `over` says what they include: without `runs`, or with
+    fewer than two groups of them, examples only. `_se_runs` is the runs' part. Raises
     EstimateError for a bad `confidence`.
     """
     check_confidence(confidence)
@@ -164,8 +166,8 @@ def _agreement(
         variance = _spearman_variance(r, count) if name == "spearman" else _kendall_variance(count)
         replicates = None if sets is None else [_replicated(coefficient, pairs, both) for pairs in sets]
         error = error_of(math.sqrt(variance), *(replicates or ()))
-        low, high = _limits(r, error.reach(confidence))
-        scale = 1 - r**2
+        low, high = correlation_limits(r, error.reach(confidence))
+        scale = slope(r)
         row |= {name: r, f"{name}_se": scale * error.se, f"{name}_low": low, f"{name}_high": high}
         row[f"{name}_se_runs"] = math.nan if error.runs is None else scale * error.runs
         if error.runs is not None:
@@ -179,7 +181,7 @@ def _replicated(coefficient: Callable[..., Any], pairs: list[tuple[Floats, Float
     for proxy, cscore in pairs:
         some = both & np.isfinite(proxy) & np.isfinite(cscore)
         r = correlation(coefficient, proxy[some].astype(np.float64), cscore[some].astype(np.float64))
-        found.append(math.atanh(r) if abs(r) < 1 else math.nan)
+        found.append(fisher(r))
     return np.array(found)
 
 
@@ -189,11 +191,3 @@ def _spearman_variance(r: float, count: int) -> float:
 
 def _kendall_variance(count: int) -> float:
     return 0.437 / (count - 4) if count > 4 else math.nan
-
-
-def _limits(r: float, reach: float) -> tuple[float, float]:
-    """A correlation of exactly 1 or -1 is its own limit: the approximation has no other."""
-    if math.isnan(r) or math.isnan(reach) or abs(r) >= 1:
-        limit = math.nan if math.isnan(reach) else r
-        return limit, limit
-    return math.tanh(math.atanh(r) - reach), math.tanh(math.atanh(r) + reach)

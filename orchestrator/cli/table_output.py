@@ -60,7 +60,7 @@ def keep_table(
 
 def not_kept(error: ReadOnlyError, option: str = "-o FILE") -> str:
     """What is said of a table in place of where it is."""
-    return f"not kept, the store is read-only ({error.problem}); {option} writes it elsewhere"
+    return f"not kept, the store cannot be written ({error.problem}); {option} writes it elsewhere"
 
 
 def label_cell(row: "Mapping[Any, Any]", column: str) -> str:

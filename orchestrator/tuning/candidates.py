@@ -26,7 +26,10 @@ _TUNING = 0x74756E65
 
 @dataclass(frozen=True)
 class Candidate:
-    """A campaign with a recipe to try, and where it differs from the one given; number 0 is that one itself."""
+    """A campaign with a recipe to try, and where it differs from the one given; number 0 is that one itself.
+
+    A limit on epochs cuts number 0, too, where its schedule allows it.
+    """
 
     number: int
     values: Mapping[str, Any]
@@ -102,6 +105,8 @@ def _candidate(
     if is_open_ended(drawn):
         # The search finds the epochs: training goes on until the models fit.
         values = {field: value for field, value in values.items() if field != "recipe.epochs"}
+        if number == 0 and drawn.recipe.epochs > max_epochs:
+            values = {"recipe.epochs": max_epochs}
         drawn = frozen(drawn, max_epochs if number else min(max_epochs, drawn.recipe.epochs))
     elif drawn.recipe.epochs > max_epochs:
         raise CampaignError(f"recipe.epochs: must be at most --max-epochs {max_epochs}, got {drawn.recipe.epochs}")

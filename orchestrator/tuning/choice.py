@@ -38,6 +38,10 @@ class Tried:
         """Held-out accuracy, the mean over runs and ratios."""
         return self.trial.last.heldout_accuracy
 
+    def is_trial_of(self, other: "Tried") -> bool:
+        """Is it the same recipe in the same runs; a candidate's number does not tell, as the search cuts epochs."""
+        return self.trial.key == other.trial.key
+
     def cost(self, cost: Cost) -> float:
         """Operations or seconds of one run's training."""
         return self.seconds if cost is Cost.seconds else self.trial.last.operations
@@ -75,9 +79,12 @@ def choose(tried: Sequence[Tried], cost: Cost) -> Choice | None:
 def choose_beside_given(measured: Sequence[Tried], given: Tried | None, cost: Cost) -> Choice | None:
     """The choice among recipes measured on the same fresh subsets, the one given with them.
 
-    A recipe that costs more than the one given is chosen only where its gain is outside of the error (95%).
+    A recipe that costs more than the one given is chosen only where its gain is outside of the error (95%). Where the
+    one given is among those measured, its trial counts once: as another recipe it would differ from itself by nothing,
+    and pull the pooled deviation down.
     """
-    choice = choose([*measured, *([given] if given else [])], cost)
+    others = measured if given is None else [each for each in measured if not each.is_trial_of(given)]
+    choice = choose([*others, *([given] if given else [])], cost)
     if choice is None or given is None or given.trial.ended != "fitted" or choice.chosen is given:
         return choice
     low, _ = choice.deviation.interval(choice.chosen.accuracy - given.accuracy)

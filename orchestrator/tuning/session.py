@@ -65,6 +65,14 @@ class SearchReport:
     given: Tried | None = None
     failures: Sequence[str] = field(default=())
 
+    @property
+    def chosen_number(self) -> int | None:
+        """The trial whose recipe is chosen; None where it is the one given, and no trial fitted with all its epochs."""
+        if self.choice is None:
+            return None
+        chosen = self.choice.chosen
+        return next((_number(each) for each in self.measured if each.is_trial_of(chosen)), None)
+
 
 class Session:
     """One call of `search_recipe`: hears what becomes of trials, keeps it, and chooses."""
@@ -89,12 +97,15 @@ class Session:
         self._deadline = time.monotonic() + 60 * search.minutes if search.minutes else None
         self._fields: Sequence[str] = ()
         self._candidates: dict[str, Candidate] = {}
+        self._campaigns: dict[str, Campaign] = {}
+        """Of every trial, on fresh subsets as well."""
         self._table_due = 0.0
 
     def run(self, candidates: Sequence[Candidate], fields: Sequence[str], max_epochs: int) -> SearchReport:
         """Train what is not finished, and choose what fits on fresh subsets too."""
         self._fields = fields
         self._candidates = {_key(each): each for each in candidates}
+        self._campaigns = {key: each.campaign for key, each in self._candidates.items()}
         with self._connections:
             return self._run(max_epochs)
 
@@ -112,10 +123,7 @@ class Session:
         tried = self._tried()
         nominated, choice = self._confirmed(tried)
         measured = [Tried(each.candidate, fresh) for each in tried if (fresh := self._fresh_trial(each)) is not None]
-        by_number = {each.candidate.number: each.trial for each in measured}
-        chosen = None if choice is None else choice.chosen.candidate.number
-        self._write_table(trials_frame(tried, self._fields, by_number, nominated, chosen))
-        return SearchReport(
+        report = SearchReport(
             progress=self.progress,
             tried=tried,
             nominated=nominated,
@@ -125,6 +133,9 @@ class Session:
             given=self._given(),
             failures=tuple(self.failures.values()),
         )
+        by_number = {each.candidate.number: each.trial for each in measured}
+        self._write_table(trials_frame(tried, self._fields, by_number, nominated, report.chosen_number))
+        return report
 
     def _tried(self) -> list[Tried]:
         done = self.record.finished
@@ -173,6 +184,7 @@ class Session:
 
     def _fresh(self, key: str, campaign: Campaign) -> Trial:
         """To its end, on subsets that no trial of the search has seen."""
+        self._campaigns[key] = campaign
         campaign = with_repetitions(campaign, self.search.fresh_count)
         return Trial(key=key, campaign=campaign, first=self.search.runs, fit=self.search.fit, until_fit=False)
 
@@ -230,12 +242,11 @@ class Session:
         self._finish(key, "stopped")
 
     def _finish(self, key: str, ended: Literal["fitted", "unfitted", "diverged", "stopped"]) -> None:
-        candidate = self._candidates.get(key)
-        values = {} if candidate is None else field_values(candidate.campaign, self._fields)
+        values = field_values(self._campaigns[key], self._fields)
         trial = FinishedTrial(key=key, ended=ended, epochs=self._epochs.pop(key), values=values)
         self.record.finish(trial)
         self._count(trial)
-        if candidate is not None and time.monotonic() >= self._table_due:
+        if key in self._candidates and time.monotonic() >= self._table_due:
             self._write_table(trials_frame(self._tried(), self._fields))
         self.on_progress(self.progress)
 

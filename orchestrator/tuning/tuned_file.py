@@ -25,10 +25,12 @@ def check_tuned_path(path: Path, campaign: Path, force: bool) -> None:
     """Find out before anything is trained that the file cannot be written.
 
     A file is replaced where its content is what a search wrote, or `force` is given. Raises CampaignError where it is
-    another one, or the campaign file itself; LongtailError where there is no folder.
+    another one, or the campaign file itself; CommandError where it is no file, or there is no folder for it.
     """
     if not path.parent.is_dir():
         raise CommandError(f"{path}: cannot be written: there is no folder {path.parent}")
+    if path.exists() and not path.is_file():
+        raise CommandError(f"{path}: cannot be written: is not a file")
     try:
         with path.open("rb") as file:
             content = file.read(_MAX_BYTES)

@@ -23,7 +23,7 @@ def verdict_lines(report: SearchReport, search: Search) -> list[str]:
     if given is None:
         return [first, found_line, "use the recipe found: the one given could not be trained"]
     given_line = f"  given: {recipe_figures(given.trial, se)}"
-    if choice.chosen.candidate.number == given.candidate.number:
+    if choice.chosen.is_trial_of(given):
         return [first, given_line, _kept(choice, report.measured, search.cost)]
     if given.trial.ended != "fitted":
         reached = f"accuracy {given.trial.last.subset_accuracy:.4f}, --fit {search.fit:g}"
@@ -59,7 +59,7 @@ def _compared(choice: Choice, given: Tried, cost: Cost) -> list[str]:
 
 def _kept(choice: Choice, measured: Sequence[Tried], cost: Cost) -> str:
     """Why the recipe given is the one to use."""
-    rivals = [each for each in measured if each.candidate.number != choice.chosen.candidate.number]
+    rivals = [each for each in measured if not each.is_trial_of(choice.chosen)]
     rivals = [each for each in rivals if each.trial.ended == "fitted"]
     if not rivals:
         return "keep the recipe given: no other one fits and is as accurate"

@@ -85,7 +85,12 @@ def read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
 
     written: Callable[..., None] = LocalFiles.replace
     monkeypatch.setattr(LocalFiles, "replace", refuse)
-    monkeypatch.setattr(LocalFiles, "writable", lambda files: files.uri != store.uri)
+
+    def check(files: LocalFiles, folder: str) -> None:
+        if files.uri == store.uri:
+            raise ReadOnlyError(f"{files.uri}: is read-only")
+
+    monkeypatch.setattr(LocalFiles, "check_writable", check)
     return store
 
 
@@ -93,7 +98,7 @@ def read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
 def test_a_store_that_may_only_be_read(command: str, read_only: Store, tmp_path: Path) -> None:
     code, output = call(command, read_only.uri)
     assert code == 0, output
-    assert "not kept, the store is read-only" in output
+    assert "not kept, the store cannot be written" in output
     assert "-o FILE writes it elsewhere" in output
     code, output = call(command, read_only.uri, "-o", tmp_path / "mine.parquet")
     assert (code, "not kept" in output, (tmp_path / "mine.parquet").exists()) == (0, False, True)
@@ -107,6 +112,27 @@ def test_estimates_of_a_store_that_may_only_be_read(read_only: Store, tmp_path: 
     assert call("estimate", ours.uri)[0] == 0
     for path in (tmp_path / "writable" / "estimates").iterdir():
         assert (tmp_path / "mine" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_a_file_or_a_link_in_place_of_estimates(tmp_path: Path) -> None:
+    """It hinders no reader; what cannot be kept there is printed, and -o writes it."""
+    store = made(tmp_path / "s")
+    place = tmp_path / "s" / "estimates"
+    for put, problem in (
+        (lambda: place.touch(), "is a file, not a folder"),
+        (lambda: place.symlink_to(tmp_path / "nowhere"), "is a link that leads out of the store: nothing is written"),
+    ):
+        put()
+        code, output = call("suspects", store.uri)
+        assert code == 0 and f"table: not kept, the store cannot be written ({place}: {problem}" in output
+        assert call("suspects", store.uri, "-o", tmp_path / "mine.csv")[0] == 0
+        assert call("report", store.uri, "-o", tmp_path / "r.html")[0] == 0
+        code, output = call("estimate", store.uri)
+        assert (code, len(output.splitlines())) == (1, 1)
+        assert output.startswith(f"error: {place}: {problem}") and "-o FOLDER writes the estimates" in output
+        assert call("estimate", store.uri, "-o", tmp_path / "estimates")[0] == 0
+        place.unlink()
+    assert not (tmp_path / "nowhere").exists()
 
 
 def test_noisy_labels_are_drawn_again_by_the_same_numpy_alone(tmp_path: Path) -> None:

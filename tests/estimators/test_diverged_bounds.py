@@ -11,6 +11,7 @@ from analysis.estimators.diverged_bounds import cscore_bounds
 from analysis.influence.estimator import influence_matrix
 from analysis.influence.pair_options import PairOptions
 from analysis.reading.bits import pack_runs
+from tests.command import call
 from tests.synthetic import Runs, make_stores, random_runs
 from workers.store import Store
 
@@ -82,6 +83,27 @@ def test_a_line_says_by_how_much(tmp_path: Path) -> None:
     whole = count_runs(made(tmp_path, "whole", {0.5: Runs(subsets, runs.train, runs.test)}))
     assert diverged_notes(whole.ratios) == []
     assert (diverged_bounds(whole)["infl_change"] == 0).all()
+
+
+def test_a_ratio_whose_runs_all_diverged_is_told(tmp_path: Path) -> None:
+    """No command says that there is no such ratio, or gives other scores in its place."""
+    random = np.random.default_rng(1)
+    runs = {0.5: random_runs(random, 6, 20, 2, 0.5), 0.7: random_runs(random, 4, 20, 2, 0.7, diverged=range(4))}
+    store = made(tmp_path, "s", runs)
+    assert diverged_notes(count_runs(store).ratios) == ["ratio 0.7: all 4 runs diverged: the ratio is left out"]
+    assert "ratio 0.7: all 4 runs diverged" in call("estimate", store.uri)[2]
+    reason = f"error: {store.uri}: has no run to estimate from, all 4 committed runs diverged at ratio 0.7"
+    for command in ("influence", "suspects", "report", "compare"):
+        others = [store.uri] if command == "compare" else ["-o", tmp_path / "r.html"] if command == "report" else []
+        code, _, told = call(command, store.uri, *others, "--ratio", "0.7")
+        assert code == 1 and reason in told, told
+
+
+def test_without_a_diverged_run_the_bounds_are_the_estimate_to_the_last_bit(tmp_path: Path) -> None:
+    counts = count_runs(made(tmp_path, "s", {0.4: random_runs(np.random.default_rng(0), 40, 60, 1, 0.4)}))
+    bounds, mem = diverged_bounds(counts), estimate_memorization(counts, empty="nan")["mem"]
+    for limit in ("mem_low", "mem_high"):
+        np.testing.assert_array_equal(bounds[limit], mem)
 
 
 def test_diverged_runs_that_did_not_reach_an_epoch_are_not_guessed(tmp_path: Path) -> None:

@@ -133,6 +133,16 @@ def test_pairs_are_shown_by_their_lower_limits(tmp_path: Path) -> None:
     assert float(first[5]) > float(second[5])
 
 
+def test_commands_say_what_is_left_out_and_how_many_runs_a_cscore_rests_on(tmp_path: Path) -> None:
+    subsets = np.array([[1, 0, 0, 1], [1, 1, 0, 1], [0, 1, 0, 1]], dtype=bool)
+    store = make_store(tmp_path / "s", subsets, np.zeros((3, 4), bool), np.zeros((3, 1), bool))
+    told = CliRunner().invoke(app, ["influence", store.uri]).output
+    assert told.endswith("left out: 2 training examples in every subset or in none\n")
+    assert "left out" not in CliRunner().invoke(app, ["influence", store.uri, "--empty", "half"]).output
+    told = CliRunner().invoke(app, ["suspects", store.uri]).output
+    assert "ranked by cscore: 3 examples, each held out by 1 to 3 runs; without one, and left out: 1\n" in told
+
+
 def test_galleries_go_by_evidence() -> None:
     columns = {"example_id": [0, 1, 2], "given_label": [0, 0, 0]}
     mem = pd.DataFrame({**columns, "mem": [1.0, 0.9, 0.1], "low": [-0.1, 0.8, 0.0], "high": [1.0, 0.95, 0.2]})

@@ -271,8 +271,11 @@ def test_command_writes_and_tells(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert told.out == f"report: {tmp_path / 'r.html'} (0.1 MB)\n"
     assert "note: no images: The data set could not be loaded" in told.err
     before = (tmp_path / "r.html").read_bytes()
-    with pytest.raises(EstimateError, match=r"ratio must be one of those that hold examples out \(0.7\), got 0.3$"):
+    with pytest.raises(EstimateError, match=r"ratio must be one of 0.7, got 0.3$"):
         command.report(store.uri, tmp_path / "r.html", 0.3)
+    command.report(store.uri, tmp_path / "again.html", 7 * 0.1)  # is 0.7000000000000001
+    assert (tmp_path / "again.html").read_bytes() == before
+    (tmp_path / "again.html").unlink()
     with pytest.raises(LongtailError, match="cannot be written: there is no folder"):
         command.report(store.uri, tmp_path / "no" / "r.html")
     with pytest.raises(StoreError, match="is not a Longtail store"):

@@ -60,6 +60,30 @@ def test_every_number_of_a_small_case() -> None:
     assert np.isnan(rows[2][4])
 
 
+def test_a_correlation_of_one_is_not_certain() -> None:
+    """It has no limits: an interval of width 0 would say that other examples and runs give the same."""
+    a = np.random.default_rng(0).random(40)
+    for b in (a, 0.3 - a / 3):
+        found = agree(a, b, bars=())
+        assert abs(found.pearson) == abs(found.spearman) == 1
+        assert found.errors.query("measure != 'mean_absolute_difference'")[["se", "low", "high"]].isna().all(axis=None)
+
+
+def test_thresholds_that_look_alike_have_their_own_errors(tmp_path: Path) -> None:
+    a, b = [0.3, 0.3, 0.1 + 0.2, 0.9] * 5, [0.3, 0.1 + 0.2, 0.3, 0.9] * 5
+    found = agree(a, b, bars=(0.3, 0.1 + 0.2))
+    errors = found.errors.set_index("measure")["value"]
+    assert errors[["jaccard 0.3", "jaccard 0.30000000000000004"]].tolist() == found.selections["jaccard"].tolist()
+    for name, values in (("a", a), ("b", b)):
+        np.savez(tmp_path / f"{name}.npz", labels=np.arange(20) % 4, scores=np.array(values))
+    bars = ["--threshold", "0.3", "--threshold", "0.30000000000000004"]
+    _, shown, _ = call("compare", tmp_path / "a.npz", tmp_path / "b.npz", "--estimate", "memorization", *bars)
+    assert [line.split()[:6] for line in shown.splitlines() if line.startswith(">=")] == [
+        [">=", "0.3", "20", "20", "20", "1.000"],
+        [">=", "0.30000000000000004", "10", "10", "5", "0.333"],
+    ]
+
+
 def test_low_cscores_are_the_long_tail() -> None:
     found = agree([0.1, 0.5, 0.9, 0.95], [0.4, 0.6, 0.2, 1.0], "cscore")
     assert found.selections.to_numpy().tolist() == [[0.5, 2, 2, 1, 1 / 3]]

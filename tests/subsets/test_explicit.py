@@ -276,6 +276,7 @@ def test_runs_of_one_accuracy_leave_an_interval() -> None:
     low, high = mean_interval(np.array(0.95), np.array(720))
     assert found == {"test_accuracy": 0.95, "se": 0, "low": float(low), "high": float(high)}
     assert mean_of_runs(np.array([1.0, 1.0]), 0.95, 360)["low"] < 0.996
+    assert mean_of_runs(np.array([0.3, 0.1 + 0.2]), 0.95, 360)["low"] < 0.27
 
 
 def test_a_removal_curve_is_means_over_the_runs_of_each_rule(tmp_path: Path) -> None:

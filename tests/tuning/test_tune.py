@@ -2,6 +2,7 @@
 
 import json
 import signal
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from orchestrator.tuning.tuned_file import check_tuned_path, write_tuned
 from orchestrator.tuning.verdict import verdict_lines
 from tests.conftest import small_campaign
 from workers.campaign.yaml_io import dump_campaign, read_campaign
-from workers.errors import CampaignError, LongtailError
+from workers.errors import CampaignError, CommandError, LongtailError
 from workers.store import Store
 
 
@@ -220,6 +221,30 @@ def test_the_recipe_found_is_compared_with_the_one_given(
         assert f"found - given: {gain:+.4f} (95% interval " in lines[-2]
 
 
+def test_the_recipe_given_counts_once_where_it_is_also_a_trial() -> None:
+    """As two recipes it would differ from itself by nothing, and the pooled deviation would be too small."""
+    given, other = tried(0, "fitted", GIVEN, 100.0), tried(7, "fitted", [0.96, 0.95, 0.98, 0.96], 120.0)
+    once = choose_beside_given([other], given, Cost.operations)
+    assert once is not None and once.deviation.degrees == 3
+    assert choose_beside_given([tried(0, "fitted", GIVEN, 100.0), other], given, Cost.operations) == once
+
+
+def test_the_recipe_given_cut_short_is_another_recipe() -> None:
+    (cut,) = draw_candidates(small_campaign(), {}, trials=1, seed=0, max_epochs=1, smallest_subset=200)
+    assert small_campaign().recipe.epochs > 1 == cut.campaign.recipe.epochs
+    assert cut.values == {"recipe.epochs": 1}
+    given, short = tried(8, "fitted", GIVEN, 200.0), tried(9, "fitted", GIVEN, 100.0)
+    # Both have the number 0.
+    given, short = Tried(replace(cut, values={}), given.trial), Tried(cut, short.trial)
+    choice = choose_beside_given([short], given, Cost.operations)
+    assert choice is not None and choice.chosen is short
+    report = SearchReport(SearchProgress(1), [short], choice, choice, None, [short], given)
+    assert report.chosen_number == 0
+    assert verdict_lines(report, Search())[-1].startswith("use the recipe found: 50% fewer operations")
+    kept = SearchReport(SearchProgress(1), [short], choice, choose([given], Cost.operations), None, [short], given)
+    assert kept.chosen_number is None
+
+
 def test_only_what_a_search_wrote_is_replaced(tmp_path: Path) -> None:
     campaign, output = campaign_file(tmp_path), tmp_path / "tuned.yaml"
     found = tried(7, "fitted", GIVEN, 50.0)
@@ -238,6 +263,8 @@ def test_only_what_a_search_wrote_is_replaced(tmp_path: Path) -> None:
         ):
             check_tuned_path(tmp_path / "edited.yaml", campaign, force=False)
         check_tuned_path(tmp_path / "edited.yaml", campaign, force=True)
+    with pytest.raises(CommandError, match="cannot be written: is not a file"):
+        check_tuned_path(tmp_path, campaign, force=True)
     with pytest.raises(CampaignError, match="must be another file than the campaign"):
         check_tuned_path(campaign, campaign, force=True)
 
@@ -303,6 +330,8 @@ def test_killed_interrupted_and_resumed_a_search_ends_as_if_undisturbed(tmp_path
     assert found.recipe.epochs == chosen["epochs"]
     assert (found.subsets, found.dataset, found.record) == (given.subsets, given.dataset, given.record)
     assert (tmp_path / "t.yaml").read_text().startswith("# Found by longtail tune. SHA-256 of what follows: ")
+    for path in (results / "trials").glob("fresh-*.json"):
+        assert json.loads(path.read_text())["values"]["model"]["hidden"]
     (events,) = (results / "tensorboard" / "00003").glob("events.out.tfevents.*")
     assert b"recipe.optimizer.learning_rate" in events.read_bytes()
     assert b"_hparams_/session_start_info" in events.read_bytes()

@@ -286,9 +286,9 @@ class Store:
         """Raise StoreError where the store is gone, or another one is there. On a disk every write does so."""
         self._files.check()
 
-    def writable(self) -> bool:
-        """May it be written, as far as that can be told without writing; an object store does not tell."""
-        return self._files.writable()
+    def check_estimates_writable(self) -> None:
+        """Raise ReadOnlyError where no estimate can be written; an object store does not tell before one is."""
+        self._files.check_writable("estimates")
 
     def clean(self) -> None:
         """Remove temporary files that killed writers left."""

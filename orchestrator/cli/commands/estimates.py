@@ -65,17 +65,22 @@ def estimate(
         if not 0 < share < 1:
             raise typer.BadParameter(f"{name} must be between 0 and 1, got {share}")
     opened = Store.open(store)
-    if output is None and not opened.writable():
-        raise ReadOnlyError(f"{opened.uri}: is read-only: -o FOLDER writes the estimates elsewhere")
-    written = write_estimates(
-        opened,
-        progress=warn,
-        top=top,
-        threshold=threshold,
-        fdr=fdr,
-        options=PairOptions(confidence=confidence, max_pairs=max_pairs),
-        folder=output,
-    )
+    try:
+        if output is None:
+            opened.check_estimates_writable()
+        written = write_estimates(
+            opened,
+            progress=warn,
+            top=top,
+            threshold=threshold,
+            fdr=fdr,
+            options=PairOptions(confidence=confidence, max_pairs=max_pairs),
+            folder=output,
+        )
+    except ReadOnlyError as error:
+        if output is not None:
+            raise
+        raise ReadOnlyError(f"{error.problem}: -o FOLDER writes the estimates elsewhere") from error
     for name, path in written.items():
         say(f"{name}: {path}")
     if not written:
@@ -121,7 +126,7 @@ def compare(
 
 def _show(agreement: "Agreement") -> None:
     from analysis.scoring.agreement import SELECTS
-    from analysis.scoring.agreement_errors import names_of, text_of
+    from analysis.scoring.agreement_errors import names_of, number_text, text_of
 
     say(f"a: {agreement.name_a}")
     say(f"b: {agreement.name_b}")
@@ -140,11 +145,13 @@ def _show(agreement: "Agreement") -> None:
     table = TextTable([TableColumn("selected", kind="text"), *(TableColumn(*each) for each in columns)])
     names = names_of(agreement.selections["threshold"].tolist())
     for row, name in zip(agreement.selections.to_dict("records"), names, strict=True):
-        bar = f"{SELECTS[agreement.estimate]} {row['threshold']:g}"
+        bar = f"{SELECTS[agreement.estimate]} {number_text(row['threshold'])}"
         limits = text_of(agreement.errors, name).strip(" ()")
         table.add_row(bar, row["n_a"], row["n_b"], row["n_both"], cell(row["jaccard"]), limits)
     show_table(table)
-    say(f"95% intervals, over {', '.join(agreement.errors['over'].unique())}")
+    limited = agreement.errors.dropna(subset=["low", "high"])
+    if len(limited):
+        say(f"95% intervals, over {', '.join(limited['over'].unique())}")
 
 
 def reliability(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from analysis import RatioBits
     from analysis.influence.pair_options import PairOptions
     from analysis.reading.parallel import ParallelMap
+    from analysis.statistics.means import Empty
 
 _SHOWN = 20
 _FDR = 0.05
@@ -111,7 +112,7 @@ def influence(
     beside = ""
     opened = Store.open(store)
     bits = pack_runs(opened, ratio)
-    check_some_run(opened.uri, bits.runs, bits.diverged)
+    check_some_run(opened.uri, bits.runs, bits.diverged, bits.ratio)
     with _parallel(runner, address) as parallel:
         options = PairOptions(empty, memory_mb=memory_mb, max_pairs=max_pairs, parallel=parallel)
         if matrix is not None:
@@ -130,6 +131,7 @@ def influence(
     if output is not None:
         write_frame(frame, output)
     _show(frame, bits.runs)
+    _tell_left_out(bits, "nan" if fdr is not None else options.empty_in_lists)
     if beside:
         say(beside)
     if output is not None:
@@ -172,6 +174,13 @@ def _show(frame: "pd.DataFrame", runs: int) -> None:
     which = f"; the {_SHOWN} with the highest lower limits are shown" if len(frame) > _SHOWN else ""
     of = f"{count_text(len(frame), 'pair')} from {count_text(runs, 'run')}"
     say(f"{of}{which}; low to high is the 95% interval of one pair")
+
+
+def _tell_left_out(bits: "RatioBits", empty: "Empty") -> None:
+    """How many training examples have no influence that can be estimated."""
+    unknown = int(((bits.n_in == 0) | (bits.n_in == bits.runs)).sum())
+    if unknown and bits.runs and empty == "nan":
+        say(f"left out: {count_text(unknown, 'training example')} in every subset or in none")
 
 
 def _cell(row: Mapping[Any, Any], name: str) -> object:

@@ -20,10 +20,12 @@ from orchestrator.cli.table_output import (
 )
 from orchestrator.cli.text_table import TableColumn, TextTable
 from orchestrator.frame_files import check_output
-from workers.campaign.plural import count_text
+from workers.campaign.plural import count_text, range_text
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from analysis.scoring.example_scores import StoreScores
 
 _BESIDE = ("cscore", "mem", "probability", "forgettability")
 """Scores that suspects are shown with."""
@@ -133,10 +135,20 @@ def suspects(
     _show_suspects(with_names(frame.head(top), opened), chosen)
     left_out = found.labels.num_train - len(frame)
     say(
-        f"ranked by {chosen}: {count_text(len(frame), 'example')}"
+        f"ranked by {chosen}: {count_text(len(frame), 'example')}{_behind(found, frame, chosen)}"
         + (f"; without one, and left out: {left_out:,}" if left_out else "")
     )
     say(f"table: {written}")
+
+
+def _behind(found: "StoreScores", frame: "pd.DataFrame", chosen: str) -> str:
+    """How many runs a C-score rests on: of few runs those of single ones lie at the top and at the end."""
+    if chosen != "cscore" or frame.empty:
+        return ""
+    import numpy as np
+
+    runs = np.sum([at.n_out for at in found.counts.holding_out().ratios], axis=0)[frame["example_id"]]
+    return f", each held out by {range_text(int(runs.min()), int(runs.max()), 'run')}"
 
 
 def _show_suspects(rows: "pd.DataFrame", chosen: str) -> None:

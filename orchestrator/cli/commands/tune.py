@@ -127,8 +127,8 @@ def tune(
         _tell_best(report, fit)
         raise typer.Exit(1)
     _show_trials(report)
-    command = shlex.join(["longtail", *sys.argv[1:]])
-    write_tuned(output, report, report.campaign, report.choice.chosen, search, command)
+    check_tuned_path(output, campaign, force)  # again: it may have been edited while the search ran
+    write_tuned(output, report, report.campaign, report.choice.chosen, search, shlex.join(["longtail", *sys.argv[1:]]))
     for line in verdict_lines(report, search):
         say(line)
     say(f"wrote {output}; all trials: {folder / 'trials.parquet'}")
@@ -179,7 +179,7 @@ def _show_trials(report: "SearchReport") -> None:
         return
     as_good = {each.candidate.number for each in report.nominated.as_good}
     measured = {each.candidate.number: each.trial.ended for each in report.measured}
-    chosen = report.choice.chosen.candidate.number
+    chosen = report.chosen_number
     fitted = [each for each in report.tried if each.trial.ended == "fitted"]
     fitted.sort(key=lambda each: -each.accuracy)
     shown = fitted[:_SHOWN] + [each for each in fitted[_SHOWN:] if each.candidate.number == chosen]

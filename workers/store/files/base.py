@@ -68,8 +68,8 @@ class Files(Protocol):
     def delete(self, path: str) -> None:
         """Remove a file that may be gone already."""
 
-    def writable(self) -> bool:
-        """May files be written, as far as that can be told without writing one."""
+    def check_writable(self, folder: str) -> None:
+        """Raise ReadOnlyError where files of a folder cannot be written, as far as that can be told without it."""
 
     def clean(self) -> None:
         """Remove what writers left behind."""

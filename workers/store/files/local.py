@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from workers.errors import DamagedFileError, StoreError
+from workers.errors import DamagedFileError, ReadOnlyError, StoreError
 from workers.store.binding import Binding
 from workers.store.files.errors import wrap_os_errors, wrap_write_errors
 from workers.store.files.fsync import sync_folder
@@ -71,14 +71,14 @@ class LocalFiles:
         with wrap_os_errors(self.root / path):
             try:
                 return pa.py_buffer(_regular(self.root / path).read_bytes())
-            except FileNotFoundError:
+            except (FileNotFoundError, NotADirectoryError):
                 return None
 
     def open(self, path: str) -> pa.NativeFile | None:
         with wrap_os_errors(self.root / path):
             try:
                 return pa.OSFile(str(_regular(self.root / path)), "rb")
-            except FileNotFoundError:
+            except (FileNotFoundError, NotADirectoryError):
                 return None
 
     def create(self, path: str, content: bytes | pa.Buffer, digest: str | None = None) -> bool:
@@ -115,18 +115,23 @@ class LocalFiles:
         final = self._resolve_within_root(path)
         for folder in reversed(final.relative_to(self.root).parents):
             if folder.name:
+                _check_folder(self.root / folder)
                 (self.root / folder).mkdir(exist_ok=True)
         return final
 
     def _resolve_within_root(self, path: str) -> Path:
-        """A file's place for writing. Raises StoreError where a folder is a link out of the store, as in somebody's."""
+        """A file's place for writing. Raises ReadOnlyError where a folder is a link out of the store."""
         final = self.root / path
         if not Path(os.path.realpath(final.parent)).is_relative_to(os.path.realpath(self.root)):
-            raise StoreError(f"{final.parent}: is a link that leads out of the store: nothing is written there")
+            raise ReadOnlyError(f"{final.parent}: is a link that leads out of the store: nothing is written there")
         return final
 
-    def writable(self) -> bool:
-        return os.access(self.root, os.W_OK)
+    def check_writable(self, folder: str) -> None:
+        place = self._resolve_within_root(f"{folder}/_").parent
+        _check_folder(place)
+        place = place if place.exists() else self.root
+        if not os.access(place, os.W_OK):
+            raise ReadOnlyError(f"{place}: is read-only")
 
     @contextmanager
     def _temporary(self, path: str, content: bytes | pa.Buffer) -> Iterator[Path]:
@@ -142,6 +147,12 @@ class LocalFiles:
             yield temporary
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _check_folder(path: Path) -> None:
+    """Raise ReadOnlyError where something else than a folder has a folder's name: nothing can be written there."""
+    if path.exists() and not path.is_dir():
+        raise ReadOnlyError(f"{path}: is a file, not a folder", cure="move it away")
 
 
 def _regular(path: Path) -> Path:

@@ -158,8 +158,8 @@ class RemoteFiles:
         with wrap_write_errors(self.location(path)):
             self._retry(path, attempt)
 
-    def writable(self) -> bool:
-        return True  # it can only be tried
+    def check_writable(self, folder: str) -> None:
+        """It can only be tried."""
 
     def clean(self) -> None:
         """Remove claims, once the youngest is old: all at once, a thousand a request."""
