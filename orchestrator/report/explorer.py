@@ -2,9 +2,10 @@
 
 A column of values is `{"step", "wide", "values"}`: little-endian integers, each times `step`, the lowest standing for
 none. They are int16, or int32 (`wide`) where a value would not fit; the step is 1/10,000 of shares and influences,
-1/100 of epochs and events, 1 of counts, and grows tenfold until the largest value fits. Ids, labels and counts of whole
-tables are int32. Learning histories are bytes in steps of 1/250, where 255 stands for none. Where the images of all
-examples would take more than MAX_BYTES, or there are more than MAX_EXAMPLES, only the top of each list is there.
+1/100 of epochs and events, 1 of counts, and grows tenfold until the largest value fits. What the list filters by is as
+fine as int32 holds, so that a value that is nearly at a limit lies on its own side of it. Ids, labels and counts of
+whole tables are int32. Learning histories are bytes in steps of 1/250, where 255 stands for none. Where the images of
+all examples would take more than MAX_BYTES, or there are more than MAX_EXAMPLES, only the top of each list is there.
 """
 
 import base64
@@ -29,6 +30,8 @@ MAX_BYTES = 24_000_000
 MAX_EXAMPLES = 150_000
 STEP, COARSE_STEP = 1 / 10_000, 1 / 100
 """Of shares and influences; of epochs and events."""
+FILTERED_STEP, FILTERED_COARSE_STEP = 1e-9, 1e-6
+"""The same, of what the list filters by."""
 NONE16, NONE32 = -(2**15), -(2**31)
 BYTE_STEPS, NONE8 = 250, 255
 HISTORY_BYTES = 4_500_000
@@ -121,20 +124,20 @@ def _test_interest(found: Findings) -> npt.NDArray[np.float64]:
 
 
 def _scores(found: Findings, ids: Integers) -> dict[str, Any]:
-    columns: dict[str, npt.NDArray[np.float64]] = {}
     encoded: dict[str, Any] = {}
     for name, frame in (("mem", found.mem), ("cscore", found.cscore)):
         if frame is not None:
-            columns[name] = frame[name].to_numpy()
-            no_value = np.isnan(columns[name])
-            columns |= {
-                f"{name}_{limit}": np.where(no_value, np.nan, frame[limit].to_numpy()) for limit in ("low", "high")
-            }
+            values = frame[name].to_numpy()
+            encoded[name] = column(values[ids], FILTERED_STEP)
+            for limit in ("low", "high"):
+                limits = np.where(np.isnan(values), np.nan, frame[limit].to_numpy())
+                encoded[f"{name}_{limit}"] = column(limits[ids])
     if found.forgetting is not None:
-        for name, step in (("forgetting", COARSE_STEP), ("first_learned", COARSE_STEP), ("accuracy", STEP)):
-            for each in (name, f"{name}_low", f"{name}_high"):
+        coarse = (FILTERED_COARSE_STEP, COARSE_STEP)
+        for name, steps in (("forgetting", coarse), ("first_learned", coarse), ("accuracy", (FILTERED_STEP, STEP))):
+            for each, step in ((name, steps[0]), (f"{name}_low", steps[1]), (f"{name}_high", steps[1])):
                 encoded[each] = column(found.forgetting[each].to_numpy().astype(float)[ids], step)
-    return {**{name: column(values[ids]) for name, values in columns.items()}, **encoded}
+    return encoded
 
 
 def _counts(found: Findings, ids: Integers) -> dict[str, str]:
@@ -179,7 +182,8 @@ def _test_scores(found: Findings, ids: Integers) -> dict[str, Any]:
         return {}
     strongest = found.top.drop_duplicates("test_example_id").set_index("test_example_id")["infl"]
     columns = {**found.test.to_dict("series"), "infl": strongest.reindex(range(found.labels.num_test))}
-    return {str(name): column(values.to_numpy()[ids]) for name, values in columns.items()}
+    steps = {"right": FILTERED_STEP, "infl": FILTERED_STEP}
+    return {str(name): column(values.to_numpy()[ids], steps.get(str(name), STEP)) for name, values in columns.items()}
 
 
 def _top(found: Findings) -> dict[str, Any] | None:

@@ -174,10 +174,25 @@ def decoded(column: dict[str, Any]) -> np.ndarray:
     """The values of an explorer's column, as the page's script reads them."""
     kind, none = ("<i4", -(2**31)) if column["wide"] else ("<i2", -(2**15))
     raw = np.frombuffer(base64.b64decode(column["values"]), kind)
-    return np.where(raw == none, np.nan, raw * column["step"])
+    values = raw.astype(float) * max(1, round(column["step"])) / max(1, round(1 / column["step"]))
+    return np.where(raw == none, np.nan, values)
 
 
-@pytest.mark.parametrize("step", [1e-4, 1e-2, 1.0])
+def test_a_filter_of_the_explorer_selects_what_the_counts_do(tmp_path: Path) -> None:
+    """Also of a value that lies within 1/10,000 of the limit."""
+    runs = {0.5: random_runs(np.random.default_rng(0), 180, 60, 1, 0.5)}
+    found = find(make_stores(tmp_path / "s", runs))
+    assert found.mem is not None
+    scores = explorer.explorer_of(found, None).data["train"]["scores"]
+    for name, frame in (("mem", found.mem), ("cscore", found.cscore)):
+        assert frame is not None
+        values = frame[name].to_numpy()
+        for bar in {0.25, *np.round(values, 4), *np.round(values, 2)}:
+            np.testing.assert_array_equal(decoded(scores[name]) >= bar, values >= bar)
+            np.testing.assert_array_equal(decoded(scores[name]) <= bar, values <= bar)
+
+
+@pytest.mark.parametrize("step", [1e-9, 1e-4, 1e-2, 1.0])
 @pytest.mark.parametrize("largest", [0.0, 1.0, 3.2767, 3.28, 327.67, 327.69, 1000.0, 65_536.5, 100_000.0, 1e9, 1e15])
 def test_an_explorers_column_cuts_no_value(largest: float, step: float) -> None:
     values = np.array([largest, -largest, largest / 3, 0.25, np.nan])

@@ -8,11 +8,12 @@ const bytes = (text) => {
   return made;
 };
 const whole = (text) => new Int32Array(bytes(text).buffer);
-// A column of values in steps, as orchestrator/report/explorer.py writes it.
+// A column of values in steps, as orchestrator/report/explorer.py writes it. Divided by the steps in a unit 1,500 steps of
+// 1/10,000 are 0.15, as a limit typed in is; times the step they are 0.15000000000000002.
 const columnOf = (raw) => raw && {
-  step: raw.step, none: raw.wide ? NONE32 : NONE16, values: new (raw.wide ? Int32Array : Int16Array)(bytes(raw.values).buffer),
+  times: Math.max(1, Math.round(raw.step)), parts: Math.max(1, Math.round(1 / raw.step)), none: raw.wide ? NONE32 : NONE16, values: new (raw.wide ? Int32Array : Int16Array)(bytes(raw.values).buffer),
 };
-const at = (column, place) => (!column || column.values[place] === column.none ? NaN : column.values[place] * column.step);
+const at = (column, place) => (!column || column.values[place] === column.none ? NaN : (column.values[place] * column.times) / column.parts);
 const show = (value, digits = 2) => {
   if (Number.isNaN(value)) return "–";
   const text = value.toFixed(digits);
