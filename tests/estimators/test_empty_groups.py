@@ -131,6 +131,7 @@ def test_pairs_are_shown_by_their_lower_limits(tmp_path: Path) -> None:
     assert [first[0], second[0]] == ["1", "0"]
     assert [first[-2:], second[-2:]] == [["20", "20"], ["39", "1"]]
     assert float(first[5]) > float(second[5])
+    assert "2 pairs from 40 runs, the one with the largest influence on each test example; low to high" in done.stdout
 
 
 def test_commands_say_what_is_left_out_and_how_many_runs_a_cscore_rests_on(tmp_path: Path) -> None:

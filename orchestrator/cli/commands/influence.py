@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from analysis.statistics.means import Empty
 
 _SHOWN = 20
+_TOP = 5
 _FDR = 0.05
 """Of the number of discoveries that is told beside pairs over a threshold."""
 
@@ -126,11 +127,11 @@ def influence(
             frame = influence_pairs(bits, threshold=threshold, options=options)
             beside = _discoveries(bits, options)
         else:
-            frame = influence_top(bits, top=top or 5, options=options)
+            frame = influence_top(bits, top=top or _TOP, options=options)
     frame = with_names(frame, opened)
     if output is not None:
         write_frame(frame, output)
-    _show(frame, bits.runs)
+    _show(frame, bits.runs, "" if threshold is not None or fdr is not None else _of_each(top or _TOP))
     _tell_left_out(bits, "nan" if fdr is not None else options.empty_in_lists)
     if beside:
         say(beside)
@@ -164,7 +165,12 @@ def _parallel(runner: RunnerName, address: str | None) -> Iterator["ParallelMap"
         yield RayParallelMap(address, on_progress=show)
 
 
-def _show(frame: "pd.DataFrame", runs: int) -> None:
+def _of_each(top: int) -> str:
+    """What a list is made of before it is ranked by evidence: a pair of less influence is not in it."""
+    return f", the {'one' if top == 1 else top} with the largest influence on each test example"
+
+
+def _show(frame: "pd.DataFrame", runs: int, selected: str) -> None:
     """The pairs with the highest lower limits: those of whose influence the runs are the best evidence."""
     shown = {name: column for name, column in _COLUMNS.items() if name in frame}
     table = TextTable(list(shown.values()), "-o FILE writes all")
@@ -172,7 +178,7 @@ def _show(frame: "pd.DataFrame", runs: int) -> None:
         table.add_row(*(_cell(row, name) for name in shown))
     show_table(table)
     which = f"; the {_SHOWN} with the highest lower limits are shown" if len(frame) > _SHOWN else ""
-    of = f"{count_text(len(frame), 'pair')} from {count_text(runs, 'run')}"
+    of = f"{count_text(len(frame), 'pair')} from {count_text(runs, 'run')}{selected}"
     say(f"{of}{which}; low to high is the 95% interval of one pair")
 
 
