@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from workers.errors import CampaignError, CommandError, LongtailError
+from workers.common.whole_file import check_place, replace_file
+from workers.errors import CampaignError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -14,17 +15,13 @@ ENDINGS = (".parquet", ".csv")
 def check_output(path: Path | None) -> None:
     """Find out before anything is computed that `write_frame` cannot write there.
 
-    Raises CampaignError for an ending that is not known, CommandError where there is no such folder, or a
-    folder of that name.
+    Raises CampaignError for an ending that is not known, CommandError and LongtailError as `check_place`.
     """
     if path is None:
         return
     if path.suffix not in ENDINGS:
         raise CampaignError(f"--output: must end with {' or '.join(ENDINGS)}, got {str(path)!r}")
-    if not path.parent.is_dir():
-        raise CommandError(f"{path}: cannot be written: there is no folder {path.parent}")
-    if path.exists() and not path.is_file():
-        raise CommandError(f"{path}: cannot be written: is not a file")
+    check_place(path)
 
 
 def write_frame(frame: "pd.DataFrame", path: Path) -> None:
@@ -32,13 +29,11 @@ def write_frame(frame: "pd.DataFrame", path: Path) -> None:
 
     Raises LongtailError where it cannot be written.
     """
-    unfinished = path.with_name(f"_{path.name}")
-    try:
+
+    def write(unfinished: Path) -> None:
         if path.suffix == ".csv":
             frame.to_csv(unfinished, index=False)
         else:
             frame.to_parquet(unfinished, index=False)
-        unfinished.replace(path)
-    except OSError as error:
-        unfinished.unlink(missing_ok=True)
-        raise LongtailError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+    replace_file(path, write)

@@ -5,15 +5,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from workers.common.whole_file import check_place
 from workers.errors import CampaignError
 
 ENDINGS = (".png", ".pdf", ".svg")
 
 
 def check_figure(path: Path | None, option: str) -> None:
-    """Raise CampaignError, which names the option, where the ending is that of no picture."""
-    if path is not None and path.suffix not in ENDINGS:
+    """Raise CampaignError, which names the option, where the ending is that of no picture; and as `check_place`."""
+    if path is None:
+        return
+    if path.suffix not in ENDINGS:
         raise CampaignError(f"--{option}: must end with {', '.join(ENDINGS)}, got {str(path)!r}")
+    check_place(path)
 
 
 def write_figure(path: Path, draw: Callable[..., Any], *inputs: Any) -> None:

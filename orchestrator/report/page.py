@@ -1,6 +1,5 @@
 """Renders the report: findings and images put into the template and written whole."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from orchestrator.report.pictures import load_pictures
 from orchestrator.report.words import accuracies, described, headline, number, precision
 from workers.campaign.plural import count_text, range_text
 from workers.common.progress import StageCallback
-from workers.errors import LongtailError
+from workers.common.whole_file import check_place, replace_file
 from workers.store import Store
 
 _LOOKS = {
@@ -52,10 +51,9 @@ def write_report(
     `ratio` is that of memorization and influence (None: see `analysis.report.findings`).
     Images come from the cache or from files that are here; with `trust_code`, as for a run, also from a function that
     the store's campaign names or from a download. Raises EstimateError as
-    `analysis.report.find`, DamagedFileError, and LongtailError where the file cannot be written.
+    `analysis.report.find`, DamagedFileError, and as `check_place` where the file cannot be written.
     """
-    unfinished = path.with_name(f"_{path.name}.{os.getpid()}")
-    _check_writable(path, unfinished)
+    check_place(path)  # before minutes of estimating, not after them
     found = find(store, ratio, progress)
     progress("images")
     pictures, no_images = load_pictures(store, progress, trust_code=trust_code)
@@ -64,28 +62,8 @@ def write_report(
     progress("figures and page")
     page = _environment().get_template("report.html.j2").render(**_context(found, Galleries(found, pictures), pictures))
     content = page.encode()
-    try:
-        unfinished.write_bytes(content)
-        unfinished.replace(path)
-    except OSError as error:
-        unfinished.unlink(missing_ok=True)
-        raise _unwritable(path, error.strerror or str(error)) from error
+    replace_file(path, lambda unfinished: unfinished.write_bytes(content))
     return Report(path, len(content), dict(found.missing))
-
-
-def _check_writable(path: Path, unfinished: Path) -> None:
-    """Before minutes of estimating, not after them."""
-    try:
-        if path.is_dir():
-            raise _unwritable(path, "is a folder")
-        unfinished.touch()
-        unfinished.unlink()
-    except OSError as error:
-        raise _unwritable(path, error.strerror or str(error)) from error
-
-
-def _unwritable(path: Path, reason: str) -> LongtailError:
-    return LongtailError(f"{path}: cannot be written: {reason}")
 
 
 def _environment() -> Environment:

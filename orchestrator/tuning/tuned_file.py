@@ -15,7 +15,8 @@ from orchestrator.tuning.settings import Search
 from orchestrator.tuning.verdict import verdict_lines
 from workers.campaign.campaign import Campaign
 from workers.campaign.yaml_io import dump_campaign
-from workers.errors import CampaignError, CommandError, LongtailError
+from workers.common.whole_file import check_place, replace_file
+from workers.errors import CampaignError, LongtailError
 
 _FIRST_LINE = re.compile(rb"# Found by longtail tune\. SHA-256 of what follows: ([0-9a-f]{64})\n")
 _MAX_BYTES = 16 << 20
@@ -27,10 +28,7 @@ def check_tuned_path(path: Path, campaign: Path, force: bool) -> None:
     A file is replaced where its content is what a search wrote, or `force` is given. Raises CampaignError where it is
     another one, or the campaign file itself; CommandError where it is no file, or there is no folder for it.
     """
-    if not path.parent.is_dir():
-        raise CommandError(f"{path}: cannot be written: there is no folder {path.parent}")
-    if path.exists() and not path.is_file():
-        raise CommandError(f"{path}: cannot be written: is not a file")
+    check_place(path)
     try:
         with path.open("rb") as file:
             content = file.read(_MAX_BYTES)
@@ -64,10 +62,4 @@ def write_tuned(
     ]
     content = "\n".join([*lines, dump_campaign(campaign.with_paths_relative_to(path.parent))]).encode()
     first = f"# Found by longtail tune. SHA-256 of what follows: {hashlib.sha256(content).hexdigest()}\n".encode()
-    unfinished = path.with_name(f"_{path.name}")
-    try:
-        unfinished.write_bytes(first + content)
-        unfinished.replace(path)
-    except OSError as error:
-        unfinished.unlink(missing_ok=True)
-        raise LongtailError(f"{path}: cannot be written: {error.strerror or error}") from error
+    replace_file(path, lambda unfinished: unfinished.write_bytes(first + content))

@@ -1,5 +1,6 @@
 """What `longtail` says and how it ends when runs cannot be used, files are gone, or a store may only be read."""
 
+import errno
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,8 @@ from tests.stores import examples, header, results
 from tests.synthetic import make_store
 from workers.campaign.keys import Shard
 from workers.campaign.yaml_io import dump_campaign
-from workers.errors import ReadOnlyError, StoreError
+from workers.common.whole_file import replace_file
+from workers.errors import LongtailError, ReadOnlyError, StoreError
 from workers.store import Store
 from workers.store.files.local import LocalFiles
 
@@ -133,6 +135,31 @@ def test_a_file_or_a_link_in_place_of_estimates(tmp_path: Path) -> None:
         assert call("estimate", store.uri, "-o", tmp_path / "estimates")[0] == 0
         place.unlink()
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_place_that_refuses_to_be_written_is_told_before_anything_is_computed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a read-only disk, where what was begun cannot be removed either: no traceback, and no hour lost."""
+    store, place = made(tmp_path / "s"), tmp_path / "place"
+    place.mkdir()
+
+    def refuse(path: Path, *rest: object, **more: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    for name in ("touch", "unlink"):
+        monkeypatch.setattr(Path, name, refuse)
+    for command, option, ending in (
+        *((name, "-o", "csv") for name in ("suspects", "density", "influence")),
+        ("report", "-o", "html"),
+        ("profiles", "--plot", "png"),
+    ):
+        path = place / f"mine.{ending}"
+        code, output = call(command, store.uri, option, path)
+        assert (code, output) == (1, f"error: {path}: cannot be written: Read-only file system")
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(LongtailError, match="cannot be written: Read-only file system"):
+        replace_file(place / "mine.csv", lambda unfinished: unfinished.write_text(""))
 
 
 def test_noisy_labels_are_drawn_again_by_the_same_numpy_alone(tmp_path: Path) -> None:

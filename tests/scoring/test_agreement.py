@@ -345,7 +345,11 @@ def test_on_the_command_line(suffix: str, start: bytes, stores: tuple[Path, Path
 def test_mistakes_on_the_command_line(stores: tuple[Path, Path], published: Path, tmp_path: Path) -> None:
     for words, code, message in (
         ((*stores, "-o", tmp_path / "p.jpg"), 2, "--output: must end with .png, .pdf, .svg, got "),
-        ((*stores, "--ratio", "0.7", "-o", tmp_path / "no" / "p.png"), 2, "no/p.png: cannot be written: No such file"),
+        (
+            (*stores, "--ratio", "0.7", "-o", tmp_path / "no" / "p.png"),
+            2,
+            "no/p.png: cannot be written: there is no folder",
+        ),
         ((*stores, "--estimate", "influence"), 2, "Invalid value for '--estimate'"),
         ((stores[0], published), 2, "estimate must be given with a score file"),
     ):

@@ -364,7 +364,7 @@ def test_a_table_that_cannot_be_written_is_told_in_one_line(store: Store, tmp_pa
     for path, expected, message in (
         (tmp_path / "table.txt", 2, "--output: must end with .parquet or .csv, got "),
         (tmp_path / "no" / "table.csv", 2, f"{tmp_path}/no/table.csv: cannot be written: "),
-        (tmp_path / "folder.csv", 1, f"{tmp_path}/folder.csv: cannot be written: Is a directory"),
+        (tmp_path / "folder.csv", 2, f"{tmp_path}/folder.csv: cannot be written: is a folder"),
     ):
         code, _, error = call("reliability", store.uri, "--splits", 1, "-o", path)
         assert code == expected

@@ -263,7 +263,7 @@ def test_only_what_a_search_wrote_is_replaced(tmp_path: Path) -> None:
         ):
             check_tuned_path(tmp_path / "edited.yaml", campaign, force=False)
         check_tuned_path(tmp_path / "edited.yaml", campaign, force=True)
-    with pytest.raises(CommandError, match="cannot be written: is not a file"):
+    with pytest.raises(CommandError, match="cannot be written: is a folder"):
         check_tuned_path(tmp_path, campaign, force=True)
     with pytest.raises(CampaignError, match="must be another file than the campaign"):
         check_tuned_path(campaign, campaign, force=True)
