@@ -138,7 +138,7 @@ def test_commands_say_what_is_left_out_and_how_many_runs_a_cscore_rests_on(tmp_p
     subsets = np.array([[1, 0, 0, 1], [1, 1, 0, 1], [0, 1, 0, 1]], dtype=bool)
     store = make_store(tmp_path / "s", subsets, np.zeros((3, 4), bool), np.zeros((3, 1), bool))
     told = CliRunner().invoke(app, ["influence", store.uri]).output
-    assert told.endswith("left out: 2 training examples in every subset or in none\n")
+    assert told.endswith("left out: 2 training examples, in every subset of these runs or in none\n")
     assert "left out" not in CliRunner().invoke(app, ["influence", store.uri, "--empty", "half"]).output
     told = CliRunner().invoke(app, ["suspects", store.uri]).output
     assert "ranked by cscore: 3 examples, each held out by 1 to 3 runs; without one, and left out: 1\n" in told

@@ -13,6 +13,7 @@ import yaml
 
 from benchmarks.isolation import driver_of, finish, kill, longtail, start, wait_until
 from orchestrator import run_campaign
+from orchestrator.cli.commands.tune import tell_best
 from orchestrator.tuning.candidates import draw_candidates, frozen, tuning_seed
 from orchestrator.tuning.choice import Choice, Cost, Tried, choose, choose_beside_given
 from orchestrator.tuning.comparison import PooledDeviation
@@ -267,6 +268,16 @@ def test_only_what_a_search_wrote_is_replaced(tmp_path: Path) -> None:
         check_tuned_path(tmp_path, campaign, force=True)
     with pytest.raises(CampaignError, match="must be another file than the campaign"):
         check_tuned_path(campaign, campaign, force=True)
+
+
+def test_a_search_that_ran_out_of_time_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    for search, failures, told in (
+        (Search(minutes=0.5), (), "no trial was finished within 0.5 minutes (--minutes)\n"),
+        (Search(minutes=0.5), ("trial 0: RuntimeError",), "no trial was finished\n"),
+        (Search(), (), "no trial was finished\n"),
+    ):
+        tell_best(SearchReport(SearchProgress(2), [], None, None, failures=failures), search)
+        assert capsys.readouterr().err == told
 
 
 def test_the_best_recipe_so_far_is_named() -> None:

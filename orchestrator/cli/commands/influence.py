@@ -186,7 +186,7 @@ def _tell_left_out(bits: "RatioBits", empty: "Empty") -> None:
     """How many training examples have no influence that can be estimated."""
     unknown = int(((bits.n_in == 0) | (bits.n_in == bits.runs)).sum())
     if unknown and bits.runs and empty == "nan":
-        say(f"left out: {count_text(unknown, 'training example')} in every subset or in none")
+        say(f"left out: {count_text(unknown, 'training example')}, in every subset of these runs or in none")
 
 
 def _cell(row: Mapping[Any, Any], name: str) -> object:

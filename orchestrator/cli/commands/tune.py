@@ -124,7 +124,7 @@ def tune(
     for failure in report.failures:
         warn(f"failed: {failure}")
     if report.choice is None or report.campaign is None:
-        _tell_best(report, fit)
+        tell_best(report, search)
         raise typer.Exit(1)
     _show_trials(report)
     check_tuned_path(output, campaign, force)  # again: it may have been edited while the search ran
@@ -154,10 +154,12 @@ def _searched(parsed: "Campaign", folder: Path, search: "Search", place: "Place"
         raise typer.Exit(130) from None
 
 
-def _tell_best(report: "SearchReport", fit: float) -> None:
+def tell_best(report: "SearchReport", search: "Search") -> None:
     """Why there is no recipe: how near the nearest came."""
+    fit = search.fit
     if not report.tried:
-        warn("no trial was finished")
+        limit = f" within {search.minutes:g} minutes (--minutes)" if search.minutes and not report.failures else ""
+        warn(f"no trial was finished{limit}")
         return
     from orchestrator.tuning.field_values import values_text
     from orchestrator.tuning.verdict import recipe_figures
