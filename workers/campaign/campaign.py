@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from workers.campaign.fields import absolute_path, relative_path, with_paths, without_locations
+from workers.campaign.probes import Probes
 from workers.campaign.recipe import Fraction, Frozen, Recipe
 from workers.campaign.specs import (
     LOCATION,
@@ -191,6 +192,8 @@ class Record(Frozen):
     """Also whether each example was predicted right whenever training showed it, before the update: 2 bits an epoch."""
     probabilities: bool = False
     """Beside that the label's and the largest probability, and the loss, at each presentation: 6 bytes an epoch."""
+    probes: Probes | None = None
+    """Measurements of some runs' models: where in the network memorization is (`docs/localization.md`)."""
 
     @model_validator(mode="after")
     def _probabilities_are_of_presentations(self) -> "Record":

@@ -1,0 +1,67 @@
+"""Columns of probes: their names, types, and named axes, as campaign.json declares them."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pydantic import Field, model_validator
+
+from workers.campaign.recipe import Frozen
+
+MAX_VALUES = 1 << 24
+"""Values of one probe column in a row; more are a mistake, or meant to fill a reader's memory."""
+
+Label = Annotated[str, Field(max_length=500)] | Annotated[int, Field(ge=-(2**31), lt=2**31)]
+DType = Literal["bool", "int16", "int32", "float32"]
+
+ARROW_TYPES: Mapping[DType, pa.DataType] = {
+    "bool": pa.bool_(),
+    "int16": pa.int16(),
+    "int32": pa.int32(),
+    "float32": pa.float32(),
+}
+_MISSING: Mapping[DType, Any] = {"bool": False, "int16": -1, "int32": -1, "float32": math.nan}
+
+
+class ProbeAxis(Frozen):
+    """An axis of a probe's column: what it counts, and the label of each place (a layer's name, an epoch)."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z_]*$", max_length=50)]
+    labels: Annotated[tuple[Label, ...], Field(strict=False, min_length=1, max_length=MAX_VALUES)]
+
+
+class ProbeColumn(Frozen):
+    """A column of results that a probe fills in a run's last row. In other rows, and in runs that are not measured,
+    every value is missing: NaN, -1 or false."""
+
+    name: Annotated[str, Field(pattern=r"^probe_[a-z][a-z0-9_]*$", max_length=100)]
+    dtype: DType
+    axes: Annotated[tuple[ProbeAxis, ...], Field(strict=False, min_length=1, max_length=6)]
+
+    @model_validator(mode="after")
+    def _not_too_large(self) -> "ProbeColumn":
+        if self.width > MAX_VALUES:
+            raise ValueError(f"{self.name} must have at most {MAX_VALUES:,} values, got {self.width:,}")
+        return self
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the values in memory."""
+        return tuple(len(axis.labels) for axis in self.axes)
+
+    @property
+    def width(self) -> int:
+        """Values in a row."""
+        return math.prod(self.shape)
+
+    def missing(self) -> npt.NDArray[Any]:
+        """The values of a row that was not measured."""
+        return np.full(self.shape, _MISSING[self.dtype], dtype=self.dtype)
+
+
+def axis(name: str, labels: Sequence[str | int] | int) -> ProbeAxis:
+    """An axis with these labels; a number n stands for the labels 0..n-1."""
+    return ProbeAxis(name=name, labels=tuple(range(labels)) if isinstance(labels, int) else tuple(labels))
