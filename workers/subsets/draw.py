@@ -26,20 +26,21 @@ class Purpose(IntEnum):
     AUGMENTATION = 3
     LABEL_NOISE = 4
     SUBSET_BLOCK = 5
+    PROBE = 6
 
 
 _WHOLE_CAMPAIGN = Run(0, 0)
 """Key of the streams that all runs share; no run has ratio 0."""
 
 
-def seed_sequence(campaign: Campaign, purpose: Purpose, run: Run) -> np.random.SeedSequence:
-    """The seed of one stream of one run."""
-    return np.random.SeedSequence(campaign.subsets.seed, spawn_key=(purpose, run.ratio_ppm, run.repetition))
+def seed_sequence(campaign: Campaign, purpose: Purpose, run: Run, *key: int) -> np.random.SeedSequence:
+    """The seed of one stream of one run; `key` tells apart streams of one purpose."""
+    return np.random.SeedSequence(campaign.subsets.seed, spawn_key=(purpose, run.ratio_ppm, run.repetition, *key))
 
 
-def generator(campaign: Campaign, purpose: Purpose, run: Run) -> np.random.Generator:
-    """A NumPy generator at the start of one stream of one run."""
-    return np.random.Generator(np.random.PCG64(seed_sequence(campaign, purpose, run)))
+def generator(campaign: Campaign, purpose: Purpose, run: Run, *key: int) -> np.random.Generator:
+    """A NumPy generator at the start of one stream of one run, as `seed_sequence` names it."""
+    return np.random.Generator(np.random.PCG64(seed_sequence(campaign, purpose, run, *key)))
 
 
 def integer_seed(campaign: Campaign, purpose: Purpose, run: Run) -> int:

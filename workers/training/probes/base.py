@@ -14,6 +14,7 @@ from workers.campaign.keys import Run
 from workers.common.arrays import Bools
 from workers.models.layers import Layer
 from workers.store.probe_columns import ProbeColumn
+from workers.subsets.draw import Purpose, generator
 from workers.training.device_data import DeviceData
 
 State = Mapping[str, torch.Tensor]
@@ -54,7 +55,7 @@ class Subject:
 
     def generator(self, *key: int) -> np.random.Generator:
         """A NumPy generator of the run's own stream of probes; `key` tells apart its uses (probe, example)."""
-        raise NotImplementedError
+        return generator(self.shape.campaign, Purpose.PROBE, self.run, *key)
 
 
 class Probe(Protocol):
