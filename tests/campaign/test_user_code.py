@@ -18,8 +18,9 @@ from orchestrator.cli.exit_codes import exit_code_of
 from orchestrator.cli.throughput import Rate
 from tests.conftest import small_campaign
 from workers.campaign.yaml_io import dump_campaign
-from workers.errors import UserCodeError
+from workers.errors import CampaignError, UserCodeError
 from workers.user_code.boundary import format_traceback, user_code
+from workers.user_code.loading import load_function
 
 ENDINGS = {
     "exit": "sys.exit(0) was called",
@@ -195,3 +196,24 @@ def test_the_standard_streams_come_back(monkeypatch: pytest.MonkeyPatch) -> None
         sys.stdout.close()
     with user_code("mine"):  # closed before
         pass
+
+
+@pytest.mark.parametrize("change", ["sys.path.clear()", "sys.path = [sys.path[0], '/added']", "del sys.path"])
+def test_a_module_that_clears_the_search_path_is_the_users_own(
+    change: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not taken for an installed package; and Longtail's own later imports still work."""
+    (tmp_path / "clearing.py").write_text(f"import sys\n{change}\ndef build(): {change}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "clearing", raising=False)
+    search_path, before = sys.path, list(sys.path)
+    added = ["/added"] if "added" in change else []
+    try:
+        build = load_function("clearing:build", CampaignError)
+        with user_code("mine"):
+            build()
+        assert sys.path is search_path
+        assert sorted(sys.path) == sorted(before + added)
+    finally:
+        sys.path = search_path
+        sys.path[:] = before

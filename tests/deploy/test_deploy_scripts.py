@@ -1,6 +1,7 @@
 """What runs on the machines themselves: the watch for a spot machine's notice, and how the data get there."""
 
 import importlib.util
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -101,7 +102,9 @@ def announce(service: MetadataService) -> None:
     service.notices["instance/preempted"] = "TRUE"
 
 
-def test_data_are_brought_once_and_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_data_are_brought_once_and_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     source, folder = tmp_path / "source", tmp_path / "node" / "data"
     for name, text in {"train/a.parquet": "aaaa", "train/b.parquet": "bb", "test.parquet": "c"}.items():
         (source / name).parent.mkdir(parents=True, exist_ok=True)
@@ -112,6 +115,14 @@ def test_data_are_brought_once_and_whole(tmp_path: Path, capsys: pytest.CaptureF
     assert fetch_data.fetch(f"{source.as_uri()}/", folder) == (1, 2)
     assert (folder / "train" / "a.parquet").read_text() == "aaaa"
     assert (folder / "test.parquet").stat().st_mtime_ns == kept
+    (source / "test.parquet").write_text("d")  # of the same size: corrected labels
+    os.utime(source / "test.parquet", ns=(kept + 1, kept + 1))
+    (folder / "train" / "c.parquet").touch()  # removed from the source since
+    monkeypatch.setattr(sys, "argv", ["fetch_data.py", source.as_uri(), str(folder)])
+    assert fetch_data.main() == 0
+    assert (folder / "test.parquet").read_text() == "d"
+    assert capsys.readouterr().err.endswith(f"files that are not in {source.as_uri()}: 1, first train/c.parquet\n")
+    (folder / "train" / "c.parquet").unlink()
     assert sorted(path.name for path in folder.rglob("*") if path.is_file()) == [
         "a.parquet",
         "b.parquet",

@@ -125,9 +125,13 @@ def test_the_head_trains_nothing_and_workers_come_and_go(kind: str) -> None:
     assert {toleration["key"] for toleration in workers["template"]["spec"]["tolerations"]} > {"nvidia.com/gpu"}
 
 
-def test_job_and_cluster_differ_in_where_the_dashboard_listens() -> None:
+def test_job_and_cluster_differ_in_where_the_dashboard_listens_and_in_the_campaign_file() -> None:
+    """`longtail submit` sends the file: a cluster that stays must start without its ConfigMap."""
     job, cluster = cluster_of(manifest("RayJob")), cluster_of(manifest("RayCluster"))
     assert cluster["headGroupSpec"]["rayStartParams"].pop("dashboard-host") == "127.0.0.1"
+    pod = job["headGroupSpec"]["template"]["spec"]
+    for parts in (pod["volumes"], pod["containers"][0]["volumeMounts"]):
+        parts.remove(next(part for part in parts if part["name"] == "campaign"))
     assert job == cluster
 
 
@@ -150,6 +154,8 @@ def test_a_job_cleans_up_and_a_mistake_is_not_tried_again() -> None:
 def test_the_data_are_brought_to_every_node_before_ray_starts(kind: str) -> None:
     for template in templates(manifest(kind)):
         pod = template["spec"]
+        mounts = [mount for container in pod["containers"] for mount in container["volumeMounts"]]
+        assert {mount["name"] for mount in mounts} == {volume["name"] for volume in pod["volumes"]}
         (fetch,) = pod["initContainers"]
         assert fetch["command"][2:] == ["DATA", "/home/ray/data"]
         script = Path(fetch["command"][1]).relative_to("/home/ray/longtail")

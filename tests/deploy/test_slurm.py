@@ -21,17 +21,23 @@ BIN = Path(sys.executable).parent
 SCONTROL = "exit 0"
 
 
-def command(folder: Path, job: str, *words: object, task: int = 0, **replaced: str) -> list[str]:
+def command(
+    folder: Path, job: str, *words: object, task: int = 0, first: int = 0, script: Path = SCRIPT, **replaced: str
+) -> list[str]:
     """The script as one task of an array on this machine; `replaced` are commands put in the place of real ones."""
     (folder / "bin").mkdir(exist_ok=True)
-    for name, script in replaced.items():
-        (folder / "bin" / name).write_text(f"#!/bin/sh\n{script}\n")
+    for name, text in replaced.items():
+        (folder / "bin" / name).write_text(f"#!/bin/sh\n{text}\n")
         (folder / "bin" / name).chmod(0o755)
     variables = {"SLURM_JOB_ID": f"{job}{task}", "SLURM_ARRAY_JOB_ID": job, "SLURM_ARRAY_TASK_ID": str(task)}
-    variables |= {"SLURMD_NODENAME": "127.0.0.1", "SLURM_SUBMIT_DIR": str(folder), "SLURM_TMPDIR": str(folder)}
+    variables |= {
+        "SLURM_ARRAY_TASK_MIN": str(first),
+        "SLURMD_NODENAME": "127.0.0.1",
+    }
+    variables |= {"SLURM_SUBMIT_DIR": str(folder), "SLURM_TMPDIR": str(folder)}
     variables["PATH"] = f"{folder / 'bin'}:{BIN}:{os.environ['PATH']}"
     given = [f"{name}={value}" for name, value in variables.items()]
-    return ["/usr/bin/env", *given, "/bin/bash", str(SCRIPT), *(str(word) for word in words)]
+    return ["/usr/bin/env", *given, "/bin/bash", str(script), *(str(word) for word in words)]
 
 
 def test_bash_and_shellcheck_are_content() -> None:
@@ -93,13 +99,17 @@ def test_other_tasks_join_when_they_get_their_node_and_end_with_the_campaign(tmp
 
 
 def test_back_into_the_queue_before_the_time_limit(tmp_path: Path) -> None:
-    """Slurm's warning reaches the script while the driver runs on; then its exit code is the driver's."""
+    """Slurm's warning reaches the script while the driver runs on; then its exit code is the driver's.
+
+    The head is the array's first task, whatever its number (`--array 3-8`).
+    """
     job, started, requeued = f"lt{os.getpid()}", tmp_path / "started", tmp_path / "requeued"
     driver = f"touch {started}; until [ -e {requeued} ]; do sleep 0.05; done; exit 7"
     scontrol = f'[ "$1" = requeue ] && echo "$2" > {requeued}; exit 0'
     listen = "import socket, signal; s = socket.create_server(('127.0.0.1', 6379)); signal.pause()"
     ray = f'[ "$1" = start ] && exec {sys.executable} -c "{listen}"; mkdir -p $HOME/.ray; touch $HOME/.ray/auth_token'
-    words = command(tmp_path, job, "campaign.yaml", "store", longtail=driver, scontrol=scontrol, ray=ray)
+    parts = {"longtail": driver, "scontrol": scontrol, "ray": ray}
+    words = command(tmp_path, job, "campaign.yaml", "store", task=3, first=3, **parts)
     process = start(words, tmp_path)
     try:
         assert wait_until(started.exists, process)
@@ -108,7 +118,7 @@ def test_back_into_the_queue_before_the_time_limit(tmp_path: Path) -> None:
         code, output = finish(process, 30)
     finally:
         requeued.touch()
-    assert (code, requeued.read_text().strip(), output) == (7, f"{job}0", "time is up: requeued\n")
+    assert (code, requeued.read_text().strip(), output) == (7, f"{job}3", "time is up: requeued\n")
 
 
 def test_a_folder_that_another_has_taken_is_refused(tmp_path: Path) -> None:
@@ -123,3 +133,23 @@ def test_a_folder_that_another_has_taken_is_refused(tmp_path: Path) -> None:
         taken.unlink()
     assert done.returncode == 1
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("queue", "code", "told"),
+    [
+        ("1 2", 1, "task 0, the head, is no longer in the queue: ended"),
+        ("0 1 2", 0, "no head for ten minutes: requeued"),
+        ("", 0, "no head for ten minutes: requeued"),  # the controller does not answer
+    ],
+)
+def test_a_task_without_a_head_goes_back_into_the_queue_only_while_there_may_be_one(
+    queue: str, code: int, told: str, tmp_path: Path
+) -> None:
+    hasty = tmp_path / "hasty.sbatch"
+    hasty.write_text(SCRIPT.read_text().replace("-gt 600", "-ge 0"))
+    parts = {"squeue": f"printf '%s\\n' {queue}" if queue else "exit 1", "scontrol": f"touch {tmp_path}/requeued"}
+    words = command(tmp_path, f"lt{os.getpid()}", "campaign.yaml", "store", task=2, script=hasty, **parts)
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (code, told, "")
+    assert (tmp_path / "requeued").exists() == (code == 0)

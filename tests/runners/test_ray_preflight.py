@@ -4,13 +4,14 @@ import os
 import queue
 import socket
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from orchestrator.runners.ray import head_watch
+from orchestrator.runners.ray import head_watch, jobs
 from orchestrator.runners.ray.head_watch import Outage, head_problem, watch_head
 from orchestrator.runners.ray.preflight import ClusterError, check_token_file, make_token
 from tests.conftest import small_campaign
@@ -103,8 +104,9 @@ def test_rays_temporary_files_are_in_a_folder_of_this_user(tmp_path: Path, monke
 
 
 @pytest.fixture
-def listening() -> socket.socket:
-    return socket.create_server(("127.0.0.1", 0))
+def listening() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener
 
 
 def place(listener: socket.socket) -> str:
@@ -127,7 +129,7 @@ def test_what_a_head_says_shows_whether_it_lives(listening: socket.socket, monke
     closing.join()
 
     monkeypatch.setattr(head_watch, "_PROBE_SECONDS", 0.05)
-    assert head_problem(place(listening)) == "it accepts connections and says nothing"
+    assert head_problem(place(listening)) == "it accepts connections and sends nothing"
     address = place(listening)
     listening.close()
     assert "refused" in str(head_problem(address))
@@ -149,3 +151,15 @@ def test_a_lost_head_is_told_once(listening: socket.socket, monkeypatch: pytest.
         line = told.get(timeout=60)
     assert line == f"the Ray cluster's head at {address} does not answer: [Errno 111] Connection refused"
     assert told.empty()
+
+
+def test_a_frozen_dashboard_ends_the_command(listening: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel still accepts connections for it."""
+    monkeypatch.setattr(jobs, "_TIMEOUT_SECONDS", (10.0, 0.05))
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    address = f"http://{place(listening)}"
+    with pytest.raises(ClusterError) as caught:
+        jobs.Jobs(address)
+    assert str(caught.value) == (
+        f"the Ray dashboard at '{address}' does not answer: it accepts connections and sends nothing"
+    )

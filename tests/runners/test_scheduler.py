@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.runners.base import GivenUp
+from benchmarks.simulated_pool import SimulatedPool
+from orchestrator.runners.base import GivenUp, WorkersChanged
 from orchestrator.runners.lazy_heap import LazyHeap
+from orchestrator.runners.ray import runner
 from orchestrator.runners.ray.placement import Node, next_worker_nodes
 from orchestrator.runners.running_median import RunningMedian
 from orchestrator.runners.scheduler import MAX_LOST, MAX_NODES_LOST, Dispatch
@@ -193,6 +195,16 @@ def calls_per_shard(workers: int) -> float:
 
 def test_what_a_shard_costs_the_driver_does_not_grow_with_the_workers() -> None:
     assert calls_per_shard(800) < 1.5 * calls_per_shard(50)
+
+
+def test_reports_of_workers_that_come_and_go_do_not_grow_with_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each report lists all nodes."""
+    monkeypatch.setattr(runner, "_REPORT_SECONDS", 1e9)
+    pool = SimulatedPool(500)
+    outcomes = list(runner.drive(pool, Dispatch(shards(6_000), lambda: pool.now)))
+    reports = [outcome for outcome in outcomes if isinstance(outcome, WorkersChanged)]
+    assert pool.lost > 0
+    assert (len(reports), reports[-1].lost) == (2, pool.lost)
 
 
 @given(st.lists(st.integers(0, 9)), st.integers(1, 7))

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 from workers.campaign.suggest import closest
 from workers.errors import LongtailError
 from workers.user_code.code_origin import TRUSTED, definitions, refused_module_name, refused_origin
+from workers.user_code.process_state import preserved_search_path
 
 
 def load_function(path: str, error: type[LongtailError]) -> Callable[..., Any]:
@@ -98,7 +99,8 @@ def _import(module_name: str, path: str, error: type[LongtailError]) -> ModuleTy
         name = ".".join(names[:count])
         _check(name, path, error)
         try:
-            module = importlib.import_module(name)
+            with preserved_search_path():
+                module = importlib.import_module(name)
         except ModuleNotFoundError as missing:
             if missing.name != name:
                 raise  # the user's module was found, but not what it imports

@@ -14,6 +14,22 @@ _STREAMS = ("stdout", "stderr")
 
 
 @contextmanager
+def preserved_search_path() -> Iterator[None]:
+    """Put back the folders that are removed from `sys.path`, after those that are left. Added ones stay.
+
+    Later imports of Longtail's own need them, and so does the origin of a module (see `code_origin`).
+    """
+    search_path, folders = sys.path, list(sys.path)
+    try:
+        yield
+    finally:
+        current = getattr(sys, "path", None)
+        left = [folder for folder in current if isinstance(folder, str)] if isinstance(current, list | tuple) else []
+        search_path[:] = [*left, *(folder for folder in folders if folder not in left)]
+        sys.path = search_path
+
+
+@contextmanager
 def preserved_process_state(what: str) -> Iterator[None]:
     """Restore the handlers of SIGINT and SIGTERM, the umask, sys.stdout and sys.stderr; `what` opens an error.
 
@@ -23,6 +39,11 @@ def preserved_process_state(what: str) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    with preserved_search_path():
+        yield from _preserved_process_state(what)
+
+
+def _preserved_process_state(what: str) -> Iterator[None]:
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     umask = _umask()
     streams = {name: getattr(sys, name) for name in _STREAMS}

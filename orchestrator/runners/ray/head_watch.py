@@ -37,7 +37,7 @@ def head_problem(address: str) -> str | None:
                 connection.sendall(_HTTP2_PREFACE)
                 connection.recv(1)
             except TimeoutError:
-                return "it accepts connections and says nothing"
+                return "it accepts connections and sends nothing"
             except ConnectionError:
                 return None  # closed or reset by a live process: it speaks TLS
     except OSError as error:

@@ -3,9 +3,11 @@
 import asyncio
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -13,17 +15,30 @@ import requests
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
+from orchestrator.runners.ray.head_watch import Outage
 from orchestrator.runners.ray.preflight import ClusterError, check_listening, check_token_file, refusal
 from workers.errors import CommandError
 from workers.user_code.loading import trusted_code
 
 _POLL_SECONDS = 1.0
-_MOST_UNREACHABLE = 30
-"""So often in a row a dashboard may not answer before we stop following."""
+_UNREACHABLE_SECONDS = 30.0
+"""After so long without an answer of the dashboard we stop following."""
+
+_TIMEOUT_SECONDS = (10.0, 30.0)
+"""For connecting, and between two bytes of an answer. Ray's client would wait for ever for a head that is frozen."""
 
 
 class JobRunningError(ClusterError):
     """A store whose driver is at work already."""
+
+
+class _Client(JobSubmissionClient):  # type: ignore[misc]
+    """Ray's client with a timeout on every request."""
+
+    def _do_request(self, method: str, endpoint: str, **options: Any) -> requests.Response:
+        options.setdefault("timeout", _TIMEOUT_SECONDS)
+        response: requests.Response = super()._do_request(method, endpoint, **options)
+        return response
 
 
 class Jobs:
@@ -47,7 +62,7 @@ class Jobs:
         for handler in logging.getLogger("ray").handlers:
             handler.setLevel(logging.WARNING)
         with self._told():
-            self._client = JobSubmissionClient(self.address)
+            self._client = _Client(self.address)
 
     def submit(self, name: str, command: str, folder: Path, metadata: dict[str, str]) -> str:
         """Start `command` in a copy of `folder`, without a CPU or GPU of its own; returns the job's id, NAME-1, -2, ...
@@ -96,10 +111,11 @@ class Jobs:
 
     async def _followed(self, job: str, write: Callable[[str], None]) -> JobDetails:
         """The job once it has ended. Requested beside its log, whose end Ray tells five seconds late."""
-        log, unreachable = _Log(write), 0
+        log, outage = _Log(write), Outage()
         tail = asyncio.create_task(self._tail(job, log))
         while True:
             await asyncio.wait([tail], timeout=_POLL_SECONDS)
+            begun = time.monotonic()
             try:
                 with self._told():
                     details = self._client.get_job_info(job)
@@ -107,10 +123,10 @@ class Jobs:
                         tail.cancel()
                         log.add(0, self._client.get_job_logs(job))
                         return details
-                unreachable = 0
+                outage.seconds(None, begun, time.monotonic())
             except ClusterError as error:
-                unreachable += 1
-                if unreachable > _MOST_UNREACHABLE:
+                if outage.seconds(str(error), begun, time.monotonic()) >= _UNREACHABLE_SECONDS:
+                    tail.cancel()
                     raise ClusterError(f"{error}; where the cluster goes on, so does {job}") from error
             if tail.done():
                 await asyncio.sleep(_POLL_SECONDS)
@@ -131,6 +147,10 @@ class Jobs:
             yield
         except AuthenticationError as error:
             raise ClusterError(refusal(self.address)) from error
+        except requests.ReadTimeout as error:
+            raise ClusterError(
+                f"the Ray dashboard at {self.address!r} does not answer: it accepts connections and sends nothing"
+            ) from error
         except (requests.RequestException, ConnectionError) as error:
             raise ClusterError(f"no Ray dashboard at {self.address!r}: {type(error).__name__}") from error
         except (RuntimeError, ValueError) as error:

@@ -1,6 +1,7 @@
 """Runs campaigns on a Ray cluster; nodes may join, leave and fail."""
 
 import os
+import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from workers.errors import CampaignError
 from workers.training import Precision
 from workers.training.hardware import Machine, detect_machine
 from workers.training.stack_calibration import calibrate
+
+_REPORT_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -144,19 +147,28 @@ class RayRunner:
 
 
 def drive(pool: Pool, dispatch: Dispatch) -> Iterator[Outcome]:
-    """Keep every ready worker busy until each shard is committed or given up. Raises StoreError, ClusterError."""
+    """Keep every ready worker busy until each shard is committed or given up. Raises StoreError, ClusterError.
+
+    Workers that come and go are reported together, since a report lists all nodes: at most twice a second, and at the
+    end.
+    """
     kinds: set[str] = set()
+    changed, reported = False, float("-inf")
     while dispatch.left:
         for worker in pool.adapt(requested=dispatch.left):
             dispatch.retire(worker)
             if dispatch.idle(worker):
                 dispatch.lose(worker, node_lost=True)
                 pool.dismiss(worker)
-                yield pool.changed()
+                changed = True
         for worker, shard in dispatch.assign():
             pool.send(worker, shard)
         for event in pool.wait():
+            changed |= isinstance(event, Loaded | Lost)
             yield from _settle(event, pool, dispatch, kinds)
+        if changed and (time.monotonic() - reported >= _REPORT_SECONDS or not dispatch.left):
+            yield pool.changed()
+            changed, reported = False, time.monotonic()
 
 
 def _settle(event: Event, pool: Pool, dispatch: Dispatch, kinds: set[str]) -> Iterator[Outcome]:
@@ -172,10 +184,8 @@ def _settle(event: Event, pool: Pool, dispatch: Dispatch, kinds: set[str]) -> It
                 others = ", ".join(sorted(kinds))
                 yield Note(f"workers train on {kind} and on {others}: runs may differ in the last bit between them")
             kinds.add(kind)
-            yield pool.changed()
         case Lost(worker, node_lost):
             given_up = dispatch.lose(worker, node_lost)
-            yield pool.changed()
             if given_up is not None:
                 yield given_up
         case NotLoaded(worker, problem):
