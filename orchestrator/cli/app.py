@@ -17,6 +17,7 @@ from orchestrator.cli.commands.campaigns import demo, init, run
 from orchestrator.cli.commands.datamodels import datamodels
 from orchestrator.cli.commands.density import density
 from orchestrator.cli.commands.estimates import compare, estimate, reliability
+from orchestrator.cli.commands.example_estimates import cscore, memorization
 from orchestrator.cli.commands.forgetting import forgetting
 from orchestrator.cli.commands.imports import imports
 from orchestrator.cli.commands.influence import influence
@@ -76,7 +77,7 @@ def _root(
 _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "Start": (demo, init),
     "Train": (tune, plan, run, submit, status),
-    "Estimate": (estimate, report, influence, datamodels, profiles, forgetting, removal),
+    "Estimate": (estimate, report, memorization, cscore, influence, datamodels, profiles, forgetting, removal),
     "Assess estimates": (reliability, compare),
     "Find noisy labels and cheap scores": (suspects, noise, proxies, density),
     "Maintain stores": (verify, compact),

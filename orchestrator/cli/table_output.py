@@ -69,6 +69,12 @@ def label_cell(row: "Mapping[Any, Any]", column: str) -> str:
     return str(row[column]) if name is None else _shortened(shown_line(str(name)))
 
 
+def given_label_cell(row: "Mapping[Any, Any]") -> str:
+    """The label that an example was trained with, and its own where that is another."""
+    given = label_cell(row, "given_label")
+    return given if row["label"] == row["given_label"] else f"{given} (is {label_cell(row, 'label')})"
+
+
 def name_cell(name: object) -> str:
     """The name of an example in a listing: of a long one its end, where files differ."""
     return ABSENT if name is None else _shortened(shown_line(str(name)))

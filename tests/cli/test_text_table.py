@@ -14,6 +14,8 @@ from workers.campaign.plural import count_text, range_text
 
 COMMANDS = (
     "status STORE",
+    "memorization STORE",
+    "cscore STORE",
     "influence STORE --ratio 0.7 --top 3",
     "influence STORE --ratio 0.7 --fdr 0.9",
     "noise STORE",

@@ -73,7 +73,9 @@ def test_every_frame_with_examples_has_their_names(store: Path) -> None:
     assert "label_name" not in shown  # the names stand where the labels do
 
 
-@pytest.mark.parametrize("words", [["suspects", "--by", "mem"], ["influence", "--top", "2"], ["forgetting"]])
+@pytest.mark.parametrize(
+    "words", [["suspects", "--by", "mem"], ["cscore"], ["influence", "--top", "2"], ["forgetting"]]
+)
 def test_listings_and_files_have_names(store: Path, tmp_path: Path, words: list[str]) -> None:
     output = tmp_path / "table.csv"
     command = [words[0], str(store), *words[1:], "-o", str(output)]

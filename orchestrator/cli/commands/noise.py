@@ -11,9 +11,9 @@ from orchestrator.cli.output import say, show_table, warn
 from orchestrator.cli.table_output import (
     OutputOption,
     cell,
+    given_label_cell,
     interval_cell,
     keep_table,
-    label_cell,
     name_cell,
     over_lines,
     saturated_note,
@@ -164,14 +164,11 @@ def _show_suspects(rows: "pd.DataFrame", chosen: str) -> None:
     columns += [TableColumn(name, rank) for rank, name in enumerate(others, 4)]
     table = TextTable([*columns, *[TableColumn("name", 2, kind="name")] * named], "-o FILE writes all")
     for row in rows.to_dict("records"):
-        given = label_cell(row, "given_label")
-        if row["label"] != row["given_label"]:
-            given += f" (is {label_cell(row, 'label')})"
         values = (cell(row[name]) for name in others)
         table.add_row(
             row["rank"],
             row["example_id"],
-            given,
+            given_label_cell(row),
             cell(row[chosen], row.get(f"{chosen}_se")),
             *values,
             *([name_cell(row["name"])] if named else []),
