@@ -7,7 +7,8 @@ BIN = "$(VENV)/bin"
 # In the names of targets blanks are escaped: VENV may have some.
 BLANK = $() $()
 INSTALLED = $(subst $(BLANK),\ ,$(VENV))/installed
-PYTEST = $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+# Compiled modules are kept, whatever the shell says: many processes of the tests import the same ones.
+PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 .PHONY: install demo check test lint format docs docs-serve clean
 

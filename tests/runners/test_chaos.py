@@ -25,15 +25,14 @@ from workers.campaign.keys import Run, Shard
 from workers.store import Store
 from workers.store.merge import encode_results
 
-REPETITIONS, EPOCHS = 40, 12
+REPETITIONS, EPOCHS = 24, 12
 FAULTS = [
-    (4, "second driver"),
-    (10, "worker killed"),
-    (18, "raylet killed"),
-    (26, "driver killed"),
-    (34, "node frozen, then back"),
-    (46, "disk full"),
-    (56, "worker killed"),
+    (3, "second driver"),
+    (7, "worker killed"),
+    (12, "raylet killed"),
+    (17, "driver killed"),
+    (22, "node frozen, then back"),
+    (30, "disk full"),
 ]
 
 

@@ -26,6 +26,7 @@ from orchestrator.tuning.trial import Bench, EpochFigures, Trial
 from orchestrator.tuning.tune import search_recipe
 from orchestrator.tuning.tuned_file import check_tuned_path, write_tuned
 from orchestrator.tuning.verdict import verdict_lines
+from tests.command import call
 from tests.conftest import small_campaign
 from workers.campaign.yaml_io import dump_campaign, read_campaign
 from workers.errors import CampaignError, CommandError, LongtailError
@@ -292,13 +293,14 @@ def keys(results: Path) -> set[str]:
     return {path.stem for path in (results / "trials").glob("[!_]*.json")}
 
 
+@pytest.mark.ray
 def test_killed_interrupted_and_resumed_a_search_ends_as_if_undisturbed(tmp_path: Path) -> None:
     """Without early stopping nothing depends on order: every trial is what this process trains."""
     parts = {"recipe": {"epochs": 20, "batch_size": 64}, "subsets": {"ratios": [0.5], "repetitions": 3}}
     campaign, results = campaign_file(tmp_path, **parts), tmp_path / "t-search"
     space = space_file(tmp_path, **RATES, model={"choice": [{"name": "mlp", "hidden": [n]} for n in (16, 48)]})
     command = longtail("tune", campaign, "--space", space, "-o", tmp_path / "t.yaml", "--no-early-stopping")
-    command += ["--fit", "0.96", "--repetitions", "2", "--trials", "10"]
+    command += ["--fit", "0.96", "--repetitions", "2", "--trials", "6"]
     table = results / "trials.parquet"
 
     def ended(trials: int) -> bool:
@@ -323,14 +325,14 @@ def test_killed_interrupted_and_resumed_a_search_ends_as_if_undisturbed(tmp_path
         **{**parts, "subsets": {"ratios": [0.5], "repetitions": 2, "seed": tuning_seed(small_campaign(**parts), 0)}}
     )
     limits = {"seed": 0, "max_epochs": 40, "smallest_subset": 718}
-    for candidate in draw_candidates(tuning, read_space(space), trials=10, **limits):
+    for candidate in draw_candidates(tuning, read_space(space), trials=6, **limits):
         key = f"{candidate.number:05d}"
         trial = Trial(key=key, campaign=candidate.campaign, first=0, fit=0.96, until_fit=candidate.until_fit)
         ours = [(each.subset, each.heldout) for each in Bench("cpu").epochs(trial)]
         theirs = FinishedTrial.model_validate_json((results / "trials" / f"{key}.json").read_bytes())
         assert [(each.subset, each.heldout) for each in theirs.epochs] == ours
     frame = pd.read_parquet(results / "trials.parquet")
-    assert list(frame["trial"]) == list(range(10))
+    assert list(frame["trial"]) == list(range(6))
     values = json.loads((results / "trials" / "00003.json").read_text())["values"]
     assert values["recipe.optimizer.learning_rate"] == frame["recipe.optimizer.learning_rate"][3]
     assert values["model"]["hidden"] in ([16], [48])
@@ -350,6 +352,7 @@ def test_killed_interrupted_and_resumed_a_search_ends_as_if_undisturbed(tmp_path
     assert run_campaign(found, tmp_path / "s").complete
 
 
+@pytest.mark.ray
 def test_early_stopping_failures_and_what_does_not_fit(tmp_path: Path) -> None:
     campaign = campaign_file(tmp_path, recipe={"epochs": 9, "batch_size": 64})
     models = [{"name": "mlp", "hidden": [8]}, {"name": "user_code:raising_model"}]
@@ -366,9 +369,9 @@ def test_early_stopping_failures_and_what_does_not_fit(tmp_path: Path) -> None:
     ends = [json.loads(path.read_text())["ended"] for path in (results / "trials").glob("[!_]*.json")]
     assert set(ends) <= {"stopped", "unfitted"}
     assert "stopped" in ends
-    code, output = finish(start([*command, "--repetitions", "3"], tmp_path))
+    code, _, errors = call(*command[3:], "--repetitions", "3")
     assert code == 2
-    assert f"error: {results}: holds another search: search.runs was 2, now 3" in output
+    assert f"error: {results}: holds another search: search.runs was 2, now 3" in errors
 
 
 # --- files ----------------------------------------------------------------------------------------------------------
@@ -377,9 +380,9 @@ def test_early_stopping_failures_and_what_does_not_fit(tmp_path: Path) -> None:
 def test_what_cannot_be_written_is_told_before_anything_is_trained(tmp_path: Path) -> None:
     campaign = campaign_file(tmp_path)
     (tmp_path / "mine.yaml").write_text("my: own\n")
-    code, output = finish(start(longtail("tune", campaign, "-o", tmp_path / "mine.yaml"), tmp_path))
+    code, _, errors = call("tune", campaign, "-o", tmp_path / "mine.yaml")
     assert code == 2
-    assert "mine.yaml: exists already, and is not written by longtail tune; --force replaces it" in output
+    assert "mine.yaml: exists already, and is not written by longtail tune; --force replaces it" in errors
     (tmp_path / "file").write_text("")
     with pytest.raises(LongtailError, match="file: cannot be written: "):
         search_recipe(small_campaign(), tmp_path / "file")
