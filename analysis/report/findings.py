@@ -23,7 +23,9 @@ from analysis.learning.forgetting import estimate_forgetting, recorded_at
 from analysis.reading.bits import pack_runs
 from analysis.reading.counts import StoreCounts, count_runs
 from analysis.reading.examples import Labels, read_labels
+from analysis.reading.parallel import ParallelMap
 from analysis.reading.run_groups import group_runs
+from analysis.reading.runs_read import runs_read_text
 from analysis.reading.selection import select_ratios
 from analysis.scoring.example_scores import largest_ratio, read_example_scores
 from analysis.scoring.groups import Groups, group_examples
@@ -79,8 +81,15 @@ class Findings:
     missing: dict[str, str] = field(default_factory=dict)
 
 
-def find(store: Store, ratio: float | None = None, progress: StageCallback = lambda line: None) -> Findings:
+def find(
+    store: Store,
+    ratio: float | None = None,
+    progress: StageCallback = lambda line: None,
+    parallel: ParallelMap | None = None,
+) -> Findings:
     """A store's findings; `ratio` is that of mem and influence, `progress` is called with each step's name.
+
+    Blocks of pairs are computed by `parallel` (None: on all cores).
 
     Raises EstimateError for a ratio at which no run held an example out, and where the store has no run that did not
     diverge; DamagedFileError for an unreadable file.
@@ -97,12 +106,13 @@ def find(store: Store, ratio: float | None = None, progress: StageCallback = lam
     counts = count_runs(store)
     if not any(at.runs for at in counts.ratios):
         raise NoEstimateError(f"{store.uri}: has no run to report on, all committed runs diverged")
+    progress(runs_read_text(counts.ratios, store.targets()))
     found.diverged = tuple(diverged_notes(counts.ratios))
     found.ratio = _ratio_of(store, counts, ratio)
     _find_held_out(found, counts)
     if found.ratio is not None:
         progress(f"influence at ratio {found.ratio:g}")
-        _find_influence(found)
+        _find_influence(found, parallel)
     progress("learning and forgetting")
     _find_learning(found, counts)
     progress("suspects")
@@ -149,7 +159,7 @@ def _find_held_out(found: Findings, counts: StoreCounts) -> None:
         found.missing["profiles"] = "A profile needs runs at two ratios under 1 or more."
 
 
-def _find_influence(found: Findings) -> None:
+def _find_influence(found: Findings, parallel: ParallelMap | None) -> None:
     if not found.labels.num_test:
         found.missing["influence"] = "The data set has no test examples."
         return
@@ -160,8 +170,8 @@ def _find_influence(found: Findings) -> None:
     share = bits.correct / bits.runs
     low, high = mean_interval(share, np.full(len(share), bits.runs))
     found.test = pd.DataFrame({"right": share, "low": low, "high": high})
-    options = PairOptions(max_pairs=MAX_PAIRS)
-    found.top = influence_top(bits, top=TOP)
+    options = PairOptions(max_pairs=MAX_PAIRS, parallel=parallel)
+    found.top = influence_top(bits, top=TOP, options=options)
     try:
         found.pairs = influential_pairs(found.store, found.ratio, options=options)
         discoveries = influence_discoveries(bits, fdr=FDR, options=options)

@@ -25,6 +25,7 @@ from analysis.learning.forgetting import recorded_at, sum_forgetting
 from analysis.reading.bits import RatioBits, pack_runs
 from analysis.reading.counts import StoreCounts, count_runs
 from analysis.reading.estimate_tables import Basis, bases_of, basis, write_table
+from analysis.reading.runs_read import runs_read_text
 from workers.campaign.campaign import PPM
 from workers.campaign.plural import count_text
 from workers.common.progress import StageCallback
@@ -77,6 +78,7 @@ def write_estimates(
     tell("counting")
     counts = count_runs(store)
     counts.check_some_run(store.uri)
+    tell(runs_read_text(counts.ratios, store.targets()))
     written = _write_forgetting(store, counts, tell, folder, confidence)
     holding_out = [at for at in counts.ratios if at.ratio_ppm < PPM]
     usable = StoreCounts(counts.labels, tuple(at for at in holding_out if at.runs))

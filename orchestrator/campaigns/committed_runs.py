@@ -5,15 +5,14 @@ docs/reliability.md), which is little beside training it, and files are read sid
 """
 
 import os
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from workers.campaign.keys import Shard
+from workers.campaign.keys import Shard, runs_by_ratio
 from workers.common.progress import ProgressCallback
 from workers.errors import DamagedFileError, MissingFileError
 from workers.store import Store
@@ -90,16 +89,6 @@ def check_committed_runs(
         {ratio_ppm: there[ratio_ppm] for ratio_ppm in requested},
     )
     return CommittedRuns(*counts, tuple(damaged))
-
-
-def runs_by_ratio(shards: Iterable[Shard]) -> Counter[int]:
-    """Runs at each ratio (parts per million), each once, by the names of ascending shards, which may overlap."""
-    counts: Counter[int] = Counter()
-    ends: Counter[int] = Counter()
-    for shard in shards:
-        counts[shard.ratio_ppm] += max(0, shard.stop - max(shard.start, ends[shard.ratio_ppm]))
-        ends[shard.ratio_ppm] = max(shard.stop, ends[shard.ratio_ppm])
-    return counts
 
 
 def _within(masks: Masks, shard: Shard) -> npt.NDArray[np.bool_]:

@@ -1,8 +1,9 @@
-"""Progress of a campaign: a live view on a terminal, plain lines elsewhere."""
+"""Progress of a campaign and of other long work: live on a terminal, plain lines elsewhere."""
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -16,15 +17,22 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from orchestrator.cli.throughput import Rate
+from orchestrator.cli.output import interruption
+from orchestrator.cli.throughput import Rate, time_left_text
 from workers.campaign.plural import count_text
+from workers.common.progress import StageProgressCallback, no_progress
 
 if TYPE_CHECKING:
     from orchestrator.campaigns.campaign_report import CampaignProgress
+    from workers.store import Store
 
 PLAIN_SECONDS = 10.0
 """Time between two plain lines."""
+STAGE_SECONDS = 30.0
+"""Likewise of work other than training, and before the first."""
 
+BLOCKS = "blocks of test examples"
+"""Stage of work on pairs of examples."""
 
 Display = Callable[["CampaignProgress"], None]
 """Takes every change of a campaign's progress."""
@@ -64,45 +72,70 @@ def campaign_display(console: Console, store: str) -> Iterator[Display]:
             follower.finish()
 
 
-def _counted_bars(console: Console) -> Progress:
-    """Bars of work that is counted, which vanish in the end."""
+@contextmanager
+def work_display(console: Console) -> Iterator[StageProgressCallback]:
+    """Shows how far each stage of long work is, and its time left: bars on a terminal, a line now and then elsewhere.
+
+    A stage may begin again, such as another pass over the runs. What it yields raises KeyboardInterrupt once a signal
+    has asked the command to end.
+    """
+    if not console.is_terminal:
+        yield _interruptible(_PlainStages(console))
+        return
     columns = (_WHAT, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True)
-
-
-@contextmanager
-def pieces_display(console: Console, what: str) -> Iterator[Callable[[int, int], None]]:
-    """Shows on a terminal how many pieces of a longer piece of work are done; nothing elsewhere."""
-    if not console.is_terminal:
-        yield lambda done, total: None
-        return
-    with _counted_bars(console) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, total=total, completed=done)
-
-
-@contextmanager
-def stages_display(console: Console) -> Iterator[Callable[[str, int, int], None]]:
-    """Shows (what, done, total) of work in stages: a bar for each on a terminal, a line for each elsewhere."""
-    if not console.is_terminal:
-        stages: list[str] = []
-
-        def tell(what: str, done: int, total: int) -> None:
-            if what not in stages:
-                stages.append(what)
-                console.print(f"{what} ({total})", markup=False, highlight=False, soft_wrap=True)
-
-        yield tell
-        return
-    with _counted_bars(console) as bar:
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False) as bar:
         tasks: dict[str, TaskID] = {}
 
         def show(what: str, done: int, total: int) -> None:
             if what not in tasks:
                 tasks[what] = bar.add_task(what, total=total)
-            bar.update(tasks[what], completed=done)
+            elif done < bar.tasks[tasks[what]].completed:
+                bar.reset(tasks[what], total=total)
+            bar.update(tasks[what], total=total, completed=done)
 
-        yield show
+        yield _interruptible(show)
+
+
+@contextmanager
+def reading_display(console: Console, store: "Store") -> Iterator[StageProgressCallback]:
+    """As `work_display`, and every pass over this store's runs is a stage."""
+    with work_display(console) as show:
+        store.on_read = partial(show, "runs read")
+        try:
+            yield show
+        finally:
+            store.on_read = no_progress
+
+
+def _interruptible(show: StageProgressCallback) -> StageProgressCallback:
+    def checked(what: str, done: int, total: int) -> None:
+        if interruption.is_set():
+            raise KeyboardInterrupt
+        show(what, done, total)
+
+    return checked
+
+
+class _PlainStages:
+    """Lines of stages, none before the work has taken a while."""
+
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console = console
+        self._clock = clock
+        self._last = clock()
+        self._begun: dict[str, tuple[float, int]] = {}
+        """When each stage began, and how many of its pieces were done last."""
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        now = self._clock()
+        begun, before = self._begun.get(what, (now, 0))
+        begun = begun if before <= done else now
+        self._begun[what] = (begun, done)
+        if now - self._last < STAGE_SECONDS or done >= total:
+            return
+        self._last = now
+        left = f", {time_left_text((now - begun) * (total - done) / done)}" if done and now > begun else ""
+        self._console.print(f"{what}: {done:,} of {total:,}{left}", markup=False, highlight=False, soft_wrap=True)
 
 
 class _PlainDisplay:

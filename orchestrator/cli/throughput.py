@@ -20,7 +20,12 @@ def rate_text(rate: float) -> str:
 
 def pace_text(rate: float, runs: int) -> str:
     """Runs per second (above 0), and the time that so many runs take."""
-    return f"{rate_text(rate)}, {timedelta(seconds=round(runs / rate))} left"
+    return f"{rate_text(rate)}, {time_left_text(runs / rate)}"
+
+
+def time_left_text(seconds: float) -> str:
+    """Such as `0:02:10 left`."""
+    return f"{timedelta(seconds=round(seconds))} left"
 
 
 class Rate:

@@ -9,6 +9,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from analysis.reading.parallel import ParallelMap
 from analysis.report import Findings, find
 from analysis.report import figures as draw
 from analysis.report.findings import FDR, TOP
@@ -45,16 +46,18 @@ def write_report(
     ratio: float | None = None,
     progress: StageCallback = lambda line: None,
     trust_code: bool = False,
+    parallel: ParallelMap | None = None,
 ) -> Report:
     """Write the report of a store as one HTML file; a file that is there is replaced when the new one is whole.
 
-    `ratio` is that of memorization and influence (None: see `analysis.report.findings`).
+    `ratio` is that of memorization and influence (None: see `analysis.report.findings`), `parallel` where blocks of
+    pairs are computed (None: on all cores).
     Images come from the cache or from files that are here; with `trust_code`, as for a run, also from a function that
     the store's campaign names or from a download. Raises EstimateError as
     `analysis.report.find`, DamagedFileError, and as `check_place` where the file cannot be written.
     """
     check_place(path)  # before minutes of estimating, not after them
-    found = find(store, ratio, progress)
+    found = find(store, ratio, progress, parallel)
     progress("images")
     pictures, no_images = load_pictures(store, progress, trust_code=trust_code)
     if no_images:

@@ -8,10 +8,11 @@ two compactions cannot delete each other's.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from workers.campaign.keys import Shard
+from workers.common.progress import ProgressCallback, no_progress
 from workers.errors import MissingFileError
 from workers.store import Header, Store
 from workers.store.maintenance import superseded_shards
@@ -46,7 +47,7 @@ def compact_store(
     *,
     size: int = DEFAULT_SIZE,
     grace: float = DEFAULT_GRACE,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_progress: ProgressCallback = no_progress,
 ) -> Compaction:
     """Merge a store's results into files of about `size` bytes (packed, before compression), ratio by ratio.
 
@@ -79,7 +80,7 @@ def _merge_all(
     excluded: set[Shard],
     report: Compaction,
     grace: float,
-    on_progress: Callable[[int, int], None],
+    on_progress: ProgressCallback,
 ) -> bool:
     """Whether all could be made; what cannot be merged becomes `excluded`."""
     merged: list[Shard] = []

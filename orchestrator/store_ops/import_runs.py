@@ -20,7 +20,7 @@ from workers.campaign.campaign import PPM, Subsets
 from workers.campaign.import_spec import Imported
 from workers.campaign.keys import Run, Shard
 from workers.common.arrays import Integers
-from workers.common.progress import ProgressCallback
+from workers.common.progress import ProgressCallback, no_progress
 from workers.errors import DataError
 from workers.store import Header, Store, examples_table
 from workers.store.npz import read_vectors
@@ -49,7 +49,7 @@ def import_heldout(
     experiment: str | os.PathLike[str],
     store: str | os.PathLike[str],
     labels: str | os.PathLike[str],
-    on_progress: ProgressCallback = lambda done, total: None,
+    on_progress: ProgressCallback = no_progress,
 ) -> ImportReport:
     """Import published runs (see `orchestrator.store_ops.heldout_layout`) into a store, created if there is none.
 

@@ -4,10 +4,10 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from orchestrator.campaigns.committed_runs import runs_by_ratio
 from workers.campaign.import_spec import Imported
-from workers.campaign.keys import Run, Shard
+from workers.campaign.keys import Run, Shard, runs_by_ratio
 from workers.campaign.plural import count_text
+from workers.common.progress import ProgressCallback, no_progress
 from workers.errors import DamagedFileError, MissingFileError
 from workers.store import Store
 from workers.store.cures import EXAMPLES, FOREIGN, MISSING, RESTORE
@@ -25,8 +25,12 @@ class Finding:
     moved_to: str | None = None
 
 
-def verify_store(uri: str, *, repair: bool = False) -> tuple[int, list[Finding]]:
+def verify_store(
+    uri: str, *, repair: bool = False, on_progress: ProgressCallback = no_progress
+) -> tuple[int, list[Finding]]:
     """(files checked, findings). With `repair`, damaged files are moved to `damaged/`.
+
+    `on_progress` gets the files checked so far, and all of them.
 
     Raises StoreError where there is no store, or where it cannot be read or (repairing) written; DamagedFileError where
     campaign.json is damaged, or of another campaign than all results: nothing can be said of the rest then. May run
@@ -34,7 +38,11 @@ def verify_store(uri: str, *, repair: bool = False) -> tuple[int, list[Finding]]
     """
     store = Store.open(uri)
     paths = [f"{folder}/{name}" for folder in FOLDERS for name in store.maintenance.names(folder)]
-    problems = {path: store.maintenance.inspect(path) for path in [*paths, EXAMPLES]}
+    problems: dict[str, str | None] = {}
+    for path in [*paths, EXAMPLES]:
+        on_progress(len(problems), len(paths) + 1)
+        problems[path] = store.maintenance.inspect(path)
+    on_progress(len(problems), len(problems))
     of_results = [problem for path, problem in problems.items() if path.startswith("results/")]
     if of_results and set(of_results) == {FOREIGN}:  # setting all of them aside would lose what is sound
         problem = f"is of another campaign than all {count_text(len(of_results), 'file')} of results"

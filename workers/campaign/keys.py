@@ -1,6 +1,8 @@
 """Keys of runs and shards."""
 
 import re
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from workers.campaign.campaign import PPM
@@ -53,3 +55,13 @@ class Shard:
         shard = cls(*(int(group) for group in match.groups()))
         valid = 1 <= shard.ratio_ppm <= PPM and shard.start < shard.stop and shard.shard_id == shard_id
         return shard if valid else None
+
+
+def runs_by_ratio(shards: Iterable[Shard]) -> Counter[int]:
+    """Runs at each ratio (parts per million), each once, by the names of ascending shards, which may overlap."""
+    counts: Counter[int] = Counter()
+    ends: Counter[int] = Counter()
+    for shard in shards:
+        counts[shard.ratio_ppm] += max(0, shard.stop - max(shard.start, ends[shard.ratio_ppm]))
+        ends[shard.ratio_ppm] = max(shard.stop, ends[shard.ratio_ppm])
+    return counts

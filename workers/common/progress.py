@@ -5,6 +5,11 @@ from collections.abc import Callable
 ProgressCallback = Callable[[int, int], None]
 """Called with how many pieces are done, and how many there are."""
 
+
+def no_progress(done: int, total: int) -> None:
+    """Report nothing."""
+
+
 StageCallback = Callable[[str], None]
 """Called with the name of a stage when it begins."""
 

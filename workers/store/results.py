@@ -6,7 +6,8 @@ from contextlib import contextmanager
 
 import pyarrow as pa
 
-from workers.campaign.keys import Shard
+from workers.campaign.keys import Shard, runs_by_ratio
+from workers.common.progress import ProgressCallback, no_progress
 from workers.errors import DamagedFileError, MissingFileError, StoreError
 from workers.store import schema
 from workers.store.cures import FOREIGN, damaged, missing
@@ -75,20 +76,23 @@ class Results:
                 raise DamagedFileError("does not contain the runs in its name")
             yield file
 
-    def scan(self, columns: Sequence[str], ratio: int | None) -> Iterator[tuple[Shard, pa.Table]]:
-        """As `Store.scan`."""
+    def scan(
+        self, columns: Sequence[str], ratio: int | None, on_read: ProgressCallback = no_progress
+    ) -> Iterator[tuple[Shard, pa.Table]]:
+        """As `Store.scan`; `on_read` is called with the runs read so far, and the runs there were at the start."""
         names = columns if "repetition" in columns else [*columns, "repetition"]
         ratio_ppm = position = 0
         """Where the scan is: every run before this repetition of this ratio was yielded, or was not there."""
         vanished: Counter[Shard] = Counter()
-        left = self._all_shards_at(ratio)
+        left, done = self._all_shards_at(ratio), 0
+        total = runs_by_ratio(left).total()
         while left:
             shard = left.popleft()
             if (shard.ratio_ppm, shard.stop) <= (ratio_ppm, position):
                 continue
             if shard.ratio_ppm != ratio_ppm:
                 ratio_ppm, position = shard.ratio_ppm, 0
-            fresh_from = position
+            fresh_from, first = position, max(position, shard.start)
             try:
                 with self.open(shard) as file:
                     for table in file.groups(names):
@@ -98,6 +102,7 @@ class Results:
                         if table.num_rows:
                             yield shard, table.select(list(columns))
                             position = max(position, int(repetitions[-1]) + 1)
+                            on_read(done + position - first, max(total, done + position - first))
                 position = shard.stop
             except MissingFileError:
                 # A compaction merged it away after the listing: its runs are in a file that a new listing has.
@@ -105,6 +110,8 @@ class Results:
                 if vanished[shard] > _MAX_RELISTINGS:
                     raise
                 left = self._all_shards_at(ratio)
+            done += max(0, position - first)
+            on_read(done, max(total, done))
 
     def _all_shards_at(self, ratio: int | None) -> deque[Shard]:
         """In the order of a scan: of shards that start together the longest, which makes the others superfluous."""

@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 
 from workers.campaign.campaign import Subsets
 from workers.campaign.keys import Shard
+from workers.common.progress import ProgressCallback, no_progress
 from workers.errors import ConflictError, DamagedFileError, MissingFileError, NoStoreError
 from workers.store import schema
 from workers.store.checkpoint_files import CheckpointFiles
@@ -56,6 +57,8 @@ class Store:
         """Whether `create` found the store without its examples, and wrote them anew."""
         self.checkpoints = CheckpointFiles(files)
         """Of shards in training."""
+        self.on_read: ProgressCallback = no_progress
+        """Called by every scan with the runs read so far, and the runs there are."""
 
     @property
     def uri(self) -> str:
@@ -213,7 +216,7 @@ class Store:
         overlap (a compaction is under way; two drivers with different numbers of repetitions), other copies of a run
         are left out. Every run that is committed when the scan starts is in it, whatever a compaction does meanwhile.
         """
-        return self._results.scan(columns, ratio)
+        return self._results.scan(columns, ratio, self.on_read)
 
     def bits(self, shard: Shard, table: pa.Table, column: str) -> npt.NDArray[np.bool_]:
         """A vector column of rows as bool[rows, N]; bool[rows, T] for test_correct. Raises DamagedFileError."""

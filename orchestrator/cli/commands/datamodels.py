@@ -1,13 +1,14 @@
 """Command of linear datamodels: datamodels."""
 
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from orchestrator.cli.options import StoreArgument, parse_ids
-from orchestrator.cli.output import say, show_table, warn
+from orchestrator.cli.output import errors, say, show_table, warn
 from orchestrator.cli.table_output import cell, not_kept
 from orchestrator.cli.text_table import TableColumn, TextTable
 from workers.campaign.plural import count_text
@@ -44,22 +45,28 @@ def datamodels(
     Example: longtail datamodels STORE --method lasso --tests 0-99
     """
     from analysis import fit_datamodels, read_outputs
+    from analysis.reading.runs_read import RunsAtRatio, requested_runs, runs_text
+    from orchestrator.cli.progress import reading_display
     from workers.store import Store
 
     chosen = slice(None) if tests is None else parse_ids(tests, "tests")
     if output is not None and (output.is_dir() or not output.parent.is_dir()):
         raise CampaignError(f"{output}: must be a file in a folder that exists")
     opened = Store.open(store)
-    source = read_outputs(opened, ratio, chosen)
-    if source.output == "correctness":
-        warn("note: the store has no margins (record.margins), so correctness is predicted, which tells less")
-    fitted = fit_datamodels(source, method=method.value, top=top, heldout=heldout, seed=seed, progress=_tell)
+    with reading_display(errors, opened) as show:
+        source = read_outputs(opened, ratio, chosen)
+        if source.output == "correctness":
+            warn("note: the store has no margins (record.margins), so correctness is predicted, which tells less")
+        on_fit = partial(show, "test examples fitted")
+        fitted = fit_datamodels(source, method=method.value, top=top, heldout=heldout, seed=seed, progress=on_fit)
     fits = count_text(fitted.fitted_runs, "run")
     left_out = f"{source.diverged} diverged, {source.not_finite} with margins that are not finite"
     if source.saturated:
         of = count_text(source.saturated, "margin")
         warn(f"note: recorded as 65,504 or -65,504, and maybe beyond that: {of}")
-    say(f"ratio {source.ratio:g}: fitted to {fits}, scored on {fitted.heldout_runs} ({left_out})")
+    used = RunsAtRatio(source.ratio_ppm, fitted.fitted_runs + fitted.heldout_runs, source.diverged)
+    basis = runs_text([used], requested_runs(opened, source.ratio))
+    say(f"ratio {source.ratio:g}, from {basis}: fitted to {fits}, scored on {fitted.heldout_runs} ({left_out})")
     columns = TableColumn("LDS"), TableColumn("SE over held-out runs", 1), TableColumn("test examples", 2)
     table = TextTable([TableColumn("predictor", kind="text"), *columns])
     for name, score in ((method.value, fitted.score), ("influence", fitted.influence_score)):
@@ -75,8 +82,3 @@ def datamodels(
 
 def _cells(score: "DatamodelingScore") -> tuple[str, str, int]:
     return cell(score.mean, digits=4), cell(score.mean_se, digits=4), score.tests
-
-
-def _tell(done: int, total: int) -> None:
-    if done < total:
-        warn(f"fitted {done:,} of {count_text(total, 'test example')}")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator.cli.options import DeviceOption, StoreArgument, TrustCodeOption
-from orchestrator.cli.output import errors, interruption, say, show_table, warn
+from orchestrator.cli.output import errors, say, show_table, warn
 from orchestrator.cli.table_output import not_kept
 from orchestrator.cli.text_table import TableColumn, TextTable
 from orchestrator.frame_files import check_output
@@ -39,19 +39,13 @@ def density(
 
     Example: longtail density STORE --models 3
     """
-    from orchestrator.cli.progress import stages_display
+    from orchestrator.cli.progress import reading_display
     from orchestrator.store_ops.density import estimate_densities
     from workers.store import Store
 
     check_output(output)
     opened = Store.open(store)
-    with stages_display(errors) as display:
-
-        def show(what: str, done: int, total: int) -> None:
-            display(what, done, total)
-            if interruption.is_set():
-                raise KeyboardInterrupt
-
+    with reading_display(errors, opened) as show:
         found = estimate_densities(
             opened, models=models, device=device and device.value, progress=show, trust_code=trust_code
         )

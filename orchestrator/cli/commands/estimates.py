@@ -1,5 +1,6 @@
 """Commands that compute and compare estimates: estimate, compare, reliability."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -7,7 +8,7 @@ import typer
 
 from orchestrator.cli.figure_output import check_figure, write_figure
 from orchestrator.cli.options import StoreArgument
-from orchestrator.cli.output import say, show_table, warn
+from orchestrator.cli.output import errors, say, show_table, warn
 from orchestrator.cli.table_output import cell
 from orchestrator.cli.text_table import ABSENT, TableColumn, TextTable
 from orchestrator.frame_files import check_output, write_frame
@@ -58,6 +59,8 @@ def estimate(
     """
     from analysis import write_estimates
     from analysis.influence.pair_options import PairOptions
+    from analysis.reading.parallel import Threads
+    from orchestrator.cli.progress import BLOCKS, reading_display
     from workers.errors import ReadOnlyError
     from workers.store import Store
 
@@ -68,15 +71,17 @@ def estimate(
     try:
         if output is None:
             opened.check_estimates_writable()
-        written = write_estimates(
-            opened,
-            progress=warn,
-            top=top,
-            threshold=threshold,
-            fdr=fdr,
-            options=PairOptions(confidence=confidence, max_pairs=max_pairs),
-            folder=output,
-        )
+        with reading_display(errors, opened) as show:
+            parallel = Threads(on_progress=partial(show, BLOCKS))
+            written = write_estimates(
+                opened,
+                progress=warn,
+                top=top,
+                threshold=threshold,
+                fdr=fdr,
+                options=PairOptions(confidence=confidence, max_pairs=max_pairs, parallel=parallel),
+                folder=output,
+            )
     except ReadOnlyError as error:
         if output is not None:
             raise
@@ -168,13 +173,18 @@ def reliability(
     Example: longtail reliability STORE -o reliability.parquet
     """
     from analysis import estimate_reliability
+    from analysis.reading.runs_read import committed_at_ratios, requested_runs, runs_read_text
+    from orchestrator.cli.progress import reading_display
     from workers.store import Store
 
     check_output(output)
-    frame = estimate_reliability(Store.open(store), ratio, splits=splits, seed=seed, progress=warn)
+    opened = Store.open(store)
+    with reading_display(errors, opened):
+        frame = estimate_reliability(opened, ratio, splits=splits, seed=seed, progress=warn)
     if output is not None:
         write_frame(frame, output)
     _show_reliability(frame)
+    say(runs_read_text(committed_at_ratios(opened, ratio), requested_runs(opened, ratio)))
     say(f"means over {splits} random splits of the runs into halves, ± their standard deviation")
     if output is not None:
         say(f"table: {output}")

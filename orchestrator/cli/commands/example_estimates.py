@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from orchestrator.cli.options import StoreArgument
-from orchestrator.cli.output import say, show_table
-from orchestrator.cli.runs_read import requested_runs, runs_read_text
+from orchestrator.cli.output import errors, say, show_table
 from orchestrator.cli.table_output import cell, given_label_cell, interval_cell, name_cell
 from orchestrator.cli.text_table import TableColumn, TextTable
 from orchestrator.frame_files import check_output, write_frame
@@ -66,6 +65,7 @@ def memorization(
     """
     from analysis.estimators.memorization import estimate_memorization
     from analysis.reading.names import with_names
+    from analysis.reading.runs_read import requested_runs, runs_read_text
 
     opened, counts = _read(store, ratio, epoch, confidence, output)
     frame = with_names(estimate_memorization(counts, empty=empty, confidence=confidence), opened)
@@ -97,6 +97,7 @@ def cscore(
     """
     from analysis.estimators.consistency import cscore as estimate_cscore
     from analysis.reading.names import with_names
+    from analysis.reading.runs_read import requested_runs, runs_read_text
 
     opened, counts = _read(store, ratio, epoch, confidence, output)
     frame = with_names(estimate_cscore(counts, confidence=confidence), opened)
@@ -115,13 +116,15 @@ def _read(
 ) -> tuple["Store", "StoreCounts"]:
     """The sums at the ratios below 1 that have runs which did not diverge, once the options are sound."""
     from analysis.reading.counts import count_runs
+    from orchestrator.cli.progress import reading_display
     from workers.store import Store
 
     if not 0 < confidence < 1:
         raise typer.BadParameter(f"--confidence must be between 0 and 1, got {confidence}")
     check_output(output)
     opened = Store.open(uri)
-    counts = count_runs(opened, ratio, epoch)
+    with reading_display(errors, opened):
+        counts = count_runs(opened, ratio, epoch)
     counts.check_some_run(opened.uri)
     held_out = counts.holding_out()
     if not held_out.ratios:

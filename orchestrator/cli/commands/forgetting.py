@@ -1,5 +1,6 @@
 """Command of forgetting events: forgetting."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,10 +9,11 @@ import typer
 
 from orchestrator.cli.figure_output import check_figure, write_figure
 from orchestrator.cli.options import StoreArgument
-from orchestrator.cli.output import say, show_table, warn
+from orchestrator.cli.output import errors, say, show_table, warn
 from orchestrator.cli.table_output import cell, interval_cell, label_cell, name_cell
 from orchestrator.cli.text_table import TableColumn, TextTable
 from orchestrator.frame_files import check_output, write_frame
+from workers.campaign.campaign import ratio_to_ppm
 from workers.campaign.plural import count_text
 
 if TYPE_CHECKING:
@@ -46,34 +48,39 @@ def forgetting(
     import analysis
     from analysis import estimate_forgetting, forgetting_agreement
     from analysis.reading.names import with_names
+    from analysis.reading.runs_read import requested_runs
+    from orchestrator.cli.progress import reading_display
     from workers.store import Store
 
     check_output(output)
     check_figure(plot, "plot")
     opened = Store.open(store)
-    frame = with_names(estimate_forgetting(opened, ratio, at.value), opened)
+    agreements: dict[float, pd.DataFrame] = {}
+    with reading_display(errors, opened):
+        frame = with_names(estimate_forgetting(opened, ratio, at.value), opened)
+        for each in frame["ratio"].unique() if agreement else ():
+            agreements[each] = forgetting_agreement(opened, each, at.value, progress=warn)
     if output is not None:
         write_frame(frame, output)
     if plot is not None:
         write_figure(plot, analysis.plot.forgetting, frame)
     for each in frame["ratio"].unique():
-        _show(frame[frame["ratio"] == each], top)
+        _show(frame[frame["ratio"] == each], top, requested_runs(opened, each))
         if agreement:
-            _show_agreement(forgetting_agreement(opened, each, at.value, progress=warn))
+            _show_agreement(agreements[each])
     for name, path in (("table", output), ("plot", plot)):
         if path is not None:
             say(f"{name}: {path}")
 
 
-def _show(rows: "pd.DataFrame", top: int) -> None:
+def _show(rows: "pd.DataFrame", top: int, requested: "Mapping[int, int]") -> None:
     """One ratio: shares, the examples that are forgotten most often, and those never learned."""
     from analysis import forgetting_summary
+    from analysis.reading.runs_read import RunsAtRatio, runs_text
 
     summary = forgetting_summary(rows).to_dict("records")[0]
-    say(
-        f"ratio {summary['ratio']:g}: {count_text(summary['examples'], 'example')} shown to up to "
-        f"{count_text(rows['n_runs'].max(), 'run')}"
-    )
+    used = runs_text([RunsAtRatio(ratio_to_ppm(summary["ratio"]), int(rows["n_runs"].max()))], requested)
+    say(f"ratio {summary['ratio']:g}: {count_text(summary['examples'], 'example')} shown to up to {used}")
     say(
         f"unforgettable {summary['unforgettable']:.1%} ({summary['unforgettable_per_run']:.1%} in one run), "
         f"never learned {summary['never_learned']:.1%}, {summary['forgetting']:.3f} events per example and run"

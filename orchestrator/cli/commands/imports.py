@@ -1,10 +1,10 @@
 """Commands that import runs trained elsewhere: import heldout."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import Progress
 
 from orchestrator.cli.options import StoreOption
 from orchestrator.cli.output import errors, say
@@ -35,13 +35,11 @@ def heldout(
 
     Example: longtail import heldout cifar10-inception --store STORE --labels cifar10-labels.npz
     """
+    from orchestrator.cli.progress import work_display
     from orchestrator.store_ops.import_runs import import_heldout
 
-    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
-        task = bar.add_task("runs", total=None)
-        report = import_heldout(
-            experiment, store, labels, lambda done, total: bar.update(task, completed=done, total=total)
-        )
+    with work_display(errors) as show:
+        report = import_heldout(experiment, store, labels, partial(show, "runs imported"))
     say(
         f"{count_text(report.runs, 'run')} of {report.experiment} in {report.store_uri} "
         f"({report.runs - report.before:,} imported now)"

@@ -1,7 +1,7 @@
 """Command of influence pairs: influence."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,6 +13,7 @@ from orchestrator.cli.table_output import cell, label_cell, name_cell
 from orchestrator.cli.text_table import TableColumn, TextTable
 from orchestrator.frame_files import check_output, write_frame
 from workers.campaign.plural import count_text
+from workers.common.progress import ProgressCallback
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,7 +97,9 @@ def influence(
     from analysis.influence.matrix_files import write_influence_matrix
     from analysis.influence.pair_options import PairOptions
     from analysis.reading.names import with_names
+    from analysis.reading.runs_read import requested_runs, runs_text
     from analysis.reading.selection import check_some_run
+    from orchestrator.cli.progress import BLOCKS, reading_display
     from workers.store import Store
 
     if sum(option is not None for option in (threshold, fdr, top, matrix)) > 1:
@@ -110,28 +113,31 @@ def influence(
     if fdr is not None and not 0 < fdr < 1:
         raise typer.BadParameter(f"--fdr must be between 0 and 1, got {fdr}")
     check_output(output)
-    beside = ""
+    beside, files, frame = "", 0, None
     opened = Store.open(store)
-    bits = pack_runs(opened, ratio)
-    check_some_run(opened.uri, bits.runs, bits.diverged, bits.ratio)
-    with _parallel(runner, address) as parallel:
+    with reading_display(errors, opened) as show:
+        bits = pack_runs(opened, ratio)
+        check_some_run(opened.uri, bits.runs, bits.diverged, bits.ratio)
+        parallel = _parallel(runner, address, partial(show, BLOCKS))
         options = PairOptions(empty, memory_mb=memory_mb, max_pairs=max_pairs, parallel=parallel)
         if matrix is not None:
             files = write_influence_matrix(bits, matrix, options=options)
-            size = f"{bits.labels.num_test:,} x {bits.labels.num_train:,} influences"
-            say(f"{size} in {count_text(files, 'file')} in {matrix}")
-            return
-        if fdr is not None:
+        elif fdr is not None:
             frame = influence_discoveries(bits, fdr=fdr, same_class=same_class, options=options)
         elif threshold is not None:
             frame = influence_pairs(bits, threshold=threshold, options=options)
             beside = _discoveries(bits, options)
         else:
             frame = influence_top(bits, top=top or _TOP, options=options)
+    basis = f"from {runs_text([bits], requested_runs(opened, bits.ratio))}"
+    if frame is None:
+        size = f"{bits.labels.num_test:,} x {bits.labels.num_train:,} influences"
+        say(f"{size} in {count_text(files, 'file')} in {matrix}, {basis}")
+        return
     frame = with_names(frame, opened)
     if output is not None:
         write_frame(frame, output)
-    _show(frame, bits.runs, "" if threshold is not None or fdr is not None else _of_each(top or _TOP))
+    _show(frame, basis, "" if threshold is not None or fdr is not None else _of_each(top or _TOP))
     _tell_left_out(bits, "nan" if fdr is not None else options.empty_in_lists)
     if beside:
         say(beside)
@@ -151,18 +157,14 @@ def _discoveries(bits: "RatioBits", options: "PairOptions") -> str:
     return f"{of_all}, {len(found):,} are discoveries at a false discovery rate of {_FDR:g} (--fdr {_FDR:g} lists them)"
 
 
-@contextmanager
-def _parallel(runner: RunnerName, address: str | None) -> Iterator["ParallelMap"]:
+def _parallel(runner: RunnerName, address: str | None, on_progress: ProgressCallback) -> "ParallelMap":
     from analysis.reading.parallel import Threads
-    from orchestrator.cli.progress import pieces_display
 
-    with pieces_display(errors, "blocks of test examples") as show:
-        if runner is RunnerName.local:
-            yield Threads(on_progress=show)
-            return
-        from orchestrator.runners.ray.parallel_map import RayParallelMap
+    if runner is RunnerName.local:
+        return Threads(on_progress=on_progress)
+    from orchestrator.runners.ray.parallel_map import RayParallelMap
 
-        yield RayParallelMap(address, on_progress=show)
+    return RayParallelMap(address, on_progress=on_progress)
 
 
 def _of_each(top: int) -> str:
@@ -170,7 +172,7 @@ def _of_each(top: int) -> str:
     return f", the {'one' if top == 1 else top} with the largest influence on each test example"
 
 
-def _show(frame: "pd.DataFrame", runs: int, selected: str) -> None:
+def _show(frame: "pd.DataFrame", basis: str, selected: str) -> None:
     """The pairs with the highest lower limits: those of whose influence the runs are the best evidence."""
     shown = {name: column for name, column in _COLUMNS.items() if name in frame}
     table = TextTable(list(shown.values()), "-o FILE writes all")
@@ -178,7 +180,7 @@ def _show(frame: "pd.DataFrame", runs: int, selected: str) -> None:
         table.add_row(*(_cell(row, name) for name in shown))
     show_table(table)
     which = f"; the {_SHOWN} with the highest lower limits are shown" if len(frame) > _SHOWN else ""
-    of = f"{count_text(len(frame), 'pair')} from {count_text(runs, 'run')}{selected}"
+    of = f"{count_text(len(frame), 'pair')} {basis}{selected}"
     say(f"{of}{which}; low to high is the 95% interval of one pair")
 
 

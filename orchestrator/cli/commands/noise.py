@@ -7,7 +7,7 @@ import typer
 
 from orchestrator.cli.figure_output import check_figure, write_figure
 from orchestrator.cli.options import StoreArgument
-from orchestrator.cli.output import say, show_table, warn
+from orchestrator.cli.output import errors, say, show_table, warn
 from orchestrator.cli.table_output import (
     OutputOption,
     cell,
@@ -50,7 +50,9 @@ def noise(
     from analysis import noise_curves, noise_detection, read_example_scores
     from analysis.reading.estimate_tables import bases_of
     from analysis.reading.examples import read_labels
+    from analysis.reading.runs_read import runs_read_text
     from analysis.scoring.noise import noisy_examples
+    from orchestrator.cli.progress import reading_display
     from workers.store import Store
 
     if not 0 < confidence < 1:
@@ -59,7 +61,8 @@ def noise(
     check_figure(plot, "plot")
     opened = Store.open(store)
     noisy_examples(read_labels(opened), opened.uri)  # before hours of reading
-    found = read_example_scores(opened, ratio, replicates=True)
+    with reading_display(errors, opened):
+        found = read_example_scores(opened, ratio, replicates=True)
     if found.saturated:
         warn(saturated_note(found.saturated))
     table = noise_detection(found, confidence=confidence)
@@ -72,6 +75,7 @@ def noise(
     if plot is not None:
         write_figure(plot, analysis.plot.noise, table, noise_curves(found))
     _show(table)
+    say(runs_read_text(found.counts.ratios, opened.targets()))
     say(f"table: {written}")
     if plot is not None:
         say(f"plot: {plot}")
@@ -95,7 +99,8 @@ def _show(frame: "pd.DataFrame") -> None:
     show_table(table)
     for line in over_lines(frame, "score"):
         say(line)
-    say(f"{count_text(frame['noisy'].max(), 'noisy label')} among {count_text(frame['examples'].max(), 'example')}")
+    examples = count_text(frame["examples"].max(), "example")
+    say(f"{count_text(frame['noisy'].max(), 'noisy label')} among {examples}")
     if frame["left_out"].any():
         say(f"left out of a score that they lack: up to {count_text(frame['left_out'].max(), 'example')}")
 
@@ -118,15 +123,18 @@ def suspects(
     from analysis import rank_suspects, read_example_scores
     from analysis.reading.estimate_tables import bases_of
     from analysis.reading.names import with_names
+    from analysis.reading.runs_read import runs_read_text
     from analysis.scoring.example_scores import NAMES
     from analysis.scoring.suspects import chosen_score
+    from orchestrator.cli.progress import reading_display
     from workers.store import Store
 
     check_output(output)
     if by is not None and by not in NAMES:
         raise typer.BadParameter(f"--by must be one of {', '.join(NAMES)}, got {by!r}")
     opened = Store.open(store)
-    found = read_example_scores(opened, ratio)
+    with reading_display(errors, opened):
+        found = read_example_scores(opened, ratio)
     if found.saturated:
         warn(saturated_note(found.saturated))
     chosen = chosen_score(found, by).name
@@ -138,6 +146,7 @@ def suspects(
         f"ranked by {chosen}: {count_text(len(frame), 'example')}{_behind(found, frame, chosen)}"
         + (f"; without one, and left out: {left_out:,}" if left_out else "")
     )
+    say(runs_read_text(found.counts.ratios, opened.targets()))
     say(f"table: {written}")
 
 

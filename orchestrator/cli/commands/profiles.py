@@ -7,7 +7,7 @@ import typer
 
 from orchestrator.cli.figure_output import check_figure, write_figure
 from orchestrator.cli.options import StoreArgument
-from orchestrator.cli.output import say, show_table
+from orchestrator.cli.output import errors, say, show_table
 from orchestrator.cli.table_output import OutputOption, cell, keep_table
 from orchestrator.cli.text_table import TableColumn, TextTable
 from orchestrator.frame_files import check_output
@@ -43,7 +43,9 @@ def profiles(
     from analysis import class_summary, count_runs, group_examples, group_profiles
     from analysis.reading.estimate_tables import bases_of
     from analysis.reading.run_groups import group_runs
+    from analysis.reading.runs_read import runs_read_text
     from analysis.scoring.profiles import learning_curves, recorded_kinds
+    from orchestrator.cli.progress import reading_display
     from workers.store import Store
 
     check_output(output)
@@ -53,11 +55,13 @@ def profiles(
     kinds = recorded_kinds(opened)
     if learning_plot is not None and not kinds:
         raise CommandError(f"{opened.uri}: has no learning curves: {_NOT_RECORDED}")
-    counts = count_runs(opened)
-    grouped = group_examples(opened, counts, by, groups)
-    run_groups = group_runs(opened)
-    profile = group_profiles(opened, counts, grouped, run_groups)
-    learning = pd.concat([learning_curves(opened, grouped, at) for at in kinds], ignore_index=True) if kinds else None
+    with reading_display(errors, opened):
+        counts = count_runs(opened)
+        grouped = group_examples(opened, counts, by, groups)
+        run_groups = group_runs(opened)
+        profile = group_profiles(opened, counts, grouped, run_groups)
+        curves = [learning_curves(opened, grouped, at) for at in kinds]
+    learning = pd.concat(curves, ignore_index=True) if kinds else None
     bases = bases_of(counts.ratios)
     written = {
         "profiles": keep_table(opened, "profiles", profile, output, bases, by=by),
@@ -72,6 +76,7 @@ def profiles(
         write_figure(learning_plot, analysis.plot.learning, learning)
         written["learning plot"] = str(learning_plot)
     _show(profile)
+    say(runs_read_text(counts.ratios, opened.targets()))
     for name, text in written.items():
         say(f"{name}: {text}")
     if learning is None:

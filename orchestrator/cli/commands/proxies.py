@@ -7,7 +7,7 @@ import typer
 
 from orchestrator.cli.figure_output import check_figure, write_figure
 from orchestrator.cli.options import StoreArgument
-from orchestrator.cli.output import say, show_table, warn
+from orchestrator.cli.output import errors, say, show_table, warn
 from orchestrator.cli.table_output import OutputOption, cell, interval_cell, keep_table, over_lines, saturated_note
 from orchestrator.cli.text_table import TableColumn, TextTable
 from orchestrator.frame_files import check_output
@@ -35,8 +35,10 @@ def proxies(
     import analysis
     from analysis import read_example_scores
     from analysis.reading.estimate_tables import bases_of
+    from analysis.reading.runs_read import runs_read_text
     from analysis.scoring.example_scores import largest_ratio
     from analysis.scoring.proxies import proxies_frame, reference_cscore, store_proxy_agreement
+    from orchestrator.cli.progress import reading_display
     from workers.store import Store
 
     if not 0 < confidence < 1:
@@ -44,9 +46,10 @@ def proxies(
     check_output(output)
     check_figure(plot, "plot")
     opened = Store.open(store)
-    reference = reference_cscore(opened, cscore, replicates=True)
-    at = largest_ratio(opened, ratio)
-    found = read_example_scores(opened, at, replicates=True)
+    with reading_display(errors, opened):
+        reference = reference_cscore(opened, cscore, replicates=True)
+        at = largest_ratio(opened, ratio)
+        found = read_example_scores(opened, at, replicates=True)
     if found.saturated:
         warn(saturated_note(found.saturated))
     frame = proxies_frame(found)
@@ -60,6 +63,7 @@ def proxies(
         written["plot"] = str(plot)
     say(f"proxies at ratio {at:g}, C-score of {said['cscore']}")
     _show(table)
+    say(runs_read_text(found.counts.ratios, opened.targets()))
     for name, path in written.items():
         say(f"{name}: {path}")
 

@@ -7,7 +7,7 @@ import typer
 
 from orchestrator.cli.figure_output import check_figure, write_figure
 from orchestrator.cli.options import StoreArgument
-from orchestrator.cli.output import say, show_table
+from orchestrator.cli.output import errors, say, show_table
 from orchestrator.cli.table_output import cell, not_kept
 from orchestrator.cli.text_table import TableColumn, TextTable
 from orchestrator.frame_files import check_output, write_frame
@@ -32,6 +32,8 @@ def removal(
     """
     import analysis
     from analysis import removal_curve, write_removal
+    from analysis.reading.runs_read import committed_at_ratios, runs_read_text
+    from orchestrator.cli.progress import reading_display
     from workers.store import Store
 
     if not 0 < confidence < 1:
@@ -39,12 +41,14 @@ def removal(
     check_output(output)
     check_figure(plot, "plot")
     opened = Store.open(store)
-    frame = removal_curve(opened, confidence=confidence)
+    with reading_display(errors, opened):
+        frame = removal_curve(opened, confidence=confidence)
     if output is not None:
         write_frame(frame, output)
     if plot is not None:
         write_figure(plot, analysis.plot.removal, frame)
     _show(frame)
+    say(runs_read_text(committed_at_ratios(opened), opened.targets()))
     try:
         say(f"table: {output if output is not None else write_removal(opened, frame, confidence=confidence)}")
     except ReadOnlyError as error:

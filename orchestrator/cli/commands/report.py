@@ -1,12 +1,13 @@
 """Command that writes the HTML report: report."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from orchestrator.cli.options import StoreArgument, TrustCodeOption
-from orchestrator.cli.output import interruption, say, warn
+from orchestrator.cli.output import errors, interruption, say, warn
 from workers.errors import CampaignError, CommandError
 
 
@@ -25,6 +26,8 @@ def report(
 
     Example: longtail report STORE -o report.html
     """
+    from analysis.reading.parallel import Threads
+    from orchestrator.cli.progress import BLOCKS, reading_display
     from orchestrator.report import write_report
     from workers.store import Store
 
@@ -35,7 +38,10 @@ def report(
         if interruption.is_set():
             raise KeyboardInterrupt
 
-    written = write_report(Store.open(store), output, ratio=ratio, progress=tell, trust_code=trust_code)
+    opened = Store.open(store)
+    with reading_display(errors, opened) as show:
+        parallel = Threads(on_progress=partial(show, BLOCKS))
+        written = write_report(opened, output, ratio=ratio, progress=tell, trust_code=trust_code, parallel=parallel)
     for reason in dict.fromkeys(written.missing.values()):
         parts = ", ".join(part for part, why in written.missing.items() if why == reason)
         warn(f"note: no {parts}: {reason}")

@@ -1,11 +1,12 @@
 """Commands that maintain stores: status, verify, compact."""
 
+from functools import partial
 from typing import Annotated
 
 import typer
 
 from orchestrator.cli.options import StoreArgument
-from orchestrator.cli.output import console, interruption, say, show_table, tell_damage, warn
+from orchestrator.cli.output import console, errors, interruption, say, show_table, tell_damage, warn
 from workers.campaign.plural import count_text
 
 _EVERY_SECONDS = 2.0
@@ -62,10 +63,12 @@ def verify(
 
     Example: longtail verify STORE --repair
     """
+    from orchestrator.cli.progress import work_display
     from orchestrator.store_ops.verify import missing_imports, missing_runs, verify_store
     from workers.campaign.campaign import PPM
 
-    checked, findings = verify_store(store, repair=repair)
+    with work_display(errors) as show:
+        checked, findings = verify_store(store, repair=repair, on_progress=partial(show, "files checked"))
     for finding in findings:
         moved = f" (set aside as {finding.moved_to})" if finding.moved_to else ""
         warn(f"{finding.path}: {finding.problem}{moved}")
@@ -105,9 +108,11 @@ def compact(
 
     Example: longtail compact STORE
     """
+    from orchestrator.cli.progress import work_display
     from orchestrator.store_ops.compact import compact_store
 
-    report = compact_store(store, size=size << 20, grace=grace)
+    with work_display(errors) as show:
+        report = compact_store(store, size=size << 20, grace=grace, on_progress=partial(show, "files merged"))
     for path, problem in report.problems.items():
         warn(f"{path}: {problem} (left as it is; see longtail verify)")
     say(f"{report.store_uri}: {count_text(report.before, 'result file')} before, {report.after} now")
