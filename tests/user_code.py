@@ -5,14 +5,16 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from torch import Tensor, cat, fx, nn, rand
+from torch import Tensor, cat, fx, nn, no_grad, rand
 from torch.nn import functional
 
 from workers.datasets import Dataset
+from workers.store.probe_columns import ProbeColumn, axis
+from workers.training.probes.base import ProbeShape, Subject
 
 
 def dropout_model(input_shape: tuple[int, ...], num_classes: int, width: int) -> nn.Module:
@@ -305,3 +307,56 @@ def ending_data(kind: str) -> Dataset:
     """Likewise, while it loads."""
     _end(kind)
     return blobs()
+
+
+class Norms:
+    """A probe of the user's own: norms of the parameters at the start, after epoch 1 and at the end, in two parts.
+
+    It draws from torch's global generator, notes each part in a log, and raises at those that the log's `.faults` name.
+    """
+
+    kept_epochs: Sequence[int] = (1,)
+
+    def __init__(self, log: str) -> None:
+        self.log = Path(log)
+
+    def columns(self, shape: ProbeShape) -> Sequence[ProbeColumn]:
+        last = shape.campaign.recipe.epochs
+        return [
+            ProbeColumn(
+                name="probe_norms", dtype="float32", axes=(axis("epoch", (0, 1, last)), axis("tensor", shape.tensors))
+            ),
+            ProbeColumn(name="probe_subset", dtype="bool", axes=(axis("example", shape.num_train),)),
+        ]
+
+    def units(self, shape: ProbeShape) -> int:
+        return 2
+
+    def measure(self, unit: int, subject: Subject, values: Mapping[str, np.ndarray]) -> None:
+        number = len(self.log.read_text().splitlines()) if self.log.exists() else 0
+        with self.log.open("a") as log:
+            log.write(f"{subject.run.run_id} {unit}\n")
+        faults = self.log.with_suffix(".faults")
+        if faults.exists() and number in map(int, faults.read_text().split()):
+            raise RuntimeError("the probe's own mistake")
+        rand(3)  # of torch's global generator
+        if unit == 0:
+            for place, epoch in enumerate(sorted(subject.states)):
+                state = subject.states[epoch]
+                values["probe_norms"][place] = [float(state[name].norm()) for name in subject.shape.tensors]
+        else:
+            model = subject.build()
+            with no_grad():
+                model(subject.data.scaled(subject.data.train_images.select(subject.data.noisy.nonzero()[:2, 0])))
+                for parameter in model.parameters():
+                    parameter.zero_()  # a probe may do what it likes with what it built
+            values["probe_subset"][:] = subject.subset & ~subject.split
+
+
+class NoProbe:
+    """Not a probe: has no measurement."""
+
+    kept_epochs: Sequence[int] = ()
+
+    def columns(self, shape: ProbeShape) -> Sequence[ProbeColumn]:
+        return []

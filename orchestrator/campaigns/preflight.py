@@ -26,6 +26,7 @@ from workers.training import Precision
 from workers.training.device_data import check_augmentation
 from workers.training.initialization import initialize
 from workers.training.memory import check_training_memory
+from workers.training.probes.registry import probe_form
 from workers.training.shard import choose_engine
 from workers.training.whitening import first_convolution
 
@@ -108,6 +109,7 @@ def make_header(
         precision=precision,
         campaign=campaign,
         versions=_versions(),
+        probes=probe_form(campaign, dataset.input_shape, dataset.num_classes, (dataset.num_train, dataset.num_test)),
     )
 
 

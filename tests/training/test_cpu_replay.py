@@ -35,7 +35,8 @@ def random_data() -> DeviceData:
     images = ResidentPixels(torch.randint(256, (50, *SHAPE), generator=draw, dtype=torch.uint8))
     labels = torch.randint(CLASSES, (50,), generator=draw)
     mean, std, fill = (torch.full((SHAPE[0], 1, 1), value) for value in (0.4, 0.3, 0.1))
-    return DeviceData(images, labels, images, labels, mean, std, fill, CLASSES)
+    noisy = torch.zeros(len(labels), dtype=torch.bool)
+    return DeviceData(images, labels, images, labels, mean, std, fill, CLASSES, noisy)
 
 
 def trained(

@@ -32,7 +32,9 @@ def data_of(shape: tuple[int, ...], *, streamed: bool) -> DeviceData:
         return torch.empty(count, dtype=torch.int64, device=DEVICE)
 
     per_channel = torch.empty((shape[0], 1, 1), device=DEVICE)
-    return DeviceData(images(50), labels(50), images(20), labels(20), per_channel, per_channel, per_channel, CLASSES)
+    noisy = torch.zeros(50, dtype=torch.bool, device=DEVICE)
+    train, test = (images(50), labels(50)), (images(20), labels(20))
+    return DeviceData(*train, *test, per_channel, per_channel, per_channel, CLASSES, noisy)
 
 
 def take_step(

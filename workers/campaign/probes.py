@@ -66,8 +66,13 @@ class Probes(Frozen):
     neurons: NeuronsProbe | None = None
     custom: Annotated[tuple[CustomProbe, ...], Field(strict=False, max_length=20), AfterValidator(_distinct)] = ()
 
+    @property
+    def needs_groups(self) -> bool:
+        """Whether examples are told apart by their labels: a probe of the user's own may do without."""
+        return bool(self.gradients or self.rewinding or self.retraining or self.neurons)
+
     @model_validator(mode="after")
     def _not_empty(self) -> "Probes":
-        if not (self.gradients or self.rewinding or self.retraining or self.neurons or self.custom):
+        if not (self.needs_groups or self.custom):
             raise ValueError("names no measurement: gradients, rewinding, retraining, neurons or custom")
         return self

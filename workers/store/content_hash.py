@@ -6,6 +6,7 @@ other, piece by piece, so that a file of any size takes little memory. The hash 
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ import pyarrow as pa
 
 from workers.errors import DamagedFileError
 from workers.store.parquet.table_file import TableFile
+from workers.store.probe_columns import PROBE_PREFIX
 from workers.store.schema import OPTIONAL, VECTORS
 
 _SCALARS = ("run_id", "epoch", "is_final", "train_loss", "status")
@@ -49,7 +51,8 @@ def run_hashes(file: TableFile) -> dict[int, str]:
 
 
 def _vectors(columns: Sequence[str]) -> list[str]:
-    return [*VECTORS, *(name for name in OPTIONAL if name in columns)]
+    probes = (name for name in columns if name.startswith(PROBE_PREFIX))
+    return [*VECTORS, *(name for name in OPTIONAL if name in columns), *probes]
 
 
 def _content_hash(pieces: Pieces, rows: int, columns: Sequence[str]) -> str:
@@ -78,8 +81,8 @@ def _hash_vectors(digest: "hashlib._Hash", name: str, pieces: Pieces, rows: int)
         if (lengths != width).any():
             raise DamagedFileError(f"column {name} has rows of different lengths")
         for flat in _values(lists, width):
-            if flat.dtype == np.float16:
-                digest.update(flat.astype("<f2").tobytes())
+            if flat.dtype != np.bool_:
+                digest.update(flat.astype(flat.dtype.newbyteorder("<")).tobytes())
                 continue
             bits = np.concatenate([waiting, flat]) if len(waiting) else flat
             whole = len(bits) - len(bits) % 8
@@ -92,7 +95,7 @@ def _chunks(pieces: Pieces, name: str) -> Iterator[pa.Array]:
     return (chunk for piece in pieces(name) for chunk in piece[name].chunks if len(chunk))
 
 
-def _values(lists: pa.ListArray, width: int) -> Iterator[npt.NDArray[np.bool_]]:
+def _values(lists: pa.ListArray, width: int) -> Iterator[npt.NDArray[Any]]:
     """The lists' values, some rows at a time."""
     step = max(1, _PIECE // max(1, width))
     for start in range(0, len(lists), step):

@@ -1,6 +1,7 @@
 """`campaign.json`: the header of a store, with its campaign and data set. Written once, never changed."""
 
 import json
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
@@ -12,6 +13,7 @@ from workers.campaign.recipe import Frozen
 from workers.campaign.specs import Sha256
 from workers.errors import DamagedFileError, StoreError, StoreMismatchError
 from workers.store.cures import RESTORE
+from workers.store.probe_columns import ARROW_TYPES, ProbeColumn, ProbeForm
 
 STORE_FORMAT = 1
 CAMPAIGN = "campaign.json"
@@ -44,6 +46,8 @@ class Header(Frozen):
     starting_values: Annotated[tuple[float, ...] | None, Field(strict=False, max_length=100)] = None
     """Of a model function under a fixed seed: its number of weights, and the first values of some. So that a function
     that changes is found out. None, and not written, where the model is one of Longtail's own."""
+    probes: ProbeForm | None = None
+    """What the runs' probes measure: columns, and the model's parameters. None, and not written, without probes."""
     versions: dict[str, str]
     """Of Python and of the packages that created the store."""
 
@@ -56,6 +60,11 @@ class Header(Frozen):
     def presentation_slots(self) -> int:
         """See `Campaign.presentation_slots`."""
         return self.campaign.presentation_slots() if isinstance(self.campaign, Campaign) else 0
+
+    @property
+    def probe_columns(self) -> tuple[ProbeColumn, ...]:
+        """The columns of results that probes fill."""
+        return () if self.probes is None else self.probes.columns
 
     @property
     def scored(self) -> bool:
@@ -76,13 +85,12 @@ class Header(Frozen):
     @property
     def bytes_per_run(self) -> int:
         """Memory that a run's rows take, bits packed; what the columns beside vectors take is rounded up."""
-        return self.rows_per_run * (
-            bytes_per_row(self.record, self.presentation_slots, self.num_train, self.num_test) + 256
-        )
+        vectors = bytes_per_row(self.record, self.presentation_slots, self.num_train, self.num_test)
+        return self.rows_per_run * (vectors + probe_bytes(self.probe_columns) + 256)
 
     def to_json(self) -> bytes:
         """The bytes of campaign.json."""
-        left_out = {"starting_values"} if self.starting_values is None else set()
+        left_out = {name for name in ("starting_values", "probes") if getattr(self, name) is None}
         return json.dumps(self.model_dump(mode="json", exclude=left_out), indent=1).encode()
 
     @classmethod
@@ -96,6 +104,8 @@ class Header(Frozen):
             first = error.errors(include_url=False)[0]
             problem = ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
             raise DamagedFileError(f"{path}: is damaged: {problem}", cure=RESTORE) from error
+        if (header.probes is None) != (header.record.probes is None):
+            raise DamagedFileError(f"{path}: was modified: probes do not match record.probes", cure=RESTORE)
         if header.identity != header.campaign.identity(header.fingerprint) and not header.is_superseded:
             raise DamagedFileError(
                 f"{path}: was modified: its identity does not match its campaign and data", cure=RESTORE
@@ -146,3 +156,8 @@ def bytes_per_row(record: Record, slots: int, num_train: int, num_test: int) -> 
     """Of the vectors of a row of results, with `slots` epochs of presentations, bits packed and before compression."""
     presented = slots * num_train * (2 + 3 * 16 * record.probabilities)
     return (2 * num_train + num_test * (17 if record.margins else 1) + presented) // 8
+
+
+def probe_bytes(columns: Sequence[ProbeColumn]) -> int:
+    """Of a row's columns of probes, before compression."""
+    return sum(column.width * int(ARROW_TYPES[column.dtype].bit_width) for column in columns) // 8

@@ -14,6 +14,9 @@ from workers.campaign.recipe import Frozen
 MAX_VALUES = 1 << 24
 """Values of one probe column in a row; more are a mistake, or meant to fill a reader's memory."""
 
+PROBE_PREFIX = "probe_"
+"""Of the names of all columns that probes fill."""
+
 Label = Annotated[str, Field(max_length=500)] | Annotated[int, Field(ge=-(2**31), lt=2**31)]
 DType = Literal["bool", "int16", "int32", "float32"]
 
@@ -30,7 +33,17 @@ class ProbeAxis(Frozen):
     """An axis of a probe's column: what it counts, and the label of each place (a layer's name, an epoch)."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z_]*$", max_length=50)]
-    labels: Annotated[tuple[Label, ...], Field(strict=False, min_length=1, max_length=MAX_VALUES)]
+    labels: Annotated[tuple[Label, ...], Field(strict=False, min_length=1)] | Annotated[int, Field(ge=1, le=MAX_VALUES)]
+    """A number n stands for the labels 0..n-1."""
+
+    @property
+    def size(self) -> int:
+        """Its number of places."""
+        return self.labels if isinstance(self.labels, int) else len(self.labels)
+
+    def values(self) -> Sequence[str | int]:
+        """The label of each place."""
+        return range(self.labels) if isinstance(self.labels, int) else self.labels
 
 
 class ProbeColumn(Frozen):
@@ -50,7 +63,7 @@ class ProbeColumn(Frozen):
     @property
     def shape(self) -> tuple[int, ...]:
         """Of the values in memory."""
-        return tuple(len(axis.labels) for axis in self.axes)
+        return tuple(axis.size for axis in self.axes)
 
     @property
     def width(self) -> int:
@@ -64,4 +77,32 @@ class ProbeColumn(Frozen):
 
 def axis(name: str, labels: Sequence[str | int] | int) -> ProbeAxis:
     """An axis with these labels; a number n stands for the labels 0..n-1."""
-    return ProbeAxis(name=name, labels=tuple(range(labels)) if isinstance(labels, int) else tuple(labels))
+    return ProbeAxis(name=name, labels=labels if isinstance(labels, int) else tuple(labels))
+
+
+class ProbedTensor(Frozen):
+    """A trained parameter: the layer that it is part of, and its number of values."""
+
+    name: Annotated[str, Field(max_length=500)]
+    layer: Annotated[str, Field(max_length=500)]
+    size: Annotated[int, Field(ge=1)]
+
+
+class ProbeForm(Frozen):
+    """What a store's probes measure: the columns of results, and the model's trained parameters in their order."""
+
+    columns: Annotated[tuple[ProbeColumn, ...], Field(strict=False, min_length=1, max_length=100)]
+    tensors: Annotated[tuple[ProbedTensor, ...], Field(strict=False, max_length=100_000)]
+
+    @model_validator(mode="after")
+    def _distinct(self) -> "ProbeForm":
+        names = [column.name for column in self.columns]
+        if len(set(names)) != len(names):
+            raise ValueError(f"columns must have names that are all different, got {', '.join(names)}")
+        if sum(column.width for column in self.columns) > MAX_VALUES:
+            raise ValueError(f"columns must have at most {MAX_VALUES:,} values in all")
+        return self
+
+    def column(self, name: str) -> ProbeColumn | None:
+        """The column of that name."""
+        return next((column for column in self.columns if column.name == name), None)

@@ -37,8 +37,9 @@ class Results:
     def __init__(self, files: Files, header: Header) -> None:
         self._files = files
         self._header = header
-        self.schema = schema.results_schema(header.record)
-        self.widths = schema.Widths(header.num_train, header.num_test, header.presentation_slots)
+        probes = header.probe_columns
+        self.schema = schema.results_schema(header.record, probes)
+        self.widths = schema.Widths(header.num_train, header.num_test, header.presentation_slots, probes)
 
     @property
     def uri(self) -> str:

@@ -1,5 +1,6 @@
 """The Parquet schema of results: one row per run and recorded epoch, vectors as lists."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -12,6 +13,7 @@ from workers.campaign.campaign import Record
 from workers.campaign.keys import Run
 from workers.errors import DamagedFileError
 from workers.store.parquet.table_file import MAX_TEXT, MAX_TEXTS
+from workers.store.probe_columns import ARROW_TYPES, ProbeColumn
 
 SCHEMA_VERSION = 1
 Status = Literal["completed", "diverged"]
@@ -29,8 +31,13 @@ MAX_FLOAT16 = 65_504.0
 _CHUNK = 1 << 27
 """Values of an Arrow array: its offsets are 32 bits."""
 
-_BITS = pa.list_(pa.field("element", pa.bool_(), nullable=False))
-_HALVES = pa.list_(pa.field("element", pa.float16(), nullable=False))
+
+def _list_of(kind: pa.DataType) -> pa.DataType:
+    return pa.list_(pa.field("element", kind, nullable=False))
+
+
+_BITS = _list_of(pa.bool_())
+_HALVES = _list_of(pa.float16())
 
 
 def _required(name: str, kind: pa.DataType) -> pa.Field:
@@ -75,12 +82,14 @@ def presentation_columns(record: Record) -> tuple[str, ...]:
     return (*PRESENTED, *(PROBABILITIES if record.probabilities else ())) if record.presentations else ()
 
 
-def results_schema(record: Record) -> pa.Schema:
-    """The columns of results."""
+def results_schema(record: Record, probes: Sequence[ProbeColumn] = ()) -> pa.Schema:
+    """The columns of results: with those of probes behind the other vectors."""
     requested = [*([MARGIN] if record.margins else []), *presentation_columns(record)]
     place = RESULTS.get_field_index("test_correct") + 1
     fields = list(RESULTS)
-    return pa.schema([*fields[:place], *(_required(name, OPTIONAL[name]) for name in requested), *fields[place:]])
+    vectors = [_required(name, OPTIONAL[name]) for name in requested]
+    vectors += [_required(column.name, _list_of(ARROW_TYPES[column.dtype])) for column in probes]
+    return pa.schema([*fields[:place], *vectors, *fields[place:]])
 
 
 EXAMPLES = pa.schema(
@@ -110,11 +119,14 @@ class EpochRecord:
     train_loss: float
     test_margin: npt.NDArray[np.float16] | None = None
     presentations: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    probes: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    """What probes measured, by column, in the shape that the column declares."""
 
     def vectors(self) -> dict[str, npt.NDArray[Any]]:
         """Those that are there, by column."""
         margin = {} if self.test_margin is None else {MARGIN: self.test_margin}
-        return {"train_correct": self.train_correct, "test_correct": self.test_correct, **margin, **self.presentations}
+        correct = {"train_correct": self.train_correct, "test_correct": self.test_correct}
+        return {**correct, **margin, **self.presentations, **self.probes}
 
 
 @dataclass(frozen=True)
@@ -186,23 +198,26 @@ def _name_column(names: ExampleNames, counts: tuple[int, int]) -> pa.Array | Non
 
 @dataclass(frozen=True)
 class Widths:
-    """How many values the vectors of a row have: N, T, and slots x N."""
+    """How many values the vectors of a row have: N, T, slots x N, and what probes declare."""
 
     num_train: int
     num_test: int
     slots: int
     """Epochs of presentations in a row."""
+    probes: Sequence[ProbeColumn] = ()
 
     def of(self, column: str) -> int:
         """Of one vector column."""
-        if column in ("test_correct", MARGIN):
-            return self.num_test
-        return self.num_train * (self.slots if column in (*PRESENTED, *PROBABILITIES) else 1)
+        return math.prod(self.shape(column))
 
     def shape(self, column: str) -> tuple[int, ...]:
         """Of one vector in memory: presentations are [slots, N]."""
-        presented = column in (*PRESENTED, *PROBABILITIES)
-        return (self.slots, self.num_train) if presented else (self.of(column),)
+        if column in ("test_correct", MARGIN):
+            return (self.num_test,)
+        if column in (*PRESENTED, *PROBABILITIES):
+            return (self.slots, self.num_train)
+        probed = next((each for each in self.probes if each.name == column), None)
+        return (self.num_train,) if probed is None else probed.shape
 
 
 def check_vectors(results: Sequence[RunResult], columns: pa.Schema, widths: Widths) -> None:
@@ -218,7 +233,7 @@ def check_vectors(results: Sequence[RunResult], columns: pa.Schema, widths: Widt
                     raise ValueError(f"{result.run.run_id}: {name} must be {form}, got {given}")
 
 
-_NUMPY = {pa.bool_(): "bool", pa.float16(): "float16"}
+_NUMPY = {pa.float16(): "float16", **{kind: name for name, kind in ARROW_TYPES.items()}}
 
 
 def _kind(vector: npt.NDArray[Any] | None) -> str:
@@ -268,7 +283,7 @@ def _list_array(vectors: Sequence[npt.NDArray[Any]], kind: pa.DataType) -> pa.Li
 
 
 def matrix(table: pa.Table, column: str, width: int) -> npt.NDArray[Any]:
-    """A vector column as bool[rows, width]; float16 for margins, probabilities and losses.
+    """A vector column as [rows, width]: bool; float16 for margins, probabilities and losses; a probe's own dtype.
 
     Raises DamagedFileError where a row has another length.
     """

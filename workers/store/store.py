@@ -233,6 +233,10 @@ class Store:
         """
         return self._matrix(shard, table, column).reshape(-1, *self._results.widths.shape(column))
 
+    def probe_values(self, shard: Shard, table: pa.Table, column: str) -> npt.NDArray[Any]:
+        """A probe's column of rows, [rows, *shape] in the dtype that the header declares. Raises DamagedFileError."""
+        return self._matrix(shard, table, column).reshape(-1, *self._results.widths.shape(column))
+
     def _matrix(self, shard: Shard, table: pa.Table, column: str) -> npt.NDArray[Any]:
         try:
             return schema.matrix(table, column, self._results.widths.of(column))

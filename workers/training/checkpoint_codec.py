@@ -14,6 +14,7 @@ from safetensors.torch import load, save
 from workers.campaign.keys import Run
 from workers.campaign.recipe import Frozen
 from workers.store import EpochRecord
+from workers.store.probe_columns import ProbeColumn
 from workers.store.schema import PRESENTED, PROBABILITIES
 from workers.training.loop import StackProgress
 from workers.training.presentations import Presented
@@ -23,6 +24,7 @@ _DOCUMENT = "document"
 _STATE = "state."
 _ROWS = "rows."
 _WAITING = "waiting."
+_PROBED = "probed."
 _Count = Annotated[int, Field(ge=0, lt=2**53)]
 _Word = Annotated[int, Field(ge=0, lt=2**32)]
 _Wide = Annotated[int, Field(ge=0, lt=2**128)]
@@ -54,6 +56,7 @@ class _Stack(Frozen):
     epoch: Annotated[int, Field(ge=1, le=100_000)]
     diverged: tuple[bool, ...]
     seconds: Annotated[float, Field(ge=0)]
+    measured: _Count = 0
 
 
 class _Trainer(Frozen):
@@ -88,6 +91,7 @@ def encode(saved: CheckpointState) -> bytes:
                 epoch=stack.epoch,
                 diverged=tuple(stack.diverged),
                 seconds=stack.seconds,
+                measured=stack.measured,
             )
             for stack in saved.stacks
         ),
@@ -97,14 +101,14 @@ def encode(saved: CheckpointState) -> bytes:
     try:
         # Copies, because safetensors refuses tensors that share memory or are not contiguous.
         copies = {_STATE + name: tensor.to("cpu", copy=True).contiguous() for name, tensor in own.items()}
-        tensors = copies | _rows(saved.stacks) | _waiting(saved.stacks)
+        tensors = copies | _rows(saved.stacks) | _waiting(saved.stacks) | _probed(saved.stacks)
         tensors[_DOCUMENT] = torch.frombuffer(bytearray(document.model_dump_json().encode()), dtype=torch.uint8)
         return save(tensors)
     except (SafetensorError, KeyError, RuntimeError) as error:
         raise ValueError(f"cannot be written as safetensors: {_first_line(error)}") from error
 
 
-def decode(content: bytes, num_train: int, num_test: int) -> CheckpointState:
+def decode(content: bytes, num_train: int, num_test: int, probe_columns: Sequence[ProbeColumn] = ()) -> CheckpointState:
     """What `encode` was given, tensors on the CPU. Raises ValueError where the bytes are anything else."""
     try:
         tensors = load(content)
@@ -116,6 +120,7 @@ def decode(content: bytes, num_train: int, num_test: int) -> CheckpointState:
         raise ValueError(f"is not a checkpoint: {_first_line(error)}") from error
     records = _records(tensors, num_train, num_test)
     waiting = _presented(tensors, num_train)
+    probed = _probe_values(tensors, probe_columns)
     stacks = []
     for stack in document.stacks:
         if len(stack.diverged) != len(stack.repetitions):
@@ -123,7 +128,12 @@ def decode(content: bytes, num_train: int, num_test: int) -> CheckpointState:
         runs = [Run(stack.parts, repetition) for repetition in stack.repetitions]
         of_runs = [records.get(run.repetition, []) for run in runs]
         presented = [waiting.get(run.repetition, []) for run in runs]
-        stacks.append(StackProgress(runs, stack.epoch, of_runs, list(stack.diverged), stack.seconds, presented))
+        values = [probed.get(run.repetition, {}) for run in runs]
+        stacks.append(
+            StackProgress(
+                runs, stack.epoch, of_runs, list(stack.diverged), stack.seconds, presented, values, stack.measured
+            )
+        )
     if document.trainer is None:
         return CheckpointState(document.conditions, stacks, None)
     own = {name.removeprefix(_STATE): tensor for name, tensor in tensors.items() if name.startswith(_STATE)}
@@ -172,6 +182,37 @@ def _waiting(stacks: Sequence[StackProgress]) -> dict[str, torch.Tensor]:
     columns = _packed([epoch for _, epoch in epochs])
     columns["repetition"] = np.array([repetition for repetition, _ in epochs], np.int64)
     return {_WAITING + name: torch.from_numpy(column) for name, column in columns.items()}
+
+
+def _probed(stacks: Sequence[StackProgress]) -> dict[str, torch.Tensor]:
+    """What probes measured so far, a row per run that is measured."""
+    rows = [
+        (run.repetition, values)
+        for stack in stacks
+        for run, values in zip(stack.runs, stack.probed, strict=True)
+        if values
+    ]
+    if not rows:
+        return {}
+    columns = {name: np.stack([values[name] for _, values in rows]) for name in rows[0][1]}
+    columns["repetition"] = np.array([repetition for repetition, _ in rows], np.int64)
+    return {_PROBED + name: torch.from_numpy(column) for name, column in columns.items()}
+
+
+def _probe_values(
+    tensors: dict[str, torch.Tensor], columns: Sequence[ProbeColumn]
+) -> dict[int, dict[str, npt.NDArray[Any]]]:
+    """The same by repetition."""
+    if not any(name.startswith(_PROBED) for name in tensors):
+        return {}
+    repetitions = _array(tensors, _PROBED + "repetition", np.int64).tolist()
+    values = {
+        column.name: _array(
+            tensors, _PROBED + column.name, np.dtype(column.dtype).type, (len(repetitions), *column.shape)
+        )
+        for column in columns
+    }
+    return {repetition: {name: each[i] for name, each in values.items()} for i, repetition in enumerate(repetitions)}
 
 
 def _packed(presented: Sequence[Presented]) -> dict[str, npt.NDArray[Any]]:

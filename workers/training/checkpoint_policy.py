@@ -94,7 +94,7 @@ class ShardCheckpoints:
             if training.done:
                 saved = CheckpointState(self._conditions, self._done, None)
             else:
-                saved = CheckpointState(self._conditions, [*self._done, training.progress], training.trainer.state())
+                saved = CheckpointState(self._conditions, [*self._done, training.progress], training.state())
             self._files.write(self._shard, encode(saved))
             self._present = True
         except (StoreError, ValueError) as error:
@@ -106,7 +106,7 @@ class ShardCheckpoints:
             if content is None:
                 return None
             self._present = True
-            saved = decode(content, self._header.num_train, self._header.num_test)
+            saved = decode(content, self._header.num_train, self._header.num_test, self._header.probe_columns)
         except (DamagedFileError, ValueError) as error:
             self._discard(str(error))
             return None
@@ -174,7 +174,7 @@ def _restore(training: StackTraining, saved: CheckpointState) -> None:
 
 def _max_bytes(training: StackTraining, shard: Shard, header: Header) -> int:
     """More than a checkpoint of this shard can have: the state, every record of all stacks' runs, and the rest."""
-    tensors, runs = training.trainer.state().tensors, len(shard.runs) + 2 * len(training.progress.runs)
+    tensors, runs = training.state().tensors, len(shard.runs) + 2 * len(training.progress.runs)
     records = runs * (len(training.campaign.recorded_epochs()) + 1)
     a_record = header.bytes_per_run // header.rows_per_run
     return sum(tensor.nbytes for tensor in tensors.values()) + records * a_record + 1024 * (1024 + len(tensors) + runs)

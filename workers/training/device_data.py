@@ -36,6 +36,8 @@ class DeviceData:
     """None: 1, and the images are floats already."""
     fill: torch.Tensor
     num_classes: int
+    noisy: torch.Tensor
+    """bool[N] on the device: examples whose given label is not the data set's."""
     scored: ScoredExamples | None = None
     """What explicit subsets go by, on the host; None under the other designs."""
 
@@ -117,6 +119,7 @@ def load_on_device(
         scale=per_channel(scale),
         fill=per_channel((mean - shift) * scale),
         num_classes=dataset.num_classes,
+        noisy=torch.tensor(given_labels != np.asarray(dataset.train_labels), device=device),
         scored=None if scores is None else ScoredExamples(scores, given_labels),
     )
 

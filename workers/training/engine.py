@@ -70,7 +70,7 @@ def train_in_stacks(
     with deterministic(data.device):
         for stack in _stacks(runs, engine.size):
             start = partial(engine.start, campaign, data, stack)
-            training = checkpoints.resume(partial(StackTraining, campaign, stack, data.device, start))
+            training = checkpoints.resume(partial(StackTraining, campaign, stack, data, start))
             while not training.done:
                 training.advance()
                 checkpoints.on_epoch_end(training)

@@ -2,10 +2,12 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from workers.campaign.campaign import Campaign
@@ -13,8 +15,10 @@ from workers.campaign.keys import Run
 from workers.common.arrays import Bools
 from workers.store import EpochRecord, RunResult
 from workers.store.schema import presentation_columns
+from workers.training.device_data import DeviceData
 from workers.training.evaluation import Evaluation
 from workers.training.presentations import Presented, fill_slots
+from workers.training.probes.stack_probes import StackProbes, without_kept
 from workers.training.trainer_state import TrainerState
 
 
@@ -25,6 +29,8 @@ class EpochOutput:
     losses: list[float]
     presented: Presented
     """[K, N] by column."""
+    gradients: npt.NDArray[np.float32] | None = None
+    """float32[K, tensors, 3], where gradients are recorded: see `GradientSums`."""
 
 
 class Trainer(Protocol):
@@ -39,6 +45,9 @@ class Trainer(Protocol):
 
     def evaluate(self) -> Evaluation:
         """What every model gets right now, and by what margin where that is recorded."""
+
+    def weights_of(self, k: int) -> Mapping[str, torch.Tensor]:
+        """The parameters (float32) and buffers of model k by the model's own names: views, not copies."""
 
     def state(self) -> TrainerState:
         """See `ResumableTrainer.state`."""
@@ -60,30 +69,50 @@ class StackProgress:
     """Spent on all of them so far; what an interruption undid is not counted."""
     presented: list[list[Presented]]
     """Of each run, the epochs since its last record: [N] by column."""
+    probed: list[dict[str, npt.NDArray[Any]]]
+    """Of each run, what probes measured so far, by column; empty where the run is not to be measured."""
+    measured: int = 0
+    """Measurements carried out since the last epoch."""
 
 
 class StackTraining:
     """K runs on their way through the epochs, with what is recorded of each."""
 
-    def __init__(
-        self, campaign: Campaign, runs: Sequence[Run], device: torch.device, start: Callable[[], Trainer]
-    ) -> None:
+    def __init__(self, campaign: Campaign, runs: Sequence[Run], data: DeviceData, start: Callable[[], Trainer]) -> None:
         self.campaign = campaign
-        self.device = device
-        self.progress = StackProgress(runs, 0, [[] for _ in runs], [False] * len(runs), 0.0, [[] for _ in runs])
+        self.device = data.device
         self._clock = time.perf_counter()
         self._recorded = set(campaign.recorded_epochs())
         self._slots = campaign.presentation_slots()
         self._columns = presentation_columns(campaign.record)
         self.trainer = start()
+        self.probes = StackProbes(campaign, data, runs, self.trainer)
+        none = [False] * len(runs)
+        self.progress = StackProgress(
+            runs, 0, [[] for _ in runs], none, 0.0, [[] for _ in runs], self.probes.no_values()
+        )
 
     @property
     def done(self) -> bool:
-        """Nothing is left to train."""
-        return self.progress.epoch == self.campaign.recipe.epochs or all(self.progress.diverged)
+        """Nothing is left to train or to measure."""
+        return all(self.progress.diverged) or (self._trained and self.progress.measured == self.probes.num_units)
+
+    @property
+    def _trained(self) -> bool:
+        return self.progress.epoch == self.campaign.recipe.epochs
 
     def advance(self) -> None:
-        """Train the next epoch, and record it where that is requested. A run that diverges ends with a record."""
+        """Train the next epoch; after the last one carry out the next measurement of probes."""
+        if self._trained:
+            self.probes.measure(self.progress.measured, self.progress.diverged, self.progress.probed)
+            self.progress.measured += 1
+        else:
+            self._train_epoch()
+        earlier, self._clock = self._clock, time.perf_counter()
+        self.progress.seconds += self._clock - earlier
+
+    def _train_epoch(self) -> None:
+        """Train an epoch, and record it where that is requested. A run that diverges ends with a record."""
         now = self.progress
         trained, now.epoch = self.trainer.train_epoch(), now.epoch + 1
         losses = trained.losses
@@ -99,8 +128,7 @@ class StackTraining:
                     now.records[k].append(self._record(k, seen, loss))
                     now.presented[k] = []
         now.diverged = [before or at_once for before, at_once in zip(now.diverged, ended, strict=True)]
-        earlier, self._clock = self._clock, time.perf_counter()
-        now.seconds += self._clock - earlier
+        self.probes.on_epoch_end(now.epoch, trained.gradients, now.probed)
 
     def _record(self, k: int, seen: Evaluation, loss: float) -> EpochRecord:
         margin = None if seen.test_margin is None else seen.test_margin[k]
@@ -120,10 +148,18 @@ class StackTraining:
         if not self.done:
             if state is None:
                 raise ValueError("has no state to go on from")
-            self.trainer.restore(state)
+            self.probes.restore(state.tensors)
+            self.trainer.restore(replace(state, tensors=without_kept(state.tensors)))
+
+    def state(self) -> TrainerState:
+        """The trainer's state and what is kept for probes; tensors are their own, not copies. Raises ValueError."""
+        state = self.trainer.state()
+        return replace(state, tensors={**state.tensors, **self.probes.tensors()})
 
     def _complete(self, progress: StackProgress) -> bool:
         """Whether each run has the epochs that should have been recorded so far, with all that should be in them."""
+        if not self.probes.fit(progress.probed) or not 0 <= progress.measured <= self.probes.num_units:
+            return False
         for records, diverged, presented in zip(progress.records, progress.diverged, progress.presented, strict=True):
             if not all(map(self._has_all, records)) or any(set(epoch) != set(self._columns) for epoch in presented):
                 return False
@@ -149,7 +185,7 @@ class StackTraining:
             RunResult(
                 run=run,
                 subset=self.trainer.subsets[k],
-                epochs=now.records[k],
+                epochs=self.probes.with_values(now.records[k], now.probed[k]),
                 status="diverged" if now.diverged[k] else "completed",
                 seconds=now.seconds / len(now.runs),
                 device=name,

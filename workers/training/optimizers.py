@@ -55,11 +55,17 @@ class Update:
         else:
             self.rate = rate
 
-    def gradients(self, losses: torch.Tensor, factor: float = 1.0) -> Sequence[torch.Tensor | None]:
-        """Of `factor` times the sum of the losses, for each weight; None for weights that it does not depend on."""
+    def gradients(
+        self, losses: torch.Tensor, factor: float = 1.0, *, retain_graph: bool = False
+    ) -> Sequence[torch.Tensor | None]:
+        """Of `factor` times the sum of the losses, for each weight; None for weights that it does not depend on.
+
+        With `retain_graph` gradients of other sums of the same losses can be asked for afterwards.
+        """
         # Not through `.grad`, for which gradients that custom functions return are copied once more.
         working = [weight.working for weight in self.weights]
-        return torch.autograd.grad(losses, working, torch.full_like(losses, factor), allow_unused=True)
+        factors = torch.full_like(losses, factor)
+        return torch.autograd.grad(losses, working, factors, allow_unused=True, retain_graph=retain_graph)
 
     def apply(self, found: Sequence[torch.Tensor | None]) -> None:
         """One step down the gradients, as `gradients` gives them."""

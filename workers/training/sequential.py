@@ -23,6 +23,7 @@ from workers.training.minibatch_streams import MinibatchStreams
 from workers.training.model_init import initial_model
 from workers.training.optimizers import Update
 from workers.training.presentations import PresentationRecorder, observe
+from workers.training.probes.gradients import gradient_sums
 from workers.training.trainer_state import ResumableTrainer, global_generators
 
 _EVALUATION_BATCH = 2000
@@ -71,8 +72,9 @@ class _Trainer(ResumableTrainer):
         self.precision: Precision = precision
         presentations = MinibatchStreams(campaign, data, run)
         self.subsets: Sequence[Bools] = [presentations.subset]
-        weights = [Weight(each.detach(), each) for each in model.parameters() if each.requires_grad]
+        weights = [Weight(each.detach(), each, name) for name, each in model.named_parameters() if each.requires_grad]
         update = Update(weights, self.recipe.optimizer)
+        self.gradient_sums = gradient_sums(campaign, [run], weights, [weight.name for weight in weights])
         super().__init__([model], update, [presentations], global_generators(data.device))
 
     def train_epoch(self) -> EpochOutput:
@@ -82,6 +84,7 @@ class _Trainer(ResumableTrainer):
         (presentations,) = self.presentations
         order, drawn = presentations.next_epoch()
         labels = torch.split(data.train_labels[torch.from_numpy(order).to(data.device)], size)
+        noisy = torch.split(data.noisy[torch.from_numpy(order).to(data.device)], size)
         changes = None if drawn is None else torch.split(torch.from_numpy(drawn).to(data.device), size, dim=1)
         total = torch.zeros((), device=data.device)
         recorder = PresentationRecorder(self.record)
@@ -94,12 +97,24 @@ class _Trainer(ResumableTrainer):
             recorder.add(observe(self.campaign, logits[None], labels[index][None]))
             factor = rate_factor(recipe, self.step, presentations.steps)
             self.update.set_rate(recipe.optimizer.learning_rate * factor)
-            self.update.apply(self.update.gradients(loss))
+            found = self.update.gradients(loss, retain_graph=self.gradient_sums is not None)
+            if self.gradient_sums is not None:
+                losses = F.cross_entropy(
+                    logits, labels[index], label_smoothing=recipe.label_smoothing, reduction="none"
+                )
+                marked = losses * noisy[index]
+                self.gradient_sums.add(found, self.update.gradients(marked, 1 / len(raw)))
+            self.update.apply(found)
             self.step += 1
             total += loss.detach() * len(raw)
         self.draw_ahead(presentations.steps)
         shown = recorder.of_examples(torch.from_numpy(order)[None], len(data.train_labels))
-        return EpochOutput([float(total) / presentations.count], shown)
+        sums = None if self.gradient_sums is None else self.gradient_sums.end_epoch()
+        return EpochOutput([float(total) / presentations.count], shown, sums)
+
+    def weights_of(self, k: int) -> dict[str, torch.Tensor]:
+        """See `Trainer.weights_of`."""
+        return {name: tensor.detach() for name, tensor in self.model.state_dict().items()}
 
     def evaluate(self) -> Evaluation:
         """See `Trainer.evaluate`."""

@@ -27,6 +27,7 @@ from workers.training.minibatch_streams import MinibatchStreams
 from workers.training.model_init import initial_model
 from workers.training.optimizers import Update
 from workers.training.presentations import PresentationRecorder, observe
+from workers.training.probes.gradients import GradientSums, gradient_sums
 from workers.training.trainer_state import ResumableTrainer, global_generators
 
 _SMALL_BATCH = 512
@@ -78,11 +79,19 @@ class StackedEngine:
 class Gradients:
     """What a minibatch says: losses, what is recorded of it, and the weights' gradients."""
 
-    def __init__(self, campaign: Campaign, data: DeviceData, stack: StackedModel, update: Update) -> None:
+    def __init__(
+        self,
+        campaign: Campaign,
+        data: DeviceData,
+        stack: StackedModel,
+        update: Update,
+        sums: GradientSums | None = None,
+    ) -> None:
         self.campaign = campaign
         self.data = data
         self.stack = stack
         self.update = update
+        self.sums = sums
 
     def __call__(
         self, stored: torch.Tensor, index: torch.Tensor, changes: torch.Tensor | None = None
@@ -99,16 +108,28 @@ class Gradients:
         losses = _cross_entropy(logits, labels, recipe.label_smoothing)
         observed = observe(self.campaign, logits.view(*index.shape, -1), labels.view(index.shape))
         sums = losses.detach().view(index.shape).sum(dim=1)
-        return (sums, *observed, *self.update.gradients(losses, 1 / index.shape[1]))
+        factor = 1 / index.shape[1]
+        found = self.update.gradients(losses, factor, retain_graph=self.sums is not None)
+        if self.sums is not None:
+            noisy = data.noisy.index_select(0, index.reshape(-1))
+            self.sums.add(found, self.update.gradients(losses * noisy, factor))
+        return (sums, *observed, *found)
 
 
 class TrainingStep:
     """One update of all models of a stack."""
 
-    def __init__(self, campaign: Campaign, data: DeviceData, stack: StackedModel, update: Update) -> None:
+    def __init__(
+        self,
+        campaign: Campaign,
+        data: DeviceData,
+        stack: StackedModel,
+        update: Update,
+        sums: GradientSums | None = None,
+    ) -> None:
         self.data = data
         self.update = update
-        gradients = Gradients(campaign, data, stack, update)
+        gradients = Gradients(campaign, data, stack, update, sums)
         self.gradients = ReplayedStep(gradients) if data.device.type == "cpu" else gradients
 
     @property
@@ -160,13 +181,14 @@ class _Trainer(ResumableTrainer):
         presentations = [MinibatchStreams(campaign, data, run) for run in runs]
         self.subsets: Sequence[Bools] = [each.subset for each in presentations]
         update = Update(stack.weights, self.recipe.optimizer)
+        self.gradient_sums = gradient_sums(campaign, runs, stack.weights, stack.trained)
         masks = [torch.Generator(data.device) for _ in runs]
         for run, generator in zip(runs, masks, strict=True):
             generator.manual_seed(integer_seed(campaign, Purpose.INITIALIZATION, run))
         stack.draw_from(masks)
         graphs = [stack.training_graph, stack.evaluating_graph]
         super().__init__(graphs, update, presentations, [*masks, *global_generators(data.device)])
-        step = TrainingStep(campaign, data, stack, update)
+        step = TrainingStep(campaign, data, stack, update, self.gradient_sums)
         self.take_step = with_cuda_graph(step.device_only_step, data.device, masks if stack.draws else ())
 
     def train_epoch(self) -> EpochOutput:
@@ -187,13 +209,18 @@ class _Trainer(ResumableTrainer):
         for batch in zip(*inputs, strict=True):
             factor = rate_factor(self.recipe, self.step, steps)
             self.update.set_rate(self.recipe.optimizer.learning_rate * factor)
-            sums, *observed = self.take_step(*batch)
-            total += sums
+            summed, *observed = self.take_step(*batch)
+            total += summed
             recorder.add(observed)
             self.step += 1
         self.draw_ahead(steps)
         losses = [float(each) / count for each in total.cpu()]
-        return EpochOutput(losses, recorder.of_examples(order, len(self.data.train_labels)))
+        sums = None if self.gradient_sums is None else self.gradient_sums.end_epoch()
+        return EpochOutput(losses, recorder.of_examples(order, len(self.data.train_labels)), sums)
+
+    def weights_of(self, k: int) -> dict[str, torch.Tensor]:
+        """See `Trainer.weights_of`."""
+        return self.stack.weights_of(k)
 
     def _streamed(self, orders: npt.NDArray[np.int64]) -> Iterator[torch.Tensor]:
         """The stored images of each minibatch of all models, [K*B, ...], for orders int64[K, n], read ahead."""

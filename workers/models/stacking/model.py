@@ -23,6 +23,8 @@ class Weight:
 
     master: torch.Tensor
     working: nn.Parameter
+    name: str = ""
+    """The parameter's name in the model."""
 
     @property
     def is_copied(self) -> bool:
@@ -46,7 +48,8 @@ class StackedModel:
     ) -> None:
         self.count = len(models)
         # A single layer is traced as a layer, not through its own code.
-        models = [nn.Sequential(model) if type(model) in STACKED_FORMS else model for model in models]
+        wrapped = type(models[0]) in STACKED_FORMS
+        models = [nn.Sequential(model) if wrapped else model for model in models]
         _check_parameters(models[0])
         with _mode(models[0], training=True):
             training = _trace(models[0])
@@ -64,21 +67,41 @@ class StackedModel:
             for layer in self.layers:
                 if isinstance(layer, StackedConv):
                     layer.lay_out_for_cpu()
+        named = {"" if wrapped else f"{name}.": part for name, part in parts.items()}
+        self._named = {prefix: part for prefix, part in named.items() if isinstance(part, nn.Module)}
         masters: dict[nn.Module, torch.Tensor] = {}
         if compute != torch.float32:
             for layer in _product_layers(training, parts):
                 masters[layer] = layer.weight.detach()
                 layer.weight = nn.Parameter(masters[layer].to(compute), requires_grad=layer.weight.requires_grad)
+        self._masters = masters
+        prefixes = {part: prefix for prefix, part in reversed(self._named.items())}
         self.weights = [
-            Weight(masters.get(layer, parameter.detach()) if name == "weight" else parameter.detach(), parameter)
+            Weight(self._master(layer, name), parameter, prefixes[layer] + name)
             for layer in self.layers
             for name, parameter in layer.named_parameters()
             if parameter.requires_grad
         ]
         """Everything that is trained."""
+        own = (models[0][0] if wrapped else models[0]).named_parameters()  # type: ignore[index]
+        self.trained = tuple(name for name, parameter in own if parameter.requires_grad)
+        """Names of the parameters that are trained, in the model's own order."""
         first = _first_layer(training, parts)
         self.input_dtype = first.weight.dtype if isinstance(first, StackedLinear | StackedConv) else torch.float32
         """What the first layer turns its inputs into; inputs may come in it."""
+
+    def weights_of(self, k: int) -> dict[str, torch.Tensor]:
+        """The float32 parameters and the buffers of model k by the model's own names: views of the stack's."""
+        return {
+            prefix + name: self._master(part, name)[k]
+            for prefix, part in self._named.items()
+            for name in part.state_dict()
+        }
+
+    def _master(self, layer: nn.Module, name: str) -> torch.Tensor:
+        """A parameter or buffer [K, ...] of a stacked layer, in float32 where the program computes with a copy."""
+        value: torch.Tensor = getattr(layer, name)
+        return self._masters.get(layer, value.detach()) if name == "weight" else value.detach()
 
     def train(self, training: bool) -> None:
         """Batch statistics and dropout of training, or of evaluation."""
