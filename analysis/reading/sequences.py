@@ -84,9 +84,7 @@ def _presented(store: Store, shard: Shard, rows: pa.Table, repetition: int, at: 
     used = np.diff(recorded, prepend=0)
     """Slots of each row: its epochs since the row before."""
     slots = {
-        name: store.presentations(shard, rows, name)
-        for name in (*PRESENTED, *PROBABILITIES)
-        if name in rows.column_names
+        name: store.vectors(shard, rows, name) for name in (*PRESENTED, *PROBABILITIES) if name in rows.column_names
     }
 
     def joined(name: str) -> npt.NDArray[Any]:

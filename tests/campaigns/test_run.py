@@ -111,7 +111,7 @@ def test_an_interrupted_campaign_keeps_what_it_has(
 
 @pytest.mark.slow
 def test_status_and_estimates_of_an_unfinished_campaign(small: Campaign, tmp_path: Path) -> None:
-    states = []
+    states: list[Any] = []
 
     def look(progress: CampaignProgress) -> None:
         if progress.trained == 3:

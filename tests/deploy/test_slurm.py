@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -89,7 +90,7 @@ def test_other_tasks_join_when_they_get_their_node_and_end_with_the_campaign(tmp
         pytest.skip("namespaces are not permitted here: the head's port is everybody's")
     job = f"lt{os.getpid()}"
     two_nodes = f"{sys.executable} -m benchmarks.chaos.nodes 127.0.0.1:6379 alive 2; echo two nodes: $?; exit 7"
-    parts = {"scontrol": SCONTROL, "longtail": two_nodes}
+    parts: dict[str, Any] = {"scontrol": SCONTROL, "longtail": two_nodes}
     worker, head, late = (" ".join(command(tmp_path, job, "c", "s", task=task, **parts)) for task in (1, 0, 2))
     script = f"{worker} & sleep 1; {head}; echo head: $?; wait; echo worker: $?; {late}; echo late: $?"
     code, output = finish(start(["/bin/bash", "-c", script], tmp_path), 200)
@@ -108,7 +109,7 @@ def test_back_into_the_queue_before_the_time_limit(tmp_path: Path) -> None:
     scontrol = f'[ "$1" = requeue ] && echo "$2" > {requeued}; exit 0'
     listen = "import socket, signal; s = socket.create_server(('127.0.0.1', 6379)); signal.pause()"
     ray = f'[ "$1" = start ] && exec {sys.executable} -c "{listen}"; mkdir -p $HOME/.ray; touch $HOME/.ray/auth_token'
-    parts = {"longtail": driver, "scontrol": scontrol, "ray": ray}
+    parts: dict[str, Any] = {"longtail": driver, "scontrol": scontrol, "ray": ray}
     words = command(tmp_path, job, "campaign.yaml", "store", task=3, first=3, **parts)
     process = start(words, tmp_path)
     try:
@@ -148,7 +149,10 @@ def test_a_task_without_a_head_goes_back_into_the_queue_only_while_there_may_be_
 ) -> None:
     hasty = tmp_path / "hasty.sbatch"
     hasty.write_text(SCRIPT.read_text().replace("-gt 600", "-ge 0"))
-    parts = {"squeue": f"printf '%s\\n' {queue}" if queue else "exit 1", "scontrol": f"touch {tmp_path}/requeued"}
+    parts: dict[str, Any] = {
+        "squeue": f"printf '%s\\n' {queue}" if queue else "exit 1",
+        "scontrol": f"touch {tmp_path}/requeued",
+    }
     words = command(tmp_path, f"lt{os.getpid()}", "campaign.yaml", "store", task=2, script=hasty, **parts)
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.strip(), done.stderr) == (code, told, "")

@@ -29,7 +29,7 @@ SPECS: dict[str, tuple[ModelSpec, tuple[str, ...], tuple[str, ...]]] = {
     ),
     **{
         name: (
-            ResNet(name=name),  # type: ignore[arg-type]
+            ResNet(name=name),
             ("stem", "stage1", "stage2", "stage3", "stage4", "head"),
             ("bn1", "layer1", "layer2", "layer3", "layer4", "fc"),
         )

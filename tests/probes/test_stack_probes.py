@@ -48,7 +48,7 @@ def values(store: Path, column: str) -> tuple[np.ndarray, np.ndarray]:
     opened = Store.open(str(store))
     (shard,) = opened.shards()
     table = opened.read(shard)
-    return table["is_final"].to_numpy(), opened.probe_values(shard, table, column)
+    return table["is_final"].to_numpy(), opened.vectors(shard, table, column)
 
 
 @pytest.mark.slow
@@ -122,7 +122,7 @@ def test_stores_with_probes_are_verified_and_compacted(tmp_path: Path) -> None:
 def contents_of_runs(store: Path) -> bytes:
     opened = Store.open(str(store))
     scanned = opened.scan(["probe_norms"])
-    return b"".join(opened.probe_values(shard, table, "probe_norms").tobytes() for shard, table in scanned)
+    return b"".join(opened.vectors(shard, table, "probe_norms").tobytes() for shard, table in scanned)
 
 
 def test_a_header_of_other_probes_is_refused(tmp_path: Path) -> None:

@@ -171,11 +171,11 @@ def test_a_run_that_diverges_keeps_what_it_was_shown(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "s")
     for shard, table in store.scan(["epoch", *PRESENTED, "presented_loss"]):
         assert table["epoch"].to_pylist() == [1] * table.num_rows
-        shown = store.presentations(shard, table, "presented")
+        shown = store.vectors(shard, table, "presented")
         assert shown.shape == (table.num_rows, 4, 1437)
         assert shown[:, 0].any(axis=1).all()
         assert not shown[:, 1:].any()
-        assert np.isnan(store.presentations(shard, table, "presented_loss")[:, 1:]).all()
+        assert np.isnan(store.vectors(shard, table, "presented_loss")[:, 1:]).all()
     assert verify_store(store.uri)[1] == []
     assert sequences(tmp_path / "s") == []
 

@@ -12,6 +12,7 @@ from workers.common.arrays import Floats
 from workers.errors import DamagedFileError
 from workers.store import schema
 from workers.store.content_hash import file_hash
+from workers.store.example_schema import class_name_texts
 from workers.store.header import Header
 from workers.store.parquet.table_file import TableFile
 from workers.subsets.explicit import scores_sha256
@@ -66,7 +67,7 @@ def check_examples(file: TableFile, header: Header) -> None:
         if len(labels) and not (labels.min() >= 0 and labels.max() < len(header.class_names)):
             raise DamagedFileError(f"column {name}: contains a class that is not in the data set")
         if f"{name}_name" in table.column_names:
-            texts = schema.class_name_texts(header.class_names)
+            texts = class_name_texts(header.class_names)
             named = zip(table[name].to_pylist(), table[f"{name}_name"].to_pylist(), strict=True)
             if any(text != texts[label] for label, text in named):
                 raise DamagedFileError(f"column {name}_name: does not contain the class names")

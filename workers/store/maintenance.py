@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 
 from workers.campaign.keys import Shard
 from workers.errors import DamagedFileError, MissingFileError
-from workers.store import schema
+from workers.store import example_schema
 from workers.store.content_hash import run_hashes
 from workers.store.cures import EXAMPLES, MISSING, damaged
 from workers.store.files.base import Files
@@ -25,8 +25,8 @@ FOLDERS = ("results", "targets", "failures", "estimates")
 def open_examples(files: Files, header: Header) -> AbstractContextManager[TableFile]:
     """A store's examples; as `open_table`."""
     count = header.num_train + header.num_test
-    columns = schema.EXAMPLES_WITH_SCORES if header.scored else schema.EXAMPLES
-    return open_table(files, EXAMPLES, Layout(columns, max_rows=count, optional=schema.EXAMPLE_NAMES))
+    columns = example_schema.EXAMPLES_WITH_SCORES if header.scored else example_schema.EXAMPLES
+    return open_table(files, EXAMPLES, Layout(columns, max_rows=count, optional=example_schema.EXAMPLE_NAMES))
 
 
 class StoreMaintenance:

@@ -28,6 +28,7 @@ from workers.store import schema
 from workers.store.checkpoint_files import CheckpointFiles
 from workers.store.content_hash import file_hash
 from workers.store.cures import EXAMPLES, damaged
+from workers.store.example_schema import ExampleNames
 from workers.store.failures import Failures
 from workers.store.files.base import Files, open_files
 from workers.store.header import CAMPAIGN, MAX_JSON, Header
@@ -116,7 +117,7 @@ class Store:
             return file.read_all(columns)
 
     @cached_property
-    def names(self) -> schema.ExampleNames:
+    def names(self) -> ExampleNames:
         """The names of the training and of the test examples, texts of anybody; None where they have none."""
         with open_examples(self._files, self.header) as file:
             if "name" not in file.layout.schema.names:
@@ -226,15 +227,12 @@ class Store:
         """The test margins of a shard's rows, where they are recorded: float16[rows, T]. Raises DamagedFileError."""
         return self._matrix(shard, table, schema.MARGIN)
 
-    def presentations(self, shard: Shard, table: pa.Table, column: str) -> npt.NDArray[Any]:
-        """A column of presentations, where it is recorded: bool or float16[rows, slots, N]. Raises DamagedFileError.
+    def vectors(self, shard: Shard, table: pa.Table, column: str) -> npt.NDArray[Any]:
+        """A vector column of rows in the column's own shape. Raises DamagedFileError.
 
-        A row's slots are its epochs since the row before, and then, where those are fewer, empty ones.
+        Presentations are bool or float16[rows, slots, N]: a row's slots are its epochs since the row before, and then,
+        where those are fewer, empty ones. Columns of probes are [rows, *shape] in the dtype that the header declares.
         """
-        return self._matrix(shard, table, column).reshape(-1, *self._results.widths.shape(column))
-
-    def probe_values(self, shard: Shard, table: pa.Table, column: str) -> npt.NDArray[Any]:
-        """A probe's column of rows, [rows, *shape] in the dtype that the header declares. Raises DamagedFileError."""
         return self._matrix(shard, table, column).reshape(-1, *self._results.widths.shape(column))
 
     def _matrix(self, shard: Shard, table: pa.Table, column: str) -> npt.NDArray[Any]:

@@ -69,12 +69,7 @@ class StackedModel:
                     layer.lay_out_for_cpu()
         named = {"" if wrapped else f"{name}.": part for name, part in parts.items()}
         self._named = {prefix: part for prefix, part in named.items() if isinstance(part, nn.Module)}
-        masters: dict[nn.Module, torch.Tensor] = {}
-        if compute != torch.float32:
-            for layer in _product_layers(training, parts):
-                masters[layer] = layer.weight.detach()
-                layer.weight = nn.Parameter(masters[layer].to(compute), requires_grad=layer.weight.requires_grad)
-        self._masters = masters
+        self._masters = _half_precision_copies(_product_layers(training, parts), compute)
         prefixes = {part: prefix for prefix, part in reversed(self._named.items())}
         self.weights = [
             Weight(self._master(layer, name), parameter, prefixes[layer] + name)
@@ -215,6 +210,16 @@ def _constant(name: str, models: Sequence[nn.Module]) -> Any:
 def _attribute(model: nn.Module, name: str) -> Any:
     owner, _, attribute = name.rpartition(".")
     return getattr(model.get_submodule(owner), attribute)
+
+
+def _half_precision_copies(layers: Sequence[Any], compute: torch.dtype) -> dict[nn.Module, torch.Tensor]:
+    """Make the layers compute with copies of their weights in `compute`, if that is another dtype; float32 by layer."""
+    masters: dict[nn.Module, torch.Tensor] = {}
+    if compute != torch.float32:
+        for layer in layers:
+            masters[layer] = layer.weight.detach()
+            layer.weight = nn.Parameter(masters[layer].to(compute), requires_grad=layer.weight.requires_grad)
+    return masters
 
 
 def _product_layers(graph: fx.Graph, parts: dict[str, Any]) -> list[Any]:

@@ -1,0 +1,77 @@
+"""The Parquet schema of `examples.parquet`: labels, given labels, scores and names, in canonical order."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from workers.store.parquet.table_file import MAX_TEXT, MAX_TEXTS
+
+ExampleNames = tuple[pa.Array | None, pa.Array | None]
+"""Names of training and of test examples; None: they have none."""
+
+EXAMPLES = pa.schema(
+    [("split", pa.string()), ("example_id", pa.int64()), ("label", pa.int64()), ("given_label", pa.int64())]
+)
+
+EXAMPLES_WITH_SCORES = EXAMPLES.append(pa.field("score", pa.float64()))
+"""The columns of a store whose subsets are explicit: null for test examples."""
+
+EXAMPLE_NAMES = pa.schema([("label_name", pa.string()), ("given_label_name", pa.string()), ("name", pa.string())])
+"""Columns that follow: names of the classes; and of the examples, where the data set has them. Older stores lack them.
+
+A text is cut to MAX_TEXT bytes; a split without names has null.
+"""
+
+
+def examples_table(
+    label: npt.NDArray[np.int64],
+    given_label: npt.NDArray[np.int64],
+    test_label: npt.NDArray[np.int64],
+    scores: npt.NDArray[np.float64] | None = None,
+    *,
+    class_names: Sequence[str] = (),
+    names: ExampleNames = (None, None),
+) -> pa.Table:
+    """split, example_id, label, given_label (each int64[N], int64[T]): N + T rows in canonical order.
+
+    With scores (float64[N]) a column `score`, null for test examples. With class names label_name and given_label_name;
+    with names of training or test examples (N and T texts) `name`, unless these take more than MAX_TEXTS bytes.
+    """
+    table = pa.table(
+        {
+            "split": pa.array(["train"] * len(label) + ["test"] * len(test_label)),
+            "example_id": np.concatenate([np.arange(len(label)), np.arange(len(test_label))]),
+            "label": np.concatenate([label, test_label]),
+            "given_label": np.concatenate([given_label, test_label]),
+        }
+    )
+    if scores is not None:
+        of_tests = pa.nulls(len(test_label), pa.float64())
+        table = table.append_column("score", pa.chunked_array([pa.array(scores), of_tests]).combine_chunks())
+    if len(class_names):
+        known = stored_class_names(class_names)
+        for column in ("label", "given_label"):
+            table = table.append_column(f"{column}_name", known.take(table[column]))
+    named = _name_column(names, (len(label), len(test_label)))
+    return table if named is None else table.append_column("name", named)
+
+
+def stored_class_names(class_names: Sequence[str]) -> pa.StringArray:
+    """The names of classes as a store has them, each at most MAX_TEXT bytes."""
+    return pa.array(class_name_texts(class_names), pa.string())
+
+
+def class_name_texts(class_names: Sequence[str]) -> list[str]:
+    """The same as texts."""
+    return [name.encode(errors="replace")[:MAX_TEXT].decode(errors="ignore") for name in class_names]
+
+
+def _name_column(names: ExampleNames, counts: tuple[int, int]) -> pa.Array | None:
+    if all(each is None for each in names) or sum(each.nbytes for each in names if each is not None) > MAX_TEXTS:
+        return None
+    splits = zip(names, counts, strict=True)
+    return pa.concat_arrays(
+        [pa.nulls(count, pa.string()) if each is None else pa.array(each).cast(pa.string()) for each, count in splits]
+    )
