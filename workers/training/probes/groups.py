@@ -1,0 +1,54 @@
+"""Counts what a model, or variants of it, predict right of each group of examples."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from workers.common.arrays import Int32s, Integers
+from workers.training.evaluation import Predict, evaluate
+from workers.training.probes.base import Subject
+
+EVALUATION_BATCH = 500
+"""Fixed, because it can change the last bit of a logit. On a CPU larger ones were no faster."""
+
+
+def group_of_examples(subject: Subject) -> Integers:
+    """int64[N]: the place in GROUPS of each training example: clean, noisy or heldout."""
+    return np.where(subject.subset, np.where(subject.split, 1, 0), 2)
+
+
+def group_members(subject: Subject) -> Sequence[Integers]:
+    """Of each of GROUPS the examples' indices, ascending: of training examples, and at last of test examples."""
+    groups = group_of_examples(subject)
+    return [*((groups == place).nonzero()[0] for place in range(3)), np.arange(len(subject.data.test_labels))]
+
+
+def count_right(subject: Subject, predict: Predict, count: int = 1) -> Int32s:
+    """Predictions that are the given label, int32[count, group], of `count` models (see `Predict`).
+
+    Evaluated as the campaign's recipe does, with or without mirror images, in minibatches of a fixed size.
+    """
+    flip = subject.shape.campaign.recipe.evaluation_flip
+    seen = evaluate(predict, count, subject.data, flip, EVALUATION_BATCH, margins=False)
+    groups = group_of_examples(subject)
+    right = [np.count_nonzero(seen.train_correct[:, groups == place], axis=1) for place in range(3)]
+    return np.stack([*right, np.count_nonzero(seen.test_correct, axis=1)], axis=1).astype(np.int32)
+
+
+def count_right_of(subject: Subject, model: nn.Module) -> Int32s:
+    """The same of one model in evaluation mode: int32[group]."""
+    counts: Int32s = count_right(subject, lambda images: model(laid_out(images)).float()[None])[0]
+    return counts
+
+
+def trained_model(subject: Subject) -> nn.Module:
+    """The trained model, new, in evaluation mode, and in the layout in which convolutions are quick."""
+    model = subject.build()
+    return model.to(memory_format=torch.channels_last) if len(subject.data.input_shape) == 3 else model
+
+
+def laid_out(images: torch.Tensor) -> torch.Tensor:
+    """Inputs in the layout in which convolutions are quick: images channels last, as in training."""
+    return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images
