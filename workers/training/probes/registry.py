@@ -11,6 +11,7 @@ from workers.store.probe_columns import ProbedTensor, ProbeForm
 from workers.training.probes.base import Probe, ProbeShape
 from workers.training.probes.custom import check_columns, custom_probe
 from workers.training.probes.gradients import GradientAccounting
+from workers.training.probes.rewinding import LayerRewinding
 
 
 def campaign_probes(campaign: Campaign) -> list[Probe]:
@@ -21,6 +22,8 @@ def campaign_probes(campaign: Campaign) -> list[Probe]:
     probes: list[Probe] = []
     if requested.gradients:
         probes.append(GradientAccounting())
+    if requested.rewinding:
+        probes.append(LayerRewinding(requested.rewinding, campaign.recipe.epochs))
     return [*probes, *(custom_probe(spec) for spec in requested.custom)]
 
 
