@@ -7,8 +7,9 @@ BIN = "$(VENV)/bin"
 # In the names of targets blanks are escaped: VENV may have some.
 BLANK = $() $()
 INSTALLED = $(subst $(BLANK),\ ,$(VENV))/installed
-# Compiled modules are kept, whatever the shell says: many processes of the tests import the same ones.
-PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+# Compiled modules are kept, whatever the shell says: many processes of the tests import the same ones. NumPy's own
+# threads would compete with those of the other worker.
+PYTEST = PYTHONDONTWRITEBYTECODE= OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 .PHONY: install demo check test lint format docs docs-serve clean
 

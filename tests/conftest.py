@@ -21,9 +21,26 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # Tests open no windows, also where there is a display.
 os.environ["MPLBACKEND"] = "agg"
 
-# How long an example takes says nothing on machines that are shared.
-settings.register_profile("longtail", deadline=None)
+# How long an example takes says nothing on machines that are shared. Every session draws other examples.
+settings.register_profile("longtail", deadline=None, max_examples=50)
 settings.load_profile("longtail")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Every worker of pytest-xdist begins with its part of the tests that start Ray: none of them is left for the end.
+
+    With `--dist worksteal` a worker is first given a contiguous part of the list, all of them equally many.
+    """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    long = [item for item in items if item.get_closest_marker("ray")]
+    others = [item for item in items if not item.get_closest_marker("ray")]
+    ordered: list[pytest.Item] = []
+    for number in range(workers):
+        share = long[number::workers]
+        size = len(items) * (number + 1) // workers - len(ordered) - len(share)
+        ordered += share + others[:size]
+        del others[:size]
+    items[:] = ordered
 
 
 @pytest.fixture(scope="session", autouse=True)

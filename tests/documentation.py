@@ -16,7 +16,8 @@ comment of one line before a block is a note on it; several are separated by ";"
     <!-- executed by tests/runners/test_jobs.py -->   not here, but by that test, with the same commands and options
     <!-- checked by --help -->                 takes hours, or other machines: the program's help must know the options
     <!-- shrunk: dataset=digits epochs=2 -->   campaign files that the block makes are made small before they are used;
-                                               also repetitions=..., hidden=... (of an mlp)
+                                               also repetitions=..., hidden=... (of an mlp); --repetitions of the
+                                               block's commands too
     <!-- exits 2 -->                           what the last command of the block ends with
 """
 
@@ -167,7 +168,7 @@ class Session:
         commands = block.commands()
         for number, (command, shown) in enumerate(commands):
             last = number == len(commands) - 1
-            code, output = self.run(command, small=block.note("shrunk") is not None)
+            code, output = self.run(command, sizes_of(block))
             requested = int(block.note("exits") or 0) if last else 0
             assert code == requested, f"{block.place}: {command} ended with {code}\n{output}"
             check_shown(f"{block.place}: {command}", shown, output)
@@ -182,8 +183,8 @@ class Session:
             missing = [option for option in options if not re.search(rf"{option}\b", output)]
             assert (code, missing) == (0, []), f"{block.place}: {command}\n{output}"
 
-    def run(self, command: str, small: bool = False) -> tuple[int, str]:
-        """(exit code, output) of a command. `small`: the demo's own campaign is made small, too."""
+    def run(self, command: str, sizes: dict[str, str] | None = None) -> tuple[int, str]:
+        """(exit code, output) of a command. With sizes, of a note, the demo's own campaign is made small, too."""
         if command.startswith(INSTALLED):
             return 0, ""
         words = shlex.split(command.replace("\\\n", " "), comments=True)
@@ -195,23 +196,25 @@ class Session:
                 self._patch.setenv(name, value)
             return 0, ""
         if words[0] == "make":
-            return self._make(words[1], small)
+            return self._make(words[1], sizes)
         if words[0] != "longtail" or _SHELL.search(command.partition(" #")[0]):
             return self._run_elsewhere(["bash", "-euo", "pipefail", "-c", command])
         if words[1] == "tune" or "ray" in words:
             return self._run_elsewhere(isolated(longtail(*words[1:])))
-        if small and words[1] == "demo":
+        if sizes is not None and words[1] == "demo":
             words += ["--runs", "20"]
+        if sizes is not None and "repetitions" in sizes and "--repetitions" in words:
+            words[words.index("--repetitions") + 1] = sizes["repetitions"]
         code, output, errors = call(*words[1:], cwd=Path.cwd())
         return code, output + errors
 
-    def _make(self, target: str, small: bool) -> tuple[int, str]:
+    def _make(self, target: str, sizes: dict[str, str] | None) -> tuple[int, str]:
         """What the Makefile says of a target, beside installing."""
         ask = ["make", "--dry-run", "--no-print-directory", "--assume-old=.venv/installed", target]
         recipe = subprocess.run(ask, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
         said = ""
         for line in recipe:
-            code, output = self.run(line.removeprefix('".venv/bin"/'), small)
+            code, output = self.run(line.removeprefix('".venv/bin"/'), sizes)
             said += output
             if code:
                 return code, said
@@ -229,13 +232,19 @@ class Session:
 
     def _shrink(self, block: Block, before: dict[Path, str]) -> None:
         """Make the campaign files small that are new since `before`, which then knows them."""
-        sizes = block.note("shrunk")
+        sizes = sizes_of(block)
         if sizes is None:
             return
         for path, text in self._campaign_files().items():
             if before.get(path) != text:
-                path.write_text(shrunk(text, dict(size.split("=") for size in sizes.split())))
+                path.write_text(shrunk(text, sizes))
                 before[path] = path.read_text()
+
+
+def sizes_of(block: Block) -> dict[str, str] | None:
+    """What the note on a block makes small; None without one."""
+    note = block.note("shrunk")
+    return None if note is None else dict(size.split("=") for size in note.split())
 
 
 def shrunk(text: str, sizes: dict[str, str]) -> str:

@@ -143,6 +143,7 @@ def test_every_mistake_has_its_line() -> None:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
@@ -162,6 +163,7 @@ def test_what_is_no_campaign_is_refused_in_one_line(text: str, reason: str) -> N
     assert reason in lines[0]
 
 
+@pytest.mark.slow
 @given(st.text(max_size=200))
 def test_no_text_can_raise_anything_else(text: str) -> None:
     with pytest.raises(CampaignError):
@@ -175,6 +177,7 @@ documents = st.recursive(
 FIELDS = ("dataset", "model", "recipe", "label_noise", "subsets", "record")
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.sampled_from(FIELDS), documents))
 def test_no_document_can_raise_anything_else(document: dict[str, object]) -> None:
     with pytest.raises(CampaignError):

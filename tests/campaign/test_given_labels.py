@@ -80,6 +80,7 @@ def test_fields_that_do_not_go_together_are_refused(noise: dict[str, object]) ->
         small_campaign(label_noise=noise)
 
 
+@pytest.mark.slow
 def test_real_noise_is_trained_on_and_judged(tmp_path: Path) -> None:
     """The content decides the identity, wherever the file lies; `noise` judges it."""
     true = np.asarray(load_dataset(Digits()).train_labels)

@@ -149,6 +149,7 @@ def process() -> tuple[object, ...]:
     return *settings, *drawn, os.getcwd()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("module")
 @pytest.mark.parametrize("kind", REFUSED)
 def test_what_cannot_train_as_it_was_meant_is_refused(kind: str, tmp_path: Path) -> None:
@@ -178,6 +179,7 @@ def test_numpys_and_pythons_global_generators_are_the_runs_own() -> None:
     assert not torch.equal(weights(1), weights(2))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("module")
 def test_what_may_not_be_meant_is_noted() -> None:
     digits = load_dataset(small_campaign().dataset)
@@ -191,6 +193,7 @@ def test_what_may_not_be_meant_is_noted() -> None:
     assert check_campaign_fits(campaign("plain"), digits).notes == ()
 
 
+@pytest.mark.slow
 def test_a_store_knows_the_models_it_was_made_with(module: Path, tmp_path: Path) -> None:
     """The function's code is in no identity: what it gives is looked at, by the driver and by every worker."""
     run_campaign(campaign("plain"), tmp_path / "s", repetitions=1)

@@ -60,6 +60,7 @@ def campaign_file(folder: Path, **parts: object) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ENDINGS)
 def test_whatever_a_shard_raises_is_that_shards_error(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

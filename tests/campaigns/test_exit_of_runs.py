@@ -54,6 +54,7 @@ def test_a_run_in_which_all_diverged_ends_with_1(tmp_path: Path) -> None:
     assert "next: " not in output
 
 
+@pytest.mark.slow
 def test_less_can_be_asked_for_and_what_is_gone_is_told(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text(dump_campaign(small_campaign()))
     run = ("run", tmp_path / "c.yaml", "--store", tmp_path / "s")
@@ -96,6 +97,7 @@ def read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     return store
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["suspects", "profiles", "datamodels"])
 def test_a_store_that_may_only_be_read(command: str, read_only: Store, tmp_path: Path) -> None:
     code, output = call(command, read_only.uri)
@@ -106,6 +108,7 @@ def test_a_store_that_may_only_be_read(command: str, read_only: Store, tmp_path:
     assert (code, "not kept" in output, (tmp_path / "mine.parquet").exists()) == (0, False, True)
 
 
+@pytest.mark.slow
 def test_estimates_of_a_store_that_may_only_be_read(read_only: Store, tmp_path: Path) -> None:
     code, output = call("estimate", read_only.uri)
     assert (code, output) == (1, f"error: {read_only.uri}: is read-only: -o FOLDER writes the estimates elsewhere")
@@ -116,6 +119,7 @@ def test_estimates_of_a_store_that_may_only_be_read(read_only: Store, tmp_path: 
         assert (tmp_path / "mine" / path.name).read_bytes() == path.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_file_or_a_link_in_place_of_estimates(tmp_path: Path) -> None:
     """It hinders no reader; what cannot be kept there is printed, and -o writes it."""
     store = made(tmp_path / "s")

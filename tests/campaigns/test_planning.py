@@ -151,6 +151,7 @@ def told(campaign: Campaign, folder: Path, *words: object) -> str:
     return result.output
 
 
+@pytest.mark.slow
 def test_plan_tells_runs_precision_and_time(pilot: Path, tmp_path: Path) -> None:
     campaign = small_campaign(subsets={"ratios": [0.2, 0.6, 1.0], "repetitions": 20, "seed": 5})
     output = told(campaign, tmp_path, "--store", pilot, "--target-se", 0.1, "--workers", 2)

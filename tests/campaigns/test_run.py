@@ -49,6 +49,7 @@ def estimates(store: object) -> dict[str, bytes]:
     return everything(Path(str(store)) / "estimates")
 
 
+@pytest.mark.slow
 def test_a_campaign_from_start_to_estimates(small: Campaign, tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     report = run_campaign(small, tmp_path / "s", on_progress=lambda p: seen.append((p.committed, p.total)))
@@ -111,7 +112,7 @@ def test_an_interrupted_campaign_keeps_what_it_has(
 
 @pytest.mark.slow
 def test_status_and_estimates_of_an_unfinished_campaign(small: Campaign, tmp_path: Path) -> None:
-    states: list[Any] = []
+    states: list[tuple[int, str, str]] = []
 
     def look(progress: CampaignProgress) -> None:
         if progress.trained == 3:
@@ -123,6 +124,7 @@ def test_status_and_estimates_of_an_unfinished_campaign(small: Campaign, tmp_pat
     assert "memorization.parquet" in states[1][1]
 
 
+@pytest.mark.slow
 def test_runs_see_the_labels_that_the_store_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Label noise is drawn once: another version of NumPy may not change it under a campaign that goes on."""
     noisy = small_campaign(label_noise={"fraction": 0.5})
@@ -134,6 +136,7 @@ def test_runs_see_the_labels_that_the_store_has(tmp_path: Path, monkeypatch: pyt
     assert (tmp_path / "s" / "examples.parquet").read_bytes() == (tmp_path / "whole" / "examples.parquet").read_bytes()
 
 
+@pytest.mark.slow
 def test_damage_is_repaired_by_the_next_run(small: Campaign, tmp_path: Path) -> None:
     run_campaign(small, tmp_path / "s", shard_size=1)
     before = contents(tmp_path / "s")
@@ -168,6 +171,7 @@ def linked_to_nothing(path: Path) -> None:
     path.symlink_to(path.with_name("nowhere"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("earlier", [True, False], ids=["of an earlier call", "of this call"])
 @pytest.mark.parametrize("damage", [cut, flipped, turned_into_a_folder, linked_to_nothing, Path.unlink])
 def test_the_last_word_is_what_the_store_holds(
@@ -258,6 +262,7 @@ def test_errors_of_the_users_data_come_with_their_traceback(tmp_path: Path) -> N
     assert not (tmp_path / "s").exists()
 
 
+@pytest.mark.slow
 def test_a_shard_that_raises_is_retried_then_recorded(tmp_path: Path) -> None:
     campaign = small_campaign(model={"name": "user_code:raising_model"})
     report = run_campaign(campaign, tmp_path / "s", shard_size=1)
@@ -271,6 +276,7 @@ def test_a_shard_that_raises_is_retried_then_recorded(tmp_path: Path) -> None:
     assert "in fault" in recorded["traceback"]
 
 
+@pytest.mark.slow
 def test_a_passing_fault_is_retried_and_forgotten(tmp_path: Path) -> None:
     options = {"marker": str(tmp_path / "marker")}
     campaign = small_campaign(model={"name": "user_code:raising_once_model", "options": options})
@@ -279,6 +285,7 @@ def test_a_passing_fault_is_retried_and_forgotten(tmp_path: Path) -> None:
     assert campaign_status(str(tmp_path / "s")).failures == ()
 
 
+@pytest.mark.slow
 def test_a_campaign_in_which_nothing_works_ends_early(tmp_path: Path) -> None:
     campaign = small_campaign(model={"name": "user_code:raising_model"}, subsets={"ratios": [0.5], "repetitions": 500})
     with pytest.raises(CampaignFailedError, match="the first 10 shards all failed: RuntimeError: the user's own"):
@@ -331,6 +338,7 @@ def link_pointed_elsewhere(place: Path) -> None:
     place.symlink_to(place.with_name("other"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("disturb", [moved, emptied, replaced, link_pointed_elsewhere])
 def test_a_store_that_goes_away_is_not_made_anew(disturb: Callable[[Path], None], tmp_path: Path) -> None:
     """Nor is another one written to that was put in its place."""
@@ -354,6 +362,7 @@ def test_a_store_that_goes_away_is_not_made_anew(disturb: Callable[[Path], None]
         assert verify_store(str(elsewhere))[1] == []
 
 
+@pytest.mark.slow
 def test_a_uri_is_as_good_as_a_folder(small: Campaign, tmp_path: Path) -> None:
     run_campaign(small, f"memory://{tmp_path.name}/s")
     run_campaign(small, tmp_path / "s")
@@ -361,6 +370,7 @@ def test_a_uri_is_as_good_as_a_folder(small: Campaign, tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(here.memorization(), there.memorization())
 
 
+@pytest.mark.slow
 def test_everything_at_once_without_test_examples(tmp_path: Path) -> None:
     """No test set, a ratio at which nobody is held out, noisy labels, every epoch recorded."""
     campaign = small_campaign(
@@ -401,8 +411,10 @@ def test_two_drivers_on_one_store(small: Campaign, tmp_path: Path) -> None:
         "from tests.conftest import small_campaign\nfrom orchestrator import run_campaign\n"
         f"assert run_campaign(small_campaign(), {str(tmp_path / 's')!r}, shard_size=1, repetitions=12).complete"
     )
-    drivers = [subprocess.Popen([sys.executable, "-c", script], cwd=ROOT) for _ in range(2)]
-    assert [driver.wait() for driver in drivers] == [0, 0]
+    other = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT)
+    assert wait_until((tmp_path / "s" / "campaign.json").exists, other)
+    assert run_campaign(small, tmp_path / "s", repetitions=12).complete
+    assert other.wait() == 0
     assert len(runs_of(tmp_path / "s")) == len(set(runs_of(tmp_path / "s"))) == 24
     run_campaign(small, tmp_path / "alone", shard_size=1, repetitions=12)
     assert contents(tmp_path / "s") == contents(tmp_path / "alone")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import analysis
+from benchmarks.isolation import wait_until
 from orchestrator import campaign_status, run_campaign
 from orchestrator.campaigns.campaign_report import CampaignProgress, CampaignReport
 from orchestrator.campaigns.until_se import looks_until
@@ -39,20 +40,18 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> tuple[
     return store, run_campaign(stopping(), store, shard_size=4, until_se=TARGET)
 
 
-def slow_standard_error(store: Path, ratio: float, repetitions: int) -> float:
-    """What 90% of the examples do not exceed after the first repetitions, one example at a time."""
+def standard_error(store: Path, ratio: float, repetitions: int) -> float:
+    """What 90% of the examples do not exceed after the first repetitions."""
     view = analysis.open_store(store)
     subsets = view.subsets(ratio=ratio).to_numpy()[:repetitions]
     correct = view.correctness("train", ratio=ratio).to_numpy()[:repetitions]
-    ses = []
-    for example in range(subsets.shape[1]):
-        groups = (correct[subsets[:, example], example], correct[~subsets[:, example], example])
-        means = [(group.sum() + 0.5) / (len(group) + 1) for group in groups]
-        ses.append(
-            math.sqrt(sum(p * (1 - p) / len(group) for p, group in zip(means, groups, strict=True)))
-            if min(map(len, groups))
-            else math.inf
-        )
+    variances = np.zeros(subsets.shape[1])
+    for group in (subsets, ~subsets):
+        size = group.sum(axis=0)
+        mean = ((correct & group).sum(axis=0) + 0.5) / (size + 1)
+        with np.errstate(divide="ignore"):
+            variances += mean * (1 - mean) / size  # infinite for an empty group
+    ses = np.sqrt(variances).tolist()
     return sorted(ses)[math.ceil(0.9 * len(ses)) - 1]
 
 
@@ -69,13 +68,14 @@ def test_each_ratio_ends_at_the_first_look_that_reaches_the_target(undisturbed: 
     assert len({look.repetitions for look in report.looks}) == 2, "the ratios must differ for this test to tell"
     for look in report.looks:
         rungs = [rung for rung in looks_until(100) if rung <= look.repetitions]
-        ses = [slow_standard_error(store, look.ratio, rung) for rung in rungs]
+        ses = [standard_error(store, look.ratio, rung) for rung in rungs]
         assert [se <= TARGET for se in ses] == [False] * (len(ses) - 1) + [True]
         assert look.se == pytest.approx(ses[-1])
     trained = {row.ratio: row.committed for row in campaign_status(str(store)).ratios}
     assert trained == {look.ratio: -(-look.repetitions // 4) * 4 for look in report.looks}, "whole shards, no more"
 
 
+@pytest.mark.slow
 def test_status_is_about_what_was_asked_for(undisturbed: tuple[Path, CampaignReport]) -> None:
     store, report = undisturbed
     status = campaign_status(str(store))
@@ -84,7 +84,7 @@ def test_status_is_about_what_was_asked_for(undisturbed: tuple[Path, CampaignRep
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shard_size", [1, 7, None])
+@pytest.mark.parametrize("shard_size", [7, None])
 def test_the_end_does_not_depend_on_the_shards(
     undisturbed: tuple[Path, CampaignReport], shard_size: int | None, tmp_path: Path
 ) -> None:
@@ -93,7 +93,7 @@ def test_the_end_does_not_depend_on_the_shards(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("after", [1, 23, 47])
+@pytest.mark.parametrize("after", [23])
 def test_the_end_does_not_depend_on_interruptions(
     undisturbed: tuple[Path, CampaignReport], after: int, tmp_path: Path
 ) -> None:
@@ -136,6 +136,7 @@ def test_the_repetitions_are_the_most(tmp_path: Path) -> None:
     assert (report.progress.trained, report.complete) == (22, True)
 
 
+@pytest.mark.slow
 def test_ratio_1_and_diverged_runs_never_reach_it(tmp_path: Path) -> None:
     wild = {"epochs": 2, "batch_size": 64, "optimizer": {"name": "sgd", "learning_rate": 1e6, "weight_decay": 1e3}}
     campaign = stopping(recipe=wild, subsets={"ratios": [1.0, 0.6], "repetitions": 12})
@@ -163,11 +164,12 @@ def test_two_drivers_end_alike(undisturbed: tuple[Path, CampaignReport], tmp_pat
         "campaign = stopping(subsets={'ratios': [0.6], 'repetitions': 100, 'seed': 5})\n"
         f"print(ends(run_campaign(campaign, {str(tmp_path / 's')!r}, shard_size=4, until_se=TARGET)))"
     )
-    drivers = [
-        subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)
-    ]
-    outputs = [driver.communicate()[0] for driver in drivers]
-    assert outputs == [f"{ends(undisturbed[1])[1:]}\n"] * 2
+    other = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert wait_until((tmp_path / "s" / "campaign.json").exists, other)
+    campaign = stopping(subsets={"ratios": [0.6], "repetitions": 100, "seed": 5})
+    here = ends(run_campaign(campaign, tmp_path / "s", until_se=TARGET))
+    assert here == ends(undisturbed[1])[1:]
+    assert other.communicate()[0] == f"{here}\n"
     assert len(runs_of(tmp_path / "s")) == len(set(runs_of(tmp_path / "s")))
     alone = {shard: content for shard, content in contents(undisturbed[0]).items() if shard.startswith("r600000")}
     assert contents(tmp_path / "s") == alone

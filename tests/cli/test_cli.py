@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from benchmarks.isolation import ROOT, longtail, wait_until
 from orchestrator.presets import NAMES
@@ -87,37 +89,43 @@ def test_failures_are_listed_and_the_exit_code_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_code_beside_the_campaign_is_found(tmp_path: Path) -> None:
+def test_the_demo_ends_with_who_is_memorized_and_a_report(tmp_path: Path) -> None:
+    page = tmp_path / "r.html"
+    code, output, errors = call("demo", "--store", tmp_path / "s", "--runs", 40, "-o", page)
+    assert code == 0, errors
+    assert output.splitlines()[-1].strip() == str(page)
+    missing = re.findall(r"Not shown\. [^<]*", page.read_text())
+    assert missing == ["Not shown. A profile needs runs at two ratios under 1 or more."]
+    assert "Most memorized digits" in output
+    assert "Strongest influence pairs" in output
+    assert str(tmp_path / "s" / "estimates" / "memorization.parquet") in output
+    assert yaml.safe_load((tmp_path / "s" / "campaign.json").read_text())["dataset"] == "digits"
+
+
+@pytest.mark.slow
+def test_interrupted_with_code_beside_the_campaign(tmp_path: Path) -> None:
+    """By SIGTERM, which ends a command as Ctrl-C does: tests/runners/test_ray.py sends both."""
     (tmp_path / "my_model.py").write_text(
         "import torch\n"
         "def build(input_shape, num_classes):\n"
         "    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, num_classes))\n"
     )
-    (tmp_path / "c.yaml").write_text(dump_campaign(small_campaign(model={"name": "my_model:build"})))
-    done = subprocess.run(
-        longtail("run", "c.yaml", "--store", "s"),
+    campaign = small_campaign(model={"name": "my_model:build"}, subsets={"ratios": [0.5], "repetitions": 5000})
+    (tmp_path / "c.yaml").write_text(dump_campaign(campaign))
+    store = tmp_path / "s"
+    process = subprocess.Popen(
+        longtail("run", "c.yaml", "--store", "s", "--shard-size", "1"),
         cwd=tmp_path,
         env={**os.environ, "PYTHONSAFEPATH": "1"},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        check=False,
     )
-    assert done.returncode == 0, done.stderr
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_in_this_process(number: int, tmp_path: Path) -> None:
-    path, store = tmp_path / "c.yaml", tmp_path / "s"
-    campaign = small_campaign(subsets={"ratios": [0.5], "repetitions": 5000})
-    path.write_text(dump_campaign(campaign))
-    command = longtail("run", path, "--store", store, "--shard-size", "1")
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert wait_until(lambda: any(store.glob("results/r*")), process)
-    process.send_signal(number)
+    process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert f"interrupted; what is in {store} stays, and the same command resumes" in output
+    assert process.returncode == 130, output
+    assert "interrupted; what is in s stays, and the same command resumes" in output
     assert "Traceback" not in output
     assert list(store.glob("**/_new-*")) == []
     assert call("verify", store)[0] == 0
@@ -180,19 +188,6 @@ def test_compaction_from_the_command_line(tmp_path: Path) -> None:
     assert error == f"{victim}: is damaged: is not a whole Parquet file (left as it is; see longtail verify)\n"
     assert call("verify", tmp_path / "s", "--repair")[0] == 0
     assert call("compact", tmp_path / "s")[:2] == (0, f"{store.uri}: 1 result file before, 1 now\n")
-
-
-@pytest.mark.slow
-def test_a_closed_pipe_is_no_traceback() -> None:
-    process = subprocess.Popen(
-        longtail("init", "digits"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
-    )
-    assert process.stdout is not None and process.stderr is not None
-    process.stdout.close()
-    error = process.stderr.read()
-    process.wait()
-    process.stderr.close()
-    assert "Traceback" not in error
 
 
 @pytest.mark.slow

@@ -45,6 +45,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> str:
     return make_stores(tmp_path_factory.mktemp("tables") / "s", runs, labels).uri
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_no_command_cuts_a_number(command: str, store: str) -> None:
     words = [store if word == "STORE" else word for word in command.split()]

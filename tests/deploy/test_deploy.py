@@ -118,6 +118,7 @@ def test_google_cloud_knows_the_machines() -> None:
             assert not google_instance().is_valid(changed), where
 
 
+@pytest.mark.slow
 def test_aws_knows_the_machines() -> None:
     import botocore.session
     from botocore.validate import ParamValidator
@@ -289,6 +290,7 @@ def test_the_guides_longtail_commands_exist() -> None:
         assert {word for word in words if word.startswith("--")} <= options, words
 
 
+@pytest.mark.slow
 def test_the_guides_ray_commands_exist() -> None:
     from ray.scripts.scripts import cli
 

@@ -1,6 +1,7 @@
 """The Slurm script: read by bash, shellcheck and sbatch, and run as it stands, with Slurm's own commands replaced."""
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -64,17 +65,28 @@ def test_sbatch_knows_its_options(tmp_path: Path) -> None:
     assert "unrecognized option '--requeued'" in said[tmp_path / "bad.sbatch"]
 
 
-def test_a_campaign_on_one_node(tmp_path: Path) -> None:
-    """A head alone, with the real `ray` and `longtail`; what it leaves behind, and who can read its files."""
+def test_a_campaign_on_two_nodes(tmp_path: Path) -> None:
+    """With the real `ray` and `longtail`; what it leaves behind, and who can read its files.
+
+    A task waits for the head, joins it, and ends when it does; one that starts after the end does nothing.
+    """
     if not permitted():
         pytest.skip("namespaces are not permitted here: the head's port is everybody's")
     (tmp_path / "campaign.yaml").write_text(dump_campaign(small_campaign()))
     job, seen = f"lt{os.getpid()}", tmp_path / "seen"
     look = f"stat --format %a /tmp/longtail-{job}0 {tmp_path}/longtail-cache-{job}0 $HOME/.ray/auth_token > {seen}"
-    longtail = f'{look}; echo "cache: $LONGTAIL_CACHE"; exec {BIN}/longtail "$@"'
+    nodes = f"{sys.executable} -m benchmarks.chaos.nodes 127.0.0.1:6379 alive 2; echo two nodes: $?"
+    longtail = f'{look}; {nodes}; echo "cache: $LONGTAIL_CACHE"; exec {BIN}/longtail "$@"'
     words = (tmp_path / "campaign.yaml", tmp_path / "store", "--gpus-per-worker", "0")
-    code, output = finish(start(command(tmp_path, job, *words, scontrol=SCONTROL, longtail=longtail), tmp_path), 200)
+    worker, head, late = (
+        shlex.join(command(tmp_path, job, *words, task=task, scontrol=SCONTROL, longtail=longtail))
+        for task in (1, 0, 2)
+    )
+    script = f"{worker} & sleep 1; {head}; echo head: $?; wait; echo worker: $?; {late}; echo late: $?"
+    code, output = finish(start(["/bin/bash", "-c", script], tmp_path), 200)
     assert code == 0, output
+    told = [line for line in output.splitlines() if line.split(":")[0] in ("two nodes", "head", "worker", "late")]
+    assert told == ["two nodes: 0", "head: 0", "worker: 0", "late: 0"], output
     assert "6 of 6 runs" in output
     assert f"cache: {tmp_path}/longtail-cache-{job}0" in output, "the cache is not on the node's own disk"
     assert seen.read_text().split() == ["700", "700", "600"]
@@ -82,21 +94,6 @@ def test_a_campaign_on_one_node(tmp_path: Path) -> None:
     assert (tmp_path / f"longtail-{job}.head").read_text() == "ended\n"
     assert not list(Path("/tmp").glob(f"longtail-{job}*"))  # noqa: S108 - where the script has Ray's files
     assert not list(tmp_path.glob("longtail-cache-*"))
-
-
-def test_other_tasks_join_when_they_get_their_node_and_end_with_the_campaign(tmp_path: Path) -> None:
-    """A task waits for the head, joins it, and ends when it does; one that starts after the end does nothing."""
-    if not permitted():
-        pytest.skip("namespaces are not permitted here: the head's port is everybody's")
-    job = f"lt{os.getpid()}"
-    two_nodes = f"{sys.executable} -m benchmarks.chaos.nodes 127.0.0.1:6379 alive 2; echo two nodes: $?; exit 7"
-    parts: dict[str, Any] = {"scontrol": SCONTROL, "longtail": two_nodes}
-    worker, head, late = (" ".join(command(tmp_path, job, "c", "s", task=task, **parts)) for task in (1, 0, 2))
-    script = f"{worker} & sleep 1; {head}; echo head: $?; wait; echo worker: $?; {late}; echo late: $?"
-    code, output = finish(start(["/bin/bash", "-c", script], tmp_path), 200)
-    assert code == 0, output
-    told = [line for line in output.splitlines() if line.split(":")[0] in ("two nodes", "head", "worker", "late")]
-    assert told == ["two nodes: 0", "head: 7", "worker: 0", "late: 0"], output
 
 
 def test_back_into_the_queue_before_the_time_limit(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def slow_counts(runs: Runs, num_train: int) -> dict[str, list[int]]:
 
 
 @pytest.mark.slow
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(
     seed=st.integers(0, 2**32 - 1),
     num_runs=st.integers(1, 20),

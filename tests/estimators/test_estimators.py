@@ -73,7 +73,7 @@ def check_equal(found: pd.DataFrame, expected: pd.DataFrame) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=30)
+@settings(max_examples=12)
 @given(drawn_store=stores, empty=st.sampled_from(CONVENTIONS))
 def test_memorization_equals_one_run_at_a_time(drawn_store: dict[str, Any], empty: Empty) -> None:
     with TemporaryDirectory() as folder:
@@ -91,7 +91,7 @@ def test_memorization_equals_one_run_at_a_time(drawn_store: dict[str, Any], empt
 
 
 @pytest.mark.slow
-@settings(max_examples=40)
+@settings(max_examples=16)
 @given(
     drawn_store=stores,
     empty=st.sampled_from(CONVENTIONS),
@@ -128,7 +128,7 @@ def test_influence_equals_one_run_at_a_time(
 
 
 @pytest.mark.slow
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(drawn_store=stores, same_class=st.booleans(), empty=st.sampled_from(CONVENTIONS))
 def test_influential_pairs_are_those_with_both_conditions(
     drawn_store: dict[str, Any], same_class: bool, empty: Empty
@@ -147,7 +147,7 @@ def test_influential_pairs_are_those_with_both_conditions(
 
 
 @pytest.mark.slow
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(
     seed=st.integers(0, 2**32 - 1),
     num_train=st.integers(1, 12),

@@ -63,6 +63,7 @@ def test_an_average_is_the_float_nearest_to_its_fraction(
     assert (value <= float(threshold)) == (exact <= threshold)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("twentieths", range(-20, 21))
 def test_every_tie_with_a_threshold_is_kept(twentieths: int) -> None:
     """All counts of two groups of up to 40 runs whose difference is exactly the threshold."""
@@ -110,7 +111,7 @@ def fractions(bits: RatioBits) -> dict[tuple[int, int], Fraction]:
 
 
 @pytest.mark.slow
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(st.integers(0, 10**6), st.integers(2, 40), st.sampled_from(["0.15", "0.25", "0.1", "0.2", "0", "-0.05"]))
 def test_pairs_are_selected_by_their_counts(seed: int, runs: int, text: str) -> None:
     bits = drawn_bits(seed, runs, 12, 6)
@@ -120,7 +121,7 @@ def test_pairs_are_selected_by_their_counts(seed: int, runs: int, text: str) -> 
 
 
 @pytest.mark.slow
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(st.integers(0, 10**6), st.integers(2, 40))
 def test_the_best_are_ranked_by_their_fractions(seed: int, runs: int) -> None:
     bits = drawn_bits(seed, runs, 12, 4)

@@ -56,6 +56,7 @@ def test_levels_and_nothing_known() -> None:
             count_interval(np.ones(1), np.ones(1), np.ones(1, int), bad)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_counts_hold_their_level() -> None:
     """Of singly and of bursting events; where one run in five has any, bursts may have been missed with a few runs."""
     for runs in (10, 60, 200):

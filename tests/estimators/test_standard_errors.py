@@ -109,7 +109,7 @@ def test_targets_that_are_none(target: float) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(
     seed=st.integers(0, 2**32 - 1),
     num_runs=st.integers(1, 20),

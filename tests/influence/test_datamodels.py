@@ -212,7 +212,7 @@ def test_standard_errors_are_those_of_repeated_draws() -> None:
     """Held-out runs that all test examples share: the spread of the mean over fresh draws of them."""
     random = np.random.default_rng(5)
     scores = []
-    for _ in range(300):
+    for _ in range(200):
         shared = random.normal(size=(80, 1))
         predicted = shared + random.normal(size=(80, 6))
         scores.append(datamodeling_score(predicted, shared + random.normal(size=(80, 6))))
@@ -381,6 +381,7 @@ def test_subsets_that_never_change_are_refused() -> None:
 # The command ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_command_prints_scores_and_writes_weights(view: StoreView, tmp_path: Path) -> None:
     uri = view.store.uri
     done = CliRunner().invoke(app, ["datamodels", uri, "--tests", "0-2,5", "--top", "2"])

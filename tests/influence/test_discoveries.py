@@ -59,7 +59,8 @@ def test_the_same_as_with_all_p_values(seed: int, fdr: float, max_pairs: int, sa
     assert found["test_example_id"].is_monotonic_increasing
 
 
-@settings(max_examples=60)
+@pytest.mark.slow
+@settings(max_examples=30)
 @given(
     runs=st.integers(0, 300),
     seed=st.integers(0, 1000),
@@ -100,6 +101,7 @@ def test_several_ratios_are_one_list_with_one_rate(same_class: bool) -> None:
         influence_discoveries([])
 
 
+@pytest.mark.slow
 def test_false_discoveries_are_as_rare_as_asked_for() -> None:
     shares, found = [], 0
     for seed in range(60):

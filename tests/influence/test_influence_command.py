@@ -42,6 +42,7 @@ def test_lists_are_those_of_the_notebook(
     pd.testing.assert_frame_equal(open_store(store).influence(**expected), frame, check_exact=True)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_discoveries_as_text_and_csv(store: str, tmp_path: Path) -> None:
     code, output, _ = call("influence", store, "--fdr", 0.01, "--same-class", "-o", tmp_path / "pairs.csv")
     frame = pd.read_csv(tmp_path / "pairs.csv")
@@ -52,7 +53,7 @@ def test_discoveries_as_text_and_csv(store: str, tmp_path: Path) -> None:
     assert len(frame) == len(open_store(store).discoveries(fdr=0.01, same_class=True))
 
 
-@pytest.mark.slow
+@pytest.mark.ray
 def test_on_ray_the_same_pairs(store: str, tmp_path: Path) -> None:
     command = ["influence", store, "--fdr", "0.05", "--memory-mb", 1, "--runner", "ray", "-o", tmp_path / "p.parquet"]
     code, output = finish(start(longtail(*command), tmp_path))
@@ -62,6 +63,7 @@ def test_on_ray_the_same_pairs(store: str, tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(open_store(store).discoveries(fdr=0.05), found, check_exact=True)
 
 
+@pytest.mark.slow
 def test_the_matrix(store: str, tmp_path: Path) -> None:
     code, output, _ = call("influence", store, "--matrix", tmp_path / "m")
     assert (code, "30 x 50 influences in 1 file" in output) == (0, True)

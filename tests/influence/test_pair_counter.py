@@ -85,6 +85,7 @@ def test_neither_blocks_nor_threads_change_a_bit(threads: int, memory_mb: float)
     ).all()
 
 
+@pytest.mark.slow
 def test_many_ties_go_to_the_smaller_ids() -> None:
     random = np.random.default_rng(0)
     subsets = random.random((6, 3000)) < 0.5

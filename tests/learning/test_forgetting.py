@@ -111,7 +111,7 @@ def campaigns(draw: st.DrawFn) -> list[list[str]]:
 
 
 @pytest.mark.slow
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(campaigns())
 def test_every_column_equals_a_loop_over_presentations(sequences: list[list[str]]) -> None:
     with TemporaryDirectory() as folder:
@@ -124,7 +124,8 @@ def test_every_column_equals_a_loop_over_presentations(sequences: list[list[str]
     pd.testing.assert_frame_equal(found[list(expected)], expected, rtol=1e-12)
 
 
-@settings(max_examples=100, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=40, deadline=None)
 @given(campaigns())
 def test_one_runs_counts_and_its_ranking(sequences: list[list[str]]) -> None:
     run = sequences[0]
@@ -156,7 +157,8 @@ def test_a_gap_is_neither_an_event_nor_a_bridge_over_one(tmp_path: Path) -> None
     assert frame[["forgetting_se", "first_learned_se", "accuracy_se"]].isna().all(axis=None)
 
 
-@settings(max_examples=20, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=10, deadline=None)
 @given(campaigns())
 def test_runs_that_agree_leave_an_interval_all_the_same(sequences: list[list[str]]) -> None:
     with TemporaryDirectory() as folder:
@@ -222,6 +224,7 @@ def metadata(path: str) -> dict[str, Any]:
     return {key.decode(): value.decode() for key, value in pq.read_metadata(path).metadata.items()}
 
 
+@pytest.mark.slow
 def test_it_is_among_the_written_estimates(tmp_path: Path) -> None:
     runs = {0.5: runs_of(THREE, diverged=[2]), 0.7: runs_of(THREE, diverged=[0, 1, 2]), 1.0: runs_of(THREE)}
     written = []
@@ -270,6 +273,7 @@ def test_shares_and_histogram(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_the_figure_shows_them(tmp_path: Path) -> None:
     runs = {0.5: runs_of(THREE), 1.0: runs_of([["1111"] * 3] * 3)}
     axes = plot.forgetting(estimate_forgetting(make_stores(tmp_path / "s", runs)))
@@ -314,6 +318,7 @@ def slow_spearman(sequences: list[list[str]], *halves: list[int]) -> float:
     return rank_correlation(x[both], y[both])
 
 
+@pytest.mark.slow
 def test_agreement_of_single_runs_and_of_halves(tmp_path: Path) -> None:
     sequences = random_sequences(np.random.default_rng(1), 11, 40, 6)
     store = make_stores(tmp_path / "s", {1.0: runs_of(sequences, diverged=[3])}, shard_size=4)
@@ -384,6 +389,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "s"
 
 
+@pytest.mark.slow
 def test_on_the_command_line(digits: Path, tmp_path: Path) -> None:
     table, figure = tmp_path / "f.parquet", tmp_path / "f.png"
     code, output, error = call("forgetting", digits, "--top", 3, "--agreement", "-o", table, "--plot", figure)

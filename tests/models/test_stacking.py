@@ -56,6 +56,7 @@ def specified(spec: ModelSpec, shape: tuple[int, ...]) -> Build:
     return lambda: build_model(spec, shape, 10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("build", "shape"),
     [

@@ -94,6 +94,7 @@ def test_the_jax_script_is_given_the_same_images_as_we_are(pack: bool, tmp_path:
     assert np.array_equal(given["train"]["label"], dataset.train_labels)
 
 
+@pytest.mark.slow
 def test_a_script_runs_in_another_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_mnist(tmp_path / "MNIST" / "raw")
     (tmp_path / "script.py").write_text(SCRIPT)
@@ -160,6 +161,7 @@ def test_our_time_starts_when_all_workers_are_ready() -> None:
         ours.since_ready(moments[:4], "digits")
 
 
+@pytest.mark.slow
 def test_ours_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ours, "find_spec", lambda name: None)  # as where Ray is not installed
     work = make_work("digits", Sizes(repetitions=2, epochs=2))
@@ -264,6 +266,7 @@ def test_a_peer_that_fails_is_left_out(capsys: pytest.CaptureFixture[str]) -> No
     assert notes[0] in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_help() -> None:
     command = [sys.executable, "-m", "benchmarks.speed", "--help"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -295,6 +298,7 @@ def test_a_folder_without_the_data_is_a_mistake(tmp_path: Path, capsys: pytest.C
     assert "error: --cifar-root: must hold cifar-10-batches-py/" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_simulated_driver_ends_its_campaign() -> None:
     """Also with workers that stand still or die: every shard is settled, those left over are repeated."""
     from benchmarks.driver import simulate

@@ -42,6 +42,7 @@ MORE_PARAMETERS = {
 }
 
 
+@pytest.mark.slow
 def test_modules_and_functions_stay_small() -> None:
     """Lines of a function's body without its docstring; parameters of all functions but commands, whose are options."""
     packages = ("longtail", "workers", "orchestrator", "analysis")
@@ -62,11 +63,13 @@ def test_modules_and_functions_stay_small() -> None:
     assert (long, wide) == (LONGER, MORE_PARAMETERS)
 
 
+@pytest.mark.slow
 def test_the_map_in_the_design_is_of_now() -> None:
     page = package_map.PAGE.read_text()
     assert package_map.page_with_map(page) == page, "run: python docs/package_map.py"
 
 
+@pytest.mark.slow
 def test_packages_have_few_entries_and_import_in_one_direction() -> None:
     rows = {each.name: each.imports for each in package_map.packages()}
     for top in package_map.TOP_LEVEL:

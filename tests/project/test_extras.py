@@ -107,6 +107,7 @@ def test_a_folder_of_the_same_name_is_no_package(tmp_path: Path, monkeypatch: py
         from tensorboardX import SummaryWriter  # noqa: F401
 
 
+@pytest.mark.slow
 def test_extras_are_those_of_pyproject() -> None:
     """Each extra's packages belong to distributions that it names, or that those bring; the base names none of them."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

@@ -1,20 +1,23 @@
 """Public class names are unique over the packages; types of arrays and of progress callbacks are in one place."""
 
 import ast
+import functools
 import re
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("longtail", "orchestrator", "analysis", "workers")
 
 
-def sources() -> Iterator[tuple[str, ast.Module]]:
+@functools.cache
+def sources() -> list[tuple[str, ast.Module]]:
     """The path of every module, from the root, and what it parses to."""
-    for package in PACKAGES:
-        for path in sorted((ROOT / package).rglob("*.py")):
-            yield str(path.relative_to(ROOT)), ast.parse(path.read_text())
+    paths = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+    return [(str(path.relative_to(ROOT)), ast.parse(path.read_text())) for path in paths]
 
 
 def type_names(module: ast.Module) -> Iterator[str]:
@@ -29,6 +32,7 @@ def type_names(module: ast.Module) -> Iterator[str]:
                     yield name
 
 
+@pytest.mark.slow
 def test_a_public_class_name_has_one_definition() -> None:
     places: dict[str, list[str]] = defaultdict(list)
     for path, module in sources():
@@ -39,6 +43,7 @@ def test_a_public_class_name_has_one_definition() -> None:
     assert {name: paths for name, paths in places.items() if len(paths) > 1} == {}
 
 
+@pytest.mark.slow
 def test_no_class_is_imported_under_another_name() -> None:
     renamed = [
         f"{path}: {alias.name} as {alias.asname}"
@@ -51,6 +56,7 @@ def test_no_class_is_imported_under_another_name() -> None:
     assert renamed == []
 
 
+@pytest.mark.slow
 def test_types_of_arrays_and_of_progress_are_defined_in_one_place() -> None:
     homes = {
         "workers/common/arrays.py": r"npt\.NDArray\[[^|]*$",

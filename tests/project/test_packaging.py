@@ -26,6 +26,7 @@ def tracked() -> list[str]:
     return [name for name in done.stdout.splitlines() if name.partition("/")[0] not in NOT_IN_SDIST]
 
 
+@pytest.mark.slow
 def test_the_sdist_holds_every_file_of_a_clone(tmp_path: Path) -> None:
     builder = pytest.importorskip("hatchling.builders.sdist", reason="needs the PyPI package hatchling")
     (built,) = builder.SdistBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"])

@@ -49,6 +49,7 @@ def test_every_snippet_is_known() -> None:
     assert len(SNIPPETS) == TEXT.count("```python") == TEXT.count("\n## ") == 12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("heading", SNIPPETS)
 def test_a_snippet_prints_an_answer(heading: str, view: StoreView, capsys: pytest.CaptureFixture[str]) -> None:
     names_of(heading)

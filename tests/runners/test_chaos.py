@@ -48,7 +48,7 @@ def in_peace(folder: Path) -> Digest:
     return digest
 
 
-@pytest.mark.slow
+@pytest.mark.ray
 @pytest.mark.skipif(not permitted(), reason="needs network, process and mount namespaces")
 def test_whatever_fails_every_run_is_there_once_with_the_same_bits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -2,7 +2,6 @@
 
 import os
 import random
-import re
 import signal
 import sys
 import tempfile
@@ -11,7 +10,6 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-import yaml
 
 from benchmarks.isolation import actors_of, driver_of, finish, kill, longtail, permitted, start, wait_until
 from orchestrator import campaign_status
@@ -177,16 +175,3 @@ def test_a_lost_head_ends_the_driver_with_one_line(tmp_path: Path) -> None:
         "error: the Ray cluster's head at 127.0.0.1:6399 does not answer: [Errno 111] Connection refused",
         "exit 1",
     ]
-
-
-def test_the_demo_ends_with_who_is_memorized_and_a_report(tmp_path: Path) -> None:
-    page = tmp_path / "r.html"
-    code, output = finish(start(longtail("demo", "--store", tmp_path / "s", "--runs", 40, "-o", page), tmp_path))
-    assert code == 0, output
-    assert output.splitlines()[-1].strip() == str(page)
-    missing = re.findall(r"Not shown\. [^<]*", page.read_text())
-    assert missing == ["Not shown. A profile needs runs at two ratios under 1 or more."]
-    assert "Most memorized digits" in output
-    assert "Strongest influence pairs" in output
-    assert str(tmp_path / "s" / "estimates" / "memorization.parquet") in output
-    assert yaml.safe_load((tmp_path / "s" / "campaign.json").read_text())["dataset"] == "digits"

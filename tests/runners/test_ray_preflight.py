@@ -64,6 +64,7 @@ def test_a_token_that_others_can_read_is_refused(bits: int, token: Path, monkeyp
     check_token_file()
 
 
+@pytest.mark.slow
 def test_every_command_that_uses_the_token_refuses_it(token: Path, tmp_path: Path) -> None:
     from orchestrator.cli.app import app
 

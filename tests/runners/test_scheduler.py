@@ -193,6 +193,7 @@ def calls_per_shard(workers: int) -> float:
     return calls / len(given)
 
 
+@pytest.mark.slow
 def test_what_a_shard_costs_the_driver_does_not_grow_with_the_workers() -> None:
     assert calls_per_shard(800) < 1.5 * calls_per_shard(50)
 

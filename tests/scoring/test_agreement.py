@@ -90,7 +90,7 @@ def test_low_cscores_are_the_long_tail() -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=2, max_size=30))
 def test_correlations_and_overlaps_are_those_of_the_definitions(pairs: list[tuple[int, int]]) -> None:
     x, y = (np.array(side) / 6 for side in zip(*pairs, strict=True))
@@ -136,6 +136,7 @@ def published(tmp_path: Path) -> Path:
     return tmp_path / "published.npz"
 
 
+@pytest.mark.slow
 def test_two_stores_by_memorization(stores: tuple[Path, Path]) -> None:
     found = compare(*stores, ratio=0.7)
     errors = found.errors.set_index("measure")
@@ -152,6 +153,7 @@ def test_two_stores_by_memorization(stores: tuple[Path, Path]) -> None:
         compare(*stores)
 
 
+@pytest.mark.slow
 def test_a_store_and_a_score_file(stores: tuple[Path, Path], published: Path) -> None:
     found = compare(stores[0], published, estimate="cscore")
     np.testing.assert_array_equal(found.scores["a"], open_store(stores[0]).cscore()["cscore"])
@@ -163,6 +165,7 @@ def test_a_store_and_a_score_file(stores: tuple[Path, Path], published: Path) ->
     assert compare(published, published, estimate="memorization").spearman == 1.0
 
 
+@pytest.mark.slow
 def test_what_was_asked_for_must_make_sense(stores: tuple[Path, Path], published: Path, tmp_path: Path) -> None:
     with pytest.raises(EstimateError, match="estimate must be given with a score file"):
         compare(stores[0], published)
@@ -312,6 +315,7 @@ def test_many_examples_are_counted_in_hexagons() -> None:
     assert figure.axes[1].get_ylabel() == "examples"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 5000])
 def test_a_picture_of_equal_values(count: int, tmp_path: Path) -> None:
     figure = plot.agreement(agree([1.0] * count, [0.0] * count)).get_figure(root=True)

@@ -57,6 +57,7 @@ def test_noise_is_found_and_drawn(store: Path, tmp_path: Path) -> None:
     assert (tmp_path / "noise.png").read_bytes().startswith(PICTURE)
 
 
+@pytest.mark.slow
 def test_suspects_are_listed(store: Path, tmp_path: Path) -> None:
     path = tmp_path / "suspects.csv"
     code, output, _ = call("suspects", store, "--by", "probability", "--top", 3, "-o", path)

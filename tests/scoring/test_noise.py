@@ -36,6 +36,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return make_stores(tmp_path_factory.mktemp("noise") / "store", runs, labels)
 
 
+@pytest.mark.slow
 def test_every_score_is_measured_at_each_ratio(store: Store) -> None:
     frame = open_store(store.uri).noise()
     assert list(frame) == list(COLUMNS)
@@ -92,6 +93,7 @@ def test_all_noisy_and_scores_without_noisy_values(store: Store) -> None:
     assert list(noise_curves(scores_of(store))) == list(CURVE_COLUMNS)
 
 
+@pytest.mark.slow
 def test_curves_carry_the_scores_own_thresholds(store: Store) -> None:
     cscore = np.linspace(0, 1, N)
     found = scores_of(store, ExampleScore("cscore", np.nan, cscore), ExampleScore("mem", 0.7, 1 - cscore))

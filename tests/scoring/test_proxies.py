@@ -90,6 +90,7 @@ def test_what_training_records_of_a_loss_that_float16_cannot_hold() -> None:
     np.testing.assert_array_equal(loss, [65_504, MAX_FLOAT16, MAX_FLOAT16, np.nan])
 
 
+@pytest.mark.slow
 def test_scores_are_those_of_their_own_tables(store: Store, runs: dict[float, Runs]) -> None:
     view, found = open_store(store.uri), read_example_scores(store)
     keys = [(score.name, score.ratio) for score in found.scores]
@@ -124,6 +125,7 @@ def test_proxies_are_high_for_regular_examples_and_of_the_largest_ratio(store: S
     assert not frame["accuracy"].equals(open_store(store.uri).proxies(ratio=0.5)["accuracy"])
 
 
+@pytest.mark.slow
 def test_a_ratio_whose_runs_all_diverged_is_passed_over(tmp_path: Path) -> None:
     random = np.random.default_rng(5)
     runs = {0.5: learning_runs(random, 3, 8, 2, 0.5), 0.9: learning_runs(random, 2, 8, 2, 0.9, diverged=[0, 1])}
@@ -133,6 +135,7 @@ def test_a_ratio_whose_runs_all_diverged_is_passed_over(tmp_path: Path) -> None:
     assert 0.9 not in {score.ratio for score in read_example_scores(view.store).scores}
 
 
+@pytest.mark.slow
 def test_densities_are_scores_where_they_were_written(tmp_path: Path, runs: dict[float, Runs]) -> None:
     store = make_stores(tmp_path / "store", runs)
     random = np.random.default_rng(6)
@@ -202,6 +205,7 @@ def test_the_error_of_spearman_is_that_of_many_draws() -> None:
         assert found[name].astype(float).std() == pytest.approx(found[f"{name}_se"].mean(), rel=0.12)
 
 
+@pytest.mark.slow
 def test_the_cscore_may_be_of_other_runs_or_of_a_file(store: Store, tmp_path: Path) -> None:
     view = open_store(store.uri)
     own = view.proxy_agreement()

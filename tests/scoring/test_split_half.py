@@ -163,6 +163,7 @@ def error_variance(p: Floats, half: int) -> float:
     return float((p * (1 - p)).mean() * (weights / n).sum() / weights.sum())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spread", [0.05, 0.2, 0.5], ids=lambda spread: f"true spread {spread}")
 def test_the_reliability_of_a_planted_model_is_found(tmp_path: Path, spread: float) -> None:
     random = np.random.default_rng(4)
@@ -189,6 +190,7 @@ def test_a_negative_correlation_of_halves_has_a_bounded_reliability(r: float) ->
     assert -1 <= found["spearman_brown"] <= 1
 
 
+@pytest.mark.slow
 def test_examples_that_are_all_alike_have_no_reliability(tmp_path: Path) -> None:
     alike = np.full(3000, 0.5)
     found = estimate_reliability(planted(tmp_path / "store", alike, alike, 32), splits=4)
@@ -196,6 +198,7 @@ def test_examples_that_are_all_alike_have_no_reliability(tmp_path: Path) -> None
     assert found["spearman"].abs().max() < 0.05
 
 
+@pytest.mark.slow
 def test_selections_that_do_not_depend_on_the_runs_are_the_same_in_both_halves(tmp_path: Path) -> None:
     memorized = np.arange(40) < 10
     found = estimate_reliability(planted(tmp_path / "store", np.ones(40), (~memorized).astype(float), 64))
@@ -207,7 +210,7 @@ def test_selections_that_do_not_depend_on_the_runs_are_the_same_in_both_halves(t
 # Draws ----------------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2**64), runs=st.integers(0, 200), split=st.integers(0, 99), data=st.data())
 def test_halves_are_disjoint_and_of_one_size(seed: int, runs: int, split: int, data: st.DataObject) -> None:
     used = data.draw(st.integers(0, runs))
@@ -225,6 +228,7 @@ def test_every_run_is_as_often_in_each_half() -> None:
         assert (abs(counts - 1000) < 5 * np.sqrt(4000 * 0.25 * 0.75)).all()
 
 
+@pytest.mark.slow
 def test_the_seed_alone_decides_the_splits(tmp_path: Path) -> None:
     runs = random_runs(np.random.default_rng(6), 20, 40, 6)
     one, other = (
@@ -251,7 +255,7 @@ def test_pairs_are_the_same_whatever_the_blocks(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(
     seed=st.integers(0, 2**32 - 1),
     num_runs=st.lists(st.integers(1, 19), min_size=1, max_size=2),
@@ -283,6 +287,7 @@ def test_small_stores_give_figures_within_bounds_or_none(
     assert largest.tolist() == [count // 2 * 2 if count >= 4 else count for count in num_runs[: len(runs)]]
 
 
+@pytest.mark.slow
 def test_scores_that_do_not_vary_and_empty_selections_have_no_value(tmp_path: Path) -> None:
     random = np.random.default_rng(8)
     always = np.ones((16, 9), dtype=bool)
@@ -292,6 +297,7 @@ def test_scores_that_do_not_vary_and_empty_selections_have_no_value(tmp_path: Pa
     assert found["selected"].dropna().eq(0).all()
 
 
+@pytest.mark.slow
 def test_a_ratio_whose_runs_all_diverged_has_no_value_and_no_part_in_the_cscore(tmp_path: Path) -> None:
     random = np.random.default_rng(14)
     kept, lost = random_runs(random, 16, 20, 3, 0.5), random_runs(random, 2, 20, 3, 0.9, diverged=[0, 1])
@@ -303,6 +309,7 @@ def test_a_ratio_whose_runs_all_diverged_has_no_value_and_no_part_in_the_cscore(
     assert score["pearson"].tolist() == profile["pearson"].tolist()
 
 
+@pytest.mark.slow
 def test_examples_that_are_never_held_out_are_left_out(tmp_path: Path) -> None:
     runs = random_runs(np.random.default_rng(9), 64, 40, 0, 0.5)
     runs.subsets[:, :7] = True
@@ -343,6 +350,7 @@ def store(tmp_path: Path) -> Store:
     return make_stores(tmp_path / "store", runs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("ending", "read"), [(".csv", pd.read_csv), (".parquet", pd.read_parquet)])
 def test_the_command_prints_and_writes_the_table(store: Store, tmp_path: Path, ending: str, read: Any) -> None:
     path = tmp_path / f"table{ending}"

@@ -23,6 +23,7 @@ def earlier(tmp_path: Path) -> Path:
     return shutil.copytree(DATA / "earlier_store", tmp_path / "earlier")
 
 
+@pytest.mark.slow
 def test_an_earlier_store_resumes_as_if_it_were_made_now(earlier: Path, tmp_path: Path) -> None:
     campaign = longtail.read_campaign(DATA / "earlier_campaign.yaml")
     made = contents(earlier)

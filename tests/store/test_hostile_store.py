@@ -301,6 +301,7 @@ def test_what_is_no_regular_file_is_not_waited_for(tmp_path: Path) -> None:
             store.read(SHARD)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [

@@ -123,6 +123,7 @@ def test_an_imported_store_is_whole(experiment: Path, labels: Path, tmp_path: Pa
         _ = open_store(tmp_path / "s").campaign
 
 
+@pytest.mark.slow
 def test_importing_again_reads_only_what_is_new(experiment: Path, labels: Path, tmp_path: Path) -> None:
     later = [experiment / "0.7" / name for name in ("1", "34")]
     for folder in later:
@@ -139,6 +140,7 @@ def test_importing_again_reads_only_what_is_new(experiment: Path, labels: Path, 
     assert verify_store(str(tmp_path / "s"))[1] == []
 
 
+@pytest.mark.slow
 def test_an_import_wants_what_it_imported(experiment: Path, labels: Path, tmp_path: Path) -> None:
     """Not the runs that stand in the gaps between folders: nothing can train those."""
     for name in ("1", "7"):
@@ -175,6 +177,7 @@ WRONG: list[tuple[Arrays, str]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("arrays", "message"), WRONG)
 def test_a_wrong_array_is_named_and_the_rest_resumes(
     arrays: Arrays, message: str, experiment: Path, labels: Path, tmp_path: Path
@@ -306,6 +309,7 @@ def test_a_store_takes_one_import_and_no_campaign(experiment: Path, labels: Path
         import_heldout(experiment, tmp_path / "s", labels)
 
 
+@pytest.mark.slow
 def test_on_the_command_line(experiment: Path, labels: Path, tmp_path: Path) -> None:
     words = ("import", "heldout", experiment, "--store", tmp_path / "s", "--labels", labels)
     code, output, _ = call(*words)

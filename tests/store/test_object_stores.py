@@ -96,6 +96,7 @@ class TestContract:
         files.make_root()
         return files
 
+    @pytest.mark.slow
     def test_what_is_not_there(self, files: Files) -> None:
         assert (files.names(""), files.names("a/b"), files.read("a/b"), files.open("a/b")) == ([], [], None, None)
         files.delete("a/b")
@@ -288,6 +289,7 @@ def test_the_command_line_on_a_store_that_goes_away_and_comes_back(proxy: Faulty
     assert verify_store(s3) == (8, [])
 
 
+@pytest.mark.slow
 def test_a_network_error_is_no_damage(proxy: FaultyProxy, s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else `verify --repair` would set good files aside while a store is overloaded."""
     store = new_store(s3)
@@ -302,6 +304,7 @@ def test_a_network_error_is_no_damage(proxy: FaultyProxy, s3: str, monkeypatch: 
     assert verify_store(s3) == (2, [])
 
 
+@pytest.mark.slow
 def test_an_upload_cut_short_leaves_nothing(proxy: FaultyProxy, s3: str) -> None:
     proxy.disturb = lambda request: (403, "AccessDenied") if "partNumber=2" in request.path else None
     with pytest.raises(StoreError, match="results/big: .*ACCESS_DENIED"):
@@ -408,6 +411,7 @@ def test_some_columns_of_a_large_file_are_not_the_whole_file(
     assert sum(int(stop) - int(start) + 1 for start, stop in ranges) < size / 2
 
 
+@pytest.mark.slow
 def test_old_claims_are_swept(proxy: FaultyProxy, s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
     store = new_store(s3)
     store.commit(SHARD, results(SHARD))
@@ -452,6 +456,7 @@ def test_an_endpoint_may_be_given_in_the_uri(
     assert Store.open(store.uri).shards() == [SHARD]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("uri", ["s3://bucket/store", "gs://anonymous@bucket/store?scheme=http&endpoint_override="])
 def test_a_store_out_of_reach_is_named(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch, "http://127.0.0.1:1")

@@ -125,6 +125,7 @@ def test_requests_without_a_number_are_older_than_all_others(store: Store) -> No
     assert (number, store.targets()) == ("000001", {600_000: 3, 700_000: 4})
 
 
+@pytest.mark.slow
 def test_failures_are_cut_to_what_is_read_back(store: Store) -> None:
     huge = "\U0001f600" * 60_000_000
     store.record_failure(Failure(SHARD.shard_id, 2, f"first {huge} last", f"head {huge} tail"))
@@ -321,7 +322,7 @@ def committed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Path, by
 
 
 @pytest.mark.slow
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 def test_a_flipped_bit_is_found_or_changes_nothing(
     committed: tuple[Store, Path, bytes], place: float, bit: int
@@ -340,7 +341,7 @@ def test_a_flipped_bit_is_found_or_changes_nothing(
     assert store.maintenance.inspect(f"results/{path.name}") is None
 
 
-@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(share=st.floats(0, 1, exclude_max=True))
 def test_a_truncated_file_is_found(committed: tuple[Store, Path, bytes], share: float) -> None:
     store, path, whole = committed

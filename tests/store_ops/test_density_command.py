@@ -109,6 +109,7 @@ def test_diverged_runs_are_passed_over(tmp_path: Path) -> None:
         estimate_densities(store, models=3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [

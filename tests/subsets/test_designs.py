@@ -116,6 +116,7 @@ def test_subsets_of_one_block_differ() -> None:
     assert len({subset.tobytes() for subset in subsets}) == len(subsets)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", [0, 3])
 @pytest.mark.parametrize(("length", "num_examples", "size"), [(4, 5, 2), (2, 4, 2), (4, 8, 2), (5, 7, 3)])
 def test_each_subset_alone_is_uniform_among_all_of_its_size(
@@ -133,6 +134,7 @@ def test_each_subset_alone_is_uniform_among_all_of_its_size(
     assert ((counts - expected) ** 2 / expected).sum() < len(every) - 1 + 5 * np.sqrt(2 * len(every))
 
 
+@pytest.mark.slow
 def test_pairs_of_examples_are_together_as_rarely_as_balance_allows() -> None:
     """The mean square correlation of two examples within a block is at Welch's bound, 1 / (length - 1)."""
     subsets = np.array([block_of(700_000, number, 400) for number in range(30)])
@@ -145,6 +147,7 @@ def test_pairs_of_examples_are_together_as_rarely_as_balance_allows() -> None:
     assert together.max() <= 3 / 30
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ratio_ppm", "num_examples"),
     [
@@ -194,6 +197,7 @@ def test_examples_have_as_many_runs_with_and_without_them_as_each_other(repetiti
     assert with_it.std() == pytest.approx(np.sqrt(2.1 * 10 / 19) if spread else 0, abs=0.25 * bool(spread))
 
 
+@pytest.mark.slow
 def test_a_campaign_that_was_extended_in_the_middle_of_a_block_is_balanced(tmp_path: Path) -> None:
     campaign = small_campaign(subsets={"design": "balanced", "ratios": [0.2, 0.7], "repetitions": 7})
     run_campaign(campaign, tmp_path / "s")

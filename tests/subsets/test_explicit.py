@@ -65,6 +65,7 @@ def table(tmp_path: Path) -> Path:
 rules = st.sampled_from(["lowest", "highest", "random"]) | st.integers(0, 999).map(lambda i: {"window": i / 1000})
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.integers(0, 3), min_size=1, max_size=60), st.integers(1, 1000), rules, st.integers(0, 9), st.booleans()
 )
@@ -199,6 +200,7 @@ def test_from_a_table_to_a_removal_curve(tmp_path: Path, table: Path) -> None:
     assert (code, "its subsets are explicit, not random; what it has is a removal curve" in error) == (2, True)
 
 
+@pytest.mark.slow
 def test_runs_train_on_what_the_rules_keep_and_the_store_keeps_the_scores(tmp_path: Path, table: Path) -> None:
     campaign = explicit(table, per_class=True)
     run_campaign(campaign, tmp_path / "s")
@@ -217,6 +219,7 @@ def test_runs_train_on_what_the_rules_keep_and_the_store_keeps_the_scores(tmp_pa
     assert plan_campaign(moved, LocalRunner().machine(), str(tmp_path / "s")).pending_runs == 0
 
 
+@pytest.mark.slow
 def test_other_scores_belong_to_another_store(tmp_path: Path, table: Path) -> None:
     run_campaign(explicit(table, repetitions=1), tmp_path / "s")
     changed = counts_like_forgetting()

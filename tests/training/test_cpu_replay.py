@@ -28,6 +28,8 @@ MODELS: dict[str, Mapping[str, object]] = {
     "dropout": {"name": "user_code:dropout_model", "options": {"width": 8}},
     "layers": {"name": "user_code:many_layers"},
 }
+CASES = [(3, torch.float32, model) for model in MODELS]
+CASES += [(1, torch.bfloat16, model) for model in ("airbench", "dropout")]
 
 
 def random_data() -> DeviceData:
@@ -70,8 +72,7 @@ def trained(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("count", "dtype"), [(1, torch.bfloat16), (3, torch.float32)], ids=str)
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(("count", "dtype", "model"), CASES, ids=str)
 def test_training_by_played_steps_has_the_same_bits(model: str, count: int, dtype: torch.dtype) -> None:
     played: list[ReplayedStep] = []
 

@@ -133,16 +133,17 @@ def test_a_stacked_run_depends_on_its_key_alone(kind: str, precision: str, digit
     assert len({repr(result) for result in together}) == 7
 
 
+@pytest.mark.slow
 def test_accuracy_does_not_depend_on_the_engine_or_the_precision(digits: Dataset) -> None:
-    """30 seeds: the mean held-out and test accuracies agree within three standard errors of their difference."""
+    """16 seeds: the mean held-out and test accuracies agree within three standard errors of their difference."""
     campaign = small_campaign(model={"name": "mlp", "hidden": [32]}, recipe={"epochs": 6, "batch_size": 32})
     data = on_device(campaign, digits)
-    runs = [Run(600_000, repetition) for repetition in range(30)]
+    runs = [Run(600_000, repetition) for repetition in range(16)]
     engines: list[Engine] = [
         SequentialEngine(),
-        StackedEngine(15),
+        StackedEngine(8),
         SequentialEngine("bfloat16"),
-        StackedEngine(15, "bfloat16"),
+        StackedEngine(8, "bfloat16"),
     ]
     accuracies = []
     for engine in engines:
@@ -153,10 +154,11 @@ def test_accuracy_does_not_depend_on_the_engine_or_the_precision(digits: Dataset
     assert accuracies[0].mean() > 0.9
     for other in accuracies[1:]:
         difference = other - accuracies[0]
-        noise = np.maximum(difference.std(axis=1, ddof=1) / np.sqrt(30), 1e-4)
+        noise = np.maximum(difference.std(axis=1, ddof=1) / np.sqrt(16), 1e-4)
         assert (np.abs(difference.mean(axis=1)) < 3 * noise).all(), difference.mean(axis=1)
 
 
+@pytest.mark.slow
 def test_one_diverging_run_does_not_touch_its_neighbours(digits: Dataset) -> None:
     campaign = small_campaign(
         model={"name": "user_code:explosive_model"},
@@ -173,6 +175,7 @@ def test_one_diverging_run_does_not_touch_its_neighbours(digits: Dataset) -> Non
             assert one.epochs[-1].train_loss == pytest.approx(other.epochs[-1].train_loss, rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 3])
 def test_streamed_pixels_give_the_same_bits(size: int, digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     """And are read ahead, minibatch after minibatch: a step that is captured as a CUDA graph cannot ask for images."""
@@ -217,6 +220,7 @@ def repeated(repetitions: int) -> dict[str, object]:
     return {"ratios": [0.5], "repetitions": repetitions}
 
 
+@pytest.mark.slow
 def test_stacks_are_even_and_bounded() -> None:
     assert sizes(LAPTOP) == (6, 3, "float32")
     assert sizes(LAPTOP, subsets=repeated(400))[:2] == (31, 31)
@@ -248,6 +252,7 @@ def test_calibration_trains_each_size_and_chooses_one(streamed: bool, digits: Da
     assert fastest_stack(campaign, data, [1, 2], "float32") in (1, 2)
 
 
+@pytest.mark.slow
 def test_a_runner_calibrates() -> None:
     assert LocalRunner("cpu").fastest_stack(small_campaign(**KINDS["cnn"]), [1, 2], "bfloat16") in (1, 2)
     assert LocalRunner("cpu").fastest_stack(small_campaign(), [1, 8], "float32") == 8
@@ -259,6 +264,7 @@ def test_a_given_shard_size_is_kept_and_holds_whole_stacks() -> None:
     assert sizes(LAPTOP, 100, subsets=repeated(1000))[:2] == (100, 25)
 
 
+@pytest.mark.slow
 def test_large_models_are_not_stacked() -> None:
     assert sizes(LAPTOP, model={"name": "mlp", "hidden": [8192, 8192]})[:2] == (1, 1)
 

@@ -24,7 +24,7 @@ def one_by_one(
     return momentum, master - torch.tensor(rate) * step
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(
     shape=st.sampled_from([(1, 1), (3, 5), (1, 2047), (2, 1024), (1, 2049), (41, 107)]),
     nesterov=st.booleans(),

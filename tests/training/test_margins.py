@@ -56,6 +56,7 @@ def with_margins(given: list[RunResult], seed: int = 0) -> list[RunResult]:
 LOGITS = st.lists(st.floats(width=32, allow_nan=True), min_size=3, max_size=3)
 
 
+@pytest.mark.slow
 @given(st.lists(LOGITS, min_size=1, max_size=5), st.integers(0, 2))
 def test_margin_is_the_slow_definition(logits: list[list[float]], label: int) -> None:
     tensor, labels = torch.tensor([logits]), torch.full((len(logits),), label)
@@ -93,6 +94,7 @@ def test_flipped_images_count_as_in_correctness() -> None:
     assert evaluate(predict, 1, data, flip=True, batch=7, margins=False).test_margin is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -209,6 +211,7 @@ def test_the_field_must_be_a_truth_value() -> None:
 # Campaigns ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_resumed_campaign_records_the_same_bits(tmp_path: Path) -> None:
     campaign = recording(record={"margins": True, "epochs": "all"})
     run_campaign(campaign, tmp_path / "whole", shard_size=2)

@@ -37,6 +37,7 @@ def images(count: int, num_classes: int, **parts: object) -> DeviceData:
     return load_on_device(dataset, small_campaign(**parts), labels, torch.device("cpu"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WIDTHS)
 def test_every_built_in_model_has_a_head(name: str) -> None:
     """Its inputs give the logits: through the head, and for the ResNet-9 a constant factor."""
@@ -101,6 +102,7 @@ def test_a_users_model_is_checked_before_it_trains() -> None:
     assert torch.equal(before, torch.get_rng_state())
 
 
+@pytest.mark.slow
 def test_a_run_is_trained_again_as_it_was() -> None:
     """By itself, the same bits."""
     campaign = small_campaign(recipe={"epochs": 3, "batch_size": 32})

@@ -54,6 +54,7 @@ def on_device(campaign: Campaign, digits: Dataset) -> DeviceData:
 logit = st.sampled_from([0.0, 1.0, -2.5, 30.0, math.inf, -math.inf, math.nan])
 
 
+@pytest.mark.slow
 @given(logits=st.lists(st.lists(logit, min_size=3, max_size=3), min_size=1, max_size=6), data=st.data())
 def test_what_is_observed_is_the_slow_definition(logits: list[list[float]], data: st.DataObject) -> None:
     campaign = recording(recipe={"epochs": 1, "batch_size": 8, "label_smoothing": 0.1})
@@ -75,6 +76,7 @@ def test_what_is_observed_is_the_slow_definition(logits: list[list[float]], data
     assert torch.equal(right & possible, correct(tensor, labels[0]) & possible)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", [SequentialEngine(), StackedEngine(2)], ids=["sequential", "stacked"])
 @pytest.mark.parametrize("drop_last", [False, True])
 def test_presentations_are_those_of_the_plain_loop(
@@ -123,6 +125,7 @@ def plain_loop(campaign: Campaign, digits: Dataset) -> dict[str, np.ndarray]:
     return found
 
 
+@pytest.mark.slow
 def test_recording_presentations_changes_no_training(digits: Dataset) -> None:
     plain, seen = small_campaign(recipe={"epochs": 3, "batch_size": 64}), recording()
     for engine in (SequentialEngine(), StackedEngine(2)):
@@ -140,6 +143,7 @@ def sequences(store: Path | str) -> list[RunSequence]:
     return list(scan_sequences(Store.open(store), values=PROBABILITIES))
 
 
+@pytest.mark.slow
 def test_how_often_is_evaluated_changes_no_sequence(tmp_path: Path) -> None:
     """All epochs in one row; a row an epoch; three a row and then two."""
     recipe = {"epochs": 5, "batch_size": 128}
@@ -161,6 +165,7 @@ def test_how_often_is_evaluated_changes_no_sequence(tmp_path: Path) -> None:
     assert [run.correct.tobytes() for run in sequences(tmp_path / "some")] == [run.correct.tobytes() for run in some]
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_keeps_what_it_was_shown(tmp_path: Path) -> None:
     campaign = recording(
         recipe={"epochs": 4, "batch_size": 64, "optimizer": {"name": "sgd", "learning_rate": 1e6, "weight_decay": 1e3}},

@@ -221,6 +221,7 @@ def test_an_epoch_drawn_ahead_is_the_next_one() -> None:
     assert ahead.state() != before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model",
     [
@@ -287,6 +288,7 @@ def test_the_engine_is_the_plain_loop(digits: Dataset) -> None:
     assert (right != result.epochs[-1].train_correct).sum() <= 2
 
 
+@pytest.mark.slow
 def test_models_fit_their_subset_and_generalise(digits: Dataset) -> None:
     campaign = small_campaign(model={"name": "mlp", "hidden": [64]}, recipe={"epochs": 20, "batch_size": 64})
     result = train(campaign, digits, Run(600_000, 0))[0]
@@ -348,6 +350,7 @@ def test_augmentation_that_does_not_fit_is_refused(digits: Dataset) -> None:
         on_device(flipped, flat)
 
 
+@pytest.mark.slow
 def test_torchvision_is_imported_only_where_it_is_used() -> None:
     script = (
         "import sys\nfrom tests.conftest import small_campaign\nfrom workers.training.shard import Worker\n"

@@ -64,6 +64,7 @@ def take_step(
     return step(index, changes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "streamed"), [(torch.float32, True), (torch.bfloat16, False)], ids=str)
 @pytest.mark.parametrize(
     "model",

@@ -113,6 +113,7 @@ def test_a_cut_recipe_leaves_out_what_comes_later() -> None:
 # --- trials ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_trial_trains_as_the_campaign_will(tmp_path: Path) -> None:
     """Epoch by epoch, the accuracies are those that a store of the same runs holds."""
     campaign = small_campaign(record={"epochs": "all"}, recipe={"epochs": 3, "batch_size": 64})
@@ -377,6 +378,7 @@ def test_early_stopping_failures_and_what_does_not_fit(tmp_path: Path) -> None:
 # --- files ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_what_cannot_be_written_is_told_before_anything_is_trained(tmp_path: Path) -> None:
     campaign = campaign_file(tmp_path)
     (tmp_path / "mine.yaml").write_text("my: own\n")

@@ -95,6 +95,7 @@ def check_images(table: Table, expected: list[tuple[str, int]]) -> None:
 # What is shown ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_images_are_those_of_the_examples(view: StoreView) -> None:
     most = view.memorization().nlargest(5, "mem")
     check_images(Table(most), [("training", number) for number in most["example_id"]])
@@ -218,6 +219,7 @@ OPERATIONS: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_images_survive(name: str, view: StoreView) -> None:
     frame = view.memorization()
@@ -336,6 +338,7 @@ def test_imported_runs_and_features_have_no_images(tmp_path: Path) -> None:
             view.image("train", 0)
 
 
+@pytest.mark.slow
 def test_influence_of_some_test_examples(view: StoreView) -> None:
     every = view.influence(top=3)
     some = view.influence(top=3, tests=[7, 2])

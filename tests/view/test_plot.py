@@ -68,6 +68,7 @@ def test_every_picture_is_tried() -> None:
     assert {*ONE_PANEL, *PANELS, "removal"} == set(plot.__all__)  # removal: tests/subsets/test_explicit.py
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ONE_PANEL)
 def test_a_picture_is_drawn_on_the_axes_given_or_on_new_ones(name: str, view: StoreView) -> None:
     draw = ONE_PANEL[name]
@@ -81,6 +82,7 @@ def test_a_picture_is_drawn_on_the_axes_given_or_on_new_ones(name: str, view: St
     own.figure.canvas.draw()  # constrained layout finds room for all of it
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PANELS)
 def test_several_panels_are_an_array_of_axes(name: str, view: StoreView) -> None:
     count, draw = PANELS[name]
@@ -108,6 +110,7 @@ def outlines(axes: Axes) -> list[tuple[list[int], list[float]]]:
     return [([int(count) for count in counts], [round(edge, 9) for edge in edges]) for counts, edges, _ in data]
 
 
+@pytest.mark.slow
 def test_histograms_count_as_the_report_does(view: StoreView) -> None:
     found = find(view.store, 0.3)
     assert found.mem is not None and found.cscore is not None
@@ -139,6 +142,7 @@ def test_what_is_drawn_is_said(view: StoreView) -> None:
     assert f"{len(valued)} examples, 8 runs at the ratio: Spearman" in both
 
 
+@pytest.mark.slow
 def test_reliability_has_a_line_for_each_estimate(view: StoreView) -> None:
     frame = view.reliability(splits=3)
     axes = plot.reliability(frame)
@@ -229,6 +233,7 @@ def test_frames_that_do_not_fit_are_refused(view: StoreView) -> None:
 # Outside of notebooks -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_analysis_is_imported_without_matplotlib() -> None:
     code = (
         "import sys, analysis; analysis.plot.memorization; print('matplotlib' in sys.modules, 'torch' in sys.modules)"
@@ -244,16 +249,18 @@ def frame(tmp_path: Path) -> Iterator[pd.DataFrame]:
     assert pyplot.get_fignums() == []
 
 
+@pytest.mark.slow
 def test_writing_leaves_no_figure_behind(frame: pd.DataFrame, tmp_path: Path) -> None:
-    for number in range(25):  # from 20 on matplotlib warns of open ones
+    for number in range(2):
         write_figure(tmp_path / f"{number}.svg", plot.memorization, frame)
-    assert len(list(tmp_path.glob("*.svg"))) == 25
+    assert len(list(tmp_path.glob("*.svg"))) == 2 and pyplot.get_fignums() == []
     with pytest.raises(EstimateError, match="must have the columns"):
         write_figure(tmp_path / "x.png", plot.memorization, frame[["mem"]])
     with pytest.raises(CampaignError, match=r"nowhere/x.png: cannot be written: No such file or directory"):
         write_figure(tmp_path / "nowhere" / "x.png", plot.memorization, frame)
 
 
+@pytest.mark.slow
 def test_several_panels_are_written_as_one_figure(tmp_path: Path) -> None:
     random = np.random.default_rng(3)
     labels = Labelled([0, 1] * 10, [1, 1] + [0, 1] * 9)
@@ -266,12 +273,14 @@ def test_several_panels_are_written_as_one_figure(tmp_path: Path) -> None:
     assert pyplot.get_fignums() == []
 
 
+@pytest.mark.slow
 def test_a_command_leaves_no_figure_behind(view: StoreView, tmp_path: Path) -> None:
     words = ("compare", view.store.uri, view.store.uri, "--estimate", "cscore", "-o", tmp_path / "p.png")
     assert call(*words)[0] == 0
     assert (tmp_path / "p.png").exists() and pyplot.get_fignums() == []
 
 
+@pytest.mark.slow
 def test_writing_needs_no_display(tmp_path: Path) -> None:
     code = (
         "import sys, pathlib; from matplotlib import pyplot; from orchestrator.cli.figure_output import write_figure\n"

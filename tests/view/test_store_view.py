@@ -157,6 +157,7 @@ def files(store: Store) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(Path(store.uri, "estimates").iterdir())}
 
 
+@pytest.mark.slow
 def test_estimates_are_plain_tables(view: StoreView) -> None:
     told: list[str] = []
     paths = write_estimates(view.store, progress=told.append, top=3, threshold=0.25)
@@ -193,6 +194,7 @@ def test_metadata_tell_what_an_estimate_rests_on(view: StoreView) -> None:
     }
 
 
+@pytest.mark.slow
 def test_pairs_that_are_too_many_leave_the_other_tables_alone(view: StoreView) -> None:
     """After a few runs most pairs reach the threshold by chance; everything else is still worth having."""
     few = {ratio: len(view.influence(ratio=ratio, threshold=0.25)) for ratio in view.ratios}
@@ -208,6 +210,7 @@ def test_pairs_that_are_too_many_leave_the_other_tables_alone(view: StoreView) -
     assert pd.read_parquet(paths["influence_pairs"]).empty
 
 
+@pytest.mark.slow
 def test_estimates_do_not_depend_on_shards_timings_or_devices(tmp_path: Path) -> None:
     written = []
     kinds: list[tuple[int, dict[str, Any]]] = [(1, {}), (4, {"seconds": 7.5}), (100, {"device": "cuda"})]
