@@ -103,6 +103,18 @@ def interval_cell(low: float, high: float, digits: int = 3) -> str:
     return ABSENT if low != low or high != high else f"{low:.{digits}f} to {high:.{digits}f}"
 
 
+def count_cell(value: float) -> str:
+    """A number of things, or a mean of such numbers: whole ones without decimals, else with one; a dash for none."""
+    if value != value:
+        return ABSENT
+    return f"{value:.0f}" if float(value).is_integer() else f"{value:.1f}"
+
+
+def share_text(value: float) -> str:
+    """A share in per cent; a dash where there is none."""
+    return ABSENT if value != value else f"{value:.1%}"
+
+
 def cell(value: float, error: float | None = None, digits: int = 3) -> str:
     """A value, and its standard error where there is one; a dash where there is no value."""
     if value != value:

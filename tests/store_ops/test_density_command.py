@@ -14,6 +14,7 @@ from scipy.stats import spearmanr
 from analysis import EstimateError, open_store
 from benchmarks.isolation import ROOT, longtail
 from orchestrator import estimate_densities, run_campaign
+from orchestrator.cli import progress
 from tests.command import call
 from tests.conftest import small_campaign
 from tests.synthetic import Labelled, Runs, examples, make_store, make_stores
@@ -39,14 +40,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_from_the_command_line_into_the_store(trained: Path) -> None:
+def test_from_the_command_line_into_the_store(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "STAGE_SECONDS", 0.0)
     code, output, errors = call("density", trained, "--device", "cpu")
     assert code == 0, errors
     path = trained / "estimates" / "density.parquet"
     assert output.splitlines()[0].startswith("input space: bandwidth 1.5")
     assert "last hidden layer of run r600000-000000: bandwidth " in output
     assert output.endswith(f"densities: {path}\n")
-    assert "epochs of run r600000-000000 (10)" in errors
+    assert "epochs of run r600000-000000: 9 of 10" in errors
     frame = pd.read_parquet(path)
     assert list(frame.columns) == ["example_id", "label", "given_label", *NAMES]
     assert (frame["example_id"] == np.arange(1437)).all()

@@ -9,8 +9,8 @@ import typer
 from orchestrator.cli.figure_output import check_figure, write_figure
 from orchestrator.cli.options import StoreArgument
 from orchestrator.cli.output import errors, say, show_table, warn
-from orchestrator.cli.table_output import cell
-from orchestrator.cli.text_table import ABSENT, TableColumn, TextTable
+from orchestrator.cli.table_output import cell, count_cell
+from orchestrator.cli.text_table import TableColumn, TextTable
 from orchestrator.frame_files import check_output, write_frame
 from workers.campaign.plural import count_text
 
@@ -142,10 +142,13 @@ def _show(agreement: "Agreement") -> None:
     spearman, pearson, difference = (
         text_of(agreement.errors, name) for name in ("spearman", "pearson", "mean_absolute_difference")
     )
+    pearson = f"{cell(agreement.pearson, digits=4)}{pearson}"
     say(
-        f"Spearman {agreement.spearman:.4f}{spearman}, Pearson {agreement.pearson:.4f}{pearson}, "
-        f"mean absolute difference {agreement.mean_absolute_difference:.4f}{difference}"
+        f"Spearman {cell(agreement.spearman, digits=4)}{spearman}, Pearson {pearson}, "
+        f"mean absolute difference {cell(agreement.mean_absolute_difference, digits=4)}{difference}"
     )
+    if agreement.spearman != agreement.spearman:
+        say(f"no correlation: {_why_no_correlation(agreement)}")
     columns = ("in a", 1), ("in b", 1), ("in both", 1), ("Jaccard", 0), ("95% interval", 2)
     table = TextTable([TableColumn("selected", kind="text"), *(TableColumn(*each) for each in columns)])
     names = names_of(agreement.selections["threshold"].tolist())
@@ -157,6 +160,17 @@ def _show(agreement: "Agreement") -> None:
     limited = agreement.errors.dropna(subset=["low", "high"])
     if len(limited):
         say(f"95% intervals, over {', '.join(limited['over'].unique())}")
+
+
+def _why_no_correlation(agreement: "Agreement") -> str:
+    import numpy as np
+
+    from analysis.scoring.agreement import rounded
+
+    if len(agreement.scores) < 2:
+        return "it takes two examples with a value in both"
+    same = [name for name in ("a", "b") if not np.ptp(rounded(agreement.scores[name].to_numpy()))]
+    return f"all values of {' and of '.join(same)} are equal"
 
 
 def reliability(
@@ -200,14 +214,10 @@ def _show_reliability(frame: "pd.DataFrame") -> None:
             continue
         table = TextTable([TableColumn(_RELIABILITY[name], rank) for rank, name in enumerate(names)])
         for row in rows.to_dict("records"):
-            table.add_row(*(_cell(name, row[name], row.get(f"{name}_sd")) for name in names))
+            table.add_row(*(_cell(row[name], row.get(f"{name}_sd")) for name in names))
         show_table(table)
 
 
-def _cell(name: str, value: float, deviation: float | None) -> str:
+def _cell(value: float, deviation: float | None) -> str:
     """NaN, where there is no value or no deviation, is not shown as a number."""
-    if deviation is not None:
-        return cell(value, deviation)
-    if value != value:
-        return ABSENT
-    return f"{value:.0f}" if name == "runs" else f"{value:.1f}"
+    return count_cell(value) if deviation is None else cell(value, deviation)

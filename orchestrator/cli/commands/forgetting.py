@@ -10,7 +10,7 @@ import typer
 from orchestrator.cli.figure_output import check_figure, write_figure
 from orchestrator.cli.options import StoreArgument
 from orchestrator.cli.output import errors, say, show_table, warn
-from orchestrator.cli.table_output import cell, interval_cell, label_cell, name_cell
+from orchestrator.cli.table_output import cell, count_cell, interval_cell, label_cell, name_cell, share_text
 from orchestrator.cli.text_table import TableColumn, TextTable
 from orchestrator.frame_files import check_output, write_frame
 from workers.campaign.campaign import ratio_to_ppm
@@ -82,8 +82,9 @@ def _show(rows: "pd.DataFrame", top: int, requested: "Mapping[int, int]") -> Non
     used = runs_text([RunsAtRatio(ratio_to_ppm(summary["ratio"]), int(rows["n_runs"].max()))], requested)
     say(f"ratio {summary['ratio']:g}: {count_text(summary['examples'], 'example')} shown to up to {used}")
     say(
-        f"unforgettable {summary['unforgettable']:.1%} ({summary['unforgettable_per_run']:.1%} in one run), "
-        f"never learned {summary['never_learned']:.1%}, {summary['forgetting']:.3f} events per example and run"
+        f"unforgettable {share_text(summary['unforgettable'])} ({share_text(summary['unforgettable_per_run'])} in one "
+        f"run), never learned {share_text(summary['never_learned'])}, {cell(summary['forgetting'])} events per example "
+        "and run"
     )
     if summary["never_presented"]:
         say(f"never shown: {count_text(summary['never_presented'], 'more example')}")
@@ -122,6 +123,6 @@ def _show_agreement(frame: "pd.DataFrame") -> None:
     table = TextTable([*columns, *(TableColumn(name, rank) for rank, name in enumerate(names.values()))])
     for row in frame.to_dict("records"):
         figures = (cell(row[name], row[f"{name}_sd"], digits=2) for name in names)
-        table.add_row(row["runs_per_half"], row["comparisons"], f"{row['examples']:.1f}", *figures)
+        table.add_row(row["runs_per_half"], row["comparisons"], count_cell(row["examples"]), *figures)
     show_table(table)
     say("agreement: means over pairs of runs, then over random halves of more runs, ± their standard deviation")

@@ -10,6 +10,7 @@ import typer
 from orchestrator.cli.options import AddressOption, CampaignPath, DownloadOption, GpusOption, WorkersOption
 from orchestrator.cli.output import console, interruption, say, show_data, show_table, warn
 from orchestrator.cli.output_streams import training_continues
+from orchestrator.cli.table_output import cell
 from orchestrator.cli.text_table import TableColumn, TextTable
 from orchestrator.tuning.display import search_display
 from workers.campaign.plural import count_text
@@ -192,7 +193,7 @@ def _show_trials(report: "SearchReport") -> None:
         mark = "as good" if number in as_good else ""
         mark = "does not fit fresh subsets" if measured.get(number, "fitted") != "fitted" else mark
         mark = "chosen" if number == chosen else mark
-        accuracies = (f"{last.subset_accuracy:.4f}", f"{each.accuracy:.4f}")
+        accuracies = (cell(last.subset_accuracy, digits=4), cell(each.accuracy, digits=4))
         cells = (number, last.epoch, *accuracies, f"{last.operations:.3g}", f"{each.seconds:.3g}", mark)
         table.add_row(*cells)
     show_table(table)
