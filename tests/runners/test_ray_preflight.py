@@ -154,6 +154,29 @@ def test_a_lost_head_is_told_once(listening: socket.socket, monkeypatch: pytest.
     assert told.empty()
 
 
+def test_a_head_that_is_silent_is_told_within_seconds_and_may_come_back(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert head_watch.TOLD_SECONDS + head_watch._EVERY_SECONDS + head_watch._PROBE_SECONDS <= 6
+    over, now = threading.Event(), 0.0
+
+    def problem(address: str) -> str | None:
+        nonlocal now
+        now += 1.0
+        if now > 12:
+            over.set()
+        return "refused" if 2 <= now <= 8 else None
+
+    monkeypatch.setattr(head_watch, "head_problem", problem)
+    monkeypatch.setattr(head_watch, "_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(head_watch.time, "monotonic", lambda: now)
+    head_watch._watch("host:1", over, lambda line: pytest.fail(line))
+    assert capsys.readouterr().err.splitlines() == [
+        "note: the Ray cluster's head at host:1 does not answer (refused); after 20 seconds this command ends",
+        "note: the Ray cluster's head at host:1 answers again",
+    ]
+
+
 def test_a_frozen_dashboard_ends_the_command(listening: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel still accepts connections for it."""
     monkeypatch.setattr(jobs, "_TIMEOUT_SECONDS", (10.0, 0.05))

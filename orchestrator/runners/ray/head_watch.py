@@ -17,6 +17,9 @@ from typing import NoReturn
 HEAD_SECONDS = 20.0
 """The head is taken for lost once it has not answered for so long."""
 
+TOLD_SECONDS = 3.0
+"""That it does not answer is said after so long, on standard error."""
+
 _PROBE_SECONDS = 2.0
 _EVERY_SECONDS = 1.0
 _HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
@@ -49,7 +52,8 @@ def head_problem(address: str) -> str | None:
 def watch_head(address: str, lost: Callable[[str], None] | None = None) -> Iterator[None]:
     """For as long as this lasts, look whether the cluster's head at HOST:PORT (its GCS) answers.
 
-    Once it has not for 20 seconds, `lost` is called with one line; by default that ends the process with exit code 1.
+    Once it has not for 3 seconds, a line on standard error says so, and another one if it answers again. After 20
+    seconds `lost` is called with one line; by default that ends the process with exit code 1.
     """
     over = threading.Event()
     arguments = (address, over, lost or end_process)
@@ -79,13 +83,30 @@ class Outage:
 
 
 def _watch(address: str, over: threading.Event, lost: Callable[[str], None]) -> None:
-    outage = Outage()
+    outage, told = Outage(), False
+    head = f"the Ray cluster's head at {address}"
     while not over.is_set():
         begun, problem = time.monotonic(), head_problem(address)
-        if outage.seconds(problem, begun, time.monotonic()) >= HEAD_SECONDS and not over.is_set():
-            lost(f"the Ray cluster's head at {address} does not answer: {problem}")
+        silent = outage.seconds(problem, begun, time.monotonic())
+        if over.is_set():
             return
+        if silent >= HEAD_SECONDS:
+            lost(f"{head} does not answer: {problem}")
+            return
+        if silent >= TOLD_SECONDS and not told:
+            _tell(f"note: {head} does not answer ({problem}); after {HEAD_SECONDS:g} seconds this command ends")
+            told = True
+        elif told and not silent:
+            _tell(f"note: {head} answers again")
+            told = False
         over.wait(_EVERY_SECONDS)
+
+
+def _tell(line: str) -> None:
+    """On standard error, as it is now: a live view puts what is written there above itself."""
+    if sys.stderr is not None:
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
 
 
 def end_process(line: str) -> NoReturn:
