@@ -17,6 +17,9 @@ MAX_VALUES = 1 << 24
 PROBE_PREFIX = "probe_"
 """Of the names of all columns that probes fill."""
 
+CENSORED = -2
+"""In `probe_neurons_units`: the search ended without a flip. Missing values are -1."""
+
 Label = Annotated[str, Field(max_length=500)] | Annotated[int, Field(ge=-(2**31), lt=2**31)]
 DType = Literal["bool", "int16", "int32", "float32"]
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from workers.common.arrays import Int32s, Integers
-from workers.training.evaluation import Predict, evaluate
+from workers.training.evaluation import Predict, correct, evaluate
 from workers.training.probes.base import Subject
 
 EVALUATION_BATCH = 500
@@ -41,6 +41,23 @@ def count_right_of(subject: Subject, model: nn.Module) -> Int32s:
     """The same of one model in evaluation mode: int32[group]."""
     counts: Int32s = count_right(subject, lambda images: model(laid_out(images)).float()[None])[0]
     return counts
+
+
+def count_right_among(subject: Subject, model: nn.Module, members: Sequence[Integers]) -> Int32s:
+    """The same of some examples of each group, as `group_members` gives them: int32[group]."""
+    data, right = subject.data, np.zeros(len(members), dtype=np.int32)
+    flip = subject.shape.campaign.recipe.evaluation_flip
+    sources = [(data.train_images, data.train_labels)] * 3 + [(data.test_images, data.test_labels)]
+    for place, (examples, (images, labels)) in enumerate(zip(members, sources, strict=True)):
+        start = 0
+        for raw in images.minibatches(examples, EVALUATION_BATCH):
+            index = torch.from_numpy(examples[start : (start := start + len(raw))]).to(data.device)
+            inputs = laid_out(data.scaled(raw))
+            with torch.no_grad():
+                logits = model(inputs).float()
+                logits = (logits + model(laid_out(inputs.flip(-1))).float()) / 2 if flip else logits
+            right[place] += int(correct(logits[None], labels[index]).sum())
+    return right
 
 
 def trained_model(subject: Subject) -> nn.Module:

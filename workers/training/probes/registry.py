@@ -11,6 +11,7 @@ from workers.store.probe_columns import ProbedTensor, ProbeForm
 from workers.training.probes.base import Probe, ProbeShape
 from workers.training.probes.custom import check_columns, custom_probe
 from workers.training.probes.gradients import GradientAccounting
+from workers.training.probes.neurons import NeuronsToFlip
 from workers.training.probes.retraining import LayerRetraining
 from workers.training.probes.rewinding import LayerRewinding
 
@@ -27,6 +28,8 @@ def campaign_probes(campaign: Campaign) -> list[Probe]:
         probes.append(LayerRewinding(requested.rewinding, campaign.recipe.epochs))
     if requested.retraining:
         probes.append(LayerRetraining(requested.retraining))
+    if requested.neurons:
+        probes.append(NeuronsToFlip(requested.neurons))
     return [*probes, *(custom_probe(spec) for spec in requested.custom)]
 
 
