@@ -16,7 +16,7 @@ import pandas as pd
 import analysis
 from analysis.learning.forgetting import count_forgetting
 from analysis.reading.sequences import scan_sequences
-from orchestrator import RayRunner, estimate_densities, run_campaign
+from orchestrator import RunOptions, estimate_densities, run_campaign
 from orchestrator.frame_files import write_frame
 from orchestrator.presets import preset_text
 from workers.campaign.yaml_io import check_campaign, parse_campaign
@@ -35,7 +35,7 @@ class Stores:
     def __init__(self, folder: Path, root: Path, workers: int | None) -> None:
         self.folder = folder
         self._root = str(root)
-        self._runner = None if workers is None else RayRunner(workers=workers)
+        self._options = RunOptions() if workers is None else RunOptions(runner="ray", workers=workers)
 
     def of(self, name: str, preset: str, **changes: Any) -> Store:
         """The store of a preset's campaign with parts of it replaced (or, for the recipe, changed)."""
@@ -43,7 +43,7 @@ class Stores:
         if document["dataset"]["name"] == "mnist":
             document["dataset"] |= {"root": self._root, "download": False}
         document["recipe"] |= changes.pop("recipe", {})
-        run_campaign(check_campaign(document | changes, name), self.folder / name, runner=self._runner)
+        run_campaign(check_campaign(document | changes, name), self.folder / name, self._options)
         return Store.open(self.folder / name)
 
 

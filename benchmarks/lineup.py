@@ -10,6 +10,7 @@ from benchmarks.loops import measure_loop, several, single
 from benchmarks.measure import OURS, Contestant, cores
 from benchmarks.ours import measure_ours
 from benchmarks.works import Work
+from orchestrator.runners.run_options import Device
 from workers.datasets import Dataset, load_dataset
 
 
@@ -17,7 +18,7 @@ from workers.datasets import Dataset, load_dataset
 class Options:
     """How contestants run; None: a peer that was not given, or a number that is chosen here."""
 
-    device: str
+    device: Device
     gpus_per_worker: float | None
     peer_bfloat16: bool
     loop_processes: int | None

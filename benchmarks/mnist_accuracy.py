@@ -13,7 +13,7 @@ from importlib.metadata import version
 from typing import cast
 
 import analysis
-from orchestrator import RayRunner, run_campaign
+from orchestrator import run_campaign
 from orchestrator.presets import preset_text
 from workers.campaign.campaign import Campaign
 from workers.campaign.yaml_io import check_campaign, parse_campaign
@@ -60,7 +60,7 @@ def main() -> None:
     args = parser.parse_args()
     started = time.perf_counter()
     report = run_campaign(
-        campaign(args.root, args.ratios, args.repetitions), args.store, runner=RayRunner(gpus_per_worker=0)
+        campaign(args.root, args.ratios, args.repetitions), args.store, runner="ray", gpus_per_worker=0
     )
     seconds = time.perf_counter() - started
     runs = analysis.open_store(args.store).runs()

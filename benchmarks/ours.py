@@ -11,9 +11,9 @@ from pathlib import Path
 import analysis
 from benchmarks.measure import OURS, Measurement
 from benchmarks.works import Work
-from orchestrator import LocalRunner, run_campaign
+from orchestrator import RunOptions, run_campaign
 from orchestrator.campaigns.campaign_report import CampaignProgress
-from orchestrator.runners.base import Runner
+from orchestrator.runners.run_options import Device
 from workers.errors import LongtailError
 
 
@@ -30,7 +30,7 @@ class Moment:
     committed: int
 
 
-def measure_ours(work: Work, device: str, gpus_per_worker: float | None, operations: float) -> Measurement:
+def measure_ours(work: Work, device: Device, gpus_per_worker: float | None, operations: float) -> Measurement:
     """Train the whole campaign once, on all cores or GPUs of this machine. `operations` are those of one model.
 
     `whole_seconds` of the details: from the call to the C-scores, where examples are held out.
@@ -43,8 +43,8 @@ def measure_ours(work: Work, device: str, gpus_per_worker: float | None, operati
         moments.append(Moment(time.perf_counter() - started, progress.workers, progress.trained))
 
     with tempfile.TemporaryDirectory(prefix="longtail-speed-") as folder:
-        runner = _runner(device, gpus_per_worker)
-        report = run_campaign(work.campaign, Path(folder) / "store", runner=runner, on_progress=watch)
+        options = _options(device, gpus_per_worker)
+        report = run_campaign(work.campaign, Path(folder) / "store", options, on_progress=watch)
         if not report.complete:
             raise OursError(f"{work.name}: {report.progress.failed} runs failed: {report.failures[0].error.message}")
         view = analysis.open_store(Path(folder) / "store")
@@ -66,7 +66,7 @@ def measure_ours(work: Work, device: str, gpus_per_worker: float | None, operati
         # The store knows what a recipe that leaves it open was trained in.
         precision=header.get("precision", "float32"),
         details={
-            "runner": type(runner).__name__,
+            "runner": options.runner,
             "workers": ready.workers,
             "first_worker_ready_seconds": next(moment.seconds for moment in moments if moment.workers),
             "runs_before_all_ready": ready.committed,
@@ -89,11 +89,9 @@ def since_ready(moments: Sequence[Moment], work: str) -> tuple[Moment, Moment]:
     return ready, end
 
 
-def _runner(device: str, gpus_per_worker: float | None) -> Runner:
+def _options(device: Device, gpus_per_worker: float | None) -> RunOptions:
     if find_spec("ray") is None:
-        return LocalRunner(device)
-    from orchestrator import RayRunner
-
+        return RunOptions(device=device)
     # This machine is measured, whatever cluster the user's shell points to.
     os.environ.pop("RAY_ADDRESS", None)
-    return RayRunner(gpus_per_worker=gpus_per_worker if device == "cuda" else 0)
+    return RunOptions(runner="ray", gpus_per_worker=gpus_per_worker if device == "cuda" else 0)

@@ -57,12 +57,11 @@ def main() -> None:
     parser.add_argument("--ratios", nargs="+", type=float, default=[0.2, 0.5])
     parser.add_argument("--repetitions", type=int, default=40)
     args = parser.parse_args()
-    from orchestrator import RayRunner
 
     scores, accuracy = {}, {}
     for name, (precision, seed) in CAMPAIGNS.items():
         chosen = campaign(args.root, args.ratios, args.repetitions, precision, seed)
-        run_campaign(chosen, args.stores / name, runner=RayRunner())
+        run_campaign(chosen, args.stores / name, runner="ray")
         view = analysis.open_store(args.stores / name)
         scores[name] = view.cscore().set_index("example_id")["cscore"]
         accuracy[name] = float(view.runs()["heldout_accuracy"].mean())

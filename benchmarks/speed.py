@@ -23,6 +23,7 @@ from benchmarks.measure import Contestant, Measurement, PeerError, hardware, row
 from benchmarks.table import describe, print_table
 from benchmarks.works import NAMES, Sizes, Work, lacking, make_work
 from orchestrator.cli.output import say, warn
+from orchestrator.runners.run_options import Device
 from workers.errors import CampaignError, DataError, LongtailError
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def _run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _device(requested: str | None) -> str:
+def _device(requested: Device | None) -> Device:
     import torch
 
     available = torch.cuda.is_available()
@@ -148,7 +149,7 @@ def _works(args: argparse.Namespace, device: str) -> tuple[list[Work], list[str]
     return [make_work(name, sizes) for name in dict.fromkeys(names)], notes
 
 
-def _options(args: argparse.Namespace, device: str) -> "Options":
+def _options(args: argparse.Namespace, device: Device) -> "Options":
     from benchmarks.lineup import Options
 
     return Options(

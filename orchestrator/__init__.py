@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from orchestrator.campaigns.run import run_campaign
     from orchestrator.runners.local import LocalRunner
     from orchestrator.runners.ray.runner import RayRunner
+    from orchestrator.runners.run_options import RunOptions
     from orchestrator.store_ops.density import Densities, estimate_densities
     from orchestrator.store_ops.status import campaign_status
     from orchestrator.store_ops.verify import verify_store
@@ -18,6 +19,7 @@ __all__ = [
     "Densities",
     "LocalRunner",
     "RayRunner",
+    "RunOptions",
     "campaign_status",
     "estimate_densities",
     "plan_campaign",
@@ -31,6 +33,7 @@ _MODULES = {
     "Densities": "orchestrator.store_ops.density",
     "LocalRunner": "orchestrator.runners.local",
     "RayRunner": "orchestrator.runners.ray.runner",
+    "RunOptions": "orchestrator.runners.run_options",
     "campaign_status": "orchestrator.store_ops.status",
     "estimate_densities": "orchestrator.store_ops.density",
     "plan_campaign": "orchestrator.campaigns.plan",

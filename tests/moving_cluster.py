@@ -13,7 +13,7 @@ from pathlib import Path
 import ray
 from ray.cluster_utils import Cluster
 
-from orchestrator import RayRunner, run_campaign
+from orchestrator import RunOptions, run_campaign
 from orchestrator.campaigns.campaign_report import CampaignProgress
 from tests.conftest import busy_campaign
 from tests.manifests import DEPLOY
@@ -66,12 +66,12 @@ def take_back(address: str, node_id: str) -> None:
 def main(store: str) -> None:
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "_system_config": FAST_HEALTH_CHECKS})
     course = Course()
-    runner = RayRunner(address=cluster.address, workers=4)
+    options = RunOptions(runner="ray", address=cluster.address, workers=4, repetitions=100_000, shard_size=1)
 
     def train() -> None:
         campaign = busy_campaign()
         with suppress(SeenEnoughError):
-            run_campaign(campaign, store, runner=runner, repetitions=100_000, shard_size=1, on_progress=course.show)
+            run_campaign(campaign, store, options, on_progress=course.show)
 
     driver = threading.Thread(target=train)
     driver.start()

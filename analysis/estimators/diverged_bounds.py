@@ -76,8 +76,12 @@ def _largest_change(at: RatioCounts) -> tuple[float, float]:
     (mem_low, mem_high), (low, high) = _memorization(at), _consistency(at)
     p_out = group_mean(at.correct_out, at.n_out, "nan")
     mem = mean_difference(at.correct_in, at.n_in, at.correct_out, at.n_out, "nan")
-    changes = (np.fmax(mem - mem_low, mem_high - mem), np.fmax(p_out - low, high - p_out))
-    return tuple(float(np.nanmax(each)) if np.isfinite(each).any() else float("nan") for each in changes)  # type: ignore[return-value]
+    return _largest(np.fmax(mem - mem_low, mem_high - mem)), _largest(np.fmax(p_out - low, high - p_out))
+
+
+def _largest(changes: Floats) -> float:
+    """NaN where there is none."""
+    return float(np.nanmax(changes)) if np.isfinite(changes).any() else float("nan")
 
 
 def _at_ratio(counts: StoreCounts, at: RatioCounts) -> pd.DataFrame:

@@ -1,7 +1,8 @@
 """Progress of a running campaign, and the result of `run_campaign`."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from orchestrator.campaigns.committed_runs import CommittedRuns
 from orchestrator.campaigns.until_se import Look
@@ -14,7 +15,7 @@ MOST_NOTES = 20
 """Notes kept of what thousands of shards may all have to tell."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class CampaignProgress:
     """How far a campaign is, in runs. `total` counts all requested runs, less those that reaching a standard error
     spared; `before` those committed by earlier calls. `workers` are ready, on `nodes` machines; `by_node` names those
@@ -41,6 +42,10 @@ class CampaignProgress:
         return self.before + self.trained if self.found is None else self.found
 
 
+ProgressListener = Callable[[CampaignProgress], None]
+"""Takes every change of a campaign's progress."""
+
+
 @dataclass(frozen=True)
 class CampaignReport:
     """What a call of `run_campaign` did. `failures` are the shards given up; their runs are not in the store.
@@ -51,16 +56,11 @@ class CampaignReport:
 
     store_uri: str
     progress: CampaignProgress
-    failures: list[GivenUp] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    looks: Sequence[Look] = field(default=())
+    failures: tuple[GivenUp, ...] = ()
+    notes: tuple[str, ...] = ()
+    looks: tuple[Look, ...] = ()
     holdings: CommittedRuns | None = None
     precision: Precision = "float32"
-
-    def note(self, text: str) -> None:
-        """Add to the notes, unless there are many."""
-        if len(self.notes) < MOST_NOTES:
-            self.notes.append(shortened(text, MAX_MESSAGE))
 
     @property
     def complete(self) -> bool:
@@ -74,3 +74,42 @@ class CampaignReport:
         if self.progress.trained:
             return self.progress.diverged < self.progress.trained
         return self.holdings is None or not self.holdings.runs or self.holdings.usable > 0
+
+
+class ReportBuilder:
+    """Collects what becomes of a campaign while it runs. `on_progress` gets each new `CampaignProgress`."""
+
+    def __init__(
+        self, store_uri: str, precision: Precision, progress: CampaignProgress, on_progress: ProgressListener
+    ) -> None:
+        self.progress = progress
+        self.failures: list[GivenUp] = []
+        self.looks: Sequence[Look] = ()
+        self._store_uri, self._precision = store_uri, precision
+        self._notes: list[str] = []
+        self._on_progress = on_progress
+
+    def note(self, text: str) -> None:
+        """Add a note, unless there are many."""
+        if len(self._notes) < MOST_NOTES:
+            self._notes.append(shortened(text, MAX_MESSAGE))
+
+    def advance(self, **changes: Any) -> None:
+        """Set fields of the progress."""
+        self.progress = replace(self.progress, **changes)
+
+    def tell(self) -> None:
+        """Call `on_progress`."""
+        self._on_progress(self.progress)
+
+    def build(self, holdings: CommittedRuns) -> CampaignReport:
+        """The result, with what was found in the store at the end."""
+        return CampaignReport(
+            self._store_uri,
+            self.progress,
+            tuple(self.failures),
+            tuple(self._notes),
+            tuple(self.looks),
+            holdings,
+            self._precision,
+        )

@@ -41,6 +41,14 @@ def with_permitted_download(campaign: Campaign, file: Path, asked: bool, announc
     return campaign.model_copy(update={"dataset": spec})
 
 
+def with_download(campaign: Campaign) -> Campaign:
+    """The campaign, of a data set that is downloaded where it is missing, if that can be."""
+    spec = campaign.dataset
+    if not isinstance(spec, TorchvisionData):
+        return campaign
+    return campaign.model_copy(update={"dataset": spec.model_copy(update={"download": True})})
+
+
 def may_download(campaign: Campaign, file: Path, asked: bool) -> bool:
     """Whether a campaign that was read from a file may download; `asked`: the user said so on the command line."""
     spec = campaign.dataset

@@ -5,11 +5,13 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from orchestrator.campaigns.campaign_report import CampaignProgress, CampaignReport
+from orchestrator.campaigns.campaign_report import CampaignProgress, CampaignReport, ProgressListener, ReportBuilder
 from orchestrator.campaigns.committed_runs import Masks, check_committed_runs
+from orchestrator.campaigns.downloads import with_download
 from orchestrator.campaigns.execution_plan import plan_execution
 from orchestrator.campaigns.pending import pending_shards
 from orchestrator.campaigns.preflight import (
@@ -21,17 +23,17 @@ from orchestrator.campaigns.preflight import (
     resolve_tables,
     starting_values,
 )
-from orchestrator.campaigns.until_se import UntilSe, check_target
+from orchestrator.campaigns.until_se import UntilSe, check_has_se
 from orchestrator.runners.base import (
-    CHECKPOINT_MINUTES,
     GivenUp,
     Job,
     Note,
     Outcome,
     Runner,
     WorkersChanged,
-    check_minutes,
 )
+from orchestrator.runners.run_options import RunnerName, RunOptions
+from orchestrator.runners.selection import make_runner
 from workers.campaign.campaign import PPM, Campaign, Subsets
 from workers.campaign.keys import Shard
 from workers.campaign.plural import count_text
@@ -58,38 +60,34 @@ class CampaignFailedError(LongtailError, RuntimeError):
 def run_campaign(
     campaign: Campaign,
     store: str | os.PathLike[str],
+    options: RunOptions | None = None,
     *,
-    runner: Runner | None = None,
-    repetitions: int | None = None,
-    shard_size: int | None = None,
-    until_se: float | None = None,
-    checkpoint_minutes: float | None = CHECKPOINT_MINUTES,
-    on_progress: Callable[[CampaignProgress], None] = lambda progress: None,
+    runner: Runner | RunnerName | None = None,
+    on_progress: ProgressListener = lambda progress: None,
     on_data: Callable[[Dataset], None] = lambda dataset: None,
+    **fields: Any,
 ) -> CampaignReport:
     """Train what a campaign lacks in its store, creating the store where there is none.
 
-    `runner` defaults to `LocalRunner()`. `repetitions` replaces the campaign's; `shard_size` (runs per shard) holds for
-    a new store and is ignored for an existing one, whose size is fixed. With `until_se` a ratio's training ends once
-    the standard error of mem is at most that for 90% of the examples (see `orchestrator.campaigns.until_se`). A shard
-    in training is checkpointed every `checkpoint_minutes` (0: after every epoch; None: never) and goes on from there.
-    Calling again resumes; more repetitions or ratios, or no `until_se`, extend. `on_data` gets the data set once read.
+    Keywords set fields of the options: `run_campaign(campaign, store, repetitions=100, runner="ray", workers=4)`. A
+    `runner` with the methods of `Runner` trains instead of the one that the options ask for. Calling again resumes;
+    more repetitions or ratios, or no `until_se`, extend. `on_data` gets the data set once read.
     Raises CampaignError, DataError, ModelError before anything is written; StoreError where the store is of another
     campaign or cannot be written; CampaignFailedError where nothing can be trained at all. KeyboardInterrupt passes
     through; whatever was committed stays.
     """
-    if runner is None:
-        from orchestrator.runners.local import LocalRunner
-
-        runner = LocalRunner()
-    if until_se is not None:
-        until_se = check_target("until_se", until_se, campaign)
-    if checkpoint_minutes is not None:
-        checkpoint_minutes = check_minutes("checkpoint_minutes", checkpoint_minutes)
-    campaign = with_repetitions(campaign, repetitions).with_absolute_paths()
+    if isinstance(runner, str):
+        fields["runner"], runner = runner, None
+    options = replace(options or RunOptions(), **fields)
+    runner = runner or make_runner(options)
+    if options.until_se is not None:
+        check_has_se(campaign)
+    campaign = with_repetitions(campaign, options.repetitions).with_absolute_paths()
+    if options.download:
+        campaign = with_download(campaign)
     dataset = load_dataset(campaign.dataset)
     on_data(dataset)
-    campaign, opened, notes = _prepared_store(campaign, dataset, store, runner, shard_size)
+    campaign, opened, notes = _prepared_store(campaign, dataset, store, runner, options.shard_size)
     committed = opened.shards()
     opened.checkpoints.remove_stale(lambda: committed)
     pending = pending_shards(campaign, committed, opened.header.shard_size)
@@ -98,45 +96,43 @@ def run_campaign(
     opened.targets(damaged)
     asked = len(campaign.subsets.ratios) * campaign.subsets.repetitions
     progress = CampaignProgress(total=asked, before=asked - sum(shard.stop - shard.start for shard in pending))
-    report = CampaignReport(opened.uri, progress, [], notes, precision=opened.header.precision)
-    for error in damaged:
-        report.note(f"left out: {error}")
-    job = Job(campaign, opened.uri, checkpoint_minutes)
-    if until_se is None:
+    report = ReportBuilder(opened.uri, opened.header.precision, progress, on_progress)
+    for note in [*notes, *(f"left out: {error}" for error in damaged)]:
+        report.note(note)
+    job = Job(campaign, opened.uri, options.checkpoint_minutes)
+    if options.until_se is None:
         opened.add_target(campaign.subsets)
-        _train(job, opened, runner, pending, report, failed_before, on_progress)
-        return _checked(report, opened, _masks(campaign), on_progress)
-    until = UntilSe(campaign, opened, until_se)
+        _train(job, opened, runner, pending, report, failed_before)
+        return _checked(report, opened, _masks(campaign))
+    until = UntilSe(campaign, opened, options.until_se)
     for step in until.steps(pending):
-        progress.total = asked - until.spared_runs
-        _train(job, opened, runner, step, report, failed_before, on_progress)
-    progress.total = asked - until.spared_runs
-    on_progress(progress)
-    report = replace(report, looks=tuple(until.looks.values()))
-    return _checked(report, opened, _masks(campaign, until.spared), on_progress)
+        report.advance(total=asked - until.spared_runs)
+        _train(job, opened, runner, step, report, failed_before)
+    report.advance(total=asked - until.spared_runs)
+    report.tell()
+    report.looks = tuple(until.looks.values())
+    return _checked(report, opened, _masks(campaign, until.spared))
 
 
-def _checked(
-    report: CampaignReport, store: Store, asked: Masks, on_progress: Callable[[CampaignProgress], None]
-) -> CampaignReport:
+def _checked(report: ReportBuilder, store: Store, asked: Masks) -> CampaignReport:
     """The report with what the store's files say at the end, whatever was told of them before."""
-    progress, last = report.progress, 0.0
+    last = 0.0
 
     def tell(done: int, total: int) -> None:
         nonlocal last
-        progress.checked, progress.to_check = done, total
+        report.advance(checked=done, to_check=total)
         if time.monotonic() - last >= _TELL_SECONDS:
             last = time.monotonic()
-            on_progress(progress)
+            report.tell()
 
     holdings = check_committed_runs(store, asked, tell)
-    progress.found = holdings.runs
-    report = replace(report, holdings=holdings)
-    if report.complete and not report.looks:  # another driver may have requested less meanwhile
+    report.advance(found=holdings.runs)
+    result = report.build(holdings)
+    if result.complete and not result.looks:  # another driver may have requested less meanwhile
         for ratio_ppm, runs in holdings.requested.items():
             store.add_target(Subsets(ratios=(ratio_ppm / PPM,), repetitions=runs), at_least=True)
-    on_progress(progress)
-    return report
+    report.tell()
+    return result
 
 
 def _masks(campaign: Campaign, spared: Sequence[Shard] = ()) -> Masks:
@@ -184,12 +180,11 @@ def _train(
     store: Store,
     runner: Runner,
     shards: Sequence[Shard],
-    report: CampaignReport,
+    report: ReportBuilder,
     failed_before: set[str],
-    on_progress: Callable[[CampaignProgress], None],
 ) -> None:
     """Train shards, and add what becomes of them to the report; earlier calls gave up those `failed_before`, by id."""
-    on_progress(report.progress)
+    report.tell()
     if not shards:
         return
     looked = time.monotonic()
@@ -199,21 +194,21 @@ def _train(
                 store.check_binding()
                 looked = time.monotonic()
             _account(outcome, store, report, failed_before)
-            on_progress(report.progress)
+            report.tell()
     store.checkpoints.remove_stale(store.shards)
 
 
-def _account(outcome: Outcome, store: Store, report: CampaignReport, failed_before: set[str]) -> None:
+def _account(outcome: Outcome, store: Store, report: ReportBuilder, failed_before: set[str]) -> None:
     progress, failures = report.progress, report.failures
     match outcome:
         case WorkersChanged():
-            progress.workers, progress.nodes, progress.workers_lost = outcome.ready, outcome.nodes, outcome.lost
-            progress.by_node = outcome.by_node
+            workers = {"workers": outcome.ready, "nodes": outcome.nodes, "workers_lost": outcome.lost}
+            report.advance(**workers, by_node=outcome.by_node)
         case Note(text=text):
             report.note(text)
         case GivenUp(error=error):
             failures.append(outcome)
-            progress.failed += error.shard.stop - error.shard.start
+            report.advance(failed=progress.failed + error.shard.stop - error.shard.start)
             store.record_failure(Failure(error.shard.shard_id, outcome.attempts, error.message, error.traceback))
             if len(failures) >= MAX_INITIAL_FAILURES and not progress.trained:
                 first = failures[0].error
@@ -224,8 +219,8 @@ def _account(outcome: Outcome, store: Store, report: CampaignReport, failed_befo
                 failed.exit_code = first.exit_code
                 raise failed
         case _:
-            progress.trained += outcome.shard.stop - outcome.shard.start
-            progress.diverged += outcome.diverged
+            trained = progress.trained + outcome.shard.stop - outcome.shard.start
+            report.advance(trained=trained, diverged=progress.diverged + outcome.diverged)
             for text in outcome.notes:
                 report.note(text)
             if outcome.shard.shard_id in failed_before:

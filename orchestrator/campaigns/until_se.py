@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis import count_first_runs, most_examples_se
-from analysis.estimators.standard_errors import SMALLEST_TARGET
 from workers.campaign.campaign import PPM, Campaign
 from workers.campaign.keys import Shard
 from workers.errors import CampaignError
@@ -107,12 +106,7 @@ def looks_until(repetitions: int) -> Iterator[int]:
     yield repetitions
 
 
-def check_target(name: str, target: float, campaign: Campaign) -> float:
-    """A target standard error of a campaign; `name` is what it was given as. Raises CampaignError where it cannot be
-    one, or where the campaign has no such error.
-    """
+def check_has_se(campaign: Campaign) -> None:
+    """Raise CampaignError where a campaign has no standard error of mem that a run could be ended by."""
     if campaign.subsets.design == "explicit":
-        raise CampaignError(f"{name}: must be left out: explicit subsets are not random, so mem has no standard error")
-    if not isinstance(target, float | int) or not SMALLEST_TARGET <= target <= 1:
-        raise CampaignError(f"{name}: must be a number from {SMALLEST_TARGET} to 1, got {target!r}")
-    return float(target)
+        raise CampaignError("until_se: must be left out: explicit subsets are not random, so mem has no standard error")

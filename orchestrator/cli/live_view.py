@@ -19,7 +19,7 @@ _MOST_NODES = 8
 
 
 class LiveView:
-    """What is on the terminal now; `progress` may change in place. Elapsed time and rate are those of the rendering."""
+    """What is on the terminal now; Elapsed time and rate are those of the rendering."""
 
     def __init__(self, rate: Rate, measured: Callable[[], StandardErrors | None]) -> None:
         """`measured` gives the precision that is known by now."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from orchestrator.campaigns.committed_runs import CommittedRuns
     from orchestrator.campaigns.until_se import Look
     from orchestrator.cli.text_table import TextTable
-    from orchestrator.runners.base import Runner
+    from orchestrator.runners.run_options import RunOptions
     from workers.campaign.campaign import Campaign
     from workers.datasets import Dataset
     from workers.errors import DamagedFileError
@@ -76,11 +76,7 @@ def tell_damage(damaged: "Sequence[DamagedFileError]") -> None:
 def run_and_show(
     campaign: "Campaign",
     store: str,
-    runner: "Runner",
-    repetitions: int | None = None,
-    shard_size: int | None = None,
-    until_se: float | None = None,
-    checkpoint_minutes: float | None = None,
+    options: "RunOptions",
 ) -> "CampaignReport":
     """Run a campaign with its progress on the console, and tell what was done. Ctrl-C ends the command with 130."""
     from orchestrator.campaigns.campaign_report import CampaignProgress
@@ -95,17 +91,7 @@ def run_and_show(
                 if interruption.is_set():
                     raise KeyboardInterrupt
 
-            report = run_campaign(
-                campaign,
-                store,
-                runner=runner,
-                repetitions=repetitions,
-                shard_size=shard_size,
-                until_se=until_se,
-                checkpoint_minutes=checkpoint_minutes,
-                on_progress=show,
-                on_data=show_data,
-            )
+            report = run_campaign(campaign, store, options, on_progress=show, on_data=show_data)
     except KeyboardInterrupt:
         warn(f"interrupted; what is in {store} stays, and the same command resumes")
         raise typer.Exit(130) from None
@@ -115,7 +101,7 @@ def run_and_show(
     text = f"{done.committed:,} of {count_text(done.total, 'run')} in {report.store_uri} ({done.trained:,} trained now"
     say(f"{text}, {done.diverged} diverged)")
     for look in report.looks:
-        say(f"ratio {look.ratio:g}: {_looked(look, until_se)}")
+        say(f"ratio {look.ratio:g}: {_looked(look, options.until_se)}")
     if report.holdings is not None:
         _tell_committed_runs(report, report.holdings, campaign)
     return report

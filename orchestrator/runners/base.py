@@ -5,27 +5,15 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from orchestrator.runners.run_options import CHECKPOINT_MINUTES
 from workers.campaign.campaign import Campaign
 from workers.campaign.keys import Shard
-from workers.errors import CampaignError
 from workers.training import Precision
 from workers.training.hardware import Machine
 from workers.training.shard import ShardError, ShardSummary
 
-CHECKPOINT_MINUTES = 10.0
-"""Most runs take less, and then write no checkpoint at all."""
-
-_YEAR_MINUTES = 525_600
-
 MAX_ATTEMPTS = 2
 """How often a shard whose code raises is tried: twice, since what exhausted memory once may fit the next time."""
-
-
-def check_minutes(name: str, minutes: float) -> float:
-    """Minutes between checkpoints, from 0 to a year. Raises CampaignError, which names the option."""
-    if not isinstance(minutes, int | float) or not 0 <= minutes <= _YEAR_MINUTES:
-        raise CampaignError(f"{name}: must be from 0 to {_YEAR_MINUTES} minutes, got {minutes!r}")
-    return float(minutes)
 
 
 @dataclass(frozen=True)

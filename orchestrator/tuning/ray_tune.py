@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, Protocol
 
-import ray
 from ray import tune
 from ray.tune.result import DONE
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler
 
-from orchestrator.runners.ray.cluster import connected, extend_path, search_path
-from orchestrator.runners.ray.preflight import ClusterError
+from orchestrator.runners.ray.cluster import extend_path, search_path
+from orchestrator.runners.ray.session import ray_session
+from orchestrator.runners.run_options import ClusterOptions
 from orchestrator.tuning.trial import Bench, EpochFigures, Trial
 from workers.errors import LongtailError
 from workers.user_code.boundary import check_interruption, describe_error, format_traceback
@@ -89,23 +89,14 @@ class Asha:
 
 
 @contextmanager
-def cluster(
-    address: str | None, workers: int | None, gpus_per_trial: float | None, working_dir: str | None
-) -> Iterator["TrialRunner"]:
+def cluster(options: ClusterOptions) -> Iterator["TrialRunner"]:
     """Connected to a cluster, or to one of its own, for as long as this lasts. Raises ClusterError."""
     former = {name: os.environ.get(name) for name in _ENVIRONMENT}
     os.environ.update(_ENVIRONMENT)
     try:
-        with connected(address, workers, working_dir):
-            resources = ray.cluster_resources()
-            gpus = gpus_per_trial
-            if gpus is None:
-                gpus = 1.0 if resources.get("GPU", 0) >= 1 else 0.0
-            slots = int(resources.get("GPU", 0) / gpus + 1e-9) if gpus else int(resources.get("CPU", 0))
-            if slots < 1:
-                requested = f"{gpus} GPUs" if gpus else "1 CPU"
-                raise ClusterError(f"the Ray cluster has no place for a trial with {requested}: it has {resources}")
-            yield TrialRunner(min(slots, workers or slots), gpus)
+        with ray_session(options) as session:
+            session.check_slots()
+            yield TrialRunner(session.workers, session.gpus)
     finally:
         for name, value in former.items():
             if value is None:

@@ -3,15 +3,16 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from orchestrator.frame_files import write_frame
+from orchestrator.runners.run_options import ClusterOptions
 from orchestrator.tuning.candidates import Candidate, frozen
 from orchestrator.tuning.choice import Choice, Tried, choose, choose_beside_given
 from orchestrator.tuning.field_values import field_values, values_text
 from orchestrator.tuning.record import FinishedTrial, SearchRecord
-from orchestrator.tuning.settings import Place, Search
+from orchestrator.tuning.settings import Search
 from orchestrator.tuning.trial import EpochFigures, Trial
 from orchestrator.tuning.trials_table import trials_frame
 from workers.campaign.campaign import Campaign
@@ -33,7 +34,7 @@ _TABLE_SHARE = 50
 """The table is written again once its last writing took less than this fraction of the time since."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class SearchProgress:
     """How far a search is, in trials."""
 
@@ -82,11 +83,11 @@ class Session:
         campaign: Campaign,
         tuning: Campaign,
         search: Search,
-        place: Place,
+        cluster: ClusterOptions,
         record: SearchRecord,
         on_progress: Callable[[SearchProgress], None],
     ) -> None:
-        self.campaign, self.tuning, self.search, self.place = campaign, tuning, search, place
+        self.campaign, self.tuning, self.search, self.cluster = campaign, tuning, search, cluster
         self.record = record
         self.on_progress = on_progress
         self.progress = SearchProgress(total=search.trials)
@@ -200,23 +201,19 @@ class Session:
         from orchestrator.tuning.ray_tune import cluster
 
         if self._runner is None:
-            place = self.place
-            self._runner = self._connections.enter_context(
-                cluster(place.address, place.workers, place.gpus_per_worker, place.working_dir)
-            )
+            self._runner = self._connections.enter_context(cluster(self.cluster))
         self._runner.run(trials, self, asha, finished)
 
     def _count(self, trial: FinishedTrial) -> None:
         if trial.key.startswith("fresh"):
             return
         now = self.progress
-        now.ended += 1
-        now.stopped += trial.ended == "stopped"
+        now = replace(now, ended=now.ended + 1, stopped=now.stopped + (trial.ended == "stopped"))
         if trial.ended == "fitted":
-            now.fitted += 1
+            now = replace(now, fitted=now.fitted + 1)
             if now.best is None or trial.last.heldout_accuracy > now.best:
-                now.best = trial.last.heldout_accuracy
-                now.best_recipe = self._recipe_text(trial)
+                now = replace(now, best=trial.last.heldout_accuracy, best_recipe=self._recipe_text(trial))
+        self.progress = now
 
     def _recipe_text(self, trial: FinishedTrial) -> str:
         candidate = self._candidates[trial.key]
@@ -261,7 +258,7 @@ class Session:
         """See `Listener.failed`."""
         path = self.record.fail(key, details)
         self.failures[key] = f"trial {int(key) if key.isdigit() else key}: {message} (traceback: {path})"
-        self.progress.failed += 1
+        self.progress = replace(self.progress, failed=self.progress.failed + 1)
         self.on_progress(self.progress)
 
     def enough(self) -> bool:

@@ -1,4 +1,4 @@
-"""Settings of a recipe search: fields searched, and where trials are trained."""
+"""Settings of a recipe search."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,13 +35,3 @@ class Search:
     def fresh_count(self) -> int:
         """Runs at each ratio on fresh subsets."""
         return self.fresh_runs or _FRESH_FACTOR * self.runs
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where trials are trained: see `orchestrator.runners.ray.runner.RayRunner`."""
-
-    address: str | None = None
-    workers: int | None = None
-    gpus_per_worker: float | None = None
-    working_dir: str | None = None

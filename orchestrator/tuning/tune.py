@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.campaigns.preflight import check_campaign_fits, training_labels
+from orchestrator.runners.run_options import ClusterOptions
 from orchestrator.tuning.candidates import draw_candidates, is_open_ended, mistakes_of, tuning_seed
 from orchestrator.tuning.record import SearchRecord
 from orchestrator.tuning.session import SearchProgress, SearchReport, Session
-from orchestrator.tuning.settings import Place, Search
+from orchestrator.tuning.settings import Search
 from orchestrator.tuning.space import Space, check_space, default_space, read_space, with_values
 from workers.campaign.campaign import Campaign, ratio_to_ppm
 from workers.campaign.yaml_io import check_campaign
@@ -28,7 +29,7 @@ def search_recipe(
     campaign: Campaign,
     results: Path,
     search: Search | None = None,
-    place: Place | None = None,
+    cluster: ClusterOptions | None = None,
     on_progress: Callable[[SearchProgress], None] = lambda progress: None,
     on_data: Callable[[Dataset], None] = lambda dataset: None,
 ) -> SearchReport:
@@ -37,7 +38,7 @@ def search_recipe(
     Raises CampaignError for mistakes in campaign, space or settings, before anything is written; DataError, ModelError,
     ClusterError; LongtailError where the folder cannot be written. KeyboardInterrupt passes through.
     """
-    search, place = search or Search(), place or Place()
+    search, cluster = search or Search(), cluster or ClusterOptions()
     dataset = load_dataset(campaign.dataset)
     on_data(dataset)
     check_campaign_fits(campaign, dataset)
@@ -56,7 +57,7 @@ def search_recipe(
         | {"early_stopping": search.early_stopping},
     }
     with record.opened(description):
-        return Session(campaign, tuning, search, place, record, on_progress).run(candidates, list(space), max_epochs)
+        return Session(campaign, tuning, search, cluster, record, on_progress).run(candidates, list(space), max_epochs)
 
 
 def _tuning_campaign(campaign: Campaign, search: Search, dataset: Dataset) -> Campaign:

@@ -311,7 +311,7 @@ def test_diverged_runs_are_kept_counted_and_left_out(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("repetitions", [0, -1, 1.5, "3", 10**9])
 def test_repetitions_are_checked_from_python_too(small: Campaign, tmp_path: Path, repetitions: Any) -> None:
-    with pytest.raises(CampaignError, match="subsets.repetitions: must be "):
+    with pytest.raises(CampaignError, match="^repetitions: must be a whole number from 1 to 1000000 or None, got "):
         run_campaign(small, tmp_path / "s", repetitions=repetitions)
     assert not (tmp_path / "s").exists()
 

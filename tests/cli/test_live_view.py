@@ -3,6 +3,7 @@
 import io
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -121,7 +122,7 @@ def test_the_view_at_a_fixed_width() -> None:
     view.progress = CampaignProgress(total=400, before=60, workers=7, nodes=2, by_node={"10.0.0.1": 4, "10.0.0.2": 3})
     rate.see(view.progress)
     now[0] = 110.0
-    view.progress.trained, view.progress.diverged, view.progress.failed, view.progress.workers_lost = 100, 2, 40, 1
+    view.progress = replace(view.progress, trained=100, diverged=2, failed=40, workers_lost=1)
     assert shown(view, 80) == [
         "runs       ━━━━━━━━━━━━━━━━━━━━━━━                                    160 of 400",
         "pace       10.00 runs/s, 0:00:20 left; 40 failed, 2 diverged",
@@ -130,15 +131,14 @@ def test_the_view_at_a_fixed_width() -> None:
         "           mem at 0.2  0.041  0.100   mem at 0.6      -      -",
         "           C-score     0.020  0.030",
     ]
-    view.progress.by_node = {f"10.0.0.{number}": 1 for number in range(20)}
+    view.progress = replace(view.progress, by_node={f"10.0.0.{number}": 1 for number in range(20)})
     assert shown(view, 300)[2].endswith("10.0.0.7 (1), and 12 more")
-    view.progress.trained = 300
+    view.progress = replace(view.progress, trained=300)
     assert shown(view, 120)[1] == "pace       30.00 runs/s, 0:00:10 in all; 40 failed, 2 diverged"
     assert all(len(line) <= 40 for line in shown(view, 40))
-    view.progress.by_node = {}
-    view.progress.checked, view.progress.to_check = 3, 40
+    view.progress = replace(view.progress, by_node={}, checked=3, to_check=40)
     assert shown(view, 80)[3] == "store      checking what is there: 3 of 40 files"
-    view.progress.found = 160
+    view.progress = replace(view.progress, found=160)
     assert (shown(view, 80)[0].split()[-3:], len(shown(view, 80))) == (["160", "of", "400"], 6)
 
 

@@ -95,7 +95,7 @@ def test_interrupted_in_a_measurement_it_goes_on_there(model: str, fault: int, t
     log.unlink()
     log.with_suffix(".faults").write_text(str(fault))
     report = train(planned, tmp_path / "s")
-    assert (report.failures, report.notes) == ([], [])
+    assert (report.failures, report.notes) == ((), ())
     assert contents(tmp_path / "s") == contents(tmp_path / "whole")
     assert log.read_text().splitlines() == [*whole[: fault + 1], *whole[fault:]], "one measurement is made twice"
 

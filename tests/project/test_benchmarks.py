@@ -166,7 +166,7 @@ def test_ours_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ours, "find_spec", lambda name: None)  # as where Ray is not installed
     work = make_work("digits", Sizes(repetitions=2, epochs=2))
     measured = ours.measure_ours(work, "cpu", None, 1e9)
-    assert (measured.models, measured.precision, measured.details["runner"]) == (2, "float32", "LocalRunner")
+    assert (measured.models, measured.precision, measured.details["runner"]) == (2, "float32", "local")
     assert measured.accuracy is not None
     assert 0.5 < measured.accuracy < 1
     assert measured.rate == 2 / measured.seconds

@@ -31,14 +31,12 @@ LONGER = {"influence"}
 """Functions that may have more lines: a command's checks of its options belong together."""
 MORE_PARAMETERS = {
     # Keywords of a call in a notebook, each with a default.
-    *("run_campaign", "run_and_show", "write_estimates", "forgetting_agreement", "influence", "influential_pairs"),
+    *("write_estimates", "forgetting_agreement", "influence", "influential_pairs"),
     *("discoveries", "datamodels"),
     # Arrays of a compiled loop.
     *("_apply", "reaching"),
     # What a drawing is made of.
     *("_outline", "lines"),
-    # The parts of a campaign's run, passed on once.
-    "_train",
 }
 
 

@@ -11,6 +11,7 @@ from orchestrator.runners.ray.job_package import (
     driver_folder,
     driver_name,
 )
+from orchestrator.runners.run_options import RunOptions
 from workers.errors import CampaignError
 
 
@@ -30,8 +31,8 @@ def test_passwords_are_refused_and_not_repeated() -> None:
 
 
 def test_nothing_in_a_store_s_name_reaches_the_shell() -> None:
-    command = driver_command("/s; rm -rf $HOME", {"--workers": 2, "--until-se": None})
-    assert command.endswith("--store '/s; rm -rf $HOME' --runner ray --address auto --workers 2")
+    command = driver_command("/s; rm -rf $HOME", RunOptions(runner="ray", address="auto", workers=2))
+    assert command.endswith("--store '/s; rm -rf $HOME' --address auto --workers 2 --runner ray")
 
 
 def test_the_folder_sent_is_the_one_asked_for(tmp_path: Path) -> None:

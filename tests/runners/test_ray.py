@@ -75,7 +75,7 @@ def test_a_cluster_without_gpus_is_told_apart(tmp_path: Path) -> None:
     command = longtail("run", path, "-s", tmp_path / "s", "--runner", "ray", "--gpus-per-worker", "0.5")
     code, output = finish(start(command, tmp_path))
     assert code == 1
-    error = f"error: the Ray cluster has no place for a worker with 0.5 GPUs: it has {os.cpu_count()} CPUs and 0 GPUs"
+    error = f"error: the Ray cluster has no slot for a worker with 0.5 GPUs: it has {os.cpu_count()} CPUs and 0 GPUs"
     assert f"{error} (--workers N waits for nodes that join" in output
     assert "Traceback" not in output
 

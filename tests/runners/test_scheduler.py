@@ -236,19 +236,24 @@ def test_a_lazy_heap_finds_the_smallest_valid_entry_and_stays_small(steps: list[
 
 
 @pytest.mark.parametrize(
-    ("node", "gpus", "places"),
+    ("node", "gpus", "slots"),
     [
         (Node("a", cpus=8, gpus=0), 0, 8),
         (Node("a", cpus=8, gpus=0), 1, 0),
         (Node("a", cpus=8, gpus=4), 0.25, 16),
         (Node("a", cpus=8, gpus=4), 0.3, 12),
+        (Node("a", cpus=8, gpus=5), 0.4, 10),
+        (Node("a", cpus=8, gpus=1), 1 / 3, 3),
+        (Node("a", cpus=8, gpus=1), 0.33334, 3),
+        (Node("a", cpus=8, gpus=2), 0.1, 20),
+        (Node("a", cpus=8, gpus=1), 0.0001, 10_000),
         (Node("a", cpus=8, gpus=4), 1, 4),
         (Node("a", cpus=8, gpus=5), 2, 2),
         (Node("a", cpus=8, gpus=4, leaving=True), 1, 0),
     ],
 )
-def test_places_of_a_node(node: Node, gpus: float, places: int) -> None:
-    assert node.places(gpus) == places
+def test_slots_of_a_node(node: Node, gpus: float, slots: int) -> None:
+    assert node.slots(gpus) == slots
 
 
 def test_workers_fill_one_node_after_the_other() -> None:

@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 from benchmarks.isolation import ROOT, longtail
 from orchestrator import run_campaign
 from orchestrator.campaigns.campaign_report import CampaignReport
-from orchestrator.cli.options import parse_minutes
 from tests.campaigns.test_run import contents
 from tests.command import call
 from tests.conftest import small_campaign
@@ -90,7 +89,7 @@ def test_a_shard_that_is_tried_again_goes_on_where_it_was(
     seed = f"{stackable} {precision} {optimizer}"
     (tmp_path / "log.faults").write_text(str(random.Random(seed).randrange(presented // 2, presented)))
     report = train(planned, tmp_path / "s")
-    assert (report.progress.diverged, report.notes) == (2, [])
+    assert (report.progress.diverged, report.notes) == (2, ())
     assert contents(tmp_path / "s") == whole
     assert presented < lines(log) <= presented + STEPS, "at most one epoch is trained again"
     assert list((tmp_path / "s" / "_checkpoints").iterdir()) == []
@@ -113,7 +112,7 @@ def test_a_killed_command_goes_on_where_it_was(tmp_path: Path) -> None:
     again = []
     for store in (tmp_path / "bare", tmp_path / "s"):
         before = lines(log)
-        assert train(planned, store).notes == []
+        assert train(planned, store).notes == ()
         assert contents(store) == whole
         again.append(lines(log) - before)
     assert again[0] - again[1] == at // STEPS * STEPS, "the epoch in which it was killed is the first to be trained"
@@ -247,7 +246,7 @@ def test_a_true_checkpoint_is_used_also_without_writing_more(
     planned, path, whole = interrupted
     log = Path(str(planned.model.options["log"]))  # type: ignore[union-attr]
     before = lines(log)
-    assert train(planned, path.parents[1], 525_600).notes == []
+    assert train(planned, path.parents[1], 525_600).notes == ()
     assert contents(path.parents[1]) == whole
     assert lines(log) - before == STEPS * (EPOCHS - 1) + STEPS * EPOCHS
     assert not path.exists()
@@ -351,10 +350,10 @@ def test_never_and_what_is_no_number_of_minutes(tmp_path: Path) -> None:
     (tmp_path / "campaign.yaml").write_text(planned.model_dump_json())
     command = ("run", tmp_path / "campaign.yaml", "--store", tmp_path / "s", "--checkpoint-minutes")
     code, _, told = call(*command, "often")
-    assert (code, told) == (2, "error: --checkpoint-minutes: must be a number of minutes or never, got 'often'\n")
+    assert code == 2 and "must be a number or never, got 'often'" in told
     for wrong in (-3, float("nan"), "10"):
-        with pytest.raises(CampaignError, match="checkpoint_minutes: must be from 0 to 525600 minutes, got "):
+        with pytest.raises(CampaignError, match="checkpoint_minutes: must be a number from 0 to 525600 or None, got "):
             train(planned, tmp_path / "s", wrong)  # type: ignore[arg-type]
     assert not (tmp_path / "s").exists()
-    train(planned, tmp_path / "s", parse_minutes("never", "checkpoint-minutes"))
+    train(planned, tmp_path / "s", None)
     assert not (tmp_path / "s" / "_checkpoints").exists()

@@ -4,6 +4,7 @@ import gc
 import linecache
 import weakref
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import pytest
 import torch
@@ -12,11 +13,13 @@ from tests.conftest import small_campaign
 from workers.models import build_model
 from workers.models.stacking import StackedModel
 from workers.training.augmentation import DRAWS
-from workers.training.cpu_replay import CALLS_BEFORE_RECORDING, ReplayedStep, TensorFunction, record
+from workers.training.cpu_replay import CALLS_BEFORE_RECORDING, ReplayedStep, record
 from workers.training.device_data import DeviceData
 from workers.training.optimizers import Update
 from workers.training.pixel_sources import ResidentPixels
 from workers.training.stacked import Gradients
+
+TensorFunction = Callable[..., Any]
 
 CPU = torch.device("cpu")
 SHAPE, BATCH, CLASSES = (3, 16, 16), 6, 10
@@ -65,16 +68,16 @@ def trained(
     for _ in range(CALLS_BEFORE_RECORDING + 4):
         index = torch.randint(50, (count, BATCH), generator=draw)
         changes = torch.randint(3, (DRAWS, count, BATCH), generator=draw)
-        found = take(data.train_images.select(index.flatten()), index, changes)
-        update.apply(found[-len(update.weights) :])
-        yield [each for each in found if each is not None]
+        outputs, gradients = take(data.train_images.select(index.flatten()), index, changes)
+        update.apply(gradients)
+        yield [*outputs, *(each for each in gradients if each is not None)]
     yield [each.clone() for each in stack.training_graph.state_dict().values()]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("count", "dtype", "model"), CASES, ids=str)
 def test_training_by_played_steps_has_the_same_bits(model: str, count: int, dtype: torch.dtype) -> None:
-    played: list[ReplayedStep] = []
+    played: list[ReplayedStep[Any]] = []
 
     def playing(function: TensorFunction) -> TensorFunction:
         played.append(ReplayedStep(function))

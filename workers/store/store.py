@@ -127,8 +127,8 @@ class Store:
         names = table["name"].combine_chunks()
         if table["split"].to_pylist() != ["train"] * counts[0] + ["test"] * counts[1]:
             raise damaged(self._files, EXAMPLES, "does not contain the examples in canonical order")
-        splits = (names.slice(0, counts[0]), names.slice(counts[0]))
-        return tuple(None if each.null_count else each for each in splits)  # type: ignore[return-value]
+        train, test = names.slice(0, counts[0]), names.slice(counts[0])
+        return None if train.null_count else train, None if test.null_count else test
 
     def given_labels(self) -> npt.NDArray[np.int64]:
         """int64[N], the training labels that every run sees, label noise included.

@@ -6,15 +6,15 @@ MLP. ReplayedStep are the same kernels with the same arguments in the same order
 
 import operator
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import fx
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-OptionalTensors = tuple[torch.Tensor | None, ...]
-TensorFunction = Callable[..., OptionalTensors]
+StepResult = TypeVar("StepResult")
+"""Tuples of tensors and of None, nested or not."""
 
 CALLS_BEFORE_RECORDING = 20
 """Calls with arguments of a shape before one is recorded, which takes as long as playing so many saves."""
@@ -26,20 +26,20 @@ _NOT_RECORDABLE = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_sha
 """Operations that return a number, or a shape, by their arguments' values; and that change how a tensor lies."""
 
 
-class ReplayedStep:
+class ReplayedStep(Generic[StepResult]):
     """`function`, recorded once for each shape of its arguments that keeps coming, and played from then on.
 
-    It takes tensors, returns tensors or None, and does everything else by changing tensors in place. What it does
-    depends on its arguments' shapes and layouts, not on their values; other tensors, such as weights, stay where they
-    are in memory. What it returns cannot be differentiated.
+    It takes tensors, returns tuples of tensors and of None, nested or not, and does everything else by changing tensors
+    in place. What it does depends on its arguments' shapes and layouts, not on their values; other tensors, such as
+    weights, stay where they are in memory. What it returns cannot be differentiated.
     """
 
-    def __init__(self, function: TensorFunction) -> None:
+    def __init__(self, function: Callable[..., StepResult]) -> None:
         self.function = function
         self.calls: dict[Any, int] = {}
-        self.recordings: dict[Any, TensorFunction | None] = {}
+        self.recordings: dict[Any, Callable[..., StepResult] | None] = {}
 
-    def __call__(self, *arguments: torch.Tensor) -> OptionalTensors:
+    def __call__(self, *arguments: torch.Tensor) -> StepResult:
         shapes = tuple((argument.shape, argument.stride()) for argument in arguments)
         recording = self.recordings.get(shapes)
         if recording is not None:
@@ -53,8 +53,8 @@ class ReplayedStep:
 
 
 def record(
-    function: TensorFunction, arguments: tuple[torch.Tensor, ...]
-) -> tuple[OptionalTensors, TensorFunction | None]:
+    function: Callable[..., StepResult], arguments: tuple[torch.Tensor, ...]
+) -> tuple[StepResult, Callable[..., StepResult] | None]:
     """What `function` returns for `arguments`, and what it did, as a function of arguments like them.
 
     None in place of the latter where numbers or shapes depended on values, since others might lead elsewhere; and where
@@ -103,11 +103,11 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._put(result, self.graph.call_function(operation, given, named))
         return result
 
-    def recording(self, result: OptionalTensors) -> TensorFunction | None:
+    def recording(self, result: StepResult) -> Callable[..., StepResult] | None:
         """What was recorded, as a function of the arguments that returns what is in the place of `result`."""
         if self.not_recordable:
             return None
-        self.graph.output(tuple(self._node(each) for each in result))
+        self.graph.output(tree_map(self._node, result))
         for node in reversed(self.graph.nodes):
             if not node.users and node.op == "call_function" and getattr(node.target, "is_view", False):
                 self.graph.erase_node(node)

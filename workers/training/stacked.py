@@ -16,7 +16,7 @@ from workers.store import RunResult
 from workers.subsets.draw import Purpose, integer_seed
 from workers.training.augmentation import augment
 from workers.training.cpu_replay import ReplayedStep
-from workers.training.cuda_graphs import Step, with_cuda_graph
+from workers.training.cuda_graphs import Step, Tensors, with_cuda_graph
 from workers.training.device_data import DeviceData
 from workers.training.dtype import DTYPES, Precision
 from workers.training.engine import NO_CHECKPOINTS, Checkpoints, train_in_stacks
@@ -95,10 +95,10 @@ class Gradients:
 
     def __call__(
         self, stored: torch.Tensor, index: torch.Tensor, changes: torch.Tensor | None = None
-    ) -> tuple[torch.Tensor | None, ...]:
+    ) -> tuple[Tensors, tuple[torch.Tensor | None, ...]]:
         """Of examples int64[K, B], their images given as stored, [K*B, ...], with changes int64[DRAWS, K, B].
 
-        Returns each model's summed loss, then what `observe` does, then a gradient for each weight.
+        Returns each model's summed loss with what `observe` does, and a gradient for each weight.
         """
         data, recipe = self.data, self.campaign.recipe
         images = data.scaled(stored)
@@ -113,7 +113,7 @@ class Gradients:
         if self.sums is not None:
             noisy = data.noisy.index_select(0, index.reshape(-1))
             self.sums.add(found, self.update.gradients(losses * noisy, factor))
-        return (sums, *observed, *found)
+        return (sums, *observed), tuple(found)
 
 
 class TrainingStep:
@@ -146,10 +146,9 @@ class TrainingStep:
 
     def on_images(self, stored: torch.Tensor, index: torch.Tensor, *changes: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """The same with the examples' images given as stored, [K*B, ...]."""
-        outputs = self.gradients(stored, index, *changes)
-        num_outputs = len(outputs) - len(self.update.weights)
-        self.update.apply(outputs[num_outputs:])
-        return outputs[:num_outputs]  # type: ignore[return-value]
+        outputs, gradients = self.gradients(stored, index, *changes)
+        self.update.apply(gradients)
+        return outputs
 
 
 def _cross_entropy(logits: torch.Tensor, labels: torch.Tensor, smoothing: float) -> torch.Tensor:

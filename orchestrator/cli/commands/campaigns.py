@@ -2,37 +2,18 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from orchestrator.cli.commands.report import check_output
-from orchestrator.cli.options import (
-    AddressOption,
-    CampaignPath,
-    CheckpointOption,
-    DeviceName,
-    DeviceOption,
-    DownloadOption,
-    GpusOption,
-    RepetitionsOption,
-    RunnerName,
-    RunnerOption,
-    ShardSizeOption,
-    StoreOption,
-    UntilSeOption,
-    WorkersOption,
-    WorkingDirOption,
-    parse_minutes,
-)
+from orchestrator.cli.option_objects import with_options
+from orchestrator.cli.options import CampaignPath, StoreOption
 from orchestrator.cli.output import console, exit_on_failures, run_and_show, say
 from orchestrator.presets import NAMES, preset_text
+from orchestrator.runners.run_options import RunOptions
 from workers.campaign.suggest import closest
 from workers.errors import CampaignError
-
-if TYPE_CHECKING:
-    from orchestrator.runners.base import Runner
-    from workers.campaign.campaign import Campaign
 
 
 def init(
@@ -66,34 +47,17 @@ def init(
     say(f"wrote {output}; next: longtail run {output} --store STORE")
 
 
-def run(
-    campaign: CampaignPath,
-    store: StoreOption,
-    runner: RunnerOption = RunnerName.local,
-    address: AddressOption = None,
-    gpus_per_worker: GpusOption = None,
-    workers: WorkersOption = None,
-    device: DeviceOption = None,
-    repetitions: RepetitionsOption = None,
-    shard_size: ShardSizeOption = None,
-    until_se: UntilSeOption = None,
-    checkpoint_minutes: CheckpointOption = "10",
-    working_dir: WorkingDirOption = None,
-    download: DownloadOption = False,
-) -> None:
+@with_options(RunOptions)
+def run(campaign: CampaignPath, store: StoreOption, options: RunOptions) -> None:
     """Train a campaign into a store. Run again to resume; with more repetitions or ratios, to extend.
 
     Example: longtail run campaign.yaml --store STORE --runner ray
     """
     from orchestrator.campaigns.downloads import with_permitted_download
+    from workers.campaign.yaml_io import read_campaign
 
-    parsed = _read(campaign)
-    if runner is RunnerName.local and (address or gpus_per_worker is not None or workers or working_dir):
-        raise typer.BadParameter("--address, --gpus-per-worker, --workers and --working-dir need --runner ray")
-    minutes = parse_minutes(checkpoint_minutes, "checkpoint-minutes")
-    parsed = with_permitted_download(parsed, campaign, download, say)
-    chosen = _runner(runner, device, address, gpus_per_worker, workers, working_dir)
-    report = run_and_show(parsed, store, chosen, repetitions, shard_size, until_se, minutes)
+    parsed = with_permitted_download(read_campaign(campaign), campaign, options.download, say)
+    report = run_and_show(parsed, store, options)
     exit_on_failures(report)
     say(f"next: longtail {'removal' if parsed.subsets.design == 'explicit' else 'estimate'} {report.store_uri}")
 
@@ -118,33 +82,9 @@ def demo(
     campaign = with_repetitions(parse_campaign(preset_text("digits"), "digits"), runs)
     count = campaign.subsets.repetitions
     say(f"Training {count} small networks, each on a random 70% of the handwritten digits.")
-    report = run_and_show(campaign, store, _runner(RunnerName.local))
+    report = run_and_show(campaign, store, RunOptions())
     exit_on_failures(report)
     print_findings(report.store_uri, console)
     written = write_report(Store.open(report.store_uri), output.absolute())
     say("Every example with its scores, in your browser:")
     say(f"  {written.path}")
-
-
-def _read(path: Path) -> "Campaign":
-    from workers.campaign.yaml_io import read_campaign
-
-    return read_campaign(path)
-
-
-def _runner(
-    name: RunnerName,
-    device: DeviceName | None = None,
-    address: str | None = None,
-    gpus: float | None = None,
-    workers: int | None = None,
-    working_dir: str | None = None,
-) -> "Runner":
-    where = None if device is None else device.value
-    if name is RunnerName.local:
-        from orchestrator.runners.local import LocalRunner
-
-        return LocalRunner(where)
-    from orchestrator.runners.ray.runner import RayRunner
-
-    return RayRunner(address=address, gpus_per_worker=gpus, workers=workers, device=where, working_dir=working_dir)

@@ -46,9 +46,7 @@ def density(
     check_output(output)
     opened = Store.open(store)
     with reading_display(errors, opened) as show:
-        found = estimate_densities(
-            opened, models=models, device=device and device.value, progress=show, trust_code=trust_code
-        )
+        found = estimate_densities(opened, models=models, device=device, progress=show, trust_code=trust_code)
     try:
         written = found.write(opened, output)
     except ReadOnlyError as error:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from orchestrator.cli.options import AddressOption, RunnerName, StoreArgument
+from orchestrator.cli.options import AddressOption, StoreArgument
 from orchestrator.cli.output import errors, say, show_table
 from orchestrator.cli.table_output import cell, label_cell, name_cell
 from orchestrator.cli.text_table import TableColumn, TextTable
 from orchestrator.frame_files import check_output, write_frame
+from orchestrator.runners.run_options import RunnerName
 from workers.campaign.plural import count_text
 from workers.common.progress import ProgressCallback
 
@@ -84,7 +85,7 @@ def influence(
     ] = None,
     runner: Annotated[
         RunnerName, typer.Option("--runner", help="Where to compute: on this machine's cores, or on a Ray cluster.")
-    ] = (RunnerName.local),
+    ] = "local",
     address: AddressOption = None,
 ) -> None:
     """List the training examples with the largest influence on test examples.
@@ -104,7 +105,7 @@ def influence(
 
     if sum(option is not None for option in (threshold, fdr, top, matrix)) > 1:
         raise typer.BadParameter("give one of --threshold, --fdr, --top and --matrix")
-    if address is not None and runner is RunnerName.local:
+    if address is not None and runner == "local":
         raise typer.BadParameter("--address needs --runner ray")
     if matrix is not None and output is not None:
         raise typer.BadParameter("--output is not for --matrix, which names its own folder")
@@ -160,7 +161,7 @@ def _discoveries(bits: "RatioBits", options: "PairOptions") -> str:
 def _parallel(runner: RunnerName, address: str | None, on_progress: ProgressCallback) -> "ParallelMap":
     from analysis.reading.parallel import Threads
 
-    if runner is RunnerName.local:
+    if runner == "local":
         return Threads(on_progress=on_progress)
     from orchestrator.runners.ray.parallel_map import RayParallelMap
 

@@ -1,24 +1,15 @@
 """Command that sends campaigns to a cluster: submit."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from orchestrator.cli.options import (
-    CampaignPath,
-    CheckpointOption,
-    DeviceOption,
-    DownloadOption,
-    GpusOption,
-    RepetitionsOption,
-    ShardSizeOption,
-    UntilSeOption,
-    WorkersOption,
-    WorkingDirOption,
-    parse_minutes,
-)
+from orchestrator.cli.option_objects import with_options
+from orchestrator.cli.options import CampaignPath
 from orchestrator.cli.output import console, interruption, say, warn
 from orchestrator.cli.output_streams import training_continues
+from orchestrator.runners.run_options import RunOptions
 
 if TYPE_CHECKING:
     from orchestrator.runners.ray.jobs import Jobs
@@ -27,6 +18,7 @@ _NO_COMMAND = 127
 """A shell's exit code."""
 
 
+@with_options(RunOptions, runner="ray", address="auto")
 def submit(
     campaign: CampaignPath,
     store: Annotated[
@@ -39,15 +31,7 @@ def submit(
             "--address", envvar="RAY_API_SERVER_ADDRESS", help="Address of the cluster's dashboard: http://HEAD:8265."
         ),
     ],
-    gpus_per_worker: GpusOption = None,
-    workers: WorkersOption = None,
-    device: DeviceOption = None,
-    repetitions: RepetitionsOption = None,
-    shard_size: ShardSizeOption = None,
-    until_se: UntilSeOption = None,
-    checkpoint_minutes: CheckpointOption = "10",
-    working_dir: WorkingDirOption = None,
-    download: DownloadOption = False,
+    options: RunOptions,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Print the job's output until it ends.")] = False,
 ) -> None:
     """Train a campaign as a Ray job that does not depend on this machine. One job per store.
@@ -55,6 +39,7 @@ def submit(
     Example: longtail submit campaign.yaml --store s3://bucket/mnist --address http://HEAD:8265
     """
     from orchestrator.campaigns.downloads import may_download
+    from orchestrator.campaigns.until_se import check_has_se
     from orchestrator.runners.ray.job_package import (
         absolute_store,
         describe,
@@ -65,23 +50,18 @@ def submit(
     )
     from workers.campaign.yaml_io import dump_campaign, read_campaign, with_repetitions
 
-    parsed = with_repetitions(read_campaign(campaign), repetitions)
-    if until_se is not None:
-        from orchestrator.campaigns.until_se import check_target
-
-        check_target("--until-se", until_se, parsed)
+    parsed = with_repetitions(read_campaign(campaign), options.repetitions)
+    if options.until_se is not None:
+        check_has_se(parsed)
     place = absolute_store(store)
-    options: dict[str, object] = {"--gpus-per-worker": gpus_per_worker, "--workers": workers, "--device": device}
-    parse_minutes(checkpoint_minutes, "checkpoint-minutes")
-    # The driver's campaign file lies elsewhere, so it has to be told.
-    options |= {"--download": may_download(parsed, campaign, download) or None}
-    options |= {"--shard-size": shard_size, "--until-se": until_se, "--checkpoint-minutes": checkpoint_minutes}
+    # The driver reads the campaign file and its code in the folder that is sent: what holds there has to be told.
+    there = replace(options, working_dir=None, download=may_download(parsed, campaign, options.download))
     sent, files = with_sent_tables(parsed)
-    with driver_folder(dump_campaign(sent), working_dir, files) as folder:
+    with driver_folder(dump_campaign(sent), options.working_dir, files) as folder:
         from orchestrator.runners.ray.jobs import Jobs
 
         jobs = Jobs(address)
-        job = jobs.submit(driver_name(place), driver_command(place, options), folder, {"store": place})
+        job = jobs.submit(driver_name(place), driver_command(place, there), folder, {"store": place})
     say(f"{job} trains into {place}")
     for line in describe(jobs.address, job, place):
         say(line)

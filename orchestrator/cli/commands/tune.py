@@ -7,22 +7,25 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.options import AddressOption, CampaignPath, DownloadOption, GpusOption, WorkersOption
+from orchestrator.cli.option_objects import with_options
+from orchestrator.cli.options import CampaignPath, DownloadOption
 from orchestrator.cli.output import console, interruption, say, show_data, show_table, warn
 from orchestrator.cli.output_streams import training_continues
 from orchestrator.cli.table_output import cell
 from orchestrator.cli.text_table import TableColumn, TextTable
+from orchestrator.runners.run_options import ClusterOptions
 from orchestrator.tuning.display import search_display
 from workers.campaign.plural import count_text
 
 if TYPE_CHECKING:
     from orchestrator.tuning.session import SearchProgress, SearchReport
-    from orchestrator.tuning.settings import Place, Search
+    from orchestrator.tuning.settings import Search
     from workers.campaign.campaign import Campaign
 
 _SHOWN = 10
 
 
+@with_options(ClusterOptions)
 def tune(
     campaign: CampaignPath,
     output: Annotated[Path, typer.Option("--output", "-o", help="Campaign file to write, with the recipe found.")],
@@ -79,12 +82,8 @@ def tune(
     results: Annotated[
         Path | None, typer.Option("--results", help="Folder of the trials; default: OUTPUT-search.")
     ] = None,
-    address: AddressOption = None,
-    gpus_per_worker: GpusOption = None,
-    workers: WorkersOption = None,
-    working_dir: Annotated[
-        str | None, typer.Option("--working-dir", help="Folder with your own code, copied to the cluster's nodes.")
-    ] = None,
+    *,
+    options: ClusterOptions,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing output file.")] = False,
     download: DownloadOption = False,
 ) -> None:
@@ -96,7 +95,7 @@ def tune(
     """
     from orchestrator.campaigns.downloads import with_permitted_download
     from orchestrator.tuning.choice import Cost
-    from orchestrator.tuning.settings import Place, Search
+    from orchestrator.tuning.settings import Search
     from orchestrator.tuning.tuned_file import check_tuned_path, write_tuned
     from orchestrator.tuning.verdict import verdict_lines
     from workers.campaign.yaml_io import read_campaign
@@ -121,7 +120,7 @@ def tune(
         minutes=minutes,
         fresh_runs=fresh_repetitions,
     )
-    report = _searched(parsed, folder, search, Place(address, workers, gpus_per_worker, working_dir))
+    report = _searched(parsed, folder, search, options)
     for failure in report.failures:
         warn(f"failed: {failure}")
     if report.choice is None or report.campaign is None:
@@ -137,7 +136,7 @@ def tune(
 
 
 @training_continues()
-def _searched(parsed: "Campaign", folder: Path, search: "Search", place: "Place") -> "SearchReport":
+def _searched(parsed: "Campaign", folder: Path, search: "Search", cluster: ClusterOptions) -> "SearchReport":
     """Search with progress on the console; Ctrl-C ends the command with 130."""
     from orchestrator.tuning.tune import search_recipe
 
@@ -149,7 +148,7 @@ def _searched(parsed: "Campaign", folder: Path, search: "Search", place: "Place"
                 if interruption.is_set():
                     raise KeyboardInterrupt
 
-            return search_recipe(parsed, folder, search, place, show, show_data)
+            return search_recipe(parsed, folder, search, cluster, show, show_data)
     except KeyboardInterrupt:
         warn(f"interrupted; finished trials stay in {folder}, and the same command resumes")
         raise typer.Exit(130) from None

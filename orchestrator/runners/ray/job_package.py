@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from orchestrator.runners.run_options import RunOptions
 from workers.campaign.campaign import Campaign
 from workers.errors import CampaignError
 
@@ -44,13 +45,9 @@ def driver_name(store: str) -> str:
     return f"longtail-{hashlib.sha256(store.encode()).hexdigest()[:12]}"
 
 
-def driver_command(store: str, options: dict[str, object]) -> str:
-    """The shell command of the driver, run in the folder that was sent; None among the options leaves one out, True
-    is a flag."""
-    words: list[object] = ["longtail", "run", CAMPAIGN_FILE, "--store", store, "--runner", "ray", "--address", "auto"]
-    for name, value in options.items():
-        words += [] if value is None else [name] if value is True else [name, value]
-    return shlex.join(map(str, words))
+def driver_command(store: str, options: RunOptions) -> str:
+    """The shell command of the driver, run in the folder that was sent."""
+    return shlex.join(["longtail", "run", CAMPAIGN_FILE, "--store", store, *options.command_line()])
 
 
 def with_sent_tables(campaign: Campaign) -> tuple[Campaign, dict[str, Path]]:

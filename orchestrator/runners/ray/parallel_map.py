@@ -6,7 +6,8 @@ from typing import Any
 import ray
 
 from analysis.reading.parallel import Piece, Result, Shared
-from orchestrator.runners.ray.cluster import connected
+from orchestrator.runners.ray.session import ray_session
+from orchestrator.runners.run_options import ClusterOptions
 from workers.common.progress import ProgressCallback
 
 _RETRIES = 5
@@ -22,12 +23,14 @@ class RayParallelMap:
 
     def map(self, work: Callable[[Shared, Piece], Result], shared: Shared, pieces: Sequence[Piece]) -> Iterator[Result]:
         """See `ParallelMap.map`. What all pieces share is sent to each node once. Raises ClusterError."""
-        with connected(self.address, None, None):
-            yield from self._results(work, ray.put(shared), pieces)
+        with ray_session(ClusterOptions(address=self.address, gpus_per_worker=0)) as session:
+            session.check_slots()
+            yield from self._results(work, ray.put(shared), pieces, 2 * session.slots)
 
-    def _results(self, work: Callable[..., Result], shared: Any, pieces: Sequence[Piece]) -> Iterator[Result]:
+    def _results(
+        self, work: Callable[..., Result], shared: Any, pieces: Sequence[Piece], at_once: int
+    ) -> Iterator[Result]:
         task = ray.remote(num_cpus=1, max_retries=_RETRIES)(work)
-        at_once = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
         waiting = [task.remote(shared, piece) for piece in pieces[:at_once]]
         for done in range(len(pieces)):
             result: Result = ray.get(waiting.pop(0))

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import ray
-from ray._private import state
 from ray.exceptions import (
     ActorUnavailableError,
     NodeDiedError,
@@ -28,8 +27,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from orchestrator.runners.base import Job, WorkersChanged
 from orchestrator.runners.ray.cluster import search_path
 from orchestrator.runners.ray.head_watch import head_problem
-from orchestrator.runners.ray.placement import Node, next_worker_nodes, node_names
+from orchestrator.runners.ray.placement import next_worker_nodes, node_names
 from orchestrator.runners.ray.preflight import ClusterError
+from orchestrator.runners.ray.session import cluster_nodes
 from orchestrator.runners.ray.worker_actor import LoadProblem, WorkerActor
 from workers.campaign.keys import Shard
 from workers.training.shard import ShardError, ShardSummary
@@ -101,8 +101,8 @@ class Pool:
     def __init__(
         self, job: Job, gpus: float, device: str, most: int | None, actor: type[WorkerActor] = WorkerActor
     ) -> None:
-        """At most `most` workers, also where the cluster has fewer places now: an autoscaler sees who waits for one.
-        Without it, as many as there are places."""
+        """At most `most` workers, also where the cluster has fewer slots now: an autoscaler sees who waits for one.
+        Without it, as many as there are slots."""
         # As many calls at a time as are needed: the worker writes one shard while it trains the next.
         limits = {"max_restarts": -1, "max_task_retries": 0, "max_concurrency": 2}
         self._remote = ray.remote(num_cpus=0 if gpus else 1, num_gpus=gpus, **limits)(actor)
@@ -129,8 +129,8 @@ class Pool:
         alive = cluster_nodes()
         self._names = node_names(alive)
         nodes = [node for node in alive if node.node_id not in self._barred]
-        places = sum(node.places(self._gpus) for node in nodes)
-        count = min(self._most or places, requested) - len(self._seats)
+        slots = sum(node.slots(self._gpus) for node in nodes)
+        count = min(self._most or slots, requested) - len(self._seats)
         if count > 0:
             taken = Counter(seat.node for seat in self._seats.values() if seat.node is not None)
             chosen: list[str | None] = list(next_worker_nodes(nodes, taken, self._gpus, count))
@@ -201,7 +201,7 @@ class Pool:
 
     @property
     def size(self) -> int:
-        """Workers, those included that wait for a place."""
+        """Workers, those included that wait for a slot."""
         return len(self._seats)
 
     def _start(self, node: str | None) -> None:
@@ -270,20 +270,3 @@ class Pool:
         self._set_ready(seat, False)
         seat.node = None if node_lost else seat.node
         return Lost(worker, node_lost)
-
-
-def cluster_nodes() -> list[Node]:
-    """The machines of the cluster that are alive."""
-    # What `ray drain-node` and clouds' notices set; no public function of Ray tells it to a driver.
-    leaving: dict[str, int] = getattr(state.state, "get_draining_nodes", dict)()
-    return [
-        Node(
-            node_id=node["NodeID"],
-            cpus=node["Resources"].get("CPU", 0),
-            gpus=node["Resources"].get("GPU", 0),
-            leaving=node["NodeID"] in leaving,
-            address=node["NodeManagerAddress"],
-        )
-        for node in ray.nodes()
-        if node["Alive"]
-    ]

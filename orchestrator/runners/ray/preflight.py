@@ -15,7 +15,7 @@ _CLUSTER_ID = "/ray.rpc.NodeInfoGcsService/GetClusterId"
 
 
 class ClusterError(LongtailError, RuntimeError):
-    """A cluster that cannot be reached, that lets nobody in without its token, or that has no place for a worker."""
+    """A cluster that cannot be reached, that lets nobody in without its token, or that has no slot for a worker."""
 
 
 def check_cluster(address: str) -> None:
