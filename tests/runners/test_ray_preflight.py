@@ -4,6 +4,7 @@ import os
 import queue
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -169,7 +170,7 @@ def test_a_head_that_is_silent_is_told_within_seconds_and_may_come_back(
 
     monkeypatch.setattr(head_watch, "head_problem", problem)
     monkeypatch.setattr(head_watch, "_EVERY_SECONDS", 0.0)
-    monkeypatch.setattr(head_watch.time, "monotonic", lambda: now)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     head_watch._watch("host:1", over, lambda line: pytest.fail(line))
     assert capsys.readouterr().err.splitlines() == [
         "note: the Ray cluster's head at host:1 does not answer (refused); after 20 seconds this command ends",
