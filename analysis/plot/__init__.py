@@ -8,6 +8,7 @@ from analysis.plot.curves import reliability, removal
 from analysis.plot.detection import noise, proxies
 from analysis.plot.groups import learning, profiles
 from analysis.plot.histograms import cscore, forgetting, memorization
+from analysis.plot.localization import localization
 from analysis.plot.pictures import examples, influence
 from analysis.plot.scatters import agreement, mem_against_cscore
 
@@ -18,6 +19,7 @@ __all__ = [
     "forgetting",
     "influence",
     "learning",
+    "localization",
     "mem_against_cscore",
     "memorization",
     "noise",

@@ -1,7 +1,6 @@
 """Inputs of linear datamodels: the subsets of one ratio's runs, and each run's output on test examples."""
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -71,8 +70,7 @@ def read_outputs(
     outputs = [np.zeros((0, len(chosen)), dtype=np.float32)]
     diverged, not_finite, saturated, last_epoch = 0, 0, 0, 0
     for rows in scan_epoch(store, ("subset", column), ratio_ppm, epoch):
-        read = store.margins if output == "margin" else partial(store.bits, column=column)
-        values = read(rows.shard, rows.table)[:, chosen].astype(np.float32)
+        values = store.vectors(rows.shard, rows.table, column)[:, chosen].astype(np.float32)
         finite = np.isfinite(values).all(axis=1)
         subsets.append(store.bits(rows.shard, rows.table, "subset")[rows.used & finite])
         outputs.append(values[rows.used & finite])

@@ -2,6 +2,8 @@
 
 import pandas as pd
 
+from analysis.estimators.localization.frames import probe_frame
+from analysis.estimators.localization.gradients import gradient_frame
 from analysis.learning.forgetting import estimate_forgetting
 from analysis.learning.training_statistics import estimate_training_statistics
 from analysis.reading.counts import count_runs
@@ -71,6 +73,16 @@ class LearningView(View):
     def suspects(self, *, ratio: float | None = None, by: str | None = None) -> pd.DataFrame:
         """The examples by how suspicious their given label is: see `analysis.scoring.suspects`."""
         return self._frame(rank_suspects(read_example_scores(self.store, ratio), by))
+
+    def probe(self, name: str, *, ratio: float | None = None) -> pd.DataFrame:
+        """What a probe measured of each run: `gradients`, `rewinding`, `retraining`, `neurons`, `dropout`, or one of
+        the campaign's own. See `analysis.estimators.localization`; `gradients` are norms and cosines by layer.
+
+        Raises EstimateError where the campaign has no such probe, or no measured run is committed.
+        """
+        if name == "gradients":
+            return self._frame(gradient_frame(self.store, ratio=ratio))
+        return self._frame(probe_frame(self.store, name, ratio=ratio))
 
     def profiles(self, *, by: By = "cscore", groups: int = 5) -> pd.DataFrame:
         """The consistency profile of groups of examples over the ratios: see `analysis.scoring.profiles`."""

@@ -1,7 +1,5 @@
 """Runs, examples and recorded vectors as data frames."""
 
-from functools import partial
-
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -93,13 +91,12 @@ class TrainedView(View):
 
     def _vectors(self, column: str, ratio: float | None, epoch: int | None) -> pd.DataFrame:
         """One vector column of every run, diverged ones included, as a frame."""
-        read = self.store.margins if column == "test_margin" else partial(self.store.bits, column=column)
         chosen = select_ratios(self.store, ratio)
         ids: list[str] = []
         blocks = []
         for rows in scan_epoch(self.store, ("run_id", column), None if ratio is None else chosen[0], epoch):
             ids += rows.table["run_id"].to_pylist()
-            blocks.append(read(rows.shard, rows.table))
+            blocks.append(self.store.vectors(rows.shard, rows.table, column))
         matrix = np.concatenate(blocks)
         columns = pd.RangeIndex(matrix.shape[1], name="example_id")
         return pd.DataFrame(matrix, index=pd.Index(ids, name="run_id"), columns=columns)

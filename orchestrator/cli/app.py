@@ -22,6 +22,7 @@ from orchestrator.cli.commands.forgetting import forgetting
 from orchestrator.cli.commands.imports import imports
 from orchestrator.cli.commands.influence import influence
 from orchestrator.cli.commands.jobs import submit
+from orchestrator.cli.commands.localize import localize
 from orchestrator.cli.commands.noise import noise, suspects
 from orchestrator.cli.commands.plans import plan
 from orchestrator.cli.commands.profiles import profiles
@@ -77,7 +78,18 @@ def _root(
 _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "Start": (demo, init),
     "Train": (tune, plan, run, submit, status),
-    "Estimate": (estimate, report, memorization, cscore, influence, datamodels, profiles, forgetting, removal),
+    "Estimate": (
+        estimate,
+        report,
+        memorization,
+        cscore,
+        influence,
+        datamodels,
+        profiles,
+        forgetting,
+        localize,
+        removal,
+    ),
     "Assess estimates": (reliability, compare),
     "Find noisy labels and cheap scores": (suspects, noise, proxies, density),
     "Maintain stores": (verify, compact),

@@ -145,8 +145,8 @@ def test_margins_read_back_and_pandas_reads_them(tmp_path: Path) -> None:
     table = Store.open(store.uri).read(SHARD, ["test_margin"])
     records = [record for result in given_results for record in result.epochs]
     expected = np.stack([record.test_margin for record in records if record.test_margin is not None])
-    assert store.margins(SHARD, table).dtype == np.float16
-    np.testing.assert_array_equal(store.margins(SHARD, table), expected)
+    assert store.vectors(SHARD, table, schema.MARGIN).dtype == np.float16
+    np.testing.assert_array_equal(store.vectors(SHARD, table, schema.MARGIN), expected)
     frame = pd.read_parquet(f"{store.uri}/results")
     np.testing.assert_array_equal(np.stack(list(frame["test_margin"])), expected)
     given_results[0].epochs[-1].test_margin[:2] = 65504, -65504  # type: ignore[index]
@@ -224,8 +224,8 @@ def test_a_resumed_campaign_records_the_same_bits(tmp_path: Path) -> None:
     for shard in whole.shards():
         theirs, ours = whole.read(shard), torn.read(shard)
         assert content_hash(theirs) == content_hash(ours)
-        margins, right = torn.margins(shard, ours), torn.bits(shard, ours, "test_correct")
-        assert margins.tobytes() == whole.margins(shard, theirs).tobytes()
+        margins, right = torn.vectors(shard, ours, schema.MARGIN), torn.bits(shard, ours, "test_correct")
+        assert margins.tobytes() == whole.vectors(shard, theirs, schema.MARGIN).tobytes()
         assert (right == (margins > 0))[margins != 0].all()
         assert (margins != 0).mean() > 0.99
     assert verify_store(str(tmp_path / "torn"))[1] == []

@@ -65,7 +65,8 @@ PANELS: dict[str, tuple[int, Callable[..., Any]]] = {
 
 
 def test_every_picture_is_tried() -> None:
-    assert {*ONE_PANEL, *PANELS, "removal"} == set(plot.__all__)  # removal: tests/subsets/test_explicit.py
+    elsewhere = {"removal", "localization"}  # tests/subsets/test_explicit.py, tests/localization
+    assert {*ONE_PANEL, *PANELS, *elsewhere} == set(plot.__all__)
 
 
 @pytest.mark.slow

@@ -95,6 +95,8 @@ class ProbeForm(Frozen):
     """What a store's probes measure: the columns of results, and the model's trained parameters in their order."""
 
     columns: Annotated[tuple[ProbeColumn, ...], Field(strict=False, min_length=1, max_length=100)]
+    layers: Annotated[tuple[Annotated[str, Field(max_length=500)], ...], Field(strict=False, max_length=100_000)]
+    """Names, in the order of the forward pass."""
     tensors: Annotated[tuple[ProbedTensor, ...], Field(strict=False, max_length=100_000)]
 
     @model_validator(mode="after")

@@ -201,7 +201,7 @@ class Store:
         return int(content.size)
 
     def read(self, shard: Shard, columns: Sequence[str] | None = None) -> pa.Table:
-        """A committed shard's rows (or some columns). Raises DamagedFileError, or StoreError where it is missing."""
+        """A committed shard's rows (or some columns). Raises DamagedFileError; StoreError where it is missing."""
         with self._results.open(shard) as file:
             return file.read_all(columns)
 
@@ -223,15 +223,10 @@ class Store:
         """A vector column of rows as bool[rows, N]; bool[rows, T] for test_correct. Raises DamagedFileError."""
         return self._matrix(shard, table, column)
 
-    def margins(self, shard: Shard, table: pa.Table) -> npt.NDArray[np.float16]:
-        """The test margins of a shard's rows, where they are recorded: float16[rows, T]. Raises DamagedFileError."""
-        return self._matrix(shard, table, schema.MARGIN)
-
     def vectors(self, shard: Shard, table: pa.Table, column: str) -> npt.NDArray[Any]:
-        """A vector column of rows in the column's own shape. Raises DamagedFileError.
+        """A vector column of rows in its own shape: probes as the header declares. Raises DamagedFileError.
 
-        Presentations are bool or float16[rows, slots, N]: a row's slots are its epochs since the row before, and then,
-        where those are fewer, empty ones. Columns of probes are [rows, *shape] in the dtype that the header declares.
+        Presentations are [rows, slots, N]: a row's slots are its epochs since the row before, and then empty ones.
         """
         return self._matrix(shard, table, column).reshape(-1, *self._results.widths.shape(column))
 

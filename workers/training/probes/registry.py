@@ -61,7 +61,8 @@ def probe_form(
         check_columns(spec.name, probe, shape)
     columns = tuple(column for probe in probes for column in probe.columns(shape))
     try:
-        return ProbeForm(columns=columns, tensors=_tensors(campaign, shape, input_shape, num_classes))
+        layers = tuple(layer.name for layer in shape.layers)
+        return ProbeForm(columns=columns, layers=layers, tensors=_tensors(campaign, shape, input_shape, num_classes))
     except ValidationError as error:
         raise CampaignError(f"record.probes: {error.errors(include_url=False)[0]['msg']}") from error
 

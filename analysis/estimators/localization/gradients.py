@@ -1,0 +1,72 @@
+"""Gradient accounting (Maini et al. 2023, section 4.1): norms and cosines of the gradients of clean and noisy examples.
+
+Of a layer with tensors p, with G_c and G_n the sums of clean and noisy gradients over an epoch:
+
+    norm        sum_p |G_c,p| / sqrt(size of p)           (noisy likewise)
+    cosine      mean_p cos(G_c,p, G_n,p)
+    flat_cosine sum_p G_c,p . G_n,p / (|G_c| |G_n|)       the layer's tensors as one vector
+    total_norm  sum_p |G_c,p + G_n,p| / sqrt(size of p)
+
+The first two are those of the authors' code (gradients.py of their repository), where each batch-norm vector weighs as
+much as the convolution; the third does not have that property.
+"""
+
+import numpy as np
+import pandas as pd
+
+from analysis.estimators.localization.probe_rows import find_columns, read_probe, with_run
+from workers.common.arrays import AnyArray, Floats
+from workers.errors import EstimateError
+from workers.store import Store
+from workers.store.probe_columns import ProbedTensor
+
+VALUES = ("norm_clean", "norm_noisy", "norm_ratio", "total_norm", "cosine", "flat_cosine")
+
+
+def gradient_frame(store: Store, *, ratio: float | None = None) -> pd.DataFrame:
+    """A row for each measured run, epoch and layer: run_id, ratio, repetition, epoch, layer and VALUES.
+
+    `norm_ratio` is that of noisy to clean. NaN where a gradient is 0. Raises EstimateError as `probe_frame`.
+    """
+    (column,) = find_columns(store, "gradients")
+    rows = read_probe(store, [column], ratio)
+    if store.header.probes is None:
+        raise EstimateError(f"{store.uri}: has no probes")
+    sums = rows.values[column.name].astype(np.float64)
+    epochs, frames = np.array(column.axes[0].values()), []
+    for layer, members in _layers(store.header.probes.tensors).items():
+        values = _of_layer(sums[:, :, members], [store.header.probes.tensors[each].size for each in members])
+        for place, run in enumerate(rows.runs):
+            frame = pd.DataFrame({"epoch": epochs, "layer": layer})
+            frames.append(with_run(frame.assign(**{name: each[place] for name, each in values.items()}), run))
+    return pd.concat(frames, ignore_index=True)
+
+
+def _layers(tensors: tuple[ProbedTensor, ...]) -> dict[str, list[int]]:
+    """The places of each layer's tensors."""
+    found: dict[str, list[int]] = {}
+    for place, tensor in enumerate(tensors):
+        found.setdefault(tensor.layer, []).append(place)
+    return found
+
+
+def _of_layer(sums: AnyArray, sizes: list[int]) -> dict[str, Floats]:
+    """VALUES, float64[R, E], of sums [R, E, tensors, (clean^2, noisy^2, product)] and the tensors' sizes."""
+    clean, noisy, product = np.moveaxis(sums, -1, 0)
+    root = np.sqrt(np.array(sizes, dtype=np.float64))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        norm_clean = (np.sqrt(clean) / root).sum(axis=-1)
+        norm_noisy = (np.sqrt(noisy) / root).sum(axis=-1)
+        total = np.maximum(clean + noisy + 2 * product, 0)
+        cosine = np.where(clean * noisy > 0, product / np.sqrt(clean * noisy), np.nan)
+        flat = product.sum(axis=-1) / np.sqrt(clean.sum(axis=-1) * noisy.sum(axis=-1))
+        some = np.isfinite(cosine)
+        mean = np.where(some, cosine, 0).sum(axis=-1) / np.where(some.any(axis=-1), some.sum(axis=-1), np.nan)
+        return {
+            "norm_clean": norm_clean,
+            "norm_noisy": norm_noisy,
+            "norm_ratio": np.where(norm_clean > 0, norm_noisy / norm_clean, np.nan),
+            "total_norm": (np.sqrt(total) / root).sum(axis=-1),
+            "cosine": mean,
+            "flat_cosine": np.where(np.isfinite(flat), flat, np.nan),
+        }

@@ -1,0 +1,92 @@
+"""Reads what probes measured: the last rows of the runs that were measured."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from analysis.reading.examples import read_labels
+from analysis.reading.selection import select_ratios
+from workers.campaign.campaign import PPM
+from workers.campaign.keys import Run
+from workers.common.arrays import AnyArray, Bools
+from workers.errors import EstimateError, NoEstimateError
+from workers.store import Store
+from workers.store.probe_columns import PROBE_PREFIX, ProbeColumn
+
+
+@dataclass(frozen=True)
+class ProbeRows:
+    """R measured runs, ascending: `values` [R, *shape] by column, and their `subsets`, bool[R, N]."""
+
+    runs: list[Run]
+    subsets: Bools
+    values: dict[str, AnyArray]
+
+
+def probe_names(store: Store) -> list[str]:
+    """The names of the columns of a store's probes, without their prefix."""
+    return [column.name.removeprefix(PROBE_PREFIX) for column in store.header.probe_columns]
+
+
+def find_columns(store: Store, name: str) -> list[ProbeColumn]:
+    """The columns of a probe: `probe_NAME` itself, or else all that start with `probe_NAME_`.
+
+    Raises EstimateError where the store has none.
+    """
+    columns = store.header.probe_columns
+    found = [column for column in columns if column.name == PROBE_PREFIX + name]
+    found = found or [column for column in columns if column.name.startswith(f"{PROBE_PREFIX}{name}_")]
+    if not found:
+        has = ", ".join(probe_names(store)) or "none (record.probes of the campaign declares them)"
+        raise EstimateError(f"{store.uri}: has no probe {name!r}; it has {has}")
+    return found
+
+
+def read_probe(store: Store, columns: Iterable[ProbeColumn], ratio: float | None = None) -> ProbeRows:
+    """What probes measured of the runs of a ratio, or of all. Runs that diverged, or were not measured, are left out.
+
+    Raises NoEstimateError where no measured run is committed, DamagedFileError for an unreadable shard.
+    """
+    names = [column.name for column in columns]
+    probes = store.header.record.probes
+    repetitions = 0 if probes is None else probes.repetitions
+    chosen = select_ratios(store, ratio)
+    runs: list[Run] = []
+    subsets: list[Bools] = []
+    values: dict[str, list[AnyArray]] = {name: [] for name in names}
+    scanned = ["is_final", "status", "repetition", "subset", *names]
+    for shard, table in store.scan(scanned, chosen[0] if len(chosen) == 1 else None):
+        if shard.start >= repetitions:
+            continue
+        repetition = table["repetition"].to_numpy()
+        completed = np.array([status == "completed" for status in table["status"].to_pylist()], dtype=bool)
+        rows = table.filter(table["is_final"].to_numpy() & completed & (repetition < repetitions))
+        if rows.num_rows:
+            runs += [Run(shard.ratio_ppm, int(each)) for each in rows["repetition"].to_numpy()]
+            subsets.append(store.bits(shard, rows, "subset"))
+            for name in names:
+                values[name].append(store.vectors(shard, rows, name))
+    if not runs:
+        raise NoEstimateError(
+            f"{store.uri}: has no measured run: probes are of the repetitions under {repetitions}, "
+            "and none of these is committed without having diverged"
+        )
+    return ProbeRows(runs, np.concatenate(subsets), {name: np.concatenate(each) for name, each in values.items()})
+
+
+def noisy_labels(store: Store) -> npt.NDArray[np.bool_]:
+    """bool[N]: the examples whose given label is not the data set's."""
+    labels = read_labels(store)
+    noisy: npt.NDArray[np.bool_] = labels.label != labels.given_label
+    return noisy
+
+
+def with_run(frame: pd.DataFrame, run: Run) -> pd.DataFrame:
+    """The frame with the run's run_id, ratio and repetition in front."""
+    frame.insert(0, "run_id", run.run_id)
+    frame.insert(1, "ratio", run.ratio_ppm / PPM)
+    frame.insert(2, "repetition", run.repetition)
+    return frame

@@ -1,0 +1,88 @@
+"""Means over runs of everything that a store's probes measured."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from analysis.estimators.localization.frames import probe_frame
+from analysis.estimators.localization.gradients import VALUES, gradient_frame
+from analysis.estimators.localization.over_runs import mean_over_runs
+from analysis.estimators.localization.probe_rows import probe_names
+from analysis.estimators.localization.units import example_units, units_detection, units_summary
+from workers.errors import EstimateError
+from workers.store import Store
+
+
+@dataclass(frozen=True)
+class Localization:
+    """Means over runs, with standard errors: a frame for each probe that the store has, by the probe's name.
+
+    `gradients` by epoch and layer; `rewinding` by layer, epoch, rule and group; `retraining` by layer, epoch and group;
+    `neurons` by group, with `neurons_detection`; `dropout` by mode and group. Ratios are kept apart.
+    """
+
+    tables: dict[str, pd.DataFrame]
+    runs: dict[float, int]
+    """Measured runs by ratio."""
+
+
+def localize(store: Store, *, ratio: float | None = None) -> Localization:
+    """Summarize a store's probes. Raises EstimateError where it has none, NoEstimateError without a measured run."""
+    names = probe_names(store)
+    if not names:
+        raise EstimateError(
+            f"{store.uri}: has no probes: record.probes of the campaign must declare some "
+            "(longtail init mnist-localization writes a campaign that does)"
+        )
+    tables = {
+        probe: make(store, ratio)
+        for probe, make in _MAKERS.items()
+        if any(name == probe or name.startswith(f"{probe}_") for name in names)
+    }
+    tables |= {name: probe_frame(store, name, ratio=ratio) for name in names if not _is_own(name)}
+    if "neurons" in tables:
+        tables["neurons_detection"] = _detection(store, ratio)
+    first = probe_frame(store, names[0], ratio=ratio) if not _is_own(names[0]) else _any_frame(store, names[0], ratio)
+    pairs = first[["ratio", "run_id"]].drop_duplicates()
+    runs = {float(at): int((pairs["ratio"] == at).sum()) for at in pairs["ratio"].unique()}
+    return Localization(tables, runs)
+
+
+def _any_frame(store: Store, name: str, ratio: float | None) -> pd.DataFrame:
+    probe = next(probe for probe in _MAKERS if name == probe or name.startswith(f"{probe}_"))
+    return gradient_frame(store, ratio=ratio) if probe == "gradients" else probe_frame(store, probe, ratio=ratio)
+
+
+def _is_own(name: str) -> bool:
+    return any(name == probe or name.startswith(f"{probe}_") for probe in _MAKERS)
+
+
+def _gradients(store: Store, ratio: float | None) -> pd.DataFrame:
+    return mean_over_runs(gradient_frame(store, ratio=ratio), ["ratio", "epoch", "layer"], VALUES)
+
+
+def _accuracies(name: str, *by: str) -> Callable[[Store, float | None], pd.DataFrame]:
+    def of_store(store: Store, ratio: float | None) -> pd.DataFrame:
+        return mean_over_runs(probe_frame(store, name, ratio=ratio), ["ratio", *by, "group"], ["accuracy"])
+
+    return of_store
+
+
+def _neurons(store: Store, ratio: float | None) -> pd.DataFrame:
+    summary = units_summary(example_units(store, ratio=ratio))
+    values = [name for name in summary.columns if name not in ("run_id", "ratio", "repetition", "group")]
+    return mean_over_runs(summary, ["ratio", "group"], values)
+
+
+def _detection(store: Store, ratio: float | None) -> pd.DataFrame:
+    return mean_over_runs(units_detection(example_units(store, ratio=ratio)), ["ratio"], ["auc"])
+
+
+_MAKERS: dict[str, Callable[[Store, float | None], pd.DataFrame]] = {
+    "gradients": _gradients,
+    "rewinding": _accuracies("rewinding", "layer", "epoch", "rule"),
+    "retraining": _accuracies("retraining", "layer", "epoch"),
+    "neurons": _neurons,
+    "dropout": _accuracies("dropout", "mode"),
+}

@@ -1,0 +1,97 @@
+"""Units to flip a prediction (Maini et al. 2023, section 5): how many an example needs, and where they lie."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from analysis.estimators.localization.probe_rows import find_columns, noisy_labels, read_probe, with_run
+from analysis.statistics.detection import area_under_curve
+from workers.common.arrays import AnyArray
+from workers.store import Store
+
+CENSORED = -2
+"""Of `probe_neurons_units`: the search ended without a flip."""
+
+
+def example_units(store: Store, *, ratio: float | None = None) -> pd.DataFrame:
+    """A row for each measured run and sampled example: run_id, ratio, repetition, example_id, noisy, units, censored,
+    layer (of its first unit), layers (number of different ones), and the accuracies of the model without the units.
+
+    `units` of a censored example is the number that was tried. `accuracy_GROUP` and `before_GROUP` are over the run's
+    fixed sample of each group, with the example's units removed and before. Raises EstimateError as `probe_frame`.
+    """
+    columns = {column.name.removeprefix("probe_neurons_"): column for column in find_columns(store, "neurons")}
+    rows = read_probe(store, columns.values(), ratio)
+    values = {name: rows.values[column.name] for name, column in columns.items()}
+    noisy = noisy_labels(store)
+    layers = [] if store.header.probes is None else list(store.header.probes.layers)
+    groups = [str(label) for label in columns["evaluated"].axes[0].values()]
+    frames = [
+        with_run(_of_run({name: each[place] for name, each in values.items()}, noisy, layers, groups), run)
+        for place, run in enumerate(rows.runs)
+    ]
+    return pd.concat(frames, ignore_index=True)
+
+
+def _of_run(values: Mapping[str, AnyArray], noisy: AnyArray, layers: list[str], groups: list[str]) -> pd.DataFrame:
+    sampled = values["example"] >= 0
+    example, units = values["example"][sampled], values["units"][sampled].astype(np.int64)
+    at = values["layer"][sampled]
+    censored = units == CENSORED
+    tried = (at >= 0).sum(axis=1)
+    evaluated = np.where(values["evaluated"] > 0, values["evaluated"], 0)
+    right = values["right"][sampled].astype(np.float64)
+    first = at[:, 0] if at.shape[1] else np.full(len(at), -1)
+    frame = pd.DataFrame(
+        {
+            "example_id": example.astype(np.int64),
+            "noisy": noisy[example],
+            "units": np.where(censored, tried, units),
+            "censored": censored,
+            "layer": [layers[each] if 0 <= each < len(layers) else None for each in first],
+            "layers": [len(set(row[row >= 0].tolist())) for row in at],
+        }
+    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        for place, group in enumerate(groups):
+            count = float(evaluated[place]) or np.nan
+            frame[f"accuracy_{group}"] = right[:, place] / count
+            frame[f"before_{group}"] = values["before"][place] / count
+    return frame
+
+
+def units_summary(units: pd.DataFrame) -> pd.DataFrame:
+    """A row for each run and group (clean, noisy): n, median, under_10, censored, layers, and mean accuracies.
+
+    `under_10` is the share of the examples that need fewer than 10 units, `censored` that of those that were not
+    flipped; `test_accuracy` that of the edited models, `test_before` that of the model itself, and so on.
+    """
+    order = units.assign(
+        needed=np.where(units["censored"], np.inf, units["units"]), group=np.where(units["noisy"], "noisy", "clean")
+    )
+    grouped = order.groupby(["run_id", "ratio", "repetition", "group"], sort=False)
+    parts = {
+        "n": grouped.size(),
+        "median": grouped["needed"].median(),
+        "under_10": grouped["needed"].agg(lambda needed: (needed < 10).mean()),
+        "censored": grouped["censored"].mean(),
+        "layers": grouped["layers"].mean(),
+    }
+    for name in units.columns:
+        if name.startswith(("accuracy_", "before_")):
+            parts[name] = grouped[name].mean()
+    return pd.DataFrame(parts).reset_index()
+
+
+def units_detection(units: pd.DataFrame) -> pd.DataFrame:
+    """A row for each run: the AUC of minus the number of units as a detector of noisy labels; censored ones last.
+
+    `auc_se` is DeLong's, over the sampled examples. NaN where a run's sample has no noisy or no clean example.
+    """
+    rows = []
+    for (run_id, ratio, repetition), of_run in units.groupby(["run_id", "ratio", "repetition"], sort=False):
+        needed = np.where(of_run["censored"], of_run["units"].max() + 1.0, of_run["units"])
+        auc, se = area_under_curve(-needed, of_run["noisy"].to_numpy(dtype=bool))
+        rows.append({"run_id": run_id, "ratio": ratio, "repetition": repetition, "auc": auc, "auc_se": se})
+    return pd.DataFrame(rows, columns=["run_id", "ratio", "repetition", "auc", "auc_se"])

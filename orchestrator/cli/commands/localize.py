@@ -1,0 +1,187 @@
+"""Command of localization: localize."""
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from orchestrator.cli.figure_output import check_figure, write_figure
+from orchestrator.cli.options import StoreArgument
+from orchestrator.cli.output import errors, say, show_table
+from orchestrator.cli.table_output import cell, not_kept
+from orchestrator.cli.text_table import TableColumn, TextTable
+from orchestrator.frame_files import check_output, write_frame
+from workers.campaign.plural import count_text
+from workers.errors import ReadOnlyError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from workers.store import Store
+
+RULES = ("parameters", "buffers", "reestimated")
+_SHOWN_GROUPS = ("clean", "noisy", "test")
+
+
+def localize(
+    store: StoreArgument,
+    ratio: Annotated[float | None, typer.Option("--ratio", help="Ratio of the runs; default: all.")] = None,
+    rule: Annotated[
+        str, typer.Option("--rule", help=f"Batch statistics of rewound layers: {', '.join(RULES)}.")
+    ] = "reestimated",
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Output files, FILE-gradients.csv and so on for FILE.csv (or .parquet); default: estimates/.",
+        ),
+    ] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Plots of all probes: .png, .pdf or .svg.")] = None,
+) -> None:
+    """Show what probes measured: in which layers and units memorization is.
+
+    Example: longtail localize STORE --plot localization.png
+    """
+    import analysis
+    from analysis.estimators.localization.summary import localize as summarize
+    from orchestrator.cli.progress import reading_display
+    from workers.store import Store
+
+    if rule not in RULES:
+        raise typer.BadParameter(f"--rule must be one of {', '.join(RULES)}, got {rule!r}")
+    check_output(output)
+    check_figure(plot, "plot")
+    opened = Store.open(store)
+    with reading_display(errors, opened):
+        found = summarize(opened, ratio=ratio)
+    written = [_keep(opened, name, frame, output) for name, frame in found.tables.items()]
+    if plot is not None:
+        write_figure(plot, partial(analysis.plot.localization, rule=rule), found.tables)
+    for name, frame in found.tables.items():
+        _SHOW.get(name, _show_nothing)(frame, rule)
+    for at, runs in found.runs.items():
+        say(f"means over {count_text(runs, 'measured run')} at ratio {at:g}, ± standard error over runs")
+    for place in written:
+        say(f"table: {place}")
+    if plot is not None:
+        say(f"plot: {plot}")
+
+
+def _keep(store: "Store", name: str, frame: "pd.DataFrame", output: Path | None) -> str:
+    """Write a table; returns where."""
+    from analysis.reading.estimate_tables import write_table
+
+    if output is not None:
+        place = output.with_name(f"{output.stem}-{name}{output.suffix}")
+        write_frame(frame, place)
+        return str(place)
+    try:
+        return write_table(store, f"localize_{name}", frame, {}, None)
+    except ReadOnlyError as error:
+        return not_kept(error)
+
+
+def _show_nothing(frame: "pd.DataFrame", rule: str) -> None:
+    """A probe of the user's own is in its table."""
+
+
+def _show_gradients(frame: "pd.DataFrame", rule: str) -> None:
+    """Means over epochs; the figure and the table have each epoch."""
+    say("gradients of clean and noisy examples, mean over epochs")
+    columns = [TableColumn("layer", kind="text"), *(TableColumn(*each) for each in _GRADIENTS)]
+    table = TextTable(columns, "-o FILE writes all")
+    for layer, rows in frame.groupby("layer", sort=False):
+        values = (cell(rows[name].mean(), digits=digits) for name, digits in _GRADIENT_VALUES.items())
+        table.add_row(str(layer), *values)
+    show_table(table)
+
+
+_GRADIENTS = (("norm clean", 3), ("norm noisy", 3), ("noisy / clean", 1), ("cosine", 0), ("flat cosine", 2))
+_GRADIENT_VALUES = {"norm_clean": 4, "norm_noisy": 4, "norm_ratio": 2, "cosine": 3, "flat_cosine": 3}
+
+
+def _show_rewinding(frame: "pd.DataFrame", rule: str) -> None:
+    for group in ("clean", "noisy"):
+        say(f"accuracy on {group} examples with one layer rewound to an epoch ({rule})")
+        rows = frame[(frame["rule"] == rule) & (frame["group"] == group)]
+        epochs = sorted(rows["epoch"].unique())
+        # Where not all fit, the first and the last epoch are the last to go.
+        ranks = {epoch: min(place, len(epochs) - 1 - place) for place, epoch in enumerate(epochs)}
+        table = TextTable(
+            [TableColumn("layer", kind="text"), *(TableColumn(f"{epoch}", ranks[epoch]) for epoch in epochs)],
+            "-o FILE writes all",
+        )
+        for layer, of_layer in rows.groupby("layer", sort=False):
+            at = of_layer.set_index("epoch")
+            table.add_row(str(layer), *(_accuracy(at.loc[epoch]) for epoch in epochs))
+        show_table(table)
+
+
+def _accuracy(row: Any) -> str:
+    return cell(row["accuracy"], row["accuracy_se"])
+
+
+def _show_retraining(frame: "pd.DataFrame", rule: str) -> None:
+    say("accuracy with one layer trained anew on clean examples alone, before and after")
+    names = [f"{group} {when}" for group in ("clean", "noisy") for when in ("before", "after")]
+    ranks = (2, 1, 1, 0)
+    table = TextTable(
+        [TableColumn("layer", kind="text"), *(TableColumn(*each) for each in zip(names, ranks, strict=True))],
+        "-o FILE writes all",
+    )
+    for layer, rows in frame.groupby("layer", sort=False):
+        cells = []
+        for group in ("clean", "noisy"):
+            at = rows[rows["group"] == group].sort_values("epoch")
+            cells += [_accuracy(at.iloc[0]), _accuracy(at.iloc[-1])]
+        table.add_row(str(layer), *cells)
+    show_table(table)
+
+
+def _show_neurons(frame: "pd.DataFrame", rule: str) -> None:
+    say("units to set to 0 until an example's given label is not predicted")
+    names = (("examples", 3), ("median", 0), ("under 10", 0), ("not flipped", 1), ("test before", 2), ("test after", 2))
+    table = TextTable(
+        [TableColumn("group", kind="text"), *(TableColumn(*each) for each in names)], "-o FILE writes all"
+    )
+    for row in frame.to_dict("records"):
+        table.add_row(
+            row["group"],
+            f"{row['n'] * row['runs']:.0f}",
+            cell(row["median"], digits=1),
+            cell(row["under_10"], row["under_10_se"]),
+            cell(row["censored"], row["censored_se"]),
+            cell(row["before_test"]),
+            cell(row["accuracy_test"], row["accuracy_test_se"]),
+        )
+    show_table(table)
+
+
+def _show_detection(frame: "pd.DataFrame", rule: str) -> None:
+    for row in frame.to_dict("records"):
+        say(f"minus the number of units as a detector of noisy labels: AUC {cell(row['auc'], row['auc_se'])}")
+
+
+def _show_dropout(frame: "pd.DataFrame", rule: str) -> None:
+    say("accuracy with and without the memorization units")
+    table = TextTable(
+        [TableColumn("mode", kind="text"), *(TableColumn(group, rank) for rank, group in enumerate(_SHOWN_GROUPS))],
+        "-o FILE writes all",
+    )
+    for mode, rows in frame.groupby("mode", sort=False):
+        at = rows.set_index("group")
+        table.add_row(str(mode), *(_accuracy(at.loc[group]) for group in _SHOWN_GROUPS))
+    show_table(table)
+
+
+_SHOW = {
+    "gradients": _show_gradients,
+    "rewinding": _show_rewinding,
+    "retraining": _show_retraining,
+    "neurons": _show_neurons,
+    "neurons_detection": _show_detection,
+    "dropout": _show_dropout,
+}
