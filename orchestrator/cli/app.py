@@ -115,6 +115,9 @@ def interrupt(number: int, frame: FrameType | None) -> NoReturn:
 def main() -> None:
     """Entry point of the `longtail` command."""
     faulthandler.enable()  # a crash in native code tells where the campaign's own code was
+    # What Ray says of lost nodes and workers would stand among our lines, which say it as well. Ray reads
+    # this when it is imported; its workers' own output is not shown in any case.
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "^")
     for number in (signal.SIGINT, signal.SIGTERM):  # SIGTERM is as clean an end as Ctrl-C
         signal.signal(number, interrupt)
     guard_streams()
