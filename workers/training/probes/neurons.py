@@ -82,7 +82,7 @@ class NeuronsToFlip:
         if unit == 0:
             values["probe_neurons_evaluated"][:] = [len(members) for members in sample]
             values["probe_neurons_before"][:] = count_right_among(subject, trained_model(subject), sample)
-        search = _Search(subject, self.config)
+        search, right = _Search(subject, self.config), {}
         for row in range(unit * _PART, min((unit + 1) * _PART, len(examples))):
             taken, flipped = search.run(int(examples[row]))
             values["probe_neurons_example"][row] = examples[row]
@@ -90,7 +90,9 @@ class NeuronsToFlip:
             for step, (layer, place) in enumerate(taken):
                 values["probe_neurons_layer"][row, step] = layer
                 values["probe_neurons_unit"][row, step] = place
-            values["probe_neurons_right"][row] = count_right_among(subject, search.model, sample)
+            if (edit := frozenset(taken)) not in right:  # few units are often the same ones
+                right[edit] = count_right_among(subject, search.model, sample)
+            values["probe_neurons_right"][row] = right[edit]
 
     def _drawn_examples(self, subject: Subject) -> Integers:
         """Those of the split first: int64[up to `examples`]."""
