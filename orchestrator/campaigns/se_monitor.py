@@ -7,13 +7,13 @@ that an example that was right in every run so far is not taken to be certain. E
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 from analysis.estimators.standard_errors import MOST, percentile, smoothed_cscore_se, smoothed_se
 from analysis.reading.counts import RatioCounts
 from analysis.reading.running_counts import RunningCounts
+from orchestrator.campaigns.se_percentiles import SePercentiles, StandardErrors
 from workers.campaign.campaign import PPM
 from workers.campaign.keys import Shard
 from workers.common.arrays import Floats
@@ -26,31 +26,6 @@ _SHARE = 1 / 50
 _LOOK_SECONDS = 1.0
 _PAUSE_SECONDS = 1.0
 """The longest look, and the shortest time between two."""
-
-
-@dataclass(frozen=True)
-class SePercentiles:
-    """The standard error of an estimate that half and that 90% of the examples do not exceed, from so many runs.
-
-    Infinite where too many examples have no such estimate yet.
-    """
-
-    runs: int
-    median: float
-    most: float
-
-
-@dataclass(frozen=True)
-class StandardErrors:
-    """mem at each ratio under 1 (parts per million) that has runs, and the C-score where there are several of them."""
-
-    mem: dict[int, SePercentiles]
-    cscore: SePercentiles | None = None
-
-
-def error_text(error: float) -> str:
-    """A standard error; a dash where it is infinite."""
-    return f"{error:.3f}" if error < float("inf") else "-"
 
 
 class StandardErrorMonitor:

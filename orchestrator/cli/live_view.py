@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.campaigns.campaign_report import CampaignProgress
-from orchestrator.campaigns.se_monitor import SePercentiles, StandardErrors, error_text
+from orchestrator.campaigns.se_percentiles import SePercentiles, StandardErrors, error_text
 from orchestrator.cli.throughput import Rate, rate_text
 from workers.campaign.campaign import PPM
 from workers.campaign.plural import count_text

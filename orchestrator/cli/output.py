@@ -60,6 +60,14 @@ def show_data(dataset: "Dataset") -> None:
         say(line)
 
 
+def tell_data(dataset: "Dataset") -> None:
+    """Likewise, on standard error: beside a progress view."""
+    from orchestrator.cli.data_summary import data_lines
+
+    for line in data_lines(dataset):
+        warn(line)
+
+
 _MOST_DAMAGED = 10
 """Damaged files that are named; `longtail verify` names all."""
 
@@ -78,20 +86,20 @@ def run_and_show(
     store: str,
     options: "RunOptions",
 ) -> "CampaignReport":
-    """Run a campaign with its progress on the console, and tell what was done. Ctrl-C ends the command with 130."""
+    """Run a campaign with its progress on standard error, and tell what was done. Ctrl-C ends the command with 130."""
     from orchestrator.campaigns.campaign_report import CampaignProgress
     from orchestrator.campaigns.run import run_campaign
     from orchestrator.cli.progress import campaign_display
 
     try:
-        with campaign_display(console, store) as display:
+        with campaign_display(errors, store) as display:
 
             def show(progress: CampaignProgress) -> None:
                 display(progress)
                 if interruption.is_set():
                     raise KeyboardInterrupt
 
-            report = run_campaign(campaign, store, options, on_progress=show, on_data=show_data)
+            report = run_campaign(campaign, store, options, on_progress=show, on_data=tell_data)
     except KeyboardInterrupt:
         warn(f"interrupted; what is in {store} stays, and the same command resumes")
         raise typer.Exit(130) from None

@@ -1,10 +1,11 @@
 """Progress of a campaign and of other long work: live on a terminal, plain lines elsewhere."""
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console
 from rich.live import Live
@@ -18,6 +19,7 @@ from rich.progress import (
 )
 
 from orchestrator.cli.output import interruption
+from orchestrator.cli.plain_lines import PlainLines
 from orchestrator.cli.throughput import Rate, time_left_text
 from workers.campaign.plural import count_text
 from workers.common.progress import StageProgressCallback, no_progress
@@ -26,10 +28,8 @@ if TYPE_CHECKING:
     from orchestrator.campaigns.campaign_report import CampaignProgress
     from workers.store import Store
 
-PLAIN_SECONDS = 10.0
-"""Time between two plain lines."""
 STAGE_SECONDS = 30.0
-"""Likewise of work other than training, and before the first."""
+"""Time between two plain lines of work other than training, and before the first."""
 
 BLOCKS = "blocks of test examples"
 """Stage of work on pairs of examples."""
@@ -55,14 +55,14 @@ def campaign_display(console: Console, store: str) -> Iterator[Display]:
     """A display on this console, for one campaign; `store` is where its precision is measured on a terminal."""
     rate = Rate()
     if not console.is_terminal:
-        yield _PlainDisplay(console, rate)
+        yield _plain_campaign(PlainLines(console), rate)
         return
     from orchestrator.campaigns.se_monitor import Follower
     from orchestrator.cli.live_view import LiveView
 
     with Follower(store) as follower:
         view = LiveView(rate, lambda: follower.precision)
-        with Live(view, console=console, refresh_per_second=2):
+        with Live(view, console=console, refresh_per_second=2, redirect_stdout=on_terminal(sys.stdout)):
 
             def show(progress: "CampaignProgress") -> None:
                 view.progress = progress
@@ -70,6 +70,11 @@ def campaign_display(console: Console, store: str) -> Iterator[Display]:
 
             yield show
             follower.finish()
+
+
+def on_terminal(stream: TextIO | None) -> bool:
+    """Whether lines that are printed there would tear a live view, unless they go through it."""
+    return stream is not None and stream.isatty()
 
 
 @contextmanager
@@ -120,9 +125,8 @@ class _PlainStages:
     """Lines of stages, none before the work has taken a while."""
 
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
-        self._console = console
+        self._lines = PlainLines(console, STAGE_SECONDS, due=clock() + STAGE_SECONDS)
         self._clock = clock
-        self._last = clock()
         self._begun: dict[str, tuple[float, int]] = {}
         """When each stage began, and how many of its pieces were done last."""
 
@@ -131,33 +135,22 @@ class _PlainStages:
         begun, before = self._begun.get(what, (now, 0))
         begun = begun if before <= done else now
         self._begun[what] = (begun, done)
-        if now - self._last < STAGE_SECONDS or done >= total:
+        if done >= total:
             return
-        self._last = now
         left = f", {time_left_text((now - begun) * (total - done) / done)}" if done and now > begun else ""
-        self._console.print(f"{what}: {done:,} of {total:,}{left}", markup=False, highlight=False, soft_wrap=True)
+        self._lines.show(f"{what}: {done:,} of {total:,}{left}", now)
 
 
-class _PlainDisplay:
+def _plain_campaign(lines: PlainLines, rate: Rate) -> Display:
     """A line at the start, at the end, and every few seconds between."""
 
-    def __init__(self, console: Console, rate: Rate) -> None:
-        self._console = console
-        self._rate = rate
-        self._last = -PLAIN_SECONDS
-        self._shown = ""
-
-    def __call__(self, progress: "CampaignProgress") -> None:
-        now = time.monotonic()
-        text = self._rate.text(progress)
+    def show(progress: "CampaignProgress") -> None:
+        text = rate.text(progress)
         checking = progress.to_check > 0 and progress.found is None
         finished = progress.committed + progress.failed == progress.total and not checking
-        if not finished and now - self._last < PLAIN_SECONDS:
-            return
-        self._last = now
         line = f"{progress.committed}/{count_text(progress.total, 'run')}, {text} ({notes(progress)})"
         if checking:
             line = f"checking what is in the store: {progress.checked:,} of {count_text(progress.to_check, 'file')}"
-        if line != self._shown:
-            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
-        self._shown = line
+        lines.show(line, must=finished)
+
+    return show

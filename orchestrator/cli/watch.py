@@ -5,12 +5,14 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from orchestrator.campaigns.se_monitor import SePercentiles, StandardErrorMonitor, StandardErrors, error_text
+from orchestrator.campaigns.se_percentiles import SePercentiles, StandardErrors, error_text
+from orchestrator.cli.plain_lines import PlainLines
 from orchestrator.cli.text_table import TableColumn, TextTable
 from orchestrator.cli.throughput import pace_text
 from orchestrator.store_ops.status import CampaignStatus, StatusReader
@@ -18,6 +20,9 @@ from workers.campaign.campaign import PPM
 from workers.campaign.plural import count_text
 from workers.errors import DamagedFileError, NoStoreError, StoreError
 from workers.store import Store
+
+if TYPE_CHECKING:
+    from orchestrator.campaigns.se_monitor import StandardErrorMonitor
 
 _RATE_SECONDS = 60.0
 _RATE_RUNS = 10
@@ -94,7 +99,7 @@ class Watch:
                     return self._view
                 store = Store.open(self.uri)
                 self._reader = StatusReader(store)
-                self._monitor = None if store.header.scored else StandardErrorMonitor(store)
+                self._monitor = None if store.header.scored else _new_monitor(store)
             status = self._reader.look(seconds)
             rate = self._rates.updated(sum(ratio.committed for ratio in status.ratios))
             self._view = WatchedStore(status, rate=rate)
@@ -115,6 +120,13 @@ class Watch:
             return replace(self._view, trouble=_trouble(error))
         self._view = replace(self._view, precision=precision, unmeasured=self._monitor.unread)
         return self._view
+
+
+def _new_monitor(store: Store) -> "StandardErrorMonitor":
+    """Imported when it is needed: counting imports pandas."""
+    from orchestrator.campaigns.se_monitor import StandardErrorMonitor
+
+    return StandardErrorMonitor(store)
 
 
 class _Rate:
@@ -160,16 +172,8 @@ def watch_store(uri: str, every: float, console: Console, pause: Callable[[float
 def _painter(uri: str, console: Console) -> Iterator[Callable[[WatchedStore], None]]:
     """What shows a view: repainted in place on a terminal, a line at each change elsewhere."""
     if not console.is_terminal:
-        shown = ""
-
-        def paint(view: WatchedStore) -> None:
-            nonlocal shown
-            line = f"{uri}: {view.trouble}" if view.trouble else _line(view)
-            if line != shown:
-                console.print(line, markup=False, highlight=False, soft_wrap=True)
-            shown = line
-
-        yield paint
+        lines = PlainLines(console, every=0)
+        yield lambda view: lines.show(f"{uri}: {view.trouble}" if view.trouble else _line(view))
         return
     with Live(console=console, auto_refresh=False) as live:
         yield lambda view: live.update(_table(uri, view), refresh=True)

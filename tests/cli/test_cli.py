@@ -35,7 +35,11 @@ def test_from_init_to_estimates(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text(text.replace("epochs: 30", "epochs: 2").replace("400", "4"))
     code, output, _ = call("plan", tmp_path / "c.yaml")
     assert (code, "4 runs to train in 1 shard of" in output) == (0, True)
-    assert call("run", tmp_path / "c.yaml", "--store", tmp_path / "s")[0] == 0
+    code, output, progress = call("run", tmp_path / "c.yaml", "--store", tmp_path / "s")
+    store = tmp_path / "s"
+    told = f"4 of 4 runs in {store} (4 trained now, 0 diverged)\nnext: longtail estimate {store}\n"
+    assert (code, output) == (0, told), "results on standard output, progress on standard error"
+    assert "4/4 runs, " in progress and "1,797" in progress
     code, output, _ = call("plan", tmp_path / "c.yaml", "--store", tmp_path / "s", "--repetitions", 6)
     assert "2 runs to train" in output
     code, output, _ = call("status", tmp_path / "s")

@@ -13,8 +13,10 @@ from rich.console import Console
 from analysis import count_runs
 from orchestrator import run_campaign
 from orchestrator.campaigns.campaign_report import CampaignProgress
-from orchestrator.campaigns.se_monitor import Follower, SePercentiles, StandardErrorMonitor, StandardErrors
+from orchestrator.campaigns.se_monitor import Follower, StandardErrorMonitor
+from orchestrator.campaigns.se_percentiles import SePercentiles, StandardErrors
 from orchestrator.cli.live_view import LiveView
+from orchestrator.cli.plain_lines import PlainLines
 from orchestrator.cli.progress import campaign_display
 from orchestrator.cli.throughput import Rate
 from orchestrator.cli.watch import watch_store
@@ -210,3 +212,13 @@ def test_nodes_are_called_by_their_addresses() -> None:
     assert node_names(nodes) == {"a" * 8: "10.0.0.1", "b" * 8: "10.0.0.2"}
     nodes = [Node("a" * 8, 1, 0, address="::1"), Node("b" * 8, 1, 0, address="::1"), Node("c" * 8, 1, 0)]
     assert list(node_names(nodes).values()) == ["::1 aaaaaa", "::1 bbbbbb", "cccccc"]
+
+
+def test_plain_lines_are_few_and_none_comes_twice() -> None:
+    lines, long = io.StringIO(), "2 of 9 [bold]" + "." * 20
+    plain = PlainLines(Console(file=lines, width=20))
+    for at, line in [(0, "0 of 9"), (1, "1 of 9"), (10, long), (20, long), (29, "8 of 9"), (30, "8 of 9")]:
+        plain.show(line, at)
+    plain.show("9 of 9", 31, must=True)
+    plain.show("9 of 9", 32, must=True)
+    assert lines.getvalue().splitlines() == ["0 of 9", long, "8 of 9", "9 of 9"]

@@ -14,10 +14,10 @@ import yaml
 from benchmarks.isolation import driver_of, finish, kill, longtail, start, wait_until
 from orchestrator import run_campaign
 from orchestrator.cli.commands.tune import tell_best
+from orchestrator.cli.search_progress import notes
 from orchestrator.tuning.candidates import draw_candidates, frozen, tuning_seed
 from orchestrator.tuning.choice import Choice, Cost, Tried, choose, choose_beside_given
 from orchestrator.tuning.comparison import PooledDeviation
-from orchestrator.tuning.display import notes
 from orchestrator.tuning.record import FinishedTrial
 from orchestrator.tuning.session import SearchProgress, SearchReport
 from orchestrator.tuning.settings import Search

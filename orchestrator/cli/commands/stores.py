@@ -26,7 +26,7 @@ def status(
 
     Example: longtail status STORE --watch
     """
-    from orchestrator.campaigns.se_monitor import StandardErrors
+    from orchestrator.campaigns.se_percentiles import StandardErrors
     from orchestrator.cli.watch import counted_text, ratios_table, watch_store
     from orchestrator.store_ops.status import campaign_status
     from workers.store.cures import DIVERGED

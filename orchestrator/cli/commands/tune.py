@@ -9,12 +9,11 @@ import typer
 
 from orchestrator.cli.option_objects import with_options
 from orchestrator.cli.options import CampaignPath, DownloadOption
-from orchestrator.cli.output import console, interruption, say, show_data, show_table, warn
+from orchestrator.cli.output import errors, interruption, say, show_table, tell_data, warn
 from orchestrator.cli.output_streams import training_continues
 from orchestrator.cli.table_output import cell
 from orchestrator.cli.text_table import TableColumn, TextTable
 from orchestrator.runners.run_options import ClusterOptions
-from orchestrator.tuning.display import search_display
 from workers.campaign.plural import count_text
 
 if TYPE_CHECKING:
@@ -137,18 +136,19 @@ def tune(
 
 @training_continues()
 def _searched(parsed: "Campaign", folder: Path, search: "Search", cluster: ClusterOptions) -> "SearchReport":
-    """Search with progress on the console; Ctrl-C ends the command with 130."""
+    """Search with progress on standard error; Ctrl-C ends the command with 130."""
+    from orchestrator.cli.search_progress import search_display
     from orchestrator.tuning.tune import search_recipe
 
     try:
-        with search_display(console) as display:
+        with search_display(errors) as display:
 
             def show(progress: "SearchProgress") -> None:
                 display(progress)
                 if interruption.is_set():
                     raise KeyboardInterrupt
 
-            return search_recipe(parsed, folder, search, cluster, show, show_data)
+            return search_recipe(parsed, folder, search, cluster, show, tell_data)
     except KeyboardInterrupt:
         warn(f"interrupted; finished trials stay in {folder}, and the same command resumes")
         raise typer.Exit(130) from None
