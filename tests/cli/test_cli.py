@@ -39,7 +39,7 @@ def test_from_init_to_estimates(tmp_path: Path) -> None:
     store = tmp_path / "s"
     told = f"4 of 4 runs in {store} (4 trained now, 0 diverged)\nnext: longtail estimate {store}\n"
     assert (code, output) == (0, told), "results on standard output, progress on standard error"
-    assert "4/4 runs, " in progress and "1,797" in progress
+    assert "4/4 runs, " in progress and "data: 1,437 training" in progress
     code, output, _ = call("plan", tmp_path / "c.yaml", "--store", tmp_path / "s", "--repetitions", 6)
     assert "2 runs to train" in output
     code, output, _ = call("status", tmp_path / "s")
