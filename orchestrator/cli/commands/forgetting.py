@@ -13,7 +13,6 @@ from orchestrator.cli.output import errors, say, show_table, warn
 from orchestrator.cli.table_output import cell, count_cell, interval_cell, label_cell, name_cell, share_text
 from orchestrator.cli.text_table import TableColumn, TextTable
 from orchestrator.frame_files import check_output, write_frame
-from workers.campaign.campaign import ratio_to_ppm
 from workers.campaign.plural import count_text
 
 if TYPE_CHECKING:
@@ -77,6 +76,7 @@ def _show(rows: "pd.DataFrame", top: int, requested: "Mapping[int, int]") -> Non
     """One ratio: shares, the examples that are forgotten most often, and those never learned."""
     from analysis import forgetting_summary
     from analysis.reading.runs_read import RunsAtRatio, runs_text
+    from workers.campaign.campaign import ratio_to_ppm
 
     summary = forgetting_summary(rows).to_dict("records")[0]
     used = runs_text([RunsAtRatio(ratio_to_ppm(summary["ratio"]), int(rows["n_runs"].max()))], requested)
