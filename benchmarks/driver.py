@@ -17,12 +17,12 @@ import ray
 
 from benchmarks.simulated_pool import SimulatedPool
 from orchestrator.presets import preset_text
-from orchestrator.runners.base import GivenUp, Job
+from orchestrator.runners.base import FailedShard, Job
 from orchestrator.runners.ray.cluster import connect
 from orchestrator.runners.ray.pool import Pool
 from orchestrator.runners.ray.runner import drive
 from orchestrator.runners.ray.worker_actor import LoadProblem, WorkerActor
-from orchestrator.runners.scheduler import Dispatch
+from orchestrator.runners.scheduler import Scheduler
 from workers.campaign.keys import Shard
 from workers.campaign.yaml_io import parse_campaign
 from workers.training.shard import ShardSummary
@@ -48,12 +48,12 @@ def memory() -> int:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def settled(shards: int, workers: int) -> Iterator[float]:
-    """The time at which each shard was settled."""
+def finish_times(shards: int, workers: int) -> Iterator[float]:
+    """The time at which each shard was finished."""
     job = Job(parse_campaign(preset_text("digits"), "digits"), "nowhere")
     pool = Pool(job, 0, "cpu", workers, EmptyWorker)
     try:
-        for outcome in drive(pool, Dispatch([Shard(500_000, index, index + 1) for index in range(shards)])):
+        for outcome in drive(pool, Scheduler([Shard(500_000, index, index + 1) for index in range(shards)])):
             if isinstance(outcome, ShardSummary):
                 yield time.perf_counter()
     finally:
@@ -64,18 +64,19 @@ def simulate(shards: int, workers: int) -> str:
     """Drive a campaign on simulated workers to its end; what it cost."""
     pool = SimulatedPool(workers)
     sizes = (700_000, 500_000, 300_000)
-    dispatch = Dispatch([Shard(sizes[i % 3], 8 * (i // 3), 8 * (i // 3) + 8) for i in range(shards)], lambda: pool.now)
+    queue = [Shard(sizes[i % 3], 8 * (i // 3), 8 * (i // 3) + 8) for i in range(shards)]
+    scheduler = Scheduler(queue, lambda: pool.now)
     begun, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     done, last = 0, (0.0, 0.0, 0)
-    for outcome in drive(pool, dispatch):
-        if isinstance(outcome, GivenUp):
+    for outcome in drive(pool, scheduler):
+        if isinstance(outcome, FailedShard):
             raise RuntimeError(f"given up: {outcome.error.message}")
         done += isinstance(outcome, ShardSummary)
-        if dispatch.running == dispatch.left and not last[2]:  # nothing waits any more: stragglers from here on
+        if scheduler.running == scheduler.unfinished and not last[2]:  # nothing waits any more: stragglers from here on
             last = (time.perf_counter(), pool.now, pool.sent)
     ended, after = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    if done != shards or dispatch.left:
-        raise RuntimeError(f"{done} of {shards} shards were settled")
+    if done != shards or scheduler.unfinished:
+        raise RuntimeError(f"{done} of {shards} shards were finished")
     return (
         f"{pool.sent} assignments of {shards} shards to {workers} simulated workers in {ended - begun:.1f} s: "
         f"{pool.sent / (ended - begun):.0f} assignments/s, {after / 2**10:.0f} MiB at most "
@@ -100,7 +101,7 @@ def main() -> None:
     connect(None, given.workers, None)
     for repeat in range(given.repeats):
         times, marks = [], []
-        for moment in settled(given.shards, given.workers):
+        for moment in finish_times(given.shards, given.workers):
             times.append(moment)
             if len(times) in (given.shards // 10, given.shards):
                 marks.append(memory())

@@ -9,7 +9,7 @@ from heapq import heappop, heappush
 from itertools import count
 
 from orchestrator.runners.base import WorkersChanged
-from orchestrator.runners.ray.pool import Ended, Event, Loaded, Lost, Pool
+from orchestrator.runners.ray.pool import Event, Pool, ShardEnded, WorkerLost, WorkerReady
 from orchestrator.runners.worker_queues import cost
 from workers.campaign.keys import Shard
 from workers.training.shard import ShardSummary
@@ -43,7 +43,7 @@ class SimulatedPool(Pool):
         )
         self.lost = 0
         for worker in range(workers):
-            self._tell(self._chance.uniform(5, 60), worker, Loaded(worker, "simulated"))
+            self._push_event(self._chance.uniform(5, 60), worker, WorkerReady(worker, "simulated"))
 
     def adapt(self, requested: int) -> list[int]:
         """No node joins or leaves."""
@@ -60,9 +60,10 @@ class SimulatedPool(Pool):
             case "frozen", taken if taken >= 20:
                 seconds = float("inf")
             case "dying", 10:
-                self._tell(max(self.now, self._free[worker]) + seconds / 2, worker, Lost(worker, node_lost=False))
+                death = max(self.now, self._free[worker]) + seconds / 2
+                self._push_event(death, worker, WorkerLost(worker, node_lost=False))
         self._free[worker] = max(self.now, self._free[worker]) + seconds
-        self._tell(self._free[worker], worker, Ended(worker, shard, ShardSummary(shard, diverged=0)))
+        self._push_event(self._free[worker], worker, ShardEnded(worker, shard, ShardSummary(shard, diverged=0)))
 
     def wait(self) -> Iterator[Event]:
         """The next event, or nothing where a second passes without one."""
@@ -71,19 +72,19 @@ class SimulatedPool(Pool):
             if life != self._lives[event.worker]:
                 continue  # of a worker that died since
             self.now = max(self.now, moment)
-            if isinstance(event, Lost):
+            if isinstance(event, WorkerLost):
                 self.lost += 1
                 self._lives[event.worker] += 1
                 self._free[event.worker] = self.now + _RESTART_SECONDS
-                self._tell(self._free[event.worker], event.worker, Loaded(event.worker, "simulated"))
+                self._push_event(self._free[event.worker], event.worker, WorkerReady(event.worker, "simulated"))
             yield event
             return
         self.now += _POLL_SECONDS
 
-    def changed(self) -> WorkersChanged:
-        """See `Pool.changed`."""
+    def workers_changed(self) -> WorkersChanged:
+        """See `Pool.workers_changed`."""
         return WorkersChanged(ready=len(self._lives), lost=self.lost)
 
-    def _tell(self, moment: float, worker: int, event: Event) -> None:
+    def _push_event(self, moment: float, worker: int, event: Event) -> None:
         if moment < float("inf"):
             heappush(self._events, (moment, next(self._order), self._lives[worker], event))

@@ -5,21 +5,21 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrator.campaigns.committed_runs import CommittedRuns
-from orchestrator.campaigns.until_se import Look
-from orchestrator.runners.base import GivenUp
+from orchestrator.campaigns.until_se import StoppingCheck
+from orchestrator.runners.base import FailedShard
 from workers.store.failures import MAX_MESSAGE
 from workers.training import Precision
 from workers.user_code.text_limits import shortened
 
 MOST_NOTES = 20
-"""Notes kept of what thousands of shards may all have to tell."""
+"""Notes kept: thousands of shards may all produce one."""
 
 
 @dataclass(frozen=True)
 class CampaignProgress:
-    """How far a campaign is, in runs. `total` counts all requested runs, less those that reaching a standard error
-    spared; `before` those committed by earlier calls. `workers` are ready, on `nodes` machines; `by_node` names those
-    of a cluster, with the workers of each."""
+    """How far a campaign is, in runs. `total` counts all requested runs, without those skipped since a ratio reached
+    its standard error; `before` those committed by earlier calls. `workers` are ready, on `nodes` machines; `by_node`
+    has the workers of each node of a cluster by its name."""
 
     total: int
     before: int
@@ -50,21 +50,21 @@ ProgressListener = Callable[[CampaignProgress], None]
 class CampaignReport:
     """What a call of `run_campaign` did. `failures` are the shards given up; their runs are not in the store.
 
-    `looks` are the last ones at each ratio, in the campaign's order, where a standard error was to be reached.
+    `stopping_checks` has the last check of each ratio, in the campaign's order, where `until_se` was given.
     `holdings` is what was found in the store at the end, every file read; `precision` that of the store's runs.
     """
 
     store_uri: str
     progress: CampaignProgress
-    failures: tuple[GivenUp, ...] = ()
+    failures: tuple[FailedShard, ...] = ()
     notes: tuple[str, ...] = ()
-    looks: tuple[Look, ...] = ()
+    stopping_checks: tuple[StoppingCheck, ...] = ()
     holdings: CommittedRuns | None = None
     precision: Precision = "float32"
 
     @property
     def complete(self) -> bool:
-        """Every requested run, and not spared, is in the store, and no file of them is damaged."""
+        """Every requested run that was not skipped is in the store, and none of their files is damaged."""
         sound = self.holdings is not None and not self.holdings.damaged
         return sound and self.progress.committed == self.progress.total
 
@@ -83,8 +83,8 @@ class ReportBuilder:
         self, store_uri: str, precision: Precision, progress: CampaignProgress, on_progress: ProgressListener
     ) -> None:
         self.progress = progress
-        self.failures: list[GivenUp] = []
-        self.looks: Sequence[Look] = ()
+        self.failures: list[FailedShard] = []
+        self.stopping_checks: Sequence[StoppingCheck] = ()
         self._store_uri, self._precision = store_uri, precision
         self._notes: list[str] = []
         self._on_progress = on_progress
@@ -109,7 +109,7 @@ class ReportBuilder:
             self.progress,
             tuple(self.failures),
             tuple(self._notes),
-            tuple(self.looks),
+            tuple(self.stopping_checks),
             holdings,
             self._precision,
         )

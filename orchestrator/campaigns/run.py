@@ -25,7 +25,7 @@ from orchestrator.campaigns.preflight import (
 )
 from orchestrator.campaigns.until_se import UntilSe, check_has_se
 from orchestrator.runners.base import (
-    GivenUp,
+    FailedShard,
     Job,
     Note,
     Outcome,
@@ -47,10 +47,10 @@ from workers.training.shard import check_starting_values
 MAX_INITIAL_FAILURES = 10
 """So many shards in a row failing, with none committed before, end the campaign: the mistake is in all of them."""
 
-_PLACE_SECONDS = 30.0
-"""An object store is looked for so often: there workers do not do it at every commit."""
+_STORE_CHECK_SECONDS = 30.0
+"""How often the driver checks that an object store exists; there workers do not do it at every commit."""
 
-_TELL_SECONDS = 0.2
+_REPORT_SECONDS = 0.2
 
 
 class CampaignFailedError(LongtailError, RuntimeError):
@@ -94,8 +94,8 @@ def run_campaign(
     damaged: list[DamagedFileError] = []
     failed_before = {failure.shard_id for failure in opened.failures(committed, damaged)}
     opened.targets(damaged)
-    asked = len(campaign.subsets.ratios) * campaign.subsets.repetitions
-    progress = CampaignProgress(total=asked, before=asked - sum(shard.stop - shard.start for shard in pending))
+    requested = len(campaign.subsets.ratios) * campaign.subsets.repetitions
+    progress = CampaignProgress(total=requested, before=requested - sum(shard.stop - shard.start for shard in pending))
     report = ReportBuilder(opened.uri, opened.header.precision, progress, on_progress)
     for note in [*notes, *(f"left out: {error}" for error in damaged)]:
         report.note(note)
@@ -106,39 +106,39 @@ def run_campaign(
         return _checked(report, opened, _masks(campaign))
     until = UntilSe(campaign, opened, options.until_se)
     for step in until.steps(pending):
-        report.advance(total=asked - until.spared_runs)
+        report.advance(total=requested - until.skipped_runs)
         _train(job, opened, runner, step, report, failed_before)
-    report.advance(total=asked - until.spared_runs)
+    report.advance(total=requested - until.skipped_runs)
     report.tell()
-    report.looks = tuple(until.looks.values())
-    return _checked(report, opened, _masks(campaign, until.spared))
+    report.stopping_checks = tuple(until.stopping_checks.values())
+    return _checked(report, opened, _masks(campaign, until.skipped))
 
 
-def _checked(report: ReportBuilder, store: Store, asked: Masks) -> CampaignReport:
+def _checked(report: ReportBuilder, store: Store, requested: Masks) -> CampaignReport:
     """The report with what the store's files say at the end, whatever was told of them before."""
     last = 0.0
 
     def tell(done: int, total: int) -> None:
         nonlocal last
         report.advance(checked=done, to_check=total)
-        if time.monotonic() - last >= _TELL_SECONDS:
+        if time.monotonic() - last >= _REPORT_SECONDS:
             last = time.monotonic()
             report.tell()
 
-    holdings = check_committed_runs(store, asked, tell)
+    holdings = check_committed_runs(store, requested, tell)
     report.advance(found=holdings.runs)
     result = report.build(holdings)
-    if result.complete and not result.looks:  # another driver may have requested less meanwhile
+    if result.complete and not result.stopping_checks:  # another driver may have requested less meanwhile
         for ratio_ppm, runs in holdings.requested.items():
             store.add_target(Subsets(ratios=(ratio_ppm / PPM,), repetitions=runs), at_least=True)
     report.tell()
     return result
 
 
-def _masks(campaign: Campaign, spared: Sequence[Shard] = ()) -> Masks:
-    """The runs that a campaign asks for, less those that it was spared."""
+def _masks(campaign: Campaign, skipped: Sequence[Shard] = ()) -> Masks:
+    """The runs that a campaign requests, without the skipped ones."""
     masks = {ratio_ppm: np.ones(campaign.subsets.repetitions, dtype=bool) for ratio_ppm in campaign.subsets.ratios_ppm}
-    for shard in spared:
+    for shard in skipped:
         masks[shard.ratio_ppm][shard.start : shard.stop] = False
     return masks
 
@@ -187,12 +187,12 @@ def _train(
     report.tell()
     if not shards:
         return
-    looked = time.monotonic()
+    last_check = time.monotonic()
     with closing(runner.run(job, shards)) as outcomes:
         for outcome in outcomes:
-            if time.monotonic() - looked >= _PLACE_SECONDS:
+            if time.monotonic() - last_check >= _STORE_CHECK_SECONDS:
                 store.check_binding()
-                looked = time.monotonic()
+                last_check = time.monotonic()
             _account(outcome, store, report, failed_before)
             report.tell()
     store.checkpoints.remove_stale(store.shards)
@@ -206,7 +206,7 @@ def _account(outcome: Outcome, store: Store, report: ReportBuilder, failed_befor
             report.advance(**workers, by_node=outcome.by_node)
         case Note(text=text):
             report.note(text)
-        case GivenUp(error=error):
+        case FailedShard(error=error):
             failures.append(outcome)
             report.advance(failed=progress.failed + error.shard.stop - error.shard.start)
             store.record_failure(Failure(error.shard.shard_id, outcome.attempts, error.message, error.traceback))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from orchestrator.campaigns.campaign_report import CampaignReport
     from orchestrator.campaigns.committed_runs import CommittedRuns
-    from orchestrator.campaigns.until_se import Look
+    from orchestrator.campaigns.until_se import StoppingCheck
     from orchestrator.cli.text_table import TextTable
     from orchestrator.runners.run_options import RunOptions
     from workers.campaign.campaign import Campaign
@@ -108,8 +108,8 @@ def run_and_show(
     done = report.progress
     text = f"{done.committed:,} of {count_text(done.total, 'run')} in {report.store_uri} ({done.trained:,} trained now"
     say(f"{text}, {done.diverged} diverged)")
-    for look in report.looks:
-        say(f"ratio {look.ratio:g}: {_looked(look, options.until_se)}")
+    for check in report.stopping_checks:
+        say(f"ratio {check.ratio:g}: {_stopping_text(check, options.until_se)}")
     if report.holdings is not None:
         _tell_committed_runs(report, report.holdings, campaign)
     return report
@@ -120,7 +120,7 @@ def _tell_committed_runs(report: "CampaignReport", found: "CommittedRuns", campa
     beyond = [
         f"{found.there[ratio_ppm]} at ratio {ratio_ppm / 1e6:g}, of {requested} requested"
         for ratio_ppm, requested in found.requested.items()
-        if found.there[ratio_ppm] > requested and not report.looks
+        if found.there[ratio_ppm] > requested and not report.stopping_checks
     ]
     if beyond:
         say(f"the store holds more runs than were requested: {'; '.join(beyond)}")
@@ -154,12 +154,12 @@ def _remedies(campaign: "Campaign", precision: str) -> list[str]:
     return helps
 
 
-def _looked(look: "Look", target: float | None) -> str:
-    if look.se is None:
-        return f"no example is held out, so mem has no expected se; all {count_text(look.repetitions, 'run')}"
-    if look.reached:
-        return f"expected se {look.se:.4f} <= {target:g} after {count_text(look.repetitions, 'run')}"
-    return f"expected se {look.se:.4f} > {target:g} after all {count_text(look.repetitions, 'run')}"
+def _stopping_text(check: "StoppingCheck", target: float | None) -> str:
+    if check.se is None:
+        return f"no example is held out, so mem has no expected se; all {count_text(check.repetitions, 'run')}"
+    if check.reached:
+        return f"expected se {check.se:.4f} <= {target:g} after {count_text(check.repetitions, 'run')}"
+    return f"expected se {check.se:.4f} > {target:g} after all {count_text(check.repetitions, 'run')}"
 
 
 def exit_on_failures(report: "CampaignReport") -> None:

@@ -27,7 +27,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class GivenUp:
+class FailedShard:
     """A shard that failed `attempts` times; the last error."""
 
     error: ShardError
@@ -54,7 +54,7 @@ class Note:
     text: str
 
 
-Outcome = ShardSummary | GivenUp | WorkersChanged | Note
+Outcome = ShardSummary | FailedShard | WorkersChanged | Note
 
 
 class Runner(Protocol):
@@ -67,7 +67,7 @@ class Runner(Protocol):
         """The stack size, of `sizes`, that trains most models per second on a worker. Measured, in seconds."""
 
     def run(self, job: Job, shards: Sequence[Shard]) -> Generator[Outcome, None, None]:
-        """Yield one ShardSummary or GivenUp per shard, in order of completion, and what happens to workers.
+        """Yield one ShardSummary or FailedShard per shard, in order of completion, and what happens to workers.
 
         Raises StoreError, DataError.
         """
@@ -80,8 +80,8 @@ class Attempts:
         self.limit = limit
         self._failed: Counter[Shard] = Counter()
 
-    def give_up(self, error: ShardError) -> GivenUp | None:
-        """Count a failure; GivenUp once the shard has no attempt left, else None: try it again."""
+    def record_failure(self, error: ShardError) -> FailedShard | None:
+        """Count a failure; FailedShard once the shard has no attempt left, else None: try it again."""
         self._failed[error.shard] += 1
         attempts = self._failed[error.shard]
-        return GivenUp(error, attempts) if attempts >= self.limit else None
+        return FailedShard(error, attempts) if attempts >= self.limit else None

@@ -5,7 +5,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
 
-from orchestrator.runners.base import Attempts, GivenUp, Job, Outcome, WorkersChanged
+from orchestrator.runners.base import Attempts, FailedShard, Job, Outcome, WorkersChanged
 from workers.campaign.campaign import Campaign
 from workers.campaign.keys import Shard
 from workers.errors import CampaignError, StoreError
@@ -50,7 +50,7 @@ class LocalRunner:
                 if writing is not None:
                     yield _written(writing)
                     writing = None
-                if isinstance(trained, GivenUp):
+                if isinstance(trained, FailedShard):
                     yield trained
                 else:
                     writing = writer.submit(worker.commit, shard, trained)
@@ -58,14 +58,14 @@ class LocalRunner:
                 yield _written(writing)
 
 
-def _trained(worker: Worker, shard: Shard, attempts: Attempts) -> GivenUp | list[RunResult]:
+def _trained(worker: Worker, shard: Shard, attempts: Attempts) -> FailedShard | list[RunResult]:
     while True:
         results = worker.train(shard)
         if not isinstance(results, ShardError):
             return results
-        given_up = attempts.give_up(results)
-        if given_up is not None:
-            return given_up
+        failed_shard = attempts.record_failure(results)
+        if failed_shard is not None:
+            return failed_shard
 
 
 def _written(writing: Future[ShardSummary | ShardError]) -> ShardSummary:

@@ -9,7 +9,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 
-from orchestrator.runners.base import Attempts, GivenUp
+from orchestrator.runners.base import Attempts, FailedShard
 from orchestrator.runners.running_median import RunningMedian
 from orchestrator.runners.worker_queues import WorkerQueues, cost
 from workers.campaign.keys import Shard
@@ -25,15 +25,15 @@ MAX_NODES_LOST = 20
 OVERDUE = 2.0
 """A shard is also given to an idle worker once it takes so many times what its like took (the median)."""
 
-_LEAST_OVERDUE_SECONDS = 1.0
-_LEAST_DURATIONS = 3
-_REMEMBERED = 200
+_MIN_OVERDUE_SECONDS = 1.0
+_MIN_DURATIONS = 3
+_WINDOW = 200
 _QUEUED_SECONDS = 0.2
 _IN_FLIGHT = (2, 32)
 """Shards sent to a worker at a time: two, so that it need not wait for the next; more where they take milliseconds."""
 
 
-class Dispatch:
+class Scheduler:
     """The shards of one call, from queue to outcome. Every event takes amortized O(log workers) time."""
 
     def __init__(self, shards: Sequence[Shard], clock: Callable[[], float] = time.monotonic) -> None:
@@ -44,38 +44,38 @@ class Dispatch:
         self._attempts = Attempts()
         self._losses: Counter[Shard] = Counter()
         self._nodes_lost: Counter[Shard] = Counter()
-        self._pace = RunningMedian(_REMEMBERED)
-        self._durations = RunningMedian(_REMEMBERED)
+        self._pace = RunningMedian(_WINDOW)
+        self._durations = RunningMedian(_WINDOW)
 
     @property
-    def left(self) -> int:
+    def unfinished(self) -> int:
         """Shards that are neither committed nor given up."""
-        return self._total - len(self._workers.settled)
+        return self._total - len(self._workers.finished)
 
     @property
     def running(self) -> int:
-        """Shards that are with a worker."""
+        """Shards that were sent to a worker."""
         return len(self._workers.running)
 
-    def join(self, worker: int, kind: str) -> None:
-        """A worker is ready for shards. `kind` is its hardware: only its like may repeat what it trains."""
+    def add_worker(self, worker: int, kind: str) -> None:
+        """A worker is ready. `kind` is its hardware: only workers of the same kind may repeat its shards."""
         self._requeue(self._workers.remove(worker))
         self._workers.add(worker, kind, self._clock())
 
-    def retire(self, worker: int) -> None:
-        """Send a worker nothing more; what it has not begun goes to others."""
+    def drain(self, worker: int) -> None:
+        """Send a worker no more shards; those that it has not started go to others."""
         self._queue.extendleft(reversed(self._workers.drain(worker)))
 
-    def idle(self, worker: int) -> bool:
-        """Has a worker nothing to do."""
+    def is_idle(self, worker: int) -> bool:
+        """Whether a worker has no shards."""
         queue = self._workers.get(worker)
         return queue is None or not queue.shards
 
     def assign(self) -> Iterator[tuple[int, Shard]]:
         """Shards to send now, each with its worker. Idle workers first; more than one only while there is plenty."""
         for depth in range(1, self._depth() + 1):
-            while depth == 1 or len(self._queue) > self._workers.staying:
-                worker = self._workers.with_length(depth - 1)
+            while depth == 1 or len(self._queue) > self._workers.num_active:
+                worker = self._workers.first_with_length(depth - 1)
                 shard = None if worker is None else self._next()
                 if worker is None or shard is None:
                     break
@@ -86,8 +86,10 @@ class Dispatch:
             while (worker := self._workers.idle(kind)) is not None and (shard := self._overdue(kind)) is not None:
                 yield self._send(worker, shard)
 
-    def ended(self, worker: int, shard: Shard, result: ShardSummary | ShardError) -> ShardSummary | GivenUp | None:
-        """What is final about a shard now that a call of it has ended; None where nothing is, or was known before.
+    def on_shard_end(
+        self, worker: int, shard: Shard, result: ShardSummary | ShardError
+    ) -> ShardSummary | FailedShard | None:
+        """The final outcome of a shard after a call of it ended; None where there is none yet, or it was known before.
 
         Raises StoreError where the shard could not be committed.
         """
@@ -95,52 +97,52 @@ class Dispatch:
         if seconds is not None and isinstance(result, ShardSummary):
             self._durations.append(seconds)
             self._pace.append(seconds / cost(shard))
-        if shard in self._workers.settled:
+        if shard in self._workers.finished:
             return None
         if isinstance(result, ShardError):
             if result.kind == "store":
                 raise StoreError(result.message)
-            given_up = self._attempts.give_up(result)
-            if given_up is None:
+            failed_shard = self._attempts.record_failure(result)
+            if failed_shard is None:
                 self._requeue([shard])
                 return None
-            self._workers.settle(shard)
-            return given_up
-        self._workers.settle(shard)
+            self._workers.mark_finished(shard)
+            return failed_shard
+        self._workers.mark_finished(shard)
         return result
 
-    def lose(self, worker: int, node_lost: bool) -> GivenUp | None:
-        """A worker is gone, with all that it was sent. GivenUp: its shard has taken too many workers down.
+    def on_worker_lost(self, worker: int, node_lost: bool) -> FailedShard | None:
+        """A worker was lost; its shards are queued again. Returns a FailedShard where one has lost too many workers.
 
-        The blame goes to the oldest shard it was sent, the one that it was working on; less of it where the node went.
+        The loss is counted against the oldest shard it was sent, the one in training. Lost nodes have a higher limit.
         """
         sent = self._workers.remove(worker)
-        given_up = None
-        if sent and sent[0] not in self._workers.settled:
-            given_up = self._blame(sent[0], node_lost)
+        failed_shard = None
+        if sent and sent[0] not in self._workers.finished:
+            failed_shard = self._count_loss(sent[0], node_lost)
         self._requeue(sent)
-        return given_up
+        return failed_shard
 
-    def _blame(self, shard: Shard, node_lost: bool) -> GivenUp | None:
+    def _count_loss(self, shard: Shard, node_lost: bool) -> FailedShard | None:
         counts, most = (self._nodes_lost, MAX_NODES_LOST) if node_lost else (self._losses, MAX_LOST)
         counts[shard] += 1
         if counts[shard] < most:
             return None
-        self._workers.settle(shard)
+        self._workers.mark_finished(shard)
         what = "node was lost" if node_lost else "process died"
         message = f"the worker's {what} {counts[shard]} times while it trained this shard"
-        return GivenUp(ShardError(shard, "user", message, message), counts[shard])
+        return FailedShard(ShardError(shard, "user", message, message), counts[shard])
 
     def _requeue(self, shards: Sequence[Shard]) -> None:
         """To the head of the queue, unless another worker has them."""
         for shard in reversed(shards):
-            if shard not in self._workers.settled and not self._workers.held(shard):
+            if shard not in self._workers.finished and not self._workers.is_held(shard):
                 self._queue.appendleft(shard)
 
     def _next(self) -> Shard | None:
         while self._queue:
             shard = self._queue.popleft()
-            if shard not in self._workers.settled and not self._workers.held_by_staying(shard):
+            if shard not in self._workers.finished and not self._workers.is_held_by_active(shard):
                 return shard
         return None
 
@@ -150,7 +152,7 @@ class Dispatch:
 
     def _depth(self) -> int:
         least, most = _IN_FLIGHT
-        if len(self._durations) < _LEAST_DURATIONS:
+        if len(self._durations) < _MIN_DURATIONS:
             return least
         return max(least, min(most, round(_QUEUED_SECONDS / max(self._durations.value(), 1e-6))))
 
@@ -163,7 +165,7 @@ class Dispatch:
         return self._workers.most_overdue(kind, lambda cost, since: self._lateness(cost, now - since), OVERDUE)
 
     def _lateness(self, cost: int, seconds: float) -> float:
-        """How many times what its like took a shard has taken; 0 while that cannot be said."""
-        if len(self._pace) < _LEAST_DURATIONS or seconds < _LEAST_OVERDUE_SECONDS:
+        """A shard's time relative to the median of its kind; 0 while there are too few durations."""
+        if len(self._pace) < _MIN_DURATIONS or seconds < _MIN_OVERDUE_SECONDS:
             return 0.0
         return seconds / max(self._pace.value() * cost, 1e-9)

@@ -48,13 +48,13 @@ def cost(shard: Shard) -> int:
 
 
 class WorkerQueues:
-    """The shards that workers have. `settled` are those that are final, which nobody needs to repeat."""
+    """The shards that workers have. `finished` holds the shards whose outcome is final."""
 
     def __init__(self) -> None:
-        self.settled: set[Shard] = set()
+        self.finished: set[Shard] = set()
         self.running: set[Shard] = set()
-        """Shards that are with a worker and not settled."""
-        self.staying = 0
+        """Shards that were sent to a worker and are not finished."""
+        self.num_active = 0
         """Workers that are not draining."""
         self._workers: dict[int, WorkerQueue] = {}
         self._joined = 0
@@ -70,7 +70,7 @@ class WorkerQueues:
         """A new worker, which is idle."""
         self._workers[worker] = WorkerQueue(kind, self._joined, now)
         self._joined += 1
-        self.staying += 1
+        self.num_active += 1
         self._index(worker)
 
     def remove(self, worker: int) -> list[Shard]:
@@ -78,7 +78,7 @@ class WorkerQueues:
         queue = self._workers.pop(worker, None)
         if queue is None:
             return []
-        self.staying -= not queue.draining
+        self.num_active -= not queue.draining
         for shard in queue.shards:
             self._release(worker, shard)
         return list(queue.shards)
@@ -89,7 +89,7 @@ class WorkerQueues:
         if queue is None or queue.draining:
             return []
         queue.draining = True
-        self.staying -= 1
+        self.num_active -= 1
         return [shard for shard in islice(queue.shards, 1, None) if len(self._holders[shard]) == 1]
 
     def append(self, worker: int, shard: Shard, now: float) -> None:
@@ -99,7 +99,7 @@ class WorkerQueues:
             queue.since = now
         queue.shards.append(shard)
         self._holders.setdefault(shard, set()).add(worker)
-        if shard not in self.settled:
+        if shard not in self.finished:
             self.running.add(shard)
         self._index(worker)
 
@@ -116,21 +116,21 @@ class WorkerQueues:
         self._index(worker)
         return seconds
 
-    def settle(self, shard: Shard) -> None:
+    def mark_finished(self, shard: Shard) -> None:
         """A shard is final."""
-        self.settled.add(shard)
+        self.finished.add(shard)
         self.running.discard(shard)
 
-    def held(self, shard: Shard) -> bool:
-        """Has a worker this shard."""
+    def is_held(self, shard: Shard) -> bool:
+        """Whether some worker has this shard."""
         return shard in self._holders
 
-    def held_by_staying(self, shard: Shard) -> bool:
-        """Has a worker this shard that does not leave."""
+    def is_held_by_active(self, shard: Shard) -> bool:
+        """Whether a worker that is not draining has this shard."""
         return any(not self._workers[holder].draining for holder in self._holders.get(shard, ()))
 
-    def with_length(self, length: int) -> int | None:
-        """Of the workers that stay and have so many shards, the one that joined first."""
+    def first_with_length(self, length: int) -> int | None:
+        """The first worker to join of those that are not draining and have `length` shards."""
         entry = self._length_heap(length).smallest()
         return None if entry is None else entry[1]
 
@@ -139,7 +139,7 @@ class WorkerQueues:
         return list(self._kinds)
 
     def idle(self, kind: str) -> int | None:
-        """Of the idle workers of a kind that stay, the one that joined first."""
+        """The first worker to join of the idle ones of a kind that are not draining."""
         entry = self._kind(kind).idle.smallest()
         return None if entry is None else entry[1]
 
@@ -219,8 +219,8 @@ class WorkerQueues:
         return cost(queue.shards[0]) == cost_of_heap and self._alone(queue.shards[0])
 
     def _alone(self, shard: Shard) -> bool:
-        """Is a shard with one worker only, and not settled."""
-        return len(self._holders[shard]) == 1 and shard not in self.settled
+        """Whether exactly one worker has the shard, and it is not finished."""
+        return len(self._holders[shard]) == 1 and shard not in self.finished
 
     def _last_unstarted(self, queue: WorkerQueue) -> Shard | None:
         """The last shard that a worker alone has and has not begun."""

@@ -13,7 +13,7 @@ import analysis
 from benchmarks.isolation import wait_until
 from orchestrator import campaign_status, run_campaign
 from orchestrator.campaigns.campaign_report import CampaignProgress, CampaignReport
-from orchestrator.campaigns.until_se import looks_until
+from orchestrator.campaigns.until_se import check_points
 from tests.campaigns.test_run import ROOT, contents, runs_of
 from tests.command import call
 from tests.conftest import small_campaign
@@ -30,7 +30,7 @@ def stopping(**changes: object) -> Campaign:
 
 
 def ends(report: CampaignReport) -> list[tuple[float, int, bool]]:
-    return [(look.ratio, look.repetitions, look.reached) for look in report.looks]
+    return [(check.ratio, check.repetitions, check.reached) for check in report.stopping_checks]
 
 
 @pytest.fixture(scope="module")
@@ -56,23 +56,24 @@ def standard_error(store: Path, ratio: float, repetitions: int) -> float:
 
 
 def test_looks_are_a_quarter_apart() -> None:
-    assert list(looks_until(60)) == [10, 13, 17, 22, 28, 35, 44, 55, 60]
-    assert list(looks_until(13)) == [10, 13]
-    assert list(looks_until(3)) == [3]
+    assert list(check_points(60)) == [10, 13, 17, 22, 28, 35, 44, 55, 60]
+    assert list(check_points(13)) == [10, 13]
+    assert list(check_points(3)) == [3]
 
 
 @pytest.mark.slow
 def test_each_ratio_ends_at_the_first_look_that_reaches_the_target(undisturbed: tuple[Path, CampaignReport]) -> None:
     store, report = undisturbed
     assert report.complete
-    assert len({look.repetitions for look in report.looks}) == 2, "the ratios must differ for this test to tell"
-    for look in report.looks:
-        rungs = [rung for rung in looks_until(100) if rung <= look.repetitions]
-        ses = [standard_error(store, look.ratio, rung) for rung in rungs]
+    checks = report.stopping_checks
+    assert len({check.repetitions for check in checks}) == 2, "the ratios must differ for this test to tell"
+    for check in checks:
+        rungs = [rung for rung in check_points(100) if rung <= check.repetitions]
+        ses = [standard_error(store, check.ratio, rung) for rung in rungs]
         assert [se <= TARGET for se in ses] == [False] * (len(ses) - 1) + [True]
-        assert look.se == pytest.approx(ses[-1])
+        assert check.se == pytest.approx(ses[-1])
     trained = {row.ratio: row.committed for row in campaign_status(str(store)).ratios}
-    assert trained == {look.ratio: -(-look.repetitions // 4) * 4 for look in report.looks}, "whole shards, no more"
+    assert trained == {check.ratio: -(-check.repetitions // 4) * 4 for check in checks}, "whole shards, no more"
 
 
 @pytest.mark.slow
@@ -104,17 +105,17 @@ def test_the_end_does_not_depend_on_interruptions(
     with pytest.raises(KeyboardInterrupt):
         run_campaign(stopping(), tmp_path / "s", shard_size=4, until_se=TARGET, on_progress=interrupt)
     report = run_campaign(stopping(), tmp_path / "s", until_se=TARGET)
-    assert report.looks == undisturbed[1].looks
+    assert report.stopping_checks == undisturbed[1].stopping_checks
     assert contents(tmp_path / "s") == contents(undisturbed[0])
 
 
 @pytest.mark.slow
 def test_runs_beyond_a_look_do_not_change_it(undisturbed: tuple[Path, CampaignReport], tmp_path: Path) -> None:
     whole = run_campaign(stopping(), tmp_path / "s", shard_size=4)
-    assert whole.looks == ()
+    assert whole.stopping_checks == ()
     report = run_campaign(stopping(), tmp_path / "s", until_se=TARGET)
     assert (report.progress.trained, report.complete) == (0, True)
-    assert report.looks == undisturbed[1].looks
+    assert report.stopping_checks == undisturbed[1].stopping_checks
 
 
 @pytest.mark.slow
@@ -141,7 +142,7 @@ def test_ratio_1_and_diverged_runs_never_reach_it(tmp_path: Path) -> None:
     wild = {"epochs": 2, "batch_size": 64, "optimizer": {"name": "sgd", "learning_rate": 1e6, "weight_decay": 1e3}}
     campaign = stopping(recipe=wild, subsets={"ratios": [1.0, 0.6], "repetitions": 12})
     report = run_campaign(campaign, tmp_path / "s", until_se=1.0)
-    assert [(look.ratio, look.se, look.reached) for look in report.looks] == [
+    assert [(check.ratio, check.se, check.reached) for check in report.stopping_checks] == [
         (1.0, None, False),
         (0.6, math.inf, False),
     ]

@@ -35,7 +35,7 @@ SCRIPT = """
 import json, sys, time, urllib.request
 import ray
 from orchestrator.runners.ray.metrics import CampaignMetrics
-from orchestrator.runners.base import GivenUp, WorkersChanged
+from orchestrator.runners.base import FailedShard, WorkersChanged
 from workers.campaign.keys import Shard
 from workers.training.shard import ShardError, ShardSummary
 
@@ -48,7 +48,7 @@ metrics.observe(WorkersChanged(ready=1, lost=3))
 metrics.observe(WorkersChanged(ready=2, lost=4, nodes=2))
 metrics.observe(ShardSummary(Shard(500_000, 0, 4), 1, seconds=3.5, bytes=1000))
 metrics.observe(ShardSummary(Shard(500_000, 4, 8), 0, seconds=1.0, bytes=0))
-metrics.observe(GivenUp(ShardError(Shard(500_000, 8, 12), "user", "", ""), 2))
+metrics.observe(FailedShard(ShardError(Shard(500_000, 8, 12), "user", "", ""), 2))
 metrics.shards(pending=3, running=2)
 
 holder = ray.remote(num_gpus=1)(type("Holder", (), {"here": lambda self: True})).remote()

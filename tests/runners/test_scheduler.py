@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.simulated_pool import SimulatedPool
-from orchestrator.runners.base import GivenUp, WorkersChanged
+from orchestrator.runners.base import FailedShard, WorkersChanged
 from orchestrator.runners.lazy_heap import LazyHeap
 from orchestrator.runners.ray import runner
 from orchestrator.runners.ray.placement import Node, next_worker_nodes
 from orchestrator.runners.running_median import RunningMedian
-from orchestrator.runners.scheduler import MAX_LOST, MAX_NODES_LOST, Dispatch
+from orchestrator.runners.scheduler import MAX_LOST, MAX_NODES_LOST, Scheduler
 from workers.campaign.keys import Shard
 from workers.errors import StoreError
 from workers.training.shard import ShardError, ShardSummary
@@ -40,132 +40,132 @@ def done(shard: Shard) -> ShardSummary:
 @given(st.integers(0, 2**32 - 1), st.integers(0, 40), st.integers(1, 6))
 def test_every_shard_settles_once_whatever_workers_do(seed: int, count: int, workers: int) -> None:
     chance, clock = random.Random(seed), Clock()
-    dispatch = Dispatch(shards(count), clock)
+    scheduler = Scheduler(shards(count), clock)
     open_calls: list[tuple[int, int, Shard]] = []
     lives = dict.fromkeys(range(workers), 0)
     ready: set[int] = set()
     settled: list[Shard] = []
     for step in range(10_000):
-        if not dispatch.left:
+        if not scheduler.unfinished:
             break
         clock.now += chance.random()
         for worker in set(lives) - ready:
             if chance.random() < 0.5 or step > 500:
-                dispatch.join(worker, "cpu")
+                scheduler.add_worker(worker, "cpu")
                 ready.add(worker)
-        open_calls += [(worker, lives[worker], shard) for worker, shard in dispatch.assign()]
-        assert dispatch.running <= dispatch.left
+        open_calls += [(worker, lives[worker], shard) for worker, shard in scheduler.assign()]
+        assert scheduler.running <= scheduler.unfinished
         what = chance.random()
         if what < 0.1 and ready and step < 500:  # a worker dies; what it finished before may still be told later
             worker = chance.choice(sorted(ready))
             ready.discard(worker)
             lives[worker] += 1
-            given_up = dispatch.lose(worker, node_lost=chance.random() < 0.5)
-            settled += [] if given_up is None else [given_up.error.shard]
+            failed_shard = scheduler.on_worker_lost(worker, node_lost=chance.random() < 0.5)
+            settled += [] if failed_shard is None else [failed_shard.error.shard]
         elif what < 0.15 and len(ready) > 1 and step < 500:
-            dispatch.retire(chance.choice(sorted(ready)))
+            scheduler.drain(chance.choice(sorted(ready)))
         elif open_calls:
             worker, life, shard = open_calls.pop(chance.randrange(len(open_calls)))
             if life == lives[worker] or chance.random() < 0.3:
                 error = ShardError(shard, "user", "its own mistake", "")
-                outcome = dispatch.ended(worker, shard, error if chance.random() < 0.1 else done(shard))
+                outcome = scheduler.on_shard_end(worker, shard, error if chance.random() < 0.1 else done(shard))
                 if outcome is not None:
                     settled.append(outcome.shard if isinstance(outcome, ShardSummary) else outcome.error.shard)
-        if ready and all(dispatch.idle(worker) for worker in ready) and step > 500:
+        if ready and all(scheduler.is_idle(worker) for worker in ready) and step > 500:
             for worker in list(ready):  # those that were retired come back as new workers
-                dispatch.lose(worker, node_lost=True)
+                scheduler.on_worker_lost(worker, node_lost=True)
                 ready.discard(worker)
     assert sorted(settled) == sorted(shards(count))
 
 
 def test_two_in_flight_while_there_is_plenty_and_one_at_the_end() -> None:
-    dispatch = Dispatch(shards(5), Clock())
-    dispatch.join(0, "cpu")
-    dispatch.join(1, "cpu")
-    sent = list(dispatch.assign())
+    scheduler = Scheduler(shards(5), Clock())
+    scheduler.add_worker(0, "cpu")
+    scheduler.add_worker(1, "cpu")
+    sent = list(scheduler.assign())
     assert [worker for worker, _ in sent] == [0, 1, 0]
-    assert dispatch.running == 3
-    assert dispatch.left == 5
+    assert scheduler.running == 3
+    assert scheduler.unfinished == 5
 
 
 def test_many_in_flight_where_shards_take_milliseconds() -> None:
-    clock, dispatch = Clock(), None
-    dispatch = Dispatch(shards(100), clock)
-    dispatch.join(0, "cpu")
+    clock, scheduler = Clock(), None
+    scheduler = Scheduler(shards(100), clock)
+    scheduler.add_worker(0, "cpu")
     for _ in range(5):
-        sent = list(dispatch.assign())
+        sent = list(scheduler.assign())
         for worker, shard in sent:
             clock.now += 0.01
-            dispatch.ended(worker, shard, done(shard))
-    assert len(list(dispatch.assign())) == 20  # 0.2 seconds of work
+            scheduler.on_shard_end(worker, shard, done(shard))
+    assert len(list(scheduler.assign())) == 20  # 0.2 seconds of work
 
 
 def test_an_idle_worker_repeats_what_runs_far_past_the_median_and_the_first_to_commit_wins() -> None:
     clock = Clock()
-    dispatch = Dispatch(shards(8), clock)
-    dispatch.join(0, "cpu")
-    while dispatch.left > 2:
-        for worker, shard in list(dispatch.assign()):
+    scheduler = Scheduler(shards(8), clock)
+    scheduler.add_worker(0, "cpu")
+    while scheduler.unfinished > 2:
+        for worker, shard in list(scheduler.assign()):
             clock.now += 10
-            dispatch.ended(worker, shard, done(shard))
-    dispatch.join(1, "cpu")
-    dispatch.join(2, "NVIDIA H200")
-    slow = dict(dispatch.assign())
+            scheduler.on_shard_end(worker, shard, done(shard))
+    scheduler.add_worker(1, "cpu")
+    scheduler.add_worker(2, "NVIDIA H200")
+    slow = dict(scheduler.assign())
     assert set(slow) == {0, 1}
-    dispatch.ended(1, slow[1], done(slow[1]))
+    scheduler.on_shard_end(1, slow[1], done(slow[1]))
     clock.now += 15
-    assert not list(dispatch.assign()), "it is not late yet"
+    assert not list(scheduler.assign()), "it is not late yet"
     clock.now += 10
-    assert list(dispatch.assign()) == [(1, slow[0])], "and only hardware of its own kind repeats it"
-    assert not list(dispatch.assign())
-    assert dispatch.ended(1, slow[0], done(slow[0])) == done(slow[0])
-    assert dispatch.left == 0
-    assert dispatch.ended(0, slow[0], ShardError(slow[0], "store", "the other one's place", "")) is None
+    assert list(scheduler.assign()) == [(1, slow[0])], "and only hardware of its own kind repeats it"
+    assert not list(scheduler.assign())
+    assert scheduler.on_shard_end(1, slow[0], done(slow[0])) == done(slow[0])
+    assert scheduler.unfinished == 0
+    assert scheduler.on_shard_end(0, slow[0], ShardError(slow[0], "store", "the other one's place", "")) is None
 
 
 def test_an_idle_worker_takes_what_another_has_not_begun() -> None:
-    dispatch = Dispatch(shards(3), Clock())
-    dispatch.join(0, "cpu")
-    first = list(dispatch.assign())
+    scheduler = Scheduler(shards(3), Clock())
+    scheduler.add_worker(0, "cpu")
+    first = list(scheduler.assign())
     assert len(first) == 2
-    dispatch.join(1, "cpu")
-    assert list(dispatch.assign()) == [(1, shards(3)[2])]
-    assert dispatch.ended(1, shards(3)[2], done(shards(3)[2])) is not None
-    assert list(dispatch.assign()) == [(1, first[1][1])]
+    scheduler.add_worker(1, "cpu")
+    assert list(scheduler.assign()) == [(1, shards(3)[2])]
+    assert scheduler.on_shard_end(1, shards(3)[2], done(shards(3)[2])) is not None
+    assert list(scheduler.assign()) == [(1, first[1][1])]
 
 
 def test_a_leaving_worker_gets_nothing_more_and_others_take_what_it_has_not_begun() -> None:
-    dispatch = Dispatch(shards(4), Clock())
-    dispatch.join(0, "cpu")
-    (_, training), (_, waiting) = dispatch.assign()
-    dispatch.retire(0)
-    dispatch.join(1, "cpu")
-    assert next(iter(dispatch.assign())) == (1, waiting)
-    assert dispatch.ended(0, training, done(training)) == done(training)
-    assert not dispatch.idle(0)
-    assert dispatch.ended(0, waiting, done(waiting)) == done(waiting)
-    assert dispatch.idle(0)
-    assert all(worker == 1 for worker, _ in dispatch.assign())
+    scheduler = Scheduler(shards(4), Clock())
+    scheduler.add_worker(0, "cpu")
+    (_, training), (_, waiting) = scheduler.assign()
+    scheduler.drain(0)
+    scheduler.add_worker(1, "cpu")
+    assert next(iter(scheduler.assign())) == (1, waiting)
+    assert scheduler.on_shard_end(0, training, done(training)) == done(training)
+    assert not scheduler.is_idle(0)
+    assert scheduler.on_shard_end(0, waiting, done(waiting)) == done(waiting)
+    assert scheduler.is_idle(0)
+    assert all(worker == 1 for worker, _ in scheduler.assign())
 
 
 @pytest.mark.parametrize(("node_lost", "most"), [(False, MAX_LOST), (True, MAX_NODES_LOST)])
 def test_a_shard_that_takes_its_workers_down_is_given_up(node_lost: bool, most: int) -> None:
-    dispatch = Dispatch(shards(1), Clock())
+    scheduler = Scheduler(shards(1), Clock())
     for death in range(most):
-        dispatch.join(death, "cpu")
-        assert len(list(dispatch.assign())) == 1
-        outcome = dispatch.lose(death, node_lost)
-    assert isinstance(outcome, GivenUp)
+        scheduler.add_worker(death, "cpu")
+        assert len(list(scheduler.assign())) == 1
+        outcome = scheduler.on_worker_lost(death, node_lost)
+    assert isinstance(outcome, FailedShard)
     assert outcome.attempts == most
-    assert dispatch.left == 0
+    assert scheduler.unfinished == 0
 
 
 def test_a_shard_that_cannot_be_committed_ends_the_campaign() -> None:
-    dispatch = Dispatch(shards(1), Clock())
-    dispatch.join(0, "cpu")
-    ((worker, shard),) = dispatch.assign()
+    scheduler = Scheduler(shards(1), Clock())
+    scheduler.add_worker(0, "cpu")
+    ((worker, shard),) = scheduler.assign()
     with pytest.raises(StoreError, match="disk full"):
-        dispatch.ended(worker, shard, ShardError(shard, "store", "disk full", ""))
+        scheduler.on_shard_end(worker, shard, ShardError(shard, "store", "disk full", ""))
 
 
 def calls_per_shard(workers: int) -> float:
@@ -177,17 +177,17 @@ def calls_per_shard(workers: int) -> float:
         calls += event in ("call", "c_call")
 
     clock, given = Clock(), shards(4 * workers)
-    dispatch = Dispatch(given, clock)
+    scheduler = Scheduler(given, clock)
     sys.setprofile(count)
     try:
         for worker in range(workers):
-            dispatch.join(worker, "cpu")
-        while dispatch.left:
+            scheduler.add_worker(worker, "cpu")
+        while scheduler.unfinished:
             clock.now += 10
-            for worker, shard in list(dispatch.assign()):
+            for worker, shard in list(scheduler.assign()):
                 if worker % 2:
-                    dispatch.ended(worker, shard, done(shard))
-                    assert dispatch.running <= dispatch.left
+                    scheduler.on_shard_end(worker, shard, done(shard))
+                    assert scheduler.running <= scheduler.unfinished
     finally:
         sys.setprofile(None)
     return calls / len(given)
@@ -202,7 +202,7 @@ def test_reports_of_workers_that_come_and_go_do_not_grow_with_the_workers(monkey
     """Each report lists all nodes."""
     monkeypatch.setattr(runner, "_REPORT_SECONDS", 1e9)
     pool = SimulatedPool(500)
-    outcomes = list(runner.drive(pool, Dispatch(shards(6_000), lambda: pool.now)))
+    outcomes = list(runner.drive(pool, Scheduler(shards(6_000), lambda: pool.now)))
     reports = [outcome for outcome in outcomes if isinstance(outcome, WorkersChanged)]
     assert pool.lost > 0
     assert (len(reports), reports[-1].lost) == (2, pool.lost)

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from ray.util.metrics import Counter, Gauge, Histogram
 
-from orchestrator.runners.base import GivenUp, Outcome, WorkersChanged
+from orchestrator.runners.base import FailedShard, Outcome, WorkersChanged
 from workers.training.shard import ShardSummary
 
 COUNTERS = {
@@ -68,7 +68,7 @@ class CampaignMetrics:
             self._add("longtail_store_bytes", outcome.bytes)
             self._add("longtail_training_seconds", outcome.seconds)
             self._histograms["longtail_shard_seconds"].observe(outcome.seconds)
-        elif isinstance(outcome, GivenUp):
+        elif isinstance(outcome, FailedShard):
             self._add("longtail_shards_failed", 1)
 
     def shards(self, *, pending: int, running: int) -> None:

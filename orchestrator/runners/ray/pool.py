@@ -37,14 +37,14 @@ from workers.training.shard import ShardError, ShardSummary
 MAX_FAILED_LOADS = 5
 _LOST = (RayActorError, NodeDiedError, OutOfMemoryError, WorkerCrashedError)
 _POLL_SECONDS = 1.0
-_LOOK_SECONDS = 2.0
+_NODE_POLL_SECONDS = 2.0
 """How often the pool looks which nodes there are."""
 _PAUSE_SECONDS = 0.5
 """Before a worker that was lost is asked to load again: while Ray starts it anew, calls fail at once."""
 
 
 @dataclass(frozen=True)
-class Loaded:
+class WorkerReady:
     """A worker is ready: it trains on `kind` (`cpu`, or its GPU's name)."""
 
     worker: int
@@ -52,7 +52,7 @@ class Loaded:
 
 
 @dataclass(frozen=True)
-class NotLoaded:
+class LoadFailed:
     """A worker cannot load the campaign. Its node is not asked again."""
 
     worker: int
@@ -60,7 +60,7 @@ class NotLoaded:
 
 
 @dataclass(frozen=True)
-class Ended:
+class ShardEnded:
     """A call of a shard came back."""
 
     worker: int
@@ -69,81 +69,81 @@ class Ended:
 
 
 @dataclass(frozen=True)
-class Lost:
+class WorkerLost:
     """A worker died, or its node did; Ray starts the worker anew, here or elsewhere."""
 
     worker: int
     node_lost: bool
 
 
-Event = Loaded | NotLoaded | Ended | Lost
+Event = WorkerReady | LoadFailed | ShardEnded | WorkerLost
 
 
 @dataclass
-class _Seat:
-    """An actor; the node it was meant for or is on; how often it was started anew, and whether it is ready."""
+class _ActorHandle:
+    """An actor; the node it was meant for or is on; how often it was restarted, and whether it is ready."""
 
     actor: Any
     node: str | None
-    life: int = 0
+    restarts: int = 0
     ready: bool = False
     failed_loads: int = 0
     calls: set["Future[Any]"] = field(default_factory=set)
 
 
 class Pool:
-    """The actors, and every call that is open: (worker, its life, shard, or None for loading the data).
+    """The actors, and every call that is open: (worker, its restarts so far, shard, or None for loading the data).
 
     A call that ends puts itself into a queue. `ray.wait` would look at every open call for each one that ended: 60 ms
     beside 8,000 open ones.
     """
 
     def __init__(
-        self, job: Job, gpus: float, device: str, most: int | None, actor: type[WorkerActor] = WorkerActor
+        self, job: Job, gpus: float, device: str, max_workers: int | None, actor: type[WorkerActor] = WorkerActor
     ) -> None:
-        """At most `most` workers, also where the cluster has fewer slots now: an autoscaler sees who waits for one.
+        """At most `max_workers`, also where the cluster has fewer slots now, so that an autoscaler sees the demand.
         Without it, as many as there are slots."""
         # As many calls at a time as are needed: the worker writes one shard while it trains the next.
         limits = {"max_restarts": -1, "max_task_retries": 0, "max_concurrency": 2}
         self._remote = ray.remote(num_cpus=0 if gpus else 1, num_gpus=gpus, **limits)(actor)
-        self._job, self._gpus, self._device, self._most = job, gpus, device, most
-        self._seats: dict[int, _Seat] = {}
+        self._job, self._gpus, self._device, self._max_workers = job, gpus, device, max_workers
+        self._handles: dict[int, _ActorHandle] = {}
         self._calls: dict[Future[Any], tuple[int, int, Shard | None]] = {}
         self._finished: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
         self._ready: Counter[str] = Counter()
         self._alive: set[str] | None = None
         self._reloads: dict[int, float] = {}
-        self._numbers = 0
-        self._barred: set[str] = set()
+        self._next_worker = 0
+        self._excluded_nodes: set[str] = set()
         self._names: dict[str, str] = {}
-        self._looked = float("-inf")
+        self._last_node_poll = float("-inf")
         self.lost = 0
 
     def adapt(self, requested: int) -> list[int]:
         """Add workers where nodes joined, up to `requested`; returns the workers whose nodes are about to leave."""
-        if time.monotonic() - self._looked < _LOOK_SECONDS:
+        if time.monotonic() - self._last_node_poll < _NODE_POLL_SECONDS:
             return []
-        self._looked = time.monotonic()
+        self._last_node_poll = time.monotonic()
         if head_problem(ray.get_runtime_context().gcs_address) is not None:
             return []  # back in moments, or gone for good: see `head_watch`
         alive = cluster_nodes()
         self._names = node_names(alive)
-        nodes = [node for node in alive if node.node_id not in self._barred]
+        nodes = [node for node in alive if node.node_id not in self._excluded_nodes]
         slots = sum(node.slots(self._gpus) for node in nodes)
-        count = min(self._most or slots, requested) - len(self._seats)
+        count = min(self._max_workers or slots, requested) - len(self._handles)
         if count > 0:
-            taken = Counter(seat.node for seat in self._seats.values() if seat.node is not None)
+            taken = Counter(handle.node for handle in self._handles.values() if handle.node is not None)
             chosen: list[str | None] = list(next_worker_nodes(nodes, taken, self._gpus, count))
-            if self._most and not self._barred:  # also those that no node has room for yet
+            if self._max_workers and not self._excluded_nodes:  # also those that no node has room for yet
                 chosen += [None] * (count - len(chosen))
             for node in chosen:
                 self._start(node)
         leaving = {node.node_id for node in nodes if node.leaving}
-        return [worker for worker, seat in self._seats.items() if seat.node in leaving]
+        return [worker for worker, handle in self._handles.items() if handle.node in leaving]
 
     def send(self, worker: int, shard: Shard) -> None:
         """Have a worker train a shard after those that it has."""
-        self._open(self._seats[worker].actor.attempt.remote(shard), worker, shard)
+        self._open(self._handles[worker].actor.attempt.remote(shard), worker, shard)
 
     def wait(self) -> Iterator[Event]:
         """What happened, as soon as something did; nothing after a second in which nothing did."""
@@ -156,45 +156,45 @@ class Pool:
         self._alive = None
         for call in self._ended():
             if call not in self._calls:
-                continue  # its worker was dismissed just now
-            worker, life, shard = self._calls.pop(call)
-            self._seats[worker].calls.discard(call)
+                continue  # its worker was killed just now
+            worker, restarts, shard = self._calls.pop(call)
+            self._handles[worker].calls.discard(call)
             try:
                 result = call.result()
             except _LOST as error:
-                event = self._died(worker, life, shard is None, error)
+                event = self._died(worker, restarts, shard is None, error)
             except RuntimeEnvSetupError as error:
                 reason = str(error).strip().splitlines()[-1]
                 raise ClusterError(f"a worker's environment cannot be set up: {reason}") from error
             else:
-                event = self._loaded(worker, *result) if shard is None else Ended(worker, shard, result)
+                event = self._loaded(worker, *result) if shard is None else ShardEnded(worker, shard, result)
             if event is not None:
                 yield event
 
-    def dismiss(self, worker: int) -> None:
+    def kill_worker(self, worker: int) -> None:
         """End a worker, whatever it is doing."""
-        seat = self._seats.pop(worker, None)
+        handle = self._handles.pop(worker, None)
         self._reloads.pop(worker, None)
-        if seat is not None:
-            self._set_ready(seat, False)
-            for call in seat.calls:
+        if handle is not None:
+            self._set_ready(handle, False)
+            for call in handle.calls:
                 del self._calls[call]
-            ray.kill(seat.actor)
+            ray.kill(handle.actor)
 
-    def bar(self, worker: int) -> bool:
-        """End a worker, and start none on its node again. False where that node was barred before."""
-        node = self._seats[worker].node
-        self.dismiss(worker)
-        fresh = node is not None and node not in self._barred
-        self._barred |= {node} if node is not None else set()
+    def exclude_node(self, worker: int) -> bool:
+        """End a worker, and start none on its node again. False where that node was excluded before."""
+        node = self._handles[worker].node
+        self.kill_worker(worker)
+        fresh = node is not None and node not in self._excluded_nodes
+        self._excluded_nodes |= {node} if node is not None else set()
         return fresh
 
     def close(self) -> None:
         """End all workers."""
-        for worker in list(self._seats):
-            self.dismiss(worker)
+        for worker in list(self._handles):
+            self.kill_worker(worker)
 
-    def changed(self) -> WorkersChanged:
+    def workers_changed(self) -> WorkersChanged:
         """The workers' present number, and where they are."""
         by_node = {self._names.get(node, node[:6]): workers for node, workers in self._ready.most_common()}
         return WorkersChanged(ready=self._ready.total(), lost=self.lost, nodes=len(self._ready), by_node=by_node)
@@ -202,24 +202,24 @@ class Pool:
     @property
     def size(self) -> int:
         """Workers, those included that wait for a slot."""
-        return len(self._seats)
+        return len(self._handles)
 
     def _start(self, node: str | None) -> None:
         remote = self._remote
         if node is not None:
             remote = remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=True))
-        worker, self._numbers = self._numbers, self._numbers + 1
-        self._seats[worker] = _Seat(remote.remote(self._job, self._device, search_path()), node)
+        worker, self._next_worker = self._next_worker, self._next_worker + 1
+        self._handles[worker] = _ActorHandle(remote.remote(self._job, self._device, search_path()), node)
         self._load(worker)
 
     def _load(self, worker: int) -> None:
-        self._open(self._seats[worker].actor.load.remote(), worker, None)
+        self._open(self._handles[worker].actor.load.remote(), worker, None)
 
     def _open(self, reference: Any, worker: int, shard: Shard | None) -> None:
-        """Hear of a call's end."""
-        call, seat = reference.future(), self._seats[worker]
-        self._calls[call] = (worker, seat.life, shard)
-        seat.calls.add(call)
+        """Register a call, so that `wait` reports its end."""
+        call, handle = reference.future(), self._handles[worker]
+        self._calls[call] = (worker, handle.restarts, shard)
+        handle.calls.add(call)
         call.add_done_callback(self._finished.put)
 
     def _ended(self) -> Iterator["Future[Any]"]:
@@ -231,42 +231,42 @@ class Pool:
         except queue.Empty:
             return
 
-    def _set_ready(self, seat: _Seat, ready: bool) -> None:
-        if seat.ready != ready:
-            seat.ready = ready
-            self._ready[seat.node or ""] += 1 if ready else -1
-            if not self._ready[seat.node or ""]:
-                del self._ready[seat.node or ""]
+    def _set_ready(self, handle: _ActorHandle, ready: bool) -> None:
+        if handle.ready != ready:
+            handle.ready = ready
+            self._ready[handle.node or ""] += 1 if ready else -1
+            if not self._ready[handle.node or ""]:
+                del self._ready[handle.node or ""]
 
     def _loaded(self, worker: int, node: str, kind: str, problem: LoadProblem | None) -> Event | None:
-        seat = self._seats.get(worker)
-        if seat is None:
+        handle = self._handles.get(worker)
+        if handle is None:
             return None
-        self._set_ready(seat, False)
-        seat.node = node
+        self._set_ready(handle, False)
+        handle.node = node
         if problem is not None:
-            return NotLoaded(worker, problem)
-        self._set_ready(seat, True)
-        seat.failed_loads = 0
-        return Loaded(worker, kind)
+            return LoadFailed(worker, problem)
+        self._set_ready(handle, True)
+        handle.failed_loads = 0
+        return WorkerReady(worker, kind)
 
-    def _died(self, worker: int, life: int, loading: bool, error: Exception) -> Event | None:
-        """The first call of a life to fail tells of its end; all others of that life fail too."""
-        seat = self._seats.get(worker)
-        if seat is None or seat.life != life:
+    def _died(self, worker: int, restarts: int, loading: bool, error: Exception) -> Event | None:
+        """The first failing call since a restart reports the loss; the other open calls fail too, and are ignored."""
+        handle = self._handles.get(worker)
+        if handle is None or handle.restarts != restarts:
             return None
         if self._alive is None:  # looked up once for all that ended together
             self._alive = {node.node_id for node in cluster_nodes()}
-        node_lost = seat.node not in self._alive
-        seat.life += 1
+        node_lost = handle.node not in self._alive
+        handle.restarts += 1
         self._reloads[worker] = time.monotonic() + _PAUSE_SECONDS
         if loading and isinstance(error, ActorUnavailableError):
             return None  # it was lost before, and is not there again yet
         if loading and not node_lost:
-            seat.failed_loads += 1
-            if seat.failed_loads >= MAX_FAILED_LOADS:
+            handle.failed_loads += 1
+            if handle.failed_loads >= MAX_FAILED_LOADS:
                 raise ClusterError(f"a worker died {MAX_FAILED_LOADS} times while loading its data: {error}")
         self.lost += 1
-        self._set_ready(seat, False)
-        seat.node = None if node_lost else seat.node
-        return Lost(worker, node_lost)
+        self._set_ready(handle, False)
+        handle.node = None if node_lost else handle.node
+        return WorkerLost(worker, node_lost)

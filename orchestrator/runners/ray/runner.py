@@ -12,11 +12,11 @@ import torch
 from orchestrator.runners.base import Job, Note, Outcome
 from orchestrator.runners.ray.cluster import MachineProbe, search_path
 from orchestrator.runners.ray.metrics import CampaignMetrics
-from orchestrator.runners.ray.pool import Ended, Event, Loaded, Lost, NotLoaded, Pool
+from orchestrator.runners.ray.pool import Event, LoadFailed, Pool, ShardEnded, WorkerLost, WorkerReady
 from orchestrator.runners.ray.preflight import ClusterError
 from orchestrator.runners.ray.session import RaySession, ray_session, starts_cluster
 from orchestrator.runners.run_options import RunOptions
-from orchestrator.runners.scheduler import Dispatch
+from orchestrator.runners.scheduler import Scheduler
 from workers.campaign.campaign import Campaign
 from workers.campaign.keys import Shard
 from workers.campaign.plural import count_text
@@ -60,11 +60,11 @@ class RayRunner:
             yield from _notes(session, self.options.device)
             device = self.options.device or ("cuda" if session.gpus else "cpu")
             pool = Pool(job, session.gpus, device, self.options.workers)
-            dispatch, metrics = Dispatch(shards), CampaignMetrics(job.store_uri)
+            scheduler, metrics = Scheduler(shards), CampaignMetrics(job.store_uri)
             try:
-                for outcome in drive(pool, dispatch):
+                for outcome in drive(pool, scheduler):
                     metrics.observe(outcome)
-                    metrics.shards(pending=dispatch.left - dispatch.running, running=dispatch.running)
+                    metrics.shards(pending=scheduler.unfinished - scheduler.running, running=scheduler.running)
                     yield outcome
             finally:
                 pool.close()
@@ -100,7 +100,7 @@ def _notes(session: RaySession, device: str | None) -> Iterator[Note]:
         yield Note(f"requested: {count_text(workers, 'worker')}; there are {which}")
 
 
-def drive(pool: Pool, dispatch: Dispatch) -> Iterator[Outcome]:
+def drive(pool: Pool, scheduler: Scheduler) -> Iterator[Outcome]:
     """Keep every ready worker busy until each shard is committed or given up. Raises StoreError, ClusterError.
 
     Workers that come and go are reported together, since a report lists all nodes: at most twice a second, and at the
@@ -108,42 +108,42 @@ def drive(pool: Pool, dispatch: Dispatch) -> Iterator[Outcome]:
     """
     kinds: set[str] = set()
     changed, reported = False, float("-inf")
-    while dispatch.left:
-        for worker in pool.adapt(requested=dispatch.left):
-            dispatch.retire(worker)
-            if dispatch.idle(worker):
-                dispatch.lose(worker, node_lost=True)
-                pool.dismiss(worker)
+    while scheduler.unfinished:
+        for worker in pool.adapt(requested=scheduler.unfinished):
+            scheduler.drain(worker)
+            if scheduler.is_idle(worker):
+                scheduler.on_worker_lost(worker, node_lost=True)
+                pool.kill_worker(worker)
                 changed = True
-        for worker, shard in dispatch.assign():
+        for worker, shard in scheduler.assign():
             pool.send(worker, shard)
         for event in pool.wait():
-            changed |= isinstance(event, Loaded | Lost)
-            yield from _settle(event, pool, dispatch, kinds)
-        if changed and (time.monotonic() - reported >= _REPORT_SECONDS or not dispatch.left):
-            yield pool.changed()
+            changed |= isinstance(event, WorkerReady | WorkerLost)
+            yield from _handle_event(event, pool, scheduler, kinds)
+        if changed and (time.monotonic() - reported >= _REPORT_SECONDS or not scheduler.unfinished):
+            yield pool.workers_changed()
             changed, reported = False, time.monotonic()
 
 
-def _settle(event: Event, pool: Pool, dispatch: Dispatch, kinds: set[str]) -> Iterator[Outcome]:
+def _handle_event(event: Event, pool: Pool, scheduler: Scheduler, kinds: set[str]) -> Iterator[Outcome]:
     """What an event means for the shards, and what the campaign is told of it."""
     match event:
-        case Ended(worker, shard, result):
-            outcome = dispatch.ended(worker, shard, result)
+        case ShardEnded(worker, shard, result):
+            outcome = scheduler.on_shard_end(worker, shard, result)
             if outcome is not None:
                 yield outcome
-        case Loaded(worker, kind):
-            dispatch.join(worker, kind)
+        case WorkerReady(worker, kind):
+            scheduler.add_worker(worker, kind)
             if kinds and kind not in kinds:
                 others = ", ".join(sorted(kinds))
                 yield Note(f"workers train on {kind} and on {others}: runs may differ in the last bit between them")
             kinds.add(kind)
-        case Lost(worker, node_lost):
-            given_up = dispatch.lose(worker, node_lost)
-            if given_up is not None:
-                yield given_up
-        case NotLoaded(worker, problem):
-            fresh = pool.bar(worker)
+        case WorkerLost(worker, node_lost):
+            failed_shard = scheduler.on_worker_lost(worker, node_lost)
+            if failed_shard is not None:
+                yield failed_shard
+        case LoadFailed(worker, problem):
+            fresh = pool.exclude_node(worker)
             if not pool.size:
                 error = ClusterError(f"a worker cannot load the campaign: {problem.text}")
                 error.exit_code = problem.exit_code
