@@ -41,7 +41,7 @@ from workers.training.shard import ShardError, ShardSummary
 
 ray.init("local",
          num_cpus=1, num_gpus=2, include_dashboard=False, object_store_memory=100 * 2**20, _metrics_export_port=18080,
-         log_to_driver=False)
+         log_to_driver=False, _system_config={"metrics_report_interval_ms": 1000})
 metrics = CampaignMetrics("s3://KEY:HIDDEN@bucket/mnist?secret=HIDDEN")
 metrics.observe(WorkersChanged(ready=2, lost=0))
 metrics.observe(WorkersChanged(ready=1, lost=3))
