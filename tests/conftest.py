@@ -1,6 +1,5 @@
 """Fixtures that all tests share."""
 
-import functools
 import os
 import shutil
 import signal
@@ -96,18 +95,13 @@ def busy_campaign() -> Campaign:
 
 
 @pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
-    """The store of the busy campaign at a shard size, trained in this process in peace; 1: models one at a time."""
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The store of the busy campaign in shards of 2, trained in this process in peace."""
+    from orchestrator import run_campaign
 
-    @functools.cache
-    def trained(shard_size: int) -> Path:
-        from orchestrator import run_campaign
-
-        store = tmp_path_factory.mktemp("undisturbed") / "s"
-        run_campaign(busy_campaign(), store, shard_size=shard_size)
-        return store
-
-    return trained
+    store = tmp_path_factory.mktemp("undisturbed") / "s"
+    run_campaign(busy_campaign(), store, shard_size=2)
+    return store
 
 
 def small_campaign(**changes: object) -> Campaign:

@@ -421,7 +421,7 @@ def test_two_drivers_on_one_store(small: Campaign, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_driver_killed_at_any_moment_loses_nothing(undisturbed: Callable[[int], Path], tmp_path: Path) -> None:
+def test_a_driver_killed_at_any_moment_loses_nothing(undisturbed: Path, tmp_path: Path) -> None:
     """SIGKILL as soon as another file is there, twice; then to the end."""
     results = tmp_path / "s" / "results"
     script = (
@@ -440,8 +440,8 @@ def test_a_driver_killed_at_any_moment_loses_nothing(undisturbed: Callable[[int]
         assert driver.wait() == -signal.SIGKILL
     run_campaign(busy_campaign(), tmp_path / "s")
     assert len(runs_of(tmp_path / "s")) == len(set(runs_of(tmp_path / "s"))) == BUSY_RUNS
-    assert contents(tmp_path / "s") == contents(undisturbed(2))
-    assert estimates(tmp_path / "s") == estimates(undisturbed(2))
+    assert contents(tmp_path / "s") == contents(undisturbed)
+    assert estimates(tmp_path / "s") == estimates(undisturbed)
 
 
 def test_the_local_runner_trains_where_it_is_told(small: Campaign, tmp_path: Path) -> None:
