@@ -6,9 +6,10 @@ Decided when the store is made, and kept in it, because all three can change a r
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from orchestrator.campaigns.preflight import ModelFacts, new_model
+from orchestrator.campaigns.preflight import ModelFacts
 from workers.campaign.campaign import Campaign
 from workers.datasets import Dataset
+from workers.models import build_model
 from workers.models.stacking import unstackable_reason
 from workers.subsets.draw import subset_size
 from workers.training import Precision
@@ -67,7 +68,8 @@ def plan_execution(
     limit = min(_stack_limit(campaign, facts, machine), shard_size or _GPU_STACK)
     apart = None if limit > 1 else "one model already saturates the device"
     if limit > 1:
-        apart = unstackable_reason(lambda: new_model(campaign, dataset), dataset.input_shape)
+        shape, classes = dataset.input_shape, dataset.num_classes
+        apart = unstackable_reason(lambda: build_model(campaign.model, shape, classes), shape)
     stack = 1 if apart else _evenly(campaign.subsets.repetitions, limit)
     if fastest is not None and machine.device == "cuda" and stack > 1 and shard_size is None:
         sizes = {_evenly(campaign.subsets.repetitions, max(1, limit // share)) for share in _GPU_SHARES}

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Discriminator, Field, JsonValue, Tag
 
 from workers.campaign.recipe import Fraction, Frozen
+from workers.campaign.stage_dropout import StageDropout
 
 TORCHVISION_DATASETS = ("mnist", "fashion-mnist", "kmnist", "cifar10", "svhn")
 PathText = Annotated[str, Field(min_length=1, max_length=4096)]
@@ -113,7 +114,14 @@ class ScoreColumn(Frozen):
     other scores are refused."""
 
 
-class MLP(Frozen):
+class ModelOptions(Frozen):
+    """What every model can have."""
+
+    stage_dropout: StageDropout | None = None
+    """Dropout behind each of the model's stages: `docs/localization.md`."""
+
+
+class MLP(ModelOptions):
     """Fully connected layers with ReLU between them."""
 
     name: Literal["mlp"] = "mlp"
@@ -121,7 +129,7 @@ class MLP(Frozen):
     """Units of each hidden layer; empty: a linear model."""
 
 
-class SmallCNN(Frozen):
+class SmallCNN(ModelOptions):
     """Two 3 x 3 convolutions with ReLU and pooling, then one hidden layer."""
 
     name: Literal["small-cnn"]
@@ -129,7 +137,7 @@ class SmallCNN(Frozen):
     hidden: Width = 128
 
 
-class MNISTCNN(Frozen):
+class MNISTCNN(ModelOptions):
     """The network of PyTorch's MNIST example, in which example forgetting was first counted."""
 
     name: Literal["mnist-cnn"]
@@ -137,14 +145,14 @@ class MNISTCNN(Frozen):
     """Of the second convolution's channels, and of the hidden layer's units."""
 
 
-class ResNet9(Frozen):
+class ResNet9(ModelOptions):
     """The nine-layer residual network of fast CIFAR-10 training and of the datamodels paper."""
 
     name: Literal["resnet9"]
     width: Width = 64
 
 
-class Airbench(Frozen):
+class Airbench(ModelOptions):
     """The small network of the fastest CIFAR-10 training; made for `recipe.initialization.whitening`."""
 
     name: Literal["airbench"]
@@ -152,13 +160,15 @@ class Airbench(Frozen):
     """Channels of its three blocks; the paper's for 94% has 64, 256, 256."""
 
 
-class ResNet(Frozen):
+class ResNet(ModelOptions):
     """torchvision's ResNet; for images up to 64 pixels with a 3 x 3 stem of stride 1 and without its pooling."""
 
     name: Literal["resnet18", "resnet50"]
+    stem: Literal["auto", "imagenet"] = "auto"
+    """`imagenet`: torchvision's own, 7 x 7 with stride 2 and pooling, for small images, too."""
 
 
-class ViT(Frozen):
+class ViT(ModelOptions):
     """torchvision's vision transformer, sized for small images."""
 
     name: Literal["vit"]
@@ -171,7 +181,26 @@ class ViT(Frozen):
     dropout: Fraction = 0.0
 
 
-class CustomModel(Frozen):
+class SmallDataViT(ModelOptions):
+    """The vision transformer for small data sets (Lee, Lee, Song: arXiv:2112.13492): tokens of an image and of shifted
+    copies of it, and attention with a learned temperature in which no token sees itself."""
+
+    name: Literal["vit-small-data"]
+    patch_size: Size = 2
+    """Must divide the image's height, which must equal its width."""
+    layers: Annotated[int, Field(ge=1, le=100)] = 6
+    heads: Annotated[int, Field(ge=1, le=128)] = 8
+    width: Width = 512
+    """Units per token; a multiple of `heads`."""
+    hidden: Width = 512
+    """Units of each block's hidden layer."""
+    dropout: Fraction = 0.1
+    shifts: Literal["axes", "diagonals"] = "axes"
+    """Of the four copies: by one pixel along the axes, as in the code that Maini et al. (ICML 2023) used, or by half a
+    patch along the diagonals, as in the paper."""
+
+
+class CustomModel(ModelOptions):
     """`package.module:function`, called as `f(input_shape, num_classes, **options)`, returns a `torch.nn.Module`."""
 
     name: ImportPath
@@ -205,6 +234,7 @@ MODEL_NAMES = {
     "resnet18": "resnet",
     "resnet50": "resnet",
     "vit": "vit",
+    "vit-small-data": "vit-small-data",
 }
 
 DatasetSpec = Annotated[
@@ -225,6 +255,7 @@ ModelSpec = Annotated[
     | Annotated[Airbench, Tag("airbench")]
     | Annotated[ResNet, Tag("resnet")]
     | Annotated[ViT, Tag("vit")]
+    | Annotated[SmallDataViT, Tag("vit-small-data")]
     | Annotated[CustomModel, Tag("custom")],
     _tag(MODEL_NAMES),
 ]

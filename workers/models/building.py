@@ -4,7 +4,18 @@ from functools import lru_cache
 
 import torch
 
-from workers.campaign.specs import MLP, MNISTCNN, Airbench, CustomModel, ModelSpec, ResNet, ResNet9, SmallCNN, ViT
+from workers.campaign.specs import (
+    MLP,
+    MNISTCNN,
+    Airbench,
+    CustomModel,
+    ModelSpec,
+    ResNet,
+    ResNet9,
+    SmallCNN,
+    SmallDataViT,
+    ViT,
+)
 from workers.errors import ModelError
 from workers.models.airbench import build_airbench
 from workers.models.mlp import build_mlp
@@ -14,7 +25,9 @@ from workers.models.resnet import build_resnet
 from workers.models.resnet9 import build_resnet9
 from workers.models.size import check_size
 from workers.models.small_cnn import build_small_cnn
+from workers.models.stages import insert_stage_dropout
 from workers.models.vit import build_vit
+from workers.models.vit_small_data import build_vit_small_data
 from workers.user_code.boundary import user_code
 from workers.user_code.loading import call_function, load_function
 
@@ -39,6 +52,13 @@ def _check_size(spec: ModelSpec, input_shape: tuple[int, ...], num_classes: int)
 
 def build_standard(spec: ModelSpec, input_shape: tuple[int, ...], num_classes: int) -> torch.nn.Module:
     """One of Longtail's own models, of any size. Raises ModelError where it does not fit the input shape."""
+    model = _standard(spec, input_shape, num_classes)
+    if spec.stage_dropout is not None:
+        return insert_stage_dropout(model, spec.stage_dropout, spec.name, input_shape)
+    return model
+
+
+def _standard(spec: ModelSpec, input_shape: tuple[int, ...], num_classes: int) -> torch.nn.Module:
     match spec:
         case MLP():
             return build_mlp(spec, input_shape, num_classes)
@@ -54,6 +74,8 @@ def build_standard(spec: ModelSpec, input_shape: tuple[int, ...], num_classes: i
             return build_resnet(spec, input_shape, num_classes)
         case ViT():
             return build_vit(spec, input_shape, num_classes)
+        case SmallDataViT():
+            return build_vit_small_data(spec, input_shape, num_classes)
         case _:
             raise TypeError(spec)
 
@@ -71,4 +93,7 @@ def _build_custom(spec: CustomModel, input_shape: tuple[int, ...], num_classes: 
         )
     if not isinstance(model, torch.nn.Module):
         raise ModelError(f"{spec.name}: must return a torch.nn.Module, got {type(model).__name__}")
+    if spec.stage_dropout is not None:
+        with user_code(spec.name):
+            return insert_stage_dropout(model, spec.stage_dropout, spec.name, input_shape)
     return model

@@ -58,7 +58,7 @@ def check_output(model: nn.Module, input_shape: tuple[int, ...], num_classes: in
     Raises ModelError, which `name` opens; what the model raises passes through.
     """
     inputs = _inputs(input_shape)
-    with _unchanged(model), user_code(name):
+    with unchanged(model), user_code(name):
         model.eval()
         given = inputs.clone()
         try:
@@ -82,7 +82,7 @@ def check_output(model: nn.Module, input_shape: tuple[int, ...], num_classes: in
         raise ModelError(f"{name}: changes its inputs in place, which are the data: compute a new tensor (x = x - 1)")
     if not output.isfinite().all():
         raise ModelError(f"{name}: returns logits that are not finite (NaN or infinity) before any training")
-    with _unchanged(model), user_code(name), torch.no_grad():
+    with unchanged(model), user_code(name), torch.no_grad():
         model.eval()
         larger = model(_inputs(input_shape, _LARGER_BATCH))
     if larger.shape[:1] != (_LARGER_BATCH,):
@@ -99,7 +99,7 @@ def check_gradients(model: nn.Module, input_shape: tuple[int, ...], num_classes:
     """
     trained = {key: each for key, each in model.named_parameters() if each.requires_grad}
     labels = torch.arange(_BATCH) % num_classes
-    with _unchanged(model), user_code(name), torch.enable_grad():
+    with unchanged(model), user_code(name), torch.enable_grad():
         model.eval()
         logits = model(_inputs(input_shape))
         if not logits.requires_grad or not torch.is_grad_enabled():
@@ -137,7 +137,7 @@ def _inputs(input_shape: tuple[int, ...], count: int = _BATCH) -> torch.Tensor:
 
 
 @contextmanager
-def _unchanged(model: nn.Module) -> Iterator[None]:
+def unchanged(model: nn.Module) -> Iterator[None]:
     """Restore each module's mode, the buffers' values and torch's random generator."""
     modes = [(module, module.training) for module in model.modules()]
     buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]

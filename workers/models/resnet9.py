@@ -36,6 +36,8 @@ def build_resnet9(spec: ResNet9, input_shape: tuple[int, ...], num_classes: int)
 class Residual(nn.Module):
     """x + layers(x)."""
 
+    is_stage = True
+
     def __init__(self, *layers: nn.Module) -> None:
         super().__init__()
         self.layers = nn.Sequential(*layers)

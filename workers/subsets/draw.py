@@ -27,6 +27,7 @@ class Purpose(IntEnum):
     LABEL_NOISE = 4
     SUBSET_BLOCK = 5
     PROBE = 6
+    STAGE_DROPOUT = 7
 
 
 _WHOLE_CAMPAIGN = Run(0, 0)
@@ -46,6 +47,14 @@ def generator(campaign: Campaign, purpose: Purpose, run: Run, *key: int) -> np.r
 def integer_seed(campaign: Campaign, purpose: Purpose, run: Run) -> int:
     """The stream's seed as an integer in [0, 2**63), for generators that are not NumPy's."""
     return int(seed_sequence(campaign, purpose, run).generate_state(1, np.uint64)[0] >> 1)
+
+
+def stage_generator(seed: int, stage: int) -> np.random.Generator:
+    """A NumPy generator at the start of the stream of a stage's dropout masks, which all runs share; `seed` is the
+    campaign's, `subsets.seed`."""
+    whole = (_WHOLE_CAMPAIGN.ratio_ppm, _WHOLE_CAMPAIGN.repetition)
+    spawn_key = (Purpose.STAGE_DROPOUT, *whole, stage)
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=spawn_key)))
 
 
 def subset_size(ratio_ppm: int, num_examples: int) -> int:

@@ -2,14 +2,19 @@
 
 from functools import lru_cache, partial
 
+import torch
+
 from workers.campaign.campaign import Campaign
 from workers.campaign.specs import CustomModel, ModelSpec
+from workers.campaign.stage_dropout import ExampleTied
+from workers.models import build_model
 from workers.models.building import build_standard
 from workers.models.memory import estimated_bytes, evaluation_bytes, parameter_count, training_bytes
 from workers.models.size import allowed_training, check_training_size
 from workers.subsets.draw import subset_size
 from workers.training.device_data import DeviceData
 from workers.training.engine import Engine
+from workers.training.stage_masks import mask_bytes
 
 _SURE = 4
 """Kernels differ in what they hold for a moment: what takes a quarter of the memory allowed surely fits."""
@@ -23,24 +28,31 @@ def check_training_memory(
 ) -> None:
     """Raise ModelError where training a standard model on a CPU would take more memory than its user allows.
 
-    `counts` are the numbers of training and test examples. What a model of the user's own takes is their business.
+    `counts` are the numbers of training and test examples. What a model of the user's own takes is their business, but
+    for the masks of its stage dropout.
     """
     spec = campaign.model
+    masks = _mask_bytes(spec, input_shape, num_classes, counts[0])
+    if masks:
+        check_training_size(masks, f"model.stage_dropout: the masks of {counts[0]:,} examples")
     if isinstance(spec, CustomModel):
         return
     largest = max(subset_size(ratio_ppm, counts[0]) for ratio_ppm in campaign.subsets.ratios_ppm)
     batch = min(campaign.recipe.batch_size, largest)
     evaluated = min(engine.evaluation_batch_size(on_cpu=True), max(counts))
     estimate = _estimate(spec, input_shape, num_classes, batch, evaluated)
-    if estimate is not None and engine.size * estimate * _SURE <= allowed_training():
+    if estimate is not None and (masks + engine.size * estimate) * _SURE <= allowed_training():
         return
     training, evaluation = _bytes(spec, input_shape, num_classes, batch, evaluated)
     models = f"{engine.size} models {spec.name}" if engine.size > 1 else f"model {spec.name}"
     shape = " x ".join(map(str, input_shape))
     check_training_size(
-        engine.size * training, f"recipe.batch_size: training {models} on minibatches of {batch:,} examples of {shape}"
+        masks + engine.size * training,
+        f"recipe.batch_size: training {models} on minibatches of {batch:,} examples of {shape}",
     )
-    check_training_size(engine.size * evaluation, f"model: evaluating {models} on {evaluated:,} examples of {shape}")
+    check_training_size(
+        masks + engine.size * evaluation, f"model: evaluating {models} on {evaluated:,} examples of {shape}"
+    )
 
 
 def check_memory_on_cpu(campaign: Campaign, engine: Engine, data: DeviceData) -> None:
@@ -48,6 +60,14 @@ def check_memory_on_cpu(campaign: Campaign, engine: Engine, data: DeviceData) ->
     if data.device.type == "cpu":
         counts = (len(data.train_labels), len(data.test_labels))
         check_training_memory(campaign, engine, data.input_shape, data.num_classes, counts)
+
+
+def _mask_bytes(spec: ModelSpec, input_shape: tuple[int, ...], num_classes: int, num_train: int) -> int:
+    """Of example-tied dropout; 0 without it."""
+    if not isinstance(spec.stage_dropout, ExampleTied):
+        return 0
+    with torch.random.fork_rng(devices=[]):
+        return mask_bytes(build_model(spec, input_shape, num_classes), num_train)
 
 
 @lru_cache(64)

@@ -9,6 +9,7 @@ from workers.models import build_model
 from workers.subsets.draw import Purpose, draw_subset, integer_seed
 from workers.training.device_data import DeviceData
 from workers.training.initialization import initialize
+from workers.training.stage_masks import set_masks
 from workers.training.whitening import whiten
 
 
@@ -23,4 +24,5 @@ def initial_model(campaign: Campaign, data: DeviceData, run: Run) -> nn.Module:
     if campaign.recipe.initialization.whitening:
         subset = draw_subset(campaign, run, len(data.train_labels), data.scored)
         whiten(model, data, subset.nonzero()[0])
+    set_masks(model, campaign, len(data.train_labels), data.device)
     return model

@@ -11,6 +11,7 @@ from workers.campaign.keys import Run
 from workers.campaign.lr_schedule import rate_factor
 from workers.common.arrays import Bools
 from workers.models.stacking import Weight
+from workers.models.stage_dropout import example_tied, show_examples
 from workers.store import RunResult
 from workers.training.augmentation import augment
 from workers.training.device_data import DeviceData
@@ -69,6 +70,7 @@ class _Trainer(ResumableTrainer):
         self.record = campaign.record
         self.data = data
         self.model = model
+        self._example_tied = example_tied(model)
         self.precision: Precision = precision
         presentations = MinibatchStreams(campaign, data, run)
         self.subsets: Sequence[Bools] = [presentations.subset]
@@ -83,8 +85,9 @@ class _Trainer(ResumableTrainer):
         self.model.train()
         (presentations,) = self.presentations
         order, drawn = presentations.next_epoch()
-        labels = torch.split(data.train_labels[torch.from_numpy(order).to(data.device)], size)
-        noisy = torch.split(data.noisy[torch.from_numpy(order).to(data.device)], size)
+        shown = torch.from_numpy(order).to(data.device)
+        examples, labels = torch.split(shown, size), torch.split(data.train_labels[shown], size)
+        noisy = torch.split(data.noisy[shown], size)
         changes = None if drawn is None else torch.split(torch.from_numpy(drawn).to(data.device), size, dim=1)
         total = torch.zeros((), device=data.device)
         recorder = PresentationRecorder(self.record)
@@ -92,6 +95,7 @@ class _Trainer(ResumableTrainer):
             images = data.scaled(raw)
             if changes is not None:
                 images = augment(images, recipe.augmentation, data.fill, changes[index])
+            show_examples(self._example_tied, examples[index])
             logits = self._logits(images)
             loss = F.cross_entropy(logits, labels[index], label_smoothing=recipe.label_smoothing)
             recorder.add(observe(self.campaign, logits[None], labels[index][None]))
@@ -108,9 +112,9 @@ class _Trainer(ResumableTrainer):
             self.step += 1
             total += loss.detach() * len(raw)
         self.draw_ahead(presentations.steps)
-        shown = recorder.of_examples(torch.from_numpy(order)[None], len(data.train_labels))
+        presented = recorder.of_examples(shown[None], len(data.train_labels))
         sums = None if self.gradient_sums is None else self.gradient_sums.end_epoch()
-        return EpochOutput([float(total) / presentations.count], shown, sums)
+        return EpochOutput([float(total) / presentations.count], presented, sums)
 
     def weights_of(self, k: int) -> dict[str, torch.Tensor]:
         """See `Trainer.weights_of`."""

@@ -138,10 +138,7 @@ def choose_engine(campaign: Campaign, header: Header, input_shape: tuple[int, ..
 
     A lone model trains as a stack of one where it can be stacked: a stack's program is faster than the model itself.
     """
-    with torch.random.fork_rng(devices=[]):
-        reason = unstackable_reason(
-            lambda: build_model(campaign.model, input_shape, len(header.class_names)), input_shape
-        )
+    reason = unstackable_reason(lambda: build_model(campaign.model, input_shape, len(header.class_names)), input_shape)
     return SequentialEngine(header.precision) if reason else StackedEngine(header.stack_size, header.precision)
 
 

@@ -17,6 +17,7 @@ from workers.training.device_data import DeviceData, load_on_device
 from workers.training.dtype import DTYPES, Precision
 from workers.training.optimizers import Update
 from workers.training.stacked import TrainingStep
+from workers.training.stage_masks import set_masks
 from workers.user_code.boundary import user_code
 
 _WARM_UP_STEPS = 5
@@ -51,6 +52,8 @@ def fastest_stack(campaign: Campaign, data: DeviceData, sizes: Sequence[int], pr
 def _seconds_per_step(campaign: Campaign, data: DeviceData, size: int, precision: Precision) -> float:
     with user_code("model"), deterministic(data.device):
         models = [build_model(campaign.model, data.input_shape, data.num_classes) for _ in range(size)]
+        for model in models:
+            set_masks(model, campaign, len(data.train_labels), data.device)
         stack = StackedModel(models, DTYPES[precision], data.device)
         stack.draw_from([torch.Generator(data.device) for _ in range(size)])
         stack.train(True)

@@ -104,6 +104,7 @@ class Gradients:
         images = data.scaled(stored)
         if changes is not None:
             images = augment(images, recipe.augmentation, data.fill, changes.flatten(1))
+        self.stack.show_examples(index)
         logits, labels = self.stack(images).float(), data.train_labels.index_select(0, index.reshape(-1))
         losses = _cross_entropy(logits, labels, recipe.label_smoothing)
         observed = observe(self.campaign, logits.view(*index.shape, -1), labels.view(index.shape))

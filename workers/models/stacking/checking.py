@@ -8,9 +8,11 @@ from torch import nn
 
 from workers.models.stacking.layers import StackedDropout
 from workers.models.stacking.model import NotStackableError, StackedModel
+from workers.models.stage_dropout import ChannelDropout
 from workers.user_code.boundary import user_code
 
-_BATCH = 3
+_BATCH = 6
+"""Examples of each model. Batch statistics of maps of one pixel over three of them blow rounding up."""
 _TOLERANCE = 1e-3
 
 
@@ -19,9 +21,11 @@ def unstackable_reason(build: Callable[[], nn.Module], input_shape: tuple[int, .
 
     Two models that `build` returns are stacked and compared with themselves on random inputs, in training and in
     evaluation mode: a model that mixes the examples of a batch, or draws random numbers, by means of its own is found
-    out here.
+    out here. Weights are drawn from a fixed seed, so that all workers decide alike; torch's generator stays as it is.
     """
-    models = [build() for _ in range(2)]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        models = [build() for _ in range(2)]
     try:
         stack = StackedModel(models)
     except NotStackableError as error:
@@ -33,7 +37,7 @@ def unstackable_reason(build: Callable[[], nn.Module], input_shape: tuple[int, .
         for model in models:
             model.train(training)
         for module in chain(stack.layers, *(model.modules() for model in models)):
-            if isinstance(module, StackedDropout | nn.Dropout | nn.Dropout2d):
+            if isinstance(module, StackedDropout | ChannelDropout | nn.Dropout | nn.Dropout2d):
                 module.eval()
         with user_code("model"), torch.no_grad():
             together = stack(images.clone())

@@ -14,6 +14,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from workers.models.stage_dropout import ChannelDropout
+
 
 class Stacked(nn.Module):
     """Base: K parameters in one. Made from K layers that differ in nothing but their values."""
@@ -204,19 +206,23 @@ def _norm_shape(layer: Any) -> tuple[Any, ...]:
 class StackedDropout(Stacked):
     """Dropout of values or of channels: each model's mask is drawn from its own generator, set before training."""
 
-    source = (nn.Dropout, nn.Dropout2d)
+    source = (nn.Dropout, nn.Dropout2d, ChannelDropout)
 
     def __init__(self, layers: Sequence[Any]) -> None:
         super().__init__(layers)
         self.p: float = layers[0].p
-        self.of_channels = type(layers[0]) is nn.Dropout2d
+        self.axis: int | None = getattr(layers[0], "axis", 1 if type(layers[0]) is nn.Dropout2d else None)
+        """That of the channels which are dropped whole; None: single values are."""
         self.generators: Sequence[torch.Generator] = ()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[K*B, ...] to the same shape and dtype."""
         if not self.training or self.p == 0:
             return x
-        shape = (*x.shape[:2], *(1 for _ in x.shape[2:])) if self.of_channels else x.shape
+        shape = list(x.shape)
+        if self.axis is not None:
+            shape[1:] = [1] * (x.ndim - 1)
+            shape[self.axis] = x.shape[self.axis]
         kept = torch.empty((self.count, math.prod(shape) // self.count), device=x.device)
         for row, generator in zip(kept, self.generators, strict=True):
             row.bernoulli_(1 - self.p, generator=generator)

@@ -10,6 +10,7 @@ import torch
 from torch import fx, nn
 
 from workers.models.stacking.layers import STACKED_FORMS, StackedConv, StackedDropout, StackedLinear
+from workers.models.stage_dropout import StageModule, example_tied, show_examples
 from workers.user_code.boundary import describe_error, user_code
 
 
@@ -61,6 +62,7 @@ class StackedModel:
         self.training_graph = fx.GraphModule(parts, training)
         self.evaluating_graph = fx.GraphModule(parts, evaluating)
         self.layers = nn.ModuleList({id(part): part for part in parts.values() if isinstance(part, nn.Module)}.values())
+        self._example_tied = example_tied(self.layers)
         self.training_graph.to(device)
         self.evaluating_graph.to(device)
         if device.type == "cpu":
@@ -108,6 +110,10 @@ class StackedModel:
             if isinstance(module, StackedDropout):
                 module.generators = generators
 
+    def show_examples(self, examples: torch.Tensor) -> None:
+        """Say which training examples the next call is of: int64[K, B], for example-tied dropout."""
+        show_examples(self._example_tied, examples.reshape(-1))
+
     @property
     def draws(self) -> bool:
         """Whether training draws random numbers in the forward pass."""
@@ -147,10 +153,17 @@ def _same_module(model: nn.Module, first: str, second: str) -> bool:
     return owners[0] is owners[1]
 
 
+class _Tracer(fx.Tracer):
+    """Takes stage dropout, which has a stacked form, for a layer."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, StageModule) or super().is_leaf_module(m, module_qualified_name)
+
+
 def _trace(model: nn.Module) -> fx.Graph:
     try:
         with user_code("model"):
-            graph = fx.Tracer().trace(model)
+            graph = _Tracer().trace(model)
     except Exception as error:  # whatever a user's forward raises on fx's proxies is the reason
         raise NotStackableError(f"torch.fx cannot trace it: {describe_error(error)}") from error
     if sum(node.op == "placeholder" for node in graph.nodes) != 1:
@@ -186,6 +199,8 @@ def _stacked_layer(name: str, layers: Sequence[nn.Module]) -> nn.Module:
     form = STACKED_FORMS.get(type(first))
     if form is not None:
         return form(layers)
+    if isinstance(first, StageModule):  # the same for all models: examples follow one another as a stack's inputs do
+        return copy.deepcopy(first)
     if any(True for _ in first.parameters()) or any(True for _ in first.buffers()):
         raise NotStackableError(f"{name} is {type(first).__name__}, which has weights and no stacked form")
     if "Dropout" in type(first).__name__ or isinstance(first, nn.RReLU):
