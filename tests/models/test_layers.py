@@ -4,7 +4,18 @@ import pytest
 import torch
 from torch import nn
 
-from workers.campaign.specs import MLP, MNISTCNN, Airbench, CustomModel, ModelSpec, ResNet, ResNet9, SmallCNN, ViT
+from workers.campaign.specs import (
+    MLP,
+    MNISTCNN,
+    Airbench,
+    CustomModel,
+    ModelSpec,
+    ResNet,
+    ResNet9,
+    SmallCNN,
+    SmallDataViT,
+    ViT,
+)
 from workers.models.building import build_standard
 from workers.models.layers import model_layers, unit_axis
 
@@ -40,11 +51,17 @@ SPECS: dict[str, tuple[ModelSpec, tuple[str, ...], tuple[str, ...]]] = {
         ("embedding", "block1", "block2", "head"),
         ("encoder.dropout", "encoder.layers.encoder_layer_0", "encoder.layers.encoder_layer_1", "heads"),
     ),
+    "vit-small-data": (
+        SmallDataViT(name="vit-small-data", layers=2, heads=2, width=8),
+        ("embedding", "block1", "block2", "head"),
+        ("2", "3", "4", "7"),
+    ),
 }
 UNITS = {
     "resnet9": [2, 4, 4, 4, 8, 8, 8, 4, 3],
     "resnet50": [64, 256, 512, 1024, 2048, 3],
     "vit": [8, 8, 8, 3],
+    "vit-small-data": [8, 8, 8, 3],
     "airbench": [8, 2, 2, 2, 2, 2, 2, 3],
 }
 

@@ -1,5 +1,6 @@
 """Models: shapes, what is refused, and that checking a model changes nothing."""
 
+import math
 import re
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,18 @@ import torch
 from torch import nn
 
 from tests.conftest import small_campaign
-from workers.campaign.specs import MLP, MNISTCNN, Airbench, CustomModel, ModelSpec, ResNet, ResNet9, SmallCNN, ViT
+from workers.campaign.specs import (
+    MLP,
+    MNISTCNN,
+    Airbench,
+    CustomModel,
+    ModelSpec,
+    ResNet,
+    ResNet9,
+    SmallCNN,
+    SmallDataViT,
+    ViT,
+)
 from workers.errors import ModelError
 from workers.models import build_model, check_output
 from workers.models.memory import estimated_bytes, evaluation_bytes, training_bytes
@@ -57,6 +69,7 @@ def parameters(model: nn.Module) -> int:
         (ResNet(name="resnet18"), (4, 33, 33)),
         (ResNet(name="resnet50"), (3, 16, 16)),
         (SMALL_VIT, (3, 8, 8)),
+        (SmallDataViT(name="vit-small-data", layers=1, heads=2, width=8, hidden=4), (3, 8, 8)),
         (SMALL_VIT, (1, 28, 28)),
     ],
     ids=lambda value: getattr(value, "name", None) or "x".join(map(str, value)),
@@ -118,6 +131,12 @@ def test_torchs_seed_decides_the_weights(spec: ModelSpec) -> None:
         (ViT(name="vit"), (3, 8, 12), "must divide the side of square images, got 4 for 12 x 8 pixels"),
         (ViT(name="vit", patch_size=5), (3, 8, 8), "model.patch_size: must divide"),
         (ViT(name="vit", width=10), (3, 8, 8), "model.width: must be a multiple of heads (4), got 10"),
+        (SmallDataViT(name="vit-small-data"), (3, 9, 9), "model.patch_size: must divide the side of square images"),
+        (
+            SmallDataViT(name="vit-small-data", width=9),
+            (3, 8, 8),
+            "model.width: must be a multiple of heads (8)",
+        ),
     ],
 )
 def test_inputs_that_do_not_suit_a_model(spec: ModelSpec, shape: tuple[int, ...], text: str) -> None:
@@ -311,3 +330,71 @@ def test_memory_is_counted_as_it_is_taken() -> None:
     assert estimated_bytes(build, (1000,), 50_000, training=True) == training
     assert estimated_bytes(build, (1000,), 50_000, training=False) == evaluation_bytes(build, (1000,), 50_000)
     assert 1 < (training - 3 * weights) / (rows * (1000 + 2 * 3000)) < 1.5
+
+
+def small_data_vit(**options: object) -> Any:
+    """The layers of a small one on 6 x 6 images of two channels, in evaluation mode."""
+    torch.manual_seed(0)
+    fields = {"name": "vit-small-data", "width": 12, "heads": 3, "hidden": 7, "layers": 1, **options}
+    return build_model(SmallDataViT.model_validate(fields), (2, 6, 6), 5).eval()
+
+
+@pytest.mark.parametrize(
+    ("shifts", "patch", "moves"),
+    [
+        ("axes", 2, [(0, 0), (0, 1), (0, -1), (1, 0), (-1, 0)]),
+        ("diagonals", 2, [(0, 0), (1, 1), (1, -1), (-1, 1), (-1, -1)]),
+        ("diagonals", 6, [(0, 0), (3, 3), (3, -3), (-3, 3), (-3, -3)]),
+    ],
+)
+def test_shifted_patch_tokens_pixel_by_pixel(shifts: str, patch: int, moves: list[tuple[int, int]]) -> None:
+    """A token is a projection of the normalised patch, and of the same patch of each copy."""
+    tokens, images = small_data_vit(shifts=shifts, patch_size=patch)[0], torch.rand(3, 2, 6, 6)
+    found = tokens(images)
+    side = 6 // patch
+    assert found.shape == (3, side * side, 12)
+    for place in range(side * side):
+        top, left = patch * (place // side), patch * (place % side)
+        values = []
+        for down, right in moves:
+            for channel in range(2):
+                for i in range(top - down, top - down + patch):
+                    for j in range(left - right, left - right + patch):
+                        inside = 0 <= i < 6 and 0 <= j < 6
+                        values.append(images[:, channel, i, j] if inside else torch.zeros(3))
+        raw = torch.stack(values, dim=1)
+        normed = (raw - raw.mean(dim=1, keepdim=True)) / (raw.var(dim=1, unbiased=False, keepdim=True) + 1e-5).sqrt()
+        expected = normed @ tokens.projection.weight.T + tokens.projection.bias
+        torch.testing.assert_close(found[:, place], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_locality_attention_token_by_token() -> None:
+    """No token sees itself; scores times the learned scale, which starts at one over the root of a head's width."""
+    attention, x = small_data_vit()[3].attention, torch.randn(2, 5, 12)
+    torch.testing.assert_close(attention.log_scale.exp(), torch.tensor(4.0**-0.5))
+    nn.init.constant_(attention.log_scale, 0.7)
+    query, key, value = (x @ part.T for part in attention.inputs.weight.chunk(3))
+    mixed = torch.zeros(2, 5, 12)
+    for b in range(2):
+        for head in range(3):
+            own = slice(4 * head, 4 * head + 4)
+            for i in range(5):
+                others = [j for j in range(5) if j != i]
+                scores = torch.stack([query[b, i, own] @ key[b, j, own] * math.exp(0.7) for j in others])
+                shares = scores.exp() / scores.exp().sum()
+                mixed[b, i, own] = sum(share * value[b, j, own] for share, j in zip(shares, others, strict=True))
+    torch.testing.assert_close(attention(x), mixed @ attention.output.weight.T + attention.output.bias)
+
+
+def test_the_vit_for_small_data_has_the_published_size() -> None:
+    """512 wide, 8 heads, hidden layers of 512, six blocks, patches of 2 of CIFAR-10's images."""
+    model = build_model(SmallDataViT(name="vit-small-data"), (3, 32, 32), 10)
+    patch, block = 3 * 5 * 4, 2 * 2 * 512 + 1 + 3 * 512 * 512 + 3 * (512 * 512 + 512)
+    assert parameters(model) == 2 * patch + patch * 512 + 512 + 258 * 512 + 6 * block + 2 * 512 + 512 * 10 + 10
+
+
+def test_torchvisions_own_stem_on_small_images() -> None:
+    """As Maini et al. trained ResNet-50: 7 x 7 with stride 2, and pooling."""
+    model: Any = build_model(ResNet(name="resnet18", stem="imagenet"), (3, 32, 32), 10)
+    assert (model.conv1.kernel_size, model.conv1.stride) == ((7, 7), (2, 2))
+    assert isinstance(model.maxpool, nn.MaxPool2d)

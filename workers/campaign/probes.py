@@ -64,6 +64,8 @@ class Probes(Frozen):
     rewinding: RewindingProbe | None = None
     retraining: RetrainingProbe | None = None
     neurons: NeuronsProbe | None = None
+    dropout: bool = False
+    """Correctness in the modes of example-tied dropout, which the model must have: what is lost by dropping."""
     custom: Annotated[tuple[CustomProbe, ...], Field(strict=False, max_length=20), AfterValidator(_distinct)] = ()
 
     @property
@@ -73,6 +75,6 @@ class Probes(Frozen):
 
     @model_validator(mode="after")
     def _not_empty(self) -> "Probes":
-        if not (self.needs_groups or self.custom):
-            raise ValueError("names no measurement: gradients, rewinding, retraining, neurons or custom")
+        if not (self.needs_groups or self.dropout or self.custom):
+            raise ValueError("names no measurement: gradients, rewinding, retraining, neurons, dropout or custom")
         return self

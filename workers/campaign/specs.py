@@ -117,7 +117,7 @@ class ScoreColumn(Frozen):
 class ModelOptions(Frozen):
     """What every model can have."""
 
-    stage_dropout: StageDropout | None = None
+    stage_dropout: Annotated[StageDropout | None, Field(discriminator="name")] = None
     """Dropout behind each of the model's stages: `docs/localization.md`."""
 
 

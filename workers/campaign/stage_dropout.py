@@ -49,4 +49,4 @@ class SparseChannels(Frozen):
     """Share of the channels that are on; these are multiplied by 1 / keep."""
 
 
-StageDropout = Annotated[ExampleTied | StandardDropout | SparseChannels, Field(discriminator="name")]
+StageDropout = ExampleTied | StandardDropout | SparseChannels

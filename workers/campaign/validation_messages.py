@@ -49,7 +49,7 @@ def _explain(mistake: ErrorDetails, document: dict[str, Any]) -> tuple[str, str,
             return field, f"unknown field{_hint(parts, _fields(owner))}", got
         case "union_tag_invalid" | "union_tag_not_found":
             return _explain_name(field, given, owner)
-        case "model_type" | "model_attributes_type":
+        case "model_type" | "model_attributes_type" | "dict_type":
             return field, "must be a mapping", got
         case "string_pattern_mismatch":
             return field, f"must be {_OWN_NAME}", got

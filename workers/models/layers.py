@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
-from workers.campaign.specs import CustomModel, ModelSpec, ResNet, ResNet9, ViT
+from workers.campaign.specs import CustomModel, ModelSpec, ResNet, ResNet9, SmallDataViT, ViT
 
 _RESNET9_NAMES = ("conv1", "conv2", "res1.0", "res1.1", "conv3", "res2.0", "res2.1", "conv4", "head")
 _PRODUCTS = (nn.Linear, nn.Bilinear, _ConvNd, nn.MultiheadAttention, nn.RNNBase)
@@ -51,6 +51,8 @@ def model_layers(model: nn.Module, spec: ModelSpec) -> tuple[Layer, ...]:
             groups = _resnet_groups()
         case ViT():
             groups = _vit_groups(spec)
+        case SmallDataViT():
+            groups = _small_data_vit_groups(spec)
         case _:
             groups = _product_groups(model, spec)
     tensors: list[list[str]] = [[] for _ in groups]
@@ -89,6 +91,17 @@ def _vit_groups(spec: ViT) -> list[_Group]:
     blocks = [_Group(f"block{number}", (path,), path) for number, path in enumerate(paths, start=1)]
     embedding = _Group("embedding", ("class_token", "conv_proj", "encoder.pos_embedding"), "encoder.dropout")
     return [embedding, *blocks, _Group("head", ("encoder.ln", "heads"), "heads")]
+
+
+def _small_data_vit_groups(spec: SmallDataViT) -> list[_Group]:
+    """Tokens, positions and dropout come before the blocks; the class token is chosen behind them."""
+    first, last = 3, 3 + spec.layers
+    blocks = [_Group(f"block{place - 2}", (str(place),), str(place)) for place in range(first, last)]
+    return [
+        _Group("embedding", ("0", "1"), "2"),
+        *blocks,
+        _Group("head", (f"{last + 1}", f"{last + 2}"), f"{last + 2}"),
+    ]
 
 
 def _product_groups(model: nn.Module, spec: ModelSpec) -> list[_Group]:

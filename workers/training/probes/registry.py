@@ -10,6 +10,7 @@ from workers.models.layers import model_layers
 from workers.store.probe_columns import ProbedTensor, ProbeForm
 from workers.training.probes.base import Probe, ProbeShape
 from workers.training.probes.custom import check_columns, custom_probe
+from workers.training.probes.dropout import DropoutModes
 from workers.training.probes.gradients import GradientAccounting
 from workers.training.probes.neurons import NeuronsToFlip
 from workers.training.probes.retraining import LayerRetraining
@@ -30,6 +31,8 @@ def campaign_probes(campaign: Campaign) -> list[Probe]:
         probes.append(LayerRetraining(requested.retraining))
     if requested.neurons:
         probes.append(NeuronsToFlip(requested.neurons))
+    if requested.dropout:
+        probes.append(DropoutModes())
     return [*probes, *(custom_probe(spec) for spec in requested.custom)]
 
 

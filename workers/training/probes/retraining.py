@@ -15,6 +15,7 @@ from workers.campaign.recipe import SGD, Recipe, TriangularSchedule
 from workers.common.arrays import Integers
 from workers.models.layers import Layer
 from workers.models.stacking import Weight
+from workers.models.stage_dropout import example_tied, show_examples
 from workers.store.probe_columns import ProbeColumn, axis
 from workers.training.optimizers import Update
 from workers.training.probes.base import GROUPS, ProbeShape, Subject
@@ -76,11 +77,13 @@ class LayerRetraining:
         recipe = self._recipe(subject.shape.campaign.recipe)
         update = Update(weights, SGD(learning_rate=1, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY))
         clean, data = group_members(subject)[0], subject.data
+        tied = example_tied(model)
         step, steps = 0, len(minibatches(clean, recipe.batch_size))
         for _ in range(recipe.epochs):
             model.train()
             for part in minibatches(random.permutation(clean), recipe.batch_size):
                 index = torch.from_numpy(part).to(data.device)
+                show_examples(tied, index)
                 logits = model(laid_out(data.scaled(data.train_images.select(index)))).float()
                 labels = data.train_labels[index]
                 loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
