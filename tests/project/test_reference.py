@@ -94,7 +94,9 @@ def defaults(kind: type[BaseModel]) -> dict[str, Any]:
     return {
         name: list(value) if isinstance(value, tuple) else value
         for name, value in plain.items()
-        if name != "name" and not kind.model_fields[name].is_required() and not isinstance(value, BaseModel | dict)
+        if name not in ("name", "stage_dropout")
+        and not kind.model_fields[name].is_required()
+        and not isinstance(value, BaseModel | dict)
     }
 
 

@@ -29,8 +29,9 @@ RUNS = [Run(600_000, repetition) for repetition in range(3)]
 
 def campaign(name: str = "example-tied", **options: Any) -> Campaign:
     """A network with two stages of equal width."""
+    dropout: dict[str, Any] = {"name": name, **options}
     return small_campaign(
-        model={"name": "mlp", "hidden": [50, 50], "stage_dropout": {"name": name, **options}},
+        model={"name": "mlp", "hidden": [50, 50], "stage_dropout": dropout},
         recipe={"epochs": 2, "batch_size": 32},
         subsets={"ratios": [0.6], "repetitions": 3, "seed": 7},
     )
@@ -105,7 +106,7 @@ def digits() -> Dataset:
 @pytest.mark.parametrize(
     ("name", "options"), [("example-tied", {"p_gen": 0.5, "p_mem": 0.3}), ("sparse", {"keep": 0.5})]
 )
-def test_engines_agree(name: str, options: dict[str, float], digits: Dataset) -> None:
+def test_engines_agree(name: str, options: dict[str, Any], digits: Dataset) -> None:
     """Both engines, stacks of one and three: with streamed, augmented images, all but rounding."""
     planned = small_campaign(
         model={"name": "mlp", "hidden": [60, 60], "stage_dropout": {"name": name, **options}},

@@ -28,12 +28,11 @@ def set_masks(model: nn.Module, campaign: Campaign, num_train: int, device: torc
         sizes = tuple((each.stage, each.channels, each.generalization) for each in tied)
         for module, masks in zip(tied, _example_masks(seed, sizes, spec.p_mem, num_train, device), strict=True):
             module.masks = masks
-    for module in model.modules():
-        if isinstance(module, SparseMask):
-            kept = stage_generator(seed, module.stage).permutation(module.channels)[: module.kept]
-            mask = torch.zeros(module.channels, dtype=torch.bool)
-            mask[torch.from_numpy(kept)] = True
-            module.mask = mask.to(device)
+    for sparse in (module for module in model.modules() if isinstance(module, SparseMask)):
+        kept = stage_generator(seed, sparse.stage).permutation(sparse.channels)[: sparse.kept]
+        mask = torch.zeros(sparse.channels, dtype=torch.bool)
+        mask[torch.from_numpy(kept)] = True
+        sparse.mask = mask.to(device)
 
 
 def mask_bytes(model: nn.Module, num_train: int) -> int:
