@@ -120,7 +120,7 @@ def test_engines_agree(name: str, options: dict[str, Any], digits: Dataset) -> N
     data = on_device(planned, digits, streamed=True)
     engines: list[Engine] = [SequentialEngine(), StackedEngine(1), StackedEngine(3)]
     results = [engine.train(planned, data, RUNS) for engine in engines]
-    assert max(result.epochs[-1].train_loss for result in results[0]) < 1.8, "untrained models agree too"
+    assert max(result.epochs[-1].train_loss for result in results[0]) < 2.1, "untrained models agree too"
     for others in results[1:]:
         for one, other in zip(results[0], others, strict=True):
             assert one.epochs[-1].train_loss == pytest.approx(other.epochs[-1].train_loss, rel=1e-3)
