@@ -1,0 +1,118 @@
+"""Localization on the first images of MNIST or CIFAR-10 with 10% noise: every probe, three runs (docs/localization.md).
+
+    python -m benchmarks.localization DATA STORE [--name mnist|cifar10] [--examples N] [--tests T] [--width W] ...
+
+DATA is the folder that the campaign's data set reads (`MNIST/raw/`, or `train.parquet` and `test.parquet`). The first N
+training and T test images are written as Parquet beside the store, with the campaign file; then the campaign is trained
+and `longtail localize` prints its tables.
+"""
+
+import argparse
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+from PIL import Image
+
+from orchestrator import run_campaign
+from orchestrator.cli.app import app
+from workers.campaign.specs import ParquetImages, TorchvisionData
+from workers.campaign.yaml_io import check_campaign
+from workers.datasets import Dataset, load_dataset
+
+
+def main() -> None:
+    """Make the data, train, print."""
+    options = _options()
+    options.store.mkdir(parents=True, exist_ok=True)
+    dataset = load_dataset(_spec(options))
+    for split, count in (("train", options.examples), ("test", options.tests)):
+        _write_parquet(dataset, split, count, options.store / f"{split}.parquet")
+    document = _campaign(options)
+    (options.store / "campaign.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
+    campaign = check_campaign(document).with_absolute_paths(options.store)
+    report = run_campaign(campaign, options.store / "store", checkpoint_minutes=2)
+    print(f"{report.progress.total} runs, seconds of each: {_seconds(options.store / 'store')}")
+    app(["localize", str(options.store / "store"), "--plot", str(options.store / "localization.png")])
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("store", type=Path)
+    parser.add_argument("--name", choices=("mnist", "cifar10"), default="mnist")
+    parser.add_argument("--examples", type=int, default=2000)
+    parser.add_argument("--tests", type=int, default=1000)
+    parser.add_argument("--width", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=50)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--neurons", type=int, default=60)
+    parser.add_argument("--dropout", nargs=2, type=float, metavar=("P_GEN", "P_MEM"), default=None)
+    parser.add_argument("--keep", nargs=2, metavar=("KIND", "SHARE"), default=None)
+    return parser.parse_args()
+
+
+def _spec(options: argparse.Namespace) -> TorchvisionData | ParquetImages:
+    if options.name == "mnist":
+        return TorchvisionData(name="mnist", root=str(options.data))
+    files = {split: str(options.data / f"{split}.parquet") for split in ("train", "test")}
+    return ParquetImages(name="parquet", **files)
+
+
+def _write_parquet(dataset: Dataset, split: str, count: int, path: Path) -> None:
+    images = np.asarray(getattr(dataset, f"{split}_images")[:count])
+    labels = np.asarray(getattr(dataset, f"{split}_labels")[:count])
+    encoded = []
+    for image in images:
+        content = io.BytesIO()
+        Image.fromarray(image[0] if len(image) == 1 else np.moveaxis(image, 0, -1)).save(content, "png")
+        encoded.append({"bytes": content.getvalue(), "path": None})
+    pd.DataFrame({"image": encoded, "label": labels}).to_parquet(path, index=False)
+
+
+def _campaign(options: argparse.Namespace) -> dict[str, Any]:
+    """The recipe of the authors' code at the rate of its figures, with this project's batch size for few examples."""
+    model: dict[str, Any] = {"name": "resnet9", "width": options.width}
+    probes: dict[str, Any] = {"repetitions": options.runs}
+    if options.dropout is not None:
+        p_gen, p_mem = options.dropout
+        model["stage_dropout"] = {"kind": "example-tied", "p_gen": p_gen, "p_mem": p_mem}
+        probes["dropout"] = True
+    elif options.keep is not None:
+        kind, share = options.keep
+        model["stage_dropout"] = {"kind": kind, "keep": float(share)}
+        probes["gradients"] = True
+    else:
+        probes |= {
+            "gradients": True,
+            "rewinding": {"every": 10},
+            "retraining": {"epochs": 20},
+            "neurons": {"examples": options.neurons, "batch_size": 128, "evaluated": 200},
+        }
+    return {
+        "dataset": {"name": "parquet", "train": "train.parquet", "test": "test.parquet"},
+        "model": model,
+        "recipe": {
+            "epochs": options.epochs,
+            "batch_size": 128,
+            "optimizer": {"name": "sgd", "learning_rate": 0.1, "momentum": 0.9, "weight_decay": 5e-4},
+            "schedule": {"name": "cosine", "warmup_epochs": options.epochs / 10},
+        },
+        "label_noise": {"fraction": 0.1},
+        "subsets": {"ratios": [1.0], "repetitions": options.runs, "seed": 4},
+        "record": {"epochs": "all", "presentations": True, "probabilities": True, "probes": probes},
+    }
+
+
+def _seconds(store: Path) -> list[float]:
+    from workers.store import Store
+
+    scanned = Store.open(store).scan(["is_final", "seconds"])
+    return [round(row["seconds"], 1) for _, table in scanned for row in table.to_pylist() if row["is_final"]]
+
+
+if __name__ == "__main__":
+    main()
