@@ -58,8 +58,8 @@ def _options() -> argparse.Namespace:
 def _spec(options: argparse.Namespace) -> TorchvisionData | ParquetImages:
     if options.name == "mnist":
         return TorchvisionData(name="mnist", root=str(options.data))
-    files = {split: str(options.data / f"{split}.parquet") for split in ("train", "test")}
-    return ParquetImages(name="parquet", **files)
+    train, test = (str(options.data / f"{split}.parquet") for split in ("train", "test"))
+    return ParquetImages(name="parquet", train=train, test=test)
 
 
 def _write_parquet(dataset: Dataset, split: str, count: int, path: Path) -> None:

@@ -17,11 +17,9 @@ from workers.datasets import load_dataset
 from workers.store import Header, Store
 from workers.subsets.draw import subset_size
 from workers.training.loop import device_name
+from workers.training.probes.cost import TRAINING_PASSES, probe_passes
 from workers.training.run_timing import time_runs
 from workers.training.shard import choose_engine
-
-_TRAINING_PASSES = 3
-"""A training step costs about three forward passes: one forward, two backward."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,12 @@ def calibrated_pace(campaign: Campaign, plan: Plan, device: torch.device) -> Pac
     times = time_runs(campaign, dataset, choose_engine(campaign, header, dataset.input_shape), device)
     examples = dataset.num_train + dataset.num_test
     sizes = {ratio_ppm: subset_size(ratio_ppm, dataset.num_train) for ratio_ppm in campaign.subsets.ratios_ppm}
-    seconds = {ratio_ppm: times.of_run(campaign, size, examples) for ratio_ppm, size in sizes.items()}
+    layers = 0 if header.probes is None else len(header.probes.layers)
+    seconds = {
+        ratio_ppm: times.of_run(campaign, size, examples)
+        + _measured_share(campaign) * probe_passes(campaign, layers, size, examples) * times.evaluation
+        for ratio_ppm, size in sizes.items()
+    }
     return Pace(seconds, device_name(device), "a calibration")
 
 
@@ -94,9 +97,18 @@ def estimate_duration(pending: Sequence[Shard], pace: Pace, stack_size: int, wor
     return Duration(total, max(free))
 
 
+def _measured_share(campaign: Campaign) -> float:
+    """The share of a ratio's runs that probes measure."""
+    probes, repetitions = campaign.record.probes, campaign.subsets.repetitions
+    return 0.0 if probes is None else min(1.0, probes.repetitions / repetitions)
+
+
 def _work(campaign: Campaign, ratio_ppm: int, header: Header) -> float:
     """Forward passes of one run, or what takes as long."""
     trained = campaign.recipe.epochs * subset_size(ratio_ppm, header.num_train)
     passes = 2 if campaign.recipe.evaluation_flip else 1
     evaluated = len(campaign.recorded_epochs()) * passes * (header.num_train + header.num_test)
-    return _TRAINING_PASSES * trained + evaluated
+    layers = 0 if header.probes is None else len(header.probes.layers)
+    size, examples = subset_size(ratio_ppm, header.num_train), header.num_train + header.num_test
+    probed = _measured_share(campaign) * probe_passes(campaign, layers, size, examples)
+    return TRAINING_PASSES * trained + evaluated + probed

@@ -19,7 +19,7 @@ from workers.campaign.campaign import PPM, Campaign
 from workers.campaign.keys import Shard
 from workers.datasets import Dataset, check_files, load_dataset
 from workers.store import Store
-from workers.store.header import bytes_per_row
+from workers.store.header import bytes_per_row, probe_bytes
 from workers.subsets.draw import subset_size
 from workers.training import Precision
 from workers.training.hardware import Machine
@@ -125,11 +125,12 @@ def plan_campaign(
     on_data(dataset)
     facts = check_campaign_fits(campaign, dataset)
     campaign, _ = resolve_tables(campaign, dataset)
+    header = make_header(campaign, dataset)
     committed: list[Shard] = []
     counts: dict[int, RatioCounts] = {}
     if store_uri is not None and Store.exists(store_uri):
         store = Store.open(store_uri)
-        store.header.check_same(make_header(campaign, dataset), store.uri)
+        store.header.check_same(header, store.uri)
         arrangement = ExecutionPlan(store.header.shard_size, store.header.stack_size, store.header.precision)
         committed = store.shards()
         if committed and campaign.subsets.design != "explicit":
@@ -144,11 +145,13 @@ def plan_campaign(
     runs = campaign.subsets.repetitions * len(ratios)
     slots = campaign.presentation_slots()
     row_bytes = bytes_per_row(campaign.record, slots, dataset.num_train, dataset.num_test)
+    probed = min(campaign.record.probes.repetitions, campaign.subsets.repetitions) if campaign.record.probes else 0
     return Plan(
         ratios=tuple(ratios),
         arrangement=arrangement,
         pending=pending,
         store_bytes=runs * len(campaign.recorded_epochs()) * row_bytes
+        + len(ratios) * probed * probe_bytes(header.probe_columns)
         + -(-runs // arrangement.shard_size) * _FILE_BYTES,
         notes=[*campaign_notes(campaign, dataset.num_train), *facts.notes],
     )

@@ -18,7 +18,7 @@ from workers.errors import EstimateError
 from workers.store import Store
 
 RUNS = 3
-FIGURES = ["n", "median", "under_10", "censored"]
+FIGURES = ["sampled", "n", "median", "under_10", "censored"]
 
 
 @pytest.fixture(scope="module")
@@ -108,9 +108,9 @@ def test_a_single_run_has_no_error() -> None:
 
 
 def test_units_are_summarized_with_censored_ones_last() -> None:
-    """Six noisy examples that need few units, four clean ones of which two were not flipped."""
-    noisy = [True] * 6 + [False] * 4
-    needed = [1, 2, 3, 3, 9, 10, 8, 12, 30, 30]
+    """Seven noisy examples, one not predicted, that need few units; four clean ones of which two were not flipped."""
+    noisy = [True] * 7 + [False] * 4
+    needed = [0, 1, 2, 3, 3, 9, 10, 8, 12, 30, 30]
     units = pd.DataFrame(
         {
             "run_id": "r",
@@ -118,15 +118,15 @@ def test_units_are_summarized_with_censored_ones_last() -> None:
             "repetition": 0,
             "noisy": noisy,
             "units": needed,
-            "censored": [False] * 8 + [True] * 2,
+            "censored": [False] * 9 + [True] * 2,
             "layers": 2,
             "accuracy_test": 0.5,
         }
     )
     summary = units_summary(units).set_index("group")
-    assert list(summary[FIGURES].loc["noisy"]) == [6, 3, 5 / 6, 0]
-    assert list(summary[FIGURES].loc["clean"]) == [4, np.inf, 1 / 4, 0.5]
-    pairs = [a < b for a in needed[:6] for b in [8, 12, 31, 31]]
+    assert list(summary[FIGURES].loc["noisy"]) == [7, 6, 3, 5 / 6, 0]
+    assert list(summary[FIGURES].loc["clean"]) == [4, 4, np.inf, 1 / 4, 0.5]
+    pairs = [a < b for a in needed[:7] for b in [8, 12, 31, 31]]
     assert units_detection(units)["auc"].item() == pytest.approx(np.mean(pairs))
 
 

@@ -9,9 +9,7 @@ from analysis.estimators.localization.probe_rows import find_columns, noisy_labe
 from analysis.statistics.detection import area_under_curve
 from workers.common.arrays import AnyArray
 from workers.store import Store
-
-CENSORED = -2
-"""Of `probe_neurons_units`: the search ended without a flip."""
+from workers.store.probe_columns import CENSORED
 
 
 def example_units(store: Store, *, ratio: float | None = None) -> pd.DataFrame:
@@ -62,16 +60,20 @@ def _of_run(values: Mapping[str, AnyArray], noisy: AnyArray, layers: list[str], 
 
 
 def units_summary(units: pd.DataFrame) -> pd.DataFrame:
-    """A row for each run and group (clean, noisy): n, median, under_10, censored, layers, and mean accuracies.
+    """A row for each run and group (clean, noisy): sampled, n, median, under_10, censored, layers, mean accuracies.
 
-    `under_10` is the share of the examples that need fewer than 10 units, `censored` that of those that were not
-    flipped; `test_accuracy` that of the edited models, `test_before` that of the model itself, and so on.
+    Of the `sampled` examples n are predicted as their given label; all that follows is of these. `under_10` is the
+    share that needs fewer than 10 units, `censored` that of those not flipped; `accuracy_test` is that of the edited
+    models, `before_test` that of the model itself, and so on.
     """
     order = units.assign(
         needed=np.where(units["censored"], np.inf, units["units"]), group=np.where(units["noisy"], "noisy", "clean")
     )
+    sampled = order.groupby(["run_id", "ratio", "repetition", "group"], sort=False).size()
+    order = order[order["needed"] > 0]
     grouped = order.groupby(["run_id", "ratio", "repetition", "group"], sort=False)
     parts = {
+        "sampled": sampled,
         "n": grouped.size(),
         "median": grouped["needed"].median(),
         "under_10": grouped["needed"].agg(lambda needed: (needed < 10).mean()),

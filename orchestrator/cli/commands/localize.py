@@ -143,13 +143,14 @@ def _show_retraining(frame: "pd.DataFrame", rule: str) -> None:
 
 def _show_neurons(frame: "pd.DataFrame", rule: str) -> None:
     say("units to set to 0 until an example's given label is not predicted")
-    names = (("examples", 3), ("median", 0), ("under 10", 0), ("not flipped", 1), ("test before", 2), ("test after", 2))
-    table = TextTable(
-        [TableColumn("group", kind="text"), *(TableColumn(*each) for each in names)], "-o FILE writes all"
-    )
+    ranks = {"sampled": 4, "predicted": 3, "median": 0, "under 10": 0, "not flipped": 1}
+    ranks |= {"test before": 2, "test after": 2}
+    columns = [TableColumn("group", kind="text"), *(TableColumn(name, rank) for name, rank in ranks.items())]
+    table = TextTable(columns, "-o FILE writes all")
     for row in frame.to_dict("records"):
         table.add_row(
             row["group"],
+            f"{row['sampled'] * row['runs']:.0f}",
             f"{row['n'] * row['runs']:.0f}",
             cell(row["median"], digits=1),
             cell(row["under_10"], row["under_10_se"]),
