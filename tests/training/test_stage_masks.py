@@ -108,8 +108,9 @@ def digits() -> Dataset:
 )
 def test_engines_agree(name: str, options: dict[str, Any], digits: Dataset) -> None:
     """Both engines, stacks of one and three: with streamed, augmented images, all but rounding."""
+    dropout: dict[str, Any] = {"name": name, **options}
     planned = small_campaign(
-        model={"name": "mlp", "hidden": [60, 60], "stage_dropout": {"name": name, **options}},
+        model={"name": "mlp", "hidden": [60, 60], "stage_dropout": dropout},
         recipe={
             "epochs": 4,
             "batch_size": 32,
