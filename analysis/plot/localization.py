@@ -101,7 +101,7 @@ def _modes(axes: "Axes", table: pd.DataFrame) -> None:
     groups = list(dict.fromkeys(table["group"]))
     width = 0.8 / len(modes)
     for place, mode in enumerate(modes):
-        rows = table[table["mode"] == mode].set_index("group").loc[groups]
+        rows = table[table["mode"] == mode].set_index("group").reindex(groups)
         places = [at - 0.4 + width * (place + 0.5) for at in range(len(groups))]
         error = rows["accuracy_se"].fillna(0)
         axes.bar(places, rows["accuracy"], width, yerr=error, color=PALETTE[place], capsize=2, label=plain(mode))

@@ -173,7 +173,7 @@ def _show_dropout(frame: "pd.DataFrame", rule: str) -> None:
         "-o FILE writes all",
     )
     for mode, rows in frame.groupby("mode", sort=False):
-        at = rows.set_index("group")
+        at = rows.set_index("group").reindex(list(_SHOWN_GROUPS))  # mode own has no test examples
         table.add_row(str(mode), *(_accuracy(at.loc[group]) for group in _SHOWN_GROUPS))
     show_table(table)
 

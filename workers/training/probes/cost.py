@@ -25,6 +25,8 @@ def probe_passes(campaign: Campaign, layers: int, members: int, num_examples: in
         passes += layers * epochs * (3 * evaluation + members) / 2
     if probes.retraining:
         passes += layers * probes.retraining.epochs * (TRAINING_PASSES * members + evaluation)
+    if probes.dropout:
+        passes += 3 * evaluation
     if probes.neurons:
         steps = min(TYPICAL_UNITS, probes.neurons.most)
         sample = min(4 * probes.neurons.evaluated, evaluation)
