@@ -2,7 +2,10 @@
 
 from importlib.resources import files
 
-NAMES = ("digits", "mnist-cscore", "mnist-influence", "mnist-forgetting", "cifar10-fast", "cifar10-resnet9")
+NAMES = (
+    *("digits", "mnist-cscore", "mnist-influence", "mnist-forgetting", "mnist-localization"),
+    *("cifar10-fast", "cifar10-resnet9", "cifar10-localization", "svhn-localization"),
+)
 
 
 def preset_text(name: str) -> str:
