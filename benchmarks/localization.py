@@ -79,11 +79,11 @@ def _campaign(options: argparse.Namespace) -> dict[str, Any]:
     probes: dict[str, Any] = {"repetitions": options.runs}
     if options.dropout is not None:
         p_gen, p_mem = options.dropout
-        model["stage_dropout"] = {"kind": "example-tied", "p_gen": p_gen, "p_mem": p_mem}
+        model["stage_dropout"] = {"name": "example-tied", "p_gen": p_gen, "p_mem": p_mem}
         probes["dropout"] = True
     elif options.keep is not None:
         kind, share = options.keep
-        model["stage_dropout"] = {"kind": kind, "keep": float(share)}
+        model["stage_dropout"] = {"name": kind, "keep": float(share)}
         probes["gradients"] = True
     else:
         probes |= {

@@ -167,3 +167,27 @@ def test_a_store_without_probes(tmp_path: Path) -> None:
 def test_another_probe_is_refused_with_those_that_are_there(view: StoreView) -> None:
     with pytest.raises(EstimateError, match="has no probe 'neurons'; it has gradients, rewinding"):
         view.probe("neurons")
+
+
+@pytest.mark.slow
+def test_examples_lost_by_dropping_are_counted_over_the_runs(tmp_path: Path) -> None:
+    """Against the runs' own correctness, recorded with memorization channels dropped, and the probe's before."""
+    planned = small_campaign(
+        model={"name": "mlp", "hidden": [32], "stage_dropout": {"name": "example-tied"}},
+        recipe={"epochs": 15, "batch_size": 64, "optimizer": {"name": "sgd", "learning_rate": 0.2}},
+        label_noise={"fraction": 0.1},
+        subsets={"ratios": [0.5], "repetitions": 2, "seed": 5},
+        record={"probes": {"dropout": True}},
+    )
+    run_campaign(planned, str(tmp_path / "s"))
+    frame = localize(Store.open(str(tmp_path / "s"))).tables["dropped"].set_index("example_id").sort_index()
+    subset, after = (rows_of(tmp_path / "s", name).reshape(2, -1) for name in ("subset", "train_correct"))
+    own = rows_of(tmp_path / "s", "probe_dropout_correct").reshape(2, 2, -1)[:, 1]
+    assert (frame["runs"] == subset.sum(axis=0)).all()
+    twice = np.flatnonzero(subset.all(axis=0))
+    np.testing.assert_allclose(frame["lost"][twice], (own & ~after)[:, twice].mean(axis=0))
+    assert frame["lost"].max() > 0
+    assert np.isnan(frame["lost"].to_numpy()[~subset.any(axis=0)]).all()
+    code, output, _ = call("localize", tmp_path / "s", "--plot", tmp_path / "t.png")
+    assert code == 0
+    assert "lost when memorization units are dropped" in output

@@ -1,6 +1,6 @@
 """Reads what probes measured: the last rows of the runs that were measured."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,12 +45,15 @@ def find_columns(store: Store, name: str) -> list[ProbeColumn]:
     return found
 
 
-def read_probe(store: Store, columns: Iterable[ProbeColumn], ratio: float | None = None) -> ProbeRows:
-    """What probes measured of the runs of a ratio, or of all. Runs that diverged, or were not measured, are left out.
+def read_probe(
+    store: Store, columns: Iterable[ProbeColumn], ratio: float | None = None, beside: Sequence[str] = ()
+) -> ProbeRows:
+    """What probes measured of the runs of a ratio, or of all, and vector columns `beside`.
 
+    Runs that diverged, or were not measured, are left out.
     Raises NoEstimateError where no measured run is committed, DamagedFileError for an unreadable shard.
     """
-    names = [column.name for column in columns]
+    names = [*(column.name for column in columns), *beside]
     probes = store.header.record.probes
     repetitions = 0 if probes is None else probes.repetitions
     chosen = select_ratios(store, ratio)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from analysis.estimators.localization.dropped import dropped_examples
 from analysis.estimators.localization.frames import probe_frame
 from analysis.estimators.localization.gradients import VALUES, gradient_frame
 from analysis.estimators.localization.over_runs import mean_over_runs
@@ -19,7 +20,8 @@ class Localization:
     """Means over runs, with standard errors: a frame for each probe that the store has, by the probe's name.
 
     `gradients` by epoch and layer; `rewinding` by layer, epoch, rule and group; `retraining` by layer, epoch and group;
-    `neurons` by group, with `neurons_detection`; `dropout` by mode and group. Ratios are kept apart.
+    `neurons` by group, with `neurons_detection`; `dropout` by mode and group, with the examples that are `dropped`.
+    Ratios are kept apart.
     """
 
     tables: dict[str, pd.DataFrame]
@@ -43,6 +45,8 @@ def localize(store: Store, *, ratio: float | None = None) -> Localization:
     tables |= {name: probe_frame(store, name, ratio=ratio) for name in names if not _is_own(name)}
     if "neurons" in tables:
         tables["neurons_detection"] = _detection(store, ratio)
+    if "dropout" in tables:
+        tables["dropped"] = dropped_examples(store, ratio=ratio)
     first = probe_frame(store, names[0], ratio=ratio) if not _is_own(names[0]) else _any_frame(store, names[0], ratio)
     pairs = first[["ratio", "run_id"]].drop_duplicates()
     runs = {float(at): int((pairs["ratio"] == at).sum()) for at in pairs["ratio"].unique()}

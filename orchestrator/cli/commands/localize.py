@@ -178,6 +178,22 @@ def _show_dropout(frame: "pd.DataFrame", rule: str) -> None:
     show_table(table)
 
 
+def _show_dropped(frame: "pd.DataFrame", rule: str) -> None:
+    """The clean examples that are lost in most runs: often ambiguous, or of a wrong label in the data set itself."""
+    lost = frame[(frame["lost"] > 0) & ~frame["noisy"]]
+    noisy = frame[frame["noisy"]]
+    say(
+        f"lost when memorization units are dropped, mean over runs: {frame[~frame['noisy']]['lost'].mean():.1%} of the "
+        f"clean examples, {noisy['lost'].mean():.1%} of the noisy ones"
+    )
+    if len(lost):
+        listed = ", ".join(str(example) for example in lost["example_id"].head(_LOST))
+        say(f"clean examples lost in most runs: {listed}{', ...' if len(lost) > _LOST else ''}")
+
+
+_LOST = 10
+"""Clean examples that are listed."""
+
 _SHOW = {
     "gradients": _show_gradients,
     "rewinding": _show_rewinding,
@@ -185,4 +201,5 @@ _SHOW = {
     "neurons": _show_neurons,
     "neurons_detection": _show_detection,
     "dropout": _show_dropout,
+    "dropped": _show_dropped,
 }

@@ -1,0 +1,34 @@
+"""What is lost when the memorization units of example-tied dropout are dropped (Maini et al. 2023, section 6)."""
+
+import numpy as np
+import pandas as pd
+
+from analysis.estimators.localization.probe_rows import find_columns, noisy_labels, read_probe
+from analysis.reading.examples import read_labels
+from workers.store import Store
+
+BEFORE = "own"
+"""The mode with which dropping is compared: each training example with the channels that it was trained with."""
+
+
+def dropped_examples(store: Store, *, ratio: float | None = None) -> pd.DataFrame:
+    """A row for each training example, those lost in most runs first: example_id, label, given_label, noisy, runs,
+    before, after, lost.
+
+    `runs` are the measured runs that trained on it; `before` the share of them that predict it with its own
+    memorization channels, `after` with all dropped, `lost` that of those that predict it before and not after. NaN
+    without a run. Raises EstimateError where the store has no probe of dropout.
+    """
+    (column,) = find_columns(store, "dropout_correct")
+    rows = read_probe(store, [column], ratio, beside=("train_correct",))
+    mode = list(column.axes[0].values()).index(BEFORE)
+    before, after = rows.values[column.name][:, mode], rows.values["train_correct"]
+    with np.errstate(invalid="ignore"):
+        runs = rows.subsets.sum(axis=0)
+        shares = {
+            "before": (before & rows.subsets).sum(axis=0) / runs,
+            "after": (after & rows.subsets).sum(axis=0) / runs,
+            "lost": (before & ~after & rows.subsets).sum(axis=0) / runs,
+        }
+    frame = read_labels(store).columns().assign(noisy=noisy_labels(store), runs=runs, **shares)
+    return frame.sort_values(["lost", "example_id"], ascending=[False, True], kind="stable", ignore_index=True)
