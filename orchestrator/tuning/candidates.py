@@ -17,10 +17,10 @@ from workers.campaign.validation_messages import explain_mistakes
 from workers.campaign.yaml_io import check_campaign
 from workers.errors import CampaignError
 
-_DRAWS = 200
+_MAX_DRAWS = 200
 """Values that do not go together (a peak after the last epoch) are drawn again, this often at most."""
 
-_TUNING = 0x74756E65
+_SEED_STREAM = 0x74756E65
 """Sets the streams of a search apart from those of every campaign, whose purposes are small numbers."""
 
 
@@ -51,7 +51,7 @@ def is_open_ended(campaign: Campaign) -> bool:
 
 def tuning_seed(campaign: Campaign, seed: int) -> int:
     """The campaign seed of a search's own runs: no subset, starting weight or order is one of the campaign's."""
-    sequence = np.random.SeedSequence(campaign.subsets.seed, spawn_key=(_TUNING, seed))
+    sequence = np.random.SeedSequence(campaign.subsets.seed, spawn_key=(_SEED_STREAM, seed))
     return int(sequence.generate_state(1, np.uint64)[0] >> 1)
 
 
@@ -62,7 +62,7 @@ def draw_candidates(
     return [_draw(campaign, space, number, seed, max_epochs, smallest_subset) for number in range(trials)]
 
 
-def mistakes_of(campaign: Campaign, values: Mapping[str, Any]) -> list[str]:
+def value_mistakes(campaign: Campaign, values: Mapping[str, Any]) -> list[str]:
     """What is wrong with each value by itself: not whether they go together, which drawing again mends."""
     document = with_values(campaign.model_dump(mode="json"), values)
     try:
@@ -73,7 +73,7 @@ def mistakes_of(campaign: Campaign, values: Mapping[str, Any]) -> list[str]:
     return []
 
 
-def frozen(campaign: Campaign, epochs: int) -> Campaign:
+def with_epochs(campaign: Campaign, epochs: int) -> Campaign:
     """The campaign with that many epochs; what a step schedule would do after them is left out."""
     document = campaign.model_dump(mode="json")
     document["recipe"]["epochs"] = epochs
@@ -84,18 +84,18 @@ def frozen(campaign: Campaign, epochs: int) -> Campaign:
 
 
 def _draw(campaign: Campaign, space: Space, number: int, seed: int, max_epochs: int, smallest: int) -> Candidate:
-    random = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(_TUNING, number))))
+    random = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(_SEED_STREAM, number))))
     document = campaign.model_dump(mode="json")
     first: CampaignError | None = None
     if number == 0:
         return _candidate(number, document, {}, max_epochs, smallest)
-    for _ in range(_DRAWS):
+    for _ in range(_MAX_DRAWS):
         values = {field: space[field].draw(random) for field in sorted(space)}
         try:
             return _candidate(number, document, values, max_epochs, smallest)
         except CampaignError as error:
             first = first or error
-    raise CampaignError(f"space: {_DRAWS} draws made no recipe that can be trained; the first: {first}") from first
+    raise CampaignError(f"space: {_MAX_DRAWS} draws made no recipe that can be trained; the first: {first}") from first
 
 
 def _candidate(
@@ -107,7 +107,7 @@ def _candidate(
         values = {field: value for field, value in values.items() if field != "recipe.epochs"}
         if number == 0 and drawn.recipe.epochs > max_epochs:
             values = {"recipe.epochs": max_epochs}
-        drawn = frozen(drawn, max_epochs if number else min(max_epochs, drawn.recipe.epochs))
+        drawn = with_epochs(drawn, max_epochs if number else min(max_epochs, drawn.recipe.epochs))
     elif drawn.recipe.epochs > max_epochs:
         raise CampaignError(f"recipe.epochs: must be at most --max-epochs {max_epochs}, got {drawn.recipe.epochs}")
     if steps_per_epoch(drawn.recipe, smallest) == 0:

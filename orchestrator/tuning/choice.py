@@ -22,7 +22,7 @@ class Cost(StrEnum):
 
 
 @dataclass(frozen=True)
-class Tried:
+class TrialResult:
     """A candidate and the trial that trained it."""
 
     candidate: Candidate
@@ -38,8 +38,8 @@ class Tried:
         """Held-out accuracy, the mean over runs and ratios."""
         return self.trial.last.heldout_accuracy
 
-    def is_trial_of(self, other: "Tried") -> bool:
-        """Is it the same recipe in the same runs; a candidate's number does not tell, as the search cuts epochs."""
+    def is_trial_of(self, other: "TrialResult") -> bool:
+        """Whether both are the same recipe and runs. Numbers do not identify these, since the search cuts epochs."""
         return self.trial.key == other.trial.key
 
     def cost(self, cost: Cost) -> float:
@@ -51,32 +51,32 @@ class Tried:
 class Choice:
     """The recipe chosen; `as_good` are all within a standard error of the most accurate one, cheapest first."""
 
-    chosen: Tried
-    most_accurate: Tried
-    as_good: Sequence[Tried]
+    chosen: TrialResult
+    most_accurate: TrialResult
+    as_good: Sequence[TrialResult]
     deviation: PooledDeviation
     """Of the recipes that fit."""
 
 
-def choose(tried: Sequence[Tried], cost: Cost) -> Choice | None:
+def choose(trial_results: Sequence[TrialResult], cost: Cost) -> Choice | None:
     """The choice among those that fit, all of which trained the same runs; None where none does.
 
     Ties go to the more accurate, then to the first drawn.
     """
-    fitted = [each for each in tried if each.trial.ended == "fitted"]
+    fitted = [each for each in trial_results if each.trial.ended == "fitted"]
     if not fitted:
         return None
     deviation = PooledDeviation.of([each.trial.last.heldout_by_run for each in fitted])
     best = max(fitted, key=lambda each: (each.accuracy, -each.candidate.number))
-    enough = best.accuracy - deviation.difference_se
+    threshold = best.accuracy - deviation.difference_se
     as_good = sorted(
-        (each for each in fitted if each.accuracy >= enough),
+        (each for each in fitted if each.accuracy >= threshold),
         key=lambda each: (each.cost(cost), -each.accuracy, each.candidate.number),
     )
     return Choice(as_good[0], best, as_good, deviation)
 
 
-def choose_beside_given(measured: Sequence[Tried], given: Tried | None, cost: Cost) -> Choice | None:
+def choose_including_given(measured: Sequence[TrialResult], given: TrialResult | None, cost: Cost) -> Choice | None:
     """The choice among recipes measured on the same fresh subsets, the one given with them.
 
     A recipe that costs more than the one given is chosen only where its gain is outside of the error (95%). Where the

@@ -21,12 +21,12 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler
 from orchestrator.runners.ray.cluster import extend_path, search_path
 from orchestrator.runners.ray.session import ray_session
 from orchestrator.runners.run_options import ClusterOptions
-from orchestrator.tuning.trial import Bench, EpochFigures, Trial
+from orchestrator.tuning.trial import EpochMetrics, Trial, TrialTrainer
 from workers.errors import LongtailError
 from workers.user_code.boundary import check_interruption, describe_error, format_traceback
 
-REDUCTION = 3
-"""Of the trials at each rung the best third goes on."""
+REDUCTION_FACTOR = 3
+"""The best third of the trials at each rung continues."""
 
 _MAX_LOST = 5
 _SCORE = "score"
@@ -40,23 +40,23 @@ _ENVIRONMENT = {
 }
 
 
-class Listener(Protocol):
-    """Hears what becomes of trials, in the driver."""
+class TrialListener(Protocol):
+    """Receives the events of trials, in the driver."""
 
-    def epoch(self, key: str, figures: EpochFigures) -> None:
+    def on_epoch_end(self, key: str, metrics: EpochMetrics) -> None:
         """A trial trained an epoch. Epoch 1 may come again, where a worker was lost."""
 
-    def ended(self, key: str) -> None:
-        """A trial ended by itself, as its last figures say."""
+    def on_end(self, key: str) -> None:
+        """A trial ended by itself, as its last metrics say."""
 
-    def stopped(self, key: str) -> None:
-        """A trial was stopped, since others are ahead of it."""
+    def on_stop(self, key: str) -> None:
+        """ASHA stopped a trial: others have higher scores."""
 
-    def failed(self, key: str, message: str, details: str) -> None:
+    def on_failure(self, key: str, message: str, details: str) -> None:
         """A trial could not be trained; `details` is a traceback."""
 
-    def enough(self) -> bool:
-        """Whether to stop all trials that run, and start no other."""
+    def should_stop(self) -> bool:
+        """Whether to stop all running trials and start no more."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Asha:
         """Epochs that every trial may train."""
         return max(1, self.max_epochs // 10)
 
-    def scheduler(self, finished: Mapping[str, Sequence[EpochFigures]]) -> AsyncHyperBandScheduler:
+    def scheduler(self, finished: Mapping[str, Sequence[EpochMetrics]]) -> AsyncHyperBandScheduler:
         """Tune's scheduler, told about the trials that are finished already."""
         made = AsyncHyperBandScheduler(
             time_attr="epoch",
@@ -78,13 +78,13 @@ class Asha:
             mode="max",
             max_t=self.max_epochs,
             grace_period=self.grace,
-            reduction_factor=REDUCTION,
+            reduction_factor=REDUCTION_FACTOR,
         )
         for key, epochs in finished.items():
             trial = SimpleNamespace(trial_id=key)
             made.on_trial_add(None, trial)
-            for figures in epochs:
-                made.on_trial_result(None, trial, {"epoch": figures.epoch, _SCORE: _score(figures)})
+            for metrics in epochs:
+                made.on_trial_result(None, trial, {"epoch": metrics.epoch, _SCORE: _score(metrics)})
         return made
 
 
@@ -115,9 +115,9 @@ class TrialRunner:
     def run(
         self,
         trials: Sequence[Trial],
-        listener: Listener,
+        listener: TrialListener,
         asha: Asha | None = None,
-        finished: Mapping[str, Sequence[EpochFigures]] | None = None,
+        finished: Mapping[str, Sequence[EpochMetrics]] | None = None,
     ) -> None:
         """Train trials, the first ones first; with `asha` those behind, also `finished` ones, are stopped early."""
         if not trials:
@@ -142,8 +142,8 @@ class TrialRunner:
                     name="search",
                     storage_path=scratch,
                     verbose=0,
-                    callbacks=[_Hearing(listener)],
-                    stop=_Stopping(listener),
+                    callbacks=[_ListenerCallback(listener)],
+                    stop=_ListenerStopper(listener),
                     checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                     failure_config=tune.FailureConfig(max_failures=_MAX_LOST - 1),
                 ),
@@ -151,15 +151,15 @@ class TrialRunner:
 
 
 class _Trainable(tune.Trainable):  # type: ignore[misc]
-    """A worker's process: one trial after the other, a step for each epoch."""
+    """Trains one trial after the other in a worker's process; a step is an epoch."""
 
     def setup(
         self, config: dict[str, Any], trials: Mapping[str, str] = {}, device: str = "cpu", path: Sequence[str] = ()
     ) -> None:
         extend_path(path)
         self._trials = trials
-        self._bench = Bench(device)
-        self._epochs: Generator[EpochFigures] | None = None
+        self._trainer = TrialTrainer(device)
+        self._epochs: Generator[EpochMetrics] | None = None
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -170,67 +170,67 @@ class _Trainable(tune.Trainable):  # type: ignore[misc]
     def step(self) -> dict[str, Any]:
         try:
             if self._epochs is None:
-                self._epochs = self._bench.epochs(Trial.model_validate_json(self._trials[self._key]))
-            figures = next(self._epochs)
+                self._epochs = self._trainer.epochs(Trial.model_validate_json(self._trials[self._key]))
+            metrics = next(self._epochs)
         except BaseException as error:  # noqa: BLE001 - the boundary at which the campaign's own code is reported
             check_interruption(error)
             message = str(error) if isinstance(error, LongtailError) else describe_error(error)
             return {"failed": message, "details": format_traceback(error), "epoch": 0, _SCORE: 0.0, DONE: True}
-        plain = figures.model_dump()
-        return {"figures": plain, "epoch": figures.epoch, _SCORE: _score(figures), DONE: figures.ended is not None}
+        plain = metrics.model_dump()
+        return {"metrics": plain, "epoch": metrics.epoch, _SCORE: _score(metrics), DONE: metrics.ended is not None}
 
     def cleanup(self) -> None:
         if self._epochs is not None:
-            self._epochs.close()  # gives torch's settings back
+            self._epochs.close()  # restores torch's settings
         self._epochs = None
 
 
-def _score(figures: EpochFigures) -> float:
-    """What ASHA compares: a trial is to get far in both, fitting its subsets and what is held out."""
-    if figures.loss is None:
+def _score(metrics: EpochMetrics) -> float:
+    """What ASHA compares: the mean of subset and held-out accuracy; 0 after divergence."""
+    if metrics.loss is None:
         return 0.0
-    return (figures.subset_accuracy + figures.heldout_accuracy) / 2
+    return (metrics.subset_accuracy + metrics.heldout_accuracy) / 2
 
 
-class _Listening:
-    """Has a listener, which stays out of the state that Tune pickles."""
+class _HasListener:
+    """Holds a listener, which is left out of the state that Tune pickles."""
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: TrialListener) -> None:
         self._listener = listener
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
 
-class _Hearing(_Listening, tune.Callback):  # type: ignore[misc]
-    """Tells the listener what Tune hears."""
+class _ListenerCallback(_HasListener, tune.Callback):  # type: ignore[misc]
+    """Forwards Tune's events to the listener."""
 
     def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
-        if "figures" in result:
-            self._listener.epoch(trial.config["trial"], EpochFigures.model_validate(result["figures"]))
+        if "metrics" in result:
+            self._listener.on_epoch_end(trial.config["trial"], EpochMetrics.model_validate(result["metrics"]))
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         result, key = trial.last_result or {}, trial.config["trial"]
         if "failed" in result:
-            self._listener.failed(key, result["failed"], result["details"])
-        elif result.get("figures", {}).get("ended"):
-            self._listener.ended(key)
-        elif not self._listener.enough():
-            self._listener.stopped(key)
+            self._listener.on_failure(key, result["failed"], result["details"])
+        elif result.get("metrics", {}).get("ended"):
+            self._listener.on_end(key)
+        elif not self._listener.should_stop():
+            self._listener.on_stop(key)
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         message = f"the worker's process died {_MAX_LOST} times while it trained this trial"
-        self._listener.failed(trial.config["trial"], message, str(trial.get_error() or message))
+        self._listener.on_failure(trial.config["trial"], message, str(trial.get_error() or message))
 
 
-class _Stopping(_Listening, tune.Stopper):  # type: ignore[misc]
-    """Ends the search where the listener says so."""
+class _ListenerStopper(_HasListener, tune.Stopper):  # type: ignore[misc]
+    """Ends the search when `TrialListener.should_stop` is true."""
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
 
     def stop_all(self) -> bool:
-        return self._listener.enough()
+        return self._listener.should_stop()
 
 
 def _name(trial: Any) -> str:
@@ -239,7 +239,7 @@ def _name(trial: Any) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Tune's advice goes nowhere: what a user can mend is told by the listener."""
+    """Silence Tune's loggers: the listener reports errors that the user can fix."""
     loggers = [logging.getLogger(name) for name in ("ray.tune", "ray.train", "ray.air")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -1,7 +1,7 @@
 """Folder of a recipe search: settings, finished trials, tracebacks, TensorBoard logs.
 
     search.json              what is searched; a search goes on only where this is the same
-    trials/00012.json        a finished trial: the values searched, its figures after each epoch, and how it ended
+    trials/00012.json        a finished trial: the values searched, its metrics after each epoch, and how it ended
     errors/00012.txt         the traceback of a trial that could not be trained; trained again next time
     tensorboard/00012/       its curves, and the values as hyperparameters (HParams)
     trials.parquet           all of it as a table, which grows while the search runs
@@ -24,7 +24,7 @@ from tensorboardX import SummaryWriter
 from tensorboardX.summary import hparams
 
 from orchestrator.tuning.field_values import scalar
-from orchestrator.tuning.trial import EpochFigures
+from orchestrator.tuning.trial import EpochMetrics
 from workers.campaign.fields import differences
 from workers.campaign.recipe import Frozen
 from workers.errors import CampaignError, DamagedFileError, LongtailError
@@ -32,17 +32,17 @@ from workers.store.files.fsync import sync_folder
 
 
 class FinishedTrial(Frozen):
-    """A trial that will not be trained again. `stopped`: others were ahead of it."""
+    """A trial that will not be trained again. `stopped`: ASHA stopped it."""
 
     key: str
     ended: Literal["fitted", "unfitted", "diverged", "stopped"]
-    epochs: list[EpochFigures]
+    epochs: list[EpochMetrics]
     values: dict[str, JsonValue] = Field(default_factory=dict)
     """Of the fields that are searched, such as `recipe.batch_size`."""
 
     @property
-    def last(self) -> EpochFigures:
-        """The figures that it ended with."""
+    def last(self) -> EpochMetrics:
+        """The metrics that it ended with."""
         return self.epochs[-1]
 
     @property

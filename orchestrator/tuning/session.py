@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Literal
 
 from orchestrator.frame_files import write_frame
 from orchestrator.runners.run_options import ClusterOptions
-from orchestrator.tuning.candidates import Candidate, frozen
-from orchestrator.tuning.choice import Choice, Tried, choose, choose_beside_given
+from orchestrator.tuning.candidates import Candidate, with_epochs
+from orchestrator.tuning.choice import Choice, TrialResult, choose, choose_including_given
 from orchestrator.tuning.field_values import field_values, values_text
 from orchestrator.tuning.record import FinishedTrial, SearchRecord
 from orchestrator.tuning.settings import Search
-from orchestrator.tuning.trial import EpochFigures, Trial
+from orchestrator.tuning.trial import EpochMetrics, Trial
 from orchestrator.tuning.trials_table import trials_frame
 from workers.campaign.campaign import Campaign
 from workers.campaign.plural import count_text
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
     from orchestrator.tuning.ray_tune import Asha, TrialRunner
 
-_HOPELESS = 10
-"""So many failed trials, with none that ended otherwise, end a search: the mistake is in all of them."""
+_MAX_INITIAL_FAILURES = 10
+"""The search ends after this many failed trials with none that succeeded: they share a mistake."""
 
-_MEASURED = 5
-"""So many of the recipes that are as good as any are measured anew at a time, the cheapest."""
+_CONFIRMED_AT_ONCE = 5
+"""Of the recipes that are as good as the best, the cheapest are trained on fresh subsets, this many at a time."""
 
-_TABLE_SHARE = 50
-"""The table is written again once its last writing took less than this fraction of the time since."""
+_TABLE_INTERVAL_FACTOR = 50
+"""Write the table again after this many times the duration of the last write."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +58,12 @@ class SearchReport:
     """
 
     progress: SearchProgress
-    tried: Sequence[Tried]
+    trial_results: Sequence[TrialResult]
     nominated: Choice | None
     choice: Choice | None
     campaign: Campaign | None = None
-    measured: Sequence[Tried] = field(default=())
-    given: Tried | None = None
+    measured: Sequence[TrialResult] = field(default=())
+    given: TrialResult | None = None
     failures: Sequence[str] = field(default=())
 
     @property
@@ -76,7 +76,7 @@ class SearchReport:
 
 
 class Session:
-    """One call of `search_recipe`: hears what becomes of trials, keeps it, and chooses."""
+    """One call of `search_recipe`: receives the events of trials, records them, and chooses a recipe."""
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class Session:
         self.on_progress = on_progress
         self.progress = SearchProgress(total=search.trials)
         self.failures: dict[str, str] = {}
-        self._epochs: dict[str, list[EpochFigures]] = {}
+        self._epochs: dict[str, list[EpochMetrics]] = {}
         self._connections = ExitStack()
         self._runner: TrialRunner | None = None
         self._deadline = time.monotonic() + 60 * search.minutes if search.minutes else None
@@ -121,63 +121,68 @@ class Session:
         asha = Asha(max_epochs) if self.search.early_stopping else None
         pending = [self._trial(key, each) for key, each in keys.items() if key not in finished]
         self._train(pending, asha, {key: trial.epochs for key, trial in finished.items()})
-        tried = self._tried()
-        nominated, choice = self._confirmed(tried)
-        measured = [Tried(each.candidate, fresh) for each in tried if (fresh := self._fresh_trial(each)) is not None]
+        trial_results = self._trial_results()
+        nominated, choice = self._confirm(trial_results)
+        measured = [
+            TrialResult(each.candidate, fresh)
+            for each in trial_results
+            if (fresh := self._fresh_trial(each)) is not None
+        ]
         report = SearchReport(
             progress=self.progress,
-            tried=tried,
+            trial_results=trial_results,
             nominated=nominated,
             choice=choice,
-            campaign=None if choice is None else self._found(choice.chosen),
+            campaign=None if choice is None else self._chosen_campaign(choice.chosen),
             measured=measured,
             given=self._given(),
             failures=tuple(self.failures.values()),
         )
         by_number = {each.candidate.number: each.trial for each in measured}
-        self._write_table(trials_frame(tried, self._fields, by_number, nominated, report.chosen_number))
+        self._write_table(trials_frame(trial_results, self._fields, by_number, nominated, report.chosen_number))
         return report
 
-    def _tried(self) -> list[Tried]:
+    def _trial_results(self) -> list[TrialResult]:
         done = self.record.finished
-        return [Tried(each, done[key]) for key, each in self._candidates.items() if key in done]
+        return [TrialResult(each, done[key]) for key, each in self._candidates.items() if key in done]
 
-    def _confirmed(self, tried: Sequence[Tried]) -> tuple[Choice | None, Choice | None]:
+    def _confirm(self, trial_results: Sequence[TrialResult]) -> tuple[Choice | None, Choice | None]:
         """The choices on the search's subsets and on fresh ones, among the trials that fit there too; None: none does.
 
         The first epoch at which accuracy reached a level is a lucky one, as likely as not: elsewhere it falls short.
         """
         self._deadline = None
-        left = list(tried)
+        left = list(trial_results)
         while nominated := choose(left, self.search.cost):
-            nearest = nominated.as_good[:_MEASURED]
-            requested = {self._fresh_key(each): _cut(each) for each in nearest} | {self._given_key(): self.tuning}
+            nearest = nominated.as_good[:_CONFIRMED_AT_ONCE]
+            requested = {self._fresh_key(each): _trained_campaign(each) for each in nearest}
+            requested[self._given_key()] = self.tuning
             missing = [each for each in requested.items() if each[0] not in self.record.finished]
             self._train([self._fresh(*each) for each in missing], None, {})
             fresh = {each.candidate.number: self._fresh_trial(each) for each in nearest}
             fits = {number: trial for number, trial in fresh.items() if trial and trial.ended == "fitted"}
             if nominated.chosen.candidate.number in fits:
                 measured = [
-                    Tried(each.candidate, fits[number]) for each in nearest if (number := _number(each)) in fits
+                    TrialResult(each.candidate, fits[number]) for each in nearest if (number := _number(each)) in fits
                 ]
-                return nominated, choose_beside_given(measured, self._given(), self.search.cost)
+                return nominated, choose_including_given(measured, self._given(), self.search.cost)
             left = [each for each in left if _number(each) in fits or each not in nearest]
         return None, None
 
-    def _fresh_trial(self, each: Tried) -> FinishedTrial | None:
+    def _fresh_trial(self, each: TrialResult) -> FinishedTrial | None:
         """A recipe's trial on fresh subsets; None before it is trained."""
         return self.record.finished.get(self._fresh_key(each))
 
-    def _given(self) -> Tried | None:
+    def _given(self) -> TrialResult | None:
         """The campaign's own recipe on fresh subsets; None before it is trained."""
         trial = self.record.finished.get(self._given_key())
-        return None if trial is None else Tried(Candidate(0, {}, self.tuning), trial)
+        return None if trial is None else TrialResult(Candidate(0, {}, self.tuning), trial)
 
-    def _found(self, chosen: Tried) -> Campaign:
-        recipe = _cut(chosen)
+    def _chosen_campaign(self, chosen: TrialResult) -> Campaign:
+        recipe = _trained_campaign(chosen)
         return self.campaign.model_copy(update={"model": recipe.model, "recipe": recipe.recipe})
 
-    def _fresh_key(self, each: Tried) -> str:
+    def _fresh_key(self, each: TrialResult) -> str:
         return f"fresh-{_key(each.candidate)}-{each.trial.last.epoch}-{self.search.fresh_count}"
 
     def _given_key(self) -> str:
@@ -193,9 +198,9 @@ class Session:
         return Trial(key=key, campaign=each.campaign, first=0, fit=self.search.fit, until_fit=each.until_fit)
 
     def _train(
-        self, trials: Sequence[Trial], asha: "Asha | None", finished: Mapping[str, Sequence[EpochFigures]]
+        self, trials: Sequence[Trial], asha: "Asha | None", finished: Mapping[str, Sequence[EpochMetrics]]
     ) -> None:
-        """Connects to the cluster when there is something to train."""
+        """Connect to the cluster only where there is something to train."""
         if not trials:
             return
         from orchestrator.tuning.ray_tune import cluster
@@ -220,22 +225,22 @@ class Session:
         epochs = f", {count_text(trial.last.epoch, 'epoch')}" if candidate.until_fit else ""
         return f"trial {candidate.number}: {values_text(candidate.values)}{epochs}"
 
-    def epoch(self, key: str, figures: EpochFigures) -> None:
-        """See `Listener.epoch`."""
+    def on_epoch_end(self, key: str, metrics: EpochMetrics) -> None:
+        """See `TrialListener.on_epoch_end`."""
         epochs = self._epochs.setdefault(key, [])
-        if figures.epoch == 1:
+        if metrics.epoch == 1:
             epochs.clear()
-        epochs.append(figures)
+        epochs.append(metrics)
         self.on_progress(self.progress)
 
-    def ended(self, key: str) -> None:
-        """See `Listener.ended`."""
+    def on_end(self, key: str) -> None:
+        """See `TrialListener.on_end`."""
         ended = self._epochs[key][-1].ended
         if ended is not None:
             self._finish(key, ended)
 
-    def stopped(self, key: str) -> None:
-        """See `Listener.stopped`."""
+    def on_stop(self, key: str) -> None:
+        """See `TrialListener.on_stop`."""
         self._finish(key, "stopped")
 
     def _finish(self, key: str, ended: Literal["fitted", "unfitted", "diverged", "stopped"]) -> None:
@@ -244,7 +249,7 @@ class Session:
         self.record.finish(trial)
         self._count(trial)
         if key in self._candidates and time.monotonic() >= self._table_due:
-            self._write_table(trials_frame(self._tried(), self._fields))
+            self._write_table(trials_frame(self._trial_results(), self._fields))
         self.on_progress(self.progress)
 
     def _write_table(self, frame: "pd.DataFrame") -> None:
@@ -252,29 +257,29 @@ class Session:
         started = time.monotonic()
         write_frame(frame, self.record.root / "trials.parquet")
         now = time.monotonic()
-        self._table_due = now + _TABLE_SHARE * (now - started)
+        self._table_due = now + _TABLE_INTERVAL_FACTOR * (now - started)
 
-    def failed(self, key: str, message: str, details: str) -> None:
-        """See `Listener.failed`."""
+    def on_failure(self, key: str, message: str, details: str) -> None:
+        """See `TrialListener.on_failure`."""
         path = self.record.fail(key, details)
         self.failures[key] = f"trial {int(key) if key.isdigit() else key}: {message} (traceback: {path})"
         self.progress = replace(self.progress, failed=self.progress.failed + 1)
         self.on_progress(self.progress)
 
-    def enough(self) -> bool:
-        """See `Listener.enough`: out of time, or hopeless."""
+    def should_stop(self) -> bool:
+        """See `TrialListener.should_stop`: out of time, or the first trials all failed."""
         late = self._deadline is not None and time.monotonic() > self._deadline
-        return late or (len(self.failures) >= _HOPELESS and not self.progress.ended)
+        return late or (len(self.failures) >= _MAX_INITIAL_FAILURES and not self.progress.ended)
 
 
 def _key(candidate: Candidate) -> str:
     return f"{candidate.number:05d}"
 
 
-def _number(each: Tried) -> int:
+def _number(each: TrialResult) -> int:
     return each.candidate.number
 
 
-def _cut(each: Tried) -> Campaign:
+def _trained_campaign(each: TrialResult) -> Campaign:
     """The campaign of a trial, with the epochs that it took."""
-    return frozen(each.candidate.campaign, each.trial.last.epoch)
+    return with_epochs(each.candidate.campaign, each.trial.last.epoch)

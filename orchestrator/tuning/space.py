@@ -25,10 +25,10 @@ from workers.errors import CampaignError
 
 Kind = Literal["choice", "uniform", "log_uniform", "int_range", "log_int_range"]
 _KINDS: tuple[Kind, ...] = ("choice", "uniform", "log_uniform", "int_range", "log_int_range")
-_PARTS = ("recipe", "model")
-_MOST_CHOICES = 1000
+_SECTIONS = ("recipe", "model")
+_MAX_CHOICES = 1000
 _DIGITS = 3
-"""Significant digits of real values: nobody needs more of a learning rate, and files stay readable."""
+"""Significant digits of drawn real values."""
 
 
 @dataclass(frozen=True)
@@ -103,12 +103,12 @@ def default_space(campaign: Campaign, max_epochs: int, smallest_subset: int) -> 
         "recipe.optimizer.weight_decay": Domain("choice", tuple(sorted({0.0, 5e-4, optimizer.weight_decay}))),
         "recipe.batch_size": Domain("choice", tuple(sizes)),
         "recipe.schedule": Domain("choice", tuple(schedules)),
-        "recipe.epochs": Domain("log_int_range", (_fewest_epochs(recipe.schedule, max_epochs), max_epochs)),
+        "recipe.epochs": Domain("log_int_range", (_min_epochs(recipe.schedule, max_epochs), max_epochs)),
     }
 
 
-def _fewest_epochs(schedule: Schedule, max_epochs: int) -> int:
-    """A tenth of the most, and what the campaign's own schedule takes."""
+def _min_epochs(schedule: Schedule, max_epochs: int) -> int:
+    """A tenth of `max_epochs`, but at least the epochs that the campaign's own schedule needs."""
     own = 1
     match schedule:
         case TriangularSchedule():
@@ -130,23 +130,23 @@ def check_space(space: Space, source: str, try_values: Callable[[Mapping[str, An
         parents = {each: space[each] for each in space if field.startswith(f"{each}.")}
         for context in _combinations(parents):
             for value in domain.values:
-                found = try_values({**context, field: value})
-                mistakes |= dict.fromkeys(f"{source}: {line}" for line in found)
+                lines = try_values({**context, field: value})
+                mistakes |= dict.fromkeys(f"{source}: {line}" for line in lines)
     if mistakes:
         raise CampaignError("\n".join(mistakes))
 
 
 def with_values(document: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """A campaign as plain data with fields replaced, outer ones first; the data given stay as they are."""
-    changed: dict[str, Any] = _copied(document)
+    changed: dict[str, Any] = _deep_copy(document)
     for field in sorted(values, key=lambda field: field.count(".")):
         *parents, name = field.split(".")
-        at = changed
+        target = changed
         for parent in parents:
-            inner = at.get(parent)
-            at[parent] = inner if isinstance(inner, dict) else {}
-            at = at[parent]
-        at[name] = _copied(values[field])
+            inner = target.get(parent)
+            target[parent] = inner if isinstance(inner, dict) else {}
+            target = target[parent]
+        target[name] = _deep_copy(values[field])
     return changed
 
 
@@ -160,22 +160,22 @@ def _combinations(domains: Space) -> Iterator[dict[str, Any]]:
             yield {field: value, **others}
 
 
-def _copied(value: Any) -> Any:
+def _deep_copy(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _copied(each) for key, each in value.items()}
-    return [_copied(each) for each in value] if isinstance(value, list | tuple) else value
+        return {key: _deep_copy(each) for key, each in value.items()}
+    return [_deep_copy(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _domain(field: str, given: Any) -> Domain:
     """Raises ValueError: what is allowed, and what was given."""
-    if field.split(".")[0] not in _PARTS:
+    if field.split(".")[0] not in _SECTIONS:
         raise ValueError("must be a field of recipe or model, such as recipe.optimizer.learning_rate or model.hidden")
     if not isinstance(given, dict) or len(given) != 1 or next(iter(given)) not in _KINDS:
         raise ValueError(f"must be a mapping with one of {', '.join(_KINDS)}, got {short(given)}")
     ((kind, values),) = given.items()
     if kind == "choice":
-        if not isinstance(values, list) or not 1 <= len(values) <= _MOST_CHOICES:
-            raise ValueError(f"choice must be a list of 1 to {_MOST_CHOICES} values, got {short(values)}")
+        if not isinstance(values, list) or not 1 <= len(values) <= _MAX_CHOICES:
+            raise ValueError(f"choice must be a list of 1 to {_MAX_CHOICES} values, got {short(values)}")
         return Domain("choice", tuple(values))
     whole = kind in ("int_range", "log_int_range")
     kinds = (int,) if whole else (int, float)

@@ -42,8 +42,8 @@ class Trial(Frozen):
     until_fit: bool
 
 
-class EpochFigures(Frozen):
-    """What a trial's models get right after an epoch: [ratio][run], in the campaign's order."""
+class EpochMetrics(Frozen):
+    """Accuracies of a trial's models after an epoch: [ratio][run], in the campaign's order."""
 
     epoch: int
     subset: list[list[float]]
@@ -53,7 +53,7 @@ class EpochFigures(Frozen):
     loss: float | None
     """Mean training loss; None where it is not finite."""
     seconds: float
-    """Training of this epoch, of one run; not the measuring."""
+    """Training time of this epoch for one run, without evaluation."""
     operations: float
     """Floating-point operations of one run's training so far, the mean over the ratios."""
     ended: Ending | None = None
@@ -74,8 +74,8 @@ class EpochFigures(Frozen):
         return [fmean(run) for run in zip(*self.heldout, strict=True)]
 
 
-class Bench:
-    """A process's share of a search: trains trials on its device. Loads each form of the data once."""
+class TrialTrainer:
+    """Trains trials on one device. Loads the data once per input scaling."""
 
     def __init__(self, device: str) -> None:
         """`device` is a torch device, such as `cpu` or `cuda`."""
@@ -83,8 +83,8 @@ class Bench:
         self._dataset: Dataset | None = None
         self._data: dict[str, DeviceData] = {}
 
-    def epochs(self, trial: Trial) -> Generator[EpochFigures]:
-        """Train a trial; the figures after each epoch, the last with `ended`. What user code raises passes through.
+    def epochs(self, trial: Trial) -> Generator[EpochMetrics]:
+        """Train a trial; the metrics after each epoch, the last with `ended`. What user code raises passes through.
 
         Until it ends or is closed, torch is set up for bit-identical results, in all of this process.
         """
@@ -100,7 +100,7 @@ class Bench:
                 seconds = (time.perf_counter() - started) / len(losses)
                 measured = [_accuracies(trainers) for trainers in ratios]
                 loss = fmean(losses)
-                figures = EpochFigures(
+                metrics = EpochMetrics(
                     epoch=epoch,
                     subset=[subset for subset, _ in measured],
                     heldout=[heldout for _, heldout in measured],
@@ -108,16 +108,16 @@ class Bench:
                     seconds=seconds,
                     operations=epoch * size * TRAINING_PASSES * facts.forward_operations,
                 )
-                figures = figures.model_copy(update={"ended": _ending(trial, figures)})
-                yield figures
-                if figures.ended:
+                metrics = metrics.model_copy(update={"ended": _ending(trial, metrics)})
+                yield metrics
+                if metrics.ended:
                     return
 
     def _start(self, trial: Trial, dataset: Dataset, facts: ModelFacts) -> list[list[Trainer]]:
         """The models before their first update: of each ratio the stacks, or single models."""
         campaign, device = trial.campaign, self.device
-        how = plan_execution(campaign, dataset, facts, detect_machine(device))
-        header = make_header(campaign, dataset, stack_size=how.stack_size, precision=how.precision)
+        execution = plan_execution(campaign, dataset, facts, detect_machine(device))
+        header = make_header(campaign, dataset, stack_size=execution.stack_size, precision=execution.precision)
         engine = choose_engine(campaign, header, dataset.input_shape)
         data = self._on_device(campaign, dataset)
         repetitions = range(trial.first, trial.first + campaign.subsets.repetitions)
@@ -136,11 +136,11 @@ class Bench:
         return self._data[key]
 
 
-def _ending(trial: Trial, figures: EpochFigures) -> Ending | None:
-    if figures.loss is None:
+def _ending(trial: Trial, metrics: EpochMetrics) -> Ending | None:
+    if metrics.loss is None:
         return "diverged"
-    last = figures.epoch == trial.campaign.recipe.epochs
-    if figures.subset_accuracy >= trial.fit and (last or trial.until_fit):
+    last = metrics.epoch == trial.campaign.recipe.epochs
+    if metrics.subset_accuracy >= trial.fit and (last or trial.until_fit):
         return "fitted"
     return "unfitted" if last else None
 

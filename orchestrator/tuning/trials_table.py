@@ -5,26 +5,26 @@ from typing import Any
 
 import pandas as pd
 
-from orchestrator.tuning.choice import Choice, Tried
+from orchestrator.tuning.choice import Choice, TrialResult
 from orchestrator.tuning.field_values import field_values, scalar
 from orchestrator.tuning.record import FinishedTrial
 
 
 def trials_frame(
-    tried: Sequence[Tried],
+    trial_results: Sequence[TrialResult],
     fields: Sequence[str],
     fresh: Mapping[int, FinishedTrial] | None = None,
     nominated: Choice | None = None,
     chosen: int | None = None,
 ) -> pd.DataFrame:
-    """A row for each finished trial, in the order drawn: figures, also on fresh subsets, and values of the fields.
+    """A row for each finished trial, in the order drawn: metrics, also on fresh subsets, and values of the fields.
 
     `nominated` is the choice on the search's own subsets, `chosen` the number of the recipe chosen; both are known at
     the search's end.
     """
     as_good = {each.candidate.number for each in nominated.as_good} if nominated else set()
     rows = []
-    for each in tried:
+    for each in trial_results:
         last, number = each.trial.last, each.candidate.number
         anew = fresh.get(number) if fresh else None
         row: dict[str, Any] = {

@@ -12,7 +12,7 @@ from typing import Any
 
 from orchestrator.campaigns.preflight import check_campaign_fits, training_labels
 from orchestrator.runners.run_options import ClusterOptions
-from orchestrator.tuning.candidates import draw_candidates, is_open_ended, mistakes_of, tuning_seed
+from orchestrator.tuning.candidates import draw_candidates, is_open_ended, tuning_seed, value_mistakes
 from orchestrator.tuning.record import SearchRecord
 from orchestrator.tuning.session import SearchProgress, SearchReport, Session
 from orchestrator.tuning.settings import Search
@@ -80,28 +80,29 @@ def _space(tuning: Campaign, search: Search, smallest: int, dataset: Dataset) ->
     """The space, checked against the campaign's fields, and the most epochs."""
     own = tuning.recipe.epochs
     if search.space is None:
-        most = search.max_epochs or 2 * own
-        space, source = default_space(tuning, most, smallest), "default space"
+        max_epochs = search.max_epochs or 2 * own
+        space, source = default_space(tuning, max_epochs, smallest), "default space"
     else:
         space, source = read_space(search.space), str(search.space)
-        asked = space["recipe.epochs"].values if "recipe.epochs" in space else ()
-        most = search.max_epochs or max([2 * own, *(each for each in asked if type(each) is int)])
+        epoch_values = space["recipe.epochs"].values if "recipe.epochs" in space else ()
+        max_epochs = search.max_epochs or max([2 * own, *(value for value in epoch_values if type(value) is int)])
         check_space(space, source, lambda values: _mistakes(tuning, values, dataset))
-        if asked and max(asked) > most:
-            raise CampaignError(f"{source}: recipe.epochs: must be at most --max-epochs {most}, got {max(asked)}")
-        if asked and "recipe.schedule" not in space and is_open_ended(tuning):
+        if epoch_values and max(epoch_values) > max_epochs:
+            got = max(epoch_values)
+            raise CampaignError(f"{source}: recipe.epochs: must be at most --max-epochs {max_epochs}, got {got}")
+        if epoch_values and "recipe.schedule" not in space and is_open_ended(tuning):
             raise CampaignError(
                 f"{source}: recipe.epochs: is found by the search itself under the schedule "
                 f"{tuning.recipe.schedule.name}: training ends when the model fits; leave it out, or set --max-epochs"
             )
-    if own > most and not is_open_ended(tuning):
-        raise CampaignError(f"--max-epochs: must be at least the campaign's recipe.epochs {own}, got {most}")
-    return space, most
+    if own > max_epochs and not is_open_ended(tuning):
+        raise CampaignError(f"--max-epochs: must be at least the campaign's recipe.epochs {own}, got {max_epochs}")
+    return space, max_epochs
 
 
 def _mistakes(tuning: Campaign, values: Mapping[str, Any], dataset: Dataset) -> list[str]:
     """What is wrong with some values, a model that does not suit the data included."""
-    lines = mistakes_of(tuning, values)
+    lines = value_mistakes(tuning, values)
     if lines or not any(name.startswith("model") for name in values):
         return lines
     try:

@@ -8,11 +8,11 @@ import re
 from importlib.metadata import version
 from pathlib import Path
 
-from orchestrator.tuning.choice import Tried
+from orchestrator.tuning.choice import TrialResult
 from orchestrator.tuning.field_values import values_text
+from orchestrator.tuning.recommendation import recommendation_lines
 from orchestrator.tuning.session import SearchReport
 from orchestrator.tuning.settings import Search
-from orchestrator.tuning.verdict import verdict_lines
 from workers.campaign.campaign import Campaign
 from workers.campaign.yaml_io import dump_campaign
 from workers.common.whole_file import check_place, replace_file
@@ -49,7 +49,7 @@ def check_tuned_path(path: Path, campaign: Path, force: bool) -> None:
 
 
 def write_tuned(
-    path: Path, report: SearchReport, campaign: Campaign, chosen: Tried, search: Search, command: str
+    path: Path, report: SearchReport, campaign: Campaign, chosen: TrialResult, search: Search, command: str
 ) -> None:
     """Write the campaign with the recipe chosen, by this command, whole or not at all. Raises LongtailError."""
     versions = ", ".join(f"{name} {version(name)}" for name in ("longtail", "torch", "ray"))
@@ -58,7 +58,7 @@ def write_tuned(
         f"# {' '.join(command.split())}",
         f"# {versions}; {now.ended} trials, {now.fitted} fitted their subsets to {search.fit:g}; seed {search.seed}.",
         f"# Recipe: {values_text(chosen.candidate.values)}.",
-        *[f"# {line}" for line in verdict_lines(report, search)],
+        *[f"# {line}" for line in recommendation_lines(report, search)],
     ]
     content = "\n".join([*lines, dump_campaign(campaign.with_paths_relative_to(path.parent))]).encode()
     first = f"# Found by longtail tune. SHA-256 of what follows: {hashlib.sha256(content).hexdigest()}\n".encode()

@@ -25,7 +25,7 @@ from orchestrator.tuning.session import SearchProgress, SearchReport
 from tests.command import call
 from tests.conftest import small_campaign
 from tests.synthetic import Labelled, make_stores, random_runs
-from tests.tuning.test_tune import tried
+from tests.tuning.test_tune import trial_result
 from workers.campaign.plural import count_text, range_text
 from workers.campaign.yaml_io import dump_campaign
 
@@ -129,7 +129,7 @@ def show_removal() -> None:
 
 
 def show_trials() -> None:
-    trials = [tried(number, "fitted", [0.98765, 0.9 + number / 1000], 1e12, 1234.5) for number in range(3)]
+    trials = [trial_result(number, "fitted", [0.98765, 0.9 + number / 1000], 1e12, 1234.5) for number in range(3)]
     choice = choose(trials, Cost.operations)
     tune._show_trials(SearchReport(SearchProgress(9, ended=9, fitted=3), trials, choice, choice, None, []))
 

@@ -15,17 +15,17 @@ from benchmarks.isolation import driver_of, finish, kill, longtail, start, wait_
 from orchestrator import run_campaign
 from orchestrator.cli.commands.tune import tell_best
 from orchestrator.cli.search_progress import notes
-from orchestrator.tuning.candidates import draw_candidates, frozen, tuning_seed
-from orchestrator.tuning.choice import Choice, Cost, Tried, choose, choose_beside_given
+from orchestrator.tuning.candidates import draw_candidates, tuning_seed, with_epochs
+from orchestrator.tuning.choice import Choice, Cost, TrialResult, choose, choose_including_given
 from orchestrator.tuning.comparison import PooledDeviation
+from orchestrator.tuning.recommendation import recommendation_lines
 from orchestrator.tuning.record import FinishedTrial
 from orchestrator.tuning.session import SearchProgress, SearchReport
 from orchestrator.tuning.settings import Search
 from orchestrator.tuning.space import Domain, read_space
-from orchestrator.tuning.trial import Bench, EpochFigures, Trial
+from orchestrator.tuning.trial import EpochMetrics, Trial, TrialTrainer
 from orchestrator.tuning.tune import search_recipe
 from orchestrator.tuning.tuned_file import check_tuned_path, write_tuned
-from orchestrator.tuning.verdict import verdict_lines
 from tests.command import call
 from tests.conftest import small_campaign
 from workers.campaign.yaml_io import dump_campaign, read_campaign
@@ -107,7 +107,7 @@ def test_candidates_depend_on_seed_and_number_alone() -> None:
 def test_a_cut_recipe_leaves_out_what_comes_later() -> None:
     schedule = {"name": "step", "milestones": [2, 5]}
     campaign = small_campaign(recipe={"epochs": 8, "batch_size": 64, "schedule": schedule})
-    assert frozen(campaign, 4).recipe.schedule.model_dump()["milestones"] == (2,)
+    assert with_epochs(campaign, 4).recipe.schedule.model_dump()["milestones"] == (2,)
 
 
 # --- trials ---------------------------------------------------------------------------------------------------------
@@ -123,7 +123,7 @@ def test_a_trial_trains_as_the_campaign_will(tmp_path: Path) -> None:
     )
     expected = stored.groupby(["epoch", "ratio"]).mean()
     trial = Trial(key="00000", campaign=campaign, first=0, fit=2.0, until_fit=True)
-    for now in Bench("cpu").epochs(trial):
+    for now in TrialTrainer("cpu").epochs(trial):
         at = expected.loc[now.epoch]
         assert now.subset_accuracy == pytest.approx(at["subset_accuracy"].min())
         assert now.heldout_accuracy == pytest.approx(at["heldout_accuracy"].mean())
@@ -140,13 +140,13 @@ def test_a_search_has_seeds_of_its_own() -> None:
 # --- the choice -----------------------------------------------------------------------------------------------------
 
 
-def tried(number: int, ended: str, heldout: list[float], operations: float, seconds: float = 1.0) -> Tried:
-    figures = EpochFigures(
+def trial_result(number: int, ended: str, heldout: list[float], operations: float, seconds: float = 1.0) -> TrialResult:
+    metrics = EpochMetrics(
         epoch=1, subset=[[1.0] * len(heldout)], heldout=[heldout], loss=0.1, seconds=seconds, operations=operations
     )
     (candidate,) = draw_candidates(small_campaign(), {}, trials=1, seed=0, max_epochs=9, smallest_subset=200)
-    trial = FinishedTrial.model_validate({"key": f"{number:05d}", "ended": ended, "epochs": [figures.model_dump()]})
-    return Tried(candidate.__class__(number, {}, candidate.campaign), trial)
+    trial = FinishedTrial.model_validate({"key": f"{number:05d}", "ended": ended, "epochs": [metrics.model_dump()]})
+    return TrialResult(candidate.__class__(number, {}, candidate.campaign), trial)
 
 
 def test_deviations_are_pooled_over_recipes_and_paired_by_run() -> None:
@@ -175,12 +175,12 @@ def test_deviations_are_pooled_over_recipes_and_paired_by_run() -> None:
 def test_the_cheapest_within_a_standard_error_of_the_best_is_chosen() -> None:
     """The error is that of a difference of two recipes: what all recipes lose in a hard subset is not part of it."""
     trials = [
-        tried(0, "unfitted", [0.99, 0.99], 1.0),
-        tried(1, "fitted", [0.95, 0.97], 100.0),
-        tried(2, "fitted", [0.9495, 0.968], 50.0, seconds=9.0),
-        tried(3, "fitted", [0.952, 0.9655], 60.0),
-        tried(4, "fitted", [0.93, 0.95], 10.0),
-        tried(5, "stopped", [0.99, 0.99], 1.0),
+        trial_result(0, "unfitted", [0.99, 0.99], 1.0),
+        trial_result(1, "fitted", [0.95, 0.97], 100.0),
+        trial_result(2, "fitted", [0.9495, 0.968], 50.0, seconds=9.0),
+        trial_result(3, "fitted", [0.952, 0.9655], 60.0),
+        trial_result(4, "fitted", [0.93, 0.95], 10.0),
+        trial_result(5, "stopped", [0.99, 0.99], 1.0),
     ]
     choice = choose(trials, Cost.operations)
     assert isinstance(choice, Choice)
@@ -212,12 +212,12 @@ def test_the_recipe_found_is_compared_with_the_one_given(
     ended: str, gain: float, operations: float, chosen: int, words: str
 ) -> None:
     wobble = [0.001, -0.001, 0.0005, -0.0005]
-    given = tried(0, ended, GIVEN, 100.0)
-    found = tried(7, "fitted", [a + gain + b for a, b in zip(GIVEN, wobble, strict=True)], operations)
-    choice = choose_beside_given([found], given, Cost.operations)
+    given = trial_result(0, ended, GIVEN, 100.0)
+    found = trial_result(7, "fitted", [a + gain + b for a, b in zip(GIVEN, wobble, strict=True)], operations)
+    choice = choose_including_given([found], given, Cost.operations)
     assert choice is not None
     assert choice.chosen.candidate.number == chosen
-    lines = verdict_lines(SearchReport(SearchProgress(9), [], choice, choice, None, [found], given), Search())
+    lines = recommendation_lines(SearchReport(SearchProgress(9), [], choice, choice, None, [found], given), Search())
     assert lines[-1].startswith(words)
     assert lines[0].startswith("On 4 fresh subsets at each ratio")
     if chosen and ended == "fitted":
@@ -226,31 +226,31 @@ def test_the_recipe_found_is_compared_with_the_one_given(
 
 def test_the_recipe_given_counts_once_where_it_is_also_a_trial() -> None:
     """As two recipes it would differ from itself by nothing, and the pooled deviation would be too small."""
-    given, other = tried(0, "fitted", GIVEN, 100.0), tried(7, "fitted", [0.96, 0.95, 0.98, 0.96], 120.0)
-    once = choose_beside_given([other], given, Cost.operations)
+    given, other = trial_result(0, "fitted", GIVEN, 100.0), trial_result(7, "fitted", [0.96, 0.95, 0.98, 0.96], 120.0)
+    once = choose_including_given([other], given, Cost.operations)
     assert once is not None and once.deviation.degrees == 3
-    assert choose_beside_given([tried(0, "fitted", GIVEN, 100.0), other], given, Cost.operations) == once
+    assert choose_including_given([trial_result(0, "fitted", GIVEN, 100.0), other], given, Cost.operations) == once
 
 
 def test_the_recipe_given_cut_short_is_another_recipe() -> None:
     (cut,) = draw_candidates(small_campaign(), {}, trials=1, seed=0, max_epochs=1, smallest_subset=200)
     assert small_campaign().recipe.epochs > 1 == cut.campaign.recipe.epochs
     assert cut.values == {"recipe.epochs": 1}
-    given, short = tried(8, "fitted", GIVEN, 200.0), tried(9, "fitted", GIVEN, 100.0)
+    given, short = trial_result(8, "fitted", GIVEN, 200.0), trial_result(9, "fitted", GIVEN, 100.0)
     # Both have the number 0.
-    given, short = Tried(replace(cut, values={}), given.trial), Tried(cut, short.trial)
-    choice = choose_beside_given([short], given, Cost.operations)
+    given, short = TrialResult(replace(cut, values={}), given.trial), TrialResult(cut, short.trial)
+    choice = choose_including_given([short], given, Cost.operations)
     assert choice is not None and choice.chosen is short
     report = SearchReport(SearchProgress(1), [short], choice, choice, None, [short], given)
     assert report.chosen_number == 0
-    assert verdict_lines(report, Search())[-1].startswith("use the recipe found: 50% fewer operations")
+    assert recommendation_lines(report, Search())[-1].startswith("use the recipe found: 50% fewer operations")
     kept = SearchReport(SearchProgress(1), [short], choice, choose([given], Cost.operations), None, [short], given)
     assert kept.chosen_number is None
 
 
 def test_only_what_a_search_wrote_is_replaced(tmp_path: Path) -> None:
     campaign, output = campaign_file(tmp_path), tmp_path / "tuned.yaml"
-    found = tried(7, "fitted", GIVEN, 50.0)
+    found = trial_result(7, "fitted", GIVEN, 50.0)
     choice = choose([found], Cost.operations)
     report = SearchReport(SearchProgress(9, ended=9, fitted=1), [found], choice, choice, None, [found])
     check_tuned_path(output, campaign, force=False)
@@ -329,7 +329,7 @@ def test_killed_interrupted_and_resumed_a_search_ends_as_if_undisturbed(tmp_path
     for candidate in draw_candidates(tuning, read_space(space), trials=6, **limits)[::2]:
         key = f"{candidate.number:05d}"
         trial = Trial(key=key, campaign=candidate.campaign, first=0, fit=0.96, until_fit=candidate.until_fit)
-        ours = [(each.subset, each.heldout) for each in Bench("cpu").epochs(trial)]
+        ours = [(each.subset, each.heldout) for each in TrialTrainer("cpu").epochs(trial)]
         theirs = FinishedTrial.model_validate_json((results / "trials" / f"{key}.json").read_bytes())
         assert [(each.subset, each.heldout) for each in theirs.epochs] == ours
     frame = pd.read_parquet(results / "trials.parquet")

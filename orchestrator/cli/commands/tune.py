@@ -94,9 +94,9 @@ def tune(
     """
     from orchestrator.campaigns.downloads import with_permitted_download
     from orchestrator.tuning.choice import Cost
+    from orchestrator.tuning.recommendation import recommendation_lines
     from orchestrator.tuning.settings import Search
     from orchestrator.tuning.tuned_file import check_tuned_path, write_tuned
-    from orchestrator.tuning.verdict import verdict_lines
     from workers.campaign.yaml_io import read_campaign
 
     parsed = read_campaign(campaign)
@@ -128,7 +128,7 @@ def tune(
     _show_trials(report)
     check_tuned_path(output, campaign, force)  # again: it may have been edited while the search ran
     write_tuned(output, report, report.campaign, report.choice.chosen, search, shlex.join(["longtail", *sys.argv[1:]]))
-    for line in verdict_lines(report, search):
+    for line in recommendation_lines(report, search):
         say(line)
     say(f"wrote {output}; all trials: {folder / 'trials.parquet'}")
     say(f"curves: tensorboard --logdir {folder / 'tensorboard'}; next: longtail plan {output}")
@@ -157,20 +157,20 @@ def _searched(parsed: "Campaign", folder: Path, search: "Search", cluster: Clust
 def tell_best(report: "SearchReport", search: "Search") -> None:
     """Why there is no recipe: how near the nearest came."""
     fit = search.fit
-    if not report.tried:
+    if not report.trial_results:
         limit = f" within {search.minutes:g} minutes (--minutes)" if search.minutes and not report.failures else ""
         warn(f"no trial was finished{limit}")
         return
     from orchestrator.tuning.field_values import values_text
-    from orchestrator.tuning.verdict import recipe_figures
+    from orchestrator.tuning.recommendation import metrics_text
 
-    nearest = max(report.tried, key=lambda each: each.trial.last.subset_accuracy)
-    what = f"none of {count_text(len(report.tried), 'trial')} fits its subsets to {fit:g}"
+    nearest = max(report.trial_results, key=lambda each: each.trial.last.subset_accuracy)
+    what = f"none of {count_text(len(report.trial_results), 'trial')} fits its subsets to {fit:g}"
     if report.measured:
         nearest = max(report.measured, key=lambda each: each.trial.last.subset_accuracy)
-        tried = count_text(report.progress.fitted, "trial")
-        what = f"fitted to subsets to {fit:g}: {tried}, and none to fresh ones as well"
-    warn(f"{what}; the nearest, {values_text(nearest.candidate.values)}: {recipe_figures(nearest.trial)}")
+        fitted = count_text(report.progress.fitted, "trial")
+        what = f"fitted to subsets to {fit:g}: {fitted}, and none to fresh ones as well"
+    warn(f"{what}; the nearest, {values_text(nearest.candidate.values)}: {metrics_text(nearest.trial)}")
 
 
 def _show_trials(report: "SearchReport") -> None:
@@ -182,7 +182,7 @@ def _show_trials(report: "SearchReport") -> None:
     as_good = {each.candidate.number for each in report.nominated.as_good}
     measured = {each.candidate.number: each.trial.ended for each in report.measured}
     chosen = report.chosen_number
-    fitted = [each for each in report.tried if each.trial.ended == "fitted"]
+    fitted = [each for each in report.trial_results if each.trial.ended == "fitted"]
     fitted.sort(key=lambda each: -each.accuracy)
     shown = fitted[:_SHOWN] + [each for each in fitted[_SHOWN:] if each.candidate.number == chosen]
     columns = ("trial", 0), ("epochs", 2), ("subset", 1), ("held-out", 0), ("operations", 0), ("s/run", 3)

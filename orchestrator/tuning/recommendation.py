@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 
-from orchestrator.tuning.choice import Choice, Cost, Tried
+from orchestrator.tuning.choice import Choice, Cost, TrialResult
 from orchestrator.tuning.record import FinishedTrial
 from orchestrator.tuning.session import SearchReport
 from orchestrator.tuning.settings import Search
 from workers.campaign.plural import count_text
 
 
-def verdict_lines(report: SearchReport, search: Search) -> list[str]:
+def recommendation_lines(report: SearchReport, search: Search) -> list[str]:
     """The recipe found and the one given on the same fresh subsets, their difference, and which one to use."""
     choice, given = report.choice, report.given
     if choice is None:
@@ -19,10 +19,10 @@ def verdict_lines(report: SearchReport, search: Search) -> list[str]:
         f"On {choice.deviation.runs} fresh subsets at each ratio, which no trial has seen (+- one standard error over "
         "subsets, its deviation pooled over the recipes that fit there):"
     )
-    found_line = f"  found: {recipe_figures(choice.chosen.trial, se)}"
+    found_line = f"  found: {metrics_text(choice.chosen.trial, se)}"
     if given is None:
         return [first, found_line, "use the recipe found: the one given could not be trained"]
-    given_line = f"  given: {recipe_figures(given.trial, se)}"
+    given_line = f"  given: {metrics_text(given.trial, se)}"
     if choice.chosen.is_trial_of(given):
         return [first, given_line, _kept(choice, report.measured, search.cost)]
     if given.trial.ended != "fitted":
@@ -33,7 +33,7 @@ def verdict_lines(report: SearchReport, search: Search) -> list[str]:
     return [first, found_line, given_line, *verdict]
 
 
-def recipe_figures(trial: FinishedTrial, heldout_se: float | None = None) -> str:
+def metrics_text(trial: FinishedTrial, heldout_se: float | None = None) -> str:
     """How a trial ended; the standard error is that of its held-out accuracy."""
     last = trial.last
     if trial.ended == "diverged":
@@ -45,7 +45,7 @@ def recipe_figures(trial: FinishedTrial, heldout_se: float | None = None) -> str
     )
 
 
-def _compared(choice: Choice, given: Tried, cost: Cost) -> list[str]:
+def _compared(choice: Choice, given: TrialResult, cost: Cost) -> list[str]:
     """The paired difference of the recipe found and the one given, and what follows."""
     difference = choice.chosen.accuracy - given.accuracy
     low, high = choice.deviation.interval(difference)
@@ -57,7 +57,7 @@ def _compared(choice: Choice, given: Tried, cost: Cost) -> list[str]:
     return [line, f"use the recipe found: {price}, and no difference in accuracy is shown"]
 
 
-def _kept(choice: Choice, measured: Sequence[Tried], cost: Cost) -> str:
+def _kept(choice: Choice, measured: Sequence[TrialResult], cost: Cost) -> str:
     """Why the recipe given is the one to use."""
     rivals = [each for each in measured if not each.is_trial_of(choice.chosen)]
     rivals = [each for each in rivals if each.trial.ended == "fitted"]
