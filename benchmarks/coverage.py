@@ -30,7 +30,7 @@ MEANS = np.array([0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.98])
 RUNS = (20, 60, 200, 2000)
 RATIOS = (0.1, 0.5, 0.7, 0.9)
 EVENTS = np.array([0.02, 0.2, 1.0, 4.0])
-"""Forgetting events a run."""
+"""Forgetting events/run."""
 _MOST_COUNTED = 200
 """Runs of which events are drawn one by one."""
 ALL_RATIOS = tuple(tenths / 10 for tenths in range(1, 10))

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from analysis.estimators.pilots import planned_variance
-from analysis.estimators.standard_errors import MOST, percentile, runs_needed, unit_variance
+from analysis.estimators.standard_errors import P90, percentile, runs_needed, unit_variance
 from analysis.reading.bits import pack_columns
 from analysis.reading.counts import RatioCounts
 from analysis.reading.selection import select_ratio
@@ -68,7 +68,7 @@ def needed(runs: Recorded, target: float) -> int:
     for correct, count, part in ((at.correct_in, at.n_in, share), (at.correct_out, at.n_out, 1 - share)):
         mean = correct / np.maximum(count, 1)
         variance += mean * (1 - mean) * count / np.maximum(count - 1, 1) / part
-    return runs_needed(percentile(variance, MOST), share, target)
+    return runs_needed(percentile(variance, P90), share, target)
 
 
 def measure(runs: Recorded, pilot: int, target: float, repeats: int, seed: int = 0) -> Plans:
@@ -81,10 +81,10 @@ def measure(runs: Recorded, pilot: int, target: float, repeats: int, seed: int =
         found = planned_variance(at)
         if found is None:
             continue
-        low, most, high = (runs_needed(each, share, target) for each in (found.most_low, found.most, found.most_high))
+        low, most, high = (runs_needed(each, share, target) for each in (found.p90_low, found.p90, found.p90_high))
         planned.append(most)
         held.append(low <= truth <= high)
-        smoothed.append(runs_needed(percentile(unit_variance(at), MOST), share, target))
+        smoothed.append(runs_needed(percentile(unit_variance(at), P90), share, target))
     return Plans(pilot, np.array(planned), np.array(smoothed), float(np.mean(held)))
 
 

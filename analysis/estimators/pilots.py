@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from analysis.estimators.standard_errors import MOST, percentile
+from analysis.estimators.standard_errors import P90, percentile
 from analysis.reading.counts import RatioCounts
 from workers.common.arrays import Floats, Integers
 
@@ -37,13 +37,13 @@ _LEAST = 1e-9
 
 @dataclass(frozen=True)
 class PlannedVariance:
-    """V of the median example, and what MOST examples do not exceed with its range, judged by `runs` pilot runs."""
+    """V's median and 90th percentile (`p90`) over examples, with a range, estimated from `runs` pilot runs."""
 
     runs: int
     median: float
-    most: float
-    most_low: float
-    most_high: float
+    p90: float
+    p90_low: float
+    p90_high: float
 
 
 @dataclass(frozen=True)
@@ -72,14 +72,14 @@ def planned_variance(at: RatioCounts) -> PlannedVariance | None:
     pilot = _Pilot(at.correct_in, at.n_in, at.correct_out, at.n_out, held)
     model = _fitted(pilot)
     drawn = _drawn(pilot, model, random)
-    median, most = percentile(drawn, 0.5), percentile(drawn, MOST)
+    median, p90 = percentile(drawn, 0.5), percentile(drawn, P90)
     chosen = random.choice(len(at.n_in), min(_EXAMPLES, len(at.n_in)), replace=False)
     part = _of(pilot, chosen)
     few, many = np.quantile([_replicate(part, model, random) for _ in range(REPLICATES)], _RANGE)
     largest = 0.25 / held + 0.25 / (1 - held)
     # A pilot that says a third of the truth is as likely as the truth being three times what this one says.
-    low, high = most / max(many, 1.0) ** 2, min(most / max(min(few, 1.0) ** 2, _LEAST), largest)
-    return PlannedVariance(at.runs, median, most, float(low), float(high))
+    low, high = p90 / max(many, 1.0) ** 2, min(p90 / max(min(few, 1.0) ** 2, _LEAST), largest)
+    return PlannedVariance(at.runs, median, p90, float(low), float(high))
 
 
 def _of(pilot: _Pilot, chosen: npt.NDArray[np.int64]) -> _Pilot:
@@ -128,15 +128,15 @@ def _posterior(pilot: _Pilot, model: tuple[_Beta, _Beta], random: np.random.Gene
 
 
 def _replicate(pilot: _Pilot, model: tuple[_Beta, _Beta], random: np.random.Generator) -> float:
-    """What another pilot of the same size would say of the most variance, over what is true of its examples.
+    """The 90th percentile that a simulated pilot of the same size gives, relative to the true one.
 
-    They are as the posterior distributions have them, so that an example's p_in and p_out keep company.
+    Truths are drawn from the posteriors, p_in and p_out of an example together.
     """
     p_in, p_out = _posterior(pilot, model, random)
     right_in, right_out = random.binomial(pilot.n_in, p_in), random.binomial(pilot.n_out, p_out)
     other = _Pilot(right_in, pilot.n_in, right_out, pilot.n_out, pilot.share)
-    said = percentile(_drawn(other, _fitted(other), random), MOST)
-    return said / max(percentile(_variance(p_in, p_out, pilot.share), MOST), _LEAST)
+    replicated = percentile(_drawn(other, _fitted(other), random), P90)
+    return replicated / max(percentile(_variance(p_in, p_out, pilot.share), P90), _LEAST)
 
 
 def _variance(p_in: Floats, p_out: Floats, share: float) -> Floats:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("ratio", "example_id", "label", "given_label", "expected_se", "n_in", "n_out")
 
-MOST = 0.9
+P90 = 0.9
 """The share of the examples whose standard errors a target is about."""
 
 SMALLEST_TARGET = 1e-4
@@ -106,12 +106,12 @@ def runs_needed(variance: float, share: float, target: float) -> int:
     return min(near, default=runs + 1)
 
 
-def most_examples_se(at: RatioCounts) -> float:
-    """The standard error of mem that MOST examples do not exceed, by their own runs, their means smoothed as above.
+def p90_expected_se(at: RatioCounts) -> float:
+    """The 90th percentile over examples of the expected standard error of mem.
 
     Infinite where more than the rest have no run with them, or none without.
     """
-    return percentile(smoothed_se(at), MOST)
+    return percentile(smoothed_se(at), P90)
 
 
 def smoothed_se(at: RatioCounts) -> Floats:

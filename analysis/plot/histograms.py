@@ -84,7 +84,7 @@ def forgetting(frame: pd.DataFrame, axes: "Axes | None" = None) -> "Axes":
     axes.set_ylim(bottom=0.7)  # so that one example can be seen
     ticks = [int(tick) for tick in MaxNLocator(8, integer=True).tick_values(0, end - 1) if 0 <= tick < end]
     axes.set_xticks([*ticks, beyond], [*map(str, ticks), "never\nlearned"])
-    axes.set(xlabel="forgetting events a run, rounded up", ylabel="examples")
+    axes.set(xlabel="forgetting events/run, rounded up", ylabel="examples")
     add_legend(axes, frameon=False)
     return axes
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _DOTS = 3000
 """Up to so many examples are drawn one by one; more would hide each other, and are counted in hexagons."""
 
-_LABEL = {"memorization": "memorization", "cscore": "C-score", "forgetting": "forgetting events a run"}
+_LABEL = {"memorization": "memorization", "cscore": "C-score", "forgetting": "forgetting events/run"}
 _SHOWN = 60
 """Characters of a name that fit along an axis."""
 

@@ -112,7 +112,7 @@ def forgetting(name: str, frame: pd.DataFrame, caption: str) -> Picture:
     with drawing() as (figure, axes):
         axes.bar(np.arange(len(counts)), np.maximum(counts, 0), width=0.9, color=MAIN)
         _logarithmic(axes, int(counts.max()))
-        axes.set(xlabel="forgetting events a run, rounded up", ylabel="examples")
+        axes.set(xlabel="forgetting events/run, rounded up", ylabel="examples")
         axes.xaxis.set_major_locator(MaxNLocator(7, integer=True))
         _grid(axes, "y")
         svg = as_svg(figure, name)

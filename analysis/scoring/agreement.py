@@ -33,7 +33,7 @@ THRESHOLDS: dict[Estimate, tuple[float, ...]] = {
     "cscore": _SHARES,
     "forgetting": (0.5, 1, 2, 5),
 }
-"""Looked at unless told otherwise; of forgetting in events a run."""
+"""Default thresholds; those of forgetting are in events/run."""
 SELECTS: dict[Estimate, str] = {"memorization": ">=", "cscore": "<=", "forgetting": ">="}
 """Which side of a threshold is the long tail."""
 

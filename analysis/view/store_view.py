@@ -57,7 +57,7 @@ class StoreView(TrainedView, LearningView, InfluenceView):
         )
 
     def expected_se(self, runs: int, *, ratio: float | None = None) -> pd.DataFrame:
-        """The standard error of mem that `runs` runs would give, judged by those that are there: a plan's figures.
+        """The standard error of mem after `runs` runs, estimated from the store's runs, as `longtail plan` does.
 
         One row per ratio and training example: see `analysis.estimators.standard_errors`.
         """

@@ -67,7 +67,7 @@ def calibrated_pace(campaign: Campaign, plan: Plan, device: torch.device) -> Pac
     Raises DataError; what a model of the user's own raises passes through.
     """
     dataset = load_dataset(campaign.dataset)
-    how = plan.arrangement
+    how = plan.execution_plan
     header = make_header(campaign, dataset, stack_size=how.stack_size, precision=how.precision)
     times = time_runs(campaign, dataset, choose_engine(campaign, header, dataset.input_shape), device)
     examples = dataset.num_train + dataset.num_test

@@ -41,12 +41,15 @@ hide scheduling, little to lose. A shard is never less than one stack."""
 
 @dataclass(frozen=True)
 class ExecutionPlan:
-    """`shard_size` is a multiple of `stack_size`. `apart` says why models are trained one at a time, where they are."""
+    """How a store's runs are trained. `shard_size` is a multiple of `stack_size`.
+
+    `unstackable_reason` is the reason where models train one at a time; else None.
+    """
 
     shard_size: int
     stack_size: int
     precision: Precision
-    apart: str | None = None
+    unstackable_reason: str | None = None
 
 
 def plan_execution(
@@ -57,7 +60,7 @@ def plan_execution(
     shard_size: int | None = None,
     fastest: Callable[[Campaign, Sequence[int], Precision], int] | None = None,
 ) -> ExecutionPlan:
-    """The arrangement of a new store on workers like `machine`; a given shard size bounds the stack's.
+    """The execution plan of a new store on workers like `machine`; a given shard size bounds the stack's.
 
     On a GPU `fastest` chooses among the sizes that fit; without it the largest is taken. On a CPU nothing is timed, so
     that a campaign is always arranged alike.
@@ -66,18 +69,18 @@ def plan_execution(
     if campaign.recipe.precision == "auto" and machine.bfloat16:
         precision = "bfloat16"
     limit = min(_stack_limit(campaign, facts, machine), shard_size or _GPU_STACK)
-    apart = None if limit > 1 else "one model already saturates the device"
+    reason = None if limit > 1 else "one model already saturates the device"
     if limit > 1:
         shape, classes = dataset.input_shape, dataset.num_classes
-        apart = unstackable_reason(lambda: build_model(campaign.model, shape, classes), shape)
-    stack = 1 if apart else _evenly(campaign.subsets.repetitions, limit)
+        reason = unstackable_reason(lambda: build_model(campaign.model, shape, classes), shape)
+    stack = 1 if reason else _evenly(campaign.subsets.repetitions, limit)
     if fastest is not None and machine.device == "cuda" and stack > 1 and shard_size is None:
         sizes = {_evenly(campaign.subsets.repetitions, max(1, limit // share)) for share in _GPU_SHARES}
         stack = fastest(campaign, sorted(sizes), precision)
     if shard_size is not None:
         stack = max(size for size in range(1, stack + 1) if shard_size % size == 0)
-        return ExecutionPlan(shard_size, stack, precision, apart)
-    return ExecutionPlan(stack * max(1, _usual_shard(campaign, dataset, facts) // stack), stack, precision, apart)
+        return ExecutionPlan(shard_size, stack, precision, reason)
+    return ExecutionPlan(stack * max(1, _usual_shard(campaign, dataset, facts) // stack), stack, precision, reason)
 
 
 def _stack_limit(campaign: Campaign, facts: ModelFacts, machine: Machine) -> int:

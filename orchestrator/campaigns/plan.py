@@ -30,9 +30,8 @@ _FILE_BYTES = 5_500
 
 @dataclass(frozen=True)
 class RatioPlan:
-    """Runs of one ratio, and planned standard errors of mem: those they will give; None where there is none to tell.
-
-    That is at ratio 1, where less than one run with an example (or one without) is expected, without a pilot, and where
+    """Runs of one ratio, and planned standard errors of mem: those they will give; None where they are undefined:
+    at ratio 1, where less than one run with an example (or one without) is expected, without a pilot, and where
     subsets are not random.
     """
 
@@ -43,13 +42,13 @@ class RatioPlan:
     runs: int
     committed: int
     pilot: PlannedVariance | None
-    """What committed runs tell of those to come."""
+    """Estimated from the committed runs."""
     random: bool = True
     """Whether subsets are drawn at random, so that mem can be estimated."""
 
     @property
     def largest_se(self) -> float | None:
-        """Of an example that is right half of the time."""
+        """Worst case: of an example that is predicted correctly half of the time."""
         return se_of_runs(largest_unit_variance(self.share), self.share, self.runs) if self._has_mem else None
 
     @property
@@ -59,27 +58,27 @@ class RatioPlan:
 
     @property
     def median_se(self) -> float | None:
-        """Of the median example, judged by the pilot."""
+        """Of the median example, based on the pilot."""
         return se_of_runs(self.pilot.median, self.share, self.runs) if self.pilot else None
 
     @property
-    def most_se(self) -> float | None:
-        """Not exceeded by 90% of the examples, judged by the pilot."""
-        return se_of_runs(self.pilot.most, self.share, self.runs) if self.pilot else None
+    def p90_se(self) -> float | None:
+        """90th percentile over the examples, based on the pilot."""
+        return se_of_runs(self.pilot.p90, self.share, self.runs) if self.pilot else None
 
     def runs_for_all(self, target: float) -> int | None:
         """Runs at which the largest standard error is at most `target`."""
         return runs_needed(largest_unit_variance(self.share), self.share, target) if self._has_mem else None
 
-    def runs_for_most(self, target: float) -> int | None:
-        """Runs at which that of 90% of the examples is, judged by the pilot."""
-        return runs_needed(self.pilot.most, self.share, target) if self.pilot else None
+    def runs_for_p90(self, target: float) -> int | None:
+        """Runs at which the 90th percentile is at most `target`, based on the pilot."""
+        return runs_needed(self.pilot.p90, self.share, target) if self.pilot else None
 
-    def range_for_most(self, target: float) -> tuple[int, int] | None:
-        """Between what numbers of runs that one lies, as far as the pilot tells."""
+    def range_for_p90(self, target: float) -> tuple[int, int] | None:
+        """Uncertainty of `runs_for_p90`: (lowest, highest) number of runs."""
         if self.pilot is None:
             return None
-        limits = (runs_needed(each, self.share, target) for each in (self.pilot.most_low, self.pilot.most_high))
+        limits = (runs_needed(each, self.share, target) for each in (self.pilot.p90_low, self.pilot.p90_high))
         low, high = limits
         return low, high
 
@@ -90,14 +89,14 @@ class RatioPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a campaign would train, and how much room its results take."""
+    """What a campaign would train, and the disk space of its results."""
 
     ratios: tuple[RatioPlan, ...]
-    arrangement: ExecutionPlan
+    execution_plan: ExecutionPlan
     pending: Sequence[Shard]
     store_bytes: int
     notes: Sequence[str] = ()
-    """What the campaign may not mean as it is written."""
+    """Settings that may be unintended."""
 
     @property
     def pending_runs(self) -> int:
@@ -131,13 +130,13 @@ def plan_campaign(
     if store_uri is not None and Store.exists(store_uri):
         store = Store.open(store_uri)
         store.header.check_same(header, store.uri)
-        arrangement = ExecutionPlan(store.header.shard_size, store.header.stack_size, store.header.precision)
+        execution = ExecutionPlan(store.header.shard_size, store.header.stack_size, store.header.precision)
         committed = store.shards()
         if committed and campaign.subsets.design != "explicit":
             counts = {at.ratio_ppm: at for at in count_runs(store).ratios}
     else:
-        arrangement = plan_execution(campaign, dataset, facts, machine, fastest=fastest)
-    pending = pending_shards(campaign, committed, arrangement.shard_size)
+        execution = plan_execution(campaign, dataset, facts, machine, fastest=fastest)
+    pending = pending_shards(campaign, committed, execution.shard_size)
     ratios = [
         _ratio_plan(campaign, ratio_ppm, dataset.num_train, pending, counts)
         for ratio_ppm in campaign.subsets.ratios_ppm
@@ -148,11 +147,11 @@ def plan_campaign(
     probed = min(campaign.record.probes.repetitions, campaign.subsets.repetitions) if campaign.record.probes else 0
     return Plan(
         ratios=tuple(ratios),
-        arrangement=arrangement,
+        execution_plan=execution,
         pending=pending,
         store_bytes=runs * len(campaign.recorded_epochs()) * row_bytes
         + len(ratios) * probed * probe_bytes(header.probe_columns)
-        + -(-runs // arrangement.shard_size) * _FILE_BYTES,
+        + -(-runs // execution.shard_size) * _FILE_BYTES,
         notes=[*campaign_notes(campaign, dataset.num_train), *facts.notes],
     )
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from analysis.estimators.standard_errors import MOST, percentile, smoothed_cscore_se, smoothed_se
+from analysis.estimators.standard_errors import P90, percentile, smoothed_cscore_se, smoothed_se
 from analysis.reading.counts import RatioCounts
 from analysis.reading.running_counts import RunningCounts
 from orchestrator.campaigns.se_percentiles import SePercentiles, StandardErrors
@@ -121,4 +121,4 @@ def _precision(ratios: list[RatioCounts]) -> StandardErrors:
 
 
 def _spread(runs: int, errors: Floats) -> SePercentiles:
-    return SePercentiles(runs, percentile(errors, 0.5), percentile(errors, MOST))
+    return SePercentiles(runs, percentile(errors, 0.5), percentile(errors, P90))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis import count_first_runs, most_examples_se
+from analysis import count_first_runs, p90_expected_se
 from workers.campaign.campaign import PPM, Campaign
 from workers.campaign.keys import Shard
 from workers.errors import CampaignError
@@ -93,7 +93,7 @@ class UntilSe:
     def _check(self, ratio_ppm: int, repetitions: int) -> StoppingCheck:
         if ratio_ppm == PPM:
             return StoppingCheck(1.0, repetitions, None, reached=False)
-        se = most_examples_se(count_first_runs(self.store, ratio_ppm, repetitions))
+        se = p90_expected_se(count_first_runs(self.store, ratio_ppm, repetitions))
         return StoppingCheck(ratio_ppm / PPM, repetitions, se, reached=se <= self.target)
 
 

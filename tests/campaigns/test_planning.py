@@ -53,7 +53,7 @@ def test_a_new_campaign_has_figures_at_worst_only() -> None:
     assert (few.largest_se, few.bound) == (None, None), "less than one run with an example is expected"
     assert (everybody.largest_se, everybody.bound, everybody.runs_for_all(0.1)) == (None, None, None)
     for row in (few, some, everybody):
-        assert (row.pilot, row.median_se, row.most_se, row.runs_for_most(0.1)) == (None, None, None, None)
+        assert (row.pilot, row.median_se, row.p90_se, row.runs_for_p90(0.1)) == (None, None, None, None)
 
 
 @pytest.mark.slow
@@ -65,9 +65,9 @@ def test_a_pilot_tells_of_the_median_and_of_most_examples(pilot: Path) -> None:
         assert found is not None and row.pilot == found
         assert (row.committed, found.runs) == (12, 12)
         assert row.median_se == pytest.approx(math.sqrt(found.median / 300))
-        assert row.most_se == pytest.approx(math.sqrt(found.most / 300))
-        needed, limits = row.runs_for_most(0.05), row.range_for_most(0.05)
-        assert needed == math.ceil(found.most / 0.05**2)
+        assert row.p90_se == pytest.approx(math.sqrt(found.p90 / 300))
+        needed, limits = row.runs_for_p90(0.05), row.range_for_p90(0.05)
+        assert needed == math.ceil(found.p90 / 0.05**2)
         assert limits is not None and limits[0] <= needed <= limits[1]
     assert (unknown.pilot, unknown.committed) == (None, 0)
 
@@ -164,22 +164,24 @@ def test_plan_tells_runs_precision_and_time(pilot: Path, tmp_path: Path) -> None
     needed = [line.split() for line in lines[second + 1 : second + 3]]
     assert rows["0.2"][:5] == ["287", "20", "12", "8", "0.280"]
     assert rows["1"] == ["1437", "20", "0", "20", *["-"] * 4]
-    assert "judged by a pilot of 12 runs" in output
+    assert "based on 12 runs per ratio in the store" in output
     most, worst = (int(number) for number in re.findall(r"--repetitions (\d+)", output))
     assert [(row[0], row[3]) for row in needed] == [("0.2", "to"), ("0.6", "to")]
     assert most == max(int(row[1]) for row in needed)
     assert worst == max(int(row[5]) for row in needed) == 157
     assert all(int(row[2]) <= int(row[1]) <= int(row[4]) for row in needed)
     assert re.search(
-        r"about [\d.]+ core-seconds: [\d.]+ seconds with 2 workers \(by the 24 runs in the store, cpu", output
+        r"about [\d.]+ core-seconds: [\d.]+ seconds with 2 workers \(based on the 24 runs in the store, cpu", output
     )
 
 
 def test_plan_calibrates_when_asked_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("workers.training.run_timing._ENOUGH_SECONDS", 0.0)
-    assert "how long it will take: --calibrate tells" in told(small_campaign(), tmp_path)
+    assert "no time estimate: --calibrate measures it" in told(small_campaign(), tmp_path)
     output = told(small_campaign(), tmp_path, "--calibrate", "--store", tmp_path / "none")
-    assert re.search(r"about [\d.]+ (core|GPU)-seconds: [\d.]+ seconds with 1 worker \(by a calibration, ", output)
+    assert re.search(
+        r"about [\d.]+ (core|GPU)-seconds: [\d.]+ seconds with 1 worker \(based on a calibration, ", output
+    )
     assert not (tmp_path / "none").exists()
 
 
@@ -190,7 +192,7 @@ def test_plans_at_the_edge(pilot: Path, tmp_path: Path) -> None:
     assert ("0 runs to train" in output, "core-" in output) == (True, False)
     everybody = small_campaign(subsets={"ratios": [1.0], "repetitions": 2})
     assert "at ratio 1 there is no mem" in told(everybody, tmp_path, "--target-se", 0.1)
-    assert "runs (more than a campaign can have) for all examples at worst" in told(
+    assert "runs (more than a campaign can have) for all examples in the worst case" in told(
         small_campaign(), tmp_path, "--target-se", 0.0001
     )
     wider = small_campaign(subsets={"ratios": [0.2, 0.9], "repetitions": 20, "seed": 5})

@@ -50,7 +50,7 @@ def test_a_pilot_whose_runs_all_agree_promises_little() -> None:
     at = RatioCounts(RATIO_PPM, 10, 0, 1, n_in, n_in, 10 - n_in, 10 - n_in)
     found = planned_variance(at)
     assert found is not None
-    assert 0 <= found.most_low <= found.most <= found.most_high < percentile(unit_variance(at), 0.9)
+    assert 0 <= found.p90_low <= found.p90 <= found.p90_high < percentile(unit_variance(at), 0.9)
     assert planned_variance(at) == found  # the same counts, the same plan
 
 

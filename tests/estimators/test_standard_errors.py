@@ -17,7 +17,7 @@ from analysis import (
     count_runs,
     feldman_zhang_bound,
     largest_unit_variance,
-    most_examples_se,
+    p90_expected_se,
     runs_needed,
     se_of_runs,
     unit_variance,
@@ -140,7 +140,7 @@ def test_the_figures_of_a_store_equal_one_example_at_a_time(
         both = inside and outside
         squared = slow_variance(inside) / len(inside) + slow_variance(outside) / len(outside) if both else math.inf
         ses.append(math.sqrt(squared))
-    assert most_examples_se(counted) == pytest.approx(slow_percentile(ses, 0.9))
+    assert p90_expected_se(counted) == pytest.approx(slow_percentile(ses, 0.9))
     held = at.n_in.sum() / (7 * at.runs) if at.runs else 0.0
     for example, value in enumerate(unit_variance(at)):
         inside, outside = slow_means(runs, example)
@@ -182,7 +182,7 @@ def test_where_there_is_no_mem_there_is_no_figure(tmp_path: Path) -> None:
     lost = random_runs(random, 4, 10, 0, diverged=range(4))
     view = StoreView(make_stores(tmp_path / "s", {1.0: everybody, 0.5: lost}))
     assert view.expected_se(10)["expected_se"].isna().all()
-    assert most_examples_se(count_runs(view.store, 0.5).ratios[0]) == math.inf
+    assert p90_expected_se(count_runs(view.store, 0.5).ratios[0]) == math.inf
     for runs in (0, -1, 1.5):
         with pytest.raises(EstimateError, match="runs must be a whole number of at least 1, got"):
             view.expected_se(runs)  # type: ignore[arg-type]

@@ -366,7 +366,7 @@ def test_plans_promise_no_standard_errors(tmp_path: Path, table: Path) -> None:
     planned = plan_campaign(explicit(table), LocalRunner().machine())
     assert planned.pending_runs == 8
     for row in planned.ratios:
-        found = (row.largest_se, row.bound, row.median_se, row.most_se, row.runs_for_all(0.1), row.runs_for_most(0.1))
+        found = (row.largest_se, row.bound, row.median_se, row.p90_se, row.runs_for_all(0.1), row.runs_for_p90(0.1))
         assert found == (None,) * 6
     with pytest.raises(
         CampaignError, match=r"^until_se: must be left out: explicit subsets are not random, so mem has"

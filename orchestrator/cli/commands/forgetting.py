@@ -92,7 +92,7 @@ def _show(rows: "pd.DataFrame", top: int, requested: "Mapping[int, int]") -> Non
     columns = [
         TableColumn("most forgotten"),
         TableColumn("label", kind="text"),
-        TableColumn("events a run"),
+        TableColumn("events/run"),
         TableColumn("95% interval", 2),
     ]
     columns += [TableColumn("learned", 3), TableColumn("first in epoch", 4), TableColumn("right when shown", 1)]
@@ -119,7 +119,7 @@ def _show(rows: "pd.DataFrame", top: int, requested: "Mapping[int, int]") -> Non
 def _show_agreement(frame: "pd.DataFrame") -> None:
     """A row for each number of runs; the first compares single runs."""
     names = {"spearman": "Spearman", "pearson": "Pearson", "spearman_brown": "Spearman-Brown"}
-    columns = [TableColumn("runs a half"), TableColumn("compared", 3), TableColumn("examples", 3)]
+    columns = [TableColumn("runs per half"), TableColumn("compared", 3), TableColumn("examples", 3)]
     table = TextTable([*columns, *(TableColumn(name, rank) for rank, name in enumerate(names.values()))])
     for row in frame.to_dict("records"):
         figures = (cell(row[name], row[f"{name}_sd"], digits=2) for name in names)

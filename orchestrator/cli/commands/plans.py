@@ -60,19 +60,18 @@ def _show_ratios(planned: "Plan") -> None:
     table = TextTable([TableColumn(*each) for each in (*columns, *errors)])
     for row in planned.ratios:
         cells: list[object] = [f"{row.ratio:g}", row.subset_size, row.runs, row.committed, row.runs - row.committed]
-        cells += [_number(each) for each in (row.largest_se, row.bound, row.median_se, row.most_se)]
+        cells += [_number(each) for each in (row.largest_se, row.bound, row.median_se, row.p90_se)]
         table.add_row(*cells)
     show_table(table)
     if not all(row.random for row in planned.ratios):
         say("no standard errors of mem: explicit subsets are not random; longtail removal will show test accuracy")
         return
-    say("planned standard errors of mem: the largest an example can have; Feldman & Zhang's bound on the error;")
+    say("planned standard errors of mem: worst case over examples; Feldman & Zhang's bound on the error;")
     pilots = [row.pilot.runs for row in planned.ratios if row.pilot]
     say(
-        "the median example's and what 90% stay under, judged by a pilot of "
-        f"{range_text(min(pilots), max(pilots), 'run')}"
+        f"median and 90th percentile, based on {range_text(min(pilots), max(pilots), 'run')} per ratio in the store"
         if pilots
-        else "the median example's and what 90% stay under: after some runs, with --store"
+        else "median and 90th percentile: require a store with runs (--store)"
     )
 
 
@@ -82,17 +81,19 @@ def _show_runs_needed(planned: "Plan", target: float) -> None:
         why = "at ratio 1 there is no mem: no example is held out"
         say(why if all(row.random for row in planned.ratios) else "no number of explicit subsets gives mem")
         return
-    columns = ("ratio", 0), (f"runs for {target:g}: 90%, by the pilot", 0), ("range", 1), ("all, at worst", 0)
+    columns = ("ratio", 0), (f"runs for {target:g}: 90% of examples", 0), ("range", 1), ("worst case", 0)
     table = TextTable([TableColumn(*each) for each in columns])
     for row in rows:
-        limits = row.range_for_most(target)
-        cells = (row.runs_for_most(target) or None, f"{limits[0]} to {limits[1]}" if limits else None)
+        limits = row.range_for_p90(target)
+        cells = (row.runs_for_p90(target) or None, f"{limits[0]} to {limits[1]}" if limits else None)
         table.add_row(f"{row.ratio:g}", *cells, row.runs_for_all(target))
     show_table(table)
-    most = [row.runs_for_most(target) for row in rows]
+    most = [row.runs_for_p90(target) for row in rows]
     if all(most):
-        say(f"at every ratio: {_repetitions(most)} for 90% of the examples, judged by the pilot")
-    say(f"at every ratio: {_repetitions([row.runs_for_all(target) for row in rows])} for all examples at worst")
+        say(f"at every ratio: {_repetitions(most)} for 90% of the examples, based on the runs in the store")
+    say(
+        f"at every ratio: {_repetitions([row.runs_for_all(target) for row in rows])} for all examples in the worst case"
+    )
 
 
 def _repetitions(runs: "Iterable[int | None]") -> str:
@@ -107,10 +108,11 @@ def _repetitions(runs: "Iterable[int | None]") -> str:
 
 
 def _show_execution_plan(planned: "Plan") -> None:
-    how = planned.arrangement
-    together = f"{how.stack_size} at a time" if how.stack_size > 1 else "one at a time"
-    say(f"models train {together}, {how.precision}" + (f" ({how.apart})" if how.apart else ""))
-    shards = f"{count_text(len(planned.pending), 'shard')} of up to {how.shard_size}"
+    execution = planned.execution_plan
+    together = f"{execution.stack_size} at a time" if execution.stack_size > 1 else "one at a time"
+    reason = f" ({execution.unstackable_reason})" if execution.unstackable_reason else ""
+    say(f"models train {together}, {execution.precision}{reason}")
+    shards = f"{count_text(len(planned.pending), 'shard')} of up to {execution.shard_size}"
     text = f"{count_text(planned.pending_runs, 'run')} to train in {shards}; "
     say(text + f"the results will take about {filesize.decimal(planned.store_bytes)} before compression")
 
@@ -118,7 +120,7 @@ def _show_execution_plan(planned: "Plan") -> None:
 def _show_duration(
     campaign: "Campaign", planned: "Plan", store: str | None, calibrate_on: str | None, workers: int
 ) -> None:
-    """`calibrate_on` names the device; None: only the store's runs are asked."""
+    """`calibrate_on` names the device; None: use only the store's runs."""
     import torch
 
     from orchestrator.campaigns.duration import calibrated_pace, estimate_duration, recorded_pace
@@ -126,11 +128,11 @@ def _show_duration(
 
     pace = recorded_pace(campaign, Store.open(store)) if store is not None and Store.exists(store) else None
     if pace is None and calibrate_on is None:
-        say("how long it will take: --calibrate tells")
+        say("no time estimate: --calibrate measures it")
         return
     if pace is None:
         pace = calibrated_pace(campaign, planned, torch.device(calibrate_on or "cpu"))
-    duration = estimate_duration(planned.pending, pace, planned.arrangement.stack_size, workers)
+    duration = estimate_duration(planned.pending, pace, planned.execution_plan.stack_size, workers)
     say(_duration_line(pace, duration, workers))
 
 
@@ -138,7 +140,7 @@ def _duration_line(pace: "Pace", duration: "Duration", workers: int) -> str:
     work = _amount(duration.worker_seconds, {"hours": 3600, "minutes": 60}, "core-" if pace.device == "cpu" else "GPU-")
     wall = _amount(duration.wall_seconds, {"days": 86_400, "hours": 3600, "minutes": 60})
     team = count_text(workers, "worker")
-    return f"about {work}: {wall} with {team} (by {pace.source}, {pace.device})"
+    return f"about {work}: {wall} with {team} (based on {pace.source}, {pace.device})"
 
 
 def _amount(seconds: float, units: dict[str, int], prefix: str = "") -> str:

@@ -23,7 +23,7 @@ const scoresOf = (split, place) => {
   if (scores.cscore) interval("C-score", "cscore", count(counts.cscore_runs[place]));
   if (scores.right) interval("share of runs right", "right", count(data.runs));
   if (scores.forgetting) {
-    interval("forgetting events a run", "forgetting", count(counts.n_runs[place]));
+    interval("forgetting events/run", "forgetting", count(counts.n_runs[place]));
     interval("first learned in epoch", "first_learned", count(counts.n_learned[place]));
     interval("right while trained on", "accuracy", count(counts.n_runs[place]));
   }

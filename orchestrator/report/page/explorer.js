@@ -3,7 +3,7 @@ const PAGE = 60;
 const KINDS = {
   train: [
     ["mem", "memorization", 1], ["cscore", "C-score", -1], ["suspect", "rank of suspicion", -1],
-    ["forgetting", "forgetting events a run", 1], ["first_learned", "first learned in epoch", 1],
+    ["forgetting", "forgetting events/run", 1], ["first_learned", "first learned in epoch", 1],
     ["accuracy", "right while trained on", -1], ["id", "id", -1],
   ],
   test: [["infl", "strongest influence on it", 1], ["right", "share of runs right", -1], ["id", "id", -1]],
