@@ -82,19 +82,19 @@ class MissingPackageError(LongtailError, ImportError):
 
 
 class StoreError(LongtailError, OSError):
-    """A store that cannot be read or written: missing, unreachable, read-only, full. `cure`: what helps, if known."""
+    """A store that cannot be read or written: missing, unreachable, read-only, full. `hint`: what helps, if known."""
 
-    def __init__(self, *args: object, cure: str | None = None) -> None:
+    def __init__(self, *args: object, hint: str | None = None) -> None:
         super().__init__(*args)
-        self.cure = cure
+        self.hint = hint
 
     @property
     def problem(self) -> str:
-        """The message without the cure."""
+        """The message without the hint."""
         return str(self.args[0]) if self.args else ""
 
     def __str__(self) -> str:
-        return f"{self.problem} ({self.cure})" if self.cure else self.problem
+        return f"{self.problem} ({self.hint})" if self.hint else self.problem
 
 
 class ReadOnlyError(StoreError):

@@ -12,7 +12,7 @@ from workers.campaign.keys import Shard
 from workers.campaign.plural import count_text
 from workers.errors import EstimateError, NoEstimateError
 from workers.store import Store
-from workers.store.cures import DIVERGED
+from workers.store.file_problems import DIVERGENCE_HINT
 
 EPOCH_COLUMNS = ("epoch", "is_final", "status")
 """Columns that tell which rows are of an epoch, and which of diverged runs."""
@@ -53,7 +53,7 @@ def check_some_run(uri: str, runs: int, diverged: int, ratio: float | None = Non
     """
     if diverged and not runs:
         which = f"{count_text(diverged, 'committed run')} diverged" + ("" if ratio is None else f" at ratio {ratio:g}")
-        raise NoEstimateError(f"{uri}: has no run to estimate from, all {which} ({DIVERGED})")
+        raise NoEstimateError(f"{uri}: has no run to estimate from, all {which} ({DIVERGENCE_HINT})")
 
 
 def select_ratios(store: Store, ratio: float | None) -> tuple[int, ...]:

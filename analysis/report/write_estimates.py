@@ -72,22 +72,22 @@ def write_estimates(
     runs could have changed, and the numbers of pairs beside those of discoveries.
     Raises EstimateError where no run is left.
     """
-    tell = progress or (lambda line: None)
+    report_stage = progress or (lambda line: None)
     options = replace(options, empty="nan")
     confidence = options.confidence
-    tell("counting")
+    report_stage("counting")
     counts = count_runs(store)
     counts.check_some_run(store.uri)
-    tell(runs_read_text(counts.ratios, store.targets()))
-    written = _write_forgetting(store, counts, tell, folder, confidence)
+    report_stage(runs_read_text(counts.ratios, store.targets()))
+    written = _write_forgetting(store, counts, report_stage, folder, confidence)
     holding_out = [at for at in counts.ratios if at.ratio_ppm < PPM]
     usable = StoreCounts(counts.labels, tuple(at for at in holding_out if at.runs))
     if not usable.ratios:
         return written
     bases = bases_of(holding_out)
-    tell("memorization, consistency and C-score")
+    report_stage("memorization, consistency and C-score")
     for note in diverged_notes(counts.ratios):
-        tell(note)
+        report_stage(note)
     said = {"confidence": repr(float(confidence))}
     written |= {
         name: write_table(store, name, estimate(usable, confidence=confidence), bases, folder, empty=empty, **said)
@@ -111,17 +111,17 @@ def write_estimates(
             DISCOVERY_COLUMNS,
             {**said, "fdr": repr(float(fdr)), "tested": "all pairs of all ratios together"},
         )
-        written |= _write_influence(store, usable, bases, tell, {**lists, _DISCOVERIES: discoveries}, folder)
+        written |= _write_influence(store, usable, bases, report_stage, {**lists, _DISCOVERIES: discoveries}, folder)
     return written
 
 
 def _write_forgetting(
-    store: Store, counts: StoreCounts, tell: StageCallback, folder: str | Path | None, confidence: float
+    store: Store, counts: StoreCounts, report_stage: StageCallback, folder: str | Path | None, confidence: float
 ) -> dict[str, str]:
     at = recorded_at(store)
     if at is None:
         return {}
-    tell(f"forgetting at {at}")
+    report_stage(f"forgetting at {at}")
     counted = sum_forgetting(store, at=at)
     frame = pd.concat([each.frame(counts.labels, confidence) for each in counted], ignore_index=True)
     bases = bases_of(counts.ratios)
@@ -154,7 +154,7 @@ def _write_influence(
     store: Store,
     usable: StoreCounts,
     bases: dict[str, Basis],
-    tell: StageCallback,
+    report_stage: StageCallback,
     lists: Mapping[str, _Listing],
     folder: str | Path | None,
 ) -> dict[str, str]:
@@ -165,7 +165,7 @@ def _write_influence(
     left_out: dict[str, list[float]] = {name: [] for name in lists}
     ratios: list[RatioBits] = []
     for at in usable.ratios:
-        tell(f"influence at ratio {at.ratio}")
+        report_stage(f"influence at ratio {at.ratio}")
         bits = pack_runs(store, at.ratio)
         ratios.append(bits)
         bases[str(at.ratio)] = basis(bits)  # may rest on runs that were committed after the counting
@@ -174,17 +174,17 @@ def _write_influence(
                 frames[name].append(listing.make(bits))
             except TooManyPairsError as error:
                 left_out[name].append(at.ratio)
-                tell(f"left out of {name}: {error}")
+                report_stage(f"left out of {name}: {error}")
                 frames[name].append(listing.none(bits))
     name = _DISCOVERIES
-    tell(f"influence: tests of all pairs at {count_text(len(ratios), 'ratio')}")
+    report_stage(f"influence: tests of all pairs at {count_text(len(ratios), 'ratio')}")
     try:
         found, left_out[name] = discoveries.make(ratios), []
     except TooManyPairsError as error:
         found, left_out[name] = discoveries.none(ratios[0]), [bits.ratio for bits in ratios]
-        tell(f"left out of {name}: {error}")
+        report_stage(f"left out of {name}: {error}")
     frames[name] = [found]
-    _tell_counts(frames["influence_pairs"], lists["influence_pairs"], found, left_out, discoveries, tell)
+    _report_counts(frames["influence_pairs"], lists["influence_pairs"], found, left_out, discoveries, report_stage)
     return {
         name: write_table(
             store,
@@ -200,19 +200,21 @@ def _write_influence(
     }
 
 
-def _tell_counts(
+def _report_counts(
     listed: Sequence[pd.DataFrame],
     listing: _Listing,
     found: pd.DataFrame,
     left_out: Mapping[str, Sequence[float]],
     discoveries: _Listing,
-    tell: StageCallback,
+    report_stage: StageCallback,
 ) -> None:
     """How many pairs reach the threshold says little where many do by chance: the discoveries beside it."""
     pairs = f"{count_text(sum(map(len, listed)), 'pair')} have an influence of {listing.options['threshold']} or more"
     pairs += " (without the ratios left out)" if left_out["influence_pairs"] else ""
     if left_out[_DISCOVERIES]:
-        tell(f"{pairs}; which of them are discoveries is not known")
+        report_stage(f"{pairs}; which of them are discoveries is not known")
         return
     rate = float(discoveries.options["fdr"])
-    tell(f"{pairs}; {len(found):,} are discoveries at a false discovery rate of {rate:.3g} over all ratios together")
+    report_stage(
+        f"{pairs}; {len(found):,} are discoveries at a false discovery rate of {rate:.3g} over all ratios together"
+    )

@@ -38,7 +38,7 @@ from workers.campaign.keys import Run
 from workers.common.arrays import Floats
 from workers.errors import NoEstimateError
 from workers.store import Store
-from workers.store.cures import DIVERGED
+from workers.store.file_problems import DIVERGENCE_HINT
 
 DENSITIES = tuple(f"{space}_density{kind}" for space in ("input", "hidden") for kind in ("", "_same", "_relative"))
 PRESENTED = ("accuracy", *STATISTICS, "forgettability", "learning_epoch")
@@ -175,7 +175,7 @@ def largest_ratio(store: Store, ratio: float | None = None) -> float:
         statuses = (table["status"].to_pylist() for _, table in store.scan(("status",), ratio_to_ppm(at)))
         if any(status != "diverged" for of_shard in statuses for status in of_shard):
             return at
-    raise NoEstimateError(f"{store.uri}: has no run to estimate from, all committed runs diverged ({DIVERGED})")
+    raise NoEstimateError(f"{store.uri}: has no run to estimate from, all committed runs diverged ({DIVERGENCE_HINT})")
 
 
 def _from_counts(counts: StoreCounts, chosen: set[float]) -> list[ExampleScore]:

@@ -60,9 +60,9 @@ def forgetting_agreement(
     check_whole("splits", splits, 1)
     check_whole("max_pairs", max_pairs, 1)
     check_whole("seed", seed, 0)
-    tell = progress or (lambda line: None)
+    report_stage = progress or (lambda line: None)
     check_random_subsets(store)
-    tell("reading")
+    report_stage("reading")
     ratio_ppm = select_ratio(store, ratio)
     runs = [_forgettability(sequence) for sequence in scan_sequences(store, at, ratio_ppm / PPM)]
     if len(runs) < 2:
@@ -70,10 +70,10 @@ def forgetting_agreement(
             f"{store.uri}: ratio {ratio_ppm / PPM:g} must have two runs that did not diverge, got {len(runs)}"
         )
     pairs = _pairs(len(runs), max_pairs, seed)
-    tell(f"{count_text(len(pairs), 'pair')} of runs")
+    report_stage(f"{count_text(len(pairs), 'pair')} of runs")
     rows = [_row(runs, 2, pairs)]
     for used in ladder(len(runs)) if len(runs) > 3 else ():
-        tell(f"{count_text(splits, 'split')} of {count_text(used, 'run')}")
+        report_stage(f"{count_text(splits, 'split')} of {count_text(used, 'run')}")
         rows.append(_row(runs, used, [draw_halves(seed, ratio_ppm, len(runs), used, split) for split in range(splits)]))
     return pd.DataFrame(rows, columns=list(COLUMNS)).assign(ratio=ratio_ppm / PPM)
 

@@ -80,11 +80,11 @@ def estimate_reliability(
     """
     check_whole("splits", splits, 1)
     check_whole("seed", seed, 0)
-    tell = progress or (lambda line: None)
+    report_stage = progress or (lambda line: None)
     chosen = [ratio_ppm for ratio_ppm in select_ratios(store, ratio) if ratio_ppm < PPM]
     if not chosen:
         raise EstimateError(f"{store.uri}: at ratio 1 no example is held out, so there is nothing to split")
-    tell("reading")
+    report_stage("reading")
     labels = read_labels(store)
     ratios = [pack_ratio(store, labels, ratio_ppm, epoch) for ratio_ppm in chosen]
     if not any(at.bits.runs for at in ratios):
@@ -93,12 +93,12 @@ def estimate_reliability(
     records: list[ReliabilityRow] = []
     for at in ratios:
         for used in ladder(at.bits.runs):
-            tell(f"ratio {at.bits.ratio}: {count_text(splits, 'split')} of {count_text(used, 'run')}")
+            report_stage(f"ratio {at.bits.ratio}: {count_text(splits, 'split')} of {count_text(used, 'run')}")
             for split in range(splits):
                 records += _at_ratio(at, used, seed, split)
     if len(ratios) > 1:
         for used in ladder(max(at.bits.runs for at in ratios)):
-            tell(f"C-score: {count_text(splits, 'split')} of {count_text(used, 'run')} at each ratio")
+            report_stage(f"C-score: {count_text(splits, 'split')} of {count_text(used, 'run')} at each ratio")
             records += [_of_cscore(labels, ratios, used, seed, split) for split in range(splits)]
     return _summary(records, splits)
 

@@ -98,7 +98,7 @@ class ReportBuilder:
         """Set fields of the progress."""
         self.progress = replace(self.progress, **changes)
 
-    def tell(self) -> None:
+    def notify(self) -> None:
         """Call `on_progress`."""
         self._on_progress(self.progress)
 

@@ -16,7 +16,7 @@ from workers.campaign.keys import Shard, runs_by_ratio
 from workers.common.progress import ProgressCallback
 from workers.errors import DamagedFileError, MissingFileError
 from workers.store import Store
-from workers.store.cures import EXAMPLES
+from workers.store.file_problems import EXAMPLES_FILE
 
 _LOCAL_THREADS, _REMOTE_THREADS = 4, 16
 """Files that are read at a time; of an object store more, since each waits for answers."""
@@ -78,9 +78,9 @@ def check_committed_runs(
             _within(committed, shard)[:] = _within(requested, shard)
             lost = [repetition for repetition in found if repetition < len(requested[shard.ratio_ppm])]
             diverged[shard.ratio_ppm][lost] = requested[shard.ratio_ppm][lost]
-    problem = store.maintenance.inspect(EXAMPLES)
+    problem = store.maintenance.inspect(EXAMPLES_FILE)
     if problem is not None:
-        damaged.append(store.maintenance.damage(EXAMPLES, problem))
+        damaged.append(store.maintenance.damage(EXAMPLES_FILE, problem))
     there = runs_by_ratio(store.shards())
     counts = (
         _counts(requested),

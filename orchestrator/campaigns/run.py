@@ -41,7 +41,7 @@ from workers.campaign.yaml_io import with_repetitions
 from workers.datasets import Dataset, load_dataset
 from workers.errors import DamagedFileError, LongtailError
 from workers.store import Failure, Header, Store
-from workers.store.cures import EXAMPLES
+from workers.store.file_problems import EXAMPLES_FILE
 from workers.training.shard import check_starting_values
 
 MAX_INITIAL_FAILURES = 10
@@ -109,7 +109,7 @@ def run_campaign(
         report.advance(total=requested - until.skipped_runs)
         _train(job, opened, runner, step, report, failed_before)
     report.advance(total=requested - until.skipped_runs)
-    report.tell()
+    report.notify()
     report.stopping_checks = tuple(until.stopping_checks.values())
     return _checked(report, opened, _masks(campaign, until.skipped))
 
@@ -118,20 +118,20 @@ def _checked(report: ReportBuilder, store: Store, requested: Masks) -> CampaignR
     """The report with what the store's files say at the end, whatever was told of them before."""
     last = 0.0
 
-    def tell(done: int, total: int) -> None:
+    def on_checked(done: int, total: int) -> None:
         nonlocal last
         report.advance(checked=done, to_check=total)
         if time.monotonic() - last >= _REPORT_SECONDS:
             last = time.monotonic()
-            report.tell()
+            report.notify()
 
-    holdings = check_committed_runs(store, requested, tell)
+    holdings = check_committed_runs(store, requested, on_checked)
     report.advance(found=holdings.runs)
     result = report.build(holdings)
     if result.complete and not result.stopping_checks:  # another driver may have requested less meanwhile
         for ratio_ppm, runs in holdings.requested.items():
             store.add_target(Subsets(ratios=(ratio_ppm / PPM,), repetitions=runs), at_least=True)
-    report.tell()
+    report.notify()
     return result
 
 
@@ -171,7 +171,7 @@ def _prepared_store(
             f"{opened.header.shard_size}, which was fixed when it was made"
         )
     if opened.rewritten:
-        notes.append(f"{opened.uri}/{EXAMPLES} was missing: it was written anew, equal to what it was")
+        notes.append(f"{opened.uri}/{EXAMPLES_FILE} was missing: it was written anew, equal to what it was")
     return campaign, opened, [*notes, *_version_notes(header, opened.header)]
 
 
@@ -184,7 +184,7 @@ def _train(
     failed_before: set[str],
 ) -> None:
     """Train shards, and add what becomes of them to the report; earlier calls gave up those `failed_before`, by id."""
-    report.tell()
+    report.notify()
     if not shards:
         return
     last_check = time.monotonic()
@@ -194,7 +194,7 @@ def _train(
                 store.check_binding()
                 last_check = time.monotonic()
             _account(outcome, store, report, failed_before)
-            report.tell()
+            report.notify()
     store.checkpoints.remove_stale(store.shards)
 
 

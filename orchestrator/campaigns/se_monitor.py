@@ -20,16 +20,16 @@ from workers.common.arrays import Floats
 from workers.errors import DamagedFileError, StoreError
 from workers.store import Store
 
-_SHARE = 1 / 50
-"""Most of the time that is spent on measuring."""
+_MAX_TIME_SHARE = 1 / 50
+"""The largest share of the time that is spent on measuring."""
 
-_LOOK_SECONDS = 1.0
+_UPDATE_SECONDS = 1.0
 _PAUSE_SECONDS = 1.0
-"""The longest look, and the shortest time between two."""
+"""The longest update, and the shortest time between two."""
 
 
 class StandardErrorMonitor:
-    """Measures a store again and again; only what was committed since is read."""
+    """Measures the standard errors of a store repeatedly; reads only newly committed files."""
 
     def __init__(self, store: Store) -> None:
         """Raises EstimateError where subsets are explicit, and there is neither mem nor a C-score."""
@@ -38,27 +38,29 @@ class StandardErrorMonitor:
         self._damaged: set[Shard] = set()
         self._measured = StandardErrors({})
         self.unread = 0
-        """Committed runs that were not read at the last look."""
+        """Committed runs that were not read by the last update."""
 
-    def look(self, enough: Callable[[], bool]) -> StandardErrors:
-        """Read new files until it is `enough`, one at least, and measure. Raises StoreError where it cannot be read."""
-        fresh = [each for each in self._store.shards() if each not in self._damaged and not self._counts.holds(each)]
+    def update(self, should_stop: Callable[[], bool]) -> StandardErrors:
+        """Read new files until `should_stop` is true, at least one, and measure. Raises StoreError."""
+        new_shards = [
+            each for each in self._store.shards() if each not in self._damaged and not self._counts.holds(each)
+        ]
         read = 0
-        for shard in fresh:
+        for shard in new_shards:
             try:
                 self._counts.add(shard)
             except DamagedFileError:
                 self._damaged.add(shard)  # `longtail verify` names it; the rest can be measured
             read += 1
-            if enough():
+            if should_stop():
                 break
-        self.unread = sum(shard.stop - shard.start for shard in fresh[read:])
+        self.unread = sum(shard.stop - shard.start for shard in new_shards[read:])
         if read:
-            self._measured = _precision([at for at in self._counts.ratios() if at.ratio_ppm < PPM and at.runs])
+            self._measured = _standard_errors([at for at in self._counts.ratios() if at.ratio_ppm < PPM and at.runs])
         return self._measured
 
 
-class Follower:
+class BackgroundMonitor:
     """Measures a store in a thread of its own, at most 2% of the time, for as long as the `with` block lasts.
 
     `precision` is what was measured last, None before. Stores that have none, or cannot be read just now, are left
@@ -82,23 +84,23 @@ class Follower:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._stopped.set()
-        self._thread.join(_LOOK_SECONDS)
+        self._thread.join(_UPDATE_SECONDS)
 
     def finish(self) -> None:
         """End the thread, and read what it left, in 2% of the time that it was there."""
         self.__exit__(None, None, None)
         if not self._thread.is_alive():
             now = time.monotonic()
-            self._look(now + (now - self._began) * _SHARE, lambda: False)
+            self._update(now + (now - self._began) * _MAX_TIME_SHARE, lambda: False)
 
     def _follow(self) -> None:
         pause = _PAUSE_SECONDS
         while not self._stopped.wait(pause):
             began = time.monotonic()
-            self._look(began + _LOOK_SECONDS, self._stopped.is_set)
-            pause = max(_PAUSE_SECONDS, (time.monotonic() - began) * (1 / _SHARE - 1))
+            self._update(began + _UPDATE_SECONDS, self._stopped.is_set)
+            pause = max(_PAUSE_SECONDS, (time.monotonic() - began) * (1 / _MAX_TIME_SHARE - 1))
 
-    def _look(self, deadline: float, stopped: Callable[[], bool]) -> None:
+    def _update(self, deadline: float, stopped: Callable[[], bool]) -> None:
         try:
             if self._monitor is None:
                 if not Store.exists(self._uri):
@@ -108,17 +110,17 @@ class Follower:
                     self._stopped.set()
                     return
                 self._monitor = StandardErrorMonitor(store)
-            self.precision = self._monitor.look(lambda: stopped() or time.monotonic() > deadline)
+            self.precision = self._monitor.update(lambda: stopped() or time.monotonic() > deadline)
         except StoreError:
-            return  # temporarily unreadable: the next look tells, and the campaign itself tells of real trouble
+            return  # temporarily unreadable: the next update tries again, and the campaign reports real errors
 
 
-def _precision(ratios: list[RatioCounts]) -> StandardErrors:
-    mem = {at.ratio_ppm: _spread(at.runs, smoothed_se(at)) for at in ratios}
+def _standard_errors(ratios: list[RatioCounts]) -> StandardErrors:
+    mem = {at.ratio_ppm: _percentiles(at.runs, smoothed_se(at)) for at in ratios}
     if len(ratios) < 2:
         return StandardErrors(mem)
-    return StandardErrors(mem, _spread(sum(at.runs for at in ratios), smoothed_cscore_se(ratios)))
+    return StandardErrors(mem, _percentiles(sum(at.runs for at in ratios), smoothed_cscore_se(ratios)))
 
 
-def _spread(runs: int, errors: Floats) -> SePercentiles:
+def _percentiles(runs: int, errors: Floats) -> SePercentiles:
     return SePercentiles(runs, percentile(errors, 0.5), percentile(errors, P90))

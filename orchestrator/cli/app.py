@@ -32,7 +32,7 @@ from orchestrator.cli.commands.report import report
 from orchestrator.cli.commands.stores import compact, status, verify
 from orchestrator.cli.commands.tune import tune
 from orchestrator.cli.exit_codes import INTERRUPTED, exit_code_of
-from orchestrator.cli.output import errors, interruption, say, tell_lost_output
+from orchestrator.cli.output import errors, interruption, say, warn_lost_output
 from orchestrator.cli.output_streams import guard_streams
 from orchestrator.cli.process_exit import leave
 from orchestrator.cli.suggest_group import SuggestingGroup
@@ -125,7 +125,7 @@ def main() -> None:
     # The campaign's own package.module:function; last, so that a user's analysis.py hides no package of Longtail's.
     sys.path.append(os.getcwd())  # noqa: PTH109
     code = exit_code_of(app)
-    tell_lost_output()
+    warn_lost_output()
     leave(code)
 
 

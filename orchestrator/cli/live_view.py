@@ -33,7 +33,7 @@ class LiveView:
         grid.add_column(style="bold", no_wrap=True)
         grid.add_column(ratio=1)
         if now is None:
-            grid.add_row("runs", Text.assemble("preparing", _silence(self._rate)))
+            grid.add_row("runs", Text.assemble("preparing", _stall_text(self._rate)))
             return grid
         grid.add_row("runs", _bar(now))
         grid.add_row("pace", _pace(now, self._rate))
@@ -64,11 +64,11 @@ def _pace(now: CampaignProgress, rate: Rate) -> Text:
     text.append(f"{now.failed} failed", "bold red" if now.failed else "")
     text.append(", ")
     text.append(f"{now.diverged} diverged", "bold yellow" if now.diverged else "")
-    return text.append(_silence(rate))
+    return text.append(_stall_text(rate))
 
 
-def _silence(rate: Rate) -> Text:
-    text = rate.silence()
+def _stall_text(rate: Rate) -> Text:
+    text = rate.stall_text()
     return Text(f"; {text}", "yellow") if text else Text()
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from orchestrator.cli.output_streams import failure_of_output, training_continues
-from orchestrator.cli.terminal import TextConsole, shown_line
+from orchestrator.cli.terminal import TextConsole, escape_line
 from workers.campaign.plural import count_text
 from workers.errors import FAILED
 
@@ -32,15 +32,15 @@ errors = TextConsole(stderr=True)
 
 def say(line: str) -> None:
     """Print one line: no markup, no wrapping, so that paths can be copied and text can be piped."""
-    console.print(shown_line(line), markup=False, highlight=False, soft_wrap=True)
+    console.print(escape_line(line), markup=False, highlight=False, soft_wrap=True)
 
 
 def warn(line: str) -> None:
     """Likewise, on standard error."""
-    errors.print(shown_line(line), markup=False, highlight=False, soft_wrap=True)
+    errors.print(escape_line(line), markup=False, highlight=False, soft_wrap=True)
 
 
-def tell_lost_output() -> None:
+def warn_lost_output() -> None:
     """Say that what was printed in training went nowhere, where it did."""
     why = failure_of_output()
     if why is not None:
@@ -60,7 +60,7 @@ def show_data(dataset: "Dataset") -> None:
         say(line)
 
 
-def tell_data(dataset: "Dataset") -> None:
+def warn_data(dataset: "Dataset") -> None:
     """Likewise, on standard error: beside a progress view."""
     from orchestrator.cli.data_summary import data_lines
 
@@ -72,7 +72,7 @@ _MOST_DAMAGED = 10
 """Damaged files that are named; `longtail verify` names all."""
 
 
-def tell_damage(damaged: "Sequence[DamagedFileError]") -> None:
+def warn_damaged(damaged: "Sequence[DamagedFileError]") -> None:
     """A line for each damaged file, with what helps; of many the first."""
     for error in damaged[:_MOST_DAMAGED]:
         warn(f"damaged: {error}")
@@ -86,7 +86,7 @@ def run_and_show(
     store: str,
     options: "RunOptions",
 ) -> "CampaignReport":
-    """Run a campaign with its progress on standard error, and tell what was done. Ctrl-C ends the command with 130."""
+    """Run a campaign with its progress on standard error, and print the result. Ctrl-C ends the command with 130."""
     from orchestrator.campaigns.campaign_report import CampaignProgress
     from orchestrator.campaigns.run import run_campaign
     from orchestrator.cli.progress import campaign_display
@@ -99,7 +99,7 @@ def run_and_show(
                 if interruption.is_set():
                     raise KeyboardInterrupt
 
-            report = run_campaign(campaign, store, options, on_progress=show, on_data=tell_data)
+            report = run_campaign(campaign, store, options, on_progress=show, on_data=warn_data)
     except KeyboardInterrupt:
         warn(f"interrupted; what is in {store} stays, and the same command resumes")
         raise typer.Exit(130) from None
@@ -111,11 +111,11 @@ def run_and_show(
     for check in report.stopping_checks:
         say(f"ratio {check.ratio:g}: {_stopping_text(check, options.until_se)}")
     if report.holdings is not None:
-        _tell_committed_runs(report, report.holdings, campaign)
+        _show_committed_runs(report, report.holdings, campaign)
     return report
 
 
-def _tell_committed_runs(report: "CampaignReport", found: "CommittedRuns", campaign: "Campaign") -> None:
+def _show_committed_runs(report: "CampaignReport", found: "CommittedRuns", campaign: "Campaign") -> None:
     """What is out of the ordinary in the store: more runs than were requested, diverged ones, damage, runs gone."""
     beyond = [
         f"{found.there[ratio_ppm]} at ratio {ratio_ppm / 1e6:g}, of {requested} requested"
@@ -135,7 +135,7 @@ def _tell_committed_runs(report: "CampaignReport", found: "CommittedRuns", campa
             f"What usually helps: {', '.join(_remedies(campaign, report.precision))}. "
             "A changed recipe needs a store of its own"
         )
-    tell_damage(found.damaged)
+    warn_damaged(found.damaged)
     gone = report.progress.before + report.progress.trained - found.runs
     if gone > 0:
         first = f"longtail verify {report.store_uri} --repair, then " if found.damaged else ""

@@ -5,7 +5,7 @@ import sys
 import threading
 from typing import NoReturn
 
-from orchestrator.cli.terminal import shown
+from orchestrator.cli.terminal import escape_controls
 
 _NAMED = 3
 _GRACE_SECONDS = 3.0
@@ -26,7 +26,7 @@ def _end_at_last(code: int) -> None:
     """A daemon, which ends with the process unless something holds that up."""
     threading.Event().wait(_GRACE_SECONDS)
     # In one piece: once a child is ended, the main thread may end the process at any moment.
-    sys.stderr.write(f"note: {shown(_holding())} did not end with the work; the process ends without\n")
+    sys.stderr.write(f"note: {escape_controls(_holding())} did not end with the work; the process ends without\n")
     _flush()
     os._exit(code)
 

@@ -57,19 +57,19 @@ def campaign_display(console: Console, store: str) -> Iterator[Display]:
     if not console.is_terminal:
         yield _plain_campaign(PlainLines(console), rate)
         return
-    from orchestrator.campaigns.se_monitor import Follower
+    from orchestrator.campaigns.se_monitor import BackgroundMonitor
     from orchestrator.cli.live_view import LiveView
 
-    with Follower(store) as follower:
-        view = LiveView(rate, lambda: follower.precision)
+    with BackgroundMonitor(store) as monitor:
+        view = LiveView(rate, lambda: monitor.precision)
         with Live(view, console=console, refresh_per_second=2, redirect_stdout=on_terminal(sys.stdout)):
 
             def show(progress: "CampaignProgress") -> None:
                 view.progress = progress
-                rate.see(progress)
+                rate.update(progress)
 
             yield show
-            follower.finish()
+            monitor.finish()
 
 
 def on_terminal(stream: TextIO | None) -> bool:

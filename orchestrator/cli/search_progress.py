@@ -22,11 +22,11 @@ def search_display(console: Console) -> Iterator[Callable[["SearchProgress"], No
     if not console.is_terminal:
         lines = PlainLines(console)
 
-        def tell(now: "SearchProgress") -> None:
+        def show_line(now: "SearchProgress") -> None:
             ended = now.ended + now.failed
             lines.show(f"{ended}/{count_text(now.total, 'trial')} ({notes(now)})", must=ended == now.total)
 
-        yield tell
+        yield show_line
         return
     columns = (
         TextColumn("trials", style="bold"),

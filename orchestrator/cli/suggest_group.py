@@ -8,7 +8,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from orchestrator.cli.terminal import shown
+from orchestrator.cli.terminal import escape_controls
 from workers.campaign.suggest import closest
 from workers.user_code.boundary import wrap_user_errors
 
@@ -45,7 +45,7 @@ def _suggestions() -> Iterator[None]:
     try:
         yield
     except _UsageError as error:
-        error.message = shown(error.message)
+        error.message = escape_controls(error.message)
         if hasattr(error, "possibilities") and error.ctx is not None:
             options = [name for each in error.ctx.command.get_params(error.ctx) for name in each.opts]
             error.message = f"No such option: {error.option_name}.{_question(error.option_name, options)}"

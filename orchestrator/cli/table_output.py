@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.cli.terminal import shown_line
+from orchestrator.cli.terminal import escape_line
 from orchestrator.cli.text_table import ABSENT
 from orchestrator.frame_files import write_frame
 from workers.campaign.plural import count_text
@@ -66,7 +66,7 @@ def not_kept(error: ReadOnlyError, option: str = "-o FILE") -> str:
 def label_cell(row: "Mapping[Any, Any]", column: str) -> str:
     """A class as a listing shows it: by its name, where that says more than its number."""
     name = row.get(f"{column}_name")
-    return str(row[column]) if name is None else _shortened(shown_line(str(name)))
+    return str(row[column]) if name is None else _shortened(escape_line(str(name)))
 
 
 def given_label_cell(row: "Mapping[Any, Any]") -> str:
@@ -77,7 +77,7 @@ def given_label_cell(row: "Mapping[Any, Any]") -> str:
 
 def name_cell(name: object) -> str:
     """The name of an example in a listing: of a long one its end, where files differ."""
-    return ABSENT if name is None else _shortened(shown_line(str(name)))
+    return ABSENT if name is None else _shortened(escape_line(str(name)))
 
 
 def _shortened(text: str) -> str:

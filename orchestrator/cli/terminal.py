@@ -18,7 +18,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-_STEERING = re.compile(
+_CONTROL_CHARACTERS = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 but tab and newline, DEL, C1
     "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # direction of writing
     "\u2028\u2029"  # line and paragraph separators
@@ -27,14 +27,14 @@ _STEERING = re.compile(
 )
 
 
-def shown(text: str) -> str:
+def escape_controls(text: str) -> str:
     r"""Text with control characters as Python writes them, ESC as \x1b; tabs and newlines stay."""
-    return _STEERING.sub(lambda match: _escaped(ord(match[0])), text)
+    return _CONTROL_CHARACTERS.sub(lambda match: _escaped(ord(match[0])), text)
 
 
-def shown_line(text: str) -> str:
-    r"""Text as one line: like `shown`, and a newline as \n, a tab as \t. A name cannot begin a line of its own."""
-    return shown(text).replace("\n", r"\n").replace("\t", r"\t")
+def escape_line(text: str) -> str:
+    r"""Like `escape_controls`, and newline as \n, tab as \t, so that a name cannot start a line."""
+    return escape_controls(text).replace("\n", r"\n").replace("\t", r"\t")
 
 
 def _escaped(code: int) -> str:
@@ -54,29 +54,29 @@ class TextConsole(Console):
 
     def render_str(self, text: str, **options: Any) -> Text:
         """A string as rich measures and prints it."""
-        return super().render_str(shown(text), **options)
+        return super().render_str(escape_controls(text), **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """Everything that is printed, in pieces; those that rich itself makes to steer the terminal stay."""
         for segment in super().render(renderable, options):
-            if segment.control or not _STEERING.search(segment.text):
+            if segment.control or not _CONTROL_CHARACTERS.search(segment.text):
                 yield segment
             else:
-                yield Segment(shown(segment.text), segment.style)
+                yield Segment(escape_controls(segment.text), segment.style)
 
 
 def print_errors_on(console: TextConsole) -> None:
     """Let a console print the tracebacks of errors that nobody catches, and warnings."""
 
-    def tell(text: str) -> None:
+    def write(text: str) -> None:
         console.print(text, markup=False, highlight=False, soft_wrap=True, end="")
 
     def on_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        tell("".join(traceback.format_exception(kind, error, trace)))
+        write("".join(traceback.format_exception(kind, error, trace)))
 
     def on_thread_error(failed: threading.ExceptHookArgs) -> None:
         if failed.exc_type is not SystemExit:
-            tell("".join(traceback.format_exception(failed.exc_type, failed.exc_value, failed.exc_traceback)))
+            write("".join(traceback.format_exception(failed.exc_type, failed.exc_value, failed.exc_traceback)))
 
     def on_warning(
         message: Warning | str,
@@ -87,7 +87,7 @@ def print_errors_on(console: TextConsole) -> None:
         line: str | None = None,
     ) -> None:
         text = warnings.formatwarning(message, category, filename, lineno, line)
-        tell(text) if file is None else file.write(shown(text))
+        write(text) if file is None else file.write(escape_controls(text))
 
     sys.excepthook, threading.excepthook = on_error, on_thread_error
     warnings.showwarning = on_warning

@@ -10,7 +10,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.segment import Segment
 from rich.style import Style
 
-from orchestrator.cli.terminal import TextConsole, shown_line
+from orchestrator.cli.terminal import TextConsole, escape_line
 
 ABSENT = "-"
 """Stands wherever there is no value."""
@@ -127,7 +127,7 @@ def _text(cell: object) -> str:
     """A cell as one line of text."""
     if cell is None or (isinstance(cell, float) and cell != cell):
         return ABSENT
-    return shown_line(str(cell)).strip() or ABSENT
+    return escape_line(str(cell)).strip() or ABSENT
 
 
 def _aligned(cells: Sequence[str], column: TableColumn) -> list[str]:

@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from orchestrator.campaigns.campaign_report import CampaignProgress
 
 
-_LONG_SECONDS = 60.0
-"""A view says that nothing is new from then on: code of the campaign's own may hang."""
+_STALL_SECONDS = 60.0
+"""A view reports a stall after this time without a change: user code may hang."""
 
 
 def rate_text(rate: float) -> str:
@@ -35,13 +35,13 @@ class Rate:
         self._clock = clock
         self._started: float | None = None
         self._ended: float | None = None
-        self._news = (clock(), (0, 0, 0))
+        self._last_change = (clock(), (0, 0, 0))
 
-    def see(self, progress: "CampaignProgress") -> None:
-        """Take the time, if a worker is ready, if something is new, and if nothing is left."""
+    def update(self, progress: "CampaignProgress") -> None:
+        """Record the times of the first worker, of the last change and of the end."""
         state = (progress.committed, progress.failed, progress.workers)
-        if state != self._news[1]:
-            self._news = (self._clock(), state)
+        if state != self._last_change[1]:
+            self._last_change = (self._clock(), state)
         if self._started is None and progress.workers:
             self._started = self._clock()
         if progress.committed + progress.failed < progress.total:
@@ -51,7 +51,7 @@ class Rate:
 
     def value(self, progress: "CampaignProgress") -> float | None:
         """Runs per second; None before the first."""
-        self.see(progress)
+        self.update(progress)
         return progress.trained / max(self._seconds(), 1e-6) if progress.trained else None
 
     def text(self, progress: "CampaignProgress") -> str:
@@ -61,10 +61,10 @@ class Rate:
             return "starting workers" if progress.committed < progress.total else "nothing left to train"
         return pace_text(rate, progress.total - progress.committed - progress.failed) if rate else "training"
 
-    def silence(self) -> str:
+    def stall_text(self) -> str:
         """How long no run has ended and no worker has come, once that is long; empty before, and at the end."""
-        seconds = self._clock() - self._news[0]
-        if seconds < _LONG_SECONDS or self._ended is not None:
+        seconds = self._clock() - self._last_change[0]
+        if seconds < _STALL_SECONDS or self._ended is not None:
             return ""
         return f"nothing new for {timedelta(seconds=int(seconds))}"
 

@@ -31,23 +31,23 @@ _RATE_RUNS = 10
 
 @dataclass(frozen=True)
 class WatchedStore:
-    """What a look at a store gave."""
+    """State of a watched store."""
 
     status: CampaignStatus | None = None
     """None before there is a store."""
     unmeasured: int = 0
-    """Committed runs that the precision does not rest on yet."""
+    """Committed runs that the standard errors do not include yet."""
     rate: float | None = None
     """Runs per second; None until some were committed while the store was watched."""
     precision: StandardErrors | None = None
     """Of the files read so far; None before one was, and where subsets are explicit."""
-    trouble: str | None = None
-    """Why the store could not be looked at this time: the rest is as it was."""
+    problem: str | None = None
+    """Why the store could not be read this time; the other fields are as before."""
 
     @property
-    def settled(self) -> bool:
+    def finished(self) -> bool:
         """Nothing is left to wait for: every requested run is committed, or in a file that cannot be used."""
-        return self.trouble is None and self.status is not None and self.status.settled and not self.unmeasured
+        return self.problem is None and self.status is not None and self.status.finished and not self.unmeasured
 
     def summary(self) -> str:
         """Everything but the ratios, in one line."""
@@ -77,7 +77,7 @@ def damage_text(status: CampaignStatus) -> str:
 
 
 class Watch:
-    """Looks at a store again and again; it need not be there yet, nor all the time."""
+    """Reads a store repeatedly; it need not exist yet, and may be unreachable at times."""
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
@@ -86,8 +86,8 @@ class Watch:
         self._rates = _Rate()
         self._monitor: StandardErrorMonitor | None = None
 
-    def look(self, seconds: float) -> WatchedStore:
-        """The store now. New files are read for `seconds`; what is left then is read at later looks.
+    def update(self, seconds: float) -> WatchedStore:
+        """The store now. New files are read for `seconds`; what is left then is read by later calls.
 
         Raises DamagedFileError where campaign.json is damaged, NoStoreError where no store can be: unlike an outage,
         that does not pass.
@@ -95,29 +95,29 @@ class Watch:
         try:
             if self._reader is None:
                 if not Store.exists(self.uri):
-                    self._view = WatchedStore(trouble="there is no store yet")
+                    self._view = WatchedStore(problem="there is no store yet")
                     return self._view
                 store = Store.open(self.uri)
                 self._reader = StatusReader(store)
                 self._monitor = None if store.header.scored else _new_monitor(store)
-            status = self._reader.look(seconds)
+            status = self._reader.read(seconds)
             rate = self._rates.updated(sum(ratio.committed for ratio in status.ratios))
             self._view = WatchedStore(status, rate=rate)
         except (DamagedFileError, NoStoreError):
             raise
         except StoreError as error:
-            self._view = replace(self._view, trouble=_trouble(error))
+            self._view = replace(self._view, problem=_problem_text(error))
         return self._view
 
     def measured(self, seconds: float) -> WatchedStore:
-        """The last view with the precision. New files are read for `seconds`, as in `look`."""
-        if self._monitor is None or self._view.trouble is not None:
+        """The last view with the precision. New files are read for `seconds`, as in `update`."""
+        if self._monitor is None or self._view.problem is not None:
             return self._view
         deadline = time.monotonic() + seconds
         try:
-            precision = self._monitor.look(lambda: time.monotonic() > deadline)
+            precision = self._monitor.update(lambda: time.monotonic() > deadline)
         except StoreError as error:
-            return replace(self._view, trouble=_trouble(error))
+            return replace(self._view, problem=_problem_text(error))
         self._view = replace(self._view, precision=precision, unmeasured=self._monitor.unread)
         return self._view
 
@@ -146,7 +146,7 @@ class _Rate:
         return (committed - before) / (now - since) if committed > before else None
 
 
-def _trouble(error: StoreError) -> str:
+def _problem_text(error: StoreError) -> str:
     return f"temporarily unreadable: {str(error).splitlines()[0]}"
 
 
@@ -158,12 +158,12 @@ def watch_store(uri: str, every: float, console: Console, pause: Callable[[float
     watch = Watch(uri)
     with _painter(uri, console) as paint:
         while True:
-            view = watch.look(every)
+            view = watch.update(every)
             paint(view)
             if console.is_terminal:
                 view = watch.measured(every)
                 paint(view)
-            if view.settled:
+            if view.finished:
                 return view.status
             pause(every)
 
@@ -173,7 +173,7 @@ def _painter(uri: str, console: Console) -> Iterator[Callable[[WatchedStore], No
     """What shows a view: repainted in place on a terminal, a line at each change elsewhere."""
     if not console.is_terminal:
         lines = PlainLines(console, every=0)
-        yield lambda view: lines.show(f"{uri}: {view.trouble}" if view.trouble else _line(view))
+        yield lambda view: lines.show(f"{uri}: {view.problem}" if view.problem else _line(view))
         return
     with Live(console=console, auto_refresh=False) as live:
         yield lambda view: live.update(_table(uri, view), refresh=True)
@@ -189,7 +189,7 @@ def _line(view: WatchedStore) -> str:
 
 def _table(uri: str, view: WatchedStore) -> Group:
     precision = view.precision or StandardErrors({})
-    below = view.summary() if view.trouble is None else f"{view.summary()}\n{view.trouble}"
+    below = view.summary() if view.problem is None else f"{view.summary()}\n{view.problem}"
     if precision.mem:
         below += "\nexpected se: smoothed standard error of mem, of the median example and what 90% do not exceed"
     return Group(Text(uri, overflow="fold"), ratios_table(view.status, precision), Text(below, overflow="fold"))

@@ -1,7 +1,7 @@
 """Status of a store: requested, committed, diverged, failed and damaged, also while other processes train.
 
 A look is one listing (of two passes, see `Store.all_shards`). Of the files only the new ones are read, each once, and
-where that is requested only for a while at each look: a store of 100,000 files is shown at once, and how many of its
+where that is requested only for a while at each call: a store of 100,000 files is shown at once, and how many of its
 runs diverged is known a little later. A file that cannot be used is named, and its runs are not counted.
 """
 
@@ -19,7 +19,7 @@ from workers.campaign.import_spec import Imported
 from workers.campaign.keys import Shard
 from workers.errors import DamagedFileError, MissingFileError
 from workers.store import Failure, Store
-from workers.store.cures import EXAMPLES
+from workers.store.file_problems import EXAMPLES_FILE
 
 _COLUMNS = ("repetition", "is_final", "status", "test_accuracy")
 _MOST_LOOKS = 5
@@ -83,11 +83,11 @@ class CampaignStatus:
         return sum(shard.stop - shard.start for shard in shards)
 
     @property
-    def settled(self) -> bool:
+    def finished(self) -> bool:
         """Every requested run is committed, or in a file that cannot be used. A store with runs and no request for any
         has lost its requests, and is not waited for."""
-        asked = self.requested > 0 or self.beyond > 0 or bool(self.damaged)
-        return not self.unread and asked and self.requested <= self.committed + self.lost
+        has_requests = self.requested > 0 or self.beyond > 0 or bool(self.damaged)
+        return not self.unread and has_requests and self.requested <= self.committed + self.lost
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class _Outcomes:
 
 
 class StatusReader:
-    """Looks at a store again and again."""
+    """Reads the status of a store repeatedly."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -109,8 +109,8 @@ class StatusReader:
         self._examples: DamagedFileError | None = None
         self._examples_seen = False
 
-    def look(self, seconds: float = float("inf")) -> CampaignStatus:
-        """The store now. New files are read for `seconds`; what is left then is read at later looks.
+    def read(self, seconds: float = float("inf")) -> CampaignStatus:
+        """The store now. New files are read for `seconds`; what is left then is read by later calls.
 
         Raises StoreError where the store cannot be read.
         """
@@ -167,8 +167,8 @@ class StatusReader:
         """Once, and again while they cannot be used. A store that is just being made has none yet."""
         if self._examples_seen and self._examples is None:
             return
-        problem = self._store.maintenance.inspect(EXAMPLES)
-        self._examples = self._store.maintenance.damage(EXAMPLES, problem) if problem and shards else None
+        problem = self._store.maintenance.inspect(EXAMPLES_FILE)
+        self._examples = self._store.maintenance.damage(EXAMPLES_FILE, problem) if problem and shards else None
         self._examples_seen = problem is None
 
     def _lost(self, targets: dict[int, int], shards: Sequence[Shard]) -> int:
@@ -225,7 +225,7 @@ def campaign_status(uri: str) -> CampaignStatus:
     """Count a store's runs, every file read. Raises StoreError where there is no store, or it cannot be read."""
     reader = StatusReader(Store.open(uri))
     for _ in range(_MOST_LOOKS):
-        status = reader.look()
+        status = reader.read()
         if not status.unread:
             break
     return status

@@ -10,7 +10,7 @@ from workers.campaign.plural import count_text
 from workers.common.progress import ProgressCallback, no_progress
 from workers.errors import DamagedFileError, MissingFileError
 from workers.store import Store
-from workers.store.cures import EXAMPLES, FOREIGN, MISSING, RESTORE
+from workers.store.file_problems import EXAMPLES_FILE, MISSING, OTHER_CAMPAIGN, RESTORE_HINT
 from workers.store.header import CAMPAIGN
 from workers.store.maintenance import FOLDERS
 from workers.store.results import shard_of
@@ -39,14 +39,14 @@ def verify_store(
     store = Store.open(uri)
     paths = [f"{folder}/{name}" for folder in FOLDERS for name in store.maintenance.names(folder)]
     problems: dict[str, str | None] = {}
-    for path in [*paths, EXAMPLES]:
+    for path in [*paths, EXAMPLES_FILE]:
         on_progress(len(problems), len(paths) + 1)
         problems[path] = store.maintenance.inspect(path)
     on_progress(len(problems), len(problems))
     of_results = [problem for path, problem in problems.items() if path.startswith("results/")]
-    if of_results and set(of_results) == {FOREIGN}:  # setting all of them aside would lose what is sound
+    if of_results and set(of_results) == {OTHER_CAMPAIGN}:  # setting all of them aside would lose what is sound
         problem = f"is of another campaign than all {count_text(len(of_results), 'file')} of results"
-        raise DamagedFileError(f"{store.uri}/{CAMPAIGN}: {problem}", cure=RESTORE)
+        raise DamagedFileError(f"{store.uri}/{CAMPAIGN}: {problem}", hint=RESTORE_HINT)
     findings = [
         _found(store, path, problem, repair and problem != MISSING) for path, problem in problems.items() if problem
     ]

@@ -170,11 +170,11 @@ def test_nothing_holds_up_the_end(what: str) -> None:
 def test_a_view_says_how_long_nothing_is_new() -> None:
     clock = iter([0.0, 10.0, 20.0, 60.0, 145.0, 200.0, 900.0, 1800.0])
     rate = Rate(lambda: next(clock))
-    rate.see(CampaignProgress(total=2, before=0, workers=1))  # since 10 s
-    assert rate.silence() == ""
-    assert rate.silence() == "nothing new for 0:02:15"
-    rate.see(CampaignProgress(total=2, before=0, trained=2, workers=1))
-    assert rate.silence() == "", "all is done"
+    rate.update(CampaignProgress(total=2, before=0, workers=1))  # since 10 s
+    assert rate.stall_text() == ""
+    assert rate.stall_text() == "nothing new for 0:02:15"
+    rate.update(CampaignProgress(total=2, before=0, trained=2, workers=1))
+    assert rate.stall_text() == "", "all is done"
 
 
 def test_the_umask_comes_back() -> None:

@@ -13,7 +13,7 @@ from rich.console import Console
 from analysis import count_runs
 from orchestrator import run_campaign
 from orchestrator.campaigns.campaign_report import CampaignProgress
-from orchestrator.campaigns.se_monitor import Follower, StandardErrorMonitor
+from orchestrator.campaigns.se_monitor import BackgroundMonitor, StandardErrorMonitor
 from orchestrator.campaigns.se_percentiles import SePercentiles, StandardErrors
 from orchestrator.cli.live_view import LiveView
 from orchestrator.cli.plain_lines import PlainLines
@@ -79,31 +79,31 @@ def same(one: StandardErrors, other: StandardErrors) -> bool:
 
 def test_precision_is_that_of_all_runs_whatever_the_order_of_files(store: Store) -> None:
     monitor = StandardErrorMonitor(store)
-    first = monitor.look(lambda: True)
+    first = monitor.update(lambda: True)
     assert (list(first.mem), first.mem[LOW].runs, first.cscore, monitor.unread) == ([LOW], 20, None, 40)
-    assert same(monitor.look(lambda: False), reference(store))
+    assert same(monitor.update(lambda: False), reference(store))
     assert monitor.unread == 0
     commit(store, LOW, 60, 80)
-    monitor.look(lambda: False)
+    monitor.update(lambda: False)
     commit(store, LOW, 40, 80)  # a wider file with runs that are counted, and others
-    found = monitor.look(lambda: False)
+    found = monitor.update(lambda: False)
     assert (found.mem[LOW].runs, found.mem[HIGH].runs, found.cscore and found.cscore.runs) == (80, 18, 98)
     assert same(found, reference(store))
 
 
 def test_files_are_read_once_and_damaged_ones_left_out(store: Store) -> None:
     monitor = StandardErrorMonitor(store)
-    before = monitor.look(lambda: False)
+    before = monitor.update(lambda: False)
     for path in Path(store.uri, "results").iterdir():
         path.write_bytes(b"no longer whole, and not read again")
-    assert monitor.look(lambda: False) == before
-    assert StandardErrorMonitor(store).look(lambda: False) == StandardErrors({})
+    assert monitor.update(lambda: False) == before
+    assert StandardErrorMonitor(store).update(lambda: False) == StandardErrors({})
 
 
 def test_nothing_is_certain_of_a_few_runs(tmp_path: Path) -> None:
     store = new_store(tmp_path / "s")
     commit(store, LOW, 0, 1)
-    assert StandardErrorMonitor(store).look(lambda: False).mem == {LOW: SePercentiles(1, np.inf, np.inf)}
+    assert StandardErrorMonitor(store).update(lambda: False).mem == {LOW: SePercentiles(1, np.inf, np.inf)}
 
 
 def shown(view: LiveView, width: int) -> list[str]:
@@ -122,7 +122,7 @@ def test_the_view_at_a_fixed_width() -> None:
     view = LiveView(rate, lambda: precision)
     assert shown(view, 80) == ["runs  preparing"]
     view.progress = CampaignProgress(total=400, before=60, workers=7, nodes=2, by_node={"10.0.0.1": 4, "10.0.0.2": 3})
-    rate.see(view.progress)
+    rate.update(view.progress)
     now[0] = 110.0
     view.progress = replace(view.progress, trained=100, diverged=2, failed=40, workers_lost=1)
     assert shown(view, 80) == [
@@ -169,7 +169,7 @@ def test_elsewhere_lines_as_ever(small: Campaign, tmp_path: Path) -> None:
 
 
 def test_a_follower_measures_by_itself(store: Store) -> None:
-    with Follower(store.uri) as follower:
+    with BackgroundMonitor(store.uri) as follower:
         deadline = time.monotonic() + 60
         while follower.precision is None:
             assert time.monotonic() < deadline
@@ -183,7 +183,7 @@ def test_a_follower_leaves_alone_what_it_cannot_measure(store: Store, tmp_path: 
     Path(store.uri, "results").rmdir()
     Path(store.uri, "results").write_text("not a folder: as unreadable as a store that cannot be reached")
     for uri in (store.uri, str(tmp_path / "nowhere"), "ftp://no.such.kind/of/store"):
-        with Follower(uri) as follower:
+        with BackgroundMonitor(uri) as follower:
             follower.finish()
             assert follower.precision is None
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from benchmarks.isolation import longtail
 from orchestrator.cli.app import app
-from orchestrator.cli.terminal import TextConsole, shown, shown_line
+from orchestrator.cli.terminal import TextConsole, escape_controls, escape_line
 
 ESC = "\x1b"
 EVIL = "\x1b]0;gone\x07\x1b[2J\r\x9b1m\x7f\u202e\u2028\udc80\U000e0041[red]:smile:"
@@ -20,10 +20,12 @@ SHOWN = r"\x1b]0;gone\x07\x1b[2J\x0d\x9b1m\x7f\u202e\u2028\udc80\U000e0041[red]:
 
 
 def test_control_characters_are_shown_and_layout_stays() -> None:
-    assert shown(EVIL) == SHOWN
-    assert shown("naïve\tdéjà\n数据 👩‍🔬") == "naïve\tdéjà\n数据 👩‍🔬"
-    assert shown("cat\u200b\u2060\u206a") == r"cat\u200b\u2060\u206a", "two names that look alike are told apart"
-    assert shown_line("cat\nnext: dog\t\x1b") == r"cat\nnext: dog\t\x1b", "a name begins no line"
+    assert escape_controls(EVIL) == SHOWN
+    assert escape_controls("naïve\tdéjà\n数据 👩‍🔬") == "naïve\tdéjà\n数据 👩‍🔬"
+    assert escape_controls("cat\u200b\u2060\u206a") == r"cat\u200b\u2060\u206a", (
+        "two names that look alike are told apart"
+    )
+    assert escape_line("cat\nnext: dog\t\x1b") == r"cat\nnext: dog\t\x1b", "a name begins no line"
 
 
 @pytest.mark.parametrize("terminal", [False, True])

@@ -158,7 +158,7 @@ def test_a_lost_head_is_told_once(listening: socket.socket, monkeypatch: pytest.
 def test_a_head_that_is_silent_is_told_within_seconds_and_may_come_back(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert head_watch.TOLD_SECONDS + head_watch._EVERY_SECONDS + head_watch._PROBE_SECONDS <= 6
+    assert head_watch.NOTICE_SECONDS + head_watch._EVERY_SECONDS + head_watch._PROBE_SECONDS <= 6
     over, now = threading.Event(), 0.0
 
     def problem(address: str) -> str | None:

@@ -150,7 +150,7 @@ def test_an_import_wants_what_it_imported(experiment: Path, labels: Path, tmp_pa
     state = campaign_status(store)
     assert (state.committed, state.requested, missing_runs(store), missing_imports(store)) == (38, 38, {}, {})
     next((tmp_path / "s" / "results").glob("r300000*")).write_bytes(b"PAR1")
-    assert campaign_status(store).settled, "nothing is left to wait for"
+    assert campaign_status(store).finished, "nothing is left to wait for"
     verify_store(store, repair=True)
     assert missing_imports(store) == {300_000: 5}
     import_heldout(experiment, store, labels)

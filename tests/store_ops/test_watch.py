@@ -82,46 +82,46 @@ def test_ctrl_c_ends_it(store: Store) -> None:
 
 def test_merged_files_are_no_new_runs(store: Store) -> None:
     watch = Watch(store.uri)
-    assert watch.look(60).summary() == "4 of 8 runs, 0 failed, 1 diverged"
+    assert watch.update(60).summary() == "4 of 8 runs, 0 failed, 1 diverged"
     merged = Shard(HALF, 0, 4)
     store.commit(merged, [*results(Shard(HALF, 0, 2)), *diverged(Shard(HALF, 2, 4))])
-    assert watch.look(60).summary() == "4 of 8 runs, 0 failed, 1 diverged"
+    assert watch.update(60).summary() == "4 of 8 runs, 0 failed, 1 diverged"
     for old in (Shard(HALF, 0, 2), Shard(HALF, 2, 4)):
         (Path(store.uri) / "results" / f"{old.shard_id}.parquet").unlink()
-    assert watch.look(60).summary() == "4 of 8 runs, 0 failed, 1 diverged"
+    assert watch.update(60).summary() == "4 of 8 runs, 0 failed, 1 diverged"
 
 
 def test_files_are_read_once_and_in_time(store: Store) -> None:
     watch = Watch(store.uri)
-    view = watch.look(-1)
+    view = watch.update(-1)
     assert view.summary() == "4 of 8 runs, 0 failed, 0 diverged (of those read so far; 4 to read)"
-    status = watch.look(60).status
+    status = watch.update(60).status
     assert status is not None and status.unread == 0
     for path in Path(store.uri, "results").iterdir():
         path.write_bytes(b"no longer whole, and not read again")
-    assert watch.look(60) == watch.look(60)
-    status = Watch(store.uri).look(60).status
+    assert watch.update(60) == watch.update(60)
+    status = Watch(store.uri).update(60).status
     assert status is not None and len(status.damaged) == 2
 
 
 def test_failures_rate_and_outages_are_told(store: Store, tmp_path: Path) -> None:
     watch = Watch(store.uri)
-    watch.look(60)
+    watch.update(60)
     store.commit(Shard(HALF, 4, 6), results(Shard(HALF, 4, 6)))
     store.record_failure(Failure(Shard(HALF, 6, 8).shard_id, 2, "message", "traceback"))
-    view = watch.look(60)
+    view = watch.update(60)
     assert view.status is not None and (view.status.committed, view.status.failed) == (6, 2)
     assert view.rate is not None
     assert " left, 2 failed, 1 diverged" in view.summary()
     folder, elsewhere = Path(store.uri, "results"), tmp_path / "elsewhere"
     folder.rename(elsewhere)
     folder.write_text("not a folder: as unreadable as a store that cannot be reached")
-    away = watch.look(60)
-    assert str(away.trouble).startswith(f"temporarily unreadable: {folder}: is a file, not a folder (move it away, and")
-    assert away.status is not None and (away.status.committed, away.settled) == (6, False)
+    away = watch.update(60)
+    assert str(away.problem).startswith(f"temporarily unreadable: {folder}: is a file, not a folder (move it away, and")
+    assert away.status is not None and (away.status.committed, away.finished) == (6, False)
     folder.unlink()
     elsewhere.rename(folder)
-    assert watch.look(60).trouble is None
+    assert watch.update(60).problem is None
 
 
 def make_pipe(path: Path) -> None:
@@ -181,7 +181,7 @@ def test_what_is_not_this_stores_is_not_counted(store: Store, tmp_path: Path) ->
         f"{second}: does not contain the runs in its name",
         f"{store.uri}/examples.parquet: is missing",
     ]
-    assert repr(Watch(store.uri).look(60).status) == repr(status)
+    assert repr(Watch(store.uri).update(60).status) == repr(status)
     with pytest.raises(DamagedFileError, match="belongs to another campaign"):
         list(store.scan(["repetition"]))
 

@@ -13,7 +13,7 @@ import yaml
 
 from benchmarks.isolation import driver_of, finish, kill, longtail, start, wait_until
 from orchestrator import run_campaign
-from orchestrator.cli.commands.tune import tell_best
+from orchestrator.cli.commands.tune import warn_no_recipe
 from orchestrator.cli.search_progress import notes
 from orchestrator.tuning.candidates import draw_candidates, tuning_seed, with_epochs
 from orchestrator.tuning.choice import Choice, Cost, TrialResult, choose, choose_including_given
@@ -278,7 +278,7 @@ def test_a_search_that_ran_out_of_time_says_so(capsys: pytest.CaptureFixture[str
         (Search(minutes=0.5), ("trial 0: RuntimeError",), "no trial was finished\n"),
         (Search(), (), "no trial was finished\n"),
     ):
-        tell_best(SearchReport(SearchProgress(2), [], None, None, failures=failures), search)
+        warn_no_recipe(SearchReport(SearchProgress(2), [], None, None, failures=failures), search)
         assert capsys.readouterr().err == told
 
 

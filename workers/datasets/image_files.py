@@ -71,7 +71,7 @@ def is_system_file(name: str) -> bool:
     return name.lower() in _SYSTEM_FILES or name.startswith("._")
 
 
-def shown(path: str | Path) -> str:
+def path_text(path: str | Path) -> str:
     """A path for messages: bytes that are not UTF-8 as escapes."""
     return os.fsencode(path).decode(errors="backslashreplace")
 
@@ -90,13 +90,15 @@ def _entries(folder: str, found: ClassFolders) -> Iterator[os.DirEntry[str]]:
             elif entry.is_dir() or entry.is_file():
                 yield entry
             elif entry.is_symlink() and not Path(entry.path).exists():
-                raise DataError(f"{shown(entry.path)}: is a broken link to {shown(Path(entry.path).readlink())}")
+                raise DataError(
+                    f"{path_text(entry.path)}: is a broken link to {path_text(Path(entry.path).readlink())}"
+                )
             else:
                 found.special.append(entry.path)
     except OSError as error:
         missing = isinstance(error, FileNotFoundError | NotADirectoryError)
         raise (DataError if missing else DamagedDataError)(
-            f"dataset.root: {shown(folder)}: {error.strerror}"
+            f"dataset.root: {path_text(folder)}: {error.strerror}"
         ) from error
 
 
@@ -104,7 +106,7 @@ def _walk(folder: str, found: ClassFolders, above: tuple[tuple[int, int], ...]) 
     """Each folder below and its files; torchvision sorts by the folder's path, then by the file's name."""
     here = _identity(Path(folder))
     if here in above:
-        raise DataError(f"{shown(folder)}: is a link to a folder that it lies in")
+        raise DataError(f"{path_text(folder)}: is a link to a folder that it lies in")
     files = []
     for entry in _entries(folder, found):
         if entry.is_dir():
@@ -120,7 +122,7 @@ def _identity(folder: Path) -> tuple[int, int]:
     except OSError as error:
         missing = isinstance(error, FileNotFoundError | NotADirectoryError)
         raise (DataError if missing else DamagedDataError)(
-            f"dataset.root: {shown(folder)}: {error.strerror}"
+            f"dataset.root: {path_text(folder)}: {error.strerror}"
         ) from error
     return status.st_dev, status.st_ino
 
@@ -129,7 +131,7 @@ def _checked_name(entry: os.DirEntry[str]) -> str:
     try:
         entry.name.encode()
     except UnicodeEncodeError as error:
-        raise DataError(f"{shown(entry.path)}: the name of a class must be UTF-8; rename the folder") from error
+        raise DataError(f"{path_text(entry.path)}: the name of a class must be UTF-8; rename the folder") from error
     return entry.name
 
 
@@ -143,6 +145,6 @@ def _is_image(path: str) -> bool:
     except OSError as error:
         if error.errno is None:  # Pillow's own: no image after all
             return False
-        raise DataError(f"{shown(path)}: {error.strerror}") from error
+        raise DataError(f"{path_text(path)}: {error.strerror}") from error
     except (EOFError, ValueError, SyntaxError, TypeError, LookupError, struct.error):
         return False

@@ -13,7 +13,7 @@ from workers.campaign.specs import ImageFolder
 from workers.common.arrays import AnyArray
 from workers.datasets.dataset import Dataset
 from workers.datasets.description import file_names
-from workers.datasets.image_files import EXTENSIONS, ClassFolders, list_classes, shown, split_images
+from workers.datasets.image_files import EXTENSIONS, ClassFolders, list_classes, path_text, split_images
 from workers.datasets.image_splits import Splits, find_splits
 from workers.datasets.images import EncodedImage, EncodedImages, decode_splits
 from workers.errors import DataError
@@ -86,34 +86,36 @@ def _images(split: ClassFolders | None, root: Path, notes: list[str]) -> Listing
     suffixes = ", ".join(kind for kind, _ in kinds.most_common(5)) + (", ..." if len(kinds) > 5 else "")
     skipped = {
         f"not known as images ({suffixes})": others,
-        f"in no class folder of {shown(split.folder.relative_to(root))}": split.loose,
+        f"in no class folder of {path_text(split.folder.relative_to(root))}": split.loose,
         "hidden": split.hidden,
         "no regular files": split.special,
     }
     for why, paths in skipped.items():
         if paths:
             count = "1 file is" if len(paths) == 1 else f"{len(paths):,} files are"
-            notes.append(f"{count} not read, being {why}; for example {shown(Path(paths[0]).relative_to(root))}")
+            notes.append(f"{count} not read, being {why}; for example {path_text(Path(paths[0]).relative_to(root))}")
     return listing
 
 
 def _check_classes(train: Listing, test: Listing, folders: _Folders) -> None:
     """Raise DataError where a class has no training images."""
     if not train:
-        raise DataError(f"dataset.root: {shown(folders.train.folder)} has no folders with images, one for each class")
+        raise DataError(
+            f"dataset.root: {path_text(folders.train.folder)} has no folders with images, one for each class"
+        )
     for name, paths in train.items():
         if not paths:
-            where = shown(folders.train.folder / name)
+            where = path_text(folders.train.folder / name)
             inside = folders.train.classes[name]
-            got = f"; other files: {len(inside):,}, for example {shown(inside[0])}" if inside else ""
+            got = f"; other files: {len(inside):,}, for example {path_text(inside[0])}" if inside else ""
             raise DataError(f"dataset.root: {where} has no images ({', '.join(EXTENSIONS)}){got}")
     for name in test:
         if name not in train and folders.test is not None:
             near = next((other for other in train if _folded(other) == _folded(name)), None)
             hint = "" if near is None else f" (which has {near!a}, differing in case, blanks or Unicode form: {name!a})"
             raise DataError(
-                f"dataset.root: {shown(folders.test.folder / name)} is a class without training images in "
-                f"{shown(folders.train.folder)}{hint}"
+                f"dataset.root: {path_text(folders.test.folder / name)} is a class without training images in "
+                f"{path_text(folders.train.folder)}{hint}"
             )
 
 
@@ -127,7 +129,7 @@ def _names(listing: Listing, root: Path) -> list[str]:
 
 def _encoded(listing: Listing) -> EncodedImages:
     paths = [path for each in listing.values() for path in each]
-    return EncodedImages(len(paths), lambda: (EncodedImage(shown(path), path) for path in paths))
+    return EncodedImages(len(paths), lambda: (EncodedImage(path_text(path), path) for path in paths))
 
 
 def _labels(listing: Listing, names: tuple[str, ...]) -> AnyArray:

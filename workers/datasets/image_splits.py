@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from workers.datasets.image_files import is_system_file, shown
+from workers.datasets.image_files import is_system_file, path_text
 from workers.errors import DataError
 
 _TRAIN = ("train", "training")
@@ -36,7 +36,7 @@ def find_splits(root: Path) -> Splits:
     labelled = [name for name in candidates if any(_class_names(root / name))]
     test = _best(root, labelled, (("test",), ("val",), _TEST, _VALIDATION))
     if test is not None and (root / train).samefile(root / test):
-        raise DataError(f"dataset.root: {shown(root / test)} and {shown(root / train)} are one folder")
+        raise DataError(f"dataset.root: {path_text(root / test)} and {path_text(root / train)} are one folder")
     notes = [] if test is None or test.lower() in _TEST else [f"{test} is the test set"]
     notes += [_why_not_read(root, name, test) for name in candidates if name != test]
     notes += [
@@ -49,24 +49,24 @@ def find_splits(root: Path) -> Splits:
     ]
     if packed and test is None:
         notes.append(f"{packed[0]} is not read: unpack it to have a test set")
-    return Splits(root, root / train, None if test is None else root / test, tuple(map(shown, notes)))
+    return Splits(root, root / train, None if test is None else root / test, tuple(map(path_text, notes)))
 
 
 def _entries(root: Path) -> tuple[list[str], list[str]]:
     """The names of the folders and files in root, sorted. Raises DataError where a split's link leads nowhere."""
     if root.is_file():
-        raise DataError(f"dataset.root: {shown(root)} is a file, not a folder; unpack it where it is an archive")
+        raise DataError(f"dataset.root: {path_text(root)} is a file, not a folder; unpack it where it is an archive")
     try:
         with os.scandir(root) as scanned:
             entries = sorted(
                 (entry for entry in scanned if not entry.name.startswith(".")), key=lambda entry: entry.name
             )
     except OSError as error:
-        raise DataError(f"dataset.root: {shown(root)}: {error.strerror}") from error
+        raise DataError(f"dataset.root: {path_text(root)}: {error.strerror}") from error
     for entry in entries:
         if entry.is_symlink() and not entry.is_dir() and entry.name.lower() in _TRAIN + _TEST + _VALIDATION:
             raise DataError(
-                f"{shown(entry.path)}: is a link to {shown(Path(entry.path).readlink())}, which is no folder"
+                f"{path_text(entry.path)}: is a link to {path_text(Path(entry.path).readlink())}, which is no folder"
             )
     folders = [entry.name for entry in entries if entry.is_dir()]
     return folders, [entry.name for entry in entries if entry.is_file()]
@@ -77,7 +77,9 @@ def _best(root: Path, names: list[str], ranks: tuple[tuple[str, ...], ...]) -> s
     for words in ranks:
         found = [name for name in names if (name if len(words) == 1 else name.lower()) in words]
         if len(found) > 1:
-            raise DataError(f"dataset.root: {shown(root)} has {' and '.join(map(shown, found))}; rename or move one")
+            raise DataError(
+                f"dataset.root: {path_text(root)} has {' and '.join(map(path_text, found))}; rename or move one"
+            )
         if found:
             return found[0]
     return None
@@ -105,13 +107,13 @@ def _without_train(root: Path, folders: list[str]) -> str:
     """Why there is no training folder, and what may be meant."""
     inner = next((name for name in folders if any(each.lower() in _TRAIN for each in _class_names(root / name))), None)
     if inner is not None:
-        return f"{shown(root)} has no folder train, but {shown(root / inner)} has one: name that folder"
+        return f"{path_text(root)} has no folder train, but {path_text(root / inner)} has one: name that folder"
     if root.name.lower() in _TRAIN:
-        return f"{shown(root)} has no folder train: name the folder above it, {shown(root.parent)}"
+        return f"{path_text(root)} has no folder train: name the folder above it, {path_text(root.parent)}"
     if not folders:
-        return f"{shown(root)} has no folder train"
-    listed = ", ".join(map(shown, folders[:3])) + (", ..." if len(folders) > 3 else "")
+        return f"{path_text(root)} has no folder train"
+    listed = ", ".join(map(path_text, folders[:3])) + (", ..." if len(folders) > 3 else "")
     return (
-        f"{shown(root)} has no folder train; where its folders ({listed}) are the classes, move them into "
-        f"{shown(root / 'train')}, and those of a test set into {shown(root / 'test')}"
+        f"{path_text(root)} has no folder train; where its folders ({listed}) are the classes, move them into "
+        f"{path_text(root / 'train')}, and those of a test set into {path_text(root / 'test')}"
     )

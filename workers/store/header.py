@@ -12,7 +12,7 @@ from workers.campaign.import_spec import Imported
 from workers.campaign.recipe import Frozen
 from workers.campaign.specs import Sha256
 from workers.errors import DamagedFileError, StoreError, StoreMismatchError
-from workers.store.cures import RESTORE
+from workers.store.file_problems import RESTORE_HINT
 from workers.store.probe_columns import ARROW_TYPES, ProbeColumn, ProbeForm
 
 STORE_FORMAT = 1
@@ -97,18 +97,18 @@ class Header(Frozen):
     def from_json(cls, content: bytes, path: str) -> "Header":
         """Read campaign.json; `path` opens an error. Raises DamagedFileError."""
         if len(content) > MAX_JSON:
-            raise DamagedFileError(f"{path}: must have at most {MAX_JSON} bytes", cure=RESTORE)
+            raise DamagedFileError(f"{path}: must have at most {MAX_JSON} bytes", hint=RESTORE_HINT)
         try:
             header = cls.model_validate_json(content)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             problem = ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
-            raise DamagedFileError(f"{path}: is damaged: {problem}", cure=RESTORE) from error
+            raise DamagedFileError(f"{path}: is damaged: {problem}", hint=RESTORE_HINT) from error
         if (header.probes is None) != (header.record.probes is None):
-            raise DamagedFileError(f"{path}: was modified: probes do not match record.probes", cure=RESTORE)
+            raise DamagedFileError(f"{path}: was modified: probes do not match record.probes", hint=RESTORE_HINT)
         if header.identity != header.campaign.identity(header.fingerprint) and not header.is_superseded:
             raise DamagedFileError(
-                f"{path}: was modified: its identity does not match its campaign and data", cure=RESTORE
+                f"{path}: was modified: its identity does not match its campaign and data", hint=RESTORE_HINT
             )
         return header
 

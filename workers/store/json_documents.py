@@ -11,7 +11,7 @@ from typing import Any
 from workers.campaign.campaign import MAX_REPETITIONS, PPM
 from workers.campaign.keys import Shard
 from workers.errors import DamagedFileError
-from workers.store.cures import damaged
+from workers.store.file_problems import damaged_file_error
 from workers.store.files.base import Files
 
 MAX_BYTES = 4 << 20
@@ -33,12 +33,12 @@ def read_small(files: Files, path: str, max_bytes: int = MAX_BYTES) -> bytes | N
     try:
         file = files.open(path)
     except DamagedFileError as error:
-        raise damaged(files, path, error.problem) from error
+        raise damaged_file_error(files, path, error.problem) from error
     if file is None:
         return None
     with file:
         if file.size() > max_bytes:
-            raise damaged(files, path, f"is damaged: has more than {max_bytes} bytes")
+            raise damaged_file_error(files, path, f"is damaged: has more than {max_bytes} bytes")
         return bytes(file.read(max_bytes))
 
 
@@ -48,9 +48,9 @@ def read_target(files: Files, path: str) -> dict[int, int]:
     for key, repetitions in (_read_json(files, path) or {}).items():
         ratio_ppm = int(key) if key.isascii() and key.isdecimal() and len(key) <= 7 else 0
         if not 1 <= ratio_ppm <= PPM:
-            raise damaged(files, path, f"is damaged: {key[:40]!r} is no ratio in parts per million")
+            raise damaged_file_error(files, path, f"is damaged: {key[:40]!r} is no ratio in parts per million")
         if type(repetitions) is not int or not 1 <= repetitions <= MAX_REPETITIONS:
-            raise damaged(files, path, f"is damaged: {key} has no number of repetitions")
+            raise damaged_file_error(files, path, f"is damaged: {key} has no number of repetitions")
         requested[ratio_ppm] = repetitions
     return requested
 
@@ -62,9 +62,9 @@ def read_failure(files: Files, path: str) -> Failure | None:
         return None
     forms = {field.name: field.type for field in fields(Failure)}
     if document.keys() != forms.keys() or any(type(document[name]) is not form for name, form in forms.items()):
-        raise damaged(files, path, "is damaged: is not of the form of a failure")
+        raise damaged_file_error(files, path, "is damaged: is not of the form of a failure")
     if Shard.parse(document["shard_id"]) is None:
-        raise damaged(files, path, "is damaged: names no shard")
+        raise damaged_file_error(files, path, "is damaged: names no shard")
     return Failure(**{name: _printable(value) for name, value in document.items()})
 
 
@@ -82,7 +82,7 @@ def _read_json(files: Files, path: str) -> dict[str, Any] | None:
     try:
         document = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise damaged(files, path, f"is damaged: {error}") from error
+        raise damaged_file_error(files, path, f"is damaged: {error}") from error
     if not isinstance(document, dict):
-        raise damaged(files, path, "is damaged: is not a mapping")
+        raise damaged_file_error(files, path, "is damaged: is not a mapping")
     return document

@@ -9,7 +9,7 @@ from workers.campaign.keys import Shard
 from workers.errors import DamagedFileError, MissingFileError
 from workers.store import example_schema
 from workers.store.content_hash import run_hashes
-from workers.store.cures import EXAMPLES, MISSING, damaged
+from workers.store.file_problems import EXAMPLES_FILE, MISSING, damaged_file_error
 from workers.store.files.base import Files
 from workers.store.header import Header
 from workers.store.integrity import check_examples, check_results
@@ -26,7 +26,7 @@ def open_examples(files: Files, header: Header) -> AbstractContextManager[TableF
     """A store's examples; as `open_table`."""
     count = header.num_train + header.num_test
     columns = example_schema.EXAMPLES_WITH_SCORES if header.scored else example_schema.EXAMPLES
-    return open_table(files, EXAMPLES, Layout(columns, max_rows=count, optional=example_schema.EXAMPLE_NAMES))
+    return open_table(files, EXAMPLES_FILE, Layout(columns, max_rows=count, optional=example_schema.EXAMPLE_NAMES))
 
 
 class StoreMaintenance:
@@ -46,14 +46,14 @@ class StoreMaintenance:
         try:
             self._check(path)
         except MissingFileError:
-            return MISSING if path == EXAMPLES else None
+            return MISSING if path == EXAMPLES_FILE else None
         except DamagedFileError as error:
             return error.problem.removeprefix(f"{self._files.location(path)}: ")
         return None
 
     def damage(self, path: str, problem: str) -> DamagedFileError:
         """What `inspect` says of a file as an error, which names the file and what helps."""
-        return damaged(self._files, path, problem)
+        return damaged_file_error(self._files, path, problem)
 
     def diverged(self, shard: Shard) -> list[int]:
         """The repetitions that diverged, of a committed file that is checked as `inspect` does.
@@ -81,7 +81,7 @@ class StoreMaintenance:
         Results are trained again and examples written again by the next run, estimates by the next `estimate`.
         """
         folder, _, name = path.rpartition("/")
-        if (folder not in FOLDERS and path != EXAMPLES) or name in ("", ".", ".."):
+        if (folder not in FOLDERS and path != EXAMPLES_FILE) or name in ("", ".", ".."):
             raise ValueError(f"must be a file of the store, got {path!r}")
         requested = free = name if folder in ("", "results") else f"{folder}-{name}"
         there, number = set(self._files.names("damaged")), 1
@@ -104,7 +104,7 @@ class StoreMaintenance:
 
     def _check(self, path: str) -> None:
         folder, _, name = path.rpartition("/")
-        if path == EXAMPLES:
+        if path == EXAMPLES_FILE:
             with open_examples(self._files, self._header) as table:
                 check_examples(table, self._header)
         elif folder == "results":

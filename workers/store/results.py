@@ -10,7 +10,7 @@ from workers.campaign.keys import Shard, runs_by_ratio
 from workers.common.progress import ProgressCallback, no_progress
 from workers.errors import DamagedFileError, MissingFileError, StoreError
 from workers.store import schema
-from workers.store.cures import FOREIGN, damaged, missing
+from workers.store.file_problems import OTHER_CAMPAIGN, damaged_file_error, missing_file_error
 from workers.store.files.base import Files
 from workers.store.header import Header
 from workers.store.parquet.table_file import Layout, TableFile
@@ -72,7 +72,7 @@ class Results:
         layout = Layout(self.schema, runs * self._header.rows_per_run, min_rows=runs, widths=widths)
         with open_table(self._files, results_path(shard), layout) as file:
             if file.metadata.get("campaign") != self._header.identity:
-                raise DamagedFileError(FOREIGN)
+                raise DamagedFileError(OTHER_CAMPAIGN)
             if file.metadata.get("shard") != shard.shard_id:
                 raise DamagedFileError("does not contain the runs in its name")
             yield file
@@ -129,17 +129,17 @@ def open_table(files: Files, path: str, layout: Layout) -> Iterator[TableFile]:
     try:
         file = files.open(path)
     except DamagedFileError as error:
-        raise damaged(files, path, error.problem) from error
+        raise damaged_file_error(files, path, error.problem) from error
     if file is None:
-        raise missing(files, path)
+        raise missing_file_error(files, path)
     with file:
         try:
             yield TableFile(file, layout)
         except DamagedFileError as error:
-            raise damaged(files, path, error.problem) from error
+            raise damaged_file_error(files, path, error.problem) from error
         except StoreError as error:
             if not exists(files, path):
-                raise missing(files, path) from error
+                raise missing_file_error(files, path) from error
             place = files.location(path)
             raise type(error)(f"{place}: {error.problem.removeprefix(f'{place}: ')}") from error
 

@@ -27,9 +27,9 @@ from workers.errors import ConflictError, DamagedFileError, MissingFileError, No
 from workers.store import schema
 from workers.store.checkpoint_files import CheckpointFiles
 from workers.store.content_hash import file_hash
-from workers.store.cures import EXAMPLES, damaged
 from workers.store.example_schema import ExampleNames
 from workers.store.failures import Failures
+from workers.store.file_problems import EXAMPLES_FILE, damaged_file_error
 from workers.store.files.base import Files, open_files
 from workers.store.header import CAMPAIGN, MAX_JSON, Header
 from workers.store.integrity import check_scores
@@ -100,11 +100,11 @@ class Store:
         store = cls.open(uri)
         store.header.check_same(header, store.uri)
         # Only now: of two racing drivers with different campaigns, the one that won must write the examples.
-        if EXAMPLES not in files.names(""):
+        if EXAMPLES_FILE not in files.names(""):
             if there and store.shards():
-                store.header.check_same_noise(header, files.location(EXAMPLES))
+                store.header.check_same_noise(header, files.location(EXAMPLES_FILE))
             store.rewritten = there
-            store._files.create(EXAMPLES, encode(examples, {}))
+            store._files.create(EXAMPLES_FILE, encode(examples, {}))
         return store
 
     def examples(self, columns: Sequence[str] | None = None) -> pa.Table:
@@ -126,7 +126,7 @@ class Store:
         counts = (self.header.num_train, self.header.num_test)
         names = table["name"].combine_chunks()
         if table["split"].to_pylist() != ["train"] * counts[0] + ["test"] * counts[1]:
-            raise damaged(self._files, EXAMPLES, "does not contain the examples in canonical order")
+            raise damaged_file_error(self._files, EXAMPLES_FILE, "does not contain the examples in canonical order")
         train, test = names.slice(0, counts[0]), names.slice(counts[0])
         return None if train.null_count else train, None if test.null_count else test
 
@@ -139,7 +139,7 @@ class Store:
         labels = table.filter(pc.equal(table["split"], "train"))["given_label"].to_numpy().astype(np.int64)
         if len(labels) != self.header.num_train:
             problem = f"holds {len(labels)} training examples, expected {self.header.num_train}"
-            raise damaged(self._files, EXAMPLES, problem)
+            raise damaged_file_error(self._files, EXAMPLES_FILE, problem)
         return np.ascontiguousarray(labels)
 
     def scores(self) -> npt.NDArray[np.float64] | None:
@@ -153,7 +153,7 @@ class Store:
         try:
             return check_scores(column, self.header)
         except DamagedFileError as error:
-            raise damaged(self._files, EXAMPLES, error.problem) from error
+            raise damaged_file_error(self._files, EXAMPLES_FILE, error.problem) from error
 
     # Targets ------------------------------------------------------------------------------------------------------
 
@@ -234,7 +234,7 @@ class Store:
         try:
             return schema.matrix(table, column, self._results.widths.of(column))
         except DamagedFileError as error:
-            raise damaged(self._files, results_path(shard), error.problem) from error
+            raise damaged_file_error(self._files, results_path(shard), error.problem) from error
 
     # Failures and estimates -----------------------------------------------------------------------------------------
 

@@ -139,7 +139,7 @@ def influence(
     if output is not None:
         write_frame(frame, output)
     _show(frame, basis, "" if threshold is not None or fdr is not None else _of_each(top or _TOP))
-    _tell_left_out(bits, "nan" if fdr is not None else options.empty_in_lists)
+    _warn_left_out(bits, "nan" if fdr is not None else options.empty_in_lists)
     if beside:
         say(beside)
     if output is not None:
@@ -185,7 +185,7 @@ def _show(frame: "pd.DataFrame", basis: str, selected: str) -> None:
     say(f"{of}{which}; low to high is the 95% interval of one pair")
 
 
-def _tell_left_out(bits: "RatioBits", empty: "Empty") -> None:
+def _warn_left_out(bits: "RatioBits", empty: "Empty") -> None:
     """How many training examples have no influence that can be estimated."""
     unknown = int(((bits.n_in == 0) | (bits.n_in == bits.runs)).sum())
     if unknown and bits.runs and empty == "nan":

@@ -33,7 +33,7 @@ def report(
 
     check_output(output)
 
-    def tell(line: str) -> None:
+    def report_stage(line: str) -> None:
         warn(line)
         if interruption.is_set():
             raise KeyboardInterrupt
@@ -41,7 +41,9 @@ def report(
     opened = Store.open(store)
     with reading_display(errors, opened) as show:
         parallel = Threads(on_progress=partial(show, BLOCKS))
-        written = write_report(opened, output, ratio=ratio, progress=tell, trust_code=trust_code, parallel=parallel)
+        written = write_report(
+            opened, output, ratio=ratio, progress=report_stage, trust_code=trust_code, parallel=parallel
+        )
     for reason in dict.fromkeys(written.missing.values()):
         parts = ", ".join(part for part, why in written.missing.items() if why == reason)
         warn(f"note: no {parts}: {reason}")

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.options import StoreArgument
-from orchestrator.cli.output import console, errors, interruption, say, show_table, tell_damage, warn
+from orchestrator.cli.output import console, errors, interruption, say, show_table, warn, warn_damaged
 from workers.campaign.plural import count_text
 
 _EVERY_SECONDS = 2.0
@@ -29,7 +29,7 @@ def status(
     from orchestrator.campaigns.se_percentiles import StandardErrors
     from orchestrator.cli.watch import counted_text, ratios_table, watch_store
     from orchestrator.store_ops.status import campaign_status
-    from workers.store.cures import DIVERGED
+    from workers.store.file_problems import DIVERGENCE_HINT
 
     if every is not None and not watch:
         raise typer.BadParameter("--every is for --watch, which repeats")
@@ -45,11 +45,11 @@ def status(
         if not state.requested and state.beyond:
             warn("note: the store has no request for runs (targets/): the same longtail run writes one")
         if state.diverged and state.diverged == sum(ratio.committed for ratio in state.ratios):
-            warn(f"note: all committed runs diverged, so that there is nothing to estimate from ({DIVERGED})")
+            warn(f"note: all committed runs diverged, so that there is nothing to estimate from ({DIVERGENCE_HINT})")
         for failure in state.failures:
             say(f"failed: {failure.shard_id} after {count_text(failure.attempts, 'attempt')}: {failure.message}")
     if state is not None and state.damaged:
-        tell_damage(state.damaged)
+        warn_damaged(state.damaged)
         raise typer.Exit(1)
 
 

@@ -9,7 +9,7 @@ import typer
 
 from orchestrator.cli.option_objects import with_options
 from orchestrator.cli.options import CampaignPath, DownloadOption
-from orchestrator.cli.output import errors, interruption, say, show_table, tell_data, warn
+from orchestrator.cli.output import errors, interruption, say, show_table, warn, warn_data
 from orchestrator.cli.output_streams import training_continues
 from orchestrator.cli.table_output import cell
 from orchestrator.cli.text_table import TableColumn, TextTable
@@ -123,7 +123,7 @@ def tune(
     for failure in report.failures:
         warn(f"failed: {failure}")
     if report.choice is None or report.campaign is None:
-        tell_best(report, search)
+        warn_no_recipe(report, search)
         raise typer.Exit(1)
     _show_trials(report)
     check_tuned_path(output, campaign, force)  # again: it may have been edited while the search ran
@@ -148,13 +148,13 @@ def _searched(parsed: "Campaign", folder: Path, search: "Search", cluster: Clust
                 if interruption.is_set():
                     raise KeyboardInterrupt
 
-            return search_recipe(parsed, folder, search, cluster, show, tell_data)
+            return search_recipe(parsed, folder, search, cluster, show, warn_data)
     except KeyboardInterrupt:
         warn(f"interrupted; finished trials stay in {folder}, and the same command resumes")
         raise typer.Exit(130) from None
 
 
-def tell_best(report: "SearchReport", search: "Search") -> None:
+def warn_no_recipe(report: "SearchReport", search: "Search") -> None:
     """Why there is no recipe: how near the nearest came."""
     fit = search.fit
     if not report.trial_results:

@@ -17,7 +17,7 @@ from typing import NoReturn
 HEAD_SECONDS = 20.0
 """The head is taken for lost once it has not answered for so long."""
 
-TOLD_SECONDS = 3.0
+NOTICE_SECONDS = 3.0
 """That it does not answer is said after so long, on standard error."""
 
 _PROBE_SECONDS = 2.0
@@ -83,7 +83,7 @@ class Outage:
 
 
 def _watch(address: str, over: threading.Event, lost: Callable[[str], None]) -> None:
-    outage, told = Outage(), False
+    outage, noticed = Outage(), False
     head = f"the Ray cluster's head at {address}"
     while not over.is_set():
         begun, problem = time.monotonic(), head_problem(address)
@@ -93,16 +93,16 @@ def _watch(address: str, over: threading.Event, lost: Callable[[str], None]) -> 
         if silent >= HEAD_SECONDS:
             lost(f"{head} does not answer: {problem}")
             return
-        if silent >= TOLD_SECONDS and not told:
-            _tell(f"note: {head} does not answer ({problem}); after {HEAD_SECONDS:g} seconds this command ends")
-            told = True
-        elif told and not silent:
-            _tell(f"note: {head} answers again")
-            told = False
+        if silent >= NOTICE_SECONDS and not noticed:
+            _write_line(f"note: {head} does not answer ({problem}); after {HEAD_SECONDS:g} seconds this command ends")
+            noticed = True
+        elif noticed and not silent:
+            _write_line(f"note: {head} answers again")
+            noticed = False
         over.wait(_EVERY_SECONDS)
 
 
-def _tell(line: str) -> None:
+def _write_line(line: str) -> None:
     """On standard error, as it is now: a live view puts what is written there above itself."""
     if sys.stderr is not None:
         sys.stderr.write(f"{line}\n")

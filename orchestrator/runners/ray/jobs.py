@@ -61,7 +61,7 @@ class Jobs:
         os.environ["RAY_API_SERVER_ADDRESS"] = self.address
         for handler in logging.getLogger("ray").handlers:
             handler.setLevel(logging.WARNING)
-        with self._told():
+        with self._wrap_errors():
             self._client = _Client(self.address)
 
     def submit(self, name: str, command: str, folder: Path, metadata: dict[str, str]) -> str:
@@ -72,7 +72,7 @@ class Jobs:
         while True:
             number = self._next(name)
             try:
-                with self._told():
+                with self._wrap_errors():
                     job: str = self._client.submit_job(
                         entrypoint=command,
                         submission_id=f"{name}-{number}",
@@ -100,7 +100,7 @@ class Jobs:
 
     def _next(self, name: str) -> int:
         """The number of the next job of that name. JobRunningError where the last one has not ended."""
-        with self._told():
+        with self._wrap_errors():
             jobs = [job for job in self._client.list_jobs() if (job.submission_id or "").startswith(f"{name}-")]
         for job in jobs:
             if not job.status.is_terminal():
@@ -117,7 +117,7 @@ class Jobs:
             await asyncio.wait([tail], timeout=_POLL_SECONDS)
             begun = time.monotonic()
             try:
-                with self._told():
+                with self._wrap_errors():
                     details = self._client.get_job_info(job)
                     if details.status.is_terminal():
                         tail.cancel()
@@ -141,8 +141,8 @@ class Jobs:
                 position += len(text)
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
-        """What goes wrong, as a ClusterError of one line."""
+    def _wrap_errors(self) -> Iterator[None]:
+        """Convert errors of the client to ClusterErrors of one line."""
         try:
             yield
         except AuthenticationError as error:

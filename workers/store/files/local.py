@@ -64,8 +64,8 @@ class LocalFiles:
             except NotADirectoryError as error:
                 if not (self.root / folder).exists():  # what holds it is no folder
                     raise
-                cure = "move it away, and the same longtail run (or import) makes the folder"
-                raise StoreError(f"{self.root / folder}: is a file, not a folder", cure=cure) from error
+                hint = "move it away, and the same longtail run (or import) makes the folder"
+                raise StoreError(f"{self.root / folder}: is a file, not a folder", hint=hint) from error
 
     def read(self, path: str) -> pa.Buffer | None:
         with wrap_os_errors(self.root / path):
@@ -152,7 +152,7 @@ class LocalFiles:
 def _check_folder(path: Path) -> None:
     """Raise ReadOnlyError where something else than a folder has a folder's name: nothing can be written there."""
     if path.exists() and not path.is_dir():
-        raise ReadOnlyError(f"{path}: is a file, not a folder", cure="move it away")
+        raise ReadOnlyError(f"{path}: is a file, not a folder", hint="move it away")
 
 
 def _regular(path: Path) -> Path:
