@@ -347,7 +347,7 @@ class Norms:
         else:
             model = subject.build()
             with no_grad():
-                model(subject.data.scaled(subject.data.train_images.select(subject.data.noisy.nonzero()[:2, 0])))
+                model(subject.data.scaled(subject.data.train_images.select(subject.data.split.nonzero()[:2, 0])))
                 for parameter in model.parameters():
                     parameter.zero_()  # a probe may do what it likes with what it built
             values["probe_subset"][:] = subject.subset & ~subject.split

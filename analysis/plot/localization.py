@@ -12,7 +12,14 @@ from workers.errors import EstimateError
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_GROUP_COLOURS = {"clean": PALETTE[0], "noisy": PALETTE[1], "heldout": PALETTE[2], "test": PALETTE[3]}
+_GROUP_COLOURS = {
+    "clean": PALETTE[0],
+    "typical": PALETTE[0],
+    "noisy": PALETTE[1],
+    "atypical": PALETTE[1],
+    "heldout": PALETTE[2],
+    "test": PALETTE[3],
+}
 
 
 def localization(tables: Mapping[str, pd.DataFrame], *, rule: str = "reestimated", axes: Any = None) -> Objects:
@@ -54,13 +61,19 @@ def _lines(axes: "Axes", table: pd.DataFrame, value: str) -> None:
 def _cosines(axes: "Axes", table: pd.DataFrame) -> None:
     _lines(axes, table, "cosine")
     axes.set(ylabel="cosine", ylim=(-1.02, 1.02))
-    axes.set_title("gradients of clean and noisy examples", fontsize="medium")
+    axes.set_title(f"gradients of {' and '.join(_with_norms(table))} examples", fontsize="medium")
+
+
+def _with_norms(table: pd.DataFrame) -> list[str]:
+    """The groups whose gradients a table has."""
+    return [group for group in _GROUP_COLOURS if f"norm_{group}" in table]
 
 
 def _norms(axes: "Axes", table: pd.DataFrame) -> None:
     """Mean over epochs of both groups' norms."""
-    means = table.groupby("layer", sort=False)[["norm_clean", "norm_noisy"]].mean()
-    for group, shift in (("clean", -0.2), ("noisy", 0.2)):
+    groups = _with_norms(table)
+    means = table.groupby("layer", sort=False)[[f"norm_{group}" for group in groups]].mean()
+    for group, shift in zip(groups, (-0.2, 0.2), strict=True):
         places = [place + shift for place in range(len(means))]
         axes.bar(places, means[f"norm_{group}"], 0.4, color=_GROUP_COLOURS[group], label=group)
     _name_layers(axes, [str(layer) for layer in means.index])
@@ -73,11 +86,15 @@ def _name_layers(axes: "Axes", layers: list[str]) -> None:
     axes.set_xticks(range(len(layers)), [plain(layer) for layer in layers], rotation=45, ha="right")
 
 
-def _of_group(group: str, title: str) -> Callable[["Axes", pd.DataFrame], None]:
+def _of_group(place: int, title: str) -> Callable[["Axes", pd.DataFrame], None]:
+    """Draws the accuracy on one of the two groups that are compared; `{}` in the title is the first one."""
+
     def draw(axes: "Axes", table: pd.DataFrame) -> None:
+        compared = list(dict.fromkeys(table["group"]))[:2]
+        group = compared[place]
         _lines(axes, table[table["group"] == group], "accuracy")
         axes.set(ylabel=f"accuracy on {group} examples", ylim=(-0.02, 1.02))
-        axes.set_title(title, fontsize="medium")
+        axes.set_title(title.format(compared[0]), fontsize="medium")
 
     return draw
 
@@ -114,12 +131,12 @@ def _modes(axes: "Axes", table: pd.DataFrame) -> None:
 _PANELS: dict[str, tuple[Callable[["Axes", pd.DataFrame], None], ...]] = {
     "gradients": (_cosines, _norms),
     "rewinding": (
-        _of_group("clean", "one layer rewound to an epoch"),
-        _of_group("noisy", "one layer rewound to an epoch"),
+        _of_group(0, "one layer rewound to an epoch"),
+        _of_group(1, "one layer rewound to an epoch"),
     ),
     "retraining": (
-        _of_group("clean", "one layer trained anew on clean examples"),
-        _of_group("noisy", "one layer trained anew on clean examples"),
+        _of_group(0, "one layer trained anew on {} examples"),
+        _of_group(1, "one layer trained anew on {} examples"),
     ),
     "neurons": (_units,),
     "dropout": (_modes,),

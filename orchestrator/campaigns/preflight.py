@@ -1,6 +1,7 @@
 """Checks before a store is created: loads the data set, checks that everything fits, describes the store."""
 
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -9,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import torch
 
+from orchestrator.campaigns.probe_groups import check_noise, check_split, compares_noise
 from workers.campaign.campaign import PPM, Campaign
 from workers.campaign.lr_schedule import steps_per_epoch
 from workers.campaign.specs import CustomModel
@@ -20,6 +22,7 @@ from workers.errors import CampaignError
 from workers.models import build_model, check_gradients, check_output, check_weights, model_notes
 from workers.models.repeating import check_repeatable, seeded, starting_values_of
 from workers.store import Header, examples_table
+from workers.store.example_schema import SCORE, SPLIT_SCORE
 from workers.subsets.draw import given_labels, subset_size
 from workers.subsets.explicit import scores_sha256
 from workers.training import Precision
@@ -117,25 +120,36 @@ def make_header(
 class CampaignTables:
     """What a campaign takes from tables beside its data set.
 
-    float64[N] `scores` of explicit subsets, int64[N] `given` labels; None: the campaign has none.
+    float64[N] `scores` by their column in the store: of explicit subsets, and of the split that probes compare.
+    int64[N] `given` labels; None: the campaign has none.
     """
 
-    scores: Floats | None = None
+    scores: Mapping[str, Floats]
     given: npt.NDArray[np.int64] | None = None
 
 
 def resolve_tables(campaign: Campaign, dataset: Dataset) -> tuple[Campaign, CampaignTables]:
     """The campaign with what its identity still lacks, the hashes of its scores and given labels; and these.
 
+    Groups for probes of which one has no example are refused.
+
     Raises CampaignError, StoreError.
     """
-    source, scores, given = campaign.subsets.scores, None, None
-    if source is not None:
-        scores = read_scores(source, dataset.num_train)
-        campaign = campaign.with_scores(sha256=scores_sha256(scores))
+    scores: dict[str, Floats] = {}
+    given = None
+    if campaign.subsets.scores is not None:
+        scores[SCORE] = read_scores(campaign.subsets.scores, dataset.num_train)
+        campaign = campaign.with_scores(sha256=scores_sha256(scores[SCORE]))
+    if campaign.split is not None:
+        scores[SPLIT_SCORE] = read_scores(campaign.split.scores, dataset.num_train, "record.probes.split.scores")
+        check_split(campaign.split, scores[SPLIT_SCORE])
+        campaign = campaign.with_split_scores(sha256=scores_sha256(scores[SPLIT_SCORE]))
     if campaign.label_noise.file is not None:
         given = read_given_labels(campaign.label_noise, dataset.num_train, dataset.class_names)
         campaign = campaign.with_label_noise(sha256=labels_sha256(given))
+    if compares_noise(campaign):
+        noisy = _labels_given(campaign, dataset, given) != np.asarray(dataset.train_labels)
+        check_noise(int(noisy.sum()), len(noisy))
     return campaign, CampaignTables(scores, given)
 
 
@@ -146,10 +160,15 @@ def training_labels(campaign: Campaign, dataset: Dataset) -> npt.NDArray[np.int6
     return given_labels(campaign, np.asarray(dataset.train_labels), dataset.num_classes)
 
 
+def _labels_given(campaign: Campaign, dataset: Dataset, given: npt.NDArray[np.int64] | None) -> npt.NDArray[np.int64]:
+    """Those of a file, or where there is none the data set's with the campaign's random noise."""
+    return given_labels(campaign, np.asarray(dataset.train_labels), dataset.num_classes) if given is None else given
+
+
 def campaign_examples(campaign: Campaign, dataset: Dataset, tables: CampaignTables) -> pa.Table:
     """The store's table of a campaign's examples: those of the data set, given labels under label noise, and scores."""
     train, test = np.asarray(dataset.train_labels), np.asarray(dataset.test_labels)
-    given = given_labels(campaign, train, dataset.num_classes) if tables.given is None else tables.given
+    given = _labels_given(campaign, dataset, tables.given)
     names = (dataset.train_names, dataset.test_names)
     return examples_table(train, given, test, tables.scores, class_names=dataset.class_names, names=names)
 

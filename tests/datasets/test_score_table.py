@@ -108,7 +108,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     for name, line in {
         "missing": "there is no such file",
         "cut": "cannot be read as Parquet .is not a whole Parquet file",
-        "empty": "is neither Parquet nor CSV that can be read",
+        "empty": "is neither Parquet, nor CSV, nor npz that can be read",
         "twice": "has the column s twice",
     }.items():
         with pytest.raises(CampaignError, match=f"^subsets.scores.file: .*/{name}: {line}"):

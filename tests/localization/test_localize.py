@@ -116,7 +116,7 @@ def test_units_are_summarized_with_censored_ones_last() -> None:
             "run_id": "r",
             "ratio": 1.0,
             "repetition": 0,
-            "noisy": noisy,
+            "group": ["noisy" if each else "clean" for each in noisy],
             "units": needed,
             "censored": [False] * 9 + [True] * 2,
             "layers": 2,

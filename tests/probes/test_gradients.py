@@ -61,7 +61,7 @@ def test_sums_are_those_of_one_backward_per_example(engine: Engine) -> None:
                 inputs = data.scaled(data.train_images.select(torch.tensor([example])))
                 loss = F.cross_entropy(model(inputs), data.train_labels[[example]]) / len(batch)
                 gradient = torch.autograd.grad(loss, list(model.parameters()))
-                groups[bool(data.noisy[example])].append([each.double().flatten() for each in gradient])
+                groups[bool(data.split[example])].append([each.double().flatten() for each in gradient])
         clean, noisy = ([sum(each) for each in zip(*groups[kind], strict=True)] for kind in (False, True))
         expected = [[c @ c, n @ n, c @ n] for c, n in zip(clean, noisy, strict=True)]
         np.testing.assert_allclose(sums(result)[0], np.array(expected, dtype=float), rtol=1e-4)

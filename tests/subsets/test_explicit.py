@@ -241,7 +241,7 @@ def explicit_store(path: Path, campaign: Campaign | None = None) -> Store:
     scores, labels = np.arange(float(NUM_TRAIN)), np.zeros(NUM_TRAIN, np.int64)
     campaign = campaign or explicit()
     made = header(campaign.with_scores(sha256=scores_sha256(scores)))
-    return Store.create(path, made, examples_table(labels, labels, np.zeros(NUM_TEST, np.int64), scores))
+    return Store.create(path, made, examples_table(labels, labels, np.zeros(NUM_TEST, np.int64), {"score": scores}))
 
 
 def test_a_damaged_column_of_scores_is_found(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from pydantic import (
 )
 
 from workers.campaign.fields import absolute_path, relative_path, with_paths, without_locations
-from workers.campaign.probes import Probes
+from workers.campaign.probes import Probes, Split
 from workers.campaign.recipe import Fraction, Frozen, Recipe
 from workers.campaign.specs import (
     LOCATION,
@@ -276,6 +276,28 @@ class Campaign(Frozen):
         """The same campaign with fields of `subsets.scores` (file, sha256) replaced. It must have scores."""
         scores = None if self.subsets.scores is None else self.subsets.scores.model_copy(update=changes)
         return self.model_copy(update={"subsets": self.subsets.model_copy(update={"scores": scores})})
+
+    def with_split_scores(self, **changes: str) -> "Campaign":
+        """The same campaign with fields of `record.probes.split.scores` (file, sha256) replaced.
+
+        Raises ValueError where it has no split.
+        """
+        probes = self.record.probes
+        if probes is None or probes.split is None:
+            raise ValueError("the campaign has no record.probes.split")
+        scores = probes.split.scores.model_copy(update=changes)
+        split = probes.split.model_copy(update={"scores": scores})
+        record = self.record.model_copy(update={"probes": probes.model_copy(update={"split": split})})
+        return self.model_copy(update={"record": record})
+
+    @property
+    def split(self) -> Split | None:
+        """`record.probes.split`."""
+        return None if self.record.probes is None else self.record.probes.split
+
+    def without_probes(self) -> "Campaign":
+        """The same campaign without `record.probes`: for training whose models nothing is recorded of."""
+        return self.model_copy(update={"record": self.record.model_copy(update={"probes": None})})
 
     def with_uniform_subsets(self) -> "Campaign":
         """The same campaign with uniform subsets of the same sizes: for training that is no run of it."""

@@ -1,11 +1,45 @@
 """Probes: measurements of a run's model beside correctness, as a campaign's `record.probes` declares them."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator, Field, JsonValue, model_validator
 
 from workers.campaign.recipe import Epochs, Frozen
-from workers.campaign.specs import ImportPath
+from workers.campaign.specs import ImportPath, ScoreColumn
+
+if TYPE_CHECKING:
+    from workers.common.arrays import Bools, Floats
+
+
+class Split(Frozen):
+    """Two groups of training examples by a score, such as mem or a C-score: typical and atypical ones."""
+
+    scores: ScoreColumn
+    below: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    """Examples with a lower score are atypical, as of C-scores."""
+    above: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    """Examples with a higher score are atypical, as of mem."""
+
+    @model_validator(mode="after")
+    def _one_threshold(self) -> "Split":
+        if (self.below is None) == (self.above is None):
+            given = "none" if self.below is None else "both"
+            raise ValueError(f"must have one of below and above, the score beyond which examples are atypical: {given}")
+        return self
+
+    def __str__(self) -> str:
+        return f"above {self.above:g}" if self.below is None else f"below {self.below:g}"
+
+    def members(self, scores: "Floats") -> "Bools":
+        """bool[N] of float64[N] scores: the atypical examples."""
+        if self.above is not None:
+            return scores > self.above
+        return scores < (self.below or 0.0)
+
+
+def group_names(split: Split | None) -> tuple[str, str]:
+    """Of the training examples outside the split, and in it; None: of those that are told apart by label noise."""
+    return ("clean", "noisy") if split is None else ("typical", "atypical")
 
 
 class RewindingProbe(Frozen):
@@ -66,11 +100,13 @@ class Probes(Frozen):
     neurons: NeuronsProbe | None = None
     dropout: bool = False
     """Correctness in the modes of example-tied dropout, which the model must have: what is lost by dropping."""
+    split: Split | None = None
+    """The groups that are compared; without it examples with the data set's label, and with another (`label_noise`)."""
     custom: Annotated[tuple[CustomProbe, ...], Field(strict=False, max_length=20), AfterValidator(_distinct)] = ()
 
     @property
     def needs_groups(self) -> bool:
-        """Whether examples are told apart by their labels: a probe of the user's own may do without."""
+        """Whether two groups of examples are compared: a probe of the user's own may do without."""
         return bool(self.gradients or self.rewinding or self.retraining or self.neurons)
 
     @model_validator(mode="after")

@@ -105,8 +105,10 @@ class ScoreColumn(Frozen):
     """
 
     file: Annotated[PathText, Field(json_schema_extra=PATH)]
-    """Parquet or CSV: a path or a URI. Read where the campaign is started, once: workers take scores from the store."""
+    """Parquet, CSV or npz: a path or a URI. Read where the campaign is started, once: workers take scores from the
+    store."""
     column: Annotated[ColumnName, Field(json_schema_extra=LOCATION)]
+    """In an npz file the array, which is in canonical order."""
     ratio: Annotated[float | None, Field(gt=0, le=1, json_schema_extra=LOCATION)] = None
     """The rows to take of a table that has some at several ratios (column `ratio`)."""
     sha256: Sha256 | None = None

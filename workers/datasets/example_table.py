@@ -1,4 +1,4 @@
-"""Reads tables with one row per training example: Parquet, CSV, or npz for labels.
+"""Reads tables with one row per training example: Parquet, CSV or npz.
 
 Rows are told by a column `example_id`, in any order; without one they are in canonical order.
 """
@@ -34,11 +34,9 @@ class ExampleTable:
         self.table, self.place, self.field, self.others = table, place, field, others
 
     @classmethod
-    def read(cls, place: str, field: str, columns: Sequence[str], npz_column: str | None = None) -> "ExampleTable":
-        """The table at a path or URI: Parquet, by its first bytes, or else CSV. Of Parquet these columns and the ids.
-
-        With `npz_column` also an array of that name in a `.npz` file, nothing unpickled. Raises CampaignError,
-        StoreError.
+    def read(cls, place: str, field: str, columns: Sequence[str], npz_column: str) -> "ExampleTable":
+        """The table at a path or URI: Parquet or npz, by its first bytes, or else CSV. Of Parquet these columns and the
+        ids, of npz the array `npz_column`, nothing unpickled. Raises CampaignError, StoreError.
         """
         # A URI's options (?region=...) belong to the place, not to the name in it.
         path, mark, options = place.partition("?") if "://" in place else (place, "", "")
@@ -57,7 +55,7 @@ class ExampleTable:
         try:
             if start == b"PAR1":
                 table, others = _parquet(content, place, {*columns, _ID})
-            elif npz_column is not None and start == b"PK\x03\x04":
+            elif start == b"PK\x03\x04":
                 vectors = read_vectors(io.BytesIO(content), {npz_column: MAX_ROWS}, place)
                 table = pa.table(vectors)
             else:
@@ -68,8 +66,8 @@ class ExampleTable:
             raise CampaignError(f"{field}.column: {error}") from error
         except (OSError, pa.ArrowException) as error:
             reason = " ".join(str(error).split())[:200]
-            kinds = "neither Parquet nor CSV" if npz_column is None else "neither Parquet, nor CSV, nor npz"
-            raise CampaignError(f"{field}.file: {place}: is {kinds} that can be read: {reason}") from error
+            text = f"is neither Parquet, nor CSV, nor npz that can be read: {reason}"
+            raise CampaignError(f"{field}.file: {place}: {text}") from error
         names = [*table.column_names, *others]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:

@@ -1,4 +1,4 @@
-"""Reads the score tables of explicit subsets."""
+"""Reads the score tables of explicit subsets, and of the split that probes compare."""
 
 import numpy as np
 import pyarrow as pa
@@ -12,13 +12,14 @@ from workers.subsets.explicit import scores_sha256
 _RATIO = "ratio"
 
 
-def read_scores(source: ScoreColumn, num_train: int) -> Floats:
-    """float64[N], the score of each training example in canonical order; may be infinite, never NaN.
+def read_scores(source: ScoreColumn, num_train: int, field: str = "subsets.scores") -> Floats:
+    """float64[N], the score of each training example in canonical order; may be infinite, never NaN. `field` is the
+    campaign's that names the table.
 
     Raises CampaignError, in one line that names the file, where it has not one number for each of `num_train` examples,
     or not those that `sha256` asks for; StoreError where the place cannot be reached.
     """
-    table = _at_ratio(ExampleTable.read(source.file, "subsets.scores", (source.column, _RATIO)), source)
+    table = _at_ratio(ExampleTable.read(source.file, field, (source.column, _RATIO), npz_column=source.column), source)
     column = table.column(source.column)
     if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
         raise table.mistake("column", f"column {source.column} must hold numbers, got {column.type}")

@@ -1,6 +1,7 @@
 """The Parquet schema of `examples.parquet`: labels, given labels, scores and names, in canonical order."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +16,9 @@ EXAMPLES = pa.schema(
     [("split", pa.string()), ("example_id", pa.int64()), ("label", pa.int64()), ("given_label", pa.int64())]
 )
 
-EXAMPLES_WITH_SCORES = EXAMPLES.append(pa.field("score", pa.float64()))
-"""The columns of a store whose subsets are explicit: null for test examples."""
+SCORE, SPLIT_SCORE = "score", "split_score"
+"""Columns of scores, null for test examples: those that explicit subsets go by, and those that split the examples into
+typical and atypical ones for probes."""
 
 EXAMPLE_NAMES = pa.schema([("label_name", pa.string()), ("given_label_name", pa.string()), ("name", pa.string())])
 """Columns that follow: names of the classes; and of the examples, where the data set has them. Older stores lack them.
@@ -25,19 +27,25 @@ A text is cut to MAX_TEXT bytes; a split without names has null.
 """
 
 
+def examples_schema(scores: Iterable[str] = ()) -> pa.Schema:
+    """The columns that a store has, with those of its campaign's scores."""
+    return pa.schema([*EXAMPLES, *(pa.field(name, pa.float64()) for name in scores)])
+
+
 def examples_table(
     label: npt.NDArray[np.int64],
     given_label: npt.NDArray[np.int64],
     test_label: npt.NDArray[np.int64],
-    scores: npt.NDArray[np.float64] | None = None,
+    scores: Mapping[str, npt.NDArray[np.float64]] = MappingProxyType({}),
     *,
     class_names: Sequence[str] = (),
     names: ExampleNames = (None, None),
 ) -> pa.Table:
     """split, example_id, label, given_label (each int64[N], int64[T]): N + T rows in canonical order.
 
-    With scores (float64[N]) a column `score`, null for test examples. With class names label_name and given_label_name;
-    with names of training or test examples (N and T texts) `name`, unless these take more than MAX_TEXTS bytes.
+    Scores (float64[N]) by column, SCORE or SPLIT_SCORE, null for test examples. With class names
+    label_name and given_label_name; with names of training or test examples (N and T texts) `name`, unless these take
+    more than MAX_TEXTS bytes.
     """
     table = pa.table(
         {
@@ -47,9 +55,9 @@ def examples_table(
             "given_label": np.concatenate([given_label, test_label]),
         }
     )
-    if scores is not None:
-        of_tests = pa.nulls(len(test_label), pa.float64())
-        table = table.append_column("score", pa.chunked_array([pa.array(scores), of_tests]).combine_chunks())
+    of_tests = pa.nulls(len(test_label), pa.float64())
+    for column, values in scores.items():
+        table = table.append_column(column, pa.chunked_array([pa.array(values), of_tests]).combine_chunks())
     if len(class_names):
         known = stored_class_names(class_names)
         for column in ("label", "given_label"):

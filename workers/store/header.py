@@ -1,7 +1,7 @@
 """`campaign.json`: the header of a store, with its campaign and data set. Written once, never changed."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
@@ -10,8 +10,9 @@ from workers.campaign.campaign import Campaign, Record
 from workers.campaign.fields import differences
 from workers.campaign.import_spec import Imported
 from workers.campaign.recipe import Frozen
-from workers.campaign.specs import Sha256
+from workers.campaign.specs import ScoreColumn, Sha256
 from workers.errors import DamagedFileError, StoreError, StoreMismatchError
+from workers.store.example_schema import SCORE, SPLIT_SCORE
 from workers.store.file_problems import RESTORE_HINT
 from workers.store.probe_columns import ARROW_TYPES, ProbeColumn, ProbeForm
 
@@ -70,6 +71,15 @@ class Header(Frozen):
     def scored(self) -> bool:
         """Whether examples have scores, which explicit subsets go by."""
         return isinstance(self.campaign, Campaign) and self.campaign.subsets.scores is not None
+
+    @property
+    def score_columns(self) -> Mapping[str, ScoreColumn]:
+        """The columns of scores that examples have, and what the campaign says of them."""
+        if not isinstance(self.campaign, Campaign):
+            return {}
+        split = self.campaign.split
+        found = {SCORE: self.campaign.subsets.scores, SPLIT_SCORE: None if split is None else split.scores}
+        return {name: scores for name, scores in found.items() if scores is not None}
 
     @property
     def is_superseded(self) -> bool:

@@ -6,7 +6,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from workers.campaign.campaign import Campaign
 from workers.campaign.keys import Shard
 from workers.common.arrays import Floats
 from workers.errors import DamagedFileError
@@ -71,8 +70,8 @@ def check_examples(file: TableFile, header: Header) -> None:
             named = zip(table[name].to_pylist(), table[f"{name}_name"].to_pylist(), strict=True)
             if any(text != texts[label] for label, text in named):
                 raise DamagedFileError(f"column {name}_name: does not contain the class names")
-    if header.scored:
-        check_scores(table["score"].combine_chunks(), header)
+    for name in header.score_columns:
+        check_scores(table[name].combine_chunks(), name, header)
 
 
 def _integers(table: pa.Table, name: str) -> npt.NDArray[Any]:
@@ -83,11 +82,13 @@ def _integers(table: pa.Table, name: str) -> npt.NDArray[Any]:
     return values
 
 
-def check_scores(column: pa.DoubleArray, header: Header) -> Floats:
-    """float64[N] of N + T scores, in canonical order. Raises DamagedFileError unless they are the campaign's."""
+def check_scores(column: pa.DoubleArray, name: str, header: Header) -> Floats:
+    """float64[N] of the N + T scores of a column, in canonical order.
+
+    Raises DamagedFileError unless they are the campaign's.
+    """
     scores: Floats = column.slice(0, header.num_train).to_numpy(zero_copy_only=False)
-    requested = header.campaign.subsets.scores if isinstance(header.campaign, Campaign) else None
     of_tests = column.slice(header.num_train)
-    if requested is None or scores_sha256(scores) != requested.sha256 or of_tests.null_count < len(of_tests):
-        raise DamagedFileError("column score: does not contain the campaign's scores")
+    if scores_sha256(scores) != header.score_columns[name].sha256 or of_tests.null_count < len(of_tests):
+        raise DamagedFileError(f"column {name}: does not contain the campaign's scores")
     return scores

@@ -1,7 +1,7 @@
 """`Store`: the directory or object-store prefix with the committed files of one campaign.
 
 campaign.json          the frozen campaign, data set, shard size, versions; the first file, it decides whose store it is
-examples.parquet       split, example_id, label, given_label; score under the design `explicit`; names
+examples.parquet       split, example_id, label, given_label; score under the design `explicit`; split_score; names
 targets/*.json         how many repetitions of which ratio were requested; the newest request counts
 results/*.parquet      one file per shard; its existence is the only record that the shard is done
 failures/*.json        shards that failed in user code
@@ -20,14 +20,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from workers.campaign.campaign import Subsets
+from workers.campaign.campaign import Campaign, Subsets
 from workers.campaign.keys import Shard
 from workers.common.progress import ProgressCallback, no_progress
 from workers.errors import ConflictError, DamagedFileError, MissingFileError, NoStoreError
 from workers.store import schema
 from workers.store.checkpoint_files import CheckpointFiles
 from workers.store.content_hash import file_hash
-from workers.store.example_schema import ExampleNames
+from workers.store.example_schema import SCORE, SPLIT_SCORE, ExampleNames
 from workers.store.failures import Failures
 from workers.store.file_problems import EXAMPLES_FILE, damaged_file_error
 from workers.store.files.base import Files, open_files
@@ -110,8 +110,8 @@ class Store:
     def examples(self, columns: Sequence[str] | None = None) -> pa.Table:
         """split (train, test), example_id, label, given_label: N + T rows in canonical order; or some columns.
 
-        And score where subsets are explicit, null for test examples; label_name and given_label_name, which older
-        stores lack; `name` where the data set has names of its examples.
+        And score where subsets are explicit, split_score where `record.probes.split` has one, null for test examples;
+        label_name and given_label_name, which older stores lack; `name` where the data set has names of its examples.
         """
         with open_examples(self._files, self.header) as file:
             return file.read_all(columns)
@@ -147,11 +147,21 @@ class Store:
 
         Runs take them from here, and never from the file that they came from. Raises DamagedFileError.
         """
-        if not self.header.scored:
-            return None
-        column = self.examples(["score"])["score"].combine_chunks()
+        return self._scores(SCORE) if SCORE in self.header.score_columns else None
+
+    def split(self) -> npt.NDArray[np.bool_] | None:
+        """bool[N], the atypical examples of `record.probes.split`; None where the campaign has no such split.
+
+        As `scores`.
+        """
+        campaign = self.header.campaign
+        split = campaign.split if isinstance(campaign, Campaign) else None
+        return None if split is None else split.members(self._scores(SPLIT_SCORE))
+
+    def _scores(self, name: str) -> npt.NDArray[np.float64]:
+        column = self.examples([name])[name].combine_chunks()
         try:
-            return check_scores(column, self.header)
+            return check_scores(column, name, self.header)
         except DamagedFileError as error:
             raise damaged_file_error(self._files, EXAMPLES_FILE, error.problem) from error
 

@@ -36,8 +36,9 @@ class DeviceData:
     """None: 1, and the images are floats already."""
     fill: torch.Tensor
     num_classes: int
-    noisy: torch.Tensor
-    """bool[N] on the device: examples whose given label is not the data set's."""
+    split: torch.Tensor
+    """bool[N] on the device: the examples that probes compare with the others: the atypical ones of the campaign's
+    split, or without one those whose given label is not the data set's."""
     scored: ScoredExamples | None = None
     """What explicit subsets go by, on the host; None under the other designs."""
 
@@ -84,11 +85,12 @@ def load_on_device(
     device: torch.device,
     *,
     scores: npt.NDArray[np.float64] | None = None,
+    split: npt.NDArray[np.bool_] | None = None,
     streamed: bool | None = None,
 ) -> DeviceData:
     """Put a data set on a device, with the campaign's given labels (int64[N]) and input scaling.
 
-    `scores` (float64[N]) are those that explicit subsets go by.
+    `scores` (float64[N]) are those that explicit subsets go by, `split` (bool[N]) are the atypical examples.
     `streamed` images stay on the host; by default where they would take more than half of the device's free memory.
     Raises CampaignError where the recipe does not fit the data (augmentation of features, cutout larger than an image).
     """
@@ -119,7 +121,7 @@ def load_on_device(
         scale=per_channel(scale),
         fill=per_channel((mean - shift) * scale),
         num_classes=dataset.num_classes,
-        noisy=torch.tensor(given_labels != np.asarray(dataset.train_labels), device=device),
+        split=torch.tensor(given_labels != np.asarray(dataset.train_labels) if split is None else split, device=device),
         scored=None if scores is None else ScoredExamples(scores, given_labels),
     )
 

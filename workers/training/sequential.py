@@ -87,7 +87,7 @@ class _Trainer(ResumableTrainer):
         order, drawn = presentations.next_epoch()
         shown = torch.from_numpy(order).to(data.device)
         examples, labels = torch.split(shown, size), torch.split(data.train_labels[shown], size)
-        noisy = torch.split(data.noisy[shown], size)
+        split = torch.split(data.split[shown], size)
         changes = None if drawn is None else torch.split(torch.from_numpy(drawn).to(data.device), size, dim=1)
         total = torch.zeros((), device=data.device)
         recorder = PresentationRecorder(self.record)
@@ -106,7 +106,7 @@ class _Trainer(ResumableTrainer):
                 losses = F.cross_entropy(
                     logits, labels[index], label_smoothing=recipe.label_smoothing, reduction="none"
                 )
-                marked = losses * noisy[index]
+                marked = losses * split[index]
                 self.gradient_sums.add(found, self.update.gradients(marked, 1 / len(raw)))
             self.update.apply(found)
             self.step += 1

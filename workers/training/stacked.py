@@ -112,8 +112,8 @@ class Gradients:
         factor = 1 / index.shape[1]
         found = self.update.gradients(losses, factor, retain_graph=self.sums is not None)
         if self.sums is not None:
-            noisy = data.noisy.index_select(0, index.reshape(-1))
-            self.sums.add(found, self.update.gradients(losses * noisy, factor))
+            split = data.split.index_select(0, index.reshape(-1))
+            self.sums.add(found, self.update.gradients(losses * split, factor))
         return (sums, *observed), tuple(found)
 
 

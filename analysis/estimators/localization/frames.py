@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from analysis.estimators.localization.probe_rows import ProbeRows, find_columns, noisy_labels, read_probe, with_run
+from analysis.estimators.localization.probe_rows import ProbeRows, find_columns, read_probe, split_members, with_run
 from workers.common.arrays import AnyArray, Bools
 from workers.store import Store
 from workers.store.probe_columns import ProbeColumn
@@ -27,7 +27,7 @@ def probe_frame(store: Store, name: str, *, ratio: float | None = None) -> pd.Da
     columns = find_columns(store, "dropout_right" if name == "dropout" else name)
     rows = read_probe(store, columns, ratio)
     if name in ACCURACIES:
-        return _accuracies(columns[0], rows, noisy_labels(store), store.header.num_test)
+        return _accuracies(columns[0], rows, split_members(store), store.header.num_test)
     frames = [_tidy(column, rows.values[column.name], rows) for column in columns]
     if len(frames) > 1:
         frames = [frame.assign(column=column.name) for frame, column in zip(frames, columns, strict=True)]
@@ -47,19 +47,21 @@ def _tidy(column: ProbeColumn, values: AnyArray, rows: ProbeRows) -> pd.DataFram
     return pd.concat(frames, ignore_index=True)
 
 
-def _accuracies(column: ProbeColumn, rows: ProbeRows, noisy: Bools, num_test: int) -> pd.DataFrame:
+def _accuracies(column: ProbeColumn, rows: ProbeRows, split: Bools, num_test: int) -> pd.DataFrame:
     frame = _tidy(column, rows.values[column.name], rows).rename(columns={"value": "right"})
-    sizes = group_sizes(rows.subsets, noisy, num_test)
+    groups = [str(label) for label in next(axis for axis in column.axes if axis.name == "group").values()]
+    sizes = group_sizes(rows.subsets, split, num_test)
     of_run = {run.run_id: place for place, run in enumerate(rows.runs)}
     places = frame["run_id"].map(of_run).to_numpy()
-    groups = list(sizes)
-    frame["n"] = np.stack([sizes[group] for group in groups], axis=1)[places, frame["group"].map(groups.index)]
+    frame["n"] = sizes[places, frame["group"].map(groups.index)]
     frame["accuracy"] = frame["right"] / frame["n"].where(frame["n"] > 0)
     return frame
 
 
-def group_sizes(subsets: Bools, noisy: Bools, num_test: int) -> dict[str, AnyArray]:
-    """int64[R] examples of each group, for subsets bool[R, N]: see `workers.training.probes.base.GROUPS`."""
-    members = {"clean": subsets & ~noisy, "noisy": subsets & noisy, "heldout": ~subsets}
-    sizes: dict[str, AnyArray] = {name: each.sum(axis=1) for name, each in members.items()}
-    return {**sizes, "test": np.full(len(subsets), num_test)}
+def group_sizes(subsets: Bools, split: Bools, num_test: int) -> AnyArray:
+    """int64[R, 4] examples of each group, in the order of the columns' labels, for subsets bool[R, N].
+
+    Of the subset outside the split and in it, held out, test: see `workers.training.probes.base.ProbeShape.groups`.
+    """
+    members = (subsets & ~split, subsets & split, ~subsets)
+    return np.stack([*(each.sum(axis=1) for each in members), np.full(len(subsets), num_test)], axis=1)

@@ -14,31 +14,38 @@ much as the convolution; the third does not have that property.
 import numpy as np
 import pandas as pd
 
-from analysis.estimators.localization.probe_rows import find_columns, read_probe, with_run
+from analysis.estimators.localization.probe_rows import compared_groups, find_columns, read_probe, with_run
 from workers.common.arrays import AnyArray, Floats
 from workers.errors import EstimateError
 from workers.store import Store
 from workers.store.probe_columns import ProbedTensor
 
-VALUES = ("norm_clean", "norm_noisy", "norm_ratio", "total_norm", "cosine", "flat_cosine")
+
+def gradient_values(groups: tuple[str, str]) -> tuple[str, ...]:
+    """The columns of values, for the two groups of examples: clean and noisy, or typical and atypical."""
+    return (*(f"norm_{group}" for group in groups), "norm_ratio", "total_norm", "cosine", "flat_cosine")
 
 
 def gradient_frame(store: Store, *, ratio: float | None = None) -> pd.DataFrame:
-    """A row for each measured run, epoch and layer: run_id, ratio, repetition, epoch, layer and VALUES.
+    """A row for each measured run, epoch and layer: run_id, ratio, repetition, epoch, layer, `gradient_values`.
 
-    `norm_ratio` is that of noisy to clean. NaN where a gradient is 0. Raises EstimateError as `probe_frame`.
+    `norm_ratio` is that of noisy to clean, or of atypical to typical. NaN where a gradient is 0. Raises
+    EstimateError as `probe_frame`.
     """
     (column,) = find_columns(store, "gradients")
     rows = read_probe(store, [column], ratio)
     if store.header.probes is None:
         raise EstimateError(f"{store.uri}: has no probes")
     sums = rows.values[column.name].astype(np.float64)
+    names = gradient_values(compared_groups(store))
     epochs, frames = np.array(column.axes[0].values()), []
     for layer, members in _layers(store.header.probes.tensors).items():
         values = _of_layer(sums[:, :, members], [store.header.probes.tensors[each].size for each in members])
         for place, run in enumerate(rows.runs):
             frame = pd.DataFrame({"epoch": epochs, "layer": layer})
-            frames.append(with_run(frame.assign(**{name: each[place] for name, each in values.items()}), run))
+            frames.append(
+                with_run(frame.assign(**{name: each[place] for name, each in zip(names, values, strict=True)}), run)
+            )
     return pd.concat(frames, ignore_index=True)
 
 
@@ -50,8 +57,9 @@ def _layers(tensors: tuple[ProbedTensor, ...]) -> dict[str, list[int]]:
     return found
 
 
-def _of_layer(sums: AnyArray, sizes: list[int]) -> dict[str, Floats]:
-    """VALUES, float64[R, E], of sums [R, E, tensors, (clean^2, noisy^2, product)] and the tensors' sizes."""
+def _of_layer(sums: AnyArray, sizes: list[int]) -> tuple[Floats, ...]:
+    """`gradient_values`, float64[R, E] each, of sums [R, E, tensors, (clean^2, noisy^2, product)] and the
+    tensors' sizes."""
     clean, noisy, product = np.moveaxis(sums, -1, 0)
     root = np.sqrt(np.array(sizes, dtype=np.float64))
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -62,11 +70,11 @@ def _of_layer(sums: AnyArray, sizes: list[int]) -> dict[str, Floats]:
         flat = product.sum(axis=-1) / np.sqrt(clean.sum(axis=-1) * noisy.sum(axis=-1))
         some = np.isfinite(cosine)
         mean = np.where(some, cosine, 0).sum(axis=-1) / np.where(some.any(axis=-1), some.sum(axis=-1), np.nan)
-        return {
-            "norm_clean": norm_clean,
-            "norm_noisy": norm_noisy,
-            "norm_ratio": np.where(norm_clean > 0, norm_noisy / norm_clean, np.nan),
-            "total_norm": (np.sqrt(total) / root).sum(axis=-1),
-            "cosine": mean,
-            "flat_cosine": np.where(np.isfinite(flat), flat, np.nan),
-        }
+        return (
+            norm_clean,
+            norm_noisy,
+            np.where(norm_clean > 0, norm_noisy / norm_clean, np.nan),
+            (np.sqrt(total) / root).sum(axis=-1),
+            mean,
+            np.where(np.isfinite(flat), flat, np.nan),
+        )

@@ -11,6 +11,7 @@ from analysis.reading.examples import read_labels
 from analysis.reading.selection import select_ratios
 from workers.campaign.campaign import PPM
 from workers.campaign.keys import Run
+from workers.campaign.probes import group_names
 from workers.common.arrays import AnyArray, Bools
 from workers.errors import EstimateError, NoEstimateError
 from workers.store import Store
@@ -80,11 +81,23 @@ def read_probe(
     return ProbeRows(runs, np.concatenate(subsets), {name: np.concatenate(each) for name, each in values.items()})
 
 
-def noisy_labels(store: Store) -> npt.NDArray[np.bool_]:
-    """bool[N]: the examples whose given label is not the data set's."""
+def split_members(store: Store) -> npt.NDArray[np.bool_]:
+    """bool[N]: the examples that probes compare with the others: those of the campaign's split by scores, or
+    without one those whose given label is not the data set's."""
+    split = store.split()
+    if split is not None:
+        return split
     labels = read_labels(store)
     noisy: npt.NDArray[np.bool_] = labels.label != labels.given_label
     return noisy
+
+
+def compared_groups(store: Store) -> tuple[str, str]:
+    """Names of the examples outside the split and in it: clean and noisy, or typical and atypical."""
+    probes = store.header.record.probes
+    if probes is None:
+        raise EstimateError(f"{store.uri}: has no probes")
+    return group_names(probes.split)
 
 
 def with_run(frame: pd.DataFrame, run: Run) -> pd.DataFrame:

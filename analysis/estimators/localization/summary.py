@@ -7,9 +7,9 @@ import pandas as pd
 
 from analysis.estimators.localization.dropped import dropped_examples
 from analysis.estimators.localization.frames import probe_frame
-from analysis.estimators.localization.gradients import VALUES, gradient_frame
+from analysis.estimators.localization.gradients import gradient_frame, gradient_values
 from analysis.estimators.localization.over_runs import mean_over_runs
-from analysis.estimators.localization.probe_rows import probe_names
+from analysis.estimators.localization.probe_rows import compared_groups, probe_names
 from analysis.estimators.localization.units import example_units, units_detection, units_summary
 from workers.errors import EstimateError
 from workers.store import Store
@@ -27,6 +27,8 @@ class Localization:
     tables: dict[str, pd.DataFrame]
     runs: dict[float, int]
     """Measured runs by ratio."""
+    groups: tuple[str, str]
+    """The examples that are compared: clean and noisy, or typical and atypical."""
 
 
 def localize(store: Store, *, ratio: float | None = None) -> Localization:
@@ -50,7 +52,7 @@ def localize(store: Store, *, ratio: float | None = None) -> Localization:
     first = probe_frame(store, names[0], ratio=ratio) if not _is_own(names[0]) else _any_frame(store, names[0], ratio)
     pairs = first[["ratio", "run_id"]].drop_duplicates()
     runs = {float(at): int((pairs["ratio"] == at).sum()) for at in pairs["ratio"].unique()}
-    return Localization(tables, runs)
+    return Localization(tables, runs, compared_groups(store))
 
 
 def _any_frame(store: Store, name: str, ratio: float | None) -> pd.DataFrame:
@@ -63,7 +65,8 @@ def _is_own(name: str) -> bool:
 
 
 def _gradients(store: Store, ratio: float | None) -> pd.DataFrame:
-    return mean_over_runs(gradient_frame(store, ratio=ratio), ["ratio", "epoch", "layer"], VALUES)
+    values = gradient_values(compared_groups(store))
+    return mean_over_runs(gradient_frame(store, ratio=ratio), ["ratio", "epoch", "layer"], values)
 
 
 def _accuracies(name: str, *by: str) -> Callable[[Store, float | None], pd.DataFrame]:
@@ -80,7 +83,8 @@ def _neurons(store: Store, ratio: float | None) -> pd.DataFrame:
 
 
 def _detection(store: Store, ratio: float | None) -> pd.DataFrame:
-    return mean_over_runs(units_detection(example_units(store, ratio=ratio)), ["ratio"], ["auc"])
+    _, group = compared_groups(store)
+    return mean_over_runs(units_detection(example_units(store, ratio=ratio), group), ["ratio"], ["auc"])
 
 
 _MAKERS: dict[str, Callable[[Store, float | None], pd.DataFrame]] = {

@@ -5,7 +5,13 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from analysis.estimators.localization.probe_rows import find_columns, noisy_labels, read_probe, with_run
+from analysis.estimators.localization.probe_rows import (
+    compared_groups,
+    find_columns,
+    read_probe,
+    split_members,
+    with_run,
+)
 from analysis.statistics.detection import area_under_curve
 from workers.common.arrays import AnyArray
 from workers.store import Store
@@ -13,26 +19,27 @@ from workers.store.probe_columns import CENSORED
 
 
 def example_units(store: Store, *, ratio: float | None = None) -> pd.DataFrame:
-    """A row for each measured run and sampled example: run_id, ratio, repetition, example_id, noisy, units, censored,
+    """A row for each measured run and sampled example: run_id, ratio, repetition, example_id, group, units, censored,
     layer (of its first unit), layers (number of different ones), and the accuracies of the model without the units.
 
-    `units` of a censored example is the number that was tried. `accuracy_GROUP` and `before_GROUP` are over the run's
-    fixed sample of each group, with the example's units removed and before. Raises EstimateError as `probe_frame`.
+    `group` is clean or noisy, or with a split by scores typical or atypical. `units` of a censored example is the
+    number that was tried. `accuracy_GROUP` and `before_GROUP` are over the run's fixed sample of each group, with the
+    example's units removed and before. Raises EstimateError as `probe_frame`.
     """
     columns = {column.name.removeprefix("probe_neurons_"): column for column in find_columns(store, "neurons")}
     rows = read_probe(store, columns.values(), ratio)
     values = {name: rows.values[column.name] for name, column in columns.items()}
-    noisy = noisy_labels(store)
+    group = np.where(split_members(store), *reversed(compared_groups(store)))
     layers = [] if store.header.probes is None else list(store.header.probes.layers)
     groups = [str(label) for label in columns["evaluated"].axes[0].values()]
     frames = [
-        with_run(_of_run({name: each[place] for name, each in values.items()}, noisy, layers, groups), run)
+        with_run(_of_run({name: each[place] for name, each in values.items()}, group, layers, groups), run)
         for place, run in enumerate(rows.runs)
     ]
     return pd.concat(frames, ignore_index=True)
 
 
-def _of_run(values: Mapping[str, AnyArray], noisy: AnyArray, layers: list[str], groups: list[str]) -> pd.DataFrame:
+def _of_run(values: Mapping[str, AnyArray], group: AnyArray, layers: list[str], groups: list[str]) -> pd.DataFrame:
     sampled = values["example"] >= 0
     example, units = values["example"][sampled], values["units"][sampled].astype(np.int64)
     at = values["layer"][sampled]
@@ -44,7 +51,7 @@ def _of_run(values: Mapping[str, AnyArray], noisy: AnyArray, layers: list[str], 
     frame = pd.DataFrame(
         {
             "example_id": example.astype(np.int64),
-            "noisy": noisy[example],
+            "group": group[example],
             "units": np.where(censored, tried, units),
             "censored": censored,
             "layer": [layers[each] if 0 <= each < len(layers) else None for each in first],
@@ -52,23 +59,21 @@ def _of_run(values: Mapping[str, AnyArray], noisy: AnyArray, layers: list[str], 
         }
     )
     with np.errstate(divide="ignore", invalid="ignore"):
-        for place, group in enumerate(groups):
+        for place, name in enumerate(groups):
             count = float(evaluated[place]) or np.nan
-            frame[f"accuracy_{group}"] = right[:, place] / count
-            frame[f"before_{group}"] = values["before"][place] / count
+            frame[f"accuracy_{name}"] = right[:, place] / count
+            frame[f"before_{name}"] = values["before"][place] / count
     return frame
 
 
 def units_summary(units: pd.DataFrame) -> pd.DataFrame:
-    """A row for each run and group (clean, noisy): sampled, n, median, under_10, censored, layers, mean accuracies.
+    """A row for each run and group: sampled, n, median, under_10, censored, layers, mean accuracies.
 
     Of the `sampled` examples n are predicted as their given label; all that follows is of these. `under_10` is the
     share that needs fewer than 10 units, `censored` that of those not flipped; `accuracy_test` is that of the edited
     models, `before_test` that of the model itself, and so on.
     """
-    order = units.assign(
-        needed=np.where(units["censored"], np.inf, units["units"]), group=np.where(units["noisy"], "noisy", "clean")
-    )
+    order = units.assign(needed=np.where(units["censored"], np.inf, units["units"]))
     sampled = order.groupby(["run_id", "ratio", "repetition", "group"], sort=False).size()
     order = order[order["needed"] > 0]
     grouped = order.groupby(["run_id", "ratio", "repetition", "group"], sort=False)
@@ -86,14 +91,14 @@ def units_summary(units: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(parts).reset_index()
 
 
-def units_detection(units: pd.DataFrame) -> pd.DataFrame:
-    """A row for each run: the AUC of minus the number of units as a detector of noisy labels; censored ones last.
+def units_detection(units: pd.DataFrame, group: str = "noisy") -> pd.DataFrame:
+    """A row for each run: the AUC of minus the number of units as a detector of a group; censored ones last.
 
-    `auc_se` is DeLong's, over the sampled examples. NaN where a run's sample has no noisy or no clean example.
+    `auc_se` is DeLong's, over the sampled examples. NaN where a run's sample has no example of the group, or no other.
     """
     rows = []
     for (run_id, ratio, repetition), of_run in units.groupby(["run_id", "ratio", "repetition"], sort=False):
         needed = np.where(of_run["censored"], of_run["units"].max() + 1.0, of_run["units"])
-        auc, se = area_under_curve(-needed, of_run["noisy"].to_numpy(dtype=bool))
+        auc, se = area_under_curve(-needed, (of_run["group"] == group).to_numpy(dtype=bool))
         rows.append({"run_id": run_id, "ratio": ratio, "repetition": repetition, "auc": auc, "auc_se": se})
     return pd.DataFrame(rows, columns=["run_id", "ratio", "repetition", "auc", "auc_se"])

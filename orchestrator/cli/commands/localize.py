@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from workers.store import Store
 
 RULES = ("parameters", "buffers", "reestimated")
-_SHOWN_GROUPS = ("clean", "noisy", "test")
+
+Groups = tuple[str, str]
+"""Names of the examples that are compared: clean and noisy, or typical and atypical."""
 
 
 def localize(
@@ -61,7 +63,7 @@ def localize(
     if plot is not None:
         write_figure(plot, partial(analysis.plot.localization, rule=rule), found.tables)
     for name, frame in found.tables.items():
-        _SHOW.get(name, _show_nothing)(frame, rule)
+        _SHOW.get(name, _show_nothing)(frame, rule, found.groups)
     for at, runs in found.runs.items():
         say(f"means over {count_text(runs, 'measured run')} at ratio {at:g}, ± standard error over runs")
     for place in written:
@@ -84,27 +86,25 @@ def _keep(store: "Store", name: str, frame: "pd.DataFrame", output: Path | None)
         return not_kept(error)
 
 
-def _show_nothing(frame: "pd.DataFrame", rule: str) -> None:
+def _show_nothing(frame: "pd.DataFrame", rule: str, groups: Groups) -> None:
     """A probe of the user's own is in its table."""
 
 
-def _show_gradients(frame: "pd.DataFrame", rule: str) -> None:
+def _show_gradients(frame: "pd.DataFrame", rule: str, groups: Groups) -> None:
     """Means over epochs; the figure and the table have each epoch."""
-    say("gradients of clean and noisy examples, mean over epochs")
-    columns = [TableColumn("layer", kind="text"), *(TableColumn(*each) for each in _GRADIENTS)]
+    first, second = groups
+    say(f"gradients of {first} and {second} examples, mean over epochs")
+    names = {f"norm {first}": 3, f"norm {second}": 3, f"{second} / {first}": 1, "cosine": 0, "flat cosine": 2}
+    values = {f"norm_{first}": 4, f"norm_{second}": 4, "norm_ratio": 2, "cosine": 3, "flat_cosine": 3}
+    columns = [TableColumn("layer", kind="text"), *(TableColumn(*each) for each in names.items())]
     table = TextTable(columns, "-o FILE writes all")
     for layer, rows in frame.groupby("layer", sort=False):
-        values = (cell(rows[name].mean(), digits=digits) for name, digits in _GRADIENT_VALUES.items())
-        table.add_row(str(layer), *values)
+        table.add_row(str(layer), *(cell(rows[name].mean(), digits=digits) for name, digits in values.items()))
     show_table(table)
 
 
-_GRADIENTS = (("norm clean", 3), ("norm noisy", 3), ("noisy / clean", 1), ("cosine", 0), ("flat cosine", 2))
-_GRADIENT_VALUES = {"norm_clean": 4, "norm_noisy": 4, "norm_ratio": 2, "cosine": 3, "flat_cosine": 3}
-
-
-def _show_rewinding(frame: "pd.DataFrame", rule: str) -> None:
-    for group in ("clean", "noisy"):
+def _show_rewinding(frame: "pd.DataFrame", rule: str, groups: Groups) -> None:
+    for group in groups:
         say(f"accuracy on {group} examples with one layer rewound to an epoch ({rule})")
         rows = frame[(frame["rule"] == rule) & (frame["group"] == group)]
         epochs = sorted(rows["epoch"].unique())
@@ -124,9 +124,9 @@ def _accuracy(row: Any) -> str:
     return cell(row["accuracy"], row["accuracy_se"])
 
 
-def _show_retraining(frame: "pd.DataFrame", rule: str) -> None:
-    say("accuracy with one layer trained anew on clean examples alone, before and after")
-    names = [f"{group} {when}" for group in ("clean", "noisy") for when in ("before", "after")]
+def _show_retraining(frame: "pd.DataFrame", rule: str, groups: Groups) -> None:
+    say(f"accuracy with one layer trained anew on {groups[0]} examples alone, before and after")
+    names = [f"{group} {when}" for group in groups for when in ("before", "after")]
     ranks = (2, 1, 1, 0)
     table = TextTable(
         [TableColumn("layer", kind="text"), *(TableColumn(*each) for each in zip(names, ranks, strict=True))],
@@ -134,14 +134,14 @@ def _show_retraining(frame: "pd.DataFrame", rule: str) -> None:
     )
     for layer, rows in frame.groupby("layer", sort=False):
         cells = []
-        for group in ("clean", "noisy"):
+        for group in groups:
             at = rows[rows["group"] == group].sort_values("epoch")
             cells += [_accuracy(at.iloc[0]), _accuracy(at.iloc[-1])]
         table.add_row(str(layer), *cells)
     show_table(table)
 
 
-def _show_neurons(frame: "pd.DataFrame", rule: str) -> None:
+def _show_neurons(frame: "pd.DataFrame", rule: str, groups: Groups) -> None:
     say("units to set to 0 until an example's given label is not predicted")
     ranks = {"sampled": 4, "predicted": 3, "median": 0, "under 10": 0, "not flipped": 1}
     ranks |= {"test before": 2, "test after": 2}
@@ -161,20 +161,22 @@ def _show_neurons(frame: "pd.DataFrame", rule: str) -> None:
     show_table(table)
 
 
-def _show_detection(frame: "pd.DataFrame", rule: str) -> None:
+def _show_detection(frame: "pd.DataFrame", rule: str, groups: Groups) -> None:
     for row in frame.to_dict("records"):
-        say(f"minus the number of units as a detector of noisy labels: AUC {cell(row['auc'], row['auc_se'])}")
+        found = "noisy labels" if groups[1] == "noisy" else f"{groups[1]} examples"
+        say(f"minus the number of units as a detector of {found}: AUC {cell(row['auc'], row['auc_se'])}")
 
 
-def _show_dropout(frame: "pd.DataFrame", rule: str) -> None:
+def _show_dropout(frame: "pd.DataFrame", rule: str, groups: Groups) -> None:
     say("accuracy with and without the memorization units")
+    shown = (*groups, "test")
     table = TextTable(
-        [TableColumn("mode", kind="text"), *(TableColumn(group, rank) for rank, group in enumerate(_SHOWN_GROUPS))],
+        [TableColumn("mode", kind="text"), *(TableColumn(group, rank) for rank, group in enumerate(shown))],
         "-o FILE writes all",
     )
     for mode, rows in frame.groupby("mode", sort=False):
-        at = rows.set_index("group").reindex(list(_SHOWN_GROUPS))  # mode own has no test examples
-        table.add_row(str(mode), *(_accuracy(at.loc[group]) for group in _SHOWN_GROUPS))
+        at = rows.set_index("group").reindex(list(shown))  # mode own has no test examples
+        table.add_row(str(mode), *(_accuracy(at.loc[group]) for group in shown))
     show_table(table)
 
 

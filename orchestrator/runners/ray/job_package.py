@@ -20,6 +20,9 @@ CAMPAIGN_FILE = "longtail-campaign.yaml"
 SCORES_FILE = "longtail-scores"
 """Likewise that of explicit subsets' scores. No ending: a .gitignore that leaves tables out would leave it out."""
 
+SPLIT_FILE = "longtail-split"
+"""Likewise that of the scores by which probes split the examples."""
+
 LABELS_FILE = "longtail-labels"
 """Likewise that of given labels."""
 
@@ -60,6 +63,10 @@ def with_sent_tables(campaign: Campaign) -> tuple[Campaign, dict[str, Path]]:
     if scores is not None and "://" not in scores.file:
         sent[SCORES_FILE] = _to_send("subsets.scores.file", scores.file)
         campaign = campaign.with_scores(file=SCORES_FILE)
+    split = campaign.split
+    if split is not None and "://" not in split.scores.file:
+        sent[SPLIT_FILE] = _to_send("record.probes.split.scores.file", split.scores.file)
+        campaign = campaign.with_split_scores(file=SPLIT_FILE)
     if labels is not None and "://" not in labels:
         sent[LABELS_FILE] = _to_send("label_noise.file", labels)
         campaign = campaign.with_label_noise(file=LABELS_FILE)
@@ -103,7 +110,7 @@ def _checked(folder: Path) -> Path:
         raise CampaignError(
             f"--working-dir: {given} holds your home folder with its keys; name the folder of your code"
         )
-    for name in (CAMPAIGN_FILE, SCORES_FILE, LABELS_FILE):
+    for name in (CAMPAIGN_FILE, SCORES_FILE, SPLIT_FILE, LABELS_FILE):
         if (folder / name).exists():
             raise CampaignError(f"--working-dir: {given} has a {name}, which is the name of what is sent with it")
     try:

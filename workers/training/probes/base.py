@@ -1,4 +1,4 @@
-"""The `Probe` protocol, what a probe sees of a trained run, and the groups of examples that accuracies are of."""
+"""The `Probe` protocol, what a probe sees of a trained run, and the groups that it compares."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from torch import nn
 
 from workers.campaign.campaign import Campaign
 from workers.campaign.keys import Run
+from workers.campaign.probes import group_names
 from workers.common.arrays import Bools
 from workers.models.layers import Layer
 from workers.store.probe_columns import ProbeColumn
@@ -19,10 +20,6 @@ from workers.training.device_data import DeviceData
 
 State = Mapping[str, torch.Tensor]
 """A model's parameters and buffers by name, float32 [..] on the training device."""
-
-GROUPS = ("clean", "noisy", "heldout", "test")
-"""Groups of examples: of the run's subset those outside and inside the split, the training examples outside the
-subset, and the test examples. With a split by scores `noisy` are the atypical ones."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +32,12 @@ class ProbeShape:
     """Names of the trained parameters, in the order of `named_parameters`."""
     num_train: int
     num_test: int
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Names of the groups of examples: of the run's subset those outside and inside the split (`clean` and `noisy`,
+        or `typical` and `atypical`), the training examples outside the subset, and the test examples."""
+        return (*group_names(self.campaign.split), "heldout", "test")
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from workers.errors import CampaignError
 from workers.models.stage_dropout import MODES, example_tied, set_mode, show_examples
 from workers.store.probe_columns import ProbeColumn, axis
 from workers.training.evaluation import correct, evaluate
-from workers.training.probes.base import GROUPS, ProbeShape, Subject
+from workers.training.probes.base import ProbeShape, Subject
 from workers.training.probes.columns import probe_column
 from workers.training.probes.groups import EVALUATION_BATCH, group_members, laid_out, trained_model
 
@@ -44,7 +44,7 @@ class DropoutModes:
             )
         modes, before = axis("mode", MODES), axis("mode", _BEFORE)
         return [
-            probe_column(_RIGHT, "int32", (modes, axis("group", GROUPS)), field="record.probes.dropout"),
+            probe_column(_RIGHT, "int32", (modes, axis("group", shape.groups)), field="record.probes.dropout"),
             probe_column(_CORRECT, "bool", (before, axis("example", shape.num_train)), field="record.probes.dropout"),
         ]
 

@@ -1,8 +1,9 @@
 """Gradient accounting (Maini et al. 2023, section 4.1): of each epoch and tensor the gradients of both groups, summed.
 
 With g_c = 1/B sum over the clean examples of a minibatch of the gradients of their losses, g_n likewise over the noisy
-ones, at the weights of that step: G_c and G_n are the sums of these vectors over the minibatches of an epoch. Recorded
-are |G_c|^2, |G_n|^2 and G_c . G_n of each tensor: from them follow the norms and cosines of tensors, layers, networks.
+ones (or the typical and the atypical ones: see `DeviceData.split`), at the weights of that step: G_c and G_n are the
+sums of these vectors over the minibatches of an epoch. Recorded are |G_c|^2, |G_n|^2 and G_c . G_n of each tensor: from
+them follow the norms and cosines of tensors, layers, networks.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,6 @@ from workers.store.probe_columns import ProbeColumn, axis
 from workers.training.probes.base import ProbeShape, Subject
 
 COLUMN = "probe_gradients"
-SUMS = ("clean_squared", "noisy_squared", "product")
 
 
 class GradientAccounting:
@@ -32,7 +32,7 @@ class GradientAccounting:
         axes = (
             axis("epoch", range(1, shape.campaign.recipe.epochs + 1)),
             axis("tensor", shape.tensors),
-            axis("sum", SUMS),
+            axis("sum", [*(f"{name}_squared" for name in shape.groups[:2]), "product"]),
         )
         return (ProbeColumn(name=COLUMN, dtype="float32", axes=axes),)
 
@@ -54,12 +54,12 @@ class GradientSums:
         self._places = [places.get(name) for name in order]
         self._count = count
         self._all = [torch.zeros_like(weight.master) for weight in weights]
-        self._noisy = [torch.zeros_like(weight.master) for weight in weights]
+        self._split = [torch.zeros_like(weight.master) for weight in weights]
 
-    def add(self, found: Sequence[torch.Tensor | None], noisy: Sequence[torch.Tensor | None]) -> None:
-        """The gradients of a minibatch: of all its examples, and of the noisy ones. In place, on the device alone."""
+    def add(self, found: Sequence[torch.Tensor | None], split: Sequence[torch.Tensor | None]) -> None:
+        """The gradients of a minibatch: of all its examples, and of the split. In place, on the device alone."""
         with torch.no_grad():
-            for totals, gradients in ((self._all, found), (self._noisy, noisy)):
+            for totals, gradients in ((self._all, found), (self._split, split)):
                 for total, gradient in zip(totals, gradients, strict=True):
                     if gradient is not None:
                         total.add_(gradient)
@@ -68,15 +68,15 @@ class GradientSums:
         """float32[K, tensors, 3]: the sums of the epoch that ends; the next one starts from 0. Waits for the device."""
         zero = torch.zeros((self._count, 3), dtype=torch.float64)
         rows = [zero if place is None else self._sums(place) for place in self._places]
-        for total in (*self._all, *self._noisy):
+        for total in (*self._all, *self._split):
             total.zero_()
         return torch.stack(rows, dim=1).float().numpy()
 
     def _sums(self, place: int) -> torch.Tensor:
         """float64[K, 3] of a tensor. In double precision, because G_c is a difference of sums that nearly cancel."""
-        noisy = self._noisy[place].reshape(self._count, -1).double()
-        clean = self._all[place].reshape(self._count, -1).double() - noisy
-        pairs = ((clean, clean), (noisy, noisy), (clean, noisy))
+        split = self._split[place].reshape(self._count, -1).double()
+        others = self._all[place].reshape(self._count, -1).double() - split
+        pairs = ((others, others), (split, split), (others, split))
         return torch.stack([(a * b).sum(dim=1) for a, b in pairs], dim=1).cpu()
 
 

@@ -15,12 +15,12 @@ EVALUATION_BATCH = 500
 
 
 def group_of_examples(subject: Subject) -> Integers:
-    """int64[N]: the place in GROUPS of each training example: clean, noisy or heldout."""
+    """int64[N]: the place in `ProbeShape.groups` of each training example: 0, 1 (in the split) or 2 (held out)."""
     return np.where(subject.subset, np.where(subject.split, 1, 0), 2)
 
 
 def group_members(subject: Subject) -> Sequence[Integers]:
-    """Of each of GROUPS the examples' indices, ascending: of training examples, and at last of test examples."""
+    """Of each of `ProbeShape.groups` the indices, ascending: of training examples, and at last of test examples."""
     groups = group_of_examples(subject)
     return [*((groups == place).nonzero()[0] for place in range(3)), np.arange(len(subject.data.test_labels))]
 

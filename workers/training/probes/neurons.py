@@ -12,7 +12,7 @@ from workers.common.arrays import Integers
 from workers.errors import CampaignError
 from workers.store.probe_columns import CENSORED, ProbeColumn, axis
 from workers.training.evaluation import correct
-from workers.training.probes.base import GROUPS, ProbeShape, Subject
+from workers.training.probes.base import ProbeShape, Subject
 from workers.training.probes.columns import probe_column
 from workers.training.probes.groups import count_right_among, group_members, laid_out, trained_model
 from workers.training.probes.streams import ProbeStream
@@ -60,7 +60,7 @@ class NeuronsToFlip:
                 f"record.probes.neurons: needs a layer before the head, whose units can be set to 0, and the model "
                 f"{shape.campaign.model.name} has none: leave the probe out, or give the model a hidden layer"
             )
-        example, group = axis("example", self.config.examples), axis("group", GROUPS)
+        example, group = axis("example", self.config.examples), axis("group", shape.groups)
         step, field = axis("step", self.config.most), "record.probes.neurons (examples, most)"
         return [
             probe_column("probe_neurons_example", "int32", [example], field),

@@ -53,10 +53,11 @@ def probe_form(
     if requested is None:
         return None
     noise = campaign.label_noise
-    if requested.needs_groups and noise.fraction == 0 and noise.file is None:
+    if requested.needs_groups and requested.split is None and noise.fraction == 0 and noise.file is None:
         raise CampaignError(
             "record.probes: compares examples with and without noisy labels, and label_noise has neither fraction nor "
-            "file: give one of them (label_noise: {fraction: 0.1})"
+            "file: give one of them (label_noise: {fraction: 0.1}), or compare typical with atypical examples "
+            "(record.probes.split: {scores: {file: scores.parquet, column: mem}, above: 0.5})"
         )
     shape = probe_shape(campaign, input_shape, num_classes, counts)
     probes = campaign_probes(campaign)

@@ -18,7 +18,7 @@ from workers.models.stacking import Weight
 from workers.models.stage_dropout import example_tied, show_examples
 from workers.store.probe_columns import ProbeColumn, axis
 from workers.training.optimizers import Update
-from workers.training.probes.base import GROUPS, ProbeShape, Subject
+from workers.training.probes.base import ProbeShape, Subject
 from workers.training.probes.columns import layer_axis, probe_column
 from workers.training.probes.groups import count_right_of, group_members, laid_out, trained_model
 from workers.training.probes.streams import ProbeStream
@@ -50,7 +50,7 @@ class LayerRetraining:
 
     def columns(self, shape: ProbeShape) -> Sequence[ProbeColumn]:
         """See `Probe.columns`."""
-        axes = (layer_axis(shape), axis("epoch", self.config.epochs + 1), axis("group", GROUPS))
+        axes = (layer_axis(shape), axis("epoch", self.config.epochs + 1), axis("group", shape.groups))
         return [probe_column(_RIGHT, "int32", axes, field="record.probes.retraining.epochs")]
 
     def units(self, shape: ProbeShape) -> int:

@@ -13,7 +13,7 @@ from workers.campaign.probes import RewindingProbe
 from workers.common.arrays import Int32s
 from workers.models.layers import Layer
 from workers.store.probe_columns import ProbeColumn, axis
-from workers.training.probes.base import GROUPS, ProbeShape, State, Subject
+from workers.training.probes.base import ProbeShape, State, Subject
 from workers.training.probes.columns import layer_axis, probe_column
 from workers.training.probes.groups import EVALUATION_BATCH, count_right, laid_out, trained_model
 
@@ -43,7 +43,7 @@ class LayerRewinding:
 
     def columns(self, shape: ProbeShape) -> Sequence[ProbeColumn]:
         """See `Probe.columns`."""
-        axes = (layer_axis(shape), axis("epoch", self.epochs), axis("rule", RULES), axis("group", GROUPS))
+        axes = (layer_axis(shape), axis("epoch", self.epochs), axis("rule", RULES), axis("group", shape.groups))
         return [probe_column(_RIGHT, "int32", axes, field="record.probes.rewinding.every")]
 
     def units(self, shape: ProbeShape) -> int:

@@ -154,7 +154,7 @@ class StackProbes:
             shape=self.shape,
             data=self._data,
             subset=self._trainer.subsets[k],
-            split=self._data.noisy.cpu().numpy(),
+            split=self._data.split.cpu().numpy(),
             build=self._builder(run, end),
             states={0: start, **kept, last: end},
         )
