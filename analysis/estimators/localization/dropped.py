@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from analysis.estimators.localization.probe_rows import find_columns, noisy_labels, read_probe
+from analysis.estimators.localization.probe_rows import compared_groups, find_columns, read_probe, split_members
 from analysis.reading.examples import read_labels
 from workers.store import Store
 
@@ -12,12 +12,14 @@ BEFORE = "own"
 
 
 def dropped_examples(store: Store, *, ratio: float | None = None) -> pd.DataFrame:
-    """A row for each training example, those lost in most runs first: example_id, label, given_label, noisy, runs,
+    """A row for each training example, those lost in most runs first: example_id, label, given_label, group, runs,
     before, after, lost.
 
-    `runs` are the measured runs that trained on it; `before` the share of them that predict it with its own
-    memorization channels, `after` with all dropped, `lost` that of those that predict it before and not after. NaN
-    without a run. Raises EstimateError where the store has no probe of dropout.
+    `group` is clean or noisy, or with a split by scores typical or atypical. `runs` are the measured
+    runs that trained on it; `before` the share of them that predict it with its own memorization channels, `after` with
+    all dropped, `lost` that of those that predict it before and not after. NaN without a run.
+
+    Raises EstimateError where the store has no probe of dropout.
     """
     (column,) = find_columns(store, "dropout_correct")
     rows = read_probe(store, [column], ratio, beside=("train_correct",))
@@ -30,5 +32,6 @@ def dropped_examples(store: Store, *, ratio: float | None = None) -> pd.DataFram
             "after": (after & rows.subsets).sum(axis=0) / runs,
             "lost": (before & ~after & rows.subsets).sum(axis=0) / runs,
         }
-    frame = read_labels(store).columns().assign(noisy=noisy_labels(store), runs=runs, **shares)
+    group = np.where(split_members(store), *reversed(compared_groups(store)))
+    frame = read_labels(store).columns().assign(group=group, runs=runs, **shares)
     return frame.sort_values(["lost", "example_id"], ascending=[False, True], kind="stable", ignore_index=True)

@@ -180,21 +180,21 @@ def _show_dropout(frame: "pd.DataFrame", rule: str, groups: Groups) -> None:
     show_table(table)
 
 
-def _show_dropped(frame: "pd.DataFrame", rule: str) -> None:
-    """The clean examples that are lost in most runs: often ambiguous, or of a wrong label in the data set itself."""
-    lost = frame[(frame["lost"] > 0) & ~frame["noisy"]]
-    noisy = frame[frame["noisy"]]
+def _show_dropped(frame: "pd.DataFrame", rule: str, groups: Groups) -> None:
+    """The clean or typical examples that are lost in most runs: often ambiguous, or wrong in the data set itself."""
+    first, second = (frame[frame["group"] == group] for group in groups)
+    lost = first[first["lost"] > 0]
     say(
-        f"lost when memorization units are dropped, mean over runs: {frame[~frame['noisy']]['lost'].mean():.1%} of the "
-        f"clean examples, {noisy['lost'].mean():.1%} of the noisy ones"
+        f"lost when memorization units are dropped, mean over runs: {first['lost'].mean():.1%} of the {groups[0]} "
+        f"examples, {second['lost'].mean():.1%} of the {groups[1]} ones"
     )
     if len(lost):
         listed = ", ".join(str(example) for example in lost["example_id"].head(_LOST))
-        say(f"clean examples lost in most runs: {listed}{', ...' if len(lost) > _LOST else ''}")
+        say(f"{groups[0]} examples lost in most runs: {listed}{', ...' if len(lost) > _LOST else ''}")
 
 
 _LOST = 10
-"""Clean examples that are listed."""
+"""Examples that are listed."""
 
 _SHOW = {
     "gradients": _show_gradients,
