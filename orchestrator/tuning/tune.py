@@ -44,7 +44,7 @@ def search_recipe(
     check_campaign_fits(campaign, dataset)
     if campaign.label_noise.file is not None:
         campaign = campaign.with_label_noise(sha256=labels_sha256(training_labels(campaign, dataset)))
-    tuning = _tuning_campaign(campaign, search, dataset)
+    tuning = tuning_campaign(campaign, search, dataset)
     smallest = min(subset_size(ratio_ppm, dataset.num_train) for ratio_ppm in tuning.subsets.ratios_ppm)
     space, max_epochs = _space(tuning, search, smallest, dataset)
     limits = {"max_epochs": max_epochs, "smallest_subset": smallest}
@@ -60,8 +60,11 @@ def search_recipe(
         return Session(campaign, tuning, search, cluster, record, on_progress).run(candidates, list(space), max_epochs)
 
 
-def _tuning_campaign(campaign: Campaign, search: Search, dataset: Dataset) -> Campaign:
-    """The campaign of the trials: a seed of their own, few runs, the ratios to try."""
+def tuning_campaign(campaign: Campaign, search: Search, dataset: Dataset) -> Campaign:
+    """The campaign of the trials: a seed of their own, few runs, the ratios to try, and no probes.
+
+    Raises CampaignError where nothing would be held out.
+    """
     own = campaign.subsets.ratios
     document = campaign.with_absolute_paths().with_uniform_subsets().model_dump(mode="json")
     document["subsets"] |= {

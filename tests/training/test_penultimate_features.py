@@ -14,6 +14,7 @@ from workers.models import build_model
 from workers.training import SequentialEngine
 from workers.training.device_data import DeviceData, load_on_device
 from workers.training.penultimate_features import check_head, head_inputs, train_and_extract_features
+from workers.training.probes.gradients import GradientSums
 
 WIDTHS: dict[str, tuple[ModelSpec, int]] = {
     "mlp": (MLP(hidden=(9, 5)), 5),
@@ -118,6 +119,16 @@ def test_a_run_is_trained_again_as_it_was() -> None:
     assert torch.equal(again.features, train_and_extract_features(campaign, data, run).features)
     other = train_and_extract_features(campaign, data, Run(600_000, 1)).features
     assert not torch.equal(again.features, other)
+
+
+def test_no_probe_measures_a_run_that_is_trained_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    campaign = small_campaign(recipe={"epochs": 1, "batch_size": 512}, record={"probes": {"gradients": True}})
+    digits = load_dataset(campaign.dataset)
+    data = load_on_device(digits, campaign, digits.train_labels, torch.device("cpu"))
+    monkeypatch.delattr(GradientSums, "add")
+    assert train_and_extract_features(campaign, data, Run(600_000, 0)).features.shape == (1437, 8)
+    with pytest.raises(AttributeError, match="add"):
+        SequentialEngine().start(campaign, data, [Run(600_000, 0)]).train_epoch()
 
 
 def test_a_diverged_model_has_no_hidden_layer() -> None:

@@ -24,11 +24,12 @@ from orchestrator.tuning.session import SearchProgress, SearchReport
 from orchestrator.tuning.settings import Search
 from orchestrator.tuning.space import Domain, read_space
 from orchestrator.tuning.trial import EpochMetrics, Trial, TrialTrainer
-from orchestrator.tuning.tune import search_recipe
+from orchestrator.tuning.tune import search_recipe, tuning_campaign
 from orchestrator.tuning.tuned_file import check_tuned_path, write_tuned
 from tests.command import call
 from tests.conftest import small_campaign
 from workers.campaign.yaml_io import dump_campaign, read_campaign
+from workers.datasets import load_dataset
 from workers.errors import CampaignError, CommandError, LongtailError
 from workers.store import Store
 
@@ -129,6 +130,13 @@ def test_a_trial_trains_as_the_campaign_will(tmp_path: Path) -> None:
         assert now.heldout_accuracy == pytest.approx(at["heldout_accuracy"].mean())
         assert now.ended == ("unfitted" if now.epoch == 3 else None)
     assert Store.open(tmp_path / "s").header.stack_size == 3
+
+
+def test_trials_run_no_probes(tmp_path: Path) -> None:
+    """Nor do they read the scores of a probe's split."""
+    split = {"scores": {"file": str(tmp_path / "gone.parquet"), "column": "mem"}, "above": 0.5}
+    campaign = small_campaign(record={"probes": {"gradients": True, "split": split}})
+    assert tuning_campaign(campaign, Search(), load_dataset(campaign.dataset)).record.probes is None
 
 
 def test_a_search_has_seeds_of_its_own() -> None:

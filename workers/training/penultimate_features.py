@@ -43,11 +43,12 @@ def train_and_extract_features(
     Deterministic: the same streams as the run's, so its subset, order and starting weights. Bit-identical with the
     store's run where that trained by itself too, on the same hardware and versions; as one of a stack it was computed
     in another order, and the two differ as by rounding, which training amplifies: `train_correct` tells how far.
+    The campaign's probes measure nothing here.
     Raises ModelError as `check_head`, and LongtailError where the hidden layer is not finite.
     """
     epochs = campaign.recipe.epochs
     with user_code("model"), deterministic(data.device):
-        trainer = SequentialEngine(precision).start(campaign, data, [run])
+        trainer = SequentialEngine(precision).start(campaign.without_probes(), data, [run])
         for epoch in range(1, epochs + 1):
             trainer.train_epoch()
             on_epoch(epoch, epochs)
