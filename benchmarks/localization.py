@@ -17,11 +17,13 @@ import pandas as pd
 import yaml
 from PIL import Image
 
+from analysis.estimators.localization.probe_rows import noisy_labels
 from orchestrator import run_campaign
 from orchestrator.cli.app import app
 from workers.campaign.specs import ParquetImages, TorchvisionData
 from workers.campaign.yaml_io import check_campaign
 from workers.datasets import Dataset, load_dataset
+from workers.store import Store
 
 
 def main() -> None:
@@ -36,6 +38,7 @@ def main() -> None:
     campaign = check_campaign(document).with_absolute_paths(options.store)
     report = run_campaign(campaign, options.store / "store", checkpoint_minutes=2)
     print(f"{report.progress.total} runs, seconds of each: {_seconds(options.store / 'store')}")
+    print(_accuracies(options.store / "store").to_string(index=False))
     app(["localize", str(options.store / "store"), "--plot", str(options.store / "localization.png")])
 
 
@@ -107,9 +110,20 @@ def _campaign(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _seconds(store: Path) -> list[float]:
-    from workers.store import Store
+def _accuracies(path: Path) -> pd.DataFrame:
+    """Accuracy of the runs as recorded, by group: mean and standard error over runs."""
+    store = Store.open(path)
+    noisy = noisy_labels(store)
+    rows = []
+    for shard, table in store.scan(["is_final", "train_correct", "test_correct"]):
+        final = table.filter(table["is_final"])
+        train, test = (store.bits(shard, final, name) for name in ("train_correct", "test_correct"))
+        rows.append(np.stack([train[:, ~noisy].mean(1), train[:, noisy].mean(1), test.mean(1)], axis=1))
+    values = pd.DataFrame(np.concatenate(rows), columns=["clean", "noisy", "test"])
+    return pd.DataFrame({"group": values.columns, "accuracy": values.mean().values, "se": values.sem().values})
 
+
+def _seconds(store: Path) -> list[float]:
     scanned = Store.open(store).scan(["is_final", "seconds"])
     return [round(row["seconds"], 1) for _, table in scanned for row in table.to_pylist() if row["is_final"]]
 
