@@ -17,7 +17,7 @@ import pandas as pd
 import yaml
 from PIL import Image
 
-from analysis.estimators.localization.probe_rows import noisy_labels
+from analysis.reading.examples import read_labels
 from orchestrator import run_campaign
 from orchestrator.cli.app import app
 from workers.campaign.specs import ParquetImages, TorchvisionData
@@ -113,7 +113,8 @@ def _campaign(options: argparse.Namespace) -> dict[str, Any]:
 def _accuracies(path: Path) -> pd.DataFrame:
     """Accuracy of the runs as recorded, by group: mean and standard error over runs."""
     store = Store.open(path)
-    noisy = noisy_labels(store)
+    labels = read_labels(store)
+    noisy = labels.label != labels.given_label
     rows = []
     for shard, table in store.scan(["is_final", "train_correct", "test_correct"]):
         final = table.filter(table["is_final"])
