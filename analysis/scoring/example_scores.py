@@ -6,13 +6,15 @@ Irregular examples are hard to predict from the others: the memorized, the misla
     accuracy, forgettability, learning_epoch from correctness at presentations   (record.presentations)
     probability, max_probability, loss       from the values at presentations    (record.probabilities)
     input_density..., hidden_density...      from pairwise distances             (`longtail density`)
+    units                                    units to flip a prediction          (record.probes.neurons)
 
 `learning_epoch` is the mean over runs of the epoch at which the example was first right; a run of E epochs that never
 learned it counts as E + 1, so that it ranks last (`first_learned` leaves such runs out, see
 `analysis.learning.forgetting`).
 
 Scores from presentations are in-sample: only runs that trained on the example show it. So with a C-score of the same
-campaign they share the models, and no outcome.
+campaign they share the models, and no outcome. `units` is the mean over the runs that sampled the example; where the
+search ended without a flip it counts one more than the most units that it may take, so that such examples rank last.
 """
 
 from collections.abc import Iterator
@@ -24,6 +26,7 @@ import pandas as pd
 import pyarrow as pa
 
 from analysis.estimators.consistency import cscore
+from analysis.estimators.localization.units import example_units
 from analysis.estimators.memorization import estimate_memorization
 from analysis.learning.forgetting import Forgetting, estimate_forgetting
 from analysis.learning.training_statistics import STATISTICS, estimate_training_statistics
@@ -42,7 +45,8 @@ from workers.store.file_problems import DIVERGENCE_HINT
 
 DENSITIES = tuple(f"{space}_density{kind}" for space in ("input", "hidden") for kind in ("", "_same", "_relative"))
 PRESENTED = ("accuracy", *STATISTICS, "forgettability", "learning_epoch")
-NAMES = ("mem", "cscore", *PRESENTED, *DENSITIES)
+UNITS = "units"
+NAMES = ("mem", "cscore", *PRESENTED, *DENSITIES, UNITS)
 """All scores, in the order of tables."""
 
 _HIGH_IS_IRREGULAR = ("mem", "loss", "forgettability", "learning_epoch")
@@ -135,7 +139,7 @@ def read_example_scores(store: Store, ratio: float | None = None, *, replicates:
     if ratio is not None:
         counts.check_some_run(store.uri, requested[0])
     presented, saturated = _from_presentations(store, ratio, groups)
-    found = [*_from_counts(counts, chosen), *presented, *_densities(store)]
+    found = [*_from_counts(counts, chosen), *presented, *_densities(store), *_units(store, ratio)]
     if replicates:
         found = _with_replicates(found, group_runs(store))
     found.sort(key=lambda score: NAMES.index(score.name))
@@ -251,6 +255,23 @@ def _densities(store: Store) -> list[ExampleScore]:
         return []
     found = [ExampleScore(name, np.nan, table[name].to_numpy().astype(np.float64)) for name in DENSITIES]
     return [score for score in found if np.isfinite(score.values).any()]
+
+
+def _units(store: Store, ratio: float | None) -> list[ExampleScore]:
+    """Of the examples that some measured run sampled."""
+    steps = next((each for each in store.header.probe_columns if each.name == "probe_neurons_layer"), None)
+    if steps is None:
+        return []
+    try:
+        sampled = example_units(store, ratio=ratio)
+    except NoEstimateError:
+        return []
+    sampled = sampled.assign(needed=sampled["units"].where(~sampled["censored"], steps.shape[-1] + 1))
+    found = []
+    for at, rows in _by_ratio(sampled):
+        means = rows.groupby("example_id")["needed"].agg(["mean", "sem"]).reindex(range(store.header.num_train))
+        found.append(ExampleScore(UNITS, at, _column(means, "mean"), _column(means, "sem")))
+    return found
 
 
 def _by_ratio(frame: pd.DataFrame) -> Iterator[tuple[float, pd.DataFrame]]:

@@ -9,7 +9,8 @@ The order follows the average precision with which wrong labels were found on di
 needs few runs, as every epoch of every run is a look at it. The C-score asks models that never saw the label: as good
 with hundreds of runs, but of a dozen runs it is too coarse to tell examples apart. Memorization finds only those that
 models came to fit, so it comes late; a large probability may be that of another class; densities look at one model or
-none.
+none. The number of units to flip a prediction is known of a sample of examples alone: it ranks them only where it is
+requested.
 """
 
 import numpy as np
@@ -54,7 +55,7 @@ def chosen_score(found: StoreScores, by: str | None = None) -> ExampleScore:
     if by is not None and by not in NAMES:
         raise EstimateError(f"by must be one of {', '.join(NAMES)}, got {by!r}")
     there = [name for name in ORDER if found.latest(name) is not None]
-    if not there:
+    if not there and (by is None or found.latest(by) is None):
         found.counts.check_some_run(found.source)
         raise EstimateError(
             f"{found.source}: has no score of its examples: all ratios are 1, and record.presentations is False"

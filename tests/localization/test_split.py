@@ -8,6 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from analysis.scoring.example_scores import read_example_scores
+from analysis.scoring.suspects import chosen_score, rank_suspects
 from analysis.view import StoreView
 from orchestrator import run_campaign
 from orchestrator.campaigns.plan import plan_campaign
@@ -136,6 +138,23 @@ def test_the_scores_are_those_of_the_campaign(split_store: Path, scores: Path, t
     with pytest.raises(DamagedFileError, match=problem):
         Store.open(str(split_store)).split()
     (split_store / "examples.parquet").write_bytes(sound)
+
+
+def test_units_are_a_score_that_finds_noisy_labels(split_store: Path) -> None:
+    """Listed by noise, over the examples sampled, censored ones last; suspects are not ranked by it."""
+    view = StoreView(split_store)
+    sampled = view.probe("neurons")
+    row = view.noise().set_index("score").loc["units"]
+    needed = np.where(sampled["censored"], NEURONS["most"] + 1, sampled["units"])
+    noisy = is_noisy()[sampled["example_id"]]
+    pairs = [(a < b) + (a == b) / 2 for a in needed[noisy] for b in needed[~noisy]]
+    assert (row["examples"], row["left_out"], row["noisy"]) == (4, N - 4, 2)
+    assert row["auc"] == pytest.approx(np.mean(pairs))
+    assert row["low"] <= row["auc"] <= row["high"]
+    found = read_example_scores(view.store)
+    assert chosen_score(found).name != "units"
+    first = rank_suspects(found, "units")["example_id"][0]
+    assert needed[sampled["example_id"] == first] == needed.min()
 
 
 MISTAKES = [
