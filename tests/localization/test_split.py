@@ -142,7 +142,7 @@ def test_the_scores_are_those_of_the_campaign(split_store: Path, scores: Path, t
 
 def test_units_are_a_score_that_finds_noisy_labels(split_store: Path) -> None:
     """Listed by noise, over the examples sampled, censored ones last; suspects are not ranked by it."""
-    view = StoreView(split_store)
+    view = StoreView(Store.open(str(split_store)))
     sampled = view.probe("neurons")
     row = view.noise().set_index("score").loc["units"]
     needed = np.where(sampled["censored"], NEURONS["most"] + 1, sampled["units"])
