@@ -25,6 +25,16 @@ def dropout_model(input_shape: tuple[int, ...], num_classes: int, width: int) ->
     )
 
 
+def hostile_layers(input_shape: tuple[int, ...], num_classes: int) -> nn.Module:
+    """A model whose layers have names that are not to be trusted."""
+    pixels = int(np.prod(input_shape))
+    layers = nn.Linear(pixels, 4), nn.Linear(4, 4), nn.Linear(4, num_classes)
+    model = nn.Sequential(nn.Flatten())
+    for name, layer in zip((HOSTILE, "$x_1$ & {{ 7 * 7 }}", '"><img src=x>'), layers, strict=True):
+        model.add_module(name, layer)
+    return model
+
+
 def headless_model(input_shape: tuple[int, ...], num_classes: int) -> nn.Module:
     """A model that ends with a convolution and an average, without a linear layer."""
     return nn.Sequential(nn.Conv2d(input_shape[0], num_classes, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())

@@ -27,6 +27,7 @@ from analysis.reading.parallel import ParallelMap
 from analysis.reading.run_groups import group_runs
 from analysis.reading.runs_read import runs_read_text
 from analysis.reading.selection import select_ratios
+from analysis.report.probed import Probed, find_probed
 from analysis.scoring.example_scores import largest_ratio, read_example_scores
 from analysis.scoring.groups import Groups, group_examples
 from analysis.scoring.profiles import group_profiles, learning_curves, recorded_kinds
@@ -53,7 +54,7 @@ class Findings:
     (influence >= 0.15, mem >= 0.25, same class), `discoveries` the number of all pairs at the false discovery rate FDR,
     `discovered_pairs` that of `pairs` among them. `diverged` tells what diverged runs could have changed.
     `test` has one row per test example: the share of the runs at `ratio` that get it right, with its limits.
-    `suspects` are ranked by the score `suspects_by`.
+    `suspects` are ranked by the score `suspects_by`. `probed` is what probes measured, where the campaign has some.
     """
 
     store: Store
@@ -78,6 +79,7 @@ class Findings:
     suspects: pd.DataFrame | None = None
     suspects_by: str | None = None
     removal: pd.DataFrame | None = None
+    probed: Probed | None = None
     missing: dict[str, str] = field(default_factory=dict)
 
 
@@ -95,6 +97,9 @@ def find(
     diverge; DamagedFileError for an unreadable file.
     """
     found = Findings(store, read_labels(store))
+    if store.header.probe_columns:
+        progress("probes")
+        _find_probed(found)
     if store.header.scored:
         found.removal = removal_curve(store)
         found.missing["subsets"] = (
@@ -118,6 +123,17 @@ def find(
     progress("suspects")
     _find_suspects(found)
     return found
+
+
+def _find_probed(found: Findings) -> None:
+    try:
+        found.probed = find_probed(found.store)
+    except NoEstimateError:
+        probes = found.store.header.record.probes
+        count = 0 if probes is None else probes.repetitions
+        found.missing["probes"] = (
+            f"No run that probes measure ({count:,} at each ratio, the first) is committed without having diverged."
+        )
 
 
 def _ratio_of(store: Store, counts: StoreCounts, ratio: float | None) -> float | None:

@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from analysis.reading.sequences import At
 from analysis.report import Findings
@@ -21,6 +22,7 @@ from analysis.report.findings import TOP
 from analysis.report.history import learning_history
 from analysis.statistics.intervals import CONFIDENCE, normal_quantile
 from analysis.view.display.images import Split
+from orchestrator.report.localization import lost_examples
 from orchestrator.report.pictures import COLUMNS, SHEET, Pictures
 from workers.campaign.plural import count_text
 from workers.common.arrays import Integers
@@ -113,6 +115,10 @@ def _interest(found: Findings) -> npt.NDArray[np.float64]:
     if found.suspects is not None:
         ranks = 1 - found.suspects["rank"].to_numpy() / len(best)
         best[found.suspects["example_id"]] = np.maximum(best[found.suspects["example_id"]], ranks)
+    lost = pd.DataFrame() if found.probed is None else lost_examples(found.probed)
+    if len(lost):
+        ids, ranks = lost["example_id"].to_numpy(), 1 - np.arange(len(lost)) / len(best)
+        best[ids] = np.maximum(best[ids], ranks)
     return best
 
 

@@ -11,6 +11,7 @@ from analysis.report.selections import ClassStrips, memorized_by_class, regular_
 from analysis.scoring.example_scores import PRESENTED
 from analysis.scoring.groups import class_name
 from analysis.view.display.images import Split
+from orchestrator.report.localization import lost_examples
 from orchestrator.report.pictures import Pictures
 from orchestrator.report.words import number
 from workers.campaign.plural import count_text
@@ -19,6 +20,7 @@ PER_STRIP = 6
 TESTS, HELPERS = 12, 4
 """Test examples in the gallery of influence, and training examples beside each."""
 SUSPECTS = 48
+DROPPED = 24
 
 Row = dict[Hashable, Any]
 
@@ -69,6 +71,16 @@ class Galleries:
         if self._found.cscore is None:
             return []
         return [self._gallery(each, "cscore") for each in regular_by_class(self._found.cscore, PER_STRIP)]
+
+    def dropped(self) -> list[Tile]:
+        """The examples that most runs lose when memorization units are dropped, of those not counted as memorized."""
+        if self._found.probed is None:
+            return []
+        tiles = []
+        for row in lost_examples(self._found.probed).head(DROPPED).to_dict("records"):
+            value = f"{row['lost'] * row['runs']:.0f} of {count_text(int(row['runs']), 'run')}"
+            tiles.append(self._tile("train", row, value, (), f"lost by {value}"))
+        return tiles
 
     def influence(self) -> list[Helped]:
         """The test examples with the strongest pairs."""

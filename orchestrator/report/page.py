@@ -16,6 +16,7 @@ from analysis.report.findings import FDR, TOP
 from analysis.statistics.bins import CSCORE_BINS, MEM_BINS
 from orchestrator.report.explorer import explorer_of
 from orchestrator.report.galleries import Galleries
+from orchestrator.report.localization import introduction, localization
 from orchestrator.report.pictures import load_pictures
 from orchestrator.report.words import accuracies, described, headline, number, precision
 from workers.campaign.plural import count_text, range_text
@@ -99,6 +100,9 @@ def _context(found: Findings, galleries: Galleries, pictures: Any) -> dict[str, 
         "pictures": _pictures(found),
         "learning": _learning(found),
         "memorized": galleries.memorized(),
+        "probed": None if found.probed is None else introduction(found.probed),
+        "probes": [] if found.probed is None else localization(found.probed),
+        "dropped": galleries.dropped(),
         "regular": galleries.regular(),
         "influence": galleries.influence(),
         "suspects": galleries.suspects(),

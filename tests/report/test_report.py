@@ -110,6 +110,7 @@ def test_report_stands_by_itself(digits: tuple[Store, Report]) -> None:
     assert report.missing == {}
     assert report.size == report.path.stat().st_size < 3_000_000
     assert [name for name in page.ids if name in SECTIONS] == SECTIONS
+    assert "where" not in page.ids and "Where memorization is" not in page.words  # a store without probes
     assert len(set(page.ids)) == len(page.ids)
     anchors = {address[1:] for address in page.addresses if address.startswith("#")}
     assert anchors <= set(page.ids)

@@ -1,0 +1,98 @@
+"""What a store's probes measured, at the ratio that a report shows."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from analysis.estimators.localization.gradients import gradient_frame
+from analysis.estimators.localization.over_runs import mean_over_runs
+from analysis.estimators.localization.summary import Localization, localize
+from analysis.estimators.localization.units import example_units
+from workers.store import Store
+
+OWN = ("gradients", "rewinding", "retraining", "neurons", "neurons_detection", "dropout", "dropped")
+"""Tables of Longtail's own probes; others are of the user's."""
+
+
+@dataclass(frozen=True)
+class Probed:
+    """Means over the measured `runs` at `ratio`, with errors over runs: `tables` are those of `localize`.
+
+    `groups` are the two groups of examples that are compared, the memorized one last.
+    `gradients` has a row for each layer: of each value of the table of gradients the mean over epochs, `NAME_se`, and
+    `runs`. `flips` has one for each group and number of `units`: the `share` of the predicted examples that need no
+    more, and `share_se`. None without the probe.
+    """
+
+    ratio: float
+    runs: int
+    groups: tuple[str, str]
+    tables: dict[str, pd.DataFrame]
+    gradients: pd.DataFrame | None
+    flips: pd.DataFrame | None
+
+    @property
+    def other(self) -> list[str]:
+        """The names of the user's own probes."""
+        return [name for name in self.tables if name not in OWN]
+
+
+def find_probed(store: Store) -> Probed:
+    """What was measured at the largest ratio with a measured run. Raises EstimateError as `localize`."""
+    found = localize(store)
+    ratio = max(found.runs)
+    if len(found.runs) > 1:
+        found = localize(store, ratio=ratio)
+    groups = _compared(found)
+    return Probed(
+        ratio,
+        found.runs[ratio],
+        groups,
+        {name: with_group(table, groups) for name, table in found.tables.items()},
+        _over_epochs(store, ratio) if "gradients" in found.tables else None,
+        flipped(with_group(example_units(store, ratio=ratio), groups)) if "neurons" in found.tables else None,
+    )
+
+
+def _compared(found: Localization) -> tuple[str, str]:
+    """The groups, which columns have in their order: those of examples outside the split, and in it."""
+    for name in ("rewinding", "retraining", "dropout"):
+        if name in found.tables:
+            first, second, *_ = found.tables[name]["group"].drop_duplicates()
+            return str(first), str(second)
+    for name, prefix in (("gradients", "norm_"), ("neurons", "before_")):
+        if name in found.tables:
+            first, second, *_ = (each for each in found.tables[name] if each.startswith(prefix) and "_se" not in each)
+            return first.removeprefix(prefix), second.removeprefix(prefix)
+    return "clean", "noisy"
+
+
+def with_group(frame: pd.DataFrame, groups: tuple[str, str]) -> pd.DataFrame:
+    """A frame of examples with their group by name."""
+    if "group" in frame or "noisy" not in frame:
+        return frame
+    return frame.assign(group=np.where(frame["noisy"], groups[1], groups[0]))
+
+
+def _over_epochs(store: Store, ratio: float) -> pd.DataFrame:
+    frame = gradient_frame(store, ratio=ratio).drop(columns=["ratio", "repetition", "epoch"])
+    means = frame.groupby(["run_id", "layer"], sort=False).mean().reset_index()
+    return mean_over_runs(means, ["layer"], list(means.columns[2:]))
+
+
+def flipped(units: pd.DataFrame) -> pd.DataFrame:
+    """Of a frame of `example_units` with groups: group, units (1 to the most tried), share, share_se, runs.
+
+    Of the examples that are predicted as labelled; those that were not flipped need more than any number.
+    """
+    needed = units["units"].where(~units["censored"].astype(bool), np.inf)
+    units = units.assign(needed=needed)[needed > 0]
+    if units.empty:
+        return pd.DataFrame(columns=["group", "units", "runs", "share", "share_se"])
+    places = np.arange(1, max(int(units["units"].max()), 1) + 1)
+    frames = []
+    for (run, group), rows in units.groupby(["run_id", "group"], sort=False):
+        share = np.searchsorted(np.sort(rows["needed"]), places, side="right") / len(rows)
+        frames.append(pd.DataFrame({"run_id": run, "group": group, "units": places, "share": share}))
+    return mean_over_runs(pd.concat(frames, ignore_index=True), ["group", "units"], ["share"])
