@@ -7,7 +7,7 @@ import pandas as pd
 
 from analysis.estimators.localization.gradients import gradient_frame
 from analysis.estimators.localization.over_runs import mean_over_runs
-from analysis.estimators.localization.summary import Localization, localize
+from analysis.estimators.localization.summary import localize
 from analysis.estimators.localization.units import example_units
 from workers.store import Store
 
@@ -44,35 +44,14 @@ def find_probed(store: Store) -> Probed:
     ratio = max(found.runs)
     if len(found.runs) > 1:
         found = localize(store, ratio=ratio)
-    groups = _compared(found)
     return Probed(
         ratio,
         found.runs[ratio],
-        groups,
-        {name: with_group(table, groups) for name, table in found.tables.items()},
+        found.groups,
+        found.tables,
         _over_epochs(store, ratio) if "gradients" in found.tables else None,
-        flipped(with_group(example_units(store, ratio=ratio), groups)) if "neurons" in found.tables else None,
+        flipped(example_units(store, ratio=ratio)) if "neurons" in found.tables else None,
     )
-
-
-def _compared(found: Localization) -> tuple[str, str]:
-    """The groups, which columns have in their order: those of examples outside the split, and in it."""
-    for name in ("rewinding", "retraining", "dropout"):
-        if name in found.tables:
-            first, second, *_ = found.tables[name]["group"].drop_duplicates()
-            return str(first), str(second)
-    for name, prefix in (("gradients", "norm_"), ("neurons", "before_")):
-        if name in found.tables:
-            first, second, *_ = (each for each in found.tables[name] if each.startswith(prefix) and "_se" not in each)
-            return first.removeprefix(prefix), second.removeprefix(prefix)
-    return "clean", "noisy"
-
-
-def with_group(frame: pd.DataFrame, groups: tuple[str, str]) -> pd.DataFrame:
-    """A frame of examples with their group by name."""
-    if "group" in frame or "noisy" not in frame:
-        return frame
-    return frame.assign(group=np.where(frame["noisy"], groups[1], groups[0]))
 
 
 def _over_epochs(store: Store, ratio: float) -> pd.DataFrame:
@@ -82,7 +61,7 @@ def _over_epochs(store: Store, ratio: float) -> pd.DataFrame:
 
 
 def flipped(units: pd.DataFrame) -> pd.DataFrame:
-    """Of a frame of `example_units` with groups: group, units (1 to the most tried), share, share_se, runs.
+    """Of a frame of `example_units`: group, units (1 to the most tried), share, share_se, runs.
 
     Of the examples that are predicted as labelled; those that were not flipped need more than any number.
     """
