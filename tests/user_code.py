@@ -30,7 +30,7 @@ def hostile_layers(input_shape: tuple[int, ...], num_classes: int) -> nn.Module:
     pixels = int(np.prod(input_shape))
     layers = nn.Linear(pixels, 4), nn.Linear(4, 4), nn.Linear(4, num_classes)
     model = nn.Sequential(nn.Flatten())
-    for name, layer in zip((HOSTILE, "$x_1$ & {{ 7 * 7 }}", '"><img src=x>'), layers, strict=True):
+    for name, layer in zip((HOSTILE, "$x_1$ & {{ 7 * 7 }}", "<img src=x onerror=alert(2)>"), layers, strict=True):
         model.add_module(name, layer)
     return model
 
