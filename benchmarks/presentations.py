@@ -14,7 +14,8 @@ from tempfile import TemporaryDirectory
 
 from benchmarks.works import Sizes, make_work
 from orchestrator import run_campaign
-from workers.campaign.campaign import Campaign, Record
+from workers.campaign.campaign import Campaign
+from workers.campaign.record import Record
 
 RECORDS = {
     "nothing": Record(),

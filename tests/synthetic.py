@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from workers.campaign.campaign import Campaign, Record, Subsets, ratio_to_ppm
+from workers.campaign.campaign import Campaign, Subsets, ratio_to_ppm
 from workers.campaign.keys import Run, Shard
 from workers.campaign.recipe import Recipe
+from workers.campaign.record import Record
 from workers.common.arrays import Bools
 from workers.store import EpochRecord, Header, RunResult, Store
 

@@ -96,9 +96,7 @@ def write_estimates(
     if usable.labels.num_test:
         lists = {
             "influence_top": _Listing(
-                partial(influence_top, top=top, options=options),
-                TOP_COLUMNS,
-                {**said, "top": str(top)},
+                partial(influence_top, top=top, options=options), TOP_COLUMNS, {**said, "top": str(top)}
             ),
             "influence_pairs": _Listing(
                 partial(influence_pairs, threshold=threshold, options=options),

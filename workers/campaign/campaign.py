@@ -15,8 +15,9 @@ from pydantic import (
 )
 
 from workers.campaign.fields import absolute_path, relative_path, with_paths, without_locations
-from workers.campaign.probes import Probes, Split
+from workers.campaign.probes import Split
 from workers.campaign.recipe import Fraction, Frozen, Recipe
+from workers.campaign.record import Record
 from workers.campaign.specs import (
     LOCATION,
     MLP,
@@ -179,27 +180,6 @@ class Subsets(Frozen):
     def ratios_ppm(self) -> tuple[int, ...]:
         """The ratios in parts per million, in their order."""
         return tuple(ratio_to_ppm(ratio) for ratio in self.ratios)
-
-
-class Record(Frozen):
-    """What is stored of each run: which epochs' correctness, and what beside it."""
-
-    epochs: Literal["final", "all"] | Annotated[int, Field(ge=1, le=100_000)] = "final"
-    """`final`; `all`; or a number k for every k-th epoch. The last epoch is always stored."""
-    margins: bool = False
-    """Also each test example's margin: its class's logit less the largest other one, 2 bytes a value."""
-    presentations: bool = False
-    """Also whether each example was predicted right whenever training showed it, before the update: 2 bits an epoch."""
-    probabilities: bool = False
-    """Beside that the label's and the largest probability, and the loss, at each presentation: 6 bytes an epoch."""
-    probes: Probes | None = None
-    """Measurements of some runs' models: where in the network memorization is (`docs/localization.md`)."""
-
-    @model_validator(mode="after")
-    def _probabilities_are_of_presentations(self) -> "Record":
-        if self.probabilities and not self.presentations:
-            raise ValueError("probabilities needs presentations to be true")
-        return self
 
 
 class Campaign(Frozen):

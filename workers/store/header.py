@@ -6,10 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
-from workers.campaign.campaign import Campaign, Record
+from workers.campaign.campaign import Campaign
 from workers.campaign.fields import differences
 from workers.campaign.import_spec import Imported
 from workers.campaign.recipe import Frozen
+from workers.campaign.record import Record
 from workers.campaign.specs import ScoreColumn, Sha256
 from workers.errors import DamagedFileError, StoreError, StoreMismatchError
 from workers.store.example_schema import SCORE, SPLIT_SCORE

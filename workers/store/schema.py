@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from workers.campaign.campaign import Record
 from workers.campaign.keys import Run
+from workers.campaign.record import Record
 from workers.errors import DamagedFileError
 from workers.store.probe_columns import ARROW_TYPES, ProbeColumn
 

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from workers.campaign.campaign import Campaign, Record
+from workers.campaign.campaign import Campaign
+from workers.campaign.record import Record
 from workers.store.schema import MAX_FLOAT16, PROBABILITIES, presentation_columns
 
 Presented = Mapping[str, npt.NDArray[Any]]

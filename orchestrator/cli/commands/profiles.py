@@ -69,12 +69,14 @@ def profiles(
     }
     if learning is not None:
         written["learning curves"] = keep_table(opened, "learning", learning, None, bases, output, by=by)
-    if plot is not None:
-        write_figure(plot, analysis.plot.profiles, profile)
-        written["plot"] = str(plot)
-    if learning_plot is not None and learning is not None:
-        write_figure(learning_plot, analysis.plot.learning, learning)
-        written["learning plot"] = str(learning_plot)
+    figures = (
+        ("plot", plot, analysis.plot.profiles, profile),
+        ("learning plot", learning_plot, analysis.plot.learning, learning),
+    )
+    for name, path, draw, frame in figures:
+        if path is not None:
+            write_figure(path, draw, frame)
+            written[name] = str(path)
     _show(profile)
     say(runs_read_text(counts.ratios, opened.targets()))
     for name, text in written.items():
