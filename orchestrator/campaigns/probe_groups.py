@@ -1,7 +1,7 @@
 """Refuses groups of examples of which one is empty: probes would have nothing to compare."""
 
 from workers.campaign.campaign import Campaign
-from workers.campaign.probes import Split
+from workers.campaign.probes import ScoreSplit
 from workers.common.arrays import Floats
 from workers.errors import CampaignError
 
@@ -24,7 +24,7 @@ def check_noise(noisy: int, count: int) -> None:
         )
 
 
-def check_split(split: Split, scores: Floats) -> None:
+def check_split(split: ScoreSplit, scores: Floats) -> None:
     """Raise CampaignError where none, or all, of float64[N] scores are atypical."""
     atypical = int(split.members(scores).sum())
     if atypical in (0, len(scores)):

@@ -15,7 +15,7 @@ from pydantic import (
 )
 
 from workers.campaign.fields import absolute_path, relative_path, with_paths, without_locations
-from workers.campaign.probes import Split
+from workers.campaign.probes import ScoreSplit
 from workers.campaign.recipe import Fraction, Frozen, Recipe
 from workers.campaign.record import Record
 from workers.campaign.specs import (
@@ -271,7 +271,7 @@ class Campaign(Frozen):
         return self.model_copy(update={"record": record})
 
     @property
-    def split(self) -> Split | None:
+    def split(self) -> ScoreSplit | None:
         """`record.probes.split`."""
         return None if self.record.probes is None else self.record.probes.split
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from workers.common.arrays import Bools, Floats
 
 
-class Split(Frozen):
+class ScoreSplit(Frozen):
     """Two groups of training examples by a score, such as mem or a C-score: typical and atypical ones."""
 
     scores: ScoreColumn
@@ -21,7 +21,7 @@ class Split(Frozen):
     """Examples with a higher score are atypical, as of mem."""
 
     @model_validator(mode="after")
-    def _one_threshold(self) -> "Split":
+    def _one_threshold(self) -> "ScoreSplit":
         if (self.below is None) == (self.above is None):
             given = "none" if self.below is None else "both"
             raise ValueError(f"must have one of below and above, the score beyond which examples are atypical: {given}")
@@ -37,7 +37,7 @@ class Split(Frozen):
         return scores < (self.below or 0.0)
 
 
-def group_names(split: Split | None) -> tuple[str, str]:
+def group_names(split: ScoreSplit | None) -> tuple[str, str]:
     """Of the training examples outside the split, and in it; None: of those that are told apart by label noise."""
     return ("clean", "noisy") if split is None else ("typical", "atypical")
 
@@ -100,7 +100,7 @@ class Probes(Frozen):
     neurons: NeuronsProbe | None = None
     dropout: bool = False
     """Correctness in the modes of example-tied dropout, which the model must have: what is lost by dropping."""
-    split: Split | None = None
+    split: ScoreSplit | None = None
     """The groups that are compared; without it examples with the data set's label, and with another (`label_noise`)."""
     custom: Annotated[tuple[CustomProbe, ...], Field(strict=False, max_length=20), AfterValidator(_distinct)] = ()
 

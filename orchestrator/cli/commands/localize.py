@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 RULES = ("parameters", "buffers", "reestimated")
 
-Groups = tuple[str, str]
+GroupNames = tuple[str, str]
 """Names of the examples that are compared: clean and noisy, or typical and atypical."""
 
 
@@ -86,11 +86,11 @@ def _keep(store: "Store", name: str, frame: "pd.DataFrame", output: Path | None)
         return not_kept(error)
 
 
-def _show_nothing(frame: "pd.DataFrame", rule: str, groups: Groups) -> None:
+def _show_nothing(frame: "pd.DataFrame", rule: str, groups: GroupNames) -> None:
     """A probe of the user's own is in its table."""
 
 
-def _show_gradients(frame: "pd.DataFrame", rule: str, groups: Groups) -> None:
+def _show_gradients(frame: "pd.DataFrame", rule: str, groups: GroupNames) -> None:
     """Means over epochs; the figure and the table have each epoch."""
     first, second = groups
     say(f"gradients of {first} and {second} examples, mean over epochs")
@@ -103,7 +103,7 @@ def _show_gradients(frame: "pd.DataFrame", rule: str, groups: Groups) -> None:
     show_table(table)
 
 
-def _show_rewinding(frame: "pd.DataFrame", rule: str, groups: Groups) -> None:
+def _show_rewinding(frame: "pd.DataFrame", rule: str, groups: GroupNames) -> None:
     for group in groups:
         say(f"accuracy on {group} examples with one layer rewound to an epoch ({rule})")
         rows = frame[(frame["rule"] == rule) & (frame["group"] == group)]
@@ -124,7 +124,7 @@ def _accuracy(row: Any) -> str:
     return cell(row["accuracy"], row["accuracy_se"])
 
 
-def _show_retraining(frame: "pd.DataFrame", rule: str, groups: Groups) -> None:
+def _show_retraining(frame: "pd.DataFrame", rule: str, groups: GroupNames) -> None:
     say(f"accuracy with one layer trained anew on {groups[0]} examples alone, before and after")
     names = [f"{group} {when}" for group in groups for when in ("before", "after")]
     ranks = (2, 1, 1, 0)
@@ -141,7 +141,7 @@ def _show_retraining(frame: "pd.DataFrame", rule: str, groups: Groups) -> None:
     show_table(table)
 
 
-def _show_neurons(frame: "pd.DataFrame", rule: str, groups: Groups) -> None:
+def _show_neurons(frame: "pd.DataFrame", rule: str, groups: GroupNames) -> None:
     say("units to set to 0 until an example's given label is not predicted")
     ranks = {"sampled": 4, "predicted": 3, "median": 0, "under 10": 0, "not flipped": 1}
     ranks |= {"test before": 2, "test after": 2}
@@ -161,13 +161,13 @@ def _show_neurons(frame: "pd.DataFrame", rule: str, groups: Groups) -> None:
     show_table(table)
 
 
-def _show_detection(frame: "pd.DataFrame", rule: str, groups: Groups) -> None:
+def _show_detection(frame: "pd.DataFrame", rule: str, groups: GroupNames) -> None:
     for row in frame.to_dict("records"):
         found = "noisy labels" if groups[1] == "noisy" else f"{groups[1]} examples"
         say(f"minus the number of units as a detector of {found}: AUC {cell(row['auc'], row['auc_se'])}")
 
 
-def _show_dropout(frame: "pd.DataFrame", rule: str, groups: Groups) -> None:
+def _show_dropout(frame: "pd.DataFrame", rule: str, groups: GroupNames) -> None:
     say("accuracy with and without the memorization units")
     shown = (*groups, "test")
     table = TextTable(
@@ -180,7 +180,7 @@ def _show_dropout(frame: "pd.DataFrame", rule: str, groups: Groups) -> None:
     show_table(table)
 
 
-def _show_dropped(frame: "pd.DataFrame", rule: str, groups: Groups) -> None:
+def _show_dropped(frame: "pd.DataFrame", rule: str, groups: GroupNames) -> None:
     """The clean or typical examples that are lost in most runs: often ambiguous, or wrong in the data set itself."""
     first, second = (frame[frame["group"] == group] for group in groups)
     lost = first[first["lost"] > 0]

@@ -1,7 +1,8 @@
 """Command of groups of examples: profiles."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -14,7 +15,12 @@ from orchestrator.frame_files import check_output
 from workers.errors import CommandError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
+
+    from analysis.reading.sequences import At
+    from workers.store import Store
 
 _NOT_RECORDED = "record.presentations must be true, or record.epochs all or a number"
 
@@ -44,7 +50,7 @@ def profiles(
     from analysis.reading.estimate_tables import bases_of
     from analysis.reading.run_groups import group_runs
     from analysis.reading.runs_read import runs_read_text
-    from analysis.scoring.profiles import learning_curves, recorded_kinds
+    from analysis.scoring.profiles import learning_curves
     from orchestrator.cli.progress import reading_display
     from workers.store import Store
 
@@ -52,9 +58,7 @@ def profiles(
     check_figure(plot, "plot")
     check_figure(learning_plot, "learning-plot")
     opened = Store.open(store)
-    kinds = recorded_kinds(opened)
-    if learning_plot is not None and not kinds:
-        raise CommandError(f"{opened.uri}: has no learning curves: {_NOT_RECORDED}")
+    kinds = _recorded_kinds(opened, required=learning_plot is not None)
     with reading_display(errors, opened):
         counts = count_runs(opened)
         grouped = group_examples(opened, counts, by, groups)
@@ -69,20 +73,34 @@ def profiles(
     }
     if learning is not None:
         written["learning curves"] = keep_table(opened, "learning", learning, None, bases, output, by=by)
-    figures = (
-        ("plot", plot, analysis.plot.profiles, profile),
-        ("learning plot", learning_plot, analysis.plot.learning, learning),
+    written |= _write_figures(
+        {
+            "plot": (plot, analysis.plot.profiles, profile),
+            "learning plot": (learning_plot, analysis.plot.learning, learning),
+        }
     )
-    for name, path, draw, frame in figures:
+    _show(profile)
+    lines = [runs_read_text(counts.ratios, opened.targets()), *(f"{name}: {text}" for name, text in written.items())]
+    for line in lines if kinds else [*lines, f"no learning curves: {_NOT_RECORDED}"]:
+        say(line)
+
+
+def _recorded_kinds(store: "Store", required: bool) -> "Sequence[At]":
+    """The kinds of learning curves that a store has. Raises CommandError where one is required and there is none."""
+    from analysis.scoring.profiles import recorded_kinds
+
+    kinds = recorded_kinds(store)
+    if required and not kinds:
+        raise CommandError(f"{store.uri}: has no learning curves: {_NOT_RECORDED}")
+    return kinds
+
+
+def _write_figures(figures: Mapping[str, tuple[Path | None, Callable[..., Any], Any]]) -> dict[str, str]:
+    """Draw the figures that have a path; returns the paths by the figures' names."""
+    for path, draw, frame in figures.values():
         if path is not None:
             write_figure(path, draw, frame)
-            written[name] = str(path)
-    _show(profile)
-    say(runs_read_text(counts.ratios, opened.targets()))
-    for name, text in written.items():
-        say(f"{name}: {text}")
-    if learning is None:
-        say(f"no learning curves: {_NOT_RECORDED}")
+    return {name: str(path) for name, (path, _, _) in figures.items() if path is not None}
 
 
 def _show(frame: "pd.DataFrame") -> None:
