@@ -93,7 +93,7 @@ def test_rewound_layers_are_those_of_the_table(tables: dict[str, pd.DataFrame], 
     table = tables["rewinding"]
     rule = table[(table["rule"] == "reestimated") & table["group"].isin(["clean", "noisy"])]
     start = rule[rule["epoch"] == 0].set_index(["group", "layer"])
-    noisy = start.loc["noisy"].sort_values("accuracy", kind="stable")
+    noisy = pd.DataFrame(start.loc["noisy"]).sort_values("accuracy", kind="stable")
     most, least = noisy.index[0], noisy.index[-1]
     part = parts["Oneweights"]
     for layer, how in ((most, "least with"), (least, "greatest with")):
