@@ -70,6 +70,10 @@ class DeviceData:
         train, test = (self._inputs(each, dtype) for each in images)
         return replace(self, train_images=train, test_images=test, shift=None, scale=None)
 
+    def with_split(self, split: npt.NDArray[np.bool_] | None) -> "DeviceData":
+        """The same data with the atypical examples, bool[N], in place of the noisy ones; None: as it is."""
+        return self if split is None else replace(self, split=torch.tensor(split, device=self.device))
+
     def _inputs(self, images: PixelSource, dtype: torch.dtype) -> PixelSource:
         inputs = torch.empty((len(images), *images.shape), dtype=dtype, device=self.device)
         start = 0
@@ -85,12 +89,11 @@ def load_on_device(
     device: torch.device,
     *,
     scores: npt.NDArray[np.float64] | None = None,
-    split: npt.NDArray[np.bool_] | None = None,
     streamed: bool | None = None,
 ) -> DeviceData:
     """Put a data set on a device, with the campaign's given labels (int64[N]) and input scaling.
 
-    `scores` (float64[N]) are those that explicit subsets go by, `split` (bool[N]) are the atypical examples.
+    `scores` (float64[N]) are those that explicit subsets go by. The split is that of noisy labels: see `with_split`.
     `streamed` images stay on the host; by default where they would take more than half of the device's free memory.
     Raises CampaignError where the recipe does not fit the data (augmentation of features, cutout larger than an image).
     """
@@ -121,7 +124,7 @@ def load_on_device(
         scale=per_channel(scale),
         fill=per_channel((mean - shift) * scale),
         num_classes=dataset.num_classes,
-        split=torch.tensor(given_labels != np.asarray(dataset.train_labels) if split is None else split, device=device),
+        split=torch.tensor(given_labels != np.asarray(dataset.train_labels), device=device),
         scored=None if scores is None else ScoredExamples(scores, given_labels),
     )
 

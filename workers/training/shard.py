@@ -72,8 +72,8 @@ class Worker:
         # Chosen when the first shard trains: the choice runs the campaign's own code, which may fail.
         self.choose_engine = cache(lambda: self._checked_engine(dataset.input_shape))
         labels, scores = self.store.given_labels(), self.store.scores()
-        where, split = torch.device(device), self.store.split()
-        self.data = load_on_device(dataset, campaign, labels, where, scores=scores, split=split)
+        data = load_on_device(dataset, campaign, labels, torch.device(device), scores=scores)
+        self.data = data.with_split(self.store.split())
         self._device_in_use = threading.Lock()
         self._checkpoint_minutes = checkpoint_minutes
         self._checkpoints: dict[Shard, ShardCheckpoints] = {}
