@@ -24,11 +24,11 @@ _MODES = {
     "drop": "none",
 }
 
-Row = Mapping[Any, Any]
+TableRow = Mapping[Any, Any]
 
 
 @dataclass(frozen=True)
-class Part:
+class MeasuredPart:
     """What one probe shows; a probe that found nothing to draw has no figure."""
 
     title: str
@@ -50,17 +50,17 @@ def introduction(probed: Probed) -> str:
     return told.replace("  ", " ").strip()
 
 
-def localization(probed: Probed) -> list[Part]:
+def localization(probed: Probed) -> list[MeasuredPart]:
     """A part for each probe that was measured."""
     return [make(probed) for name, make in _PARTS.items() if name in probed.tables]
 
 
-def _gradients(probed: Probed) -> Part:
+def _gradients(probed: Probed) -> MeasuredPart:
     first, second = probed.groups
     table, means = probed.tables["gradients"], probed.gradients
     title = "Gradients"
     if means is None or means["cosine"].notna().sum() == 0:
-        return Part(title, (f"In no epoch did both {first} and {second} examples have a gradient.",))
+        return MeasuredPart(title, (f"In no epoch did both {first} and {second} examples have a gradient.",))
     known = means[means["cosine"].notna()]
     ordered = [dict(row) for row in known.sort_values("cosine", kind="stable").to_dict("records")]
     longest = [dict(row) for row in known.sort_values("norm_ratio", kind="stable").to_dict("records")]
@@ -88,10 +88,10 @@ def _gradients(probed: Probed) -> Part:
         **norms,
         "ratio of norms": "norm_ratio",
     }
-    return Part(title, sentences, draw.with_values(picture, means, columns))
+    return MeasuredPart(title, sentences, draw.with_values(picture, means, columns))
 
 
-def _rewinding(probed: Probed) -> Part:
+def _rewinding(probed: Probed) -> MeasuredPart:
     first, second = probed.groups
     table = probed.tables["rewinding"]
     rules = list(dict.fromkeys(table["rule"]))
@@ -105,7 +105,7 @@ def _rewinding(probed: Probed) -> Part:
     title = f"One layer rewound to {'its initial weights' if start == 0 else f'epoch {start}'}"
     ordered = _ordered(rewound, probed.groups)
     if not ordered:
-        return Part(title, (f"No run trained on {second} examples.",))
+        return MeasuredPart(title, (f"No run trained on {second} examples.",))
     most, least = ordered[0], ordered[-1]
     left = f"least with {_each(most, probed.groups)}"
     left += f" and greatest with {_each(least, probed.groups)}." if len(ordered) > 1 else ", the only layer."
@@ -125,10 +125,10 @@ def _rewinding(probed: Probed) -> Part:
     levels = {group: float(row["accuracy"]) for group, row in trained.items()}
     picture = draw.by_place("rewinding", frame, ("layer", "accuracy"), caption, draw.SHARES, levels)
     values = compared[compared["rule"] == rule]
-    return Part(title, tuple(filter(None, sentences)), _with_accuracies(picture, values, "layer", "epoch"))
+    return MeasuredPart(title, tuple(filter(None, sentences)), _with_accuracies(picture, values, "layer", "epoch"))
 
 
-def _retraining(probed: Probed) -> Part:
+def _retraining(probed: Probed) -> MeasuredPart:
     first, second = probed.groups
     table = probed.tables["retraining"]
     compared = table[table["group"].isin(probed.groups)]
@@ -137,7 +137,7 @@ def _retraining(probed: Probed) -> Part:
     title = f"One layer trained anew on {first} examples"
     ordered = _ordered(after, probed.groups)
     if not ordered:
-        return Part(title, (f"No run trained on {second} examples.",))
+        return MeasuredPart(title, (f"No run trained on {second} examples.",))
     accuracies = _between([(_percent(row[second]), row["layer"]) for row in ordered])
     on_first = sorted((row[first]["accuracy"], _percent(row[first])) for row in ordered if first in row)
     others = f", and {_between([(text, '') for _, text in on_first])} of the {first} ones" if on_first else ""
@@ -149,16 +149,16 @@ def _retraining(probed: Probed) -> Part:
     caption = f"Accuracy by the layer that is trained anew. {BARS}"
     frame = after.assign(place=after["layer"], value=after["accuracy"], se=after["accuracy_se"])
     picture = draw.by_place("retraining", frame, ("layer", "accuracy"), caption, draw.SHARES)
-    return Part(title, sentences, _with_accuracies(picture, compared, "layer", "epoch"))
+    return MeasuredPart(title, sentences, _with_accuracies(picture, compared, "layer", "epoch"))
 
 
-def _neurons(probed: Probed) -> Part:
+def _neurons(probed: Probed) -> MeasuredPart:
     table, flips = probed.tables["neurons"], probed.flips
     rows = {row["group"]: row for row in table[table["under_10"].notna()].to_dict("records")}
     title = "Units to flip a prediction"
     shown = [group for group in reversed(probed.groups) if group in rows]
     if flips is None or flips.empty or not shown:
-        return Part(title, ("No sampled example is predicted as its given label: there is nothing to flip.",))
+        return MeasuredPart(title, ("No sampled example is predicted as its given label: there is nothing to flip.",))
     tried = int(flips["units"].max())
     needs = [f"{_median(rows[group], tried)} of {group} examples" for group in shown]
     few = [f"{_percent(rows[group], 'under_10')} of the {group} ones" for group in shown]
@@ -186,10 +186,10 @@ def _neurons(probed: Probed) -> Part:
     picture = draw.flips("flips", flips, groups, caption)
     flips = flips.sort_values(["units", "group"], kind="stable")
     columns = {"group": "group", "units": "units", "flipped": "share"}
-    return Part(title, tuple(sentences), draw.with_values(picture, flips, columns))
+    return MeasuredPart(title, tuple(sentences), draw.with_values(picture, flips, columns))
 
 
-def _dropout(probed: Probed) -> Part:
+def _dropout(probed: Probed) -> MeasuredPart:
     table = probed.tables["dropout"]
     modes = list(dict.fromkeys(table["mode"]))[::-1]  # from all that was trained to what is left
     table = table[table["accuracy"].notna() & table["runs"].gt(0)]
@@ -202,7 +202,7 @@ def _dropout(probed: Probed) -> Part:
             told.append(f"on {group} examples {', '.join(accuracies)}")
     title = "Memorization units dropped"
     if not told:
-        return Part(title, ("No group of examples was measured.",))
+        return MeasuredPart(title, ("No group of examples was measured.",))
     sentences = [f"Accuracy {'; '.join(told)}."]
     lost = lost_examples(probed)
     if len(lost):
@@ -216,7 +216,7 @@ def _dropout(probed: Probed) -> Part:
     caption = f"Accuracy by the memorization units of example-tied dropout that are on ({meanings}). {BARS}"
     frame = table.assign(place=table["mode"], value=table["accuracy"], se=table["accuracy_se"])
     picture = draw.by_place("dropout", frame, ("memorization units", "accuracy"), caption, draw.SHARES)
-    return Part(title, tuple(sentences), _with_accuracies(picture, table, "mode"))
+    return MeasuredPart(title, tuple(sentences), _with_accuracies(picture, table, "mode"))
 
 
 def lost_examples(probed: Probed) -> pd.DataFrame:
@@ -227,7 +227,7 @@ def lost_examples(probed: Probed) -> pd.DataFrame:
     return frame[(frame["group"] == probed.groups[0]) & (frame["lost"] > 0)]
 
 
-_PARTS: dict[str, Callable[[Probed], Part]] = {
+_PARTS: dict[str, Callable[[Probed], MeasuredPart]] = {
     "gradients": _gradients,
     "rewinding": _rewinding,
     "retraining": _retraining,
@@ -258,18 +258,18 @@ def _between(ordered: list[tuple[str, str]]) -> str:
     return named[0] if len(ordered) == 1 or low == high else f"between {named[0]} and {named[1]}"
 
 
-def _median(row: Row, tried: int) -> str:
+def _median(row: TableRow, tried: int) -> str:
     if row["median"] == float("inf"):
         return f"over {tried:,}"
     return _plus(row, "median", 1)
 
 
-def _plus(row: Row, name: str, digits: int = 2) -> str:
+def _plus(row: TableRow, name: str, digits: int = 2) -> str:
     error = row[f"{name}_se"]
     return number(row[name], digits) + ("" if error != error else f"{_PLUS}{number(error, digits)}")
 
 
-def _percent(row: Row, name: str = "accuracy") -> str:
+def _percent(row: TableRow, name: str = "accuracy") -> str:
     error = row[f"{name}_se"]
     told = number(100 * row[name], 1)
     return (told if error != error else f"{told}{_PLUS}{number(100 * error, 1)}") + "%"

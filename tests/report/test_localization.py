@@ -13,7 +13,7 @@ from analysis.report.probed import flipped
 from orchestrator import run_campaign
 from orchestrator.report import explorer, write_report
 from orchestrator.report.galleries import Galleries
-from orchestrator.report.localization import Part, introduction, localization, lost_examples
+from orchestrator.report.localization import MeasuredPart, introduction, localization, lost_examples
 from orchestrator.report.words import number
 from tests.conftest import small_campaign
 from tests.report.test_report import Page
@@ -54,13 +54,13 @@ def tables(found: Findings) -> dict[str, pd.DataFrame]:
 
 
 @pytest.fixture(scope="module")
-def parts(found: Findings) -> dict[str, Part]:
+def parts(found: Findings) -> dict[str, MeasuredPart]:
     """The parts by the first word of their title."""
     assert found.probed is not None
     return {part.title.split()[0] + part.title.split()[-1]: part for part in localization(found.probed)}
 
 
-def told(part: Part) -> str:
+def told(part: MeasuredPart) -> str:
     return " ".join(part.sentences)
 
 
@@ -68,7 +68,7 @@ def percent(row: pd.Series, name: str = "accuracy") -> str:
     return f"{number(100 * row[name], 1)}{PLUS}{number(100 * row[f'{name}_se'], 1)}%"
 
 
-def shown(part: Part) -> list[list[str]]:
+def shown(part: MeasuredPart) -> list[list[str]]:
     """The rows of a figure's table."""
     assert part.picture is not None
     return [list(row) for row in part.picture.values]
@@ -80,7 +80,7 @@ def cells(frame: pd.DataFrame, *names: str) -> list[list[str]]:
     return [[number(value, 3) if isinstance(value, float) else str(value) for value in row.values()] for row in rows]
 
 
-def test_cosines_are_the_means_over_epochs(tables: dict[str, pd.DataFrame], parts: dict[str, Part]) -> None:
+def test_cosines_are_the_means_over_epochs(tables: dict[str, pd.DataFrame], parts: dict[str, MeasuredPart]) -> None:
     part = parts["GradientsGradients"]
     means = tables["gradients"].groupby("layer", sort=False)["cosine"].mean().sort_values()
     for place in (0, -1):
@@ -89,7 +89,7 @@ def test_cosines_are_the_means_over_epochs(tables: dict[str, pd.DataFrame], part
     assert {row[0]: row[1] for row in shown(part)} == {str(layer): number(mean, 3) for layer, mean in means.items()}
 
 
-def test_rewound_layers_are_those_of_the_table(tables: dict[str, pd.DataFrame], parts: dict[str, Part]) -> None:
+def test_rewound_layers_are_those_of_the_table(tables: dict[str, pd.DataFrame], parts: dict[str, MeasuredPart]) -> None:
     table = tables["rewinding"]
     rule = table[(table["rule"] == "reestimated") & table["group"].isin(["clean", "noisy"])]
     start = rule[rule["epoch"] == 0].set_index(["group", "layer"])
@@ -104,7 +104,9 @@ def test_rewound_layers_are_those_of_the_table(tables: dict[str, pd.DataFrame], 
     assert shown(part) == cells(rule, "layer", "epoch", "group", "accuracy", "accuracy_se")
 
 
-def test_retrained_layers_are_those_of_the_table(tables: dict[str, pd.DataFrame], parts: dict[str, Part]) -> None:
+def test_retrained_layers_are_those_of_the_table(
+    tables: dict[str, pd.DataFrame], parts: dict[str, MeasuredPart]
+) -> None:
     table = tables["retraining"]
     part = parts["Oneexamples"]
     after = table[(table["epoch"] == 2) & (table["group"] == "noisy")].sort_values("accuracy", kind="stable")
@@ -114,7 +116,9 @@ def test_retrained_layers_are_those_of_the_table(tables: dict[str, pd.DataFrame]
     assert shown(part) == cells(compared, "layer", "epoch", "group", "accuracy", "accuracy_se")
 
 
-def test_units_are_those_of_the_table(found: Findings, tables: dict[str, pd.DataFrame], parts: dict[str, Part]) -> None:
+def test_units_are_those_of_the_table(
+    found: Findings, tables: dict[str, pd.DataFrame], parts: dict[str, MeasuredPart]
+) -> None:
     """The curve of each group passes through the table's share that needs fewer than 10."""
     assert found.probed is not None and found.probed.flips is not None
     part = parts["Unitsprediction"]
@@ -142,7 +146,9 @@ def test_examples_that_are_not_flipped_stay_below_the_curve() -> None:
     assert flipped(units[units["units"] == 0]).empty
 
 
-def test_modes_and_lost_examples(found: Findings, tables: dict[str, pd.DataFrame], parts: dict[str, Part]) -> None:
+def test_modes_and_lost_examples(
+    found: Findings, tables: dict[str, pd.DataFrame], parts: dict[str, MeasuredPart]
+) -> None:
     assert found.probed is not None
     part = parts["Memorizationdropped"]
     for row in tables["dropout"].dropna(subset="accuracy").to_dict("records"):
