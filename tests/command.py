@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import sys
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -28,3 +29,9 @@ def call(*words: object, cwd: Path = ROOT, columns: int = 200) -> tuple[int, str
     ):
         code = exit_code_of(app)
     return code, output.getvalue(), errors.getvalue()
+
+
+def without_progress(errors: str) -> str:
+    """Standard error without what `run` tells of its data and progress."""
+    told = (line for line in errors.splitlines(keepends=True) if not re.match(r"data: |[\d,]+/[\d,]+ runs", line))
+    return "".join(told)

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from orchestrator.presets import NAMES, preset_text
 from tests.conftest import small_campaign
 from workers.campaign.campaign import PPM, Campaign, ratio_to_ppm
-from workers.campaign.specs import TorchvisionData
+from workers.campaign.specs import MLP, TorchvisionData
 from workers.campaign.yaml_io import (
     MAX_BYTES,
     check_campaign,
@@ -54,7 +54,7 @@ def test_presets_are_valid_and_survive_a_round_trip(name: str) -> None:
 
 def test_the_published_recipe_is_the_preset() -> None:
     campaign = parse_campaign(preset_text("mnist-cscore"))
-    assert campaign.model.model_dump() == {"name": "mlp", "hidden": (512, 256)}
+    assert campaign.model == MLP(hidden=(512, 256))
     assert campaign.subsets.ratios == (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
     assert (campaign.subsets.repetitions, campaign.recipe.epochs, campaign.recipe.batch_size) == (200, 10, 128)
     assert campaign.recipe.initialization.weights == "glorot-normal"

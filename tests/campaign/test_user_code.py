@@ -16,6 +16,7 @@ from orchestrator.campaigns.campaign_report import CampaignProgress
 from orchestrator.cli.app import app, interrupt
 from orchestrator.cli.exit_codes import exit_code_of
 from orchestrator.cli.throughput import Rate
+from tests.command import without_progress
 from tests.conftest import small_campaign
 from workers.campaign.yaml_io import dump_campaign
 from workers.errors import CampaignError, UserCodeError
@@ -44,7 +45,7 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *w
     monkeypatch.setattr(sys, "argv", ["longtail", *map(str, words)])
     former = signal.signal(signal.SIGINT, interrupt)
     try:
-        return exit_code_of(app), capsys.readouterr().err
+        return exit_code_of(app), without_progress(capsys.readouterr().err)
     finally:
         signal.signal(signal.SIGINT, former)
 

@@ -9,6 +9,7 @@ import pytest
 from orchestrator import run_campaign
 from orchestrator.cli.app import app
 from orchestrator.cli.exit_codes import exit_code_of
+from tests.command import without_progress
 from tests.conftest import small_campaign
 from tests.stores import new_store, results
 from workers.campaign.keys import Shard
@@ -103,7 +104,7 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *w
     monkeypatch.setenv("COLUMNS", "300")
     monkeypatch.setattr(sys, "argv", ["longtail", *map(str, words)])
     code = exit_code_of(app)
-    return code, " ".join(capsys.readouterr().err.split())
+    return code, " ".join(without_progress(capsys.readouterr().err).split())
 
 
 @pytest.mark.parametrize("mistake", CAMPAIGNS)

@@ -118,8 +118,8 @@ def test_misspelt_presets(preset: str, end: str) -> None:
         (
             "drop_last: true",
             "model: {name: resent18}",
-            "model.name: must be mlp, small-cnn, mnist-cnn, resnet9, airbench, resnet18, resnet50, vit or "
-            "package.module:function, got 'resent18' (did you mean resnet18?)",
+            "model.name: must be mlp, small-cnn, mnist-cnn, resnet9, airbench, resnet18, resnet50, vit, "
+            "vit-small-data or package.module:function, got 'resent18' (did you mean resnet18?)",
         ),
         (
             "drop_last: true",
@@ -129,7 +129,7 @@ def test_misspelt_presets(preset: str, end: str) -> None:
         (
             "drop_last: true",
             "model: {name: mlp, dropout: 0.1}",
-            "model.dropout: unknown field (allowed: name, hidden), got 0.1",
+            "model.dropout: unknown field (did you mean stage_dropout?), got 0.1",
         ),
         (
             "drop_last: true",

@@ -20,7 +20,7 @@ from tests.manifests import DEPLOY, ROOT, load, strict, with_unknown_keys
 
 BIN = Path(sys.executable).parent
 GUIDE = (DEPLOY / "README.md").read_text()
-FILES = sorted(path for path in DEPLOY.rglob("*") if path.is_file())
+FILES = sorted(path for path in DEPLOY.rglob("*") if path.is_file() and path.suffix != ".pyc")
 LAUNCHERS = ["aws.yaml", "gcp.yaml"]
 
 
