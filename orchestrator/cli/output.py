@@ -1,6 +1,7 @@
 """Output of commands, and of a campaign from start to end."""
 
 import threading
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import typer
@@ -87,6 +88,10 @@ def run_and_show(
     options: "RunOptions",
 ) -> "CampaignReport":
     """Run a campaign with its progress on standard error, and print the result. Ctrl-C ends the command with 130."""
+    if options.runner == "ray":
+        # First: where torch is missing as well, the extra `ray` installs both.
+        import_module("orchestrator.runners.ray.runner")
+
     from orchestrator.campaigns.campaign_report import CampaignProgress
     from orchestrator.campaigns.run import run_campaign
     from orchestrator.cli.progress import campaign_display

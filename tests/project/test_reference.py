@@ -20,7 +20,7 @@ from workers.campaign.yaml_io import dump_campaign, parse_campaign, parse_mappin
 
 INTERNAL = {
     *("CUBLAS_WORKSPACE_CONFIG", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "RAY_USAGE_STATS_ENABLED"),
-    *("RAY_AIR_NEW_OUTPUT", "RAY_CHDIR_TO_TRIAL_DIR"),
+    *("RAY_AIR_NEW_OUTPUT", "RAY_CHDIR_TO_TRIAL_DIR", "RAY_DEDUP_LOGS_SKIP_REGEX"),
 }
 """Variables that Longtail sets itself, for torch and Ray."""
 
@@ -157,7 +157,7 @@ def test_files_that_commands_write(store: Path, tmp_path: Path) -> None:
     table = text[text.index("| command | writes in `estimates/` |") :]
     told = {names(row[0])[0]: set(re.findall(r"[a-z_]+\.parquet", row[1])) for row in rows(table)}
     silent = names(re.findall(r"^(`influence`.*) print, ", text, flags=re.MULTILINE)[0])
-    explicit = {"removal": removal_store(store, tmp_path)}
+    explicit = {"removal": removal_store(store, tmp_path), "localize": probed_store(tmp_path)}
     for command in [*told, *silent]:
         given = explicit.get(command, store)
         before = {path: path.stat().st_mtime_ns for path in (given / "estimates").glob("*")}
@@ -168,6 +168,21 @@ def test_files_that_commands_write(store: Path, tmp_path: Path) -> None:
         assert {path.name for path, when in after.items() if before.get(path) != when} == told.get(command, set()), (
             command
         )
+
+
+def probed_store(folder: Path) -> Path:
+    """A store with every probe."""
+    every = {
+        "gradients": True,
+        "rewinding": {},
+        "retraining": {"epochs": 1},
+        "neurons": {"examples": 4},
+        "dropout": True,
+    }
+    model = {"name": "mlp", "hidden": [16], "stage_dropout": {"name": "example-tied"}}
+    parts = {"model": model, "label_noise": {"fraction": 0.1}, "record": {"probes": every}}
+    run_campaign(small_campaign(subsets={"ratios": [0.7], "repetitions": 1}, **parts), folder / "probed")
+    return folder / "probed"
 
 
 def removal_store(store: Path, folder: Path) -> Path:

@@ -1,9 +1,8 @@
 """`longtail density`: a digits campaign with label noise, end to end."""
 
 import json
-import signal
-import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,15 +11,19 @@ import pytest
 from scipy.stats import spearmanr
 
 from analysis import EstimateError, open_store
-from benchmarks.isolation import ROOT, longtail
 from orchestrator import estimate_densities, run_campaign
 from orchestrator.cli import progress
 from tests.command import call
 from tests.conftest import small_campaign
 from tests.synthetic import Labelled, Runs, examples, make_store, make_stores
+from workers.campaign.campaign import Campaign
 from workers.campaign.import_spec import Imported
+from workers.campaign.keys import Run
 from workers.store import Header, Store
 from workers.store.parquet.table_file import metadata_of
+from workers.training import penultimate_features
+from workers.training.device_data import DeviceData
+from workers.training.penultimate_features import PenultimateFeatures
 
 NAMES = [f"{space}_density{score}" for space in ("input", "hidden") for score in ("", "_same", "_relative")]
 
@@ -146,13 +149,19 @@ def test_imported_runs_have_no_data(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_interrupted_it_leaves_nothing(trained: Path, tmp_path: Path) -> None:
-    command = longtail("density", trained, "--models", 30, "--device", "cpu", "-o", tmp_path / "d.parquet")
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
-        assert process.stdout is not None and process.stderr is not None
-        assert any("epochs of run" in line for line in process.stderr)
-        process.send_signal(signal.SIGINT)
-        errors, output = process.stderr.read(), process.stdout.read()
-    assert (process.returncode, output) == (130, "")
+def test_interrupted_it_leaves_nothing(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    extract = penultimate_features.train_and_extract_features
+
+    def interrupted(campaign: Campaign, data: DeviceData, run: Run, *options: Any) -> PenultimateFeatures:
+        """Ctrl-C at the end of the first epoch."""
+
+        def end(done: int, total: int) -> None:
+            raise KeyboardInterrupt
+
+        return extract(campaign, data, run, on_epoch=end)
+
+    monkeypatch.setattr("orchestrator.store_ops.density.train_and_extract_features", interrupted)
+    code, output, errors = call("density", trained, "--models", 2, "--device", "cpu", "-o", tmp_path / "d.parquet")
+    assert (code, output) == (130, "")
     assert "Traceback" not in errors
     assert list(tmp_path.iterdir()) == []

@@ -70,7 +70,7 @@ RATES = {"recipe__optimizer__learning_rate": {"log_uniform": [0.01, 1.0]}}
         ({"model": {"choice": [{"name": "vit", "patch_size": 3}]}}, "patch"),
         (
             {"model": {"choice": [{"name": "mlp"}, {"name": "small-cnn"}]}, "model__width": {"choice": [4]}},
-            "model.width: unknown field (allowed: name, hidden), got 4",
+            "model.width: unknown field (allowed: stage_dropout, name, hidden), got 4",
         ),
     ],
 )

@@ -177,7 +177,7 @@ class Store(StoredExamples):
 
         Presentations are [rows, slots, N]: a row's slots are its epochs since the row before, and then empty ones.
         """
-        return self._matrix(shard, table, column).reshape(-1, *self._results.widths.shape(column))
+        return self._matrix(shard, table, column).reshape(len(table), *self._results.widths.shape(column))
 
     def _matrix(self, shard: Shard, table: pa.Table, column: str) -> npt.NDArray[Any]:
         try:
