@@ -16,7 +16,7 @@ from workers.training.augmentation import DRAWS
 from workers.training.device_data import DeviceData
 from workers.training.optimizers import Update
 from workers.training.pixel_sources import PixelSource, ResidentPixels, StreamedPixels
-from workers.training.stacked import TrainingStep
+from workers.training.stacked import Gradients, TrainingStep
 
 DEVICE = torch.device("meta")
 COUNT, BATCH, CLASSES = 3, 8, 10
@@ -56,7 +56,7 @@ def take_step(
         models = [build_model(campaign.model, shape, CLASSES) for _ in range(COUNT)]
     stack = StackedModel(models, dtype, DEVICE)
     stack.train(True)
-    step = TrainingStep(campaign, data, stack, Update(stack.weights, campaign.recipe.optimizer))
+    step = TrainingStep(Gradients(campaign, data, stack, Update(stack.weights, campaign.recipe.optimizer)))
     index = torch.empty((COUNT, BATCH), dtype=torch.int64, device=DEVICE)
     changes = torch.empty((DRAWS, COUNT, BATCH), dtype=torch.int64, device=DEVICE)
     if streamed:

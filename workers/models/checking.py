@@ -7,6 +7,7 @@ from itertools import chain
 import torch
 from torch import nn
 
+from workers.campaign.specs import SmallDataViT, ViT
 from workers.errors import ModelError
 from workers.models.operations import counted_pass
 from workers.user_code.boundary import user_code
@@ -25,6 +26,22 @@ def image_shape(name: str, input_shape: tuple[int, ...], smallest: int) -> tuple
             f"model {name}: needs images of at least {smallest} x {smallest} pixels, got {width} x {height}"
         )
     return channels, height, width
+
+
+def check_patches(spec: ViT | SmallDataViT, input_shape: tuple[int, ...]) -> tuple[int, int]:
+    """(C, side) of square images for a vision transformer.
+
+    Raises ModelError where inputs are not square images, the patch does not divide them, or heads do not divide width.
+    """
+    channels, height, width = image_shape(spec.name, input_shape, smallest=1)
+    if height != width or height % spec.patch_size:
+        raise ModelError(
+            "model.patch_size: must divide the side of square images, "
+            f"got {spec.patch_size} for {width} x {height} pixels"
+        )
+    if spec.width % spec.heads:
+        raise ModelError(f"model.width: must be a multiple of heads ({spec.heads}), got {spec.width}")
+    return channels, height
 
 
 def check_weights(model: nn.Module, name: str) -> None:

@@ -5,8 +5,7 @@ import math
 from torch import nn
 
 from workers.campaign.specs import ViT
-from workers.errors import ModelError
-from workers.models.checking import image_shape
+from workers.models.checking import check_patches
 
 MLP_RATIO = 4
 """Units of a block's hidden layer over units per token (Dosovitskiy et al., ICLR 2021)."""
@@ -19,14 +18,7 @@ def build_vit(spec: ViT, input_shape: tuple[int, ...], num_classes: int) -> nn.M
     """
     from torchvision.models import VisionTransformer
 
-    channels, height, width = image_shape(spec.name, input_shape, smallest=1)
-    if height != width or height % spec.patch_size:
-        raise ModelError(
-            "model.patch_size: must divide the side of square images, "
-            f"got {spec.patch_size} for {width} x {height} pixels"
-        )
-    if spec.width % spec.heads:
-        raise ModelError(f"model.width: must be a multiple of heads ({spec.heads}), got {spec.width}")
+    channels, height = check_patches(spec, input_shape)
     model: nn.Module = VisionTransformer(
         image_size=height,
         patch_size=spec.patch_size,

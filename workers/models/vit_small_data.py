@@ -11,8 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from workers.campaign.specs import SmallDataViT
-from workers.errors import ModelError
-from workers.models.checking import image_shape
+from workers.models.checking import check_patches
 
 _AXES = ((0, 1), (0, -1), (1, 0), (-1, 0))
 _DIAGONALS = ((1, 1), (1, -1), (-1, 1), (-1, -1))
@@ -23,14 +22,7 @@ def build_vit_small_data(spec: SmallDataViT, input_shape: tuple[int, ...], num_c
 
     Raises ModelError where inputs are not square images, the patch does not divide them, or heads do not divide width.
     """
-    channels, height, width = image_shape(spec.name, input_shape, smallest=1)
-    if height != width or height % spec.patch_size:
-        raise ModelError(
-            "model.patch_size: must divide the side of square images, "
-            f"got {spec.patch_size} for {width} x {height} pixels"
-        )
-    if spec.width % spec.heads:
-        raise ModelError(f"model.width: must be a multiple of heads ({spec.heads}), got {spec.width}")
+    channels, height = check_patches(spec, input_shape)
     by = max(1, spec.patch_size // 2)
     shifts = _AXES if spec.shifts == "axes" else tuple((by * down, by * right) for down, right in _DIAGONALS)
     patches = (height // spec.patch_size) ** 2

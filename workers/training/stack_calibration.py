@@ -16,7 +16,7 @@ from workers.training.determinism import deterministic
 from workers.training.device_data import DeviceData, load_on_device
 from workers.training.dtype import DTYPES, Precision
 from workers.training.optimizers import Update
-from workers.training.stacked import TrainingStep
+from workers.training.stacked import Gradients, TrainingStep
 from workers.training.stage_masks import set_masks
 from workers.user_code.boundary import user_code
 
@@ -57,7 +57,7 @@ def _seconds_per_step(campaign: Campaign, data: DeviceData, size: int, precision
         stack = StackedModel(models, DTYPES[precision], data.device)
         stack.draw_from([torch.Generator(data.device) for _ in range(size)])
         stack.train(True)
-        step = TrainingStep(campaign, data, stack, Update(stack.weights, campaign.recipe.optimizer))
+        step = TrainingStep(Gradients(campaign, data, stack, Update(stack.weights, campaign.recipe.optimizer)))
         take_step = with_cuda_graph(step.device_only_step, data.device) if not stack.draws else step.device_only_step
         shape = (size, campaign.recipe.batch_size)
         arguments = [torch.randint(len(data.train_images), shape, device=data.device)]

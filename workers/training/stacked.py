@@ -120,18 +120,10 @@ class Gradients:
 class TrainingStep:
     """One update of all models of a stack."""
 
-    def __init__(
-        self,
-        campaign: Campaign,
-        data: DeviceData,
-        stack: StackedModel,
-        update: Update,
-        sums: GradientSums | None = None,
-    ) -> None:
-        self.data = data
-        self.update = update
-        gradients = Gradients(campaign, data, stack, update, sums)
-        self.gradients = ReplayedStep(gradients) if data.device.type == "cpu" else gradients
+    def __init__(self, gradients: Gradients) -> None:
+        self.data = gradients.data
+        self.update = gradients.update
+        self.gradients = ReplayedStep(gradients) if self.data.device.type == "cpu" else gradients
 
     @property
     def device_only_step(self) -> Step:
@@ -188,7 +180,7 @@ class _Trainer(ResumableTrainer):
         stack.draw_from(masks)
         graphs = [stack.training_graph, stack.evaluating_graph]
         super().__init__(graphs, update, presentations, [*masks, *global_generators(data.device)])
-        step = TrainingStep(campaign, data, stack, update, self.gradient_sums)
+        step = TrainingStep(Gradients(campaign, data, stack, update, self.gradient_sums))
         self.take_step = with_cuda_graph(step.device_only_step, data.device, masks if stack.draws else ())
 
     def train_epoch(self) -> EpochOutput:

@@ -65,10 +65,7 @@ class StackProbes:
         ]
         epochs = {epoch for probe in self._probes for epoch in probe.kept_epochs if epoch < campaign.recipe.epochs}
         self._kept = {
-            epoch: {
-                k: {name: torch.zeros_like(each) for name, each in trainer.weights_of(k).items()} for k in self._probed
-            }
-            for epoch in sorted(epochs - {0})
+            epoch: {k: _zeros_like(trainer.weights_of(k)) for k in self._probed} for epoch in sorted(epochs - {0})
         }
 
     @property
@@ -109,10 +106,7 @@ class StackProbes:
 
     def fit(self, values: Sequence[ProbeValues]) -> bool:
         """Whether values of K runs have the columns and shapes that they should have."""
-        forms = [{name: (each.shape, each.dtype) for name, each in of_run.items()} for of_run in values]
-        return forms == [
-            {name: (each.shape, each.dtype) for name, each in of_run.items()} for of_run in self.no_values()
-        ]
+        return list(map(_form, values)) == list(map(_form, self.no_values()))
 
     def with_values(self, records: Sequence[EpochRecord], values: ProbeValues) -> list[EpochRecord]:
         """A run's records with the columns of probes: measured in the last one, missing in the others."""
@@ -170,6 +164,10 @@ class StackProbes:
 
 def _zeros_like(state: State) -> dict[str, torch.Tensor]:
     return {name: torch.zeros_like(tensor) for name, tensor in state.items()}
+
+
+def _form(values: ProbeValues) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+    return {name: (each.shape, each.dtype) for name, each in values.items()}
 
 
 def without_kept(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
