@@ -370,3 +370,10 @@ class NoProbe:
 
     def columns(self, shape: ProbeShape) -> Sequence[ProbeColumn]:
         return []
+
+
+class NamedAsOurs(Norms):
+    """A probe whose column would be taken for one of Longtail's own."""
+
+    def columns(self, shape: ProbeShape) -> Sequence[ProbeColumn]:
+        return [ProbeColumn(name="probe_neurons_mine", dtype="int16", axes=(axis("place", 2),))]

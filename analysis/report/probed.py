@@ -7,7 +7,7 @@ import pandas as pd
 
 from analysis.estimators.localization.gradients import gradient_frame
 from analysis.estimators.localization.over_runs import mean_over_runs
-from analysis.estimators.localization.summary import localize
+from analysis.estimators.localization.summary import localize, measured_ratios
 from analysis.estimators.localization.units import example_units
 from workers.store import Store
 
@@ -40,10 +40,8 @@ class Probed:
 
 def find_probed(store: Store) -> Probed:
     """What was measured at the largest ratio with a measured run. Raises EstimateError as `localize`."""
-    found = localize(store)
-    ratio = max(found.runs)
-    if len(found.runs) > 1:
-        found = localize(store, ratio=ratio)
+    ratio = max(measured_ratios(store))
+    found = localize(store, ratio=ratio)
     return Probed(
         ratio,
         found.runs[ratio],

@@ -191,3 +191,21 @@ def test_examples_lost_by_dropping_are_counted_over_the_runs(tmp_path: Path) -> 
     code, output, _ = call("localize", tmp_path / "s", "--plot", tmp_path / "t.png")
     assert code == 0
     assert "lost when memorization units are dropped" in output
+
+
+@pytest.mark.slow
+def test_of_several_ratios_one_must_be_named(tmp_path: Path) -> None:
+    planned = small_campaign(
+        recipe={"epochs": 2, "batch_size": 256},
+        label_noise={"fraction": 0.1},
+        subsets={"ratios": [0.5, 1.0], "repetitions": 2, "seed": 5},
+        record={"probes": {"gradients": True, "rewinding": {}}},
+    )
+    run_campaign(planned, str(tmp_path / "s"))
+    code, _, told = call("localize", tmp_path / "s")
+    assert code == 2
+    assert "ratio must be given, one of 0.5, 1.0" in " ".join(told.split())
+    code, output, _ = call("localize", tmp_path / "s", "--ratio", 1, "--plot", tmp_path / "t.png")
+    assert code == 0
+    assert "means over 2 measured runs at ratio 1," in output
+    assert set(longtail.open_store(tmp_path / "s").probe("rewinding")["ratio"]) == {0.5, 1.0}

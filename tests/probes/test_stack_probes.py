@@ -152,6 +152,7 @@ MISTAKES = [
     ({"gradients": True}, 0.0, "record.probes: compares examples with and without noisy labels"),
     ({"custom": [{"name": "user_code:NoProbe"}]}, 0.1, "without units, measure"),
     ({"custom": [{"name": "user_code:Absent"}]}, 0.1, "user_code has no Absent"),
+    ({"custom": [{"name": "user_code:NamedAsOurs", "options": {"log": "x"}}]}, 0.1, "got probe_neurons_mine"),
     ({"custom": [{"name": "os:system"}]}, 0.1, "os"),
     ({"custom": [{"name": "user_code:Norms", "options": {"lag": "x"}}]}, 0.1, "did you mean log"),
 ]

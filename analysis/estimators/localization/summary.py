@@ -11,6 +11,8 @@ from analysis.estimators.localization.gradients import gradient_frame, gradient_
 from analysis.estimators.localization.over_runs import mean_over_runs
 from analysis.estimators.localization.probe_rows import compared_groups, probe_names
 from analysis.estimators.localization.units import example_units, units_detection, units_summary
+from analysis.reading.selection import select_ratio
+from workers.campaign.campaign import PPM
 from workers.errors import EstimateError
 from workers.store import Store
 
@@ -21,7 +23,7 @@ class Localization:
 
     `gradients` by epoch and layer; `rewinding` by layer, epoch, rule and group; `retraining` by layer, epoch and group;
     `neurons` by group, with `neurons_detection`; `dropout` by mode and group, with the examples that are `dropped`.
-    Ratios are kept apart.
+    All are of one ratio.
     """
 
     tables: dict[str, pd.DataFrame]
@@ -32,13 +34,13 @@ class Localization:
 
 
 def localize(store: Store, *, ratio: float | None = None) -> Localization:
-    """Summarize a store's probes. Raises EstimateError where it has none, NoEstimateError without a measured run."""
-    names = probe_names(store)
-    if not names:
-        raise EstimateError(
-            f"{store.uri}: has no probes: record.probes of the campaign must declare some "
-            "(longtail init mnist-localization writes a campaign that does)"
-        )
+    """Summarize a store's probes at one ratio; None stands for the only one that the store has.
+
+    Raises EstimateError where it has no probes, and where None could mean several ratios; NoEstimateError without a
+    measured run.
+    """
+    names = _declared(store)
+    ratio = select_ratio(store, ratio) / PPM
     tables = {
         probe: make(store, ratio)
         for probe, make in _MAKERS.items()
@@ -53,6 +55,23 @@ def localize(store: Store, *, ratio: float | None = None) -> Localization:
     pairs = first[["ratio", "run_id"]].drop_duplicates()
     runs = {float(at): int((pairs["ratio"] == at).sum()) for at in pairs["ratio"].unique()}
     return Localization(tables, runs, compared_groups(store))
+
+
+def measured_ratios(store: Store) -> list[float]:
+    """The ratios with a measured run. Raises EstimateError without probes, NoEstimateError without a measured run."""
+    first = _declared(store)[0]
+    frame = _any_frame(store, first, None) if _is_own(first) else probe_frame(store, first)
+    return sorted(float(ratio) for ratio in frame["ratio"].unique())
+
+
+def _declared(store: Store) -> list[str]:
+    names = probe_names(store)
+    if not names:
+        raise EstimateError(
+            f"{store.uri}: has no probes: record.probes of the campaign must declare some "
+            "(longtail init mnist-localization writes a campaign that does)"
+        )
+    return names
 
 
 def _any_frame(store: Store, name: str, ratio: float | None) -> pd.DataFrame:

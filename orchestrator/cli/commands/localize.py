@@ -28,7 +28,7 @@ GroupNames = tuple[str, str]
 
 def localize(
     store: StoreArgument,
-    ratio: Annotated[float | None, typer.Option("--ratio", help="Ratio of the runs; default: all.")] = None,
+    ratio: Annotated[float | None, typer.Option("--ratio", help="Ratio of the runs; default: the only one.")] = None,
     rule: Annotated[
         str, typer.Option("--rule", help=f"Batch statistics of rewound layers: {', '.join(RULES)}.")
     ] = "reestimated",

@@ -2,10 +2,13 @@
 
 from workers.campaign.probes import CustomProbe
 from workers.errors import CampaignError
-from workers.store.probe_columns import ProbeColumn
+from workers.store.probe_columns import PROBE_PREFIX, ProbeColumn
 from workers.training.probes.base import Probe, ProbeShape
 from workers.user_code.boundary import user_code
 from workers.user_code.loading import call_function
+
+BUILT_IN = ("gradients", "rewinding", "retraining", "neurons", "dropout")
+"""Longtail's own probes, by which the analysis finds their columns."""
 
 _METHODS = ("columns", "units", "measure")
 
@@ -34,6 +37,9 @@ def check_columns(name: str, probe: Probe, shape: ProbeShape) -> None:
     for column in columns:
         if not isinstance(column, ProbeColumn):
             raise CampaignError(f"{name}: columns must return ProbeColumn, got {type(column).__name__}")
+        if column.name.removeprefix(PROBE_PREFIX).partition("_")[0] in BUILT_IN:
+            names = ", ".join(f"{PROBE_PREFIX}{each}" for each in BUILT_IN)
+            raise CampaignError(f"{name}: columns must not begin with {names} (Longtail's own), got {column.name}")
     if not all(isinstance(epoch, int) and epoch >= 0 for epoch in kept):
         raise CampaignError(f"{name}: kept_epochs must be numbers from 0 on, got {list(kept)}")
     if not isinstance(units, int) or isinstance(units, bool) or not 0 <= units <= 100_000:
