@@ -31,7 +31,7 @@ RUNS = (20, 60, 200, 2000)
 RATIOS = (0.1, 0.5, 0.7, 0.9)
 EVENTS = np.array([0.02, 0.2, 1.0, 4.0])
 """Forgetting events/run."""
-_MOST_COUNTED = 200
+_MAX_EVENTS = 200
 """Runs of which events are drawn one by one."""
 ALL_RATIOS = tuple(tenths / 10 for tenths in range(1, 10))
 SLOPES = (0.0, 0.1, 0.3, 0.6)
@@ -130,7 +130,7 @@ def measure(confidence: float, draws: int, seed: int = 0) -> Iterator[Coverage]:
         for one_ratio in (difference_coverage, profile_coverage):
             for ratio in RATIOS:
                 yield one_ratio(runs, ratio, confidence, draws, random)
-        if runs <= _MOST_COUNTED:
+        if runs <= _MAX_EVENTS:
             yield count_coverage(runs, confidence, draws, random)
         for ratios in (RATIOS, ALL_RATIOS):
             yield cscore_coverage(runs, ratios, confidence, draws, random)

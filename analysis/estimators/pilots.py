@@ -30,9 +30,9 @@ REPLICATES = 20
 _RANGE = (0.05, 0.95)
 _EXAMPLES = 2_000
 """Examples of a pilot that is drawn: more of them change its percentiles little."""
-_LARGEST_LOG = 12.0
+_MAX_LOG = 12.0
 """Of a beta distribution's parameters: beyond it has no width."""
-_LEAST = 1e-9
+_EPSILON = 1e-9
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def planned_variance(at: RatioCounts) -> PlannedVariance | None:
     few, many = np.quantile([_replicate(part, model, random) for _ in range(REPLICATES)], _RANGE)
     largest = 0.25 / held + 0.25 / (1 - held)
     # A pilot that says a third of the truth is as likely as the truth being three times what this one says.
-    low, high = p90 / max(many, 1.0) ** 2, min(p90 / max(min(few, 1.0) ** 2, _LEAST), largest)
+    low, high = p90 / max(many, 1.0) ** 2, min(p90 / max(min(few, 1.0) ** 2, _EPSILON), largest)
     return PlannedVariance(at.runs, median, p90, float(low), float(high))
 
 
@@ -105,12 +105,12 @@ def fit_beta(correct: Integers, runs: Integers) -> _Beta:
     right, wrong = distinct[0], distinct[1] - distinct[0]
 
     def loss(logs: Floats) -> float:
-        a, b = np.exp(np.clip(logs, -_LARGEST_LOG, _LARGEST_LOG))
+        a, b = np.exp(np.clip(logs, -_MAX_LOG, _MAX_LOG))
         return -float((times * (betaln(right + a, wrong + b) - betaln(a, b))).sum())
 
     share = np.clip(right @ times / max(distinct[1] @ times, 1), 0.01, 0.99)
     found = minimize(loss, np.log([share, 1 - share]), method="Nelder-Mead", options={"xatol": 1e-3, "fatol": 1e-6})
-    a, b = np.exp(np.clip(found.x, -_LARGEST_LOG, _LARGEST_LOG))
+    a, b = np.exp(np.clip(found.x, -_MAX_LOG, _MAX_LOG))
     return float(a), float(b)
 
 
@@ -136,7 +136,7 @@ def _replicate(pilot: _Pilot, model: tuple[_Beta, _Beta], random: np.random.Gene
     right_in, right_out = random.binomial(pilot.n_in, p_in), random.binomial(pilot.n_out, p_out)
     other = _Pilot(right_in, pilot.n_in, right_out, pilot.n_out, pilot.share)
     replicated = percentile(_drawn(other, _fitted(other), random), P90)
-    return replicated / max(percentile(_variance(p_in, p_out, pilot.share), P90), _LEAST)
+    return replicated / max(percentile(_variance(p_in, p_out, pilot.share), P90), _EPSILON)
 
 
 def _variance(p_in: Floats, p_out: Floats, share: float) -> Floats:

@@ -16,10 +16,10 @@ from analysis.influence.pairs import Pairs
 from workers.common.arrays import Floats, Int32s, Integers
 from workers.common.numba_jit import compiled
 
-_FAR = 45.0
+_NEGLIGIBLE_LOG = 45.0
 """Terms under exp(-45) of the level that is requested do not change a tail in double precision."""
-_CAREFUL = 1 + 1e-9
-"""Bars are found for a level that is larger by this: rounding must not lose a pair; exact p-values decide."""
+_LEVEL_MARGIN = 1 + 1e-9
+"""Thresholds are computed for a level larger by this factor, so that rounding loses no pair; exact p-values decide."""
 
 
 def p_values(pairs: Pairs, n_in: Integers, total: Integers, runs: int) -> Floats:
@@ -43,8 +43,8 @@ def _survival() -> Callable[..., Floats]:
         from scipy.stats import hypergeom
 
         return lambda count, total, n_in, runs: np.asarray(hypergeom.sf(count, runs, total, n_in))
-    found: Callable[..., Floats] = survival
-    return found
+    typed: Callable[..., Floats] = survival
+    return typed
 
 
 def significant_counts(counted: PairCounts, total: Integers, level: float) -> Int32s:
@@ -55,45 +55,47 @@ def significant_counts(counted: PairCounts, total: Integers, level: float) -> In
     runs = counted.bits.runs
     log_factorials = np.array([math.lgamma(k + 1) for k in range(runs + 1)])
     distinct, where = np.unique(total, return_inverse=True)
-    bars = np.empty((len(distinct), len(counted.sizes)), np.int32)
-    _fill(bars, runs, counted.sizes, distinct, math.log(level * _CAREFUL), log_factorials)
-    return np.ascontiguousarray(bars[where])
+    thresholds = np.empty((len(distinct), len(counted.sizes)), np.int32)
+    _fill_thresholds(thresholds, runs, counted.sizes, distinct, math.log(level * _LEVEL_MARGIN), log_factorials)
+    return np.ascontiguousarray(thresholds[where])
 
 
 @compiled
-def _fill(bars: Int32s, runs: int, sizes: Integers, totals: Integers, log_level: float, log_factorials: Floats) -> None:
+def _fill_thresholds(
+    thresholds: Int32s, runs: int, sizes: Integers, totals: Integers, log_level: float, log_factorials: Floats
+) -> None:
     for row in range(len(totals)):
         for column in range(len(sizes)):
-            bars[row, column] = _lowest(runs, sizes[column], totals[row], log_level, log_factorials)
+            thresholds[row, column] = _threshold(runs, sizes[column], totals[row], log_level, log_factorials)
 
 
 @compiled
-def _lowest(runs: int, n_in: int, total: int, log_level: float, log_factorials: Floats) -> Any:
+def _threshold(runs: int, n_in: int, total: int, log_level: float, log_factorials: Floats) -> Any:
     """The smallest count c with P[C >= c] <= the level."""
     fewest, most = max(0, total - (runs - n_in)), min(n_in, total)
     # Beyond the mode the terms fall: the sum starts at the last one that matters, and goes down.
     low, high = (n_in + 1) * (total + 1) // (runs + 2), most
     while low < high:
         middle = (low + high + 1) // 2
-        if _log_chance(runs, n_in, total, middle, log_factorials) < log_level - _FAR:
+        if _log_pmf(runs, n_in, total, middle, log_factorials) < log_level - _NEGLIGIBLE_LOG:
             high = middle - 1
         else:
             low = middle
     count, tail = min(max(low, fewest), most), 0.0
-    term = math.exp(_log_chance(runs, n_in, total, count, log_factorials) - log_level)
-    bar = count + 1
+    term = math.exp(_log_pmf(runs, n_in, total, count, log_factorials) - log_level)
+    threshold = count + 1
     while count >= fewest:
         tail += term
         if tail > 1:
             break
-        bar = count
+        threshold = count
         term *= count * (runs - n_in - total + count) / ((n_in - count + 1.0) * (total - count + 1.0))
         count -= 1
-    return bar if bar <= most else UNREACHABLE
+    return threshold if threshold <= most else UNREACHABLE
 
 
 @compiled
-def _log_chance(runs: int, n_in: int, total: int, count: int, f: Floats) -> Any:
+def _log_pmf(runs: int, n_in: int, total: int, count: int, f: Floats) -> Any:
     """log P[C = count]."""
     inside = f[n_in] - f[count] - f[n_in - count]
     outside = f[runs - n_in] - f[total - count] - f[runs - n_in - total + count]

@@ -20,7 +20,7 @@ from workers.errors import EstimateError
 UNREACHABLE = np.int32(2**31 - 1)
 """A bar that no count reaches."""
 
-_MOST_TESTS = 256
+_MAX_TESTS = 256
 """More tests at a time do not pay: a tile's bits are read often enough."""
 _HIT_TILES = 4
 """Tiles full of hits that there is room for."""
@@ -104,7 +104,7 @@ def test_blocks(counted: PairCounts, tests: Integers, memory_mb: float, pair_byt
         raise EstimateError(f"memory_mb must be greater than 0, got {memory_mb!r}")
     each = 8 * len(counted.words) + 40 * len(counted.sizes) + 60 * _HIT_TILES * WIDE
     fitting = memory_mb * 1e6 / (each + pair_bytes * len(counted.examples))
-    tall = int(max(1, min(_MOST_TESTS, fitting)))
+    tall = int(max(1, min(_MAX_TESTS, fitting)))
     return [tests[start : start + tall] for start in range(0, len(tests), tall)]
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 MAX_CURVES = 20
 """As many colours and dashes as can be told apart."""
 
-_ROOM = 0.32
+_ROW_INCHES = 0.32
 """Inches of a row of the picture of proxies."""
 
 
@@ -63,7 +63,7 @@ def proxies(table: pd.DataFrame, axes: "Axes | None" = None) -> "Axes":
     Dots are Spearman's correlation and Kendall's tau-b, lines their intervals.
     """
     rows = table.sort_values("spearman", kind="stable", na_position="first")
-    is_own, axes = axes is None, given_or_new_axes(axes, 8, 1.2 + _ROOM * len(rows))
+    is_own, axes = axes is None, given_or_new_axes(axes, 8, 1.2 + _ROW_INCHES * len(rows))
     places = range(len(rows))
     for name, label, marker, shift, colour in (
         ("spearman", "Spearman", "o", 0.12, PALETTE[0]),

@@ -18,7 +18,7 @@ from workers.errors import EstimateError
 _COLUMNS = 5
 _WIDTH, _HEIGHT = 1.6, 2.1
 """Inches of an example with its title."""
-_SHOWN = 20
+_MAX_NAME = 20
 """Characters of a name that fit above an image."""
 
 
@@ -99,7 +99,7 @@ def _title(row: dict[Any, Any], ids: str, value: str | None, parts: dict[str, st
     lines = [f"{_split(ids, row)} {row[ids]}" + ("" if label is None else f": {_name(names, label)}")]
     if value is not None:
         given = row[value]
-        number = f"{given:.2f}".replace("-", "−") if isinstance(given, float | np.floating) else plain(given, _SHOWN)
+        number = f"{given:.2f}".replace("-", "−") if isinstance(given, float | np.floating) else plain(given, _MAX_NAME)
         lines.append(f"{plain(value)} {number}".strip())
         if "low" in parts:
             lines.append(f"({row[parts['low']]:.2f} to {row[parts['high']]:.2f})".replace("-", "−"))
@@ -107,7 +107,7 @@ def _title(row: dict[Any, Any], ids: str, value: str | None, parts: dict[str, st
 
 
 def _name(names: tuple[str, ...], label: int) -> str:
-    return plain(names[label] if 0 <= label < len(names) else label, _SHOWN)
+    return plain(names[label] if 0 <= label < len(names) else label, _MAX_NAME)
 
 
 def _show(panels: Objects, images: list[Any]) -> None:

@@ -17,7 +17,7 @@ _DOTS = 3000
 """Up to so many examples are drawn one by one; more would hide each other, and are counted in hexagons."""
 
 _LABEL = {"memorization": "memorization", "cscore": "C-score", "forgetting": "forgetting events/run"}
-_SHOWN = 60
+_MAX_NAME = 60
 """Characters of a name that fit along an axis."""
 
 
@@ -30,8 +30,8 @@ def agreement(found: Agreement, axes: "Axes | None" = None) -> "Axes":
     axes.plot([low, high], [low, high], color=ink(axes), linewidth=0.8, linestyle="--")
     axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
     label = _LABEL[found.estimate]
-    axes.set_xlabel(f"{label}\n{plain(found.name_a, _SHOWN)}")
-    axes.set_ylabel(f"{label}\n{plain(found.name_b, _SHOWN)}")
+    axes.set_xlabel(f"{label}\n{plain(found.name_a, _MAX_NAME)}")
+    axes.set_ylabel(f"{label}\n{plain(found.name_b, _MAX_NAME)}")
     numbers = f"Spearman {found.spearman:.3f}, Pearson {found.pearson:.3f}"
     axes.set_title(f"{count_text(len(found.scores), 'example')}: {numbers}", fontsize="medium")
     return axes

@@ -14,7 +14,7 @@ from analysis.statistics import bins as score_bins
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_MANY = 40
+_MAX_MARKERS = 40
 """Points of a line: more are drawn without markers."""
 
 
@@ -66,7 +66,7 @@ def lines(
     with drawing() as (figure, axes):
         for place, group in enumerate(groups):
             rows, colour = frame[frame["group"] == group], SERIES[_shade(place, len(groups))]
-            marker = "o" if len(rows) <= _MANY else ""
+            marker = "o" if len(rows) <= _MAX_MARKERS else ""
             axes.errorbar(
                 rows[x], rows[y], rows["se"].fillna(0), color=colour, marker=marker, markersize=3, linewidth=1.4
             )

@@ -49,7 +49,7 @@ COLUMNS = (
     *("spearman_brown", "spearman_brown_sd", "selected", "jaccard", "jaccard_sd"),
 )
 
-_FEWEST = 4
+_MIN_RUNS = 4
 """Halves of one run have no example on both sides of a subset."""
 _FIRST_RUNG = 8
 
@@ -111,7 +111,7 @@ def check_whole(name: str, given: int, least: int) -> None:
 
 def ladder(runs: int) -> list[int]:
     """How many runs are used: powers of two, then all, an odd one left out; where they are too few, as many as are."""
-    if runs < _FEWEST:
+    if runs < _MIN_RUNS:
         return [runs]
     rungs: list[int] = []
     while (rung := _FIRST_RUNG << len(rungs)) < runs // 2 * 2:
@@ -159,7 +159,7 @@ def _record(
 ) -> ReliabilityRow:
     """A split's figures: of the halves' scores (float64[N] each), of what they select, or of both."""
     record: ReliabilityRow = {"estimate": estimate, "ratio": ratio, "runs": used, "runs_per_half": used // 2}
-    if used < _FEWEST:
+    if used < _MIN_RUNS:
         return record
     if scores is not None:
         record |= correlations(*scores)

@@ -10,7 +10,7 @@ from analysis.view.display.images import Split
 from workers.campaign.campaign import PPM, Campaign
 from workers.errors import EstimateError
 
-_LIGHT = (
+_SCALAR_COLUMNS = (
     *("run_id", "ratio", "repetition", "epoch", "is_final", "subset_accuracy", "heldout_accuracy", "test_accuracy"),
     *("train_loss", "seconds", "device", "status"),
 )
@@ -39,9 +39,9 @@ class TrainedView(View):
         run_id, ratio, repetition, epoch, is_final, subset_accuracy, heldout_accuracy, test_accuracy, train_loss (NaN
         where it rests on nothing or is not finite), seconds, device, status (completed, diverged).
         """
-        tables = [table for _, table in self.store.scan(_LIGHT)]
+        tables = [table for _, table in self.store.scan(_SCALAR_COLUMNS)]
         if not tables:
-            return self._frame(pd.DataFrame(columns=list(_LIGHT)))
+            return self._frame(pd.DataFrame(columns=list(_SCALAR_COLUMNS)))
         return self._frame(pa.concat_tables(tables).to_pandas())
 
     def examples(self, split: Split | None = None) -> pd.DataFrame:

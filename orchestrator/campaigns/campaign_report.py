@@ -11,7 +11,7 @@ from workers.store.failures import MAX_MESSAGE
 from workers.training import Precision
 from workers.user_code.text_limits import shortened
 
-MOST_NOTES = 20
+MAX_NOTES = 20
 """Notes kept: thousands of shards may all produce one."""
 
 
@@ -91,7 +91,7 @@ class ReportBuilder:
 
     def note(self, text: str) -> None:
         """Add a note, unless there are many."""
-        if len(self._notes) < MOST_NOTES:
+        if len(self._notes) < MAX_NOTES:
             self._notes.append(shortened(text, MAX_MESSAGE))
 
     def advance(self, **changes: Any) -> None:

@@ -20,7 +20,7 @@ from workers.store.file_problems import EXAMPLES_FILE
 
 _LOCAL_THREADS, _REMOTE_THREADS = 4, 16
 """Files that are read at a time; of an object store more, since each waits for answers."""
-_MOST_ROUNDS = 20
+_MAX_ROUNDS = 20
 
 
 Masks = Mapping[int, npt.NDArray[np.bool_]]
@@ -56,7 +56,7 @@ def check_committed_runs(
     """Look for runs in a store. Raises StoreError where the store is not there any more, or cannot be read."""
     store.check_binding()
     checked: dict[Shard, list[int] | DamagedFileError] = {}
-    for _ in range(_MOST_ROUNDS):  # compactions make new files, other drivers commit
+    for _ in range(_MAX_ROUNDS):  # compactions make new files, other drivers commit
         shards = [shard for shard in store.all_shards() if _within(requested, shard).any()]
         fresh = [shard for shard in shards if shard not in checked]
         if not fresh:

@@ -15,7 +15,7 @@ from workers.datasets.cache import cache_root
 from workers.datasets.torchvision_data import check_nearby, missing_file
 from workers.errors import CampaignError
 
-_MOST_LINKS = 1000
+_MAX_LINKS = 1000
 
 
 def with_permitted_download(campaign: Campaign, file: Path, asked: bool, announce: Callable[[str], None]) -> Campaign:
@@ -63,6 +63,6 @@ def _is_own(root: Path, file: Path) -> bool:
     places = [os.path.realpath(place) for place in (campaign_folder(file), cache_root())]
     paths = [root]
     if root.is_dir():
-        paths += islice((path for path in root.rglob("*") if path.is_symlink()), _MOST_LINKS)
+        paths += islice((path for path in root.rglob("*") if path.is_symlink()), _MAX_LINKS)
     targets = [os.path.realpath(path) for path in paths]
-    return len(targets) <= _MOST_LINKS and all(any(map(Path(each).is_relative_to, places)) for each in targets)
+    return len(targets) <= _MAX_LINKS and all(any(map(Path(each).is_relative_to, places)) for each in targets)

@@ -20,7 +20,7 @@ from workers.datasets.label_table import labels_sha256, read_given_labels
 from workers.datasets.score_table import read_scores
 from workers.errors import CampaignError
 from workers.models import build_model, check_gradients, check_output, check_weights, model_notes
-from workers.models.repeating import check_repeatable, seeded, starting_values_of
+from workers.models.repeatability import build_seeded, check_repeatable, starting_values_of
 from workers.store import Header, examples_table
 from workers.store.example_schema import SCORE, SPLIT_SCORE
 from workers.subsets.draw import given_labels, subset_size
@@ -57,7 +57,7 @@ def check_campaign_fits(campaign: Campaign, dataset: Dataset) -> ModelFacts:
         only = dataset.class_names[labels[0]]
         raise CampaignError(f"dataset: needs training examples of 2 classes, but all {len(labels):,} are of {only!r}")
     name = campaign.model.name if isinstance(campaign.model, CustomModel) else f"model {campaign.model.name}"
-    model = seeded(lambda: _starting_model(campaign, dataset))
+    model = build_seeded(lambda: _starting_model(campaign, dataset))
     check_weights(model, name)
     if campaign.recipe.initialization.whitening:
         first_convolution(model)

@@ -34,11 +34,11 @@ from orchestrator.cli.commands.tune import tune
 from orchestrator.cli.exit_codes import INTERRUPTED, exit_code_of
 from orchestrator.cli.output import errors, interruption, say, warn_lost_output
 from orchestrator.cli.output_streams import guard_streams
-from orchestrator.cli.process_exit import leave
+from orchestrator.cli.process_exit import exit_process
 from orchestrator.cli.suggest_group import SuggestingGroup
 from orchestrator.cli.terminal import print_errors_on
 
-_MOST_SIGNALS = 2
+_MAX_SIGNALS = 2
 """From the third Ctrl-C or SIGTERM on, the process ends at once."""
 _signals = 0
 
@@ -106,7 +106,7 @@ def interrupt(number: int, frame: FrameType | None) -> NoReturn:
     """Handler of SIGINT and SIGTERM."""
     global _signals
     _signals += 1
-    if _signals > _MOST_SIGNALS:  # the campaign's own code catches KeyboardInterrupt, and goes on
+    if _signals > _MAX_SIGNALS:  # the campaign's own code catches KeyboardInterrupt, and goes on
         os._exit(INTERRUPTED)
     interruption.set()
     raise KeyboardInterrupt
@@ -126,7 +126,7 @@ def main() -> None:
     sys.path.append(os.getcwd())  # noqa: PTH109
     code = exit_code_of(app)
     warn_lost_output()
-    leave(code)
+    exit_process(code)
 
 
 if __name__ == "__main__":

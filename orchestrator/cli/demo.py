@@ -17,7 +17,7 @@ from workers.campaign.plural import count_text
 from workers.datasets import Dataset, load_dataset
 
 _SHADES = " ░▒▓█"
-_SHOWN = 10
+_MAX_ROWS = 10
 _PICTURES = 4
 
 
@@ -28,8 +28,8 @@ def print_findings(store_uri: str, console: Console) -> None:
     data = load_dataset(view.campaign.dataset)
     memorization = without_empty_groups(view.memorization())
     # By the lower limit: the most that the runs are evidence of.
-    memorized = memorization.nlargest(_SHOWN, "low")
-    pairs = view.influential_pairs().nlargest(_SHOWN, "low")
+    memorized = memorization.nlargest(_MAX_ROWS, "low")
+    pairs = view.influential_pairs().nlargest(_MAX_ROWS, "low")
     console.print("Most memorized digits", style="bold")
     console.print(_memorized_table(memorized), crop=False)
     console.print(_pictures(data, [("train", example) for example in memorized["example_id"].head(_PICTURES)]))

@@ -14,7 +14,7 @@ from orchestrator.cli.throughput import Rate, rate_text
 from workers.campaign.campaign import PPM
 from workers.campaign.plural import count_text
 
-_MOST_NODES = 8
+_MAX_NODES = 8
 """Nodes shown by name: those with most workers."""
 
 
@@ -86,7 +86,7 @@ def workers_text(now: CampaignProgress) -> Text:
 
 def _nodes(by_node: Mapping[str, int]) -> str:
     """`10.0.0.1 (4), 10.0.0.2 (2)`; of many nodes the first, and how many more."""
-    named = [f"{name} ({workers})" for name, workers in list(by_node.items())[:_MOST_NODES]]
+    named = [f"{name} ({workers})" for name, workers in list(by_node.items())[:_MAX_NODES]]
     more = len(by_node) - len(named)
     return ", ".join([*named, f"and {more} more"] if more else named)
 

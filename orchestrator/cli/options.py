@@ -32,7 +32,7 @@ TargetSeOption = Annotated[
     ),
 ]
 
-_MOST_IDS = 10_000_000
+_MAX_IDS = 10_000_000
 
 
 def parse_ids(text: str, option: str) -> list[int]:
@@ -41,7 +41,7 @@ def parse_ids(text: str, option: str) -> list[int]:
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d{1,10})(?:-(\d{1,10}))?\s*", part, re.ASCII)
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, -1)
-        if last < first or len(ids) + last - first >= _MOST_IDS:
+        if last < first or len(ids) + last - first >= _MAX_IDS:
             raise CampaignError(f"--{option}: must be ids and ranges such as 0-99,105, got {part!r}")
         ids += range(first, last + 1)
     return ids

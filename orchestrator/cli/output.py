@@ -69,16 +69,16 @@ def warn_data(dataset: "Dataset") -> None:
         warn(line)
 
 
-_MOST_DAMAGED = 10
+_MAX_DAMAGED_SHOWN = 10
 """Damaged files that are named; `longtail verify` names all."""
 
 
 def warn_damaged(damaged: "Sequence[DamagedFileError]") -> None:
     """A line for each damaged file, with what helps; of many the first."""
-    for error in damaged[:_MOST_DAMAGED]:
+    for error in damaged[:_MAX_DAMAGED_SHOWN]:
         warn(f"damaged: {error}")
-    if len(damaged) > _MOST_DAMAGED:
-        warn(f"damaged: {count_text(len(damaged) - _MOST_DAMAGED, 'more file')}, which longtail verify names")
+    if len(damaged) > _MAX_DAMAGED_SHOWN:
+        warn(f"damaged: {count_text(len(damaged) - _MAX_DAMAGED_SHOWN, 'more file')}, which longtail verify names")
 
 
 @training_continues()

@@ -7,36 +7,36 @@ from typing import NoReturn
 
 from orchestrator.cli.terminal import escape_controls
 
-_NAMED = 3
+_MAX_NAMED = 3
 _GRACE_SECONDS = 3.0
-"""For so long threads, exit handlers and child processes of the campaign's own code may hold up the end."""
+"""Time that threads, exit handlers and child processes of user code have to end."""
 
 
-def leave(code: int) -> NoReturn:
-    """End the process with this exit code: at once where nothing holds it up, else after some seconds, with a line.
+def exit_process(code: int) -> NoReturn:
+    """End the process with this exit code; where threads or children block it, after some seconds and with a line.
 
     Python waits for every thread that is no daemon, for exit handlers, and for processes of multiprocessing, for ever.
     """
     _flush()
-    threading.Thread(target=_end_at_last, args=(code,), name="longtail-end", daemon=True).start()
+    threading.Thread(target=_force_exit, args=(code,), name="longtail-end", daemon=True).start()
     sys.exit(code)
 
 
-def _end_at_last(code: int) -> None:
-    """A daemon, which ends with the process unless something holds that up."""
+def _force_exit(code: int) -> None:
+    """End the process after the grace period, unless it has ended by itself."""
     threading.Event().wait(_GRACE_SECONDS)
     # In one piece: once a child is ended, the main thread may end the process at any moment.
-    sys.stderr.write(f"note: {escape_controls(_holding())} did not end with the work; the process ends without\n")
+    sys.stderr.write(f"note: {escape_controls(_blockers())} did not end with the work; the process ends without\n")
     _flush()
     os._exit(code)
 
 
-def _holding() -> str:
-    """What holds up the end: threads by name, child processes, else exit handlers."""
+def _blockers() -> str:
+    """What blocks the exit: threads by name, child processes, else exit handlers."""
     threads = [each.name for each in threading.enumerate() if not each.daemon and each is not threading.main_thread()]
     if threads:
-        more = f" and {len(threads) - _NAMED} more" if len(threads) > _NAMED else ""
-        return f"threads that are no daemons ({', '.join(threads[:_NAMED])}{more})"
+        more = f" and {len(threads) - _MAX_NAMED} more" if len(threads) > _MAX_NAMED else ""
+        return f"threads that are no daemons ({', '.join(threads[:_MAX_NAMED])}{more})"
     processes = sys.modules.get("multiprocessing.process")
     children = processes.active_children() if processes is not None else []
     for child in children:

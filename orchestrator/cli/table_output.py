@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from analysis.reading.estimate_tables import Basis
     from workers.store import Store
 
-_LONGEST_NAME = 40
+_MAX_NAME = 40
 """Characters of a name in a table."""
 
 OutputOption = Annotated[
@@ -81,7 +81,7 @@ def name_cell(name: object) -> str:
 
 
 def _shortened(text: str) -> str:
-    return text if len(text) <= _LONGEST_NAME else f"...{text[3 - _LONGEST_NAME :]}"
+    return text if len(text) <= _MAX_NAME else f"...{text[3 - _MAX_NAME :]}"
 
 
 def saturated_note(examples: int) -> str:

@@ -16,12 +16,12 @@ ABSENT = "-"
 """Stands wherever there is no value."""
 
 _GAP = "  "
-_USUAL = 80
+_DEFAULT_COLUMNS = 80
 """Columns over which headings are broken where no width is known."""
-_HEADING = 8
-"""Headings are broken to no less."""
-_NARROWEST_NAME = 12
-"""So far a name is shortened before a column is left out."""
+_MIN_HEADING = 8
+"""Minimum width of a broken heading."""
+_MIN_NAME = 12
+"""Minimum width of a shortened name; then a column is left out."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class TextTable:
         if left_out:
             where = f" ({self.elsewhere})" if self.elsewhere else ""
             note = f"not shown at {width} columns: {', '.join(dict.fromkeys(left_out))}{where}"
-            yield from _lines(textwrap.wrap(note, width or _USUAL, break_long_words=False), Style(dim=True))
+            yield from _lines(textwrap.wrap(note, width or _DEFAULT_COLUMNS, break_long_words=False), Style(dim=True))
 
     def _line(self, layout: _Layout, cells: Iterable[str], style: Style | None = None) -> Iterable[Segment]:
         fitted = []
@@ -94,14 +94,14 @@ class TextTable:
         widest = [max(map(cell_len, each), default=0) for each in cells]
         headings: list[list[str]] = [[column.heading] for column in self.columns]
         whole = self._widths(shown, widest, headings)
-        if _total(whole) <= (width or _USUAL):
+        if _total(whole) <= (width or _DEFAULT_COLUMNS):
             return _Layout(shown, whole, headings)
         headings = [_broken(column.heading, widest[at]) for at, column in enumerate(self.columns)]
         while True:
             widths = self._widths(shown, widest, headings)
             over = 0 if width is None else _total(widths) - width
             names = (self.columns[at].kind == "name" for at in shown)
-            room = [max(0, each - _NARROWEST_NAME) * name for each, name in zip(widths, names, strict=True)]
+            room = [max(0, each - _MIN_NAME) * name for each, name in zip(widths, names, strict=True)]
             if over <= sum(room):
                 for place in sorted(range(len(shown)), key=lambda each: -room[each]):
                     taken = min(max(0, over), room[place])
@@ -141,9 +141,9 @@ def _aligned(cells: Sequence[str], column: TableColumn) -> list[str]:
 def _broken(heading: str, width: int) -> list[str]:
     """A heading in lines of whole words, no wider than the cells below it where that can be."""
     longest = max(map(cell_len, heading.split()), default=1)
-    return textwrap.wrap(heading, max(width, longest, _HEADING), break_long_words=False, break_on_hyphens=False) or [
-        heading
-    ]
+    return textwrap.wrap(
+        heading, max(width, longest, _MIN_HEADING), break_long_words=False, break_on_hyphens=False
+    ) or [heading]
 
 
 def _shortened(text: str, width: int) -> str:

@@ -37,8 +37,8 @@ FILTERED_STEP, FILTERED_COARSE_STEP = 1e-9, 1e-6
 NONE16, NONE32 = -(2**15), -(2**31)
 BYTE_STEPS, NONE8 = 250, 255
 HISTORY_BYTES = 4_500_000
-"""Of all learning histories: of long ones some epochs are left out, but never so many that fewer than FEWEST stay."""
-FEWEST = 8
+"""Limit of all learning histories: epochs of long ones are left out, but at least MIN_EPOCHS stay."""
+MIN_EPOCHS = 8
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ def _histories(found: Findings, ids: Integers) -> list[dict[str, Any]]:
     if found.learning is None:
         return []
     ratios = {str(at): float(rows["ratio"].iloc[0]) for at, rows in found.learning.groupby("at", sort=False)}
-    most = max(FEWEST, HISTORY_BYTES // max(1, len(ids) * len(ratios)))
+    most = max(MIN_EPOCHS, HISTORY_BYTES // max(1, len(ids) * len(ratios)))
     histories = []
     for at, ratio in ratios.items():
         history = learning_history(found.store, cast(At, at), ratio, ids, most)

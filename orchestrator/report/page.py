@@ -24,7 +24,7 @@ from workers.common.progress import StageCallback
 from workers.common.whole_file import check_place, replace_file
 from workers.store import Store
 
-_LOOKS = {
+_CURVE_KINDS = {
     "presentations": ("in training", "whenever training shows them, before the update"),
     "evaluations": ("trained on", "evaluated after the epoch by runs that trained on them"),
     "heldout": ("held out", "evaluated after the epoch by runs that held them out"),
@@ -197,7 +197,7 @@ def _learning(found: Findings) -> list[tuple[str, draw.Picture]]:
     shown, of = [], "" if found.learning_by == "cscore" else " of all examples"
     for kind, rows in found.learning.groupby("at", sort=False):
         ratio, runs = float(rows["ratio"].iloc[0]), int(rows["runs"].max())
-        title, looked = _LOOKS[str(kind)]
+        title, looked = _CURVE_KINDS[str(kind)]
         caption = (
             f"Examples {looked}: the share right in {count_text(runs, 'run')} at ratio {ratio:g}, means and bars of "
             "one standard error over runs."

@@ -20,7 +20,7 @@ from workers.store.merge import SourceError
 
 DEFAULT_SIZE = 64 << 20
 DEFAULT_GRACE = 10.0
-_MOST_ROUNDS = 100
+_MAX_ROUNDS = 100
 """Rounds in which other compactions are faster before this one gives up."""
 
 
@@ -60,7 +60,7 @@ def compact_store(
     store.clean()
     report = Compaction(store.uri, before=len(store.shards()))
     excluded: set[Shard] = set()
-    for _ in range(_MOST_ROUNDS):
+    for _ in range(_MAX_ROUNDS):
         planned = plan_merges(
             [each for each in store.shards() if each not in excluded], runs_per_file(store.header, size)
         )

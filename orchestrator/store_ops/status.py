@@ -22,8 +22,8 @@ from workers.store import Failure, Store
 from workers.store.file_problems import EXAMPLES_FILE
 
 _COLUMNS = ("repetition", "is_final", "status", "test_accuracy")
-_MOST_LOOKS = 5
-"""Looks at a store whose files vanish as they are read (compactions are under way) before the rest is left unread."""
+_MAX_ATTEMPTS = 5
+"""Attempts to read a store whose files vanish meanwhile (compactions) before the rest is left unread."""
 
 
 @dataclass(frozen=True)
@@ -224,7 +224,7 @@ def _numbers(values: list[Any]) -> list[float]:
 def campaign_status(uri: str) -> CampaignStatus:
     """Count a store's runs, every file read. Raises StoreError where there is no store, or it cannot be read."""
     reader = StatusReader(Store.open(uri))
-    for _ in range(_MOST_LOOKS):
+    for _ in range(_MAX_ATTEMPTS):
         status = reader.read()
         if not status.unread:
             break

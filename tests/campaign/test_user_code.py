@@ -158,7 +158,8 @@ def test_nothing_holds_up_the_end(what: str) -> None:
     """The exit code is the command's, and all output is there."""
     script = (
         "import atexit, multiprocessing, threading, time\n"
-        f"from orchestrator.cli.process_exit import leave\n{HOLDING[what]}\nprint('done', end='')\nleave(3)"
+        "from orchestrator.cli.process_exit import exit_process\n"
+        f"{HOLDING[what]}\nprint('done', end='')\nexit_process(3)"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=False, timeout=120

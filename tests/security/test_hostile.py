@@ -11,7 +11,7 @@ import pytest
 from benchmarks.isolation import ROOT
 from tests.hostile_files import NAMED
 
-_MOST_MEGABYTES = 2048
+_MAX_MEGABYTES = 2048
 
 
 @pytest.mark.slow
@@ -36,7 +36,7 @@ def test_hostile_campaigns_and_stores(tmp_path: Path) -> None:
     assert (found["seen"], found["changed"], found["called"], found["downloaded"]) == ([], [], False, False)
     assert {label: wrong for label, (_, _, wrong) in found["ended"].items() if wrong} == {}
     peaks = found["peaks"]
-    assert max(peaks.values()) < _MOST_MEGABYTES, {label: size for label, size in peaks.items() if size > 1500}
+    assert max(peaks.values()) < _MAX_MEGABYTES, {label: size for label, size in peaks.items() if size > 1500}
     ended = {label: (code, output) for label, (code, output, _) in found["ended"].items()}
     campaigns = [label for label in ended if label.startswith("plan ")]
     assert len(campaigns) >= 50 and len(found["stores"]) >= 15

@@ -7,7 +7,7 @@ _ALIKE = 0.65
 """The least share of characters in common, in order. `epoch` and `epochs` have 0.91 of them, `rey` and `ray` 0.67;
 `nonsense` and `noise` 0.62."""
 
-_LEAST_PART = 3
+_MIN_PART = 3
 """Characters of a name that are taken for all of it."""
 
 
@@ -19,7 +19,7 @@ def closest(given: str, allowed: Iterable[str]) -> str | None:
     names = {name.casefold(): name for name in allowed}
     word = given.casefold()
     alike = difflib.get_close_matches(word, names, n=1, cutoff=_ALIKE)
-    if not alike and len(word) >= _LEAST_PART:
+    if not alike and len(word) >= _MIN_PART:
         parts = [name for name in names if word in name]
         alike = parts if len(parts) == 1 else []
     return names[alike[0]] if alike else None

@@ -44,7 +44,7 @@ _MAX_EXAMPLES = 1_000_000
 """A byte of a label becomes eight. EMNIST has 814,255 examples."""
 _IDX_BYTES = 0x08
 """The type of an IDX file's values: unsigned bytes, as in all of MNIST's family."""
-_LOOKED_AT = 1000
+_MAX_ENTRIES = 1000
 """Entries of a folder that are looked at for a set that is not where it should be."""
 
 ImagesAndLabels = tuple[AnyArray, AnyArray]
@@ -104,7 +104,7 @@ def _root_nearby(spec: TorchvisionData, root: Path) -> Path | None:
     """A folder above or in root that holds the whole set, as torchvision's root does."""
     inside: list[Path] = []
     with suppress(OSError), os.scandir(root) as entries:
-        inside = sorted(Path(each.path) for each in islice(entries, _LOOKED_AT) if each.is_dir())
+        inside = sorted(Path(each.path) for each in islice(entries, _MAX_ENTRIES) if each.is_dir())
     candidates = (*list(root.parents)[:2], *inside)
     return next((each for each in candidates if missing_file(spec, each) is None), None)
 

@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves
 Build = Callable[[], nn.Module]
 """Gives a model of standard layers."""
 
-_FEW = 2
+_SMALL_BATCH = 2
 
 
 def training_bytes(build: Build, input_shape: tuple[int, ...], batch: int) -> int:
@@ -35,10 +35,14 @@ def estimated_bytes(build: Build, input_shape: tuple[int, ...], batch: int, *, t
     At each moment the bytes held are taken to grow evenly with the examples. None where the passes differ. Quicker than
     the meta device, whose operators are written in Python and import the compiler, torch._dynamo: two seconds.
     """
-    few, more = (_live(build, input_shape, count, training=training, device="cpu") for count in (_FEW, 2 * _FEW))
+    few, more = (
+        _live(build, input_shape, count, training=training, device="cpu") for count in (_SMALL_BATCH, 2 * _SMALL_BATCH)
+    )
     if len(few) != len(more):
         return None
-    most = max(one + (other - one) * (batch - _FEW) // _FEW for one, other in zip(few, more, strict=True))
+    most = max(
+        one + (other - one) * (batch - _SMALL_BATCH) // _SMALL_BATCH for one, other in zip(few, more, strict=True)
+    )
     return most + (_states(build) if training else 0)
 
 

@@ -40,8 +40,8 @@ import numpy.typing as npt
 
 from workers.campaign.campaign import PPM
 
-_SHORTEST = 20
-_LONGEST = 100
+_MIN_BLOCK = 20
+_MAX_BLOCK = 100
 """Limits of a block's length: see above for shorter ones; a longer one is rarely complete."""
 
 
@@ -51,7 +51,7 @@ def block_length(ratio_ppm: int) -> int:
     20 where the denominator is over 100, such as 1,000,000 for 0.333333.
     """
     denominator = PPM // gcd(ratio_ppm, PPM)
-    return _SHORTEST if denominator > _LONGEST else denominator * -(-_SHORTEST // denominator)
+    return _MIN_BLOCK if denominator > _MAX_BLOCK else denominator * -(-_MIN_BLOCK // denominator)
 
 
 def balanced_subset(

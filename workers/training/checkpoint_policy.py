@@ -29,7 +29,7 @@ from workers.training.loop import StackProgress, StackTraining, device_name
 FORMAT = 1
 """Of the state that is saved; another one is not read."""
 
-_LONGEST_NOTE = 500
+_MAX_NOTE = 500
 """Characters: what a note tells may come from a damaged file."""
 
 
@@ -130,7 +130,7 @@ class ShardCheckpoints:
         self.remove()
 
     def _note(self, text: str) -> None:
-        note = f"checkpoint of {self._shard.shard_id} {text}"[:_LONGEST_NOTE]
+        note = f"checkpoint of {self._shard.shard_id} {text}"[:_MAX_NOTE]
         if note not in self.notes:
             self.notes.append(note)
 

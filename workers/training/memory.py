@@ -16,10 +16,10 @@ from workers.training.device_data import DeviceData
 from workers.training.engine import Engine
 from workers.training.stage_masks import mask_bytes
 
-_SURE = 4
-"""Kernels differ in what they hold for a moment: what takes a quarter of the memory allowed surely fits."""
+_SAFETY_FACTOR = 4
+"""Kernels differ in temporary memory: an estimate of at most a quarter of the allowed memory is accepted."""
 
-_SMALL = 1_000_000
+_MAX_SIMULATED_PARAMETERS = 1_000_000
 """Parameters: passes of larger models may take longer than torch's meta device takes to get ready."""
 
 
@@ -41,7 +41,7 @@ def check_training_memory(
     batch = min(campaign.recipe.batch_size, largest)
     evaluated = min(engine.evaluation_batch_size(on_cpu=True), max(counts))
     estimate = _estimate(spec, input_shape, num_classes, batch, evaluated)
-    if estimate is not None and (masks + engine.size * estimate) * _SURE <= allowed_training():
+    if estimate is not None and (masks + engine.size * estimate) * _SAFETY_FACTOR <= allowed_training():
         return
     training, evaluation = _bytes(spec, input_shape, num_classes, batch, evaluated)
     models = f"{engine.size} models {spec.name}" if engine.size > 1 else f"model {spec.name}"
@@ -76,7 +76,7 @@ def _estimate(
 ) -> int | None:
     """The larger of the two, about; None where the estimate cannot be had, or only slowly."""
     build = partial(build_standard, spec, input_shape, num_classes)
-    if parameter_count(build) > _SMALL:
+    if parameter_count(build) > _MAX_SIMULATED_PARAMETERS:
         return None
     training = estimated_bytes(build, input_shape, batch, training=True)
     evaluation = estimated_bytes(build, input_shape, evaluated, training=False)

@@ -13,7 +13,7 @@ from workers.campaign.keys import Shard
 from workers.datasets import load_dataset
 from workers.errors import FAILED, LongtailError, StoreError
 from workers.models import build_model
-from workers.models.repeating import compare_starting_values
+from workers.models.repeatability import compare_starting_values
 from workers.models.stacking import unstackable_reason
 from workers.store import Header, RunResult, Store
 from workers.store.failures import MAX_MESSAGE, MAX_TRACEBACK

@@ -27,7 +27,7 @@ VALUES = ("infl", "mem", "cscore", "consistency", "correctness", "test_accuracy"
 """Values whose standard error and limits are columns called se, low and high."""
 
 _DIGITS = 4
-_LONGEST = 80
+_MAX_TEXT = 80
 """Characters of a text."""
 
 
@@ -187,7 +187,7 @@ def _is_number(values: pd.Series) -> bool:
 
 
 def _shortened(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+    return text if len(text) <= _MAX_TEXT else f"{text[: _MAX_TEXT - 1]}…"
 
 
 def _img(image: Image.Image, alt: str) -> str:

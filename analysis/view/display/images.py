@@ -18,9 +18,9 @@ from workers.errors import LongtailError, NoEstimateError
 
 Split = Literal["train", "test"]
 
-_SHOWN = 48
+_MIN_PIXELS = 48
 """Pixels of a small image's longer side in a table, at least."""
-_LARGEST = 96
+_MAX_PIXELS = 96
 """Pixels of a large one's, at most."""
 
 
@@ -74,10 +74,10 @@ class DatasetImages:
         if self.missing or not 0 <= example_id < self.count(split):
             return None
         image = self.image(split, example_id)
-        if max(image.size) > _LARGEST:
-            image.thumbnail((_LARGEST, _LARGEST))
+        if max(image.size) > _MAX_PIXELS:
+            image.thumbnail((_MAX_PIXELS, _MAX_PIXELS))
             return image
-        return self.image(split, example_id, -(-_SHOWN // max(image.size)))
+        return self.image(split, example_id, -(-_MIN_PIXELS // max(image.size)))
 
     def count(self, split: Split) -> int:
         """Examples of a split; 0 before the data set is loaded."""

@@ -15,7 +15,7 @@ from workers.errors import ReadOnlyError
 if TYPE_CHECKING:
     from orchestrator.store_ops.density import Densities
 
-_SHOWN = 5
+_MAX_ROWS = 5
 
 
 def density(
@@ -75,7 +75,7 @@ def _show(found: "Densities") -> None:
     table = TextTable(columns, "-o FILE writes all")
     for space in ("input", "hidden"):
         scores = [f"{space}_density_relative", f"{space}_density_same", f"{space}_density"]
-        rows = found.frame.dropna(subset=scores).nsmallest(_SHOWN, scores[0])
+        rows = found.frame.dropna(subset=scores).nsmallest(_MAX_ROWS, scores[0])
         for row in rows.to_dict("records"):
             ids = (str(row[name]) for name in ("example_id", "label", "given_label"))
             table.add_row(space, *ids, *(f"{row[name]:#.4g}" for name in scores))

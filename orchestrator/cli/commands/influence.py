@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from analysis.reading.parallel import ParallelMap
     from analysis.statistics.means import Empty
 
-_SHOWN = 20
+_MAX_ROWS = 20
 _TOP = 5
 _FDR = 0.05
 """Of the number of discoveries that is told beside pairs over a threshold."""
@@ -177,10 +177,10 @@ def _show(frame: "pd.DataFrame", basis: str, selected: str) -> None:
     """The pairs with the highest lower limits: those of whose influence the runs are the best evidence."""
     shown = {name: column for name, column in _COLUMNS.items() if name in frame}
     table = TextTable(list(shown.values()), "-o FILE writes all")
-    for row in frame.nlargest(_SHOWN, "low").to_dict("records"):
+    for row in frame.nlargest(_MAX_ROWS, "low").to_dict("records"):
         table.add_row(*(_cell(row, name) for name in shown))
     show_table(table)
-    which = f"; the {_SHOWN} with the highest lower limits are shown" if len(frame) > _SHOWN else ""
+    which = f"; the {_MAX_ROWS} with the highest lower limits are shown" if len(frame) > _MAX_ROWS else ""
     of = f"{count_text(len(frame), 'pair')} {basis}{selected}"
     say(f"{of}{which}; low to high is the 95% interval of one pair")
 

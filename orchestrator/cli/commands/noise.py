@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from analysis.scoring.example_scores import StoreScores
 
-_BESIDE = ("cscore", "mem", "probability", "forgettability")
+_OTHER_SCORES = ("cscore", "mem", "probability", "forgettability")
 """Scores that suspects are shown with."""
 
 
@@ -162,7 +162,7 @@ def _behind(found: "StoreScores", frame: "pd.DataFrame", chosen: str) -> str:
 
 def _show_suspects(rows: "pd.DataFrame", chosen: str) -> None:
     """The chosen score with its standard error, and some others; the table has all."""
-    others = [name for name in _BESIDE if name in rows.columns and name != chosen]
+    others = [name for name in _OTHER_SCORES if name in rows.columns and name != chosen]
     named = "name" in rows
     columns = [
         TableColumn("rank", 3),

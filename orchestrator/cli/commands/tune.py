@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from orchestrator.tuning.settings import Search
     from workers.campaign.campaign import Campaign
 
-_SHOWN = 10
+_MAX_ROWS = 10
 
 
 @with_options(ClusterOptions)
@@ -184,7 +184,7 @@ def _show_trials(report: "SearchReport") -> None:
     chosen = report.chosen_number
     fitted = [each for each in report.trial_results if each.trial.ended == "fitted"]
     fitted.sort(key=lambda each: -each.accuracy)
-    shown = fitted[:_SHOWN] + [each for each in fitted[_SHOWN:] if each.candidate.number == chosen]
+    shown = fitted[:_MAX_ROWS] + [each for each in fitted[_MAX_ROWS:] if each.candidate.number == chosen]
     columns = ("trial", 0), ("epochs", 2), ("subset", 1), ("held-out", 0), ("operations", 0), ("s/run", 3)
     table = TextTable([*(TableColumn(*each) for each in columns), TableColumn("verdict", kind="text")])
     for each in shown:

@@ -28,7 +28,7 @@ from workers.user_code.loading import trusted_code
 
 _OBJECT_STORE_BYTES = 100 * 2**20
 
-_LONGEST_BASE = 20
+_MAX_BASE = 20
 """A socket's path has at most 107 characters (103 on macOS), and Ray puts 64 behind its folder."""
 
 HEALTH_CHECKS = {
@@ -120,7 +120,7 @@ def private_folder() -> Path:
     ClusterError where another user has taken it.
     """
     base = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir())
-    folder = (base if len(str(base)) <= _LONGEST_BASE else Path("/tmp")) / f"longtail-{os.geteuid()}"  # noqa: S108
+    folder = (base if len(str(base)) <= _MAX_BASE else Path("/tmp")) / f"longtail-{os.geteuid()}"  # noqa: S108
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         found = folder.lstat()

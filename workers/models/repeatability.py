@@ -10,8 +10,8 @@ from workers.errors import ModelError
 
 SEED = 0
 _BATCH = 2
-_SAMPLED = 64
-"""Tensors of a model whose first values tell it from others."""
+_MAX_TENSORS = 64
+"""Number of tensors of a model whose first values identify it."""
 
 _RULE = (
     "draw with torch's, NumPy's or Python's global generator, which each run seeds, not by the time, by a generator "
@@ -19,7 +19,7 @@ _RULE = (
 )
 
 
-def seeded(build: Callable[[], nn.Module]) -> nn.Module:
+def build_seeded(build: Callable[[], nn.Module]) -> nn.Module:
     """A model under a fixed seed; torch's generator stays as it is."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
@@ -32,7 +32,7 @@ def check_repeatable(name: str, build: Callable[[], nn.Module], input_shape: tup
     Compared are parameters, buffers, and the output in evaluation mode for one batch under one seed of torch's. Raises
     ModelError, which `name` opens and which says what to draw with.
     """
-    one, other = seeded(build), seeded(build)
+    one, other = build_seeded(build), build_seeded(build)
     if one is other or _memory(one) & _memory(other):
         raise ModelError(f"{name}: returns the same weights at each call, so runs would share them: {_RULE}")
     first, second = _tensors(one), _tensors(other)
@@ -48,11 +48,11 @@ def check_repeatable(name: str, build: Callable[[], nn.Module], input_shape: tup
 
 
 def starting_values_of(build: Callable[[], nn.Module]) -> tuple[float, ...]:
-    """What tells a model under a fixed seed from others: its size, and the first values of its first tensors."""
-    model = seeded(build)
+    """Values that identify a model built under a fixed seed: its size, and the first values of its first tensors."""
+    model = build_seeded(build)
     tensors = [each for each in _tensors(model).values() if each.is_floating_point() and each.numel()]
     size = sum(each.numel() for each in model.parameters())
-    return (float(size), *(float(each.detach().flatten()[0]) for each in tensors[:_SAMPLED]))
+    return (float(size), *(float(each.detach().flatten()[0]) for each in tensors[:_MAX_TENSORS]))
 
 
 def compare_starting_values(name: str, build: Callable[[], nn.Module], known: Sequence[float], uri: str) -> None:
