@@ -1,5 +1,5 @@
 # make demo: environment, install, train, show the most memorized examples, and write a report.
-# make check: format, lint, types, fast tests. make test: all tests, and their coverage.
+# make check: linters and types beside the fast tests. make test: the same beside all tests, and their coverage.
 # make docs: the documentation as a site, in site/.
 PYTHON ?= python3
 VENV ?= .venv
@@ -8,10 +8,10 @@ BIN = "$(VENV)/bin"
 BLANK = $() $()
 INSTALLED = $(subst $(BLANK),\ ,$(VENV))/installed
 # Compiled modules are kept, whatever the shell says: many processes of the tests import the same ones. NumPy's own
-# threads would compete with those of the other worker.
-PYTEST = PYTHONDONTWRITEBYTECODE= OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+# threads would compete with those of the other worker. What tests call make for is no part of this one.
+PYTEST = MAKEFLAGS= PYTHONDONTWRITEBYTECODE= OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
-.PHONY: install demo check test lint format docs docs-serve clean
+.PHONY: install demo check test fast-tests all-tests lint style types format docs docs-serve clean
 
 install: $(INSTALLED)
 
@@ -24,16 +24,26 @@ demo: install
 	$(BIN)/longtail demo
 
 test: install
+	$(MAKE) --jobs=3 --no-print-directory style types all-tests
+
+check: install
+	$(MAKE) --jobs=3 --no-print-directory style types fast-tests
+
+all-tests: install
 	$(PYTEST) --cov --cov-report term --durations 25
 
-check: lint
+fast-tests: install
 	$(PYTEST) -m "not slow and not ray and not browser"
 
-lint: install
+lint: style types
+
+style: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+types: install
+	$(BIN)/mypy
 
 format: install
 	$(BIN)/ruff format .
