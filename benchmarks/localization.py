@@ -4,7 +4,8 @@
 
 DATA is the folder that the campaign's data set reads (`MNIST/raw/`, or `train.parquet` and `test.parquet`). The first N
 training and T test images are written as Parquet beside the store, with the campaign file; then the campaign is trained
-and `longtail localize` prints its tables.
+and `longtail localize` prints its tables. With --memorization R small networks are trained on R random
+subsets of the same examples, and the rank correlation of their memorization with the probes' values is printed as well.
 """
 
 import argparse
@@ -33,13 +34,22 @@ def main() -> None:
     dataset = load_dataset(_spec(options))
     for split, count in (("train", options.examples), ("test", options.tests)):
         _write_parquet(dataset, split, count, options.store / f"{split}.parquet")
-    document = _campaign(options)
-    (options.store / "campaign.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
+    store = _train(options, _campaign(options), "store")
+    print(_accuracies(store).to_string(index=False), flush=True)
+    scores = []
+    if options.memorization:
+        scores = ["--scores", str(_train(options, _memorization(options), "memorization"))]
+    app(["localize", str(store), "--plot", str(options.store / "localization.png"), *scores])
+
+
+def _train(options: argparse.Namespace, document: dict[str, Any], name: str) -> Path:
+    """Train a campaign beside the data; returns its store."""
+    (options.store / f"{name}.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
     campaign = check_campaign(document).with_absolute_paths(options.store)
-    report = run_campaign(campaign, options.store / "store", checkpoint_minutes=2)
-    print(f"{report.progress.total} runs, seconds of each: {_seconds(options.store / 'store')}")
-    print(_accuracies(options.store / "store").to_string(index=False))
-    app(["localize", str(options.store / "store"), "--plot", str(options.store / "localization.png")])
+    report = run_campaign(campaign, options.store / name, checkpoint_minutes=2)
+    seconds = _seconds(options.store / name)
+    print(f"{name}: {report.progress.total} runs, median seconds of each: {np.median(seconds):.1f}", flush=True)
+    return options.store / name
 
 
 def _options() -> argparse.Namespace:
@@ -53,8 +63,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=50)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--neurons", type=int, default=60)
+    parser.add_argument("--retraining", type=int, default=20, help="epochs for each layer; 0: not measured")
     parser.add_argument("--dropout", nargs=2, type=float, metavar=("P_GEN", "P_MEM"), default=None)
     parser.add_argument("--keep", nargs=2, metavar=("KIND", "SHARE"), default=None)
+    parser.add_argument("--memorization", type=int, metavar="R", default=0, help="runs at ratio 0.7; 0: none")
     return parser.parse_args()
 
 
@@ -92,9 +104,10 @@ def _campaign(options: argparse.Namespace) -> dict[str, Any]:
         probes |= {
             "gradients": True,
             "rewinding": {"every": 10},
-            "retraining": {"epochs": 20},
             "neurons": {"examples": options.neurons, "batch_size": 128, "evaluated": 200},
         }
+        if options.retraining:
+            probes["retraining"] = {"epochs": options.retraining}
     return {
         "dataset": {"name": "parquet", "train": "train.parquet", "test": "test.parquet"},
         "model": model,
@@ -108,6 +121,23 @@ def _campaign(options: argparse.Namespace) -> dict[str, Any]:
         "subsets": {"ratios": [1.0], "repetitions": options.runs, "seed": 4},
         "record": {"epochs": "all", "presentations": True, "probabilities": True, "probes": probes},
     }
+
+
+def _memorization(options: argparse.Namespace) -> dict[str, Any]:
+    """Small networks on random subsets of the same examples, with the same noise."""
+    document = _campaign(options)
+    return document | {
+        "model": {"name": "mnist-cnn" if options.name == "mnist" else "small-cnn"},
+        "recipe": document["recipe"] | {"epochs": 20, "batch_size": 64} | _SMALL_RATE,
+        "subsets": document["subsets"] | {"ratios": [0.7], "repetitions": options.memorization},
+        "record": {},
+    }
+
+
+_SMALL_RATE: dict[str, Any] = {
+    "optimizer": {"name": "sgd", "learning_rate": 0.03, "momentum": 0.9},
+    "schedule": {"name": "cosine"},
+}
 
 
 def _accuracies(path: Path) -> pd.DataFrame:

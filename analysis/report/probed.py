@@ -5,13 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.estimators.localization.gradients import gradient_frame
 from analysis.estimators.localization.over_runs import mean_over_runs
 from analysis.estimators.localization.summary import localize, measured_ratios
 from analysis.estimators.localization.units import example_units
 from workers.store import Store
 
-OWN = ("gradients", "rewinding", "retraining", "neurons", "neurons_detection", "dropout", "dropped")
+OWN = ("gradients", "gradient_means", "rewinding", "retraining", "neurons", "neurons_detection", "dropout", "dropped")
 """Tables of Longtail's own probes; others are of the user's."""
 
 
@@ -20,9 +19,8 @@ class Probed:
     """Means over the measured `runs` at `ratio`, with errors over runs: `tables` are those of `localize`.
 
     `groups` are the two groups of examples that are compared, the memorized one last.
-    `gradients` has a row for each layer: of each value of the table of gradients the mean over epochs, `NAME_se`, and
-    `runs`. `flips` has one for each group and number of `units`: the `share` of the predicted examples that need no
-    more, and `share_se`. None without the probe.
+    `gradients` is the table `gradient_means`. `flips` has a row for each group and number of `units`: the `share` of
+    the predicted examples that need no more, and `share_se`. None without the probe.
     """
 
     ratio: float
@@ -47,15 +45,9 @@ def find_probed(store: Store) -> Probed:
         found.runs[ratio],
         found.groups,
         found.tables,
-        _over_epochs(store, ratio) if "gradients" in found.tables else None,
+        found.tables.get("gradient_means"),
         flipped(example_units(store, ratio=ratio)) if "neurons" in found.tables else None,
     )
-
-
-def _over_epochs(store: Store, ratio: float) -> pd.DataFrame:
-    frame = gradient_frame(store, ratio=ratio).drop(columns=["ratio", "repetition", "epoch"])
-    means = frame.groupby(["run_id", "layer"], sort=False).mean().reset_index()
-    return mean_over_runs(means, ["layer"], list(means.columns[2:]))
 
 
 def flipped(units: pd.DataFrame) -> pd.DataFrame:

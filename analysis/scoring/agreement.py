@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from analysis.scoring.agreement_errors import Measure, Side, measure_errors, names_of, of_examples
 from analysis.scoring.matching import match_examples
-from analysis.scoring.scores import Estimate, Scores, Source, is_score_file, read_scores
+from analysis.scoring.scores import Estimate, Scores, Source, chosen_estimate, is_score_file, read_scores
 from analysis.statistics.intervals import CONFIDENCE, check_confidence
 from workers.common.arrays import Floats
 from workers.errors import EstimateError
@@ -85,14 +85,9 @@ def compare(
     `analysis.scoring.matching`). Raises EstimateError where there is none, nothing tells which they are, or no example
     has a value in both; see also `read_scores`.
     """
-    files = is_score_file(a) + is_score_file(b)
-    if estimate is None and files:
-        raise EstimateError(
-            f"estimate must be given with a score file: one of {', '.join(get_args(Estimate))}, got None"
-        )
-    if ratio is not None and files == 2:
+    chosen = chosen_estimate((a, b), estimate)
+    if ratio is not None and is_score_file(a) and is_score_file(b):
         raise EstimateError(f"ratio must be left out with two score files, got {ratio!r}")
-    chosen: Estimate = estimate or "memorization"
     ours, theirs = (read_scores(source, chosen, ratio, replicates=True) for source in (a, b))
     bars = THRESHOLDS[chosen] if thresholds is None else thresholds
     return agreement(ours, theirs, chosen, bars, confidence=confidence)

@@ -1,6 +1,7 @@
 """One score per training example: an estimate of a store, or published scores from a file."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -91,6 +92,16 @@ def read_scores(source: Source, estimate: Estimate, ratio: float | None = None, 
     return (
         _of_file(Path(source)) if is_score_file(source) else _of_store(Store.open(source), estimate, ratio, replicates)
     )
+
+
+def chosen_estimate(sources: Sequence[Source], estimate: Estimate | None) -> Estimate:
+    """None stands for memorization. Raises EstimateError for None where a score file takes part, which does not tell
+    what it holds."""
+    if estimate is None and any(is_score_file(source) for source in sources):
+        raise EstimateError(
+            f"estimate must be given with a score file: one of {', '.join(get_args(Estimate))}, got None"
+        )
+    return estimate or "memorization"
 
 
 def _of_store(store: Store, estimate: Estimate, ratio: float | None, replicates: bool) -> Scores:

@@ -14,6 +14,7 @@ much as the convolution; the third does not have that property.
 import numpy as np
 import pandas as pd
 
+from analysis.estimators.localization.over_runs import mean_over_runs
 from analysis.estimators.localization.probe_rows import compared_groups, find_columns, read_probe, with_run
 from workers.common.arrays import AnyArray, Floats
 from workers.errors import EstimateError
@@ -47,6 +48,14 @@ def gradient_frame(store: Store, *, ratio: float | None = None) -> pd.DataFrame:
                 with_run(frame.assign(**{name: each[place] for name, each in zip(names, values, strict=True)}), run)
             )
     return pd.concat(frames, ignore_index=True)
+
+
+def gradient_means(frame: pd.DataFrame) -> pd.DataFrame:
+    """Of a `gradient_frame` of one ratio a row for each layer: of each value the mean over runs of each run's mean over
+    epochs, `NAME_se` over runs, and `runs`."""
+    values = frame.drop(columns=["ratio", "repetition", "epoch"])
+    means = values.groupby(["run_id", "layer"], sort=False).mean().reset_index()
+    return mean_over_runs(means, ["layer"], list(means.columns[2:]))
 
 
 def _layers(tensors: tuple[ProbedTensor, ...]) -> dict[str, list[int]]:

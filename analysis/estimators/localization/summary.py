@@ -7,7 +7,7 @@ import pandas as pd
 
 from analysis.estimators.localization.dropped import dropped_examples
 from analysis.estimators.localization.frames import probe_frame
-from analysis.estimators.localization.gradients import gradient_frame, gradient_values
+from analysis.estimators.localization.gradients import gradient_frame, gradient_means, gradient_values
 from analysis.estimators.localization.over_runs import mean_over_runs
 from analysis.estimators.localization.probe_rows import compared_groups, probe_names
 from analysis.estimators.localization.units import example_units, units_detection, units_summary
@@ -21,8 +21,9 @@ from workers.store import Store
 class Localization:
     """Means over runs, with standard errors: a frame for each probe that the store has, by the probe's name.
 
-    `gradients` by epoch and layer; `rewinding` by layer, epoch, rule and group; `retraining` by layer, epoch and group;
-    `neurons` by group, with `neurons_detection`; `dropout` by mode and group, with the examples that are `dropped`.
+    `gradients` by epoch and layer, `gradient_means` over the epochs by layer; `rewinding` by layer, epoch, rule and
+    group; `retraining` by layer, epoch and group; `neurons` by group, with `neurons_detection`; `dropout` by mode and
+    group, with the examples that are `dropped`.
     All are of one ratio.
     """
 
@@ -47,6 +48,8 @@ def localize(store: Store, *, ratio: float | None = None) -> Localization:
         if any(name == probe or name.startswith(f"{probe}_") for name in names)
     }
     tables |= {name: probe_frame(store, name, ratio=ratio) for name in names if not _is_own(name)}
+    if "gradients" in tables:
+        tables["gradient_means"] = gradient_means(gradient_frame(store, ratio=ratio))
     if "neurons" in tables:
         tables["neurons_detection"] = _detection(store, ratio)
     if "dropout" in tables:
