@@ -44,12 +44,13 @@ def main() -> None:
 
 def _train(options: argparse.Namespace, document: dict[str, Any], name: str) -> Path:
     """Train a campaign beside the data; returns its store."""
-    (options.store / f"{name}.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
-    campaign = check_campaign(document).with_absolute_paths(options.store)
-    report = run_campaign(campaign, options.store / name, checkpoint_minutes=2)
-    seconds = _seconds(options.store / name)
+    folder: Path = options.store
+    (folder / f"{name}.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
+    campaign = check_campaign(document).with_absolute_paths(folder)
+    report = run_campaign(campaign, folder / name, checkpoint_minutes=2)
+    seconds = _seconds(folder / name)
     print(f"{name}: {report.progress.total} runs, median seconds of each: {np.median(seconds):.1f}", flush=True)
-    return options.store / name
+    return folder / name
 
 
 def _options() -> argparse.Namespace:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 import longtail
 from analysis.estimators.localization.over_runs import mean_over_runs
@@ -142,6 +143,7 @@ def test_the_command_prints_writes_and_draws(store: Path, tmp_path: Path) -> Non
 
 
 MISTAKES = [
+    (("--scores", "none.npz", "--estimate", "cscore"), "none.npz"),
     (("--rule", "none"), "--rule must be one of parameters, buffers, reestimated"),
     (("--ratio", "0.3"), "ratio must be one of 0.5, got 0.3"),
 ]
@@ -188,9 +190,39 @@ def test_examples_lost_by_dropping_are_counted_over_the_runs(tmp_path: Path) -> 
     np.testing.assert_allclose(frame["lost"][twice], (own & ~after)[:, twice].mean(axis=0))
     assert frame["lost"].max() > 0
     assert np.isnan(frame["lost"].to_numpy()[~subset.any(axis=0)]).all()
-    code, output, _ = call("localize", tmp_path / "s", "--plot", tmp_path / "t.png")
+    noisy = (frame["group"] == "noisy").to_numpy()
+    lost = frame["lost"].to_numpy()
+    scores = tmp_path / "scores.npz"
+    np.savez(scores, labels=frame["label"].to_numpy(), scores=np.where(np.isnan(lost), 0.5, lost) ** 3)
+    words = ("--plot", tmp_path / "t.png", "--scores", scores, "--estimate", "memorization", "-o", tmp_path / "t.csv")
+    code, output, _ = call("localize", tmp_path / "s", *words)
     assert code == 0
     assert "lost when memorization units are dropped" in output
+    table = pd.read_csv(tmp_path / "t-scores.csv").set_index("group")
+    trained = np.isfinite(lost)
+    assert table["examples"].to_dict() == {
+        "clean": (trained & ~noisy).sum(),
+        "noisy": (trained & noisy).sum(),
+        "all": trained.sum(),
+    }
+    assert (table["spearman"] == 1).all()  # a monotone function of what is lost
+
+    np.savez(scores, labels=frame["label"].to_numpy(), scores=np.arange(len(lost), dtype=float) % 7)
+    assert call("localize", tmp_path / "s", *words)[0] == 0
+    row = pd.read_csv(tmp_path / "t-scores.csv").set_index("group").loc["clean"]
+    chosen = trained & ~noisy
+    expected = stats.spearmanr(lost[chosen], (np.arange(len(lost)) % 7)[chosen]).statistic
+    assert row["spearman"] == pytest.approx(expected)
+    assert row["low"] < row["spearman"] < row["high"]
+    assert row["over"] == "examples and runs of a"
+
+    np.savez(scores, labels=frame["label"].to_numpy()[::-1], scores=lost)
+    code, _, told = call("localize", tmp_path / "s", *words)
+    assert code == 2
+    assert "labels differ" in " ".join(told.split())
+    code, _, told = call("localize", tmp_path / "s", "--scores", scores)
+    assert code == 2
+    assert "estimate must be given with a score file" in told
 
 
 @pytest.mark.slow
