@@ -1,4 +1,4 @@
-"""Do subsets keep examples apart? Correlations of memberships, and what they do to influence where there is none.
+"""Correlations of subset memberships, and false influence estimates that they cause.
 
     python -m benchmarks.correlations
     python -m benchmarks.correlations --examples 142 1437 --ratios 0.67 --campaigns 20

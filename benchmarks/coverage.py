@@ -1,4 +1,4 @@
-"""Do the confidence intervals hold what they say? Coverage by simulation, beside the plain estimate +- z SE (Wald).
+"""Coverage of the confidence intervals by simulation, beside the Wald interval (estimate +- z SE).
 
     python -m benchmarks.coverage
 
@@ -111,8 +111,8 @@ def count_coverage(runs: int, confidence: float, draws: int, random: np.random.G
         for each in (random.poisson(mean, size), random.binomial(5, mean / 5, size), _bursts(mean, size, random))
     ]
     truth = np.repeat(EVENTS, 3)[:, None]
-    found = np.array([each.mean(axis=1) for each in kinds])
-    sd = np.array([each.std(axis=1, ddof=1) for each in kinds])
+    found = np.array([kind.mean(axis=1) for kind in kinds])
+    sd = np.array([kind.std(axis=1, ddof=1) for kind in kinds])
     n = np.full(found.shape, runs)
     score = count_interval(found, sd, n, confidence)
     wald = _wald(found, sd / np.sqrt(runs), confidence)

@@ -1,4 +1,4 @@
-"""What the balanced design is worth: variance of estimates over campaigns, against the uniform design's at equal cost.
+"""Variance of estimates over campaigns: the balanced design against the uniform design at equal cost.
 
     python -m benchmarks.designs planted --campaigns 300
     python -m benchmarks.designs digits --ratios 0.3 0.7 --repetitions 40 --campaigns 24

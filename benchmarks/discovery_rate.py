@@ -1,4 +1,4 @@
-"""Are lists of influential pairs as rarely false as they say? Simulated campaigns in which the truth is known.
+"""False discovery rate of lists of influential pairs, in simulated campaigns with known influence.
 
     python -m benchmarks.discovery_rate
 

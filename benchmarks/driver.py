@@ -1,4 +1,4 @@
-"""What the driver costs: shards that train nothing, sent to workers on a Ray cluster of this machine.
+"""Overhead of the driver: shards that train nothing, sent to workers on a Ray cluster of this machine.
 
     python -m benchmarks.driver --shards 10000 --workers 2
     python -m benchmarks.driver --simulate --shards 100000 --workers 4000

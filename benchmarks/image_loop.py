@@ -1,4 +1,4 @@
-"""The loop that a researcher writes for CIFAR-10: DataLoader with worker processes, torchvision's transforms.
+"""Plain PyTorch loop for CIFAR-10: DataLoader with worker processes, torchvision's transforms.
 
 On purpose nothing of ours is in it: it stands for the script that Longtail replaces.
 """

@@ -1,4 +1,4 @@
-"""How fast are all pairs over a threshold found, beside the dense float32 reduction that people use?
+"""Time to find all pairs above a threshold, beside a dense float32 matrix product.
 
     python -m benchmarks.influence --examples 60000 --tests 10000 --runs 2000 --repeats 3 --dense
     python -m benchmarks.influence --examples 1281167 --tests 50000 --runs 2000

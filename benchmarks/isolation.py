@@ -1,4 +1,4 @@
-"""Runs commands that start Ray in namespaces of their own, and finds and ends their processes.
+"""Runs commands that start Ray in separate namespaces, and finds and ends their processes.
 
 Ray listens on every interface, whatever it is told; in a network namespace there is only loopback. In a process
 namespace nothing of Ray outlives the command. Where namespaces are not permitted, commands run as they are.

@@ -1,4 +1,4 @@
-"""How examples are learned, on real data: forgetting, proxies of the C-score, noisy labels, removal curves.
+"""Learning dynamics on real data: forgetting, proxies of the C-score, noisy labels, removal curves.
 
     python -m benchmarks.learning forgetting proxies noise removal --root FOLDER_WITH_MNIST --stores FOLDER --workers 2
 

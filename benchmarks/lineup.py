@@ -1,4 +1,4 @@
-"""Who takes part in a work on this machine, and why others do not."""
+"""Selects the contestants of a workload on this machine, with the reason for each one left out."""
 
 from dataclasses import dataclass
 from functools import partial

@@ -1,4 +1,4 @@
-"""How long a store of very many shards takes to be listed, planned, looked at, checked and compacted.
+"""Time to list, plan, show, verify and compact a store of very many shards.
 
     python -m benchmarks.listing
     python -m benchmarks.listing --shards 100000 --runs 8 --status --compact

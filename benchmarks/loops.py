@@ -1,4 +1,4 @@
-"""Contestants made of the plain loops: one process as it comes, or as many at once as there are cores."""
+"""Contestants made of the plain loops: one process, or one per core at once."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What a measurement is, in which order contestants take turns, and how repeats become a row of the table."""
+"""Measurements: their fields, the order of contestants, and the table row of their repeats."""
 
 import os
 import platform

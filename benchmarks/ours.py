@@ -1,4 +1,4 @@
-"""Our contestant: the work's campaign, run by `orchestrator.run_campaign` into a temporary store."""
+"""Longtail as a contestant: the workload's campaign, run by `orchestrator.run_campaign` into a temporary store."""
 
 import os
 import tempfile

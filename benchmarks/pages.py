@@ -1,4 +1,4 @@
-"""How fast a report opens and answers, in a headless Chromium: `python -m benchmarks.pages report.html`.
+"""Load and response times of a report in a headless Chromium: `python -m benchmarks.pages report.html`.
 
 Each opening is in a new context, from disk. What is timed of the explorer runs from the event to the end of the frame
 that shows its effect.

@@ -61,8 +61,8 @@ def measure_peaks(device: str) -> list[PeakRate]:
 def best_by_precision(rates: Iterable[PeakRate]) -> dict[str, float]:
     """FLOP/s by precision."""
     best: dict[str, float] = {}
-    for one in rates:
-        best[one.product.precision] = max(best.get(one.product.precision, 0.0), one.rate)
+    for rate in rates:
+        best[rate.product.precision] = max(best.get(rate.product.precision, 0.0), rate.rate)
     return best
 
 

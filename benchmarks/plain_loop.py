@@ -1,4 +1,4 @@
-"""The loop that a researcher writes for small networks: one model after the other, plain PyTorch.
+"""Plain PyTorch loop for small networks: one model after the other.
 
 On purpose nothing of ours is in it: it stands for the script that Longtail replaces.
 """

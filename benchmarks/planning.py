@@ -1,4 +1,4 @@
-"""What plans made after small pilots are worth: requested runs, beside the runs that were needed.
+"""Accuracy of plans made after small pilots: requested runs, beside the runs that were needed.
 
     python -m benchmarks.planning STORE --ratio 0.7 --target 0.03
 

@@ -1,4 +1,4 @@
-"""Runs that were never trained: subsets and test correctness from a planted model, packed as they are generated.
+"""Simulated runs: subsets and test correctness from a planted model, packed as they are generated.
 
 Each training example is in a run's subset with probability 0.7. A test example is predicted right with a probability of
 its own, most of them nearly always, some hardly ever. Planted pairs are the exception: with its training example in the

@@ -1,4 +1,4 @@
-"""Do C-scores depend on the precision of training? MNIST, three campaigns: float32 twice, and bfloat16.
+"""Agreement of C-scores across training precisions on MNIST: float32 twice, and bfloat16.
 
     python -m benchmarks.precision_agreement --root FOLDER_WITH_MNIST --stores FOLDER
 

@@ -1,4 +1,4 @@
-"""What recording presentations costs: the same runs trained and committed with and without it, in turns.
+"""Cost of recording presentations: the same runs trained and committed with and without it, in turns.
 
     python -m benchmarks.presentations digits mnist --mnist-root FOLDER --repeats 7
 
@@ -44,7 +44,7 @@ def main() -> None:
             for record, times in seconds.items():
                 times.append(_seconds(campaign.model_copy(update={"record": RECORDS[record]})))
         for record, times in seconds.items():
-            ratio = median(each / base for each, base in zip(times, seconds["nothing"], strict=True))
+            ratio = median(value / base for value, base in zip(times, seconds["nothing"], strict=True))
             print(f"{name}, {record}: {median(times):.2f} s, {ratio:.3f} times nothing")
 
 

@@ -1,4 +1,4 @@
-"""Simulated workers, each a time on a clock: what `orchestrator.runners.ray.runner.drive` meets on a large cluster.
+"""Simulated workers with a simulated clock, for `orchestrator.runners.ray.runner.drive` on a large cluster.
 
 Some workers are slow, some stand still for ever, some die: a campaign on them ends with stragglers and repeats.
 """

@@ -1,4 +1,4 @@
-"""Models per second, ours and peers' side by side on the machine at hand.
+"""Models per second of Longtail and its peers, side by side on one machine.
 
     python -m benchmarks.speed [WORK ...] --mnist-root DIR --cifar-root DIR --jax-script PATH/mnist.py
         --jax-python PYTHON --airbench PATH/airbench94.py --repeats 3 --json FILE
@@ -96,14 +96,16 @@ def _write(
     """Everything measured so far, as JSON."""
     if args.json is None:
         return
-    jax = next((one.details["jax"] for one in measurements if "jax" in one.details), None)
+    jax = next((measurement.details["jax"] for measurement in measurements if "jax" in measurement.details), None)
     document = {
         "hardware": machine,
         "versions": {**versions(), "jax": jax},
         "options": {name: str(value) if isinstance(value, Path) else value for name, value in vars(args).items()},
         "campaigns": {work.name: work.campaign.model_dump(mode="json") for work in works},
         "peaks": [asdict(peak) for peak in peaks],
-        "measurements": [{**asdict(one), "models_per_second": one.rate} for one in measurements],
+        "measurements": [
+            {**asdict(measurement), "models_per_second": measurement.rate} for measurement in measurements
+        ],
         "not_measured": notes,
     }
     args.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
@@ -113,7 +115,7 @@ def race(work: Work, contestants: Sequence[Contestant], repeats: int, notes: lis
     """All repeats of a work. A peer that fails is left out from then on, with a note."""
     measurements: list[Measurement] = []
     failed: set[str] = set()
-    for contestant in turns([one for one in contestants if one.work == work.name], repeats):
+    for contestant in turns([contestant for contestant in contestants if contestant.work == work.name], repeats):
         if contestant.name in failed:
             continue
         try:
@@ -124,7 +126,7 @@ def race(work: Work, contestants: Sequence[Contestant], repeats: int, notes: lis
             say(notes[-1])
         else:
             say(describe(measurements[-1]))
-    return [one for one in measurements if one.contestant not in failed]
+    return [measurement for measurement in measurements if measurement.contestant not in failed]
 
 
 def _works(args: argparse.Namespace, device: str) -> tuple[list[Work], list[str]]:

@@ -1,4 +1,4 @@
-"""CPU seconds of short commands, beside `import torch` in the same rounds: what start-up costs.
+"""Start-up cost: CPU seconds of short commands, beside `import torch` in the same rounds.
 
     python -m benchmarks.startup
     python -m benchmarks.startup --repeats 1 status influence

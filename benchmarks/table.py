@@ -1,4 +1,4 @@
-"""What is printed: a line per measurement, and the table of medians."""
+"""Printed output: a line per measurement, and the table of medians."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

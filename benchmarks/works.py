@@ -1,4 +1,4 @@
-"""What is trained: each work is a campaign, and how many of its models the slower contestants train per repeat."""
+"""Workloads: the campaign of each, and how many of its models the slower contestants train per repeat."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -59,9 +59,9 @@ def _check_not_hidden() -> None:
     ours = Path(__file__).resolve().parents[1]
     for name in ("orchestrator", "analysis", "workers"):
         spec = find_spec(name)
-        found = Path(spec.origin).resolve() if spec is not None and spec.origin is not None else None
-        if found != ours / name / "__init__.py":
-            place = found or f"a folder {name} on the path"
+        origin = Path(spec.origin).resolve() if spec is not None and spec.origin is not None else None
+        if origin != ours / name / "__init__.py":
+            place = origin or f"a folder {name} on the path"
             raise ImportError(f"{place} hides Longtail's package {name}: rename it or move it")
 
 

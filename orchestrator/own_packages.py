@@ -1,4 +1,4 @@
-"""Binds the names of Longtail's other packages before modules of the user on the path can take them."""
+"""Imports Longtail's other packages before modules of the user on the path can hide them."""
 
 import sys
 from importlib import import_module

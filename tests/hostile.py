@@ -163,7 +163,7 @@ def main(folder: Path) -> None:
     carry_out("import npz", ["import", "heldout", "experiment", "--store", str(out / "i"), "--labels", "labels.npz"])
     for place in hostile:
         for words in READERS + (ALL_READERS if place.name in READ_BY_ALL else ()):
-            filled = [each.format(out=out, made=made) for each in words[1:]]
+            filled = [word.format(out=out, made=made) for word in words[1:]]
             carry_out(f"{' '.join(words[:2])} {place.name}", [words[0], str(place), *filled])
     found: dict[str, Any] = {
         "ended": ended,

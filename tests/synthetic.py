@@ -113,8 +113,8 @@ def make_stores(
     first = next(iter(runs.values()))
     num_train, num_test = first.subsets.shape[1], first.test.shape[1]
     store = Store.create(path, header(runs, num_train, num_test, shard_size), examples(labels, num_train, num_test))
-    for ratio, at in runs.items():
-        commit(store, ratio, at, shards or even_shards(len(at.subsets), shard_size))
+    for ratio, run in runs.items():
+        commit(store, ratio, run, shards or even_shards(len(run.subsets), shard_size))
     return store
 
 
@@ -135,7 +135,7 @@ def header(runs: Mapping[float, Runs], num_train: int, num_test: int, shard_size
     first = next(iter(runs.values()))
     campaign = Campaign(
         recipe=Recipe(epochs=first.num_epochs, batch_size=8),
-        subsets=Subsets(ratios=tuple(runs), repetitions=max(1, *(len(at.subsets) for at in runs.values()), 1)),
+        subsets=Subsets(ratios=tuple(runs), repetitions=max(1, *(len(run.subsets) for run in runs.values()), 1)),
         record=Record(
             epochs="final" if first.presented and not first.earlier else "all",
             margins=first.margin is not None,

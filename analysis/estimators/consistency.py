@@ -29,7 +29,7 @@ def consistency_profile(counts: StoreCounts, *, confidence: float = CONFIDENCE) 
     `low` and `high` are the limits of consistency at the level `confidence`, 0 and 1 where n_out is 0. Raises
     EstimateError for a bad `confidence`.
     """
-    frames = [_at_ratio(counts, at, confidence) for at in _holding_out(counts)]
+    frames = [_at_ratio(counts, ratio, confidence) for ratio in _holding_out(counts)]
     # The rows of ratio 1 have the right columns and types; it is not among those held out, so none of its rows stay.
     return pd.concat(frames, ignore_index=True) if frames else _at_ratio(counts, counts.ratios[0], confidence).iloc[:0]
 
@@ -43,8 +43,8 @@ def cscore(counts: StoreCounts, *, confidence: float = CONFIDENCE) -> pd.DataFra
     """
     held_out = _holding_out(counts)
     shape = (len(held_out), counts.labels.num_train)
-    n_out = np.array([at.n_out for at in held_out], dtype=np.int64).reshape(shape)
-    correct = np.array([at.correct_out for at in held_out], dtype=np.int64).reshape(shape)
+    n_out = np.array([ratio_counts.n_out for ratio_counts in held_out], dtype=np.int64).reshape(shape)
+    correct = np.array([ratio_counts.correct_out for ratio_counts in held_out], dtype=np.int64).reshape(shape)
     profiles = group_mean(correct, n_out, "nan")
     n_ratios = (n_out > 0).sum(axis=0)
     some = np.where(n_ratios > 0, n_ratios, np.nan)
@@ -61,13 +61,13 @@ def cscore(counts: StoreCounts, *, confidence: float = CONFIDENCE) -> pd.DataFra
 
 
 def _holding_out(counts: StoreCounts) -> Sequence[RatioCounts]:
-    return [at for at in counts.ratios if at.ratio_ppm < PPM]
+    return [ratio for ratio in counts.ratios if ratio.ratio_ppm < PPM]
 
 
-def _at_ratio(counts: StoreCounts, at: RatioCounts, confidence: float) -> pd.DataFrame:
-    profile = group_mean(at.correct_out, at.n_out, "nan")
-    low, high = mean_interval(profile, at.n_out, confidence)
+def _at_ratio(counts: StoreCounts, ratio: RatioCounts, confidence: float) -> pd.DataFrame:
+    profile = group_mean(ratio.correct_out, ratio.n_out, "nan")
+    low, high = mean_interval(profile, ratio.n_out, confidence)
     frame = counts.labels.columns().assign(
-        ratio=at.ratio, consistency=profile, se=mean_se(profile, at.n_out), low=low, high=high, n_out=at.n_out
+        ratio=ratio.ratio, consistency=profile, se=mean_se(profile, ratio.n_out), low=low, high=high, n_out=ratio.n_out
     )
     return frame[list(PROFILE_COLUMNS)]

@@ -1,4 +1,4 @@
-"""Bounds on what diverged runs could have changed: they are left out of every estimate as if at random.
+"""Bounds on the effect of diverged runs, which every estimate leaves out as if at random.
 
 With d_A and d_B the diverged runs with and without example i, of which nothing is known, each of them could have been
 right or wrong, so that over all runs the estimates would lie within
@@ -36,12 +36,12 @@ def diverged_bounds(counts: StoreCounts) -> pd.DataFrame:
     Where none diverged, both limits are the estimate, and `infl_change` is 0. Raises EstimateError where the diverged
     runs' subsets were not counted: at another epoch than the last, which some of them did not reach.
     """
-    return pd.concat([_at_ratio(counts, at) for at in counts.ratios], ignore_index=True)
+    return pd.concat([_at_ratio(counts, ratio) for ratio in counts.ratios], ignore_index=True)
 
 
 def cscore_bounds(counts: StoreCounts) -> tuple[Floats, Floats]:
     """The limits of the C-score over the ratios that hold examples out: float64[N] each, NaN where it has no value."""
-    limits = [_consistency(at) for at in counts.holding_out().ratios]
+    limits = [_consistency(ratio) for ratio in counts.holding_out().ratios]
     if not limits:
         return np.full((2, counts.labels.num_train), np.nan)[0], np.full(counts.labels.num_train, np.nan)
     low, high = np.array(limits).swapaxes(0, 1)
@@ -56,26 +56,29 @@ def diverged_notes(ratios: Sequence[RatioCounts]) -> list[str]:
     A ratio without others is left out of estimates.
     """
     notes = []
-    for at in ratios:
-        if not at.diverged:
+    for ratio in ratios:
+        if not ratio.diverged:
             continue
-        if not at.runs:
-            notes.append(f"ratio {at.ratio:g}: all {count_text(at.diverged, 'run')} diverged: the ratio is left out")
+        if not ratio.runs:
+            notes.append(
+                f"ratio {ratio.ratio:g}: all {count_text(ratio.diverged, 'run')} diverged: the ratio is left out"
+            )
             continue
-        text = f"ratio {at.ratio:g}: {at.diverged:,} of {at.runs + at.diverged:,} runs diverged and are left out"
-        held = (at.n_out > 0).any() and (at.n_in > 0).any()
+        total = ratio.runs + ratio.diverged
+        text = f"ratio {ratio.ratio:g}: {ratio.diverged:,} of {total:,} runs diverged and are left out"
+        held = (ratio.n_out > 0).any() and (ratio.n_in > 0).any()
         if held:
-            mem, out = _largest_change(at)
+            mem, out = _largest_change(ratio)
             text += f"; had they not, mem could differ by up to {mem:.3f}, the share right when held out by {out:.3f}"
         notes.append(text)
     return notes
 
 
-def _largest_change(at: RatioCounts) -> tuple[float, float]:
+def _largest_change(ratio: RatioCounts) -> tuple[float, float]:
     """Of mem and of consistency, over the examples that have one."""
-    (mem_low, mem_high), (low, high) = _memorization(at), _consistency(at)
-    p_out = group_mean(at.correct_out, at.n_out, "nan")
-    mem = mean_difference(at.correct_in, at.n_in, at.correct_out, at.n_out, "nan")
+    (mem_low, mem_high), (low, high) = _memorization(ratio), _consistency(ratio)
+    p_out = group_mean(ratio.correct_out, ratio.n_out, "nan")
+    mem = mean_difference(ratio.correct_in, ratio.n_in, ratio.correct_out, ratio.n_out, "nan")
     return _largest(np.fmax(mem - mem_low, mem_high - mem)), _largest(np.fmax(p_out - low, high - p_out))
 
 
@@ -84,33 +87,33 @@ def _largest(changes: Floats) -> float:
     return float(np.nanmax(changes)) if np.isfinite(changes).any() else float("nan")
 
 
-def _at_ratio(counts: StoreCounts, at: RatioCounts) -> pd.DataFrame:
-    d_in, d_out = _diverged(at)
-    (mem_low, mem_high), (low, high) = _memorization(at), _consistency(at)
+def _at_ratio(counts: StoreCounts, ratio: RatioCounts) -> pd.DataFrame:
+    d_in, d_out = _diverged(ratio)
+    (mem_low, mem_high), (low, high) = _memorization(ratio), _consistency(ratio)
     frame = counts.labels.columns().assign(
-        ratio=at.ratio,
+        ratio=ratio.ratio,
         diverged_in=d_in,
         diverged_out=d_out,
         mem_low=mem_low,
         mem_high=mem_high,
         consistency_low=low,
         consistency_high=high,
-        infl_change=_share(d_in, at.n_in) + _share(d_out, at.n_out),
+        infl_change=_share(d_in, ratio.n_in) + _share(d_out, ratio.n_out),
     )
     return frame[list(COLUMNS)]
 
 
-def _memorization(at: RatioCounts) -> tuple[Floats, Floats]:
+def _memorization(ratio: RatioCounts) -> tuple[Floats, Floats]:
     """Rounded once, as mem is: equal to it where no run diverged."""
-    d_in, d_out = _diverged(at)
-    n_in, n_out = at.n_in + d_in, at.n_out + d_out
-    low = mean_difference(at.correct_in, n_in, at.correct_out + d_out, n_out, "nan")
-    high = mean_difference(at.correct_in + d_in, n_in, at.correct_out, n_out, "nan")
+    d_in, d_out = _diverged(ratio)
+    n_in, n_out = ratio.n_in + d_in, ratio.n_out + d_out
+    low = mean_difference(ratio.correct_in, n_in, ratio.correct_out + d_out, n_out, "nan")
+    high = mean_difference(ratio.correct_in + d_in, n_in, ratio.correct_out, n_out, "nan")
     return low, high
 
 
-def _consistency(at: RatioCounts) -> tuple[Floats, Floats]:
-    return _limits(at.correct_out, at.n_out, _diverged(at)[1])
+def _consistency(ratio: RatioCounts) -> tuple[Floats, Floats]:
+    return _limits(ratio.correct_out, ratio.n_out, _diverged(ratio)[1])
 
 
 def _limits(correct: Integers, runs: Integers, diverged: Integers) -> tuple[Floats, Floats]:
@@ -121,8 +124,8 @@ def _share(diverged: Integers, runs: Integers) -> Floats:
     return group_mean(diverged, runs + diverged, "nan")
 
 
-def _diverged(at: RatioCounts) -> tuple[Integers, Integers]:
+def _diverged(ratio: RatioCounts) -> tuple[Integers, Integers]:
     """The diverged runs with and without each example."""
-    if at.diverged_in is None:
-        raise EstimateError(f"ratio {at.ratio:g}: the diverged runs' subsets are known at the last epoch only")
-    return at.diverged_in, at.diverged - at.diverged_in
+    if ratio.diverged_in is None:
+        raise EstimateError(f"ratio {ratio.ratio:g}: the diverged runs' subsets are known at the last epoch only")
+    return ratio.diverged_in, ratio.diverged - ratio.diverged_in

@@ -34,22 +34,22 @@ def estimate_memorization(
     is NaN. `low` and `high` are the limits of mem at the level `confidence`, and do not depend on `empty`: see
     `analysis.statistics.intervals`. Raises EstimateError for an unknown `empty` and a bad `confidence`.
     """
-    return pd.concat([_at_ratio(counts, each, empty, confidence) for each in counts.ratios], ignore_index=True)
+    return pd.concat([_at_ratio(counts, ratio, empty, confidence) for ratio in counts.ratios], ignore_index=True)
 
 
-def _at_ratio(counts: StoreCounts, at: RatioCounts, empty: Empty, confidence: float) -> pd.DataFrame:
-    p_in = group_mean(at.correct_in, at.n_in, empty)
-    p_out = group_mean(at.correct_out, at.n_out, empty)
-    low, high = difference_interval(p_in, at.n_in, p_out, at.n_out, confidence)
+def _at_ratio(counts: StoreCounts, ratio: RatioCounts, empty: Empty, confidence: float) -> pd.DataFrame:
+    p_in = group_mean(ratio.correct_in, ratio.n_in, empty)
+    p_out = group_mean(ratio.correct_out, ratio.n_out, empty)
+    low, high = difference_interval(p_in, ratio.n_in, p_out, ratio.n_out, confidence)
     frame = counts.labels.columns().assign(
-        ratio=at.ratio,
-        mem=mean_difference(at.correct_in, at.n_in, at.correct_out, at.n_out, empty),
-        se=difference_se(p_in, at.n_in, p_out, at.n_out),
+        ratio=ratio.ratio,
+        mem=mean_difference(ratio.correct_in, ratio.n_in, ratio.correct_out, ratio.n_out, empty),
+        se=difference_se(p_in, ratio.n_in, p_out, ratio.n_out),
         low=low,
         high=high,
-        n_in=at.n_in,
+        n_in=ratio.n_in,
         p_in=p_in,
-        n_out=at.n_out,
+        n_out=ratio.n_out,
         p_out=p_out,
     )
     return frame[list(COLUMNS)]

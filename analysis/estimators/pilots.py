@@ -84,7 +84,7 @@ def planned_variance(at: RatioCounts) -> PlannedVariance | None:
 
 def _of(pilot: _Pilot, chosen: npt.NDArray[np.int64]) -> _Pilot:
     columns = (pilot.correct_in, pilot.n_in, pilot.correct_out, pilot.n_out)
-    correct_in, n_in, correct_out, n_out = (each[chosen] for each in columns)
+    correct_in, n_in, correct_out, n_out = (column[chosen] for column in columns)
     return _Pilot(correct_in, n_in, correct_out, n_out, pilot.share)
 
 
@@ -109,8 +109,8 @@ def fit_beta(correct: Integers, runs: Integers) -> _Beta:
         return -float((times * (betaln(right + a, wrong + b) - betaln(a, b))).sum())
 
     share = np.clip(right @ times / max(distinct[1] @ times, 1), 0.01, 0.99)
-    found = minimize(loss, np.log([share, 1 - share]), method="Nelder-Mead", options={"xatol": 1e-3, "fatol": 1e-6})
-    a, b = np.exp(np.clip(found.x, -_MAX_LOG, _MAX_LOG))
+    optimum = minimize(loss, np.log([share, 1 - share]), method="Nelder-Mead", options={"xatol": 1e-3, "fatol": 1e-6})
+    a, b = np.exp(np.clip(optimum.x, -_MAX_LOG, _MAX_LOG))
     return float(a), float(b)
 
 

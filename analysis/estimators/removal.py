@@ -49,23 +49,23 @@ def removal_curve(store: Store, epoch: int | None = None, *, confidence: float =
     final, diverged = rows["is_final"].astype(bool), rows["status"] == "diverged"
     at_epoch = final if epoch is None else rows["epoch"] == epoch
     rows = rows.assign(order=rows["repetition"] % len(rules), lost=final & diverged, used=at_epoch & ~diverged)
-    found = []
+    frames = []
     for _, group in rows.groupby(["order", "ratio"]):
         order, ratio = int(group["order"].iloc[0]), float(group["ratio"].iloc[0])
         accuracies = group.loc[group["used"], "test_accuracy"].to_numpy(dtype=float)
         counts = {"runs": len(accuracies), "diverged": int(group["lost"].sum())}
         # 1 - 0.7 is 0.30000000000000004; ratios have six decimals.
         keys = {"order": order, "ratio": ratio, "removed": round(1 - ratio, 6), "rule": rules[order]}
-        found.append({**keys, **counts, **mean_of_runs(accuracies, confidence, store.header.num_test)})
-    frame = pd.DataFrame(found).sort_values(["order", "removed"], ignore_index=True)
+        frames.append({**keys, **counts, **mean_of_runs(accuracies, confidence, store.header.num_test)})
+    frame = pd.DataFrame(frames).sort_values(["order", "removed"], ignore_index=True)
     return frame[list(COLUMNS)]
 
 
 def write_removal(store: Store, curve: pd.DataFrame, *, confidence: float = CONFIDENCE) -> str:
     """Write a store's curve, of that confidence, to estimates/removal.parquet; returns the path. Raises StoreError."""
     table = pa.Table.from_pandas(curve, preserve_index=False).replace_schema_metadata()
-    said = {"estimate": "removal", "campaign": store.header.identity, "confidence": repr(float(confidence))}
-    return store.write_estimate("removal", table, said)
+    metadata = {"estimate": "removal", "campaign": store.header.identity, "confidence": repr(float(confidence))}
+    return store.write_estimate("removal", table, metadata)
 
 
 def _checked(store: Store, epoch: int | None) -> Campaign:

@@ -54,9 +54,9 @@ def expected_se(counts: StoreCounts, runs: int) -> "pd.DataFrame":
 
     frames = [
         counts.labels.columns().assign(
-            ratio=at.ratio, expected_se=np.sqrt(unit_variance(at) / runs), n_in=at.n_in, n_out=at.n_out
+            ratio=ratio.ratio, expected_se=np.sqrt(unit_variance(ratio) / runs), n_in=ratio.n_in, n_out=ratio.n_out
         )
-        for at in counts.ratios
+        for ratio in counts.ratios
     ]
     return pd.concat(frames, ignore_index=True)[list(COLUMNS)]
 
@@ -126,9 +126,9 @@ def smoothed_se(at: RatioCounts) -> Floats:
 
 def smoothed_cscore_se(ratios: Sequence[RatioCounts]) -> Floats:
     """The standard error of the C-score over ratios under 1, likewise: float64[N]. Infinite where it has no value."""
-    each = np.array([mean_se(_jeffreys(at.correct_out, at.n_out), at.n_out) for at in ratios])
-    values = (~np.isnan(each)).sum(axis=0)
-    return np.where(values > 0, np.sqrt(np.nansum(each**2, axis=0)) / np.maximum(values, 1), np.inf)
+    errors = np.array([mean_se(_jeffreys(ratio.correct_out, ratio.n_out), ratio.n_out) for ratio in ratios])
+    values = (~np.isnan(errors)).sum(axis=0)
+    return np.where(values > 0, np.sqrt(np.nansum(errors**2, axis=0)) / np.maximum(values, 1), np.inf)
 
 
 def _jeffreys(correct: Integers, runs: Integers) -> Floats:

@@ -62,7 +62,7 @@ def influence_discoveries(
     ratios = [bits] if isinstance(bits, RatioBits) else list(bits)
     if not ratios:
         raise EstimateError("bits must be the runs of at least one ratio, got none")
-    families = [family for at in ratios for family in _families(at, same_class)]
+    families = [family for ratio in ratios for family in _families(ratio, same_class)]
     blocks = [
         FamilyBlock(number, tests)
         for number, (some, family_tests) in enumerate(families)
@@ -71,21 +71,21 @@ def influence_discoveries(
     tried = sum(len(some.examples) * len(tests) for some, tests in families)
     every = [some for some, _ in families]
     level = _countable_level(every, blocks, tried, fdr, options)
-    found = list(options.blocks.map(_significant, (every, level), blocks)) if level else []
+    blocks_of_pairs = list(options.blocks.map(_significant, (every, level), blocks)) if level else []
     of_ratio: list[list[Pairs]] = [[] for _ in ratios]
-    places = {id(at): place for place, at in enumerate(ratios)}
-    for block, pairs in zip(blocks, found, strict=level > 0):
+    places = {id(ratio): place for place, ratio in enumerate(ratios)}
+    for block, pairs in zip(blocks, blocks_of_pairs, strict=level > 0):
         of_ratio[places[id(every[block.family].bits)]].append(pairs)
     joined = [Pairs.join(pairs) for pairs in of_ratio]
     values = [
-        p_values(pairs, at.n_in[pairs.examples], at.correct[pairs.tests], at.runs)
-        for at, pairs in zip(ratios, joined, strict=True)
+        p_values(pairs, ratio.n_in[pairs.examples], ratio.correct[pairs.tests], ratio.runs)
+        for ratio, pairs in zip(ratios, joined, strict=True)
     ]
     ends = np.cumsum([len(pairs) for pairs in joined])[:-1]
     adjusted = np.split(_q_values(np.concatenate(values), tried, fdr), ends)
     frames = [
-        _frame(at, pairs, of_ratio_values, of_ratio_adjusted, fdr, options)
-        for at, pairs, of_ratio_values, of_ratio_adjusted in zip(ratios, joined, values, adjusted, strict=True)
+        _frame(ratio, pairs, of_ratio_values, of_ratio_adjusted, fdr, options)
+        for ratio, pairs, of_ratio_values, of_ratio_adjusted in zip(ratios, joined, values, adjusted, strict=True)
     ]
     return frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
 
@@ -94,8 +94,10 @@ def _frame(
     bits: RatioBits, pairs: Pairs, values: Floats, adjusted: Floats, fdr: float, options: PairOptions
 ) -> pd.DataFrame:
     """One ratio's discoveries, sorted."""
-    kept = adjusted <= fdr
-    frame = pairs_frame(bits, pairs.take(kept), options).assign(p_value=values[kept], q_value=adjusted[kept])
+    significant = adjusted <= fdr
+    frame = pairs_frame(bits, pairs.take(significant), options).assign(
+        p_value=values[significant], q_value=adjusted[significant]
+    )
     order = np.lexsort((frame["example_id"], -frame["infl"], frame["test_example_id"]))
     return frame.iloc[order].reset_index(drop=True)[list(COLUMNS)]
 
@@ -105,9 +107,11 @@ def _families(bits: RatioBits, same_class: bool) -> list[tuple[PairCounts, Integ
     examples, tests = np.arange(bits.labels.num_train), np.arange(bits.labels.num_test)
     if not same_class:
         return [(count_pairs(bits, examples, "nan"), tests)]
-    given, requested = bits.labels.given_label, bits.labels.test_label
-    classes = np.intersect1d(given, requested)
-    return [(count_pairs(bits, examples[given == label], "nan"), tests[requested == label]) for label in classes]
+    train_labels, test_labels = bits.labels.given_label, bits.labels.test_label
+    classes = np.intersect1d(train_labels, test_labels)
+    return [
+        (count_pairs(bits, examples[train_labels == label], "nan"), tests[test_labels == label]) for label in classes
+    ]
 
 
 def _countable_level(

@@ -102,8 +102,8 @@ def test_blocks(counted: PairCounts, tests: Integers, memory_mb: float, pair_byt
     """
     if not memory_mb > 0:
         raise EstimateError(f"memory_mb must be greater than 0, got {memory_mb!r}")
-    each = 8 * len(counted.words) + 40 * len(counted.sizes) + 60 * _HIT_TILES * WIDE
-    fitting = memory_mb * 1e6 / (each + pair_bytes * len(counted.examples))
+    bytes_per_test = 8 * len(counted.words) + 40 * len(counted.sizes) + 60 * _HIT_TILES * WIDE
+    fitting = memory_mb * 1e6 / (bytes_per_test + pair_bytes * len(counted.examples))
     tall = int(max(1, min(_MAX_TESTS, fitting)))
     return [tests[start : start + tall] for start in range(0, len(tests), tall)]
 

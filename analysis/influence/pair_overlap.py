@@ -67,8 +67,8 @@ def pair_overlap(
         blocks += [FamilyBlock(len(families), block) for block in test_blocks(pair[0], tests, memory_mb)]
         families.append(pair)
     sizes = np.zeros(3, dtype=np.int64)
-    for found in (spread or Threads()).map(_in_block, (families, min_infl), blocks):
-        sizes += found
+    for block_counts in (spread or Threads()).map(_in_block, (families, min_infl), blocks):
+        sizes += block_counts
     return Overlap(*sizes.tolist())
 
 

@@ -37,6 +37,6 @@ class Pairs:
         """Pairs of several tiles."""
         none = cls(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
         columns = zip(
-            *((each.tests, each.examples, each.correct_in, each.infl) for each in [none, *parts]), strict=True
+            *((pairs.tests, pairs.examples, pairs.correct_in, pairs.infl) for pairs in [none, *parts]), strict=True
         )
         return cls(*(np.concatenate(column) for column in columns))

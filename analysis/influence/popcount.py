@@ -47,8 +47,8 @@ def _count(one: UInt64s, other: UInt64s, tile: UInt64s, counts: npt.NDArray[np.u
     counts[:] = 0
     first, second = counts[0], counts[1]
     words = len(one)
-    whole = words - words % 4
-    for word in range(0, whole, 4):
+    unrolled = words - words % 4
+    for word in range(0, unrolled, 4):
         p0, p1, p2, p3 = one[word], one[word + 1], one[word + 2], one[word + 3]
         q0, q1, q2, q3 = other[word], other[word + 1], other[word + 2], other[word + 3]
         t0, t1, t2, t3 = tile[word], tile[word + 1], tile[word + 2], tile[word + 3]
@@ -56,7 +56,7 @@ def _count(one: UInt64s, other: UInt64s, tile: UInt64s, counts: npt.NDArray[np.u
             x0, x1, x2, x3 = t0[i], t1[i], t2[i], t3[i]
             first[i] += _ones(x0 & p0) + _ones(x1 & p1) + _ones(x2 & p2) + _ones(x3 & p3)
             second[i] += _ones(x0 & q0) + _ones(x1 & q1) + _ones(x2 & q2) + _ones(x3 & q3)
-    for word in range(whole, words):
+    for word in range(unrolled, words):
         p, q, row = one[word], other[word], tile[word]
         for i in range(WIDE):
             first[i] += _ones(row[i] & p)

@@ -49,7 +49,7 @@ def _bars(counted: PairCounts, tests: Integers, best: Pairs, top: int) -> Int32s
 
 def _constant(counted: PairCounts, tests: Integers, top: int) -> list[Pairs]:
     """The best pairs of tests that all runs get right, or all wrong: the same examples for each of them."""
-    found = []
+    parts = []
     for total in np.unique(counted.bits.correct[tests]):
         some = tests[counted.bits.correct[tests] == total]
         n_in = counted.bits.n_in[counted.examples]
@@ -57,7 +57,7 @@ def _constant(counted: PairCounts, tests: Integers, top: int) -> list[Pairs]:
         infl = counted.influence(correct_in, n_in, total)
         order = np.lexsort((counted.examples, -infl))
         order = order[~np.isnan(infl[order])][:top]
-        one = Pairs(np.full(len(order), -1), counted.examples[order], correct_in[order], infl[order])
-        all_alike = one.take(np.tile(np.arange(len(order)), len(some)))
-        found.append(replace(all_alike, tests=np.repeat(some, len(order))))
-    return found
+        ranked = Pairs(np.full(len(order), -1), counted.examples[order], correct_in[order], infl[order])
+        all_alike = ranked.take(np.tile(np.arange(len(order)), len(some)))
+        parts.append(replace(all_alike, tests=np.repeat(some, len(order))))
+    return parts

@@ -158,17 +158,17 @@ class RatioForgetting:
 
     def _limits(self, confidence: float) -> dict[str, npt.NDArray[np.float64]]:
         """low and high of forgetting, first_learned and accuracy; NaN where the mean is."""
-        found: dict[str, npt.NDArray[np.float64]] = {}
+        limits_of: dict[str, npt.NDArray[np.float64]] = {}
         of_columns = {"forgetting": self.events_moments, "first_learned": self.first_learned, "accuracy": self.accuracy}
         bounds = {"first_learned": (1.0, float(max(self.epochs, 1))), "accuracy": (0.0, 1.0)}
-        for name, each in of_columns.items():
+        for name, column in of_columns.items():
             if name in bounds:
-                limits = bounded_interval(each.mean, each.sd, each.n, bounds[name], confidence)
+                limits = bounded_interval(column.mean, column.sd, column.n, bounds[name], confidence)
             else:
-                limits = count_interval(each.mean, each.sd, each.n, confidence)
+                limits = count_interval(column.mean, column.sd, column.n, confidence)
             for part, limit in zip(("low", "high"), limits, strict=True):
-                found[f"{name}_{part}"] = np.where(each.n > 0, limit, np.nan)
-        return found
+                limits_of[f"{name}_{part}"] = np.where(column.n > 0, limit, np.nan)
+        return limits_of
 
 
 def estimate_forgetting(

@@ -19,7 +19,7 @@ def forgetting_summary(frame: pd.DataFrame) -> pd.DataFrame:
     an example in a run, `histogram` what `events_histogram` tells.
     """
     ratios = np.unique(frame["ratio"].to_numpy())
-    return pd.DataFrame([_of_ratio(each, frame[frame["ratio"] == each]) for each in ratios], columns=list(COLUMNS))
+    return pd.DataFrame([_of_ratio(ratio, frame[frame["ratio"] == ratio]) for ratio in ratios], columns=list(COLUMNS))
 
 
 def _of_ratio(ratio: float, rows: pd.DataFrame) -> dict[str, object]:

@@ -66,7 +66,9 @@ def estimate_training_statistics(
             moments[ratio_ppm][name].add(values)
             if observe is not None:
                 observe(sequence.run, name, values)
-    frames = [_frame(labels, ratio_ppm / PPM, at, saturated[ratio_ppm]) for ratio_ppm, at in sorted(moments.items())]
+    frames = [
+        _frame(labels, ratio_ppm / PPM, moment, saturated[ratio_ppm]) for ratio_ppm, moment in sorted(moments.items())
+    ]
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(COLUMNS))
 
 
@@ -82,7 +84,7 @@ def _over_presentations(sequence: RunSequence, column: str) -> Floats:
 def _frame(
     labels: Labels, ratio: float, moments: dict[str, RunMoments], saturated: npt.NDArray[np.int64]
 ) -> pd.DataFrame:
-    values = {name: at.mean for name, at in moments.items()}
-    errors = {f"{name}_se": at.se for name, at in moments.items()}
+    values = {name: moment.mean for name, moment in moments.items()}
+    errors = {f"{name}_se": moment.se for name, moment in moments.items()}
     columns = labels.columns().assign(ratio=ratio, n_runs=moments["loss"].n, n_saturated=saturated, **values, **errors)
     return columns[list(COLUMNS)]

@@ -71,7 +71,7 @@ def forgetting(frame: pd.DataFrame, axes: "Axes | None" = None) -> "Axes":
 
     axes = given_or_new_axes(axes, 6.4, 4.4)
     summaries = forgetting_summary(frame).to_dict("records")
-    end = max(len(each["histogram"]) for each in summaries)
+    end = max(len(summary["histogram"]) for summary in summaries)
     beyond = end + 0.05 * end
     for each, colour in zip(summaries, _colours(len(summaries)), strict=True):
         counts = np.pad(each["histogram"], (0, end - len(each["histogram"])))

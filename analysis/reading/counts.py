@@ -50,13 +50,13 @@ class StoreCounts:
 
     def check_some_run(self, uri: str, ratio_ppm: int | None = None) -> None:
         """Raise NoEstimateError where all runs of the store at `uri` diverged, at one ratio or at all that are here."""
-        chosen = [at for at in self.ratios if ratio_ppm in (None, at.ratio_ppm)]
+        chosen = [ratio for ratio in self.ratios if ratio_ppm in (None, ratio.ratio_ppm)]
         ratio = chosen[0].ratio if len(chosen) == 1 else None
         check_some_run(uri, sum(at.runs for at in chosen), sum(at.diverged for at in chosen), ratio)
 
     def holding_out(self) -> "StoreCounts":
         """Without ratio 1, and ratios whose runs all diverged: they tell nothing of examples that are held out."""
-        return replace(self, ratios=tuple(at for at in self.ratios if at.ratio_ppm < PPM and at.runs))
+        return replace(self, ratios=tuple(ratio for ratio in self.ratios if ratio.ratio_ppm < PPM and ratio.runs))
 
 
 def count_runs(store: Store, ratio: float | None = None, epoch: int | None = None) -> StoreCounts:
@@ -90,11 +90,11 @@ def count_first_runs(store: Store, ratio_ppm: int, repetitions: int) -> RatioCou
     return sums.counts()
 
 
-def some_runs(rows: EpochRows, kept: npt.NDArray[np.bool_]) -> EpochRows:
+def some_runs(rows: EpochRows, selected: npt.NDArray[np.bool_]) -> EpochRows:
     """Some of a shard's rows at the last epoch, of which every run has one; bool[rows] says which."""
-    used = rows.used[kept]
+    used = rows.used[selected]
     return replace(
-        rows, table=rows.table.filter(kept), used=used, epochs=rows.epochs[kept], diverged=int((~used).sum())
+        rows, table=rows.table.filter(selected), used=used, epochs=rows.epochs[selected], diverged=int((~used).sum())
     )
 
 

@@ -25,7 +25,7 @@ def basis(at: RatioCounts | RatioBits) -> Basis:
 
 def bases_of(ratios: Iterable[RatioCounts]) -> dict[str, Basis]:
     """Those of several ratios, by ratio."""
-    return {str(at.ratio): basis(at) for at in ratios}
+    return {str(ratio.ratio): basis(ratio) for ratio in ratios}
 
 
 def write_table(
@@ -45,10 +45,10 @@ def write_table(
     named = with_names(frame, store)
     table = pa.table({column: named[column].to_numpy() for column in named.columns})
     provenance = {"estimate": name, "campaign": store.header.identity, "ratios": json.dumps(bases)}
-    said = {**provenance, **conventions}
+    metadata = {**provenance, **conventions}
     if folder is None:
-        return store.write_estimate(name, table, said)
+        return store.write_estimate(name, table, metadata)
     files = open_files(folder)
     files.make_root()
-    files.replace(f"{name}.parquet", encode(table, said))
+    files.replace(f"{name}.parquet", encode(table, metadata))
     return files.location(f"{name}.parquet")

@@ -36,10 +36,10 @@ class Membership:
 
     def combine(self, factors: Floats) -> Floats:
         """Sums of runs: float64[runs, B] to float64[B, N], factors^T x."""
-        found = np.empty((factors.shape[1], self.subsets.shape[1]))
+        product = np.empty((factors.shape[1], self.subsets.shape[1]))
         for part, block in self._blocks():
-            np.matmul(factors.T, block, out=found[:, part])
-        return found
+            np.matmul(factors.T, block, out=product[:, part])
+        return product
 
     def predict(self, weights: Floats) -> Floats:
         """Sums of weights over each run's subset, less their mean: float64[B, N] to float64[runs, B], x weights^T."""

@@ -1,4 +1,4 @@
-"""Names beside ids: those of the examples where the data set has them, those of the classes where they say something.
+"""Names beside ids: names of examples where the data set has them, names of classes where they are not just numbers.
 
     example_id, test_example_id        name, test_name                       an image's file, for example
     label, given_label, test_label     label_name, given_label_name, ...     where classes are not just called 0, 1, ...
@@ -29,11 +29,11 @@ def with_names(frame: pd.DataFrame, store: Store) -> pd.DataFrame:
     """
     if not any(_has_integers(frame, column) for column in _IDS):
         return frame
-    found = {column: _names_of(frame, column, store) for column in (*_IDS, *_LABELS) if _has_integers(frame, column)}
-    added = {name: values for name, values in found.values() if values is not None and name not in frame}
+    names = {column: _names_of(frame, column, store) for column in (*_IDS, *_LABELS) if _has_integers(frame, column)}
+    added = {name: values for name, values in names.values() if values is not None and name not in frame}
     if not added:
         return frame
-    beside = {column: name for column, (name, _) in found.items() if name in added}
+    beside = {column: name for column, (name, _) in names.items() if name in added}
     order = [each for column in frame.columns for each in (column, beside.get(column)) if each is not None]
     return frame.assign(**added)[order]
 

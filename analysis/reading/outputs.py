@@ -99,8 +99,8 @@ def _chosen_tests(tests: slice | npt.ArrayLike, num_test: int) -> npt.NDArray[np
         chosen = everything[tests]
     else:
         ids = np.atleast_1d(np.asarray(tests))
-        whole = ids.dtype.kind in "iu" or (ids.dtype == bool and ids.shape == everything.shape)
-        if ids.ndim != 1 or not (whole or not ids.size):
+        valid = ids.dtype.kind in "iu" or (ids.dtype == bool and ids.shape == everything.shape)
+        if ids.ndim != 1 or not (valid or not ids.size):
             raise EstimateError(f"tests must be a slice, whole ids, or a mask of length {num_test}, got {tests!r}")
         outside = ids[(ids < 0) | (ids >= num_test)] if ids.dtype != bool else ids[:0]
         if outside.size:

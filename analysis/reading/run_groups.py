@@ -30,10 +30,10 @@ class GroupCounts:
     correct_in: Int32s
     correct: Int32s
 
-    def over(self, kept: npt.NDArray[np.bool_]) -> RatioCounts:
+    def over(self, selected: npt.NDArray[np.bool_]) -> RatioCounts:
         """The sums over the groups of a mask bool[g]."""
-        n_in, correct_in, correct = (each[kept].sum(axis=0, dtype=np.int64) for each in self._sums())
-        runs = int(self.runs[kept].sum())
+        n_in, correct_in, correct = (each[selected].sum(axis=0, dtype=np.int64) for each in self._sums())
+        runs = int(self.runs[selected].sum())
         return RatioCounts(
             self.ratio_ppm, runs, self.diverged, self.epoch, n_in, correct_in, runs - n_in, correct - correct_in
         )
@@ -52,10 +52,10 @@ class RunGroups:
 
     def without_each(self) -> Iterator[StoreCounts]:
         """The sums without each group, those of a group without runs being all; none where fewer than two have runs."""
-        filled = int((np.sum([at.runs for at in self.ratios], axis=0) > 0).sum())
+        filled = int((np.sum([ratio.runs for ratio in self.ratios], axis=0) > 0).sum())
         for group in range(self.groups if filled > 1 else 0):
-            kept = np.arange(self.groups) != group
-            yield StoreCounts(self.labels, tuple(at.over(kept) for at in self.ratios))
+            selected = np.arange(self.groups) != group
+            yield StoreCounts(self.labels, tuple(ratio.over(selected) for ratio in self.ratios))
 
 
 def number_of_groups(store: Store) -> int:
@@ -76,13 +76,13 @@ def group_runs(store: Store, ratio: float | None = None) -> RunGroups:
     sums = {ratio_ppm: _GroupSums(ratio_ppm, groups, width) for ratio_ppm in chosen}
     columns = ("repetition", "subset", "train_correct")
     for rows in scan_epoch(store, columns, chosen[0] if ratio is not None else None, None):
-        at = sums.get(rows.shard.ratio_ppm)
-        if at is not None:
+        ratio_sums = sums.get(rows.shard.ratio_ppm)
+        if ratio_sums is not None:
             of_run = rows.table["repetition"].to_numpy()[rows.used] % groups
             bits = (store.bits(rows.shard, rows.table, name)[rows.used] for name in columns[1:])
-            at.add(of_run, *bits)
-            at.diverged += rows.diverged
-            at.epoch = max((at.epoch or 0, *rows.epochs[rows.used].tolist())) or None
+            ratio_sums.add(of_run, *bits)
+            ratio_sums.diverged += rows.diverged
+            ratio_sums.epoch = max((ratio_sums.epoch or 0, *rows.epochs[rows.used].tolist())) or None
     return RunGroups(read_labels(store), groups, tuple(sums[ratio_ppm].counts() for ratio_ppm in chosen))
 
 

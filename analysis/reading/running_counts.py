@@ -36,7 +36,7 @@ class RunningCounts:
         for table in self._store.groups(shard, _COLUMNS):
             rows = epoch_rows(self._store, shard, table, None)
             repetitions = rows.table["repetition"].to_pylist()
-            fresh = np.array([each not in counted for each in repetitions], dtype=bool)
+            fresh = np.array([repetition not in counted for repetition in repetitions], dtype=bool)
             sums.add(self._store, rows if fresh.all() else some_runs(rows, fresh))
             counted.update(repetitions)
 

@@ -1,4 +1,4 @@
-"""What a result rests on, in words: `from 640 of 3,000 runs at ratio 0.7, 2 diverged left out`."""
+"""Text that states which runs a result is based on: `from 640 of 3,000 runs at ratio 0.7, 2 diverged left out`."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -51,17 +51,17 @@ def requested_runs(store: Store, ratio: float | None = None, *, held_out: bool =
 
 def runs_text(used: Iterable[UsedRuns], requested: Mapping[int, int]) -> str:
     """How many runs were used, and of how many where more are requested or committed: `640 of 3,000 runs`."""
-    by_ratio = {at.ratio_ppm: at for at in used}
-    runs = sum(at.runs for at in by_ratio.values())
-    there = {each: at.runs + at.diverged for each, at in by_ratio.items()}
-    of = sum(max(requested.get(each, 0), there.get(each, 0)) for each in {*requested, *there})
+    by_ratio = {counts.ratio_ppm: counts for counts in used}
+    runs = sum(counts.runs for counts in by_ratio.values())
+    committed = {ratio_ppm: counts.runs + counts.diverged for ratio_ppm, counts in by_ratio.items()}
+    of = sum(max(requested.get(ratio_ppm, 0), committed.get(ratio_ppm, 0)) for ratio_ppm in {*requested, *committed})
     return f"{runs:,} of {count_text(of, 'run')}" if runs < of else count_text(runs, "run")
 
 
 def runs_read_text(used: Iterable[UsedRuns], requested: Mapping[int, int]) -> str:
     """As `runs_text` with the ratio, or how many, and with the diverged runs that are left out."""
     ratios = list(used)
-    diverged = sum(at.diverged for at in ratios)
+    diverged = sum(ratio.diverged for ratio in ratios)
     where = f"ratio {ratios[0].ratio_ppm / PPM:g}" if len(ratios) == 1 else f"{len(ratios)} ratios"
     left_out = f", {diverged:,} diverged left out" if diverged else ""
     return f"from {runs_text(ratios, requested)} at {where}{left_out}"

@@ -97,10 +97,10 @@ def against(name: str, mem: npt.NDArray[np.float64], cscore: npt.NDArray[np.floa
         _grid(axes, "both")
         svg = as_svg(figure, name)
     rho = float(pd.Series(mem[both]).corr(pd.Series(cscore[both]), method="spearman")) if both.sum() > 2 else np.nan
-    told = f" The largest dot is {int(counts.max()):,} examples."
-    told += "" if rho != rho else f" Spearman correlation {rho:.2f}.".replace("-", "−")
-    alt = f"Memorization against C-score of {int(both.sum()):,} examples.{told}"
-    return Picture(svg, alt, f"{caption}{told}")
+    text = f" The largest dot is {int(counts.max()):,} examples."
+    text += "" if rho != rho else f" Spearman correlation {rho:.2f}.".replace("-", "−")
+    alt = f"Memorization against C-score of {int(both.sum()):,} examples.{text}"
+    return Picture(svg, alt, f"{caption}{text}")
 
 
 def forgetting(name: str, frame: pd.DataFrame, caption: str) -> Picture:
@@ -116,14 +116,14 @@ def forgetting(name: str, frame: pd.DataFrame, caption: str) -> Picture:
         axes.xaxis.set_major_locator(MaxNLocator(7, integer=True))
         _grid(axes, "y")
         svg = as_svg(figure, name)
-    told = (
+    text = (
         f"{summary['unforgettable']:.1%} of {summary['examples']:,} examples were never forgotten by any run that was "
         f"shown them, {summary['never_learned']:.1%} never learned; in one run {summary['unforgettable_per_run']:.1%} "
         f"are unforgettable. An example is forgotten {summary['forgetting']:.2f} times a run on average."
     )
     rows = tuple((str(events), f"{count:,}") for events, count in enumerate(counts.tolist()))
     return Picture(
-        svg, f"Histogram of forgetting events. {told}", f"{caption} {told}", (), ("events", "examples"), rows
+        svg, f"Histogram of forgetting events. {text}", f"{caption} {text}", (), ("events", "examples"), rows
     )
 
 

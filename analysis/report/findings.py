@@ -96,42 +96,42 @@ def find(
     Raises EstimateError for a ratio at which no run held an example out, and where the store has no run that did not
     diverge; DamagedFileError for an unreadable file.
     """
-    found = Findings(store, read_labels(store))
+    findings = Findings(store, read_labels(store))
     if store.header.probe_columns:
         progress("probes")
-        _find_probed(found)
+        _find_probed(findings)
     if store.header.scored:
-        found.removal = removal_curve(store)
-        found.missing["subsets"] = (
+        findings.removal = removal_curve(store)
+        findings.missing["subsets"] = (
             "The subsets of this campaign are explicit, not random, so that memorization, influence, C-score and "
             "forgetting are not estimated."
         )
-        return found
+        return findings
     progress("counting")
     counts = count_runs(store)
-    if not any(at.runs for at in counts.ratios):
+    if not any(ratio.runs for ratio in counts.ratios):
         raise NoEstimateError(f"{store.uri}: has no run to report on, all committed runs diverged")
     progress(runs_read_text(counts.ratios, store.targets()))
-    found.diverged = tuple(diverged_notes(counts.ratios))
-    found.ratio = _ratio_of(store, counts, ratio)
-    _find_held_out(found, counts)
-    if found.ratio is not None:
-        progress(f"influence at ratio {found.ratio:g}")
-        _find_influence(found, parallel)
+    findings.diverged = tuple(diverged_notes(counts.ratios))
+    findings.ratio = _ratio_of(store, counts, ratio)
+    _find_held_out(findings, counts)
+    if findings.ratio is not None:
+        progress(f"influence at ratio {findings.ratio:g}")
+        _find_influence(findings, parallel)
     progress("learning and forgetting")
-    _find_learning(found, counts)
+    _find_learning(findings, counts)
     progress("suspects")
-    _find_suspects(found)
-    return found
+    _find_suspects(findings)
+    return findings
 
 
-def _find_probed(found: Findings) -> None:
+def _find_probed(findings: Findings) -> None:
     try:
-        found.probed = find_probed(found.store)
+        findings.probed = find_probed(findings.store)
     except NoEstimateError:
-        probes = found.store.header.record.probes
+        probes = findings.store.header.record.probes
         count = 0 if probes is None else probes.repetitions
-        found.missing["probes"] = (
+        findings.missing["probes"] = (
             f"No run that probes measure ({count:,} at each ratio, the first) is committed without having diverged."
         )
 
@@ -139,97 +139,99 @@ def _find_probed(found: Findings) -> None:
 def _ratio_of(store: Store, counts: StoreCounts, ratio: float | None) -> float | None:
     usable = counts.holding_out().ratios
     if ratio is None:
-        best = max(usable, key=lambda at: (at.runs, -abs(2 * at.ratio_ppm - PPM)), default=None)
+        best = max(
+            usable, key=lambda ratio_counts: (ratio_counts.runs, -abs(2 * ratio_counts.ratio_ppm - PPM)), default=None
+        )
         return None if best is None else best.ratio
     (ratio_ppm,) = select_ratios(store, ratio)
     counts.check_some_run(store.uri, ratio_ppm)
-    if ratio_ppm not in [at.ratio_ppm for at in usable]:
-        allowed = ", ".join(f"{at.ratio:g}" for at in usable) or "none: no run held an example out"
+    if ratio_ppm not in [ratio_counts.ratio_ppm for ratio_counts in usable]:
+        allowed = ", ".join(f"{ratio_counts.ratio:g}" for ratio_counts in usable) or "none: no run held an example out"
         raise EstimateError(
             f"{store.uri}: ratio must be one of those that hold examples out ({allowed}), got {ratio!r}"
         )
     return ratio_ppm / PPM
 
 
-def _find_held_out(found: Findings, counts: StoreCounts) -> None:
+def _find_held_out(findings: Findings, counts: StoreCounts) -> None:
     usable = counts.holding_out()
-    if found.ratio is None:
+    if findings.ratio is None:
         reason = "Every run trained on all examples (ratio 1): none was held out, so there is nothing to compare."
-        found.missing |= dict.fromkeys(("mem", "cscore", "profiles", "influence"), reason)
+        findings.missing |= dict.fromkeys(("mem", "cscore", "profiles", "influence"), reason)
         return
-    at = next(each for each in usable.ratios if each.ratio == found.ratio)
-    mem = estimate_memorization(replace(usable, ratios=(at,)), empty="nan")
+    ratio_counts = next(ratio for ratio in usable.ratios if ratio.ratio == findings.ratio)
+    mem = estimate_memorization(replace(usable, ratios=(ratio_counts,)), empty="nan")
     if mem["mem"].notna().any():
-        found.mem = mem
+        findings.mem = mem
     else:
-        found.missing["mem"] = "So far no example was held out by some runs and trained on by others."
-    found.cscore = cscore(usable)
-    found.ratios = tuple(each.ratio for each in usable.ratios)
+        findings.missing["mem"] = "So far no example was held out by some runs and trained on by others."
+    findings.cscore = cscore(usable)
+    findings.ratios = tuple(ratio.ratio for ratio in usable.ratios)
     values = consistency_profile(usable)["consistency"].to_numpy()
-    found.consistency = values.reshape(len(usable.ratios), -1)
-    found.held_out = np.array([each.n_out for each in usable.ratios])
-    if len(usable.ratios) > 1 and _has_cscores(found):
-        groups = group_examples(found.store, counts)
-        found.profiles = group_profiles(found.store, counts, groups, group_runs(found.store))
+    findings.consistency = values.reshape(len(usable.ratios), -1)
+    findings.held_out = np.array([ratio.n_out for ratio in usable.ratios])
+    if len(usable.ratios) > 1 and _has_cscores(findings):
+        groups = group_examples(findings.store, counts)
+        findings.profiles = group_profiles(findings.store, counts, groups, group_runs(findings.store))
     else:
-        found.missing["profiles"] = "A profile needs runs at two ratios under 1 or more."
+        findings.missing["profiles"] = "A profile needs runs at two ratios under 1 or more."
 
 
-def _find_influence(found: Findings, parallel: ParallelMap | None) -> None:
-    if not found.labels.num_test:
-        found.missing["influence"] = "The data set has no test examples."
+def _find_influence(findings: Findings, parallel: ParallelMap | None) -> None:
+    if not findings.labels.num_test:
+        findings.missing["influence"] = "The data set has no test examples."
         return
-    if found.mem is None:
-        found.missing["influence"] = found.missing["mem"]
+    if findings.mem is None:
+        findings.missing["influence"] = findings.missing["mem"]
         return
-    bits = pack_runs(found.store, found.ratio)
+    bits = pack_runs(findings.store, findings.ratio)
     share = bits.correct / bits.runs
     low, high = mean_interval(share, np.full(len(share), bits.runs))
-    found.test = pd.DataFrame({"right": share, "low": low, "high": high})
+    findings.test = pd.DataFrame({"right": share, "low": low, "high": high})
     options = PairOptions(max_pairs=MAX_PAIRS, parallel=parallel)
-    found.top = influence_top(bits, top=TOP, options=options)
+    findings.top = influence_top(bits, top=TOP, options=options)
     try:
-        found.pairs = influential_pairs(found.store, found.ratio, options=options)
+        findings.pairs = influential_pairs(findings.store, findings.ratio, options=options)
         discoveries = influence_discoveries(bits, fdr=FDR, options=options)
-        found.discoveries = len(discoveries)
+        findings.discoveries = len(discoveries)
         keys = ["test_example_id", "example_id"]
-        found.discovered_pairs = len(found.pairs.merge(discoveries[keys], on=keys))
+        findings.discovered_pairs = len(findings.pairs.merge(discoveries[keys], on=keys))
     except EstimateError as error:
-        found.missing["influence"] = str(error)
+        findings.missing["influence"] = str(error)
 
 
-def _find_learning(found: Findings, counts: StoreCounts) -> None:
-    store = found.store
+def _find_learning(findings: Findings, counts: StoreCounts) -> None:
+    store = findings.store
     at = recorded_at(store)
-    largest = max(each.ratio for each in counts.ratios if each.runs)
+    largest = max(ratio.ratio for ratio in counts.ratios if ratio.runs)
     if at is None:
         reason = (
             "The campaign records neither presentations (record.presentations) nor the evaluations of several epochs "
             "(record.epochs)."
         )
-        found.missing |= dict.fromkeys(("learning", "forgetting", "history"), reason)
+        findings.missing |= dict.fromkeys(("learning", "forgetting", "history"), reason)
         return
-    found.forgetting, found.forgetting_at = estimate_forgetting(store, largest, at), at
-    groups = _groups(found, counts)
+    findings.forgetting, findings.forgetting_at = estimate_forgetting(store, largest, at), at
+    groups = _groups(findings, counts)
     kinds = [kind for kind in recorded_kinds(store) if kind != "heldout" or largest < 1]
-    found.learning = pd.concat([learning_curves(store, groups, kind, largest) for kind in kinds], ignore_index=True)
+    findings.learning = pd.concat([learning_curves(store, groups, kind, largest) for kind in kinds], ignore_index=True)
 
 
-def _groups(found: Findings, counts: StoreCounts) -> Groups:
+def _groups(findings: Findings, counts: StoreCounts) -> Groups:
     """By C-score; where there is none, all examples together."""
-    if _has_cscores(found):
-        return group_examples(found.store, counts)
-    found.learning_by = "all"
-    return Groups("class", ("all examples",), np.zeros(found.labels.num_train, dtype=np.int64))
+    if _has_cscores(findings):
+        return group_examples(findings.store, counts)
+    findings.learning_by = "all"
+    return Groups("class", ("all examples",), np.zeros(findings.labels.num_train, dtype=np.int64))
 
 
-def _has_cscores(found: Findings) -> bool:
-    return found.cscore is not None and bool(found.cscore["cscore"].notna().any())
+def _has_cscores(findings: Findings) -> bool:
+    return findings.cscore is not None and bool(findings.cscore["cscore"].notna().any())
 
 
-def _find_suspects(found: Findings) -> None:
-    scores = read_example_scores(found.store, largest_ratio(found.store))
+def _find_suspects(findings: Findings) -> None:
+    scores = read_example_scores(findings.store, largest_ratio(findings.store))
     if not scores.scores:
-        found.missing["suspects"] = "No score of the examples: all ratios are 1, and presentations are not recorded."
+        findings.missing["suspects"] = "No score of the examples: all ratios are 1, and presentations are not recorded."
         return
-    found.suspects, found.suspects_by = rank_suspects(scores), chosen_score(scores).name
+    findings.suspects, findings.suspects_by = rank_suspects(scores), chosen_score(scores).name

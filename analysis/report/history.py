@@ -30,18 +30,18 @@ def learning_history(store: Store, at: At, ratio: float, ids: npt.NDArray[np.int
     `scan_sequences`.
     """
     epochs = np.zeros(0, dtype=np.int64)
-    seen = right = np.zeros((0, len(ids)), dtype=np.uint32)
+    presented = right = np.zeros((0, len(ids)), dtype=np.uint32)
     runs = np.zeros(len(ids), dtype=np.int64)
     for sequence in scan_sequences(store, at, ratio):
         places = _spread(len(sequence.epochs), most)
         if not len(epochs):
             epochs = sequence.epochs[places]
-            seen, right = np.zeros((2, len(places), len(ids)), dtype=np.uint32)
+            presented, right = np.zeros((2, len(places), len(ids)), dtype=np.uint32)
         looked = sequence.seen[:, ids]
-        seen += looked[places]
+        presented += looked[places]
         right += sequence.correct[:, ids][places]
         runs += looked.any(axis=0)
-    share = np.where(seen > 0, right / np.maximum(seen, 1), np.nan)
+    share = np.where(presented > 0, right / np.maximum(presented, 1), np.nan)
     return History(at, ratio, epochs, share.T, runs)
 
 

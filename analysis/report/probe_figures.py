@@ -1,4 +1,4 @@
-"""Figures of what probes measured, as SVG: values by layer or mode, and the units that flip predictions."""
+"""Figures of measurements of probes, as SVG: values by layer or mode, and the units that flip predictions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -52,8 +52,8 @@ def by_place(
         _name_places(axes, places, labels[0])
         axes.grid(axis="y", color=GRID)
         svg = as_svg(figure, name)
-    told = f" for {_listed(groups)} examples" if len(groups) > 1 else ""
-    alt = f"{labels[1]} by {labels[0]}, {len(places)} in all{told}; the values are in the table."
+    suffix = f" for {_listed(groups)} examples" if len(groups) > 1 else ""
+    alt = f"{labels[1]} by {labels[0]}, {len(places)} in all{suffix}; the values are in the table."
     return Picture(svg, alt, caption, tuple(map(str, groups)))
 
 

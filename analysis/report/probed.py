@@ -39,14 +39,14 @@ class Probed:
 def find_probed(store: Store) -> Probed:
     """What was measured at the largest ratio with a measured run. Raises EstimateError as `localize`."""
     ratio = max(measured_ratios(store))
-    found = localize(store, ratio=ratio)
+    summary = localize(store, ratio=ratio)
     return Probed(
         ratio,
-        found.runs[ratio],
-        found.groups,
-        found.tables,
-        found.tables.get("gradient_means"),
-        flipped(example_units(store, ratio=ratio)) if "neurons" in found.tables else None,
+        summary.runs[ratio],
+        summary.groups,
+        summary.tables,
+        summary.tables.get("gradient_means"),
+        flipped(example_units(store, ratio=ratio)) if "neurons" in summary.tables else None,
     )
 
 

@@ -38,11 +38,11 @@ def memorized_by_class(mem: pd.DataFrame, count: int) -> list[ClassStrips]:
         most = _ordered(rows, -rows["low"], count)
         others = rows.drop(most.index)
         middle = _ordered(others, (others["mem"] - 0.5).abs(), count)
-        rest = others.drop(middle.index)
+        remaining = others.drop(middle.index)
         strips = (
             Strip("most memorized", most),
             Strip("of the others, nearest to 0.5", middle),
-            Strip("of the rest, nearest to 0", _ordered(rest, rest["mem"].abs(), count)),
+            Strip("of the rest, nearest to 0", _ordered(remaining, remaining["mem"].abs(), count)),
         )
         found.append(ClassStrips(label, len(rows), strips))
     return found

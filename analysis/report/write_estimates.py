@@ -80,7 +80,7 @@ def write_estimates(
     counts.check_some_run(store.uri)
     report_stage(runs_read_text(counts.ratios, store.targets()))
     written = _write_forgetting(store, counts, report_stage, folder, confidence)
-    holding_out = [at for at in counts.ratios if at.ratio_ppm < PPM]
+    holding_out = [ratio for ratio in counts.ratios if ratio.ratio_ppm < PPM]
     usable = StoreCounts(counts.labels, tuple(at for at in holding_out if at.runs))
     if not usable.ratios:
         return written
@@ -88,26 +88,26 @@ def write_estimates(
     report_stage("memorization, consistency and C-score")
     for note in diverged_notes(counts.ratios):
         report_stage(note)
-    said = {"confidence": repr(float(confidence))}
+    metadata = {"confidence": repr(float(confidence))}
     written |= {
-        name: write_table(store, name, estimate(usable, confidence=confidence), bases, folder, empty=empty, **said)
+        name: write_table(store, name, estimate(usable, confidence=confidence), bases, folder, empty=empty, **metadata)
         for name, estimate, empty in _OF_EXAMPLES
     }
     if usable.labels.num_test:
         lists = {
             "influence_top": _Listing(
-                partial(influence_top, top=top, options=options), TOP_COLUMNS, {**said, "top": str(top)}
+                partial(influence_top, top=top, options=options), TOP_COLUMNS, {**metadata, "top": str(top)}
             ),
             "influence_pairs": _Listing(
                 partial(influence_pairs, threshold=threshold, options=options),
                 COLUMNS,
-                {**said, "threshold": repr(float(threshold))},
+                {**metadata, "threshold": repr(float(threshold))},
             ),
         }
         discoveries = _Listing(
             partial(influence_discoveries, fdr=fdr, options=options),
             DISCOVERY_COLUMNS,
-            {**said, "fdr": repr(float(fdr)), "tested": "all pairs of all ratios together"},
+            {**metadata, "fdr": repr(float(fdr)), "tested": "all pairs of all ratios together"},
         )
         written |= _write_influence(store, usable, bases, report_stage, {**lists, _DISCOVERIES: discoveries}, folder)
     return written
@@ -129,8 +129,8 @@ def _write_forgetting(
             **bases.get(of_ratio, {}),
             "runs": each.runs,
         }  # may rest on runs committed after the counting
-    said = {"at": at, "confidence": repr(float(confidence))}
-    return {"forgetting": write_table(store, "forgetting", frame, bases, folder, **said)}
+    metadata = {"at": at, "confidence": repr(float(confidence))}
+    return {"forgetting": write_table(store, "forgetting", frame, bases, folder, **metadata)}
 
 
 @dataclass(frozen=True)
@@ -162,27 +162,27 @@ def _write_influence(
     frames: dict[str, list[pd.DataFrame]] = {name: [] for name in lists}
     left_out: dict[str, list[float]] = {name: [] for name in lists}
     ratios: list[RatioBits] = []
-    for at in usable.ratios:
-        report_stage(f"influence at ratio {at.ratio}")
-        bits = pack_runs(store, at.ratio)
+    for ratio in usable.ratios:
+        report_stage(f"influence at ratio {ratio.ratio}")
+        bits = pack_runs(store, ratio.ratio)
         ratios.append(bits)
-        bases[str(at.ratio)] = basis(bits)  # may rest on runs that were committed after the counting
+        bases[str(ratio.ratio)] = basis(bits)  # may rest on runs that were committed after the counting
         for name, listing in of_ratios.items():
             try:
                 frames[name].append(listing.make(bits))
             except TooManyPairsError as error:
-                left_out[name].append(at.ratio)
+                left_out[name].append(ratio.ratio)
                 report_stage(f"left out of {name}: {error}")
                 frames[name].append(listing.none(bits))
     name = _DISCOVERIES
     report_stage(f"influence: tests of all pairs at {count_text(len(ratios), 'ratio')}")
     try:
-        found, left_out[name] = discoveries.make(ratios), []
+        frame, left_out[name] = discoveries.make(ratios), []
     except TooManyPairsError as error:
-        found, left_out[name] = discoveries.none(ratios[0]), [bits.ratio for bits in ratios]
+        frame, left_out[name] = discoveries.none(ratios[0]), [bits.ratio for bits in ratios]
         report_stage(f"left out of {name}: {error}")
-    frames[name] = [found]
-    _report_counts(frames["influence_pairs"], lists["influence_pairs"], found, left_out, discoveries, report_stage)
+    frames[name] = [frame]
+    _report_counts(frames["influence_pairs"], lists["influence_pairs"], frame, left_out, discoveries, report_stage)
     return {
         name: write_table(
             store,
@@ -201,7 +201,7 @@ def _write_influence(
 def _report_counts(
     listed: Sequence[pd.DataFrame],
     listing: _Listing,
-    found: pd.DataFrame,
+    frame: pd.DataFrame,
     left_out: Mapping[str, Sequence[float]],
     discoveries: _Listing,
     report_stage: StageCallback,
@@ -214,5 +214,5 @@ def _report_counts(
         return
     rate = float(discoveries.options["fdr"])
     report_stage(
-        f"{pairs}; {len(found):,} are discoveries at a false discovery rate of {rate:.3g} over all ratios together"
+        f"{pairs}; {len(frame):,} are discoveries at a false discovery rate of {rate:.3g} over all ratios together"
     )

@@ -60,8 +60,8 @@ def measure_errors(
 
 def _error(a: Side, b: Side, measure: Measure) -> tuple[Error, str]:
     place = np.random.default_rng(0).permutation(len(a.values)) % EXAMPLE_GROUPS
-    kept = [place != group for group in range(EXAMPLE_GROUPS)]
-    examples = float(jackknife_se(np.array([measure(a.values[some], b.values[some]) for some in kept])))
+    selections = [place != group for group in range(EXAMPLE_GROUPS)]
+    examples = float(jackknife_se(np.array([measure(a.values[some], b.values[some]) for some in selections])))
     ours = None if a.replicates is None else _replicated(a.replicates, b.values, measure)
     theirs = None if b.replicates is None else _replicated(b.replicates, a.values, measure)
     known = [each for each in (ours, theirs) if each is not None]

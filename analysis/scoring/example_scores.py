@@ -139,26 +139,26 @@ def read_example_scores(store: Store, ratio: float | None = None, *, replicates:
     if ratio is not None:
         counts.check_some_run(store.uri, requested[0])
     presented, saturated = _from_presentations(store, ratio, groups)
-    found = [*_from_counts(counts, chosen), *presented, *_densities(store), *_units(store, ratio)]
+    scores = [*_from_counts(counts, chosen), *presented, *_densities(store), *_units(store, ratio)]
     if replicates:
-        found = _with_replicates(found, group_runs(store))
-    found.sort(key=lambda score: NAMES.index(score.name))
-    return StoreScores(store.uri, counts.labels, counts, tuple(found), saturated)
+        scores = _with_replicates(scores, group_runs(store))
+    scores.sort(key=lambda score: NAMES.index(score.name))
+    return StoreScores(store.uri, counts.labels, counts, tuple(scores), saturated)
 
 
-def _with_replicates(found: list[ExampleScore], groups: RunGroups) -> list[ExampleScore]:
+def _with_replicates(scores: list[ExampleScore], groups: RunGroups) -> list[ExampleScore]:
     """mem and cscore with theirs."""
-    requested = [score for score in found if score.name in ("mem", "cscore")]
+    requested = [score for score in scores if score.name in ("mem", "cscore")]
     values: dict[tuple[str, float], list[npt.NDArray[np.float32]]] = {_key(score): [] for score in requested}
     for counts in groups.without_each():
         of_group = {_key(score): score.values for score in _from_counts(counts, {score.ratio for score in requested})}
-        for key, each in values.items():
-            each.append(_rounded(of_group.get(key, np.full(groups.labels.num_train, np.nan))))
+        for key, value in values.items():
+            value.append(_rounded(of_group.get(key, np.full(groups.labels.num_train, np.nan))))
     return [
         replace(score, replicates=np.array(values[_key(score)]).reshape(-1, groups.labels.num_train))
         if score.name in ("mem", "cscore")
         else score
-        for score in found
+        for score in scores
     ]
 
 
@@ -188,19 +188,19 @@ def _from_counts(counts: StoreCounts, chosen: set[float]) -> list[ExampleScore]:
     if not usable.ratios:
         return []
     overall = cscore(usable)
-    found = [ExampleScore("cscore", np.nan, _column(overall, "cscore"), _column(overall, "se"))]
-    for at in usable.ratios:
-        if at.ratio in chosen:
-            frame = estimate_memorization(StoreCounts(counts.labels, (at,)), empty="nan")
-            found.append(ExampleScore("mem", at.ratio, _column(frame, "mem"), _column(frame, "se")))
-    return found
+    scores = [ExampleScore("cscore", np.nan, _column(overall, "cscore"), _column(overall, "se"))]
+    for ratio in usable.ratios:
+        if ratio.ratio in chosen:
+            frame = estimate_memorization(StoreCounts(counts.labels, (ratio,)), empty="nan")
+            scores.append(ExampleScore("mem", ratio.ratio, _column(frame, "mem"), _column(frame, "se")))
+    return scores
 
 
 def _from_presentations(store: Store, ratio: float | None, groups: int) -> tuple[list[ExampleScore], int]:
     """The scores, with replicates for `groups` of runs (0: none), and how many examples have a saturated loss."""
-    campaign, found, saturated = store.header.campaign, list[ExampleScore](), 0
+    campaign, scores, saturated = store.header.campaign, list[ExampleScore](), 0
     if not isinstance(campaign, Campaign):
-        return found, saturated
+        return scores, saturated
     means: dict[tuple[str, int], GroupedMeans] = {}
 
     def observe(run: Run, name: str, values: Floats) -> None:
@@ -216,25 +216,27 @@ def _from_presentations(store: Store, ratio: float | None, groups: int) -> tuple
             observe(run, "learning_epoch", np.where(each.presented, learned, np.nan))
 
     if campaign.record.presentations:
-        for at, rows in _by_ratio(estimate_forgetting(store, ratio, observe=observe_forgetting)):
+        for ratio_value, rows in _by_ratio(estimate_forgetting(store, ratio, observe=observe_forgetting)):
             accuracy, se = _column(rows, "accuracy"), _column(rows, "accuracy_se")
             learned, learned_se = _learning_epoch(rows, campaign.recipe.epochs)
-            found += [
-                ExampleScore("accuracy", at, accuracy, se),
-                ExampleScore("forgettability", at, _column(rows, "forgettability")),
-                ExampleScore("learning_epoch", at, learned, learned_se),
+            scores += [
+                ExampleScore("accuracy", ratio_value, accuracy, se),
+                ExampleScore("forgettability", ratio_value, _column(rows, "forgettability")),
+                ExampleScore("learning_epoch", ratio_value, learned, learned_se),
             ]
     if campaign.record.probabilities:
         statistics = estimate_training_statistics(store, ratio, observe)
         saturated = statistics.loc[statistics["n_saturated"] > 0, "example_id"].nunique()
-        for at, rows in _by_ratio(statistics):
-            found += [ExampleScore(name, at, _column(rows, name), _column(rows, f"{name}_se")) for name in STATISTICS]
+        for ratio_value, rows in _by_ratio(statistics):
+            scores += [
+                ExampleScore(name, ratio_value, _column(rows, name), _column(rows, f"{name}_se")) for name in STATISTICS
+            ]
     if groups:
-        found = [
+        scores = [
             replace(score, replicates=_rounded(means[score.name, ratio_to_ppm(score.ratio)].without_each()))
-            for score in found
+            for score in scores
         ]
-    return found, saturated
+    return scores, saturated
 
 
 def _learning_epoch(rows: pd.DataFrame, epochs: int) -> tuple[Floats, Floats]:
@@ -253,13 +255,13 @@ def _densities(store: Store) -> list[ExampleScore]:
     table = store.read_estimate("density", _DENSITY_FILE)
     if table is None:
         return []
-    found = [ExampleScore(name, np.nan, table[name].to_numpy().astype(np.float64)) for name in DENSITIES]
-    return [score for score in found if np.isfinite(score.values).any()]
+    scores = [ExampleScore(name, np.nan, table[name].to_numpy().astype(np.float64)) for name in DENSITIES]
+    return [score for score in scores if np.isfinite(score.values).any()]
 
 
 def _units(store: Store, ratio: float | None) -> list[ExampleScore]:
     """Of the examples that some measured run sampled."""
-    steps = next((each for each in store.header.probe_columns if each.name == "probe_neurons_layer"), None)
+    steps = next((column for column in store.header.probe_columns if column.name == "probe_neurons_layer"), None)
     if steps is None:
         return []
     try:
@@ -267,11 +269,11 @@ def _units(store: Store, ratio: float | None) -> list[ExampleScore]:
     except NoEstimateError:
         return []
     sampled = sampled.assign(needed=sampled["units"].where(~sampled["censored"], steps.shape[-1] + 1))
-    found = []
-    for at, rows in _by_ratio(sampled):
+    scores = []
+    for ratio_value, rows in _by_ratio(sampled):
         means = rows.groupby("example_id")["needed"].agg(["mean", "sem"]).reindex(range(store.header.num_train))
-        found.append(ExampleScore(UNITS, at, _column(means, "mean"), _column(means, "sem")))
-    return found
+        scores.append(ExampleScore(UNITS, ratio_value, _column(means, "mean"), _column(means, "sem")))
+    return scores
 
 
 def _by_ratio(frame: pd.DataFrame) -> Iterator[tuple[float, pd.DataFrame]]:

@@ -35,9 +35,9 @@ def match_examples(a: Scores, b: Scores) -> Matched:
     if a.fingerprint is not None and a.fingerprint == b.fingerprint:
         return _all(a)
     if a.names is not None and b.names is not None:
-        found = _by_name(a, b)
-        if len(found.a):
-            return found
+        match = _by_name(a, b)
+        if len(match.a):
+            return match
     return _by_id(a, b)
 
 
@@ -54,9 +54,9 @@ def _by_name(a: Scores, b: Scores) -> Matched:
     order = np.argsort(ids_a[shared])
     left_out = (len(a.labels) - len(ids_a)) + (len(b.labels) - len(ids_b))
     same = count_text(int(shared.sum()), "example")
-    told = f"on the {same} with the same name, of {len(a.labels):,} and {len(b.labels):,}"
-    told += f"; {left_out:,} whose names are there several times are left out" if left_out else ""
-    return Matched(ids_a[shared][order], ids_b[in_b][order], told)
+    basis = f"on the {same} with the same name, of {len(a.labels):,} and {len(b.labels):,}"
+    basis += f"; {left_out:,} whose names are there several times are left out" if left_out else ""
+    return Matched(ids_a[shared][order], ids_b[in_b][order], basis)
 
 
 def _unique(names: pa.Array) -> tuple[pa.Array, Integers]:
@@ -91,8 +91,8 @@ def _by_id(a: Scores, b: Scores) -> Matched:
         )
     ids = np.arange(count)
     same = count_text(count, "example")
-    told = f"on the {same} with the same id and label, of {len(a.labels):,} and {len(b.labels):,}"
-    return Matched(ids, ids, told + ("; the pixels are others" if others and same_count else ""))
+    basis = f"on the {same} with the same id and label, of {len(a.labels):,} and {len(b.labels):,}"
+    return Matched(ids, ids, basis + ("; the pixels are others" if others and same_count else ""))
 
 
 def _no_names(a: Scores, b: Scores) -> str:

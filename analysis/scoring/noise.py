@@ -52,8 +52,8 @@ def noise_curves(found: StoreScores) -> pd.DataFrame:
     """
     noisy = noisy_examples(found.labels, found.source)
     frames = [_points(score, noisy) for score in found.scores]
-    kept = [frame for frame in frames if len(frame)]
-    return pd.concat(kept, ignore_index=True) if kept else pd.DataFrame(columns=list(CURVE_COLUMNS))
+    nonempty = [frame for frame in frames if len(frame)]
+    return pd.concat(nonempty, ignore_index=True) if nonempty else pd.DataFrame(columns=list(CURVE_COLUMNS))
 
 
 def noisy_examples(labels: Labels, source: str) -> Bools:

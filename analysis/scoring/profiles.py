@@ -65,19 +65,19 @@ def group_profiles(
         raise EstimateError(f"{store.uri}: has no consistency profile: no run held an example out")
     replicates = _profile_replicates(store, groups, runs)
     rows = []
-    for each in held_out.ratios:
-        values = _consistency(each)
-        behind = np.array(int(each.n_out.max()))
+    for ratio in held_out.ratios:
+        values = _consistency(ratio)
+        behind = np.array(int(ratio.n_out.max()))
         for group, name in enumerate(groups.names):
             summary = _summary(values[groups.members(group)])
             mean, known = summary["mean"], summary["examples"]
             examples_se = summary["sd"] / np.sqrt(known) if known > 1 else np.nan
-            without = None if replicates is None else replicates.get((name, each.ratio_ppm), np.zeros(0))
+            without = None if replicates is None else replicates.get((name, ratio.ratio_ppm), np.zeros(0))
             error = error_of(examples_se if np.isfinite(examples_se) else 0.0, without)
             unknown = not np.isfinite(examples_se) and error.runs is None
             reach = error.reach(confidence) / (normal_quantile(confidence) or 1.0)
             low, high = share_interval(np.array(mean), np.array(reach**2), behind if known else behind * 0, confidence)
-            key = {"group": group, "name": name, "ratio": each.ratio, **summary, "consistency": mean}
+            key = {"group": group, "name": name, "ratio": ratio.ratio, **summary, "consistency": mean}
             limits = {"low": float(low), "high": float(high)} if known else {"low": np.nan, "high": np.nan}
             se = {"se": np.nan if unknown or not known else error.se, "se_runs": _or_nan(error.runs)}
             rows.append({**key, **se, **limits, "over": error.over})
@@ -91,17 +91,17 @@ def _profile_replicates(
     """The groups' means by name and ratio (parts per million) without each group of runs; None without `runs`."""
     if runs is None:
         return None
-    found: dict[tuple[str, int], list[float]] = {}
+    replicates: dict[tuple[str, int], list[float]] = {}
     for counts in runs.without_each():
         held_out = counts.holding_out()
         again = groups if groups.by != "cscore" else _regrouped(store, counts, groups)
-        for each in held_out.ratios:
-            values = _consistency(each)
+        for ratio in held_out.ratios:
+            values = _consistency(ratio)
             for group, name in enumerate(again.names if again is not None else ()):
                 some = values[again.members(group)] if again is not None else values[:0]
                 some = some[np.isfinite(some)]
-                found.setdefault((name, each.ratio_ppm), []).append(float(some.mean()) if len(some) else np.nan)
-    return {key: np.array(values) for key, values in found.items()}
+                replicates.setdefault((name, ratio.ratio_ppm), []).append(float(some.mean()) if len(some) else np.nan)
+    return {key: np.array(values) for key, values in replicates.items()}
 
 
 def _regrouped(store: Store, counts: StoreCounts, groups: Groups) -> Groups | None:
@@ -109,8 +109,8 @@ def _regrouped(store: Store, counts: StoreCounts, groups: Groups) -> Groups | No
     return group_examples(store, counts, "cscore", groups.requested) if counts.holding_out().ratios else None
 
 
-def _consistency(at: RatioCounts) -> npt.NDArray[np.float64]:
-    return group_mean(at.correct_out, at.n_out, "nan")
+def _consistency(ratio: RatioCounts) -> npt.NDArray[np.float64]:
+    return group_mean(ratio.correct_out, ratio.n_out, "nan")
 
 
 def _or_nan(value: float | None) -> float:
@@ -132,7 +132,7 @@ def learning_curves(store: Store, groups: Groups, at: At = "presentations", rati
         if ratio_ppm not in moments:
             moments[ratio_ppm] = RunMoments((len(epochs), len(groups.names)))
         moments[ratio_ppm].add(_shares(sequence, members))
-    frames = [_curve(at, ratio_ppm / PPM, epochs, groups, each) for ratio_ppm, each in sorted(moments.items())]
+    frames = [_curve(at, ratio_ppm / PPM, epochs, groups, moment) for ratio_ppm, moment in sorted(moments.items())]
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(LEARNING_COLUMNS))
 
 
@@ -156,21 +156,21 @@ def class_summary(
     held_out = counts.holding_out()
     if not held_out.ratios:
         raise EstimateError(f"{store.uri}: has neither mem nor C-score: no run held an example out")
-    given, rows = counts.labels.given_label, []
-    classes = np.unique(given).tolist()
+    given_label, rows = counts.labels.given_label, []
+    classes = np.unique(given_label).tolist()
     replicates: dict[tuple[str, float, int], list[float]] | None = None
     if runs is not None:
         replicates = {}
         for without in runs.without_each():
             for estimate, ratio, values in _class_scores(without.holding_out()):
                 for label in classes:
-                    mean = _summary(values[given == label])["mean"]
+                    mean = _summary(values[given_label == label])["mean"]
                     replicates.setdefault((estimate, ratio, label), []).append(mean)
     for estimate, ratio, values in _class_scores(held_out):
         for label in classes:
             at = ratio if estimate == "mem" else np.nan
             key = {"estimate": estimate, "ratio": at, "given_label": label, "name": class_name(store, label)}
-            summary = _summary(values[given == label])
+            summary = _summary(values[given_label == label])
             without_each = None if replicates is None else np.array(replicates.get((estimate, ratio, label), []))
             rows.append({**key, **summary, **_mean_error(summary, without_each, estimate, confidence)})
     return pd.DataFrame(rows, columns=list(CLASS_COLUMNS))
@@ -181,9 +181,9 @@ def _class_scores(held_out: StoreCounts) -> list[tuple[str, float, npt.NDArray[n
     if not held_out.ratios:
         return []
     scores = [("cscore", 0.0, cscore(held_out)["cscore"].to_numpy())]
-    for each in held_out.ratios:
-        mem = estimate_memorization(replace(held_out, ratios=(each,)), empty="nan")["mem"]
-        scores.append(("mem", each.ratio, mem.to_numpy()))
+    for ratio in held_out.ratios:
+        mem = estimate_memorization(replace(held_out, ratios=(ratio,)), empty="nan")["mem"]
+        scores.append(("mem", ratio.ratio, mem.to_numpy()))
     return scores
 
 

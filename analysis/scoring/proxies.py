@@ -177,12 +177,12 @@ def _agreement(
 
 def _replicated(coefficient: Callable[..., Any], pairs: list[tuple[Floats, Floats]], both: Bools) -> Floats:
     """z of each pair of scores, over the examples of the estimate that still have both: float64[g]."""
-    found = []
+    replicates = []
     for proxy, cscore in pairs:
         some = both & np.isfinite(proxy) & np.isfinite(cscore)
         r = correlation(coefficient, proxy[some].astype(np.float64), cscore[some].astype(np.float64))
-        found.append(fisher(r))
-    return np.array(found)
+        replicates.append(fisher(r))
+    return np.array(replicates)
 
 
 def _spearman_variance(r: float, count: int) -> float:

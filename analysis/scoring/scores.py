@@ -127,11 +127,11 @@ def _of_store(store: Store, estimate: Estimate, ratio: float | None, replicates:
 def _without_each(store: Store, estimate: Estimate, ratio: float | None) -> npt.NDArray[np.floating]:
     """Memorization or C-scores without each group of runs: float64[g, N]."""
     chosen = select_ratio(store, ratio) / PPM if estimate == "memorization" else ratio
-    found = [np.zeros((0, store.header.num_train))]
+    replicates = [np.zeros((0, store.header.num_train))]
     for counts in group_runs(store, chosen).without_each():
         frame = estimate_memorization(counts, empty="nan") if estimate == "memorization" else cscore(counts)
-        found.append(frame["mem" if estimate == "memorization" else "cscore"].to_numpy()[None])
-    return np.concatenate(found)
+        replicates.append(frame["mem" if estimate == "memorization" else "cscore"].to_numpy()[None])
+    return np.concatenate(replicates)
 
 
 def known_fingerprint(store: Store) -> str | None:
@@ -152,8 +152,8 @@ def _forgettability(store: Store, ratio: float) -> tuple["pd.Series[float]", str
 
 
 def _basis(counts: StoreCounts) -> str:
-    ratios = [f"{at.ratio:g}" for at in counts.ratios]
-    runs = sum(at.runs for at in counts.ratios)
+    ratios = [f"{ratio.ratio:g}" for ratio in counts.ratios]
+    runs = sum(ratio.runs for ratio in counts.ratios)
     return f"ratio{'s' if len(ratios) > 1 else ''} {', '.join(ratios)}, {count_text(runs, 'run')}"
 
 

@@ -87,8 +87,8 @@ def estimate_reliability(
     report_stage("reading")
     labels = read_labels(store)
     ratios = [pack_ratio(store, labels, ratio_ppm, epoch) for ratio_ppm in chosen]
-    if not any(at.bits.runs for at in ratios):
-        diverged = sum(at.bits.diverged for at in ratios)
+    if not any(ratio.bits.runs for ratio in ratios):
+        diverged = sum(ratio.bits.diverged for ratio in ratios)
         raise NoEstimateError(f"{store.uri}: has no run to split, all {count_text(diverged, 'committed run')} diverged")
     records: list[ReliabilityRow] = []
     for at in ratios:
@@ -97,7 +97,7 @@ def estimate_reliability(
             for split in range(splits):
                 records += _at_ratio(at, used, seed, split)
     if len(ratios) > 1:
-        for used in ladder(max(at.bits.runs for at in ratios)):
+        for used in ladder(max(ratio.bits.runs for ratio in ratios)):
             report_stage(f"C-score: {count_text(splits, 'split')} of {count_text(used, 'run')} at each ratio")
             records += [_of_cscore(labels, ratios, used, seed, split) for split in range(splits)]
     return _summary(records, splits)
@@ -119,11 +119,11 @@ def ladder(runs: int) -> list[int]:
     return [*rungs, runs // 2 * 2]
 
 
-def _at_ratio(at: PackedRatio, used: int, seed: int, split: int) -> list[ReliabilityRow]:
+def _at_ratio(ratio: PackedRatio, used: int, seed: int, split: int) -> list[ReliabilityRow]:
     """One split of `used` runs of a ratio: its memorization, consistency, and pairs where there is a test set."""
-    bits = at.bits
+    bits = ratio.bits
     rows = draw_halves(seed, bits.ratio_ppm, bits.runs, used, split)
-    halves = [StoreCounts(bits.labels, (count_half(at, each),)) for each in rows]
+    halves = [StoreCounts(bits.labels, (count_half(ratio, row),)) for row in rows]
     mem, profile = (
         [estimate(half)[column].to_numpy() for half in halves]
         for estimate, column in ((_memorization, "mem"), (consistency_profile, "consistency"))
@@ -146,10 +146,12 @@ def _memorization(counts: StoreCounts) -> pd.DataFrame:
 def _of_cscore(labels: Labels, ratios: Sequence[PackedRatio], used: int, seed: int, split: int) -> ReliabilityRow:
     """One split of at most `used` runs at each ratio; the same halves as for the ratio itself."""
     halves: tuple[list[RatioCounts], list[RatioCounts]] = ([], [])
-    for at in ratios:
-        taken = min(used, ladder(at.bits.runs)[-1])
-        for half, rows in zip(halves, draw_halves(seed, at.bits.ratio_ppm, at.bits.runs, taken, split), strict=True):
-            half.append(count_half(at, rows))
+    for ratio in ratios:
+        taken = min(used, ladder(ratio.bits.runs)[-1])
+        for half, rows in zip(
+            halves, draw_halves(seed, ratio.bits.ratio_ppm, ratio.bits.runs, taken, split), strict=True
+        ):
+            half.append(count_half(ratio, rows))
     scores = [cscore(StoreCounts(labels, tuple(half)))["cscore"].to_numpy() for half in halves]
     return _record("cscore", float("nan"), used, scores)
 

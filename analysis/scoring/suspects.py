@@ -35,9 +35,9 @@ def rank_suspects(found: StoreScores, by: str | None = None) -> pd.DataFrame:
     or where it has none.
     """
     chosen = chosen_score(found, by)
-    kept = [score for name in NAMES if (score := found.latest(name)) is not None]
+    available = [score for name in NAMES if (score := found.latest(name)) is not None]
     frame = found.labels.columns()
-    for score in kept:
+    for score in available:
         frame[score.name] = score.values
         if score.se is not None:
             frame[f"{score.name}_se"] = score.se

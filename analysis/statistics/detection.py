@@ -99,10 +99,10 @@ def curve_points(score: Floats, positive: Bools) -> dict[str, npt.NDArray[np.num
     along = np.searchsorted(false_rate + recall, np.linspace(0, 2, _PIECES + 1))
     # Precision changes fastest where few are selected.
     start = np.searchsorted(selected, np.geomspace(1, n_pos + n_neg, _PIECES_OF_START))
-    kept = np.unique(np.concatenate([[0], along, start]).clip(max=len(selected) - 1))
+    indices = np.unique(np.concatenate([[0], along, start]).clip(max=len(selected) - 1))
     points = {"threshold": threshold, "selected": selected, "recall": recall, "false_positive_rate": false_rate}
     points["precision"] = recall * n_pos / selected
-    return {name: values[kept] for name, values in points.items()}
+    return {name: values[indices] for name, values in points.items()}
 
 
 def _sizes(positive: Bools) -> tuple[int, int]:

@@ -69,9 +69,9 @@ def error_of(examples: float, *replicates: Floats | None) -> Error:
 
     None stands for runs that are not known, which makes the runs' part unknown, as fewer than two groups do.
     """
-    if not replicates or any(each is None for each in replicates):
+    if not replicates or any(replicate is None for replicate in replicates):
         return Error(examples, None)
-    known = [each for each in replicates if each is not None]
+    known = [replicate for replicate in replicates if replicate is not None]
     parts = np.array([float(jackknife_se(each)) for each in known])
     if not np.isfinite(parts).all():
         return Error(examples, None)

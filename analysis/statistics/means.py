@@ -89,11 +89,11 @@ def _add_quotient(high: Floats, low: Floats, number: Integers, divisor: Integers
     """high + low + number / divisor, in two parts."""
     quotient = number / divisor
     product, error = _product(quotient, divisor.astype(np.float64))
-    rest = ((number - product) - error) / divisor
+    remainder = ((number - product) - error) / divisor
     total = high + quotient
     shifted = total - high
     lost = (high - (total - shifted)) + (quotient - shifted)
-    low = low + lost + rest
+    low = low + lost + remainder
     first = total + low
     return first, low - (first - total)
 

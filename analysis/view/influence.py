@@ -123,5 +123,5 @@ class InfluenceView(View):
         See `analysis.influence.datamodels.fitting`.
         """
         source = read_outputs(self.store, ratio, tests, epoch)
-        found = fit_datamodels(source, method=method, top=top, heldout=heldout, seed=seed)
-        return replace(found, weights=self._frame(found.weights), scores=self._frame(found.scores))
+        fits = fit_datamodels(source, method=method, top=top, heldout=heldout, seed=seed)
+        return replace(fits, weights=self._frame(fits.weights), scores=self._frame(fits.scores))

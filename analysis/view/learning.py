@@ -53,8 +53,8 @@ class LearningView(View):
         """Rank correlations of each proxy with the C-score: of this store, or of another store or file of scores."""
         check_confidence(confidence)
         reference = reference_cscore(self.store, cscore, replicates=True)
-        found = read_example_scores(self.store, largest_ratio(self.store, ratio), replicates=True)
-        return self._frame(store_proxy_agreement(found, reference, confidence=confidence))
+        scores = read_example_scores(self.store, largest_ratio(self.store, ratio), replicates=True)
+        return self._frame(store_proxy_agreement(scores, reference, confidence=confidence))
 
     def noise(self, *, ratio: float | None = None, confidence: float = CONFIDENCE) -> pd.DataFrame:
         """How well each score finds the noisy labels: see `analysis.scoring.noise`.

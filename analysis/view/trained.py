@@ -81,11 +81,15 @@ class TrainedView(View):
         requested = {ratio_ppm / PPM: repetitions for ratio_ppm, repetitions in self.store.targets().items()}
         rows = []
         for ratio in self.ratios:
-            at = final[final["ratio"] == ratio]
-            used = at[at["status"] != "diverged"]
+            of_ratio = final[final["ratio"] == ratio]
+            used = of_ratio[of_ratio["status"] != "diverged"]
             means = {name: used[name].mean() for name in _MEANS}
-            counts = {"runs": len(at), "diverged": len(at) - len(used), "requested": requested.get(ratio, len(at))}
-            rows.append({"ratio": ratio, **counts, **means, "seconds": at["seconds"].sum()})
+            counts = {
+                "runs": len(of_ratio),
+                "diverged": len(of_ratio) - len(used),
+                "requested": requested.get(ratio, len(of_ratio)),
+            }
+            rows.append({"ratio": ratio, **counts, **means, "seconds": of_ratio["seconds"].sum()})
         frame = pd.DataFrame(rows, columns=["ratio", "runs", "diverged", "requested", *_MEANS, "seconds"])
         return self._frame(frame)
 

@@ -1,4 +1,4 @@
-"""Campaigns on a real Ray cluster whose workers, drivers, nodes and store fail at random: is every run there once?
+"""Fault injection: campaigns on a Ray cluster whose workers, drivers, nodes and store fail at random.
 
     python -m benchmarks.chaos --campaigns 12 --seed 0
 

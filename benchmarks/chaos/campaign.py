@@ -1,4 +1,4 @@
-"""One campaign with its faults, from the start of its cluster to the comparison of every bit.
+"""Runs one campaign with its faults, from the start of its cluster to the comparison of the store.
 
     python -m benchmarks.chaos.campaign PLAN RESULT
 

@@ -1,4 +1,4 @@
-"""A Ray cluster of processes on this machine: a head without CPUs, and nodes that join, freeze and die.
+"""A Ray cluster of processes on this machine: a head without CPUs, and nodes that join, freeze and are killed.
 
 Meant for the inside of a network and process namespace. Every node has an address (127.0.0.x), a folder and a process
 tree of its own, so that a whole node can be stopped or killed. Health checks are fast; clients need the token.

@@ -1,4 +1,4 @@
-"""Drivers: `longtail run` as processes, and what became of each."""
+"""Drivers: `longtail run` as processes, with their exit codes and output."""
 
 import subprocess
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The faults. Each is a generator: it strikes, yields what it waits for (often: more committed runs), and mends.
+"""Faults, as generators: inject, yield the condition to wait for (often more committed runs), and repair.
 
 What a fault chooses (which worker, how long) comes from its own seeded generator. Waiting for runs ends as well when
 nothing is committed for a while: a fault may well be what everybody waits for.

@@ -1,4 +1,4 @@
-"""A finished store as digests, and two of them compared: every run once, every run's bits, every estimate's bits."""
+"""Digests of a finished store, and their comparison: every run once, bits of runs, bits of estimates."""
 
 import hashlib
 from collections import Counter

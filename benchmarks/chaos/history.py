@@ -1,4 +1,4 @@
-"""What a campaign's store held at each moment, what was done to it, and what each fault cost."""
+"""Timeline of a campaign: runs in the store, injected faults, and the cost of each fault."""
 
 import time
 from collections.abc import Collection, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Runs a campaign's plan in namespaces of its own, and brings its result back."""
+"""Runs a campaign's plan in separate namespaces, and returns its result."""
 
 import json
 import os
@@ -67,7 +67,7 @@ def run_plan(plan: Plan, keep: Path | None = None, seconds: float = 600) -> Resu
 
 def _read(document: dict[str, Any]) -> Result:
     plan, injections = document.pop("plan"), document.pop("injections")
-    found = Result(plan=Plan(**plan), injections=[Injection(**each) for each in injections], **document)
+    found = Result(plan=Plan(**plan), injections=[Injection(**injection) for injection in injections], **document)
     faults = [(int(point), str(name)) for point, name in found.plan.faults]
     return replace(found, plan=replace(found.plan, faults=faults))
 

@@ -1,4 +1,4 @@
-"""Asks a cluster's head about its nodes, in a process of its own: Ray ends a process that loses its head.
+"""Lists a cluster's nodes, in a separate process: Ray ends a process that loses the head node.
 
 python -m benchmarks.chaos.nodes HOST:PORT reachable | alive COUNT | dead NODE_ADDRESS | id NODE_ADDRESS
 """

@@ -1,4 +1,4 @@
-"""Where a campaign's store is: a small disk that can be full, or an S3 server that can fail."""
+"""Locations of a campaign's store: a small disk that can be full, or an S3 server that can fail."""
 
 import ctypes
 import os

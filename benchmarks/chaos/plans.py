@@ -1,4 +1,4 @@
-"""Which faults strike a campaign, and when: drawn from a seed."""
+"""Draws the faults of a campaign, and their times, from a seed."""
 
 from random import Random
 

@@ -1,4 +1,4 @@
-"""Reads a store again and again while it is written, in each of the ways that a user would.
+"""Reads a store repeatedly while it is written, through `open_store`, pandas and `longtail status`.
 
     python -m benchmarks.chaos.reader STORE REPORT
 

@@ -1,4 +1,4 @@
-"""The campaigns' results as Markdown: what was injected, what it cost, and with what all that was measured."""
+"""Results of the campaigns as Markdown: injected faults, their cost, and the environment."""
 
 import importlib.metadata
 import os
@@ -32,7 +32,7 @@ def replacements(results: Sequence[Result]) -> list[str]:
     """Seconds from a kill to the first run that a new process committed, for kinds of which it was seen."""
     lines = ["| killed | seen | s to a replacement's first run, median (range) |", "| --- | --- | --- |"]
     for name in ("worker killed", "raylet killed", "node killed", "node frozen, then back", "driver killed"):
-        all_of_it = [each for result in results for each in result.injections if each.name == name]
+        all_of_it = [injection for result in results for injection in result.injections if injection.name == name]
         seconds = [each.replaced_after for each in all_of_it if each.replaced_after is not None]
         if seconds:
             lines.append(f"| {name} | {len(seconds)} of {len(all_of_it)} | {_spread(seconds)} |")

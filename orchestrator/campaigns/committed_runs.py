@@ -1,4 +1,4 @@
-"""Counts the requested runs that a store holds, from its files alone: the result that `run` reports.
+"""Counts the requested runs that a store holds, from its files alone, for the result of `run`.
 
 Every file that counts is read whole and checked as `longtail verify` does. That takes milliseconds a file (see
 docs/reliability.md), which is little beside training it, and files are read side by side.
@@ -63,20 +63,20 @@ def check_committed_runs(
             break
         threads = _REMOTE_THREADS if "://" in store.uri else min(_LOCAL_THREADS, os.cpu_count() or 1)
         with ThreadPoolExecutor(threads) as pool:
-            for shard, found in zip(fresh, pool.map(lambda each: _check(store, each), fresh), strict=True):
-                if found is not None:
-                    checked[shard] = found
+            for shard, check in zip(fresh, pool.map(lambda each: _check(store, each), fresh), strict=True):
+                if check is not None:
+                    checked[shard] = check
                 on_file(len(checked), len(shards))
     damaged: list[DamagedFileError] = []
     committed = {ratio_ppm: np.zeros_like(mask) for ratio_ppm, mask in requested.items()}
     diverged = {ratio_ppm: np.zeros_like(mask) for ratio_ppm, mask in requested.items()}
     for shard in shards:
-        found = checked.get(shard)
-        if isinstance(found, DamagedFileError):
-            damaged.append(found)
-        elif found is not None:
+        check = checked.get(shard)
+        if isinstance(check, DamagedFileError):
+            damaged.append(check)
+        elif check is not None:
             _within(committed, shard)[:] = _within(requested, shard)
-            lost = [repetition for repetition in found if repetition < len(requested[shard.ratio_ppm])]
+            lost = [repetition for repetition in check if repetition < len(requested[shard.ratio_ppm])]
             diverged[shard.ratio_ppm][lost] = requested[shard.ratio_ppm][lost]
     problem = store.maintenance.inspect(EXAMPLES_FILE)
     if problem is not None:

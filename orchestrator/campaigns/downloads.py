@@ -65,4 +65,4 @@ def _is_own(root: Path, file: Path) -> bool:
     if root.is_dir():
         paths += islice((path for path in root.rglob("*") if path.is_symlink()), _MAX_LINKS)
     targets = [os.path.realpath(path) for path in paths]
-    return len(targets) <= _MAX_LINKS and all(any(map(Path(each).is_relative_to, places)) for each in targets)
+    return len(targets) <= _MAX_LINKS and all(any(map(Path(target).is_relative_to, places)) for target in targets)

@@ -133,7 +133,7 @@ def plan_campaign(
         execution = ExecutionPlan(store.header.shard_size, store.header.stack_size, store.header.precision)
         committed = store.shards()
         if committed and campaign.subsets.design != "explicit":
-            counts = {at.ratio_ppm: at for at in count_runs(store).ratios}
+            counts = {ratio.ratio_ppm: ratio for ratio in count_runs(store).ratios}
     else:
         execution = plan_execution(campaign, dataset, facts, machine, fastest=fastest)
     pending = pending_shards(campaign, committed, execution.shard_size)

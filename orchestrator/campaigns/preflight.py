@@ -136,7 +136,7 @@ def resolve_tables(campaign: Campaign, dataset: Dataset) -> tuple[Campaign, Camp
     Raises CampaignError, StoreError.
     """
     scores: dict[str, Floats] = {}
-    given = None
+    given_labels = None
     if campaign.subsets.scores is not None:
         scores[SCORE] = read_scores(campaign.subsets.scores, dataset.num_train)
         campaign = campaign.with_scores(sha256=scores_sha256(scores[SCORE]))
@@ -145,12 +145,12 @@ def resolve_tables(campaign: Campaign, dataset: Dataset) -> tuple[Campaign, Camp
         check_split(campaign.split, scores[SPLIT_SCORE])
         campaign = campaign.with_split_scores(sha256=scores_sha256(scores[SPLIT_SCORE]))
     if campaign.label_noise.file is not None:
-        given = read_given_labels(campaign.label_noise, dataset.num_train, dataset.class_names)
-        campaign = campaign.with_label_noise(sha256=labels_sha256(given))
+        given_labels = read_given_labels(campaign.label_noise, dataset.num_train, dataset.class_names)
+        campaign = campaign.with_label_noise(sha256=labels_sha256(given_labels))
     if compares_noise(campaign):
-        noisy = _labels_given(campaign, dataset, given) != np.asarray(dataset.train_labels)
+        noisy = _labels_given(campaign, dataset, given_labels) != np.asarray(dataset.train_labels)
         check_noise(int(noisy.sum()), len(noisy))
-    return campaign, CampaignTables(scores, given)
+    return campaign, CampaignTables(scores, given_labels)
 
 
 def training_labels(campaign: Campaign, dataset: Dataset) -> npt.NDArray[np.int64]:
@@ -168,9 +168,9 @@ def _labels_given(campaign: Campaign, dataset: Dataset, given: npt.NDArray[np.in
 def campaign_examples(campaign: Campaign, dataset: Dataset, tables: CampaignTables) -> pa.Table:
     """The store's table of a campaign's examples: those of the data set, given labels under label noise, and scores."""
     train, test = np.asarray(dataset.train_labels), np.asarray(dataset.test_labels)
-    given = _labels_given(campaign, dataset, tables.given)
+    given_labels = _labels_given(campaign, dataset, tables.given)
     names = (dataset.train_names, dataset.test_names)
-    return examples_table(train, given, test, tables.scores, class_names=dataset.class_names, names=names)
+    return examples_table(train, given_labels, test, tables.scores, class_names=dataset.class_names, names=names)
 
 
 def campaign_notes(campaign: Campaign, num_train: int) -> list[str]:
@@ -180,9 +180,9 @@ def campaign_notes(campaign: Campaign, num_train: int) -> list[str]:
     if not small:
         return []
     largest = max(subset_size(ratio_ppm, num_train) for ratio_ppm in small)
-    at = ", ".join(f"{ratio_ppm / PPM:g}" for ratio_ppm in small)
+    ratios = ", ".join(f"{ratio_ppm / PPM:g}" for ratio_ppm in small)
     return [
-        f"recipe.batch_size {size} is more than the {largest} examples of a subset (at ratio {at}): "
+        f"recipe.batch_size {size} is more than the {largest} examples of a subset (at ratio {ratios}): "
         "an epoch is one update, on all of them"
     ]
 

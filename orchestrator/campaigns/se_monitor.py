@@ -43,7 +43,7 @@ class StandardErrorMonitor:
     def update(self, should_stop: Callable[[], bool]) -> StandardErrors:
         """Read new files until `should_stop` is true, at least one, and measure. Raises StoreError."""
         new_shards = [
-            each for each in self._store.shards() if each not in self._damaged and not self._counts.holds(each)
+            shard for shard in self._store.shards() if shard not in self._damaged and not self._counts.holds(shard)
         ]
         read = 0
         for shard in new_shards:
@@ -56,7 +56,9 @@ class StandardErrorMonitor:
                 break
         self.unread = sum(shard.stop - shard.start for shard in new_shards[read:])
         if read:
-            self._measured = _standard_errors([at for at in self._counts.ratios() if at.ratio_ppm < PPM and at.runs])
+            self._measured = _standard_errors(
+                [ratio for ratio in self._counts.ratios() if ratio.ratio_ppm < PPM and ratio.runs]
+            )
         return self._measured
 
 
@@ -116,10 +118,10 @@ class BackgroundMonitor:
 
 
 def _standard_errors(ratios: list[RatioCounts]) -> StandardErrors:
-    mem = {at.ratio_ppm: _percentiles(at.runs, smoothed_se(at)) for at in ratios}
+    mem = {ratio.ratio_ppm: _percentiles(ratio.runs, smoothed_se(ratio)) for ratio in ratios}
     if len(ratios) < 2:
         return StandardErrors(mem)
-    return StandardErrors(mem, _percentiles(sum(at.runs for at in ratios), smoothed_cscore_se(ratios)))
+    return StandardErrors(mem, _percentiles(sum(ratio.runs for ratio in ratios), smoothed_cscore_se(ratios)))
 
 
 def _percentiles(runs: int, errors: Floats) -> SePercentiles:

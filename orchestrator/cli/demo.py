@@ -45,7 +45,7 @@ def print_findings(store_uri: str, console: Console) -> None:
 
 def _memorized_table(memorized: pd.DataFrame) -> TextTable:
     columns = ("example", 0), ("label", 0), ("mem", 0), ("95% interval", 1), ("right if seen", 2), ("right if not", 2)
-    table = TextTable([TableColumn(*each) for each in columns])
+    table = TextTable([TableColumn(*column) for column in columns])
     for row in memorized.to_dict("records"):
         rates = (f"{row['p_in']:.0%} of {row['n_in']}", f"{row['p_out']:.0%} of {row['n_out']}")
         table.add_row(row["example_id"], row["label"], f"{row['mem']:.2f}", _interval(row), *rates)
@@ -54,7 +54,7 @@ def _memorized_table(memorized: pd.DataFrame) -> TextTable:
 
 def _influence_table(pairs: pd.DataFrame) -> TextTable:
     columns = ("test example", 0), ("label", 1), ("helped by", 0), ("influence", 0), ("95% interval", 2)
-    table = TextTable([TableColumn(*each) for each in columns])
+    table = TextTable([TableColumn(*column) for column in columns])
     for row in pairs.to_dict("records"):
         ids = (row["test_example_id"], row["test_label"], row["example_id"])
         table.add_row(*ids, f"{row['infl']:.2f}", _interval(row))

@@ -32,9 +32,9 @@ def with_options(
     names = [each.name for each in _own_first(kind) if each.name not in {*without, *fixed}]
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        def call(**given: Any) -> None:
-            values = {name: given.pop(name) for name in names}
-            command(**given, options=kind(**values, **fixed))
+        def call(**arguments: Any) -> None:
+            values = {name: arguments.pop(name) for name in names}
+            command(**arguments, options=kind(**values, **fixed))
 
         hints, annotated = get_type_hints(kind), cast("Any", Annotated)
         own = inspect.signature(command)
@@ -51,7 +51,7 @@ def with_options(
                 )
         call.__name__, call.__doc__, call.__module__ = command.__name__, command.__doc__, command.__module__
         call.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined] # what typer reads
-        call.__annotations__ = {each.name: each.annotation for each in parameters}
+        call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
         return call
 
     return decorate
@@ -59,8 +59,8 @@ def with_options(
 
 def _own_first(kind: type[ClusterOptions]) -> list[Any]:
     """The fields of the class itself, then those that it inherits."""
-    own = [each for each in fields(kind) if each.name in kind.__annotations__]
-    return own + [each for each in fields(kind) if each not in own]
+    own = [field for field in fields(kind) if field.name in kind.__annotations__]
+    return own + [field for field in fields(kind) if field not in own]
 
 
 def _number_or(none: str) -> Callable[[Any], float | None]:

@@ -120,18 +120,18 @@ def run_and_show(
     return report
 
 
-def _show_committed_runs(report: "CampaignReport", found: "CommittedRuns", campaign: "Campaign") -> None:
+def _show_committed_runs(report: "CampaignReport", committed: "CommittedRuns", campaign: "Campaign") -> None:
     """What is out of the ordinary in the store: more runs than were requested, diverged ones, damage, runs gone."""
     beyond = [
-        f"{found.there[ratio_ppm]} at ratio {ratio_ppm / 1e6:g}, of {requested} requested"
-        for ratio_ppm, requested in found.requested.items()
-        if found.there[ratio_ppm] > requested and not report.stopping_checks
+        f"{committed.there[ratio_ppm]} at ratio {ratio_ppm / 1e6:g}, of {requested} requested"
+        for ratio_ppm, requested in committed.requested.items()
+        if committed.there[ratio_ppm] > requested and not report.stopping_checks
     ]
     if beyond:
         say(f"the store holds more runs than were requested: {'; '.join(beyond)}")
     diverged = [
-        f"{lost} of {found.committed[ratio_ppm]} at ratio {ratio_ppm / 1e6:g}"
-        for ratio_ppm, lost in found.diverged.items()
+        f"{lost} of {committed.committed[ratio_ppm]} at ratio {ratio_ppm / 1e6:g}"
+        for ratio_ppm, lost in committed.diverged.items()
         if lost
     ]
     if diverged:
@@ -140,10 +140,10 @@ def _show_committed_runs(report: "CampaignReport", found: "CommittedRuns", campa
             f"What usually helps: {', '.join(_remedies(campaign, report.precision))}. "
             "A changed recipe needs a store of its own"
         )
-    warn_damaged(found.damaged)
-    gone = report.progress.before + report.progress.trained - found.runs
+    warn_damaged(committed.damaged)
+    gone = report.progress.before + report.progress.trained - committed.runs
     if gone > 0:
-        first = f"longtail verify {report.store_uri} --repair, then " if found.damaged else ""
+        first = f"longtail verify {report.store_uri} --repair, then " if committed.damaged else ""
         runs = f"{count_text(gone, 'run')} that had been committed {'is' if gone == 1 else 'are'}"
         warn(f"error: {runs} gone or damaged; {first}the same longtail run trains them")
 

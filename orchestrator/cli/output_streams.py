@@ -1,4 +1,4 @@
-"""Standard output and error that may stop taking text: a closed pipe, a full disk. That never ends a campaign.
+"""Standard output and error that survive a closed pipe or a full disk, so that a campaign goes on.
 
 Python would raise from whichever line is printed next, and once more as it ends. Here the first failure points the file
 descriptor at the null device. Where a campaign is trained (`training_continues`) it is remembered, and said at the end;

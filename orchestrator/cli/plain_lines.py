@@ -1,4 +1,4 @@
-"""Progress where there is no terminal: a line now and then, none twice in a row."""
+"""Progress without a terminal: a line at intervals, never the same line twice in a row."""
 
 import time
 

@@ -58,6 +58,6 @@ def _suggestions() -> Iterator[None]:
         raise
 
 
-def _question(given: str, allowed: Any) -> str:
-    close = closest(given, allowed)
+def _question(word: str, allowed: Any) -> str:
+    close = closest(word, allowed)
     return f" Did you mean {close!r}?" if close else ""

@@ -1,4 +1,4 @@
-"""Keeps a table where the user requested it, or else among the store's estimates."""
+"""Writes a table to the requested path, or else to the store's estimates."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -71,8 +71,8 @@ def label_cell(row: "Mapping[Any, Any]", column: str) -> str:
 
 def given_label_cell(row: "Mapping[Any, Any]") -> str:
     """The label that an example was trained with, and its own where that is another."""
-    given = label_cell(row, "given_label")
-    return given if row["label"] == row["given_label"] else f"{given} (is {label_cell(row, 'label')})"
+    label = label_cell(row, "given_label")
+    return label if row["label"] == row["given_label"] else f"{label} (is {label_cell(row, 'label')})"
 
 
 def name_cell(name: object) -> str:

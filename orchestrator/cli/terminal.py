@@ -1,4 +1,4 @@
-"""Text on a terminal: control characters that come from files are shown, not obeyed.
+"""Text on a terminal: control characters from files are escaped.
 
 Class names, errors, paths and whole stores come from anybody, and an escape sequence could rewrite what stands on a
 screen, retitle its window or type into its shell. So every console of Longtail's is a `TextConsole`, and what Python

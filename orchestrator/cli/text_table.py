@@ -1,4 +1,4 @@
-"""Tables as text: no number is ever cut. What does not fit is left out by whole columns, and named below the table."""
+"""Tables as text: numbers are never truncated; columns that do not fit are left out and named below the table."""
 
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -62,7 +62,7 @@ class TextTable:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The lines for a console. Print with crop=False, for a width that is not known."""
         width = console.columns if isinstance(console, TextConsole) else options.max_width
-        cells = [_aligned([row[at] for row in self.rows], column) for at, column in enumerate(self.columns)]
+        cells = [_aligned([row[index] for row in self.rows], column) for index, column in enumerate(self.columns)]
         layout = self._layout(cells, width)
         if layout is None:
             yield from self._stacked()
@@ -70,11 +70,13 @@ class TextTable:
         bold = Style(bold=True)
         height = max(map(len, layout.headings), default=0)
         for level in range(height):
-            lines = [["", *[""] * (height - len(each) - 1), *each][-height:][level] for each in layout.headings]
+            lines = [
+                ["", *[""] * (height - len(heading) - 1), *heading][-height:][level] for heading in layout.headings
+            ]
             yield from self._line(layout, lines, bold)
         for row in range(len(self.rows)):
-            yield from self._line(layout, [cells[at][row] for at in layout.shown])
-        left_out = [column.heading for at, column in enumerate(self.columns) if at not in layout.shown]
+            yield from self._line(layout, [cells[index][row] for index in layout.shown])
+        left_out = [column.heading for index, column in enumerate(self.columns) if index not in layout.shown]
         if left_out:
             where = f" ({self.elsewhere})" if self.elsewhere else ""
             note = f"not shown at {width} columns: {', '.join(dict.fromkeys(left_out))}{where}"
@@ -82,39 +84,39 @@ class TextTable:
 
     def _line(self, layout: _Layout, cells: Iterable[str], style: Style | None = None) -> Iterable[Segment]:
         fitted = []
-        for at, width, cell in zip(layout.shown, layout.widths, cells, strict=True):
+        for index, width, cell in zip(layout.shown, layout.widths, cells, strict=True):
             text = _shortened(cell, width)
             room = " " * (width - cell_len(text))
-            fitted.append(text + room if self.columns[at].kind != "figure" else room + text)
+            fitted.append(text + room if self.columns[index].kind != "figure" else room + text)
         return _lines([_GAP.join(fitted).rstrip()], style)
 
     def _layout(self, cells: Sequence[Sequence[str]], width: int | None) -> _Layout | None:
         """All columns with headings of one line, else broken headings, else shorter text, else fewer columns."""
         shown = list(range(len(self.columns)))
-        widest = [max(map(cell_len, each), default=0) for each in cells]
+        widest = [max(map(cell_len, cell), default=0) for cell in cells]
         headings: list[list[str]] = [[column.heading] for column in self.columns]
-        whole = self._widths(shown, widest, headings)
-        if _total(whole) <= (width or _DEFAULT_COLUMNS):
-            return _Layout(shown, whole, headings)
-        headings = [_broken(column.heading, widest[at]) for at, column in enumerate(self.columns)]
+        full_widths = self._widths(shown, widest, headings)
+        if _total(full_widths) <= (width or _DEFAULT_COLUMNS):
+            return _Layout(shown, full_widths, headings)
+        headings = [_broken(column.heading, widest[index]) for index, column in enumerate(self.columns)]
         while True:
             widths = self._widths(shown, widest, headings)
             over = 0 if width is None else _total(widths) - width
-            names = (self.columns[at].kind == "name" for at in shown)
-            room = [max(0, each - _MIN_NAME) * name for each, name in zip(widths, names, strict=True)]
+            names = (self.columns[index].kind == "name" for index in shown)
+            room = [max(0, width - _MIN_NAME) * name for width, name in zip(widths, names, strict=True)]
             if over <= sum(room):
                 for place in sorted(range(len(shown)), key=lambda each: -room[each]):
                     taken = min(max(0, over), room[place])
                     widths[place] -= taken
                     over -= taken
-                return _Layout(shown, widths, [headings[at] for at in shown])
-            optional = [at for at in shown if self.columns[at].rank]
+                return _Layout(shown, widths, [headings[index] for index in shown])
+            optional = [index for index in shown if self.columns[index].rank]
             if not optional:
                 return None
-            shown.remove(max(optional, key=lambda at: (self.columns[at].rank, at)))
+            shown.remove(max(optional, key=lambda index: (self.columns[index].rank, index)))
 
     def _widths(self, shown: Sequence[int], widest: Sequence[int], headings: Sequence[Sequence[str]]) -> list[int]:
-        return [max(widest[at], *map(cell_len, headings[at])) for at in shown]
+        return [max(widest[index], *map(cell_len, headings[index])) for index in shown]
 
     def _stacked(self) -> Iterable[Segment]:
         """A line for each value, rows apart by an empty line."""

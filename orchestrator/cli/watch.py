@@ -137,12 +137,12 @@ class _Rate:
 
     def updated(self, committed: int) -> float | None:
         """The rate now that so many runs are committed."""
-        now, seen = time.monotonic(), self._seen
-        if not seen or seen[-1][1] != committed:
-            seen.append((now, committed))
-        while len(seen) > 2 and now - seen[1][0] > _RATE_SECONDS and committed - seen[1][1] >= _RATE_RUNS:
-            seen.popleft()
-        since, before = seen[0]
+        now, previous = time.monotonic(), self._seen
+        if not previous or previous[-1][1] != committed:
+            previous.append((now, committed))
+        while len(previous) > 2 and now - previous[1][0] > _RATE_SECONDS and committed - previous[1][1] >= _RATE_RUNS:
+            previous.popleft()
+        since, before = previous[0]
         return (committed - before) / (now - since) if committed > before else None
 
 
@@ -199,7 +199,7 @@ def ratios_table(status: CampaignStatus | None, precision: StandardErrors) -> Te
     """A row for each ratio, and one for the C-score where it was measured."""
     errors = (("median expected se", 2), ("90% expected se", 1), ("of runs", 4)) if precision.mem else ()
     columns = (("committed", 0), ("requested", 0), ("diverged", 3), *errors)
-    table = TextTable([TableColumn("ratio", kind="text"), *(TableColumn(*each) for each in columns)])
+    table = TextTable([TableColumn("ratio", kind="text"), *(TableColumn(*column) for column in columns)])
     for row in status.ratios if status else ():
         spread = precision.mem.get(round(row.ratio * PPM))
         cells = _cells(spread) if spread else [None] * len(errors)

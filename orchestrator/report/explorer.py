@@ -79,18 +79,18 @@ def explorer_of(found: Findings, pictures: Pictures | None) -> Explorer:
         **_runs(found),
     }
     sheets = [] if pictures is None else [*_sheets(pictures, "train", train), *_sheets(pictures, "test", test)]
-    whole = len(train) == labels.num_train and len(test) == labels.num_test
+    complete = len(train) == labels.num_train and len(test) == labels.num_test
     note = (
         ""
-        if whole
+        if complete
         else f"Of this large data set the top {len(train):,} training and {count_text(len(test), 'test example')}."
     )
     return Explorer(data, sheets, note)
 
 
-def _explored(found: Findings, pictures: Pictures | None) -> tuple[Integers, Integers]:
+def _explored(findings: Findings, pictures: Pictures | None) -> tuple[Integers, Integers]:
     """The training and the test examples that there is room for, ascending."""
-    counts = found.labels.num_train, found.labels.num_test
+    counts = findings.labels.num_train, findings.labels.num_test
     room = MAX_EXAMPLES
     if pictures is not None:
         sample = np.linspace(0, counts[0] - 1, min(256, counts[0])).astype(np.int64)
@@ -98,106 +98,109 @@ def _explored(found: Findings, pictures: Pictures | None) -> tuple[Integers, Int
     if sum(counts) <= room:
         return np.arange(counts[0]), np.arange(counts[1])
     tests = min(counts[1], room // 3)
-    return _most(_interest(found), room - tests), _most(_test_interest(found), tests)
+    return _most(_interest(findings), room - tests), _most(_test_interest(findings), tests)
 
 
 def _most(interest: npt.NDArray[np.float64], count: int) -> Integers:
     return np.sort(np.argsort(-interest, kind="stable")[:count])
 
 
-def _interest(found: Findings) -> npt.NDArray[np.float64]:
+def _interest(findings: Findings) -> npt.NDArray[np.float64]:
     """float64[N]: how near the top of any list a training example is."""
-    best = np.zeros(found.labels.num_train)
-    values = [] if found.mem is None else [found.mem["mem"]]
-    values += [] if found.cscore is None else [-found.cscore["cscore"]]
-    for each in values:
-        best = np.maximum(best, each.rank(pct=True).fillna(0).to_numpy())
-    if found.suspects is not None:
-        ranks = 1 - found.suspects["rank"].to_numpy() / len(best)
-        best[found.suspects["example_id"]] = np.maximum(best[found.suspects["example_id"]], ranks)
-    lost = pd.DataFrame() if found.probed is None else lost_examples(found.probed)
+    best = np.zeros(findings.labels.num_train)
+    values = [] if findings.mem is None else [findings.mem["mem"]]
+    values += [] if findings.cscore is None else [-findings.cscore["cscore"]]
+    for value in values:
+        best = np.maximum(best, value.rank(pct=True).fillna(0).to_numpy())
+    if findings.suspects is not None:
+        ranks = 1 - findings.suspects["rank"].to_numpy() / len(best)
+        best[findings.suspects["example_id"]] = np.maximum(best[findings.suspects["example_id"]], ranks)
+    lost = pd.DataFrame() if findings.probed is None else lost_examples(findings.probed)
     if len(lost):
         ids, ranks = lost["example_id"].to_numpy(), 1 - np.arange(len(lost)) / len(best)
         best[ids] = np.maximum(best[ids], ranks)
     return best
 
 
-def _test_interest(found: Findings) -> npt.NDArray[np.float64]:
-    best = np.full(found.labels.num_test, -2.0)
-    if found.top is not None:
-        np.maximum.at(best, found.top["test_example_id"].to_numpy(), found.top["infl"].to_numpy())
+def _test_interest(findings: Findings) -> npt.NDArray[np.float64]:
+    best = np.full(findings.labels.num_test, -2.0)
+    if findings.top is not None:
+        np.maximum.at(best, findings.top["test_example_id"].to_numpy(), findings.top["infl"].to_numpy())
     return best
 
 
-def _scores(found: Findings, ids: Integers) -> dict[str, Any]:
+def _scores(findings: Findings, ids: Integers) -> dict[str, Any]:
     encoded: dict[str, Any] = {}
-    for name, frame in (("mem", found.mem), ("cscore", found.cscore)):
+    for name, frame in (("mem", findings.mem), ("cscore", findings.cscore)):
         if frame is not None:
             values = frame[name].to_numpy()
             encoded[name] = column(values[ids], FILTERED_STEP)
             for limit in ("low", "high"):
                 limits = np.where(np.isnan(values), np.nan, frame[limit].to_numpy())
                 encoded[f"{name}_{limit}"] = column(limits[ids])
-    if found.forgetting is not None:
+    if findings.forgetting is not None:
         coarse = (FILTERED_COARSE_STEP, COARSE_STEP)
         for name, steps in (("forgetting", coarse), ("first_learned", coarse), ("accuracy", (FILTERED_STEP, STEP))):
             for each, step in ((name, steps[0]), (f"{name}_low", steps[1]), (f"{name}_high", steps[1])):
-                encoded[each] = column(found.forgetting[each].to_numpy().astype(float)[ids], step)
+                encoded[each] = column(findings.forgetting[each].to_numpy().astype(float)[ids], step)
     return encoded
 
 
-def _counts(found: Findings, ids: Integers) -> dict[str, str]:
+def _counts(findings: Findings, ids: Integers) -> dict[str, str]:
     columns: dict[str, Integers] = {}
-    if found.mem is not None:
-        columns |= {name: found.mem[name].to_numpy() for name in ("n_in", "n_out")}
-    if found.cscore is not None:
-        columns["cscore_runs"] = found.cscore["n_out"].to_numpy()
-    if found.forgetting is not None:
-        columns |= {name: found.forgetting[name].to_numpy() for name in ("n_runs", "n_learned")}
-    if found.suspects is not None:
-        ranks = np.full(found.labels.num_train, NONE32, dtype=np.int64)
-        ranks[found.suspects["example_id"]] = found.suspects["rank"]
+    if findings.mem is not None:
+        columns |= {name: findings.mem[name].to_numpy() for name in ("n_in", "n_out")}
+    if findings.cscore is not None:
+        columns["cscore_runs"] = findings.cscore["n_out"].to_numpy()
+    if findings.forgetting is not None:
+        columns |= {name: findings.forgetting[name].to_numpy() for name in ("n_runs", "n_learned")}
+    if findings.suspects is not None:
+        ranks = np.full(findings.labels.num_train, NONE32, dtype=np.int64)
+        ranks[findings.suspects["example_id"]] = findings.suspects["rank"]
         columns["suspect"] = ranks
     return {name: _whole(values[ids]) for name, values in columns.items()}
 
 
-def _runs(found: Findings) -> dict[str, Any]:
+def _runs(findings: Findings) -> dict[str, Any]:
     """What a test example's share of right runs is taken over, and the ratio of what is about training."""
-    runs = 0 if found.mem is None else int((found.mem["n_in"] + found.mem["n_out"]).max())
-    return {"runs": runs, "trained_at": None if found.forgetting is None else float(found.forgetting["ratio"].iloc[0])}
+    runs = 0 if findings.mem is None else int((findings.mem["n_in"] + findings.mem["n_out"]).max())
+    return {
+        "runs": runs,
+        "trained_at": None if findings.forgetting is None else float(findings.forgetting["ratio"].iloc[0]),
+    }
 
 
-def _histories(found: Findings, ids: Integers) -> list[dict[str, Any]]:
+def _histories(findings: Findings, ids: Integers) -> list[dict[str, Any]]:
     """One for each kind of look at examples that the report has learning curves of."""
-    if found.learning is None:
+    if findings.learning is None:
         return []
-    ratios = {str(at): float(rows["ratio"].iloc[0]) for at, rows in found.learning.groupby("at", sort=False)}
+    ratios = {str(at): float(rows["ratio"].iloc[0]) for at, rows in findings.learning.groupby("at", sort=False)}
     most = max(MIN_EPOCHS, HISTORY_BYTES // max(1, len(ids) * len(ratios)))
     histories = []
     for at, ratio in ratios.items():
-        history = learning_history(found.store, cast(At, at), ratio, ids, most)
+        history = learning_history(findings.store, cast(At, at), ratio, ids, most)
         scaled = np.where(np.isnan(history.share), NONE8, np.nan_to_num(history.share) * BYTE_STEPS)
         shares = _base64(scaled.round().astype("u1"))
-        told = {"at": at, "ratio": ratio, "epochs": history.epochs.tolist()}
-        histories.append({**told, "share": shares, "runs": _whole(history.runs)})
+        entry = {"at": at, "ratio": ratio, "epochs": history.epochs.tolist()}
+        histories.append({**entry, "share": shares, "runs": _whole(history.runs)})
     return histories
 
 
-def _test_scores(found: Findings, ids: Integers) -> dict[str, Any]:
-    if found.test is None or found.top is None:
+def _test_scores(findings: Findings, ids: Integers) -> dict[str, Any]:
+    if findings.test is None or findings.top is None:
         return {}
-    strongest = found.top.drop_duplicates("test_example_id").set_index("test_example_id")["infl"]
-    columns = {**found.test.to_dict("series"), "infl": strongest.reindex(range(found.labels.num_test))}
+    strongest = findings.top.drop_duplicates("test_example_id").set_index("test_example_id")["infl"]
+    columns = {**findings.test.to_dict("series"), "infl": strongest.reindex(range(findings.labels.num_test))}
     steps = {"right": FILTERED_STEP, "infl": FILTERED_STEP}
     return {str(name): column(values.to_numpy()[ids], steps.get(str(name), STEP)) for name, values in columns.items()}
 
 
-def _top(found: Findings) -> dict[str, Any] | None:
+def _top(findings: Findings) -> dict[str, Any] | None:
     """Every row of `found.top`."""
-    if found.top is None:
+    if findings.top is None:
         return None
-    whole = {name: _whole(found.top[name].to_numpy()) for name in ("test_example_id", "example_id")}
-    return {**whole, **{name: column(found.top[name].to_numpy()) for name in ("infl", "low", "high")}}
+    pairs = {name: _whole(findings.top[name].to_numpy()) for name in ("test_example_id", "example_id")}
+    return {**pairs, **{name: column(findings.top[name].to_numpy()) for name in ("infl", "low", "high")}}
 
 
 def _sheets(pictures: Pictures, split: Split, ids: Integers) -> list[tuple[str, str]]:

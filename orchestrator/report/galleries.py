@@ -11,9 +11,9 @@ from analysis.report.selections import ClassStrips, memorized_by_class, regular_
 from analysis.scoring.example_scores import PRESENTED
 from analysis.scoring.groups import class_name
 from analysis.view.display.images import Split
+from orchestrator.report.campaign_text import number
 from orchestrator.report.localization import lost_examples
 from orchestrator.report.pictures import Pictures
-from orchestrator.report.words import number
 from workers.campaign.plural import count_text
 
 PER_STRIP = 6
@@ -103,10 +103,10 @@ class Galleries:
 
     def _suspect_runs(self, example: int) -> int:
         """The runs behind an example's score: those that showed it, or that held it out."""
-        found = self._found
-        if found.suspects_by in PRESENTED and found.forgetting is not None:
-            return int(found.forgetting["n_runs"].iloc[example])
-        return 0 if found.cscore is None else int(found.cscore["n_out"].iloc[example])
+        findings = self._found
+        if findings.suspects_by in PRESENTED and findings.forgetting is not None:
+            return int(findings.forgetting["n_runs"].iloc[example])
+        return 0 if findings.cscore is None else int(findings.cscore["n_out"].iloc[example])
 
     def _gallery(self, each: ClassStrips, value: str) -> Gallery:
         word = "memorization" if value == "mem" else "C-score"
@@ -123,9 +123,9 @@ class Galleries:
             if value == "mem"
             else f"{count_text(row['n_out'], 'run')}"
         )
-        said = f"{word} {number(row[value])}, 95% interval {interval}, {_runs(row)}"
+        description = f"{word} {number(row[value])}, 95% interval {interval}, {_runs(row)}"
         # Under the title of its class a label says nothing new.
-        return self._tile("train", row, number(row[value]), (interval, runs), said, labelled=False)
+        return self._tile("train", row, number(row[value]), (interval, runs), description, labelled=False)
 
     def _helped(self, pairs: pd.DataFrame) -> Helped:
         rows = pairs.to_dict("records")
@@ -141,24 +141,28 @@ class Galleries:
             (f"of {count_text(runs, 'run')} right",),
             f"predicted right by {share} of {count_text(runs, 'run')}",
         )
-        return Helped(tile, tuple(self._helper(each) for each in rows))
+        return Helped(tile, tuple(self._helper(row) for row in rows))
 
     def _helper(self, row: Row) -> Tile:
         interval = f"{number(row['low'])} to {number(row['high'])}"
-        said = f"influence {number(row['infl'])}, 95% interval {interval}, {_runs(row)}"
+        description = f"influence {number(row['infl'])}, 95% interval {interval}, {_runs(row)}"
         return self._tile(
-            "train", row, number(row["infl"]), (interval, f"{row['n_in']} | {count_text(row['n_out'], 'run')}"), said
+            "train",
+            row,
+            number(row["infl"]),
+            (interval, f"{row['n_in']} | {count_text(row['n_out'], 'run')}"),
+            description,
         )
 
     def _tile(
-        self, split: Split, row: Row, value: str, lines: tuple[str, ...], said: str, labelled: bool = True
+        self, split: Split, row: Row, value: str, lines: tuple[str, ...], description: str, labelled: bool = True
     ) -> Tile:
-        example, label, given = (int(row[name]) for name in ("example_id", "label", "given_label"))
+        example, label, given_label = (int(row[name]) for name in ("example_id", "label", "given_label"))
         uri = None if self._pictures is None else self._pictures.uri(split, example)
-        names = class_name(self._found.store, given), class_name(self._found.store, label)
+        names = class_name(self._found.store, given_label), class_name(self._found.store, label)
         kind = "training" if split == "train" else "test"
-        wrong = f", really {names[1]}" if label != given else ""
-        alt = f"{kind} example {example}, labelled {names[0]}{wrong}: {said}"
+        wrong = f", really {names[1]}" if label != given_label else ""
+        alt = f"{kind} example {example}, labelled {names[0]}{wrong}: {description}"
         labels = (f"given {names[0]}, is {names[1]}",) if wrong else (f"label {names[0]}",) if labelled else ()
         return Tile(split, example, uri, alt, value, (*lines, *labels))
 

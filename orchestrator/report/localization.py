@@ -1,4 +1,4 @@
-"""A report's section on where in the network memorization is: for each probe a figure and what it shows in words."""
+"""Localization section of a report: a figure and its text for each probe."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import pandas as pd
 from analysis.report import probe_figures as draw
 from analysis.report.figures import Picture
 from analysis.report.probed import Probed
-from orchestrator.report.words import number
+from orchestrator.report.campaign_text import number
 from workers.campaign.plural import count_text
 
 _PLUS = "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}"
@@ -41,13 +41,13 @@ def introduction(probed: Probed) -> str:
     first, second = probed.groups
     runs = count_text(probed.runs, "measured run")
     errors = "means over runs ± one standard error" if probed.runs > 1 else "of a single run, without standard errors"
-    told = (
+    text = (
         f"In which layers and units the network keeps what it memorized: {second} examples compared with {first} ones, "
     )
-    told += f"in {runs} at ratio {probed.ratio:g}. Numbers are {errors}. {_MEANINGS.get(second, '')}"
+    text += f"in {runs} at ratio {probed.ratio:g}. Numbers are {errors}. {_MEANINGS.get(second, '')}"
     if probed.other:
-        told += f" Also measured, by probes of the user's own: {', '.join(probed.other)}."
-    return told.replace("  ", " ").strip()
+        text += f" Also measured, by probes of the user's own: {', '.join(probed.other)}."
+    return text.replace("  ", " ").strip()
 
 
 def localization(probed: Probed) -> list[MeasuredPart]:
@@ -99,8 +99,8 @@ def _rewinding(probed: Probed) -> MeasuredPart:
     start, end = table["epoch"].min(), table["epoch"].max()
     compared = table[table["group"].isin(probed.groups)]
     # Of the epoch that training ended with the weights are the model's own, and the statistics too but for one rule.
-    whole = compared[(compared["epoch"] == end) & (compared["rule"] == rules[0])].drop_duplicates("group")
-    trained = {row["group"]: row for row in whole.to_dict("records")}
+    at_end = compared[(compared["epoch"] == end) & (compared["rule"] == rules[0])].drop_duplicates("group")
+    trained = {row["group"]: row for row in at_end.to_dict("records")}
     rewound = compared[(compared["rule"] == rule) & (compared["epoch"] == start)]
     title = f"One layer rewound to {'its initial weights' if start == 0 else f'epoch {start}'}"
     ordered = _ordered(rewound, probed.groups)
@@ -116,10 +116,10 @@ def _rewinding(probed: Probed) -> MeasuredPart:
         else "",
         f"One layer rewound, accuracy on {second} examples is {left}",
     )
-    told = {"reestimated": "batch statistics re-estimated", "buffers": "batch statistics rewound too"}
+    rule_names = {"reestimated": "batch statistics re-estimated", "buffers": "batch statistics rewound too"}
     caption = (
-        f"Accuracy by the layer that is rewound ({told.get(rule, 'batch statistics kept')}); dashed, with all layers "
-        f"as trained. {BARS}"
+        f"Accuracy by the layer that is rewound ({rule_names.get(rule, 'batch statistics kept')}); "
+        f"dashed, with all layers as trained. {BARS}"
     )
     frame = rewound.assign(place=rewound["layer"], value=rewound["accuracy"], se=rewound["accuracy_se"])
     levels = {group: float(row["accuracy"]) for group, row in trained.items()}
@@ -194,16 +194,16 @@ def _dropout(probed: Probed) -> MeasuredPart:
     modes = list(dict.fromkeys(table["mode"]))[::-1]  # from all that was trained to what is left
     table = table[table["accuracy"].notna() & table["runs"].gt(0)]
     table = table.sort_values("mode", key=lambda each: each.map(modes.index), kind="stable")
-    told = []
+    texts = []
     for group in dict.fromkeys((*reversed(probed.groups), "test")):
-        at = table[table["group"] == group].to_dict("records")
-        if at:
-            accuracies = [f"{_percent(row)} ({row['mode']})" for row in at]
-            told.append(f"on {group} examples {', '.join(accuracies)}")
+        rows = table[table["group"] == group].to_dict("records")
+        if rows:
+            accuracies = [f"{_percent(row)} ({row['mode']})" for row in rows]
+            texts.append(f"on {group} examples {', '.join(accuracies)}")
     title = "Memorization units dropped"
-    if not told:
+    if not texts:
         return MeasuredPart(title, ("No group of examples was measured.",))
-    sentences = [f"Accuracy {'; '.join(told)}."]
+    sentences = [f"Accuracy {'; '.join(texts)}."]
     lost = lost_examples(probed)
     if len(lost):
         first = probed.groups[0]
@@ -241,7 +241,7 @@ def _ordered(frame: pd.DataFrame, groups: tuple[str, str]) -> list[dict[str, Any
     layers: list[dict[str, Any]] = []
     for layer, rows in frame[frame["accuracy"].notna()].groupby("layer", sort=False):
         layers.append({"layer": layer, **{row["group"]: row for row in rows.to_dict("records")}})
-    return sorted((each for each in layers if groups[1] in each), key=lambda each: each[groups[1]]["accuracy"])
+    return sorted((layer for layer in layers if groups[1] in layer), key=lambda each: each[groups[1]]["accuracy"])
 
 
 def _each(layer: dict[str, Any], groups: tuple[str, str]) -> str:
@@ -271,8 +271,8 @@ def _plus(row: TableRow, name: str, digits: int = 2) -> str:
 
 def _percent(row: TableRow, name: str = "accuracy") -> str:
     error = row[f"{name}_se"]
-    told = number(100 * row[name], 1)
-    return (told if error != error else f"{told}{_PLUS}{number(100 * error, 1)}") + "%"
+    text = number(100 * row[name], 1)
+    return (text if error != error else f"{text}{_PLUS}{number(100 * error, 1)}") + "%"
 
 
 def _with_accuracies(picture: Picture, frame: pd.DataFrame, *by: str) -> Picture:

@@ -1,4 +1,4 @@
-"""Renders the report: findings and images put into the template and written whole."""
+"""Renders the report: findings and images in the template, written atomically."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +14,11 @@ from analysis.report import Findings, find
 from analysis.report import figures as draw
 from analysis.report.findings import FDR, TOP
 from analysis.statistics.bins import CSCORE_BINS, MEM_BINS
+from orchestrator.report.campaign_text import accuracies, describe_campaign, headline, number, precision
 from orchestrator.report.explorer import explorer_of
 from orchestrator.report.galleries import Galleries
 from orchestrator.report.localization import introduction, localization
 from orchestrator.report.pictures import load_pictures
-from orchestrator.report.words import accuracies, described, headline, number, precision
 from workers.campaign.plural import count_text, range_text
 from workers.common.progress import StageCallback
 from workers.common.whole_file import check_place, replace_file
@@ -58,16 +58,20 @@ def write_report(
     `analysis.report.find`, DamagedFileError, and as `check_place` where the file cannot be written.
     """
     check_place(path)  # before minutes of estimating, not after them
-    found = find(store, ratio, progress, parallel)
+    findings = find(store, ratio, progress, parallel)
     progress("images")
     pictures, no_images = load_pictures(store, progress, trust_code=trust_code)
     if no_images:
-        found.missing["images"] = no_images
+        findings.missing["images"] = no_images
     progress("figures and page")
-    page = _environment().get_template("report.html.j2").render(**_context(found, Galleries(found, pictures), pictures))
+    page = (
+        _environment()
+        .get_template("report.html.j2")
+        .render(**_context(findings, Galleries(findings, pictures), pictures))
+    )
     content = page.encode()
     replace_file(path, lambda unfinished: unfinished.write_bytes(content))
-    return Report(path, len(content), dict(found.missing))
+    return Report(path, len(content), dict(findings.missing))
 
 
 def _environment() -> Environment:
@@ -83,30 +87,30 @@ def _environment() -> Environment:
     return environment
 
 
-def _context(found: Findings, galleries: Galleries, pictures: Any) -> dict[str, Any]:
-    store = found.store
+def _context(findings: Findings, galleries: Galleries, pictures: Any) -> dict[str, Any]:
+    store = findings.store
     return {
         "title": store.header.dataset,
         "store": store.uri,
-        "described": described(store),
+        "described": describe_campaign(store),
         "accuracies": accuracies(store),
         "failures": store.failures(),
-        "precision": precision(found),
-        "headline": headline(found),
-        "missing": found.missing,
-        "found": found,
+        "precision": precision(findings),
+        "headline": headline(findings),
+        "missing": findings.missing,
+        "found": findings,
         "fdr": f"{FDR:.0%}",
         "top": TOP,
-        "pictures": _pictures(found),
-        "learning": _learning(found),
+        "pictures": _pictures(findings),
+        "learning": _learning(findings),
         "memorized": galleries.memorized(),
-        "probed": None if found.probed is None else introduction(found.probed),
-        "probes": [] if found.probed is None else localization(found.probed),
+        "probed": None if findings.probed is None else introduction(findings.probed),
+        "probes": [] if findings.probed is None else localization(findings.probed),
         "dropped": galleries.dropped(),
         "regular": galleries.regular(),
         "influence": galleries.influence(),
         "suspects": galleries.suspects(),
-        "explorer": explorer_of(found, pictures),
+        "explorer": explorer_of(findings, pictures),
         "image": pictures,
         "scripted": "".join(_read(name) for name in ("data.js", "detail.js", "explorer.js")),
         "styled": _read("report.css"),
@@ -117,58 +121,58 @@ def _read(name: str) -> str:
     return (Path(__file__).parent / "page" / name).read_text(encoding="utf-8")
 
 
-def _pictures(found: Findings) -> dict[str, draw.Picture]:
-    pictures = _distributions(found)
-    if found.profiles is not None:
+def _pictures(findings: Findings) -> dict[str, draw.Picture]:
+    pictures = _distributions(findings)
+    if findings.profiles is not None:
         labels = ("ratio: share of the examples trained on", "right when held out")
-        told = (
+        caption = (
             "Examples grouped by C-score: how often runs that held them out get them right, the more data they train "
-            f"on. {_at_each_ratio(found)}; means over each group's examples, bars of one standard error over "
-            f"{found.profiles['over'].iloc[0]}."
+            f"on. {_at_each_ratio(findings)}; means over each group's examples, bars of one standard error over "
+            f"{findings.profiles['over'].iloc[0]}."
         )
-        pictures["profiles"] = draw.lines("profiles", found.profiles, "ratio", "consistency", labels, told)
-    if found.forgetting is not None:
-        ratio, runs = float(found.forgetting["ratio"].iloc[0]), int(found.forgetting["n_runs"].max())
-        median, most = found.forgetting["forgetting_se"].quantile((0.5, 0.9))
-        told = (
+        pictures["profiles"] = draw.lines("profiles", findings.profiles, "ratio", "consistency", labels, caption)
+    if findings.forgetting is not None:
+        ratio, runs = float(findings.forgetting["ratio"].iloc[0]), int(findings.forgetting["n_runs"].max())
+        median, most = findings.forgetting["forgetting_se"].quantile((0.5, 0.9))
+        caption = (
             "Examples by how often a run forgets them once learned, mean over runs, on a logarithmic axis. "
-            f"Counted at {found.forgetting_at}, in up to {count_text(runs, 'run')} at ratio {ratio:g}; an example's "
+            f"Counted at {findings.forgetting_at}, in up to {count_text(runs, 'run')} at ratio {ratio:g}; an example's "
             f"mean has a standard error of {number(median)} in the median, {number(most)} at the 90th percentile."
         )
-        pictures["forgetting"] = draw.forgetting("forgetting", found.forgetting, told)
-    if found.removal is not None:
-        behind = found.removal["runs"]
-        told = (
+        pictures["forgetting"] = draw.forgetting("forgetting", findings.forgetting, caption)
+    if findings.removal is not None:
+        behind = findings.removal["runs"]
+        caption = (
             "Test accuracy without the examples that each rule removes: means over "
             f"{range_text(int(behind.min()), int(behind.max()), 'run')}, bars of one standard error over runs."
         )
-        pictures["removal"] = draw.removal("removal", found.removal, told)
+        pictures["removal"] = draw.removal("removal", findings.removal, caption)
     return pictures
 
 
-def _distributions(found: Findings) -> dict[str, draw.Picture]:
+def _distributions(findings: Findings) -> dict[str, draw.Picture]:
     pictures: dict[str, draw.Picture] = {}
-    if found.mem is not None:
-        mem, runs = found.mem["mem"].to_numpy(), int((found.mem["n_in"] + found.mem["n_out"]).max())
-        told = (
+    if findings.mem is not None:
+        mem, runs = findings.mem["mem"].to_numpy(), int((findings.mem["n_in"] + findings.mem["n_out"]).max())
+        caption = (
             "Examples by memorization, on a logarithmic axis: "
             f"{count_text(int(np.isfinite(mem).sum()), 'example')} with a value, from {count_text(runs, 'run')} at "
-            f"ratio {found.ratio:g}. {_width(found.mem)} {MEM_BINS} bins of equal width."
+            f"ratio {findings.ratio:g}. {_width(findings.mem)} {MEM_BINS} bins of equal width."
         )
-        pictures["mem"] = draw.histogram("mem", mem, MEM_BINS, -1, "memorization", told)
-    if found.cscore is not None:
-        cscore, held_out = found.cscore["cscore"].to_numpy(), found.cscore["n_out"].mean()
-        told = (
+        pictures["mem"] = draw.histogram("mem", mem, MEM_BINS, -1, "memorization", caption)
+    if findings.cscore is not None:
+        cscore, held_out = findings.cscore["cscore"].to_numpy(), findings.cscore["n_out"].mean()
+        caption = (
             f"Examples by C-score, on a logarithmic axis: on average {held_out:.1f} runs that held an example out, at "
-            f"{_number_of_ratios(found)}. {_width(found.cscore)} {CSCORE_BINS} bins of equal width."
+            f"{_number_of_ratios(findings)}. {_width(findings.cscore)} {CSCORE_BINS} bins of equal width."
         )
-        pictures["cscore"] = draw.histogram("cscore", cscore, CSCORE_BINS, 0, "C-score", told)
-    if found.mem is not None and found.cscore is not None:
-        told = (
+        pictures["cscore"] = draw.histogram("cscore", cscore, CSCORE_BINS, 0, "C-score", caption)
+    if findings.mem is not None and findings.cscore is not None:
+        caption = (
             "Examples by both scores: a dot for each small range, its area rising with the logarithm of the number of "
             "examples there. Each score has the runs and the intervals of its own figure."
         )
-        pictures["against"] = draw.against("against", mem, cscore, told)
+        pictures["against"] = draw.against("against", mem, cscore, caption)
     return pictures
 
 
@@ -178,24 +182,24 @@ def _width(frame: pd.DataFrame) -> str:
     return f"An example's 95% interval is {number(width)} wide in the median."
 
 
-def _at_each_ratio(found: Findings) -> str:
-    if found.held_out is None:
+def _at_each_ratio(findings: Findings) -> str:
+    if findings.held_out is None:
         return ""
-    means = found.held_out.mean(axis=1)
+    means = findings.held_out.mean(axis=1)
     low, high = f"{means.min():.1f}", f"{means.max():.1f}"
     return f"{low if low == high else f'{low} to {high}'} runs at each ratio held an example out on average"
 
 
-def _number_of_ratios(found: Findings) -> str:
-    return count_text(len(found.ratios), "ratio")
+def _number_of_ratios(findings: Findings) -> str:
+    return count_text(len(findings.ratios), "ratio")
 
 
-def _learning(found: Findings) -> list[tuple[str, draw.Picture]]:
+def _learning(findings: Findings) -> list[tuple[str, draw.Picture]]:
     """(title, figure) pairs."""
-    if found.learning is None:
+    if findings.learning is None:
         return []
-    shown, of = [], "" if found.learning_by == "cscore" else " of all examples"
-    for kind, rows in found.learning.groupby("at", sort=False):
+    shown, of = [], "" if findings.learning_by == "cscore" else " of all examples"
+    for kind, rows in findings.learning.groupby("at", sort=False):
         ratio, runs = float(rows["ratio"].iloc[0]), int(rows["runs"].max())
         title, looked = _CURVE_KINDS[str(kind)]
         caption = (

@@ -116,9 +116,9 @@ class RunOptions(ClusterOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        given = [each.name for each in fields(ClusterOptions) if getattr(self, each.name) is not None]
-        if self.runner != "ray" and given:
-            raise CampaignError(f"{', '.join(given)}: need runner ray (--runner ray), got runner {self.runner}")
+        names = [each.name for each in fields(ClusterOptions) if getattr(self, each.name) is not None]
+        if self.runner != "ray" and names:
+            raise CampaignError(f"{', '.join(names)}: need runner ray (--runner ray), got runner {self.runner}")
         if self.device == "cuda" and self.gpus_per_worker == 0:
             raise CampaignError("gpus_per_worker: must be above 0 to train on device cuda, got 0")
 

@@ -1,4 +1,4 @@
-"""The runner that the options of a run ask for."""
+"""Selects the runner for the options of a run."""
 
 from orchestrator.runners.base import Runner
 from orchestrator.runners.run_options import RunOptions

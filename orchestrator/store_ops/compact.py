@@ -62,7 +62,7 @@ def compact_store(
     excluded: set[Shard] = set()
     for _ in range(_MAX_ROUNDS):
         planned = plan_merges(
-            [each for each in store.shards() if each not in excluded], runs_per_file(store.header, size)
+            [shard for shard in store.shards() if shard not in excluded], runs_per_file(store.header, size)
         )
         merges = [each for each in planned if each.target not in excluded]
         if merges and not _merge_all(store, merges, excluded, report, grace, on_progress):
@@ -125,7 +125,7 @@ def plan_merges(shards: Sequence[Shard], runs: int) -> list[Merge]:
 
 
 def _joined(members: Sequence[Shard], shard: Shard, runs: int) -> bool:
-    first, stop = members[0], max(each.stop for each in members)
+    first, stop = members[0], max(member.stop for member in members)
     if shard.ratio_ppm != first.ratio_ppm or shard.start > stop:
         return False
     return shard.start < stop or first.start // runs == (shard.stop - 1) // runs
@@ -134,5 +134,5 @@ def _joined(members: Sequence[Shard], shard: Shard, runs: int) -> bool:
 def _merge_of(members: Sequence[Shard]) -> list[Merge]:
     if len(members) < 2:
         return []
-    target = Shard(members[0].ratio_ppm, members[0].start, max(each.stop for each in members))
-    return [Merge(target, tuple(each for each in members if each != target))]
+    target = Shard(members[0].ratio_ppm, members[0].start, max(member.stop for member in members))
+    return [Merge(target, tuple(member for member in members if member != target))]

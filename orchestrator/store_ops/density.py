@@ -74,17 +74,17 @@ class Densities:
             write_frame(with_names(self.frame, store), output)
             return str(output)
         table = pa.table({column: self.frame[column].to_numpy() for column in self.frame.columns})
-        said = {
+        metadata = {
             "estimate": ESTIMATE,
             "campaign": store.header.identity,
             "kernel": "exp(-||x - x'||^2 / h^2), self term included, over the given labels",
             "bandwidth_rule": BANDWIDTH_RULE,
             "input_bandwidth": repr(self.input_bandwidth),
             "input_bandwidth_se": repr(self.input_bandwidth_se),
-            "hidden": json.dumps([{**vars(each), "run": each.run.run_id} for each in self.runs]),
+            "hidden": json.dumps([{**vars(run), "run": run.run.run_id} for run in self.runs]),
             **({} if self.left_out is None else {"left_out": self.left_out}),
         }
-        return store.write_estimate(ESTIMATE, table, said)
+        return store.write_estimate(ESTIMATE, table, metadata)
 
 
 def estimate_densities(
@@ -127,10 +127,10 @@ def estimate_densities(
         layer = train_and_extract_features(
             campaign, data, run, store.header.precision, partial(progress, f"epochs of run {run.run_id}")
         )
-        found = pairs(Vectors.of(layer.features), f"the last hidden layer of run {run.run_id}")
+        densities = pairs(Vectors.of(layer.features), f"the last hidden layer of run {run.run_id}")
         agreement = float((layer.train_correct == correct).mean())
-        hidden.append(found)
-        retrained.append(RetrainedRun(run, agreement, found.bandwidth, found.bandwidth_se))
+        hidden.append(densities)
+        retrained.append(RetrainedRun(run, agreement, densities.bandwidth, densities.bandwidth_se))
     columns = {**_columns("input", [inputs]), **_columns("hidden", hidden)}
     frame = labels.columns().assign(**columns)
     return Densities(frame, inputs.bandwidth, inputs.bandwidth_se, tuple(retrained), left_out)
@@ -139,22 +139,22 @@ def estimate_densities(
 def _first_runs(store: Store, models: int) -> dict[Run, Bools]:
     """The first runs of the largest ratio that did not diverge, each with the examples it gets right, bool[N]."""
     ratio_ppm = select_ratios(store, None)[-1]
-    found: dict[Run, Bools] = {}
+    runs: dict[Run, Bools] = {}
     for rows in scan_epoch(store, ["repetition", "train_correct"], ratio_ppm, None):
-        table = rows.table.filter(pa.array(rows.used)).slice(0, models - len(found))
+        table = rows.table.filter(pa.array(rows.used)).slice(0, models - len(runs))
         correct = store.bits(rows.shard, table, "train_correct")
         repetitions = table["repetition"].to_pylist()
-        found |= {Run(ratio_ppm, repetition): each for repetition, each in zip(repetitions, correct, strict=True)}
-        if len(found) == models:
+        runs |= {Run(ratio_ppm, repetition): each for repetition, each in zip(repetitions, correct, strict=True)}
+        if len(runs) == models:
             break
-    if not 1 <= models <= len(found):
+    if not 1 <= models <= len(runs):
         ratio = Run(ratio_ppm, 0).ratio
-        raise (EstimateError if found else NoEstimateError)(
-            f"models must be 1 to {len(found)}, the runs at ratio {ratio:g} that did not diverge, got {models}"
-            if found
+        raise (EstimateError if runs else NoEstimateError)(
+            f"models must be 1 to {len(runs)}, the runs at ratio {ratio:g} that did not diverge, got {models}"
+            if runs
             else f"{store.uri}: all runs at ratio {ratio:g} diverged, so none can be trained again"
         )
-    return found
+    return runs
 
 
 def _why_no_head(campaign: Campaign, data: DeviceData) -> str | None:
@@ -172,10 +172,10 @@ def _inputs(data: DeviceData) -> Vectors:
     return Vectors(len(data.train_images), read)
 
 
-def _columns(space: str, found: list[KernelDensities]) -> dict[str, np.ndarray | float]:
+def _columns(space: str, densities: list[KernelDensities]) -> dict[str, np.ndarray | float]:
     """The three scores, averaged; NaN where there is nothing."""
     names = {"density": "plain", "density_same": "same", "density_relative": "relative"}
     return {
-        f"{space}_{name}": np.mean([getattr(each, score) for each in found], axis=0) if found else float("nan")
+        f"{space}_{name}": np.mean([getattr(each, score) for each in densities], axis=0) if densities else float("nan")
         for name, score in names.items()
     }

@@ -31,17 +31,17 @@ def find_runs(experiment: Path) -> dict[Run, Path]:
 
     Raises DataError where a folder's name is no ratio or no number, where two stand for one run, and where none does.
     """
-    found: dict[Run, Path] = {}
+    runs: dict[Run, Path] = {}
     for at_ratio in _folders(experiment):
         parts = _parts(at_ratio)
         for folder in _folders(at_ratio):
             run = Run(parts, _repetition(folder))
-            if run in found:
-                raise DataError(f"{folder}: is the same run as {found[run]}")
-            found[run] = folder
-    if not found:
+            if run in runs:
+                raise DataError(f"{folder}: is the same run as {runs[run]}")
+            runs[run] = folder
+    if not runs:
         raise DataError(f"{experiment}: holds no run, expected <ratio>/<run>/{FILE} such as 0.7/0/{FILE}")
-    return dict(sorted(found.items()))
+    return dict(sorted(runs.items()))
 
 
 def read_run(run: Run, folder: Path, num_train: int, num_test: int) -> RunResult:

@@ -68,7 +68,7 @@ def value_mistakes(campaign: Campaign, values: Mapping[str, Any]) -> list[str]:
     try:
         Campaign.model_validate_json(json.dumps(document))
     except ValidationError as error:
-        alone = [each for each in error.errors(include_url=False) if each["type"] != "value_error"]
+        alone = [mistake for mistake in error.errors(include_url=False) if mistake["type"] != "value_error"]
         return explain_mistakes(alone, document)
     return []
 

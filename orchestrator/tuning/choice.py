@@ -63,7 +63,7 @@ def choose(trial_results: Sequence[TrialResult], cost: Cost) -> Choice | None:
 
     Ties go to the more accurate, then to the first drawn.
     """
-    fitted = [each for each in trial_results if each.trial.ended == "fitted"]
+    fitted = [result for result in trial_results if result.trial.ended == "fitted"]
     if not fitted:
         return None
     deviation = PooledDeviation.of([each.trial.last.heldout_by_run for each in fitted])
@@ -83,7 +83,7 @@ def choose_including_given(measured: Sequence[TrialResult], given: TrialResult |
     one given is among those measured, its trial counts once: as another recipe it would differ from itself by nothing,
     and pull the pooled deviation down.
     """
-    others = measured if given is None else [each for each in measured if not each.is_trial_of(given)]
+    others = measured if given is None else [result for result in measured if not result.is_trial_of(given)]
     choice = choose([*others, *([given] if given else [])], cost)
     if choice is None or given is None or given.trial.ended != "fitted" or choice.chosen is given:
         return choice

@@ -20,8 +20,8 @@ def scalar(value: Any) -> Any:
 def short_value(value: Any) -> str:
     """A value as text: a mapping by its name and what is set in it."""
     if isinstance(value, Mapping):
-        told = {key: each for key, each in value.items() if key != "name" and each not in (0, None)}
-        inner = ", ".join(f"{key} {short_value(each)}" for key, each in told.items())
+        shown = {key: item for key, item in value.items() if key != "name" and item not in (0, None)}
+        inner = ", ".join(f"{key} {short_value(item)}" for key, item in shown.items())
         return f"{value.get('name', '')}" + (f" ({inner})" if inner else "")
     return f"{value:g}" if isinstance(value, float) else str(value)
 

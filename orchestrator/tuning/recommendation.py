@@ -59,11 +59,11 @@ def _compared(choice: Choice, given: TrialResult, cost: Cost) -> list[str]:
 
 def _kept(choice: Choice, measured: Sequence[TrialResult], cost: Cost) -> str:
     """Why the recipe given is the one to use."""
-    rivals = [each for each in measured if not each.is_trial_of(choice.chosen)]
-    rivals = [each for each in rivals if each.trial.ended == "fitted"]
+    rivals = [result for result in measured if not result.is_trial_of(choice.chosen)]
+    rivals = [rival for rival in rivals if rival.trial.ended == "fitted"]
     if not rivals:
         return "keep the recipe given: no other one fits and is as accurate"
-    best = max(rivals, key=lambda each: each.accuracy)
+    best = max(rivals, key=lambda result: result.accuracy)
     difference = best.accuracy - choice.chosen.accuracy
     low, high = choice.deviation.interval(difference)
     share = best.cost(cost) / choice.chosen.cost(cost) - 1

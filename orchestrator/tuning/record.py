@@ -48,7 +48,7 @@ class FinishedTrial(Frozen):
     @property
     def seconds(self) -> float:
         """Of one run's training: the median epoch, times the epochs, since other programs disturb some."""
-        return median(each.seconds for each in self.epochs) * len(self.epochs)
+        return median(epoch.seconds for epoch in self.epochs) * len(self.epochs)
 
 
 class SearchRecord:

@@ -72,7 +72,7 @@ class SearchReport:
         if self.choice is None:
             return None
         chosen = self.choice.chosen
-        return next((_number(each) for each in self.measured if each.is_trial_of(chosen)), None)
+        return next((_number(result) for result in self.measured if result.is_trial_of(chosen)), None)
 
 
 class Session:
@@ -105,8 +105,8 @@ class Session:
     def run(self, candidates: Sequence[Candidate], fields: Sequence[str], max_epochs: int) -> SearchReport:
         """Train what is not finished, and choose what fits on fresh subsets too."""
         self._fields = fields
-        self._candidates = {_key(each): each for each in candidates}
-        self._campaigns = {key: each.campaign for key, each in self._candidates.items()}
+        self._candidates = {_key(candidate): candidate for candidate in candidates}
+        self._campaigns = {key: candidate.campaign for key, candidate in self._candidates.items()}
         with self._connections:
             return self._run(max_epochs)
 
@@ -119,14 +119,14 @@ class Session:
             self._count(trial)
         self.on_progress(self.progress)
         asha = Asha(max_epochs) if self.search.early_stopping else None
-        pending = [self._trial(key, each) for key, each in keys.items() if key not in finished]
+        pending = [self._trial(key, candidate) for key, candidate in keys.items() if key not in finished]
         self._train(pending, asha, {key: trial.epochs for key, trial in finished.items()})
         trial_results = self._trial_results()
         nominated, choice = self._confirm(trial_results)
         measured = [
-            TrialResult(each.candidate, fresh)
-            for each in trial_results
-            if (fresh := self._fresh_trial(each)) is not None
+            TrialResult(result.candidate, fresh)
+            for result in trial_results
+            if (fresh := self._fresh_trial(result)) is not None
         ]
         report = SearchReport(
             progress=self.progress,
@@ -138,13 +138,13 @@ class Session:
             given=self._given(),
             failures=tuple(self.failures.values()),
         )
-        by_number = {each.candidate.number: each.trial for each in measured}
+        by_number = {candidate.candidate.number: candidate.trial for candidate in measured}
         self._write_table(trials_frame(trial_results, self._fields, by_number, nominated, report.chosen_number))
         return report
 
     def _trial_results(self) -> list[TrialResult]:
         done = self.record.finished
-        return [TrialResult(each, done[key]) for key, each in self._candidates.items() if key in done]
+        return [TrialResult(candidate, done[key]) for key, candidate in self._candidates.items() if key in done]
 
     def _confirm(self, trial_results: Sequence[TrialResult]) -> tuple[Choice | None, Choice | None]:
         """The choices on the search's subsets and on fresh ones, among the trials that fit there too; None: none does.
@@ -155,23 +155,25 @@ class Session:
         left = list(trial_results)
         while nominated := choose(left, self.search.cost):
             nearest = nominated.as_good[:_CONFIRMED_AT_ONCE]
-            requested = {self._fresh_key(each): _trained_campaign(each) for each in nearest}
+            requested = {self._fresh_key(result): _trained_campaign(result) for result in nearest}
             requested[self._given_key()] = self.tuning
-            missing = [each for each in requested.items() if each[0] not in self.record.finished]
-            self._train([self._fresh(*each) for each in missing], None, {})
-            fresh = {each.candidate.number: self._fresh_trial(each) for each in nearest}
+            missing = [result for result in requested.items() if result[0] not in self.record.finished]
+            self._train([self._fresh(*result) for result in missing], None, {})
+            fresh = {result.candidate.number: self._fresh_trial(result) for result in nearest}
             fits = {number: trial for number, trial in fresh.items() if trial and trial.ended == "fitted"}
             if nominated.chosen.candidate.number in fits:
                 measured = [
-                    TrialResult(each.candidate, fits[number]) for each in nearest if (number := _number(each)) in fits
+                    TrialResult(result.candidate, fits[number])
+                    for result in nearest
+                    if (number := _number(result)) in fits
                 ]
                 return nominated, choose_including_given(measured, self._given(), self.search.cost)
-            left = [each for each in left if _number(each) in fits or each not in nearest]
+            left = [result for result in left if _number(result) in fits or result not in nearest]
         return None, None
 
-    def _fresh_trial(self, each: TrialResult) -> FinishedTrial | None:
+    def _fresh_trial(self, result: TrialResult) -> FinishedTrial | None:
         """A recipe's trial on fresh subsets; None before it is trained."""
-        return self.record.finished.get(self._fresh_key(each))
+        return self.record.finished.get(self._fresh_key(result))
 
     def _given(self) -> TrialResult | None:
         """The campaign's own recipe on fresh subsets; None before it is trained."""
@@ -182,8 +184,8 @@ class Session:
         recipe = _trained_campaign(chosen)
         return self.campaign.model_copy(update={"model": recipe.model, "recipe": recipe.recipe})
 
-    def _fresh_key(self, each: TrialResult) -> str:
-        return f"fresh-{_key(each.candidate)}-{each.trial.last.epoch}-{self.search.fresh_count}"
+    def _fresh_key(self, result: TrialResult) -> str:
+        return f"fresh-{_key(result.candidate)}-{result.trial.last.epoch}-{self.search.fresh_count}"
 
     def _given_key(self) -> str:
         return f"fresh-{0:05d}-{self.tuning.recipe.epochs}-{self.search.fresh_count}"
@@ -194,8 +196,8 @@ class Session:
         campaign = with_repetitions(campaign, self.search.fresh_count)
         return Trial(key=key, campaign=campaign, first=self.search.runs, fit=self.search.fit, until_fit=False)
 
-    def _trial(self, key: str, each: Candidate) -> Trial:
-        return Trial(key=key, campaign=each.campaign, first=0, fit=self.search.fit, until_fit=each.until_fit)
+    def _trial(self, key: str, candidate: Candidate) -> Trial:
+        return Trial(key=key, campaign=candidate.campaign, first=0, fit=self.search.fit, until_fit=candidate.until_fit)
 
     def _train(
         self, trials: Sequence[Trial], asha: "Asha | None", finished: Mapping[str, Sequence[EpochMetrics]]
@@ -276,10 +278,10 @@ def _key(candidate: Candidate) -> str:
     return f"{candidate.number:05d}"
 
 
-def _number(each: TrialResult) -> int:
-    return each.candidate.number
+def _number(result: TrialResult) -> int:
+    return result.candidate.number
 
 
-def _trained_campaign(each: TrialResult) -> Campaign:
+def _trained_campaign(result: TrialResult) -> Campaign:
     """The campaign of a trial, with the epochs that it took."""
-    return with_epochs(each.candidate.campaign, each.trial.last.epoch)
+    return with_epochs(result.candidate.campaign, result.trial.last.epoch)

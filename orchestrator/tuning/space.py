@@ -73,9 +73,9 @@ def read_space(path: Path) -> dict[str, Domain]:
         raise CampaignError(f"{source}: names no field to search")
     mistakes: list[str] = []
     space: dict[str, Domain] = {}
-    for field, given in document.items():
+    for field, values in document.items():
         try:
-            space[str(field)] = _domain(str(field), given)
+            space[str(field)] = _domain(str(field), values)
         except ValueError as error:
             mistakes.append(f"{source}: {field}: {error}")
     if mistakes:
@@ -127,7 +127,7 @@ def check_space(space: Space, source: str, try_values: Callable[[Mapping[str, An
     """
     mistakes: dict[str, None] = {}
     for field, domain in space.items():
-        parents = {each: space[each] for each in space if field.startswith(f"{each}.")}
+        parents = {parent: space[parent] for parent in space if field.startswith(f"{parent}.")}
         for context in _combinations(parents):
             for value in domain.values:
                 lines = try_values({**context, field: value})
@@ -162,8 +162,8 @@ def _combinations(domains: Space) -> Iterator[dict[str, Any]]:
 
 def _deep_copy(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _deep_copy(each) for key, each in value.items()}
-    return [_deep_copy(each) for each in value] if isinstance(value, list | tuple) else value
+        return {key: _deep_copy(item) for key, item in value.items()}
+    return [_deep_copy(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _domain(field: str, given: Any) -> Domain:
@@ -177,12 +177,12 @@ def _domain(field: str, given: Any) -> Domain:
         if not isinstance(values, list) or not 1 <= len(values) <= _MAX_CHOICES:
             raise ValueError(f"choice must be a list of 1 to {_MAX_CHOICES} values, got {short(values)}")
         return Domain("choice", tuple(values))
-    whole = kind in ("int_range", "log_int_range")
-    kinds = (int,) if whole else (int, float)
-    numbers = isinstance(values, list) and len(values) == 2 and all(type(each) in kinds for each in values)
+    integer = kind in ("int_range", "log_int_range")
+    kinds = (int,) if integer else (int, float)
+    numbers = isinstance(values, list) and len(values) == 2 and all(type(value) in kinds for value in values)
     if not numbers or not all(map(math.isfinite, values)) or not values[0] < values[1]:
-        what = "whole numbers" if whole else "numbers"
+        what = "whole numbers" if integer else "numbers"
         raise ValueError(f"{kind} must be two {what} [lowest, highest], got {short(values)}")
     if kind.startswith("log") and values[0] <= 0:
         raise ValueError(f"{kind} must be of numbers greater than 0, got {short(values)}")
-    return Domain(kind, tuple(values) if whole else tuple(map(float, values)))
+    return Domain(kind, tuple(values) if integer else tuple(map(float, values)))

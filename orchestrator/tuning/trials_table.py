@@ -22,27 +22,27 @@ def trials_frame(
     `nominated` is the choice on the search's own subsets, `chosen` the number of the recipe chosen; both are known at
     the search's end.
     """
-    as_good = {each.candidate.number for each in nominated.as_good} if nominated else set()
+    as_good = {result.candidate.number for result in nominated.as_good} if nominated else set()
     rows = []
-    for each in trial_results:
-        last, number = each.trial.last, each.candidate.number
+    for result in trial_results:
+        last, number = result.trial.last, result.candidate.number
         anew = fresh.get(number) if fresh else None
         row: dict[str, Any] = {
             "trial": number,
-            "ended": each.trial.ended,
+            "ended": result.trial.ended,
             "epochs": last.epoch,
             "subset_accuracy": last.subset_accuracy,
-            "heldout_accuracy": each.accuracy,
-            "difference_to_best": each.accuracy - nominated.most_accurate.accuracy if nominated else None,
+            "heldout_accuracy": result.accuracy,
+            "difference_to_best": result.accuracy - nominated.most_accurate.accuracy if nominated else None,
             "difference_se": nominated.deviation.difference_se if nominated else None,
             "operations": last.operations,
-            "seconds": each.seconds,
+            "seconds": result.seconds,
             "fresh_subset_accuracy": anew.last.subset_accuracy if anew else None,
             "fresh_heldout_accuracy": anew.last.heldout_accuracy if anew else None,
             "as_good": number in as_good,
             "chosen": number == chosen,
         }
         rows.append(
-            row | {field: scalar(value) for field, value in field_values(each.candidate.campaign, fields).items()}
+            row | {field: scalar(value) for field, value in field_values(result.candidate.campaign, fields).items()}
         )
     return pd.DataFrame(rows)

@@ -60,8 +60,8 @@ def test_a_new_campaign_has_figures_at_worst_only() -> None:
 def test_a_pilot_tells_of_the_median_and_of_most_examples(pilot: Path) -> None:
     campaign = small_campaign(subsets={"ratios": [0.2, 0.6, 0.9], "repetitions": 300, "seed": 5})
     *known, unknown = planned(campaign, pilot).ratios
-    for row, at in zip(known, analysis.count_runs(Store.open(pilot)).ratios, strict=True):
-        found = planned_variance(at)
+    for row, ratio in zip(known, analysis.count_runs(Store.open(pilot)).ratios, strict=True):
+        found = planned_variance(ratio)
         assert found is not None and row.pilot == found
         assert (row.committed, found.runs) == (12, 12)
         assert row.median_se == pytest.approx(math.sqrt(found.median / 300))
@@ -87,8 +87,8 @@ def test_workers_take_the_next_shard_when_they_are_free() -> None:
     pace = Pace({200_000: 1.0, 600_000: 5.0}, "cpu", "")
     shards = [Shard(600_000, 0, 2), Shard(200_000, 0, 2), Shard(200_000, 2, 4), Shard(200_000, 4, 5)]
     durations = [estimate_duration(shards, pace, 1, workers) for workers in (1, 2, 3, 100)]
-    assert [each.worker_seconds for each in durations] == [15.0] * 4
-    assert [each.wall_seconds for each in durations] == [15.0, 10.0, 10.0, 10.0]
+    assert [duration.worker_seconds for duration in durations] == [15.0] * 4
+    assert [duration.wall_seconds for duration in durations] == [15.0, 10.0, 10.0, 10.0]
     assert estimate_duration([], pace, 1, 4).wall_seconds == 0
 
 

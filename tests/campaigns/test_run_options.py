@@ -88,8 +88,8 @@ def words_of(options: RunOptions, name: str) -> list[str]:
 
 
 def test_every_field_has_another_value_here() -> None:
-    assert GIVEN.keys() == {each.name for each in fields(RunOptions)}
-    assert [each.name for each in fields(RunOptions) if GIVEN[each.name] == each.default] == []
+    assert GIVEN.keys() == {field.name for field in fields(RunOptions)}
+    assert [field.name for field in fields(RunOptions) if GIVEN[field.name] == field.default] == []
 
 
 def test_run_and_submit_take_every_option(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

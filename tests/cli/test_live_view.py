@@ -61,12 +61,12 @@ def spread(runs: int, errors: np.ndarray) -> SePercentiles:
 def reference(store: Store) -> StandardErrors:
     """By one pass over all runs, and the formulas written out."""
     ratios = count_runs(store).ratios
-    out = [smoothed(at.correct_out, at.n_out) for at in ratios]
-    mem = [np.sqrt(smoothed(at.correct_in, at.n_in) + each) for at, each in zip(ratios, out, strict=True)]
-    spreads = {at.ratio_ppm: spread(at.runs, each) for at, each in zip(ratios, mem, strict=True)}
+    out = [smoothed(ratio.correct_out, ratio.n_out) for ratio in ratios]
+    mem = [np.sqrt(smoothed(ratio.correct_in, ratio.n_in) + each) for ratio, each in zip(ratios, out, strict=True)]
+    spreads = {ratio.ratio_ppm: spread(ratio.runs, each) for ratio, each in zip(ratios, mem, strict=True)}
     if len(ratios) == 1:
         return StandardErrors(spreads)
-    return StandardErrors(spreads, spread(sum(at.runs for at in ratios), np.sqrt(sum(out)) / len(ratios)))
+    return StandardErrors(spreads, spread(sum(ratio.runs for ratio in ratios), np.sqrt(sum(out)) / len(ratios)))
 
 
 def same(one: StandardErrors, other: StandardErrors) -> bool:

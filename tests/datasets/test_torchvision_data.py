@@ -116,7 +116,7 @@ def test_cifar100_has_fine_and_coarse_labels(tmp_path: Path) -> None:
         pixels = np.zeros((2, 3072), dtype=np.uint8)
         write_pickle(folder / name, {"data": pixels, "fine_labels": [99, 0], "coarse_labels": [1, 19]})
     names = {kind: [f"{kind} {i}" for i in range(count)] for kind, count in (("fine", 100), ("coarse", 20))}
-    write_pickle(folder / "meta", {f"{kind}_label_names": each for kind, each in names.items()})
+    write_pickle(folder / "meta", {f"{kind}_label_names": name for kind, name in names.items()})
     dataset = load_dataset(CIFAR100(name="cifar100", root=str(tmp_path)))
     assert (dataset.train_labels.tolist(), dataset.num_classes) == ([99, 0], 100)
     coarse = load_dataset(CIFAR100(name="cifar100", root=str(tmp_path), coarse=True))

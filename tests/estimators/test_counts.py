@@ -90,7 +90,7 @@ def test_each_ratio_is_counted_alone_and_in_ascending_order(tmp_path: Path) -> N
     runs = {ratio: random_runs(random, count, 11, 4, ratio) for ratio, count in ((0.7, 9), (0.1, 5), (1.0, 3))}
     store = make_stores(tmp_path / "store", runs, shard_size=4)
     counts = count_runs(store)
-    assert [at.ratio for at in counts.ratios] == [0.1, 0.7, 1.0]
+    assert [ratio.ratio for ratio in counts.ratios] == [0.1, 0.7, 1.0]
     for at in counts.ratios:
         assert {name: getattr(at, name).tolist() for name in FIELDS} == slow_counts(runs[at.ratio], 11)
     (alone,) = count_runs(store, 0.7).ratios

@@ -108,6 +108,6 @@ def test_without_a_diverged_run_the_bounds_are_the_estimate_to_the_last_bit(tmp_
 
 def test_diverged_runs_that_did_not_reach_an_epoch_are_not_guessed(tmp_path: Path) -> None:
     counts = count_runs(made(tmp_path, "s", {0.5: random_runs(np.random.default_rng(0), 4, 3, 1, diverged=[1])}))
-    unknown = [type(at)(**{**vars(at), "diverged_in": None}) for at in counts.ratios]
+    unknown = [type(ratio)(**{**vars(ratio), "diverged_in": None}) for ratio in counts.ratios]
     with pytest.raises(EstimateError, match="at the last epoch only"):
         diverged_bounds(type(counts)(counts.labels, tuple(unknown)))

@@ -57,7 +57,7 @@ def test_an_average_is_the_float_nearest_to_its_fraction(
     of_ratios: list[tuple[int, int]], empty: int, threshold: Fraction
 ) -> None:
     correct, runs = np.array([*of_ratios, *[(0, 0)] * empty]).T[:, :, None]
-    exact = sum(Fraction(*each) for each in of_ratios) / len(of_ratios)
+    exact = sum(Fraction(*ratio) for ratio in of_ratios) / len(of_ratios)
     (value,) = average_mean(correct, runs).tolist()
     assert value == float(exact)
     assert (value <= float(threshold)) == (exact <= threshold)

@@ -92,7 +92,7 @@ def test_several_ratios_are_one_list_with_one_rate(same_class: bool) -> None:
     if same_class:
         tried = ratios[0].labels.test_label[:, None] == ratios[0].labels.given_label
     adjusted = np.full((2, *tried.shape), 2.0)
-    adjusted[:, tried] = false_discovery_control(np.concatenate([each[tried] for each in values])).reshape(2, -1)
+    adjusted[:, tried] = false_discovery_control(np.concatenate([value[tried] for value in values])).reshape(2, -1)
     found = influence_discoveries(ratios, fdr=0.2, same_class=same_class)
     pairs = found[["ratio", "test_example_id", "example_id"]].itertuples(index=False)
     expected = [((0.6, 0.7)[k], z, i) for k, z, i in np.argwhere(adjusted <= 0.2)]

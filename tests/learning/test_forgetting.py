@@ -277,8 +277,8 @@ def test_shares_and_histogram(tmp_path: Path) -> None:
 def test_the_figure_shows_them(tmp_path: Path) -> None:
     runs = {0.5: runs_of(THREE), 1.0: runs_of([["1111"] * 3] * 3)}
     axes = plot.forgetting(estimate_forgetting(make_stores(tmp_path / "s", runs)))
-    outlines = [each for each in axes.patches if isinstance(each, StepPatch)]
-    assert [np.asarray(each.get_data()[0]).tolist() for each in outlines] == [[1, 2], [3, 0]]
+    outlines = [patch for patch in axes.patches if isinstance(patch, StepPatch)]
+    assert [np.asarray(outline.get_data()[0]).tolist() for outline in outlines] == [[1, 2], [3, 0]]
     assert axes.get_yscale() == "log"
     legend, figure = axes.get_legend(), axes.get_figure(root=True)
     assert legend is not None and figure is not None

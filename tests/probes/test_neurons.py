@@ -24,7 +24,7 @@ def searched(subject: Subject, **options: Any) -> dict[str, Any]:
     values = {column.name: column.missing() for column in probe.columns(subject.shape)}
     for unit in reversed(range(probe.units(subject.shape))):
         probe.measure(unit, subject, values)
-    return {name.removeprefix("probe_neurons_"): each for name, each in values.items()}
+    return {name.removeprefix("probe_neurons_"): value for name, value in values.items()}
 
 
 def wide() -> nn.Module:

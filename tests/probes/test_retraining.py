@@ -30,8 +30,8 @@ def by_hand(subject: Subject, layer: int, epochs: int) -> list[list[int]]:
     model, data = subject.build().to(memory_format=torch.channels_last), subject.data  # the order of dropout's draws
     names = subject.shape.layers[layer].tensors
     model.load_state_dict({**model.state_dict(), **{name: subject.states[0][name] for name in names}})
-    weights = [each for name, each in model.named_parameters() if name in names]
-    velocity = [torch.zeros_like(each) for each in weights]
+    weights = [parameter for name, parameter in model.named_parameters() if name in names]
+    velocity = [torch.zeros_like(weight) for weight in weights]
     random = subject.generator(0, layer)
     torch.manual_seed(int(random.integers(2**63)))
     clean = np.flatnonzero(subject.subset & ~subject.split)
@@ -84,7 +84,9 @@ def test_the_rest_of_the_model_is_frozen() -> None:
         for name, tensor in model.state_dict().items():
             same = torch.equal(tensor, trained.state_dict()[name])
             assert same == (name in parameters and name not in layer.tensors), (layer.name, name)
-    assert all(torch.equal(before[epoch][name], each[name]) for epoch, each in subject.states.items() for name in each)
+    assert all(
+        torch.equal(before[epoch][name], state[name]) for epoch, state in subject.states.items() for name in state
+    )
 
 
 def test_what_the_model_itself_froze_stays_frozen() -> None:
@@ -93,7 +95,7 @@ def test_what_the_model_itself_froze_stays_frozen() -> None:
     model[1].bias.requires_grad_(False)  # type: ignore[index]
     (weight,) = rewind_and_freeze(model, subject.shape.layers[0], subject)
     assert weight.working is model[1].weight  # type: ignore[index]
-    assert [name for name, each in model.named_parameters() if each.requires_grad] == ["1.weight"]
+    assert [name for name, parameter in model.named_parameters() if parameter.requires_grad] == ["1.weight"]
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def by_hand(subject: Subject, layer: int, epoch: int, rule: str) -> nn.Module:
 
 def with_new_statistics(subject: Subject, model: nn.Module) -> nn.Module:
     """Norm after norm: the mean over minibatches of what it is given, by a pass that keeps no running statistics."""
-    norms = [each for each in model.modules() if isinstance(each, nn.modules.batchnorm._BatchNorm)]
+    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     members = subject.subset.nonzero()[0]
     seen: dict[nn.Module, list[tuple[torch.Tensor, torch.Tensor]]] = {norm: [] for norm in norms}
 
@@ -102,7 +102,9 @@ def test_statistics_of_each_variant_are_the_means_of_a_slow_pass() -> None:
     for layer in range(3):
         variants = rewinding._LayerVariants(subject, subject.shape.layers[layer])
         weights = [{name: subject.states[epoch][name] for name in variants.parameters} for epoch in (0, 3)]
-        norms = {name: each for name, each in variants.model.named_modules() if rewinding.has_batch_statistics(each)}
+        norms = {
+            name: module for name, module in variants.model.named_modules() if rewinding.has_batch_statistics(module)
+        }
         assert len(norms) == 3
         for epoch, found in zip((0, 3), variants._reestimated(weights, norms), strict=True):
             slow = by_hand(subject, layer, epoch, "reestimated").state_dict()
@@ -116,7 +118,9 @@ def test_nothing_of_the_subject_changes_and_no_random_number_is_drawn() -> None:
     before, drawn = copy.deepcopy(dict(subject.states)), torch.get_rng_state()
     first = rewound(subject, every=1)
     assert torch.equal(torch.get_rng_state(), drawn)
-    assert all(torch.equal(before[epoch][name], each[name]) for epoch, each in subject.states.items() for name in each)
+    assert all(
+        torch.equal(before[epoch][name], state[name]) for epoch, state in subject.states.items() for name in state
+    )
     np.testing.assert_array_equal(rewound(subject, every=1), first)
     assert LayerRewinding(RewindingProbe(every=1), 3).kept_epochs == (1, 2)
     assert LayerRewinding(RewindingProbe(every=5), 3).kept_epochs == ()

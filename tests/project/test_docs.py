@@ -34,7 +34,7 @@ def test_commands_in_sentences_exist(page: str) -> None:
         found = command.get_command(context, words[1])  # type: ignore[attr-defined]
         assert found is not None, text
         found = getattr(found, "commands", {}).get("".join(words[2:3]), found)
-        options = {option for each in found.params for option in (*each.opts, *each.secondary_opts)} | {"--help"}
+        options = {option for param in found.params for option in (*param.opts, *param.secondary_opts)} | {"--help"}
         assert {word.partition("=")[0] for word in words[2:] if word.startswith("-")} <= options, text
 
 

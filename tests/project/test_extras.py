@@ -101,7 +101,7 @@ def test_a_folder_of_the_same_name_is_no_package(tmp_path: Path, monkeypatch: py
     (tmp_path / "tensorboardX").mkdir()
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
-    for name in [each for each in sys.modules if each.partition(".")[0] == "tensorboardX"]:
+    for name in [module for module in sys.modules if module.partition(".")[0] == "tensorboardX"]:
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(MissingPackageError, match=r'pip install "longtail\[train\]"'), missing_extras_explained():
         from tensorboardX import SummaryWriter  # noqa: F401

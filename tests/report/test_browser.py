@@ -21,7 +21,7 @@ from benchmarks import pages
 from benchmarks.isolation import ROOT
 from orchestrator import run_campaign
 from orchestrator.report import write_report
-from orchestrator.report.words import number
+from orchestrator.report.campaign_text import number
 from tests.browser import DESKTOP, PHONE, Watched, launched, opened, program
 from tests.conftest import small_campaign
 from tests.report.test_report import NAMES

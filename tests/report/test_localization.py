@@ -12,9 +12,9 @@ from analysis.report import Findings, find
 from analysis.report.probed import flipped
 from orchestrator import run_campaign
 from orchestrator.report import explorer, write_report
+from orchestrator.report.campaign_text import number
 from orchestrator.report.galleries import Galleries
 from orchestrator.report.localization import MeasuredPart, introduction, localization, lost_examples
-from orchestrator.report.words import number
 from tests.conftest import small_campaign
 from tests.report.test_report import Page
 from tests.user_code import HOSTILE

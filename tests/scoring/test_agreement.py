@@ -298,7 +298,7 @@ def test_label_noise_does_not_hide_the_data_sets_order(published: Path, tmp_path
 
 def test_a_few_examples_are_drawn_as_dots() -> None:
     axes = plot.agreement(agree([0.0, 0.25, 1.0], [0.5, 0.25, 0.75]))
-    (dots,) = (each for each in axes.collections if isinstance(each, PathCollection))
+    (dots,) = (collection for collection in axes.collections if isinstance(collection, PathCollection))
     assert np.asarray(dots.get_offsets()).tolist() == [[0.0, 0.5], [0.25, 0.25], [1.0, 0.75]]
     (line,) = axes.lines
     assert np.array_equal(line.get_xdata(), line.get_ydata())
@@ -310,7 +310,7 @@ def test_a_few_examples_are_drawn_as_dots() -> None:
 def test_many_examples_are_counted_in_hexagons() -> None:
     random = np.random.default_rng(0)
     figure = plot.agreement(agree(random.random(10_000), random.random(10_000), "cscore")).figure
-    (hexagons,) = (each for each in figure.axes[0].collections if isinstance(each, PolyCollection))
+    (hexagons,) = (collection for collection in figure.axes[0].collections if isinstance(collection, PolyCollection))
     assert np.asarray(hexagons.get_array()).sum() == 10_000
     assert figure.axes[1].get_ylabel() == "examples"
 

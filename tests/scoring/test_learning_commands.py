@@ -108,7 +108,7 @@ def test_profiles_are_written_and_drawn(store: Path, tmp_path: Path) -> None:
     learning = read(store, "learning")[0]
     kinds: tuple[At, ...] = ("presentations", "evaluations", "heldout")
     pd.testing.assert_frame_equal(
-        pd.concat([view.learning_curves(at=at, by="noise") for at in kinds], ignore_index=True), learning
+        pd.concat([view.learning_curves(at=kind, by="noise") for kind in kinds], ignore_index=True), learning
     )
     pd.testing.assert_frame_equal(view.class_summary(), read(store, "classes")[0])
     clean, noisy = (profiles[profiles["name"] == name].set_index("ratio")["consistency"] for name in ("clean", "noisy"))

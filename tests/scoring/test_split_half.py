@@ -364,7 +364,7 @@ def test_the_command_prints_and_writes_the_table(store: Store, tmp_path: Path, e
     assert " ".join(("40", *cells)) in " ".join(output.split())
     assert "memorization at ratio 0.9\n  no value from 2 runs\n" in output
     assert "nan" not in output
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["store", path.name]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["store", path.name]
 
 
 def test_a_table_that_cannot_be_written_is_told_in_one_line(store: Store, tmp_path: Path) -> None:
@@ -378,4 +378,4 @@ def test_a_table_that_cannot_be_written_is_told_in_one_line(store: Store, tmp_pa
         assert code == expected
         assert error.splitlines()[-1].startswith(f"error: {message}")
         assert "Traceback" not in error
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["folder.csv", "store"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.csv", "store"]

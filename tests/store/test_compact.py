@@ -148,7 +148,7 @@ def test_what_is_damaged_or_disagrees_is_left_and_named(uri: str) -> None:
     assert store.shards() == [shard(0, 10), odd, shard(10, 12)]
     findings = verify_store(uri)[1]
     assert sorted(Path(finding.path).name.removesuffix(".parquet") for finding in findings) == sorted(problems)
-    assert any("in run r500000-000005, which readers take from there" in each.problem for each in findings)
+    assert any("in run r500000-000005, which readers take from there" in finding.problem for finding in findings)
     verify_store(uri, repair=True)
     assert store.shards() == [shard(0, 10)]
 

@@ -345,7 +345,7 @@ def test_nothing_is_written_through_a_link_out_of_the_store(tmp_path: Path) -> N
     ):
         with pytest.raises(StoreError, match="is a link that leads out of the store: nothing is written there"):
             write()
-    left = [(each.name, each.read_bytes()) for each in sorted(tmp_path.glob("mine-*/*"))]
+    left = [(path.name, path.read_bytes()) for path in sorted(tmp_path.glob("mine-*/*"))]
     assert left == [("a.parquet", b"PAR1")] * 2
     (tmp_path / "store" / "within").symlink_to(tmp_path / "store")
     assert files.create("within/c", b"1") and (tmp_path / "store" / "c").read_bytes() == b"1"

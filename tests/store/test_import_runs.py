@@ -67,9 +67,9 @@ def runs() -> dict[float, Runs]:
 def experiment(tmp_path: Path, runs: dict[float, Runs]) -> Path:
     """A published experiment."""
     random = np.random.default_rng(2)
-    for ratio, at in runs.items():
-        for k in range(len(at.subsets)):
-            save(tmp_path / "cifar10-tiny" / str(ratio) / str(k), published(at, k, random))
+    for ratio, run in runs.items():
+        for k in range(len(run.subsets)):
+            save(tmp_path / "cifar10-tiny" / str(ratio) / str(k), published(run, k, random))
     (tmp_path / "cifar10-tiny" / ".cache").mkdir()
     return tmp_path / "cifar10-tiny"
 

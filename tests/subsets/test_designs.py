@@ -237,7 +237,7 @@ def test_the_comparison_of_designs_takes_variances_over_campaigns() -> None:
     random = np.random.default_rng(3)
     campaigns = [designs.Results(*(random.random((6, n)) < 0.5 for n in (9, 9, 4))) for _ in range(5)]
     found = designs.spreads(campaigns)
-    values = {name: np.array([designs.estimates(each)[name][0] for each in campaigns]) for name in found}
+    values = {name: np.array([designs.estimates(campaign)[name][0] for campaign in campaigns]) for name in found}
     for name in ("runs with the example", "mem", "influence"):
         assert np.allclose(found[name].variance, values[name].var(axis=0, ddof=1))
         assert np.allclose(found[name].mean, values[name].mean(axis=0))

@@ -256,7 +256,7 @@ def test_a_damaged_column_of_scores_is_found(tmp_path: Path) -> None:
         "null": ([None, *scores[1:]], wrong),
         "of a test": ([*scores[:-1], 1.0], wrong),
         "none": (None, "has unexpected columns"),
-        "texts": ([str(each) for each in scores], "has unexpected columns"),
+        "texts": ([str(score) for score in scores], "has unexpected columns"),
     }
     for values, problem in other.values():
         table = sound.drop_columns("score")

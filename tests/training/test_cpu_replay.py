@@ -70,7 +70,7 @@ def trained(
         changes = torch.randint(3, (DRAWS, count, BATCH), generator=draw)
         outputs, gradients = take(data.train_images.select(index.flatten()), index, changes)
         update.apply(gradients)
-        yield [*outputs, *(each for each in gradients if each is not None)]
+        yield [*outputs, *(gradient for gradient in gradients if gradient is not None)]
     yield [each.clone() for each in stack.training_graph.state_dict().values()]
 
 

@@ -102,7 +102,7 @@ def test_updates_are_pytorchs(how: SGD | AdamW, layout: torch.memory_format) -> 
     torch.manual_seed(0)
     ours = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 3)).to(memory_format=layout)
     theirs = copy.deepcopy(ours)
-    update = Update([Weight(each.detach(), each) for each in ours.parameters()], how)
+    update = Update([Weight(parameter.detach(), parameter) for parameter in ours.parameters()], how)
     optimizer: torch.optim.Optimizer
     if isinstance(how, SGD):
         optimizer = torch.optim.SGD(theirs.parameters(), 0.1, how.momentum, nesterov=True, weight_decay=0.01)

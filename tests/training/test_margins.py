@@ -48,7 +48,7 @@ def with_margins(given: list[RunResult], seed: int = 0) -> list[RunResult]:
     def drawn() -> np.ndarray:
         return random.normal(size=NUM_TEST).astype(np.float16)
 
-    return [replace(one, epochs=[replace(each, test_margin=drawn()) for each in one.epochs]) for one in given]
+    return [replace(one, epochs=[replace(epoch, test_margin=drawn()) for epoch in one.epochs]) for one in given]
 
 
 # What a margin is -----------------------------------------------------------------------------------------------------

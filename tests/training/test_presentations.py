@@ -192,7 +192,9 @@ def presented(given_results: list[RunResult], slots: int = 1, width: int = 21) -
     def vectors() -> dict[str, np.ndarray]:
         return {name: np.zeros((slots, width), dtype=bool) for name in PRESENTED}
 
-    return [replace(each, epochs=[replace(e, presentations=vectors()) for e in each.epochs]) for each in given_results]
+    return [
+        replace(result, epochs=[replace(e, presentations=vectors()) for e in result.epochs]) for result in given_results
+    ]
 
 
 def test_only_what_the_campaign_asks_for_is_committed(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def test_a_sparse_network_has_the_same_channels_in_all_runs() -> None:
     for _ in range(2):
         model = build_model(campaign("sparse").model, (1, 8, 8), 10)
         set_masks(model, campaign("sparse"), N, CPU)
-        found.append([each.mask for each in model.modules() if isinstance(each, SparseMask)])
+        found.append([module.mask for module in model.modules() if isinstance(module, SparseMask)])
     (one, other), again = found
     assert one is not None
     assert other is not None
@@ -153,7 +153,7 @@ def test_a_kill_between_epochs_changes_no_bit(name: str, engine: Engine, digits:
     state = whole.trainer.state()
     kept = {name: tensor.clone() for name, tensor in state.tensors.items()}
     assert all(len(tensor) < 1000 or "generator" in name for name, tensor in kept.items() if tensor.ndim == 2)
-    streams = [{name: dict(value) for name, value in each.items()} for each in state.streams]
+    streams = [{name: dict(value) for name, value in stream.items()} for stream in state.streams]
     whole.advance()
     stage_masks._example_masks.cache_clear()
     resumed = begin()

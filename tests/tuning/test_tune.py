@@ -339,7 +339,7 @@ def test_killed_interrupted_and_resumed_a_search_ends_as_if_undisturbed(tmp_path
         trial = Trial(key=key, campaign=candidate.campaign, first=0, fit=0.96, until_fit=candidate.until_fit)
         ours = [(each.subset, each.heldout) for each in TrialTrainer("cpu").epochs(trial)]
         theirs = FinishedTrial.model_validate_json((results / "trials" / f"{key}.json").read_bytes())
-        assert [(each.subset, each.heldout) for each in theirs.epochs] == ours
+        assert [(epoch.subset, epoch.heldout) for epoch in theirs.epochs] == ours
     frame = pd.read_parquet(results / "trials.parquet")
     assert list(frame["trial"]) == list(range(6))
     values = json.loads((results / "trials" / "00003.json").read_text())["values"]

@@ -107,7 +107,7 @@ def test_several_panels_are_an_array_of_axes(name: str, view: StoreView) -> None
 
 def outlines(axes: Axes) -> list[tuple[list[int], list[float]]]:
     """The counts and edges of histograms."""
-    data = [each.get_data() for each in axes.patches if isinstance(each, StepPatch)]
+    data = [patch.get_data() for patch in axes.patches if isinstance(patch, StepPatch)]
     return [([int(count) for count in counts], [round(edge, 9) for edge in edges]) for counts, edges, _ in data]
 
 
@@ -148,9 +148,9 @@ def test_reliability_has_a_line_for_each_estimate(view: StoreView) -> None:
     frame = view.reliability(splits=3)
     axes = plot.reliability(frame)
     rows = frame.query("estimate == 'memorization' and ratio == 0.7")
-    line = next(each for each in axes.containers if each.get_label() == "memorization at 0.7")
+    line = next(container for container in axes.containers if container.get_label() == "memorization at 0.7")
     assert np.asarray(line[0].get_ydata()).tolist() == rows["spearman_brown"].tolist()
-    assert "C-score" in [each.get_label() for each in axes.containers]
+    assert "C-score" in [container.get_label() for container in axes.containers]
     assert axes.get_title() == "halves of the runs, 3 random splits"
 
 

@@ -272,8 +272,8 @@ def test_options_are_keywords_in_one_order() -> None:
         if name.startswith("_"):
             continue
         _, *parameters = inspect.signature(method).parameters.values()
-        positional = {each.name for each in parameters if each.kind is not each.KEYWORD_ONLY}
+        positional = {parameter.name for parameter in parameters if parameter.kind is not parameter.KEYWORD_ONLY}
         assert positional <= {"split", "runs", "tests", "example_id", "name"}, name
-        options = [each.name for each in parameters if each.kind is each.KEYWORD_ONLY]
+        options = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
         first = [option for option in ("ratio", "epoch", "empty") if option in options]
         assert options[: len(first)] == first, name

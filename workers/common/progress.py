@@ -1,4 +1,4 @@
-"""The types of callbacks that report how far long work is."""
+"""Types of callbacks that report the progress of long work."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Files of the user's own: written whole or not at all, in a place that is checked before anything is computed."""
+"""Output files: written atomically, to a path that is checked before anything is computed."""
 
 import os
 from collections.abc import Callable

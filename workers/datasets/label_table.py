@@ -62,7 +62,7 @@ def _numbers(table: ExampleTable, column: pa.ChunkedArray, name: str, class_name
             raise table.mistake("column", f"column {name} must hold classes, got {error}") from error
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
         raise table.mistake("column", f"column {name} must hold class numbers or class names, got {kind}")
-    twice = next((each for each in class_names if list(class_names).count(each) > 1), None)
+    twice = next((name for name in class_names if list(class_names).count(name) > 1), None)
     if twice is not None:
         raise table.mistake("column", f"column {name} holds class names, and {twice!r:.80} is the name of two classes")
     found = pc.index_in(column.cast(pa.large_string()), value_set=pa.array(class_names, pa.large_string()))

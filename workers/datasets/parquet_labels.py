@@ -111,7 +111,7 @@ def _hub_class_names(schema: pa.Schema, column: str) -> tuple[str, ...] | None:
 def _check_kinds(train: list[FileLabels], files: list[FileLabels], column: str) -> None:
     """Raise DataError where numbers that nothing gives a meaning stand beside texts."""
     text = next((each for each in train if each.is_text), None)
-    number = next((each for each in files if each.is_bare), None)
+    number = next((file for file in files if file.is_bare), None)
     if text is not None and number is not None:
         raise DataError(
             f"dataset.label_column: {column!r} is text in {text.file}, but numbers without class names in {number.file}"
@@ -147,7 +147,7 @@ def _unique_texts(labels: FileLabels, column: str) -> list[str]:
 
 def _check_repeated_names(files: list[FileLabels]) -> None:
     """Raise DataError where files disagree, and a name that one has twice cannot tell which class is meant."""
-    named = [each for each in files if each.names is not None]
+    named = [file for file in files if file.names is not None]
     repeated = next((each for each in named if each.names and len(set(each.names)) < len(each.names)), None)
     other = next((each for each in named if repeated is not None and each.names != repeated.names), None)
     if repeated is not None and other is not None:
@@ -197,14 +197,14 @@ def _check_range(labels: FileLabels, numbers: AnyArray, names: tuple[str, ...], 
 
 def _notes(train: list[FileLabels], files: list[FileLabels], names: tuple[str, ...]) -> list[str]:
     notes = []
-    named = [each for each in files if each.names is not None]
+    named = [file for file in files if file.names is not None]
     others = [each for each in named if each.names != named[0].names]
     if others:
         notes.append(
             f"class names differ between files, and each is read by its own: {named[0].file} has "
             f"{_listed(named[0].names or ())}; {others[0].file} has {_listed(others[0].names or ())}"
         )
-    bare = [each for each in files if each.is_bare]
+    bare = [file for file in files if file.is_bare]
     if bare and named:
         meaning = f"those of {named[0].file}" if any(each.names for each in train) else "the numbers of training files"
         notes.append(f"{bare[0].file} has no class names: its numbers are taken for {meaning}")

@@ -250,7 +250,7 @@ def _pattern(file: Path) -> Path:
 def _skipped(folder: Path, read: set[Path]) -> list[Path]:
     """What looks like Parquet files in a folder, and is not read: of other names, or a folder further down."""
     names = ("*.[Pp][Aa][Rr][Qq]*", "*.pq", "*.arrow", "*/*.parquet")
-    found = {each for name in names for each in folder.glob(name) if not each.name.startswith(".")}
+    found = {path for name in names for path in folder.glob(name) if not path.name.startswith(".")}
     return sorted(each for each in found - read if each.is_file())
 
 

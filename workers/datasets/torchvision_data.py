@@ -106,7 +106,7 @@ def _root_nearby(spec: TorchvisionData, root: Path) -> Path | None:
     with suppress(OSError), os.scandir(root) as entries:
         inside = sorted(Path(each.path) for each in islice(entries, _MAX_ENTRIES) if each.is_dir())
     candidates = (*list(root.parents)[:2], *inside)
-    return next((each for each in candidates if missing_file(spec, each) is None), None)
+    return next((candidate for candidate in candidates if missing_file(spec, candidate) is None), None)
 
 
 def decode(spec: TorchvisionData, scratch: Path) -> Dataset:

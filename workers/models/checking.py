@@ -82,7 +82,9 @@ def check_output(model: nn.Module, input_shape: tuple[int, ...], num_classes: in
             with torch.no_grad():
                 output, operations = counted_pass(model, given)
         except RuntimeError as error:
-            others = sorted({str(each.dtype) for each in model.parameters() if each.dtype != torch.float32})
+            others = sorted(
+                {str(parameter.dtype) for parameter in model.parameters() if parameter.dtype != torch.float32}
+            )
             if others and "dtype" in str(error):
                 raise ModelError(f"{name}: must take float32 inputs, its weights are {', '.join(others)}") from error
             raise
@@ -114,7 +116,7 @@ def check_gradients(model: nn.Module, input_shape: tuple[int, ...], num_classes:
 
     In evaluation mode, on two random inputs; the model stays as it is. Raises ModelError, which `name` opens.
     """
-    trained = {key: each for key, each in model.named_parameters() if each.requires_grad}
+    trained = {key: parameter for key, parameter in model.named_parameters() if parameter.requires_grad}
     labels = torch.arange(_BATCH) % num_classes
     with unchanged(model), user_code(name), torch.enable_grad():
         model.eval()
@@ -136,8 +138,8 @@ def check_gradients(model: nn.Module, input_shape: tuple[int, ...], num_classes:
 def model_notes(model: nn.Module, name: str) -> list[str]:
     """What may not be meant, a line each: parts that are frozen, and parts in evaluation mode, which training ends."""
     parameters = dict(model.named_parameters())
-    frozen = [key for key, each in parameters.items() if not each.requires_grad]
-    evaluating = [key or "the model itself" for key, each in model.named_modules() if not each.training]
+    frozen = [key for key, parameter in parameters.items() if not parameter.requires_grad]
+    evaluating = [key or "the model itself" for key, module in model.named_modules() if not module.training]
     notes = []
     if frozen:
         notes.append(f"{name}: {len(frozen)} of {len(parameters)} parameters are frozen, {frozen[0]} first")

@@ -49,7 +49,7 @@ def estimated_bytes(build: Build, input_shape: tuple[int, ...], batch: int, *, t
 def parameter_count(build: Build) -> int:
     """Of a model that is not made."""
     with torch.device("meta"), torch.random.fork_rng(devices=[]):
-        return sum(each.numel() for each in build().parameters())
+        return sum(parameter.numel() for parameter in build().parameters())
 
 
 def _states(build: Build) -> int:
@@ -86,9 +86,9 @@ class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = func(*args, **(kwargs or {}))
-        for each in tree_leaves(output):
-            if isinstance(each, torch.Tensor):
-                self._add(each.untyped_storage())
+        for leaf in tree_leaves(output):
+            if isinstance(leaf, torch.Tensor):
+                self._add(leaf.untyped_storage())
         return output
 
     def _add(self, storage: torch.UntypedStorage) -> None:

@@ -51,8 +51,8 @@ def starting_values_of(build: Callable[[], nn.Module]) -> tuple[float, ...]:
     """Values that identify a model built under a fixed seed: its size, and the first values of its first tensors."""
     model = build_seeded(build)
     tensors = [each for each in _tensors(model).values() if each.is_floating_point() and each.numel()]
-    size = sum(each.numel() for each in model.parameters())
-    return (float(size), *(float(each.detach().flatten()[0]) for each in tensors[:_MAX_TENSORS]))
+    size = sum(parameter.numel() for parameter in model.parameters())
+    return (float(size), *(float(tensor.detach().flatten()[0]) for tensor in tensors[:_MAX_TENSORS]))
 
 
 def compare_starting_values(name: str, build: Callable[[], nn.Module], known: Sequence[float], uri: str) -> None:
@@ -73,7 +73,7 @@ def _tensors(model: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def _memory(model: nn.Module) -> set[int]:
-    return {each.data_ptr() for each in model.parameters() if each.requires_grad and each.numel()}
+    return {parameter.data_ptr() for parameter in model.parameters() if parameter.requires_grad and parameter.numel()}
 
 
 def _equal(one: torch.Tensor, other: torch.Tensor) -> bool:

@@ -1,4 +1,4 @@
-"""The modules behind a model's stages: example-tied dropout, and what it is compared with.
+"""Dropout modules behind a model's stages: example-tied dropout, and its two baselines.
 
 P. Maini, M. C. Mozer, H. Sedghi, Z. C. Lipton, J. Z. Kolter, C. Zhang, "Can neural network memorization be localized?",
 ICML 2023, section 6. Masks are neither parameters nor buffers: they follow from the campaign's seed, so that no

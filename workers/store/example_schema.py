@@ -77,7 +77,7 @@ def class_name_texts(class_names: Sequence[str]) -> list[str]:
 
 
 def _name_column(names: ExampleNames, counts: tuple[int, int]) -> pa.Array | None:
-    if all(each is None for each in names) or sum(each.nbytes for each in names if each is not None) > MAX_TEXTS:
+    if all(name is None for name in names) or sum(name.nbytes for name in names if name is not None) > MAX_TEXTS:
         return None
     splits = zip(names, counts, strict=True)
     return pa.concat_arrays(

@@ -1,4 +1,4 @@
-"""Integrity checks of results and examples: each file is read whole and compared with what is known of it."""
+"""Integrity checks of results and examples: each file is read completely and compared with its name and hashes."""
 
 from typing import Any
 

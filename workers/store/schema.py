@@ -146,13 +146,13 @@ class Widths:
             return (self.num_test,)
         if column in (*PRESENTED, *PROBABILITIES):
             return (self.slots, self.num_train)
-        probed = next((each for each in self.probes if each.name == column), None)
+        probed = next((probe for probe in self.probes if probe.name == column), None)
         return (self.num_train,) if probed is None else probed.shape
 
 
 def check_vectors(results: Sequence[RunResult], columns: pa.Schema, widths: Widths) -> None:
     """Raise ValueError where these results have not the vectors that the columns ask for, in their shape and type."""
-    kinds = {each.name: each.type.value_type for each in columns if pa.types.is_list(each.type)}
+    kinds = {column.name: column.type.value_type for column in columns if pa.types.is_list(column.type)}
     forms = {name: f"{_NUMPY[kind]}{list(widths.shape(name))}" for name, kind in kinds.items()}
     for result in results:
         for record in result.epochs:

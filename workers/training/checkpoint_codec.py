@@ -137,12 +137,12 @@ def decode(content: bytes, num_train: int, num_test: int, probe_columns: Sequenc
     if document.trainer is None:
         return CheckpointState(document.conditions, stacks, None)
     own = {name.removeprefix(_STATE): tensor for name, tensor in tensors.items() if name.startswith(_STATE)}
-    streams = [each.model_dump() for each in document.trainer.streams]
+    streams = [stream.model_dump() for stream in document.trainer.streams]
     return CheckpointState(document.conditions, stacks, TrainerState(own, document.trainer.step, streams))
 
 
 def _trainer(state: TrainerState) -> _Trainer:
-    return _Trainer(step=state.step, streams=tuple(_Streams.model_validate(each) for each in state.streams))
+    return _Trainer(step=state.step, streams=tuple(_Streams.model_validate(stream) for stream in state.streams))
 
 
 def _rows(stacks: Sequence[StackProgress]) -> dict[str, torch.Tensor]:
@@ -212,7 +212,7 @@ def _probe_values(
         )
         for column in columns
     }
-    return {repetition: {name: each[i] for name, each in values.items()} for i, repetition in enumerate(repetitions)}
+    return {repetition: {name: value[i] for name, value in values.items()} for i, repetition in enumerate(repetitions)}
 
 
 def _packed(presented: Sequence[Presented]) -> dict[str, npt.NDArray[Any]]:

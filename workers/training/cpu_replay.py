@@ -96,10 +96,10 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         tensors = tree_leaves(result)
         if _is_not_recordable(operation, args):
             self.not_recordable = True
-        elif operation.is_view and all(each in self.constants for each in tree_leaves(given) if _is_node(each)):
+        elif operation.is_view and all(leaf in self.constants for leaf in tree_leaves(given) if _is_node(leaf)):
             for each in tensors:
                 self._node(each)
-        elif not operation.is_view or any(_place(each) not in self.known for each in tensors):
+        elif not operation.is_view or any(_place(tensor) not in self.known for tensor in tensors):
             self._put(result, self.graph.call_function(operation, given, named))
         return result
 

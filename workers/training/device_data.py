@@ -64,10 +64,10 @@ class DeviceData:
     def scaled_once(self, dtype: torch.dtype) -> "DeviceData":
         """The same data with images that are model inputs in this dtype already; itself where they would be large."""
         images = (self.train_images, self.test_images)
-        size = sum(math.prod((len(each), *each.shape)) for each in images) * dtype.itemsize
-        if size > _SCALED_BYTES or not all(isinstance(each, ResidentPixels) for each in images):
+        size = sum(math.prod((len(image), *image.shape)) for image in images) * dtype.itemsize
+        if size > _SCALED_BYTES or not all(isinstance(image, ResidentPixels) for image in images):
             return self
-        train, test = (self._inputs(each, dtype) for each in images)
+        train, test = (self._inputs(image, dtype) for image in images)
         return replace(self, train_images=train, test_images=test, shift=None, scale=None)
 
     def with_split(self, split: npt.NDArray[np.bool_] | None) -> "DeviceData":

@@ -131,7 +131,7 @@ class Update:
 def _fused_sgd(weight: Weight, momentum: torch.Tensor, how: SGD | AdamW) -> "FusedSGD | None":
     """For SGD on a CPU, where a copy in half precision lies in memory as its master does."""
     tensors = (weight.master, weight.working)
-    if not weight.is_copied or not isinstance(how, SGD) or not all(each.is_contiguous() for each in tensors):
+    if not weight.is_copied or not isinstance(how, SGD) or not all(tensor.is_contiguous() for tensor in tensors):
         return None
     if weight.master.device.type != "cpu":
         return None

@@ -39,7 +39,7 @@ def observe(campaign: Campaign, logits: torch.Tensor, labels: torch.Tensor) -> l
     loss = -(1 - smoothing) * of_label - smoothing * logs.mean(dim=2)
     values = (of_label.exp(), logs.amax(dim=2).exp(), loss.clamp(max=MAX_FLOAT16))
     finite = logits.isfinite().all(dim=2)
-    return [right, *(each.where(finite, torch.nan).to(torch.float16) for each in values)]
+    return [right, *(value.where(finite, torch.nan).to(torch.float16) for value in values)]
 
 
 class PresentationRecorder:
@@ -64,8 +64,8 @@ class PresentationRecorder:
         values = [shown, *(torch.cat(parts, dim=1).cpu() for parts in zip(*self._observed, strict=True))]
         shape = (len(order), num_train)
         return {
-            name: _not_shown(name, shape).scatter_(1, order, each).numpy()
-            for name, each in zip(self._columns, values, strict=True)
+            name: _not_shown(name, shape).scatter_(1, order, value).numpy()
+            for name, value in zip(self._columns, values, strict=True)
         }
 
 

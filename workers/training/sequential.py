@@ -74,7 +74,11 @@ class _Trainer(ResumableTrainer):
         self.precision: Precision = precision
         presentations = MinibatchStreams(campaign, data, run)
         self.subsets: Sequence[Bools] = [presentations.subset]
-        weights = [Weight(each.detach(), each, name) for name, each in model.named_parameters() if each.requires_grad]
+        weights = [
+            Weight(parameter.detach(), parameter, name)
+            for name, parameter in model.named_parameters()
+            if parameter.requires_grad
+        ]
         update = Update(weights, self.recipe.optimizer)
         self.gradient_sums = gradient_sums(campaign, [run], weights, [weight.name for weight in weights])
         super().__init__([model], update, [presentations], global_generators(data.device))

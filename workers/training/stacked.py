@@ -171,7 +171,7 @@ class _Trainer(ResumableTrainer):
         self.data = data
         self.stack = stack
         presentations = [MinibatchStreams(campaign, data, run) for run in runs]
-        self.subsets: Sequence[Bools] = [each.subset for each in presentations]
+        self.subsets: Sequence[Bools] = [presentation.subset for presentation in presentations]
         update = Update(stack.weights, self.recipe.optimizer)
         self.gradient_sums = gradient_sums(campaign, runs, stack.weights, stack.trained)
         masks = [torch.Generator(data.device) for _ in runs]
@@ -187,7 +187,7 @@ class _Trainer(ResumableTrainer):
         """See `Trainer.train_epoch`. The device is waited for once, at the end."""
         self.stack.train(True)
         steps, count = self.presentations[0].steps, self.presentations[0].count
-        orders, drawn = zip(*(each.next_epoch() for each in self.presentations), strict=True)
+        orders, drawn = zip(*(presentation.next_epoch() for presentation in self.presentations), strict=True)
         indices = np.stack(orders)
         order = torch.from_numpy(indices).to(self.data.device)
         inputs: list[Iterable[torch.Tensor]] = [torch.split(order, self.recipe.batch_size, dim=1)]

@@ -49,13 +49,13 @@ class ResumableTrainer:
     def draw_ahead(self, steps: int) -> None:
         """Draw the next epoch of `steps` minibatches, if there is one: a GPU is still busy with the one before."""
         if self.step < self.epochs * steps:
-            for each in self.presentations:
-                each.draw_ahead()
+            for presentation in self.presentations:
+                presentation.draw_ahead()
 
     def state(self) -> TrainerState:
         """The trainer as it is; tensors are its own, not copies. Raises ValueError where a module's state is hidden."""
-        generators = {f"generator.{i}": each.get_state() for i, each in enumerate(self._generators)}
-        streams = [each.state() for each in self.presentations]
+        generators = {f"generator.{i}": generator.get_state() for i, generator in enumerate(self._generators)}
+        streams = [presentation.state() for presentation in self.presentations]
         return TrainerState(self._tensors() | generators, self.step, streams)
 
     def restore(self, state: TrainerState) -> None:
@@ -72,8 +72,8 @@ class ResumableTrainer:
                 tensor.copy_(state.tensors[name])
         for i, generator in enumerate(self._generators):
             generator.set_state(state.tensors[f"generator.{i}"])
-        for each, streams in zip(self.presentations, state.streams, strict=True):
-            each.restore(streams)
+        for presentation, streams in zip(self.presentations, state.streams, strict=True):
+            presentation.restore(streams)
         self.step = state.step
 
     def _tensors(self) -> dict[str, torch.Tensor]:

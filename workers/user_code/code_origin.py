@@ -68,11 +68,11 @@ def refused_origin(module: str, place: str | None) -> str | None:
         return named or _REFUSED_PYTHON
     package = module.partition(".")[0]
     places = {os.path.abspath(place), os.path.realpath(place)}  # noqa: PTH100 - both with links followed and not
-    if any(_is_longtail(each) for each in places):
+    if any(_is_longtail(place) for place in places):
         return _REFUSED_LONGTAIL
-    if any(_is_python(each) for each in places):
+    if any(_is_python(place) for place in places):
         return _REFUSED_PYTHON
-    if package not in trusted_packages() and any(_is_installed(each, package) for each in places):
+    if package not in trusted_packages() and any(_is_installed(place, package) for place in places):
         return (
             f"is an installed package; {TRUSTED}={package} in the environment lets campaign files call it, "
             "else wrap what you need in a function of your own"
@@ -197,7 +197,7 @@ def _is_installed(place: str, package: str) -> bool:
     if any(Path(path).is_relative_to(folder) for folder in _folders_of_systems()):
         return True
     entries = {os.path.realpath(entry or os.curdir) for entry in sys.path}
-    entry = next((str(each) for each in Path(path).parents if str(each) in entries), None)
+    entry = next((str(parent) for parent in Path(path).parents if str(parent) in entries), None)
     if entry is None or _is_recorded(Path(entry), package):
         return True
     named = {os.path.realpath(each) for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each}

@@ -76,13 +76,17 @@ def _mistake(function: Callable[..., Any], arguments: tuple[Any, ...], options: 
     except (TypeError, ValueError):  # some written in C tell nothing
         return None
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    takes = {each.name: each for each in list(signature.parameters.values())[len(arguments) :] if each.kind in named}
-    if not any(each.kind is inspect.Parameter.VAR_KEYWORD for each in signature.parameters.values()):
-        for name in (each for each in options if each not in takes):
+    takes = {
+        parameter.name: parameter
+        for parameter in list(signature.parameters.values())[len(arguments) :]
+        if parameter.kind in named
+    }
+    if not any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in signature.parameters.values()):
+        for name in (option for option in options if option not in takes):
             close = closest(name, takes)
             meant = f" (did you mean {close}?)" if close else ""
             return f"options: must be {', '.join(takes) or 'left out'}, got {name!r}{meant}"
-    missing = [name for name, each in takes.items() if each.default is each.empty and name not in options]
+    missing = [name for name, take in takes.items() if take.default is take.empty and name not in options]
     if missing:
         return f"options: {', '.join(missing)} must be given"
     try:

@@ -1,1 +1,1 @@
-"""Localization: what probes measured of each run, and its means over runs (Maini et al. 2023)."""
+"""Localization: measurements of probes by run, and their means over runs (Maini et al. 2023)."""

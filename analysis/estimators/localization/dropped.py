@@ -1,4 +1,4 @@
-"""What is lost when the memorization units of example-tied dropout are dropped (Maini et al. 2023, section 6)."""
+"""Accuracy lost when the memorization units of example-tied dropout are dropped (Maini et al. 2023, section 6)."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""What probes measured of each run as tidy data frames: a row for each run and place of the column."""
+"""Measurements of probes as tidy data frames: a row for each run and place of the column."""
 
 import numpy as np
 import pandas as pd
@@ -64,4 +64,4 @@ def group_sizes(subsets: Bools, split: Bools, num_test: int) -> AnyArray:
     Of the subset outside the split and in it, held out, test: see `workers.training.probes.base.ProbeShape.groups`.
     """
     members = (subsets & ~split, subsets & split, ~subsets)
-    return np.stack([*(each.sum(axis=1) for each in members), np.full(len(subsets), num_test)], axis=1)
+    return np.stack([*(member.sum(axis=1) for member in members), np.full(len(subsets), num_test)], axis=1)

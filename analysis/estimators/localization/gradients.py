@@ -41,11 +41,11 @@ def gradient_frame(store: Store, *, ratio: float | None = None) -> pd.DataFrame:
     names = gradient_values(compared_groups(store))
     epochs, frames = np.array(column.axes[0].values()), []
     for layer, members in _layers(store.header.probes.tensors).items():
-        values = _of_layer(sums[:, :, members], [store.header.probes.tensors[each].size for each in members])
+        values = _of_layer(sums[:, :, members], [store.header.probes.tensors[member].size for member in members])
         for place, run in enumerate(rows.runs):
             frame = pd.DataFrame({"epoch": epochs, "layer": layer})
             frames.append(
-                with_run(frame.assign(**{name: each[place] for name, each in zip(names, values, strict=True)}), run)
+                with_run(frame.assign(**{name: value[place] for name, value in zip(names, values, strict=True)}), run)
             )
     return pd.concat(frames, ignore_index=True)
 
@@ -60,10 +60,10 @@ def gradient_means(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _layers(tensors: tuple[ProbedTensor, ...]) -> dict[str, list[int]]:
     """The places of each layer's tensors."""
-    found: dict[str, list[int]] = {}
+    layers: dict[str, list[int]] = {}
     for place, tensor in enumerate(tensors):
-        found.setdefault(tensor.layer, []).append(place)
-    return found
+        layers.setdefault(tensor.layer, []).append(place)
+    return layers
 
 
 def _of_layer(sums: AnyArray, sizes: list[int]) -> tuple[Floats, ...]:

@@ -1,4 +1,4 @@
-"""Reads what probes measured: the last rows of the runs that were measured."""
+"""Reads measurements of probes from the last row of each measured run."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -38,12 +38,12 @@ def find_columns(store: Store, name: str) -> list[ProbeColumn]:
     Raises EstimateError where the store has none.
     """
     columns = store.header.probe_columns
-    found = [column for column in columns if column.name == PROBE_PREFIX + name]
-    found = found or [column for column in columns if column.name.startswith(f"{PROBE_PREFIX}{name}_")]
-    if not found:
+    matches = [column for column in columns if column.name == PROBE_PREFIX + name]
+    matches = matches or [column for column in columns if column.name.startswith(f"{PROBE_PREFIX}{name}_")]
+    if not matches:
         has = ", ".join(probe_names(store)) or "none (record.probes of the campaign declares them)"
         raise EstimateError(f"{store.uri}: has no probe {name!r}; it has {has}")
-    return found
+    return matches
 
 
 def read_probe(
@@ -78,7 +78,7 @@ def read_probe(
             f"{store.uri}: has no measured run: probes are of the repetitions under {repetitions}, "
             "and none of these is committed without having diverged"
         )
-    return ProbeRows(runs, np.concatenate(subsets), {name: np.concatenate(each) for name, each in values.items()})
+    return ProbeRows(runs, np.concatenate(subsets), {name: np.concatenate(value) for name, value in values.items()})
 
 
 def split_members(store: Store) -> npt.NDArray[np.bool_]:

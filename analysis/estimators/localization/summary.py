@@ -1,4 +1,4 @@
-"""Means over runs of everything that a store's probes measured."""
+"""Means over runs of all measurements of a store's probes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Units to flip a prediction (Maini et al. 2023, section 5): how many an example needs, and where they lie."""
+"""Units to flip a prediction (Maini et al. 2023, section 5): their number for each example, and their layers."""
 
 from collections.abc import Mapping
 
@@ -33,7 +33,7 @@ def example_units(store: Store, *, ratio: float | None = None) -> pd.DataFrame:
     layers = [] if store.header.probes is None else list(store.header.probes.layers)
     groups = [str(label) for label in columns["evaluated"].axes[0].values()]
     frames = [
-        with_run(_of_run({name: each[place] for name, each in values.items()}, group, layers, groups), run)
+        with_run(_of_run({name: value[place] for name, value in values.items()}, group, layers, groups), run)
         for place, run in enumerate(rows.runs)
     ]
     return pd.concat(frames, ignore_index=True)
@@ -42,12 +42,12 @@ def example_units(store: Store, *, ratio: float | None = None) -> pd.DataFrame:
 def _of_run(values: Mapping[str, AnyArray], group: AnyArray, layers: list[str], groups: list[str]) -> pd.DataFrame:
     sampled = values["example"] >= 0
     example, units = values["example"][sampled], values["units"][sampled].astype(np.int64)
-    at = values["layer"][sampled]
+    sampled_layers = values["layer"][sampled]
     censored = units == CENSORED
-    tried = (at >= 0).sum(axis=1)
+    tried = (sampled_layers >= 0).sum(axis=1)
     evaluated = np.where(values["evaluated"] > 0, values["evaluated"], 0)
     right = values["right"][sampled].astype(np.float64)
-    first = at[:, 0] if at.shape[1] else np.full(len(at), -1)
+    first = sampled_layers[:, 0] if sampled_layers.shape[1] else np.full(len(sampled_layers), -1)
     frame = pd.DataFrame(
         {
             "example_id": example.astype(np.int64),
@@ -55,7 +55,7 @@ def _of_run(values: Mapping[str, AnyArray], group: AnyArray, layers: list[str], 
             "units": np.where(censored, tried, units),
             "censored": censored,
             "layer": [layers[each] if 0 <= each < len(layers) else None for each in first],
-            "layers": [len(set(row[row >= 0].tolist())) for row in at],
+            "layers": [len(set(row[row >= 0].tolist())) for row in sampled_layers],
         }
     )
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -59,8 +59,8 @@ def rank_correlation(predicted: Floats, actual: Floats) -> Floats:
     ours, theirs = (rankdata(each, axis=0) - (len(each) + 1) / 2 for each in (predicted, actual))
     ours_squared, theirs_squared = (ours**2).sum(axis=0), (theirs**2).sum(axis=0)
     scale = np.sqrt(ours_squared * theirs_squared)
-    found = np.divide((ours * theirs).sum(axis=0), scale, out=np.zeros(len(scale)), where=scale > 0)
-    return np.where(theirs_squared > 0, found, np.nan)
+    correlation = np.divide((ours * theirs).sum(axis=0), scale, out=np.zeros(len(scale)), where=scale > 0)
+    return np.where(theirs_squared > 0, correlation, np.nan)
 
 
 def _jackknife(replicates: Floats) -> Floats:

@@ -144,9 +144,9 @@ def fit_datamodels(
 def strongest_weights(weights: Floats, top: int) -> tuple[npt.NDArray[np.int64], Floats]:
     """(example ids, weights) of the `top` largest |weight| of float64[N], descending; zeros left out."""
     size = np.abs(weights)
-    kept = min(top, len(size))
-    candidates = np.flatnonzero(size >= max(np.partition(size, -kept)[-kept], np.finfo(np.float64).tiny))
-    ids = candidates[np.argsort(-size[candidates], kind="stable")][:kept].astype(np.int64)
+    count = min(top, len(size))
+    candidates = np.flatnonzero(size >= max(np.partition(size, -count)[-count], np.finfo(np.float64).tiny))
+    ids = candidates[np.argsort(-size[candidates], kind="stable")][:count].astype(np.int64)
     return ids, weights[ids]
 
 

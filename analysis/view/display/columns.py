@@ -131,14 +131,14 @@ def parts_of(frame: pd.DataFrame, name: str) -> dict[str, str]:
         runs = name.replace("p_", "n_")
         return {"runs": runs} if runs in columns else {}
     named = {part: f"{name}_{part}" for part in ("se", "sd", "low", "high")}
-    found = {part: column for part, column in named.items() if column in columns}
+    parts = {part: column for part, column in named.items() if column in columns}
     if name in VALUES:
-        found = {**{part: part for part in ("se", "low", "high") if _owner(frame, part) == name}, **found}
-    if ("low" in found) != ("high" in found):
-        found = {part: column for part, column in found.items() if part not in ("low", "high")}
-    if "se" in found:
-        found.pop("sd", None)
-    return {part: column for part, column in found.items() if _is_number(frame[column])}
+        parts = {**{part: part for part in ("se", "low", "high") if _owner(frame, part) == name}, **parts}
+    if ("low" in parts) != ("high" in parts):
+        parts = {part: column for part, column in parts.items() if part not in ("low", "high")}
+    if "se" in parts:
+        parts.pop("sd", None)
+    return {part: column for part, column in parts.items() if _is_number(frame[column])}
 
 
 def _owner(frame: pd.DataFrame, part: str) -> str | None:

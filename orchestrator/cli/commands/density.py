@@ -46,25 +46,25 @@ def density(
     check_output(output)
     opened = Store.open(store)
     with reading_display(errors, opened) as show:
-        found = estimate_densities(opened, models=models, device=device, progress=show, trust_code=trust_code)
+        densities = estimate_densities(opened, models=models, device=device, progress=show, trust_code=trust_code)
     try:
-        written = found.write(opened, output)
+        written = densities.write(opened, output)
     except ReadOnlyError as error:
         written = not_kept(error)
-    _show(found)
+    _show(densities)
     say(f"densities: {written}")
 
 
-def _show(found: "Densities") -> None:
+def _show(densities: "Densities") -> None:
     """The bandwidths, and the examples that are least like their own class and most like others."""
-    say(f"input space: bandwidth {_bandwidth(found.input_bandwidth, found.input_bandwidth_se)}")
-    for each in found.runs:
+    say(f"input space: bandwidth {_bandwidth(densities.input_bandwidth, densities.input_bandwidth_se)}")
+    for run in densities.runs:
         say(
-            f"last hidden layer of run {each.run.run_id}: bandwidth {_bandwidth(each.bandwidth, each.bandwidth_se)}; "
-            f"trained again, it agrees with the store's run on {each.agreement:.2%} of the training examples"
+            f"last hidden layer of run {run.run.run_id}: bandwidth {_bandwidth(run.bandwidth, run.bandwidth_se)}; "
+            f"trained again, it agrees with the store's run on {run.agreement:.2%} of the training examples"
         )
-    if found.left_out is not None:
-        warn(f"note: last hidden layer left out: {found.left_out}")
+    if densities.left_out is not None:
+        warn(f"note: last hidden layer left out: {densities.left_out}")
     columns = [
         TableColumn("space", kind="text"),
         TableColumn("example"),
@@ -75,7 +75,7 @@ def _show(found: "Densities") -> None:
     table = TextTable(columns, "-o FILE writes all")
     for space in ("input", "hidden"):
         scores = [f"{space}_density_relative", f"{space}_density_same", f"{space}_density"]
-        rows = found.frame.dropna(subset=scores).nsmallest(_MAX_ROWS, scores[0])
+        rows = densities.frame.dropna(subset=scores).nsmallest(_MAX_ROWS, scores[0])
         for row in rows.to_dict("records"):
             ids = (str(row[name]) for name in ("example_id", "label", "given_label"))
             table.add_row(space, *ids, *(f"{row[name]:#.4g}" for name in scores))

@@ -150,7 +150,7 @@ def _show(agreement: "Agreement") -> None:
     if agreement.spearman != agreement.spearman:
         say(f"no correlation: {_why_no_correlation(agreement)}")
     columns = ("in a", 1), ("in b", 1), ("in both", 1), ("Jaccard", 0), ("95% interval", 2)
-    table = TextTable([TableColumn("selected", kind="text"), *(TableColumn(*each) for each in columns)])
+    table = TextTable([TableColumn("selected", kind="text"), *(TableColumn(*column) for column in columns)])
     names = names_of(agreement.selections["threshold"].tolist())
     for row, name in zip(agreement.selections.to_dict("records"), names, strict=True):
         bar = f"{SELECTS[agreement.estimate]} {number_text(row['threshold'])}"

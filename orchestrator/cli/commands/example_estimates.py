@@ -72,10 +72,17 @@ def memorization(
     if output is not None:
         write_frame(frame, output)
     listing = _Listing("mem", ("n_in", "n_out"), order, top, confidence)
-    for at in counts.ratios:
-        rows = frame[frame["ratio"] == at.ratio]
+    for ratio_counts in counts.ratios:
+        rows = frame[frame["ratio"] == ratio_counts.ratio]
         _show(rows, listing)
-        say(_summary("memorization", rows, listing, runs_read_text([at], requested_runs(opened, at.ratio))))
+        say(
+            _summary(
+                "memorization",
+                rows,
+                listing,
+                runs_read_text([ratio_counts], requested_runs(opened, ratio_counts.ratio)),
+            )
+        )
     if output is not None:
         say(f"table: {output}")
 

@@ -57,16 +57,16 @@ def forgetting(
     agreements: dict[float, pd.DataFrame] = {}
     with reading_display(errors, opened):
         frame = with_names(estimate_forgetting(opened, ratio, at.value), opened)
-        for each in frame["ratio"].unique() if agreement else ():
-            agreements[each] = forgetting_agreement(opened, each, at.value, progress=warn)
+        for ratio_value in frame["ratio"].unique() if agreement else ():
+            agreements[ratio_value] = forgetting_agreement(opened, ratio_value, at.value, progress=warn)
     if output is not None:
         write_frame(frame, output)
     if plot is not None:
         write_figure(plot, analysis.plot.forgetting, frame)
-    for each in frame["ratio"].unique():
-        _show(frame[frame["ratio"] == each], top, requested_runs(opened, each))
+    for ratio_value in frame["ratio"].unique():
+        _show(frame[frame["ratio"] == ratio_value], top, requested_runs(opened, ratio_value))
         if agreement:
-            _show_agreement(agreements[each])
+            _show_agreement(agreements[ratio_value])
     for name, path in (("table", output), ("plot", plot)):
         if path is not None:
             say(f"{name}: {path}")

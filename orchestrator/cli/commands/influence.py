@@ -152,10 +152,11 @@ def _discoveries(bits: "RatioBits", options: "PairOptions") -> str:
 
     of_all = f"of all {bits.labels.num_test * bits.labels.num_train:,} pairs"
     try:
-        found = influence_discoveries(bits, fdr=_FDR, options=options)
+        discoveries = influence_discoveries(bits, fdr=_FDR, options=options)
     except TooManyPairsError:
         return f"{of_all}, more than {options.max_pairs:,} are discoveries at a false discovery rate of {_FDR:g}"
-    return f"{of_all}, {len(found):,} are discoveries at a false discovery rate of {_FDR:g} (--fdr {_FDR:g} lists them)"
+    text = f"{of_all}, {len(discoveries):,} are discoveries at a false discovery rate of {_FDR:g}"
+    return f"{text} (--fdr {_FDR:g} lists them)"
 
 
 def _parallel(runner: RunnerName, address: str | None, on_progress: ProgressCallback) -> "ParallelMap":

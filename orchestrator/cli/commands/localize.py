@@ -69,15 +69,15 @@ def localize(
     check_figure(plot, "plot")
     opened = Store.open(store)
     with reading_display(errors, opened):
-        found = summarize(opened, ratio=ratio)
+        summary = summarize(opened, ratio=ratio)
         if scores is not None:
-            found.tables["scores"] = _correlated(opened, ratio, scores, estimate)
-    written = [_keep(opened, name, frame, output) for name, frame in found.tables.items()]
+            summary.tables["scores"] = _correlated(opened, ratio, scores, estimate)
+    written = [_keep(opened, name, frame, output) for name, frame in summary.tables.items()]
     if plot is not None:
-        write_figure(plot, partial(analysis.plot.localization, rule=rule), found.tables)
-    show_localization(found.tables, rule, found.groups)
-    for at, runs in found.runs.items():
-        say(f"means over {count_text(runs, 'measured run')} at ratio {at:g}, ± standard error over runs")
+        write_figure(plot, partial(analysis.plot.localization, rule=rule), summary.tables)
+    show_localization(summary.tables, rule, summary.groups)
+    for ratio_value, runs in summary.runs.items():
+        say(f"means over {count_text(runs, 'measured run')} at ratio {ratio_value:g}, ± standard error over runs")
     for place in written:
         say(f"table: {place}")
     if plot is not None:

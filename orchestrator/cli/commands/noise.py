@@ -62,20 +62,20 @@ def noise(
     opened = Store.open(store)
     noisy_examples(read_labels(opened), opened.uri)  # before hours of reading
     with reading_display(errors, opened):
-        found = read_example_scores(opened, ratio, replicates=True)
-    if found.saturated:
-        warn(saturated_note(found.saturated))
-    table = noise_detection(found, confidence=confidence)
-    said = {
+        scores = read_example_scores(opened, ratio, replicates=True)
+    if scores.saturated:
+        warn(saturated_note(scores.saturated))
+    table = noise_detection(scores, confidence=confidence)
+    metadata = {
         "confidence": repr(confidence),
         "auc_se": "DeLong 1988, jackknife over runs",
         "limits": "Newcombe 2006, method 5, and runs",
     }
-    written = keep_table(opened, "noise", table, output, bases_of(found.counts.ratios), None, **said)
+    written = keep_table(opened, "noise", table, output, bases_of(scores.counts.ratios), None, **metadata)
     if plot is not None:
-        write_figure(plot, analysis.plot.noise, table, noise_curves(found))
+        write_figure(plot, analysis.plot.noise, table, noise_curves(scores))
     _show(table)
-    say(runs_read_text(found.counts.ratios, opened.targets()))
+    say(runs_read_text(scores.counts.ratios, opened.targets()))
     say(f"table: {written}")
     if plot is not None:
         say(f"plot: {plot}")
@@ -85,7 +85,7 @@ def _show(frame: "pd.DataFrame") -> None:
     """Best first; scores without a ratio have none."""
     columns = ("ratio", 1), ("AUC", 0), ("interval", 2), ("average precision", 3), ("precision at noisy", 4)
     table = TextTable(
-        [TableColumn("score", kind="text"), *(TableColumn(*each) for each in columns)], "-o FILE writes all"
+        [TableColumn("score", kind="text"), *(TableColumn(*column) for column in columns)], "-o FILE writes all"
     )
     for row in frame.sort_values("auc", ascending=False, kind="stable").to_dict("records"):
         table.add_row(
@@ -134,29 +134,29 @@ def suspects(
         raise typer.BadParameter(f"--by must be one of {', '.join(NAMES)}, got {by!r}")
     opened = Store.open(store)
     with reading_display(errors, opened):
-        found = read_example_scores(opened, ratio)
-    if found.saturated:
-        warn(saturated_note(found.saturated))
-    chosen = chosen_score(found, by).name
-    frame = rank_suspects(found, by)
-    written = keep_table(opened, "suspects", frame, output, bases_of(found.counts.ratios), by=chosen)
+        scores = read_example_scores(opened, ratio)
+    if scores.saturated:
+        warn(saturated_note(scores.saturated))
+    chosen = chosen_score(scores, by).name
+    frame = rank_suspects(scores, by)
+    written = keep_table(opened, "suspects", frame, output, bases_of(scores.counts.ratios), by=chosen)
     _show_suspects(with_names(frame.head(top), opened), chosen)
-    left_out = found.labels.num_train - len(frame)
+    left_out = scores.labels.num_train - len(frame)
     say(
-        f"ranked by {chosen}: {count_text(len(frame), 'example')}{_behind(found, frame, chosen)}"
+        f"ranked by {chosen}: {count_text(len(frame), 'example')}{_behind(scores, frame, chosen)}"
         + (f"; without one, and left out: {left_out:,}" if left_out else "")
     )
-    say(runs_read_text(found.counts.ratios, opened.targets()))
+    say(runs_read_text(scores.counts.ratios, opened.targets()))
     say(f"table: {written}")
 
 
-def _behind(found: "StoreScores", frame: "pd.DataFrame", chosen: str) -> str:
+def _behind(scores: "StoreScores", frame: "pd.DataFrame", chosen: str) -> str:
     """How many runs a C-score rests on: of few runs those of single ones lie at the top and at the end."""
     if chosen != "cscore" or frame.empty:
         return ""
     import numpy as np
 
-    runs = np.sum([at.n_out for at in found.counts.holding_out().ratios], axis=0)[frame["example_id"]]
+    runs = np.sum([ratio.n_out for ratio in scores.counts.holding_out().ratios], axis=0)[frame["example_id"]]
     return f", each held out by {range_text(int(runs.min()), int(runs.max()), 'run')}"
 
 

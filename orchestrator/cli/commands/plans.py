@@ -57,10 +57,10 @@ def plan(
 def _show_ratios(planned: "Plan") -> None:
     columns = ("ratio", 0), ("subset", 4), ("runs", 0), ("committed", 3), ("to train", 0), ("planned largest se", 1)
     errors = ("bound", 5), ("planned median se", 2), ("planned 90% se", 1)
-    table = TextTable([TableColumn(*each) for each in (*columns, *errors)])
+    table = TextTable([TableColumn(*column) for column in (*columns, *errors)])
     for row in planned.ratios:
         cells: list[object] = [f"{row.ratio:g}", row.subset_size, row.runs, row.committed, row.runs - row.committed]
-        cells += [_number(each) for each in (row.largest_se, row.bound, row.median_se, row.p90_se)]
+        cells += [_number(column) for column in (row.largest_se, row.bound, row.median_se, row.p90_se)]
         table.add_row(*cells)
     show_table(table)
     if not all(row.random for row in planned.ratios):
@@ -82,7 +82,7 @@ def _show_runs_needed(planned: "Plan", target: float) -> None:
         say(why if all(row.random for row in planned.ratios) else "no number of explicit subsets gives mem")
         return
     columns = ("ratio", 0), (f"runs for {target:g}: 90% of examples", 0), ("range", 1), ("worst case", 0)
-    table = TextTable([TableColumn(*each) for each in columns])
+    table = TextTable([TableColumn(*column) for column in columns])
     for row in rows:
         limits = row.range_for_p90(target)
         cells = (row.runs_for_p90(target) or None, f"{limits[0]} to {limits[1]}" if limits else None)
@@ -99,7 +99,7 @@ def _show_runs_needed(planned: "Plan", target: float) -> None:
 def _repetitions(runs: "Iterable[int | None]") -> str:
     from workers.campaign.campaign import MAX_REPETITIONS
 
-    needed = max(each for each in runs if each is not None)
+    needed = max(run for run in runs if run is not None)
     return (
         f"--repetitions {needed}"
         if needed <= MAX_REPETITIONS

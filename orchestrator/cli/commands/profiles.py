@@ -64,7 +64,7 @@ def profiles(
         grouped = group_examples(opened, counts, by, groups)
         run_groups = group_runs(opened)
         profile = group_profiles(opened, counts, grouped, run_groups)
-        curves = [learning_curves(opened, grouped, at) for at in kinds]
+        curves = [learning_curves(opened, grouped, kind) for kind in kinds]
     learning = pd.concat(curves, ignore_index=True) if kinds else None
     bases = bases_of(counts.ratios)
     written = {
@@ -113,11 +113,11 @@ def _show(frame: "pd.DataFrame") -> None:
     title = "C-score" if frame["name"].str.startswith("C-score ").all() else "group"
     table = TextTable([TableColumn(title, kind="text"), *columns], "-o FILE writes all")
     for (_, name), rows in frame.groupby(["group", "name"]):
-        at = rows.set_index("ratio")
+        by_ratio = rows.set_index("ratio")
         table.add_row(
             str(name).removeprefix("C-score "),
             rows["examples"].max(),
-            *(cell(at.loc[each, "consistency"]) for each in ratios),
+            *(cell(by_ratio.loc[ratio, "consistency"]) for ratio in ratios),
         )
     show_table(table)
     errors = f"standard errors over {', '.join(frame['over'].unique())} up to {cell(frame['se'].max())}"

@@ -48,22 +48,22 @@ def proxies(
     opened = Store.open(store)
     with reading_display(errors, opened):
         reference = reference_cscore(opened, cscore, replicates=True)
-        at = largest_ratio(opened, ratio)
-        found = read_example_scores(opened, at, replicates=True)
-    if found.saturated:
-        warn(saturated_note(found.saturated))
-    frame = proxies_frame(found)
-    table = store_proxy_agreement(found, reference, confidence=confidence)
-    bases = bases_of(each for each in found.counts.ratios if each.ratio == at)
+        largest = largest_ratio(opened, ratio)
+        scores = read_example_scores(opened, largest, replicates=True)
+    if scores.saturated:
+        warn(saturated_note(scores.saturated))
+    frame = proxies_frame(scores)
+    table = store_proxy_agreement(scores, reference, confidence=confidence)
+    bases = bases_of(ratio for ratio in scores.counts.ratios if ratio.ratio == largest)
     written = {"proxies": keep_table(opened, "proxies", frame, None, bases, output, orientation="high is regular")}
-    said = {"cscore": f"{reference.source} ({reference.basis})", "confidence": repr(confidence)}
-    written["correlations"] = keep_table(opened, "proxy_agreement", table, output, bases, None, **said)
+    metadata = {"cscore": f"{reference.source} ({reference.basis})", "confidence": repr(confidence)}
+    written["correlations"] = keep_table(opened, "proxy_agreement", table, output, bases, None, **metadata)
     if plot is not None:
         write_figure(plot, analysis.plot.proxies, table)
         written["plot"] = str(plot)
-    say(f"proxies at ratio {at:g}, C-score of {said['cscore']}")
+    say(f"proxies at ratio {largest:g}, C-score of {metadata['cscore']}")
     _show(table)
-    say(runs_read_text(found.counts.ratios, opened.targets()))
+    say(runs_read_text(scores.counts.ratios, opened.targets()))
     for name, path in written.items():
         say(f"{name}: {path}")
 
@@ -71,7 +71,7 @@ def proxies(
 def _show(frame: "pd.DataFrame") -> None:
     """Best first."""
     columns = ("Spearman", 0), ("interval", 2), ("Kendall", 1), ("interval", 3)
-    table = TextTable([TableColumn("proxy", kind="text"), *(TableColumn(*each) for each in columns)])
+    table = TextTable([TableColumn("proxy", kind="text"), *(TableColumn(*column) for column in columns)])
     for row in frame.sort_values("spearman", ascending=False, kind="stable").to_dict("records"):
         correlations = [
             text

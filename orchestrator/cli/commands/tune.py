@@ -164,10 +164,10 @@ def warn_no_recipe(report: "SearchReport", search: "Search") -> None:
     from orchestrator.tuning.field_values import values_text
     from orchestrator.tuning.recommendation import metrics_text
 
-    nearest = max(report.trial_results, key=lambda each: each.trial.last.subset_accuracy)
+    nearest = max(report.trial_results, key=lambda result: result.trial.last.subset_accuracy)
     what = f"none of {count_text(len(report.trial_results), 'trial')} fits its subsets to {fit:g}"
     if report.measured:
-        nearest = max(report.measured, key=lambda each: each.trial.last.subset_accuracy)
+        nearest = max(report.measured, key=lambda result: result.trial.last.subset_accuracy)
         fitted = count_text(report.progress.fitted, "trial")
         what = f"fitted to subsets to {fit:g}: {fitted}, and none to fresh ones as well"
     warn(f"{what}; the nearest, {values_text(nearest.candidate.values)}: {metrics_text(nearest.trial)}")
@@ -182,11 +182,11 @@ def _show_trials(report: "SearchReport") -> None:
     as_good = {each.candidate.number for each in report.nominated.as_good}
     measured = {each.candidate.number: each.trial.ended for each in report.measured}
     chosen = report.chosen_number
-    fitted = [each for each in report.trial_results if each.trial.ended == "fitted"]
+    fitted = [result for result in report.trial_results if result.trial.ended == "fitted"]
     fitted.sort(key=lambda each: -each.accuracy)
     shown = fitted[:_MAX_ROWS] + [each for each in fitted[_MAX_ROWS:] if each.candidate.number == chosen]
     columns = ("trial", 0), ("epochs", 2), ("subset", 1), ("held-out", 0), ("operations", 0), ("s/run", 3)
-    table = TextTable([*(TableColumn(*each) for each in columns), TableColumn("verdict", kind="text")])
+    table = TextTable([*(TableColumn(*column) for column in columns), TableColumn("verdict", kind="text")])
     for each in shown:
         last, number = each.trial.last, each.candidate.number
         mark = "as good" if number in as_good else ""
@@ -201,5 +201,5 @@ def _show_trials(report: "SearchReport") -> None:
     for each in shown:
         say(f"trial {each.candidate.number}: {values_text(each.candidate.values)}")
     now = report.progress
-    rest = f"{now.stopped} stopped early, {now.ended - now.fitted - now.stopped} ended without"
-    say(f"{now.fitted} of {count_text(now.ended, 'trial')} fit their subsets, {rest}, {now.failed} failed")
+    others = f"{now.stopped} stopped early, {now.ended - now.fitted - now.stopped} ended without"
+    say(f"{now.fitted} of {count_text(now.ended, 'trial')} fit their subsets, {others}, {now.failed} failed")

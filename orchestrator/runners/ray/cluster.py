@@ -123,8 +123,8 @@ def private_folder() -> Path:
     folder = (base if len(str(base)) <= _MAX_BASE else Path("/tmp")) / f"longtail-{os.geteuid()}"  # noqa: S108
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
-        found = folder.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        status = folder.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
             raise ClusterError(
                 f"{folder}: is not a folder of this user; RAY_TMPDIR names another place for Ray's files"
             )

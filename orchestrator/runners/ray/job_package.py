@@ -103,16 +103,16 @@ def driver_folder(campaign: str, working_dir: str | None, sent: Mapping[str, Pat
 
 def _checked(folder: Path) -> Path:
     """The folder's real path; CampaignError where it cannot be sent, or holds more than was meant."""
-    given, folder = folder, folder.resolve()
+    original, folder = folder, folder.resolve()
     if not folder.is_dir():
-        raise CampaignError(f"--working-dir: must be a folder, got {str(given)!r}")
+        raise CampaignError(f"--working-dir: must be a folder, got {str(original)!r}")
     if Path.home().resolve().is_relative_to(folder):
         raise CampaignError(
-            f"--working-dir: {given} holds your home folder with its keys; name the folder of your code"
+            f"--working-dir: {original} holds your home folder with its keys; name the folder of your code"
         )
     for name in (CAMPAIGN_FILE, SCORES_FILE, SPLIT_FILE, LABELS_FILE):
         if (folder / name).exists():
-            raise CampaignError(f"--working-dir: {given} has a {name}, which is the name of what is sent with it")
+            raise CampaignError(f"--working-dir: {original} has a {name}, which is the name of what is sent with it")
     try:
         for link in _links(folder):
             target, leads = link.resolve(), f"--working-dir: {link} leads to"
@@ -123,7 +123,7 @@ def _checked(folder: Path) -> Path:
             if not target.exists():
                 raise CampaignError(f"{leads} {target}, which is missing")
     except OSError as error:
-        raise CampaignError(f"--working-dir: {given} cannot be read: {error}") from error
+        raise CampaignError(f"--working-dir: {original} cannot be read: {error}") from error
     return folder
 
 

@@ -53,11 +53,11 @@ def check_token_file() -> None:
     if _mode() not in ("", "token") or os.environ.get("RAY_AUTH_TOKEN", "").strip():
         return
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return  # there is none, or Ray will say what is wrong with it
-    if found.st_uid == os.geteuid() and found.st_mode & 0o077:
-        mode = f"{found.st_mode & 0o777:04o}"
+    if status.st_uid == os.geteuid() and status.st_mode & 0o077:
+        mode = f"{status.st_mode & 0o777:04o}"
         raise ClusterError(
             f"{path}: other users of this machine may use the Ray token (its mode is {mode}, must be 0600): "
             f"chmod 600 {shlex.quote(str(path))}"

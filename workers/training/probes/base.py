@@ -1,4 +1,4 @@
-"""The `Probe` protocol, what a probe sees of a trained run, and the groups that it compares."""
+"""The `Probe` protocol, the trained run that a probe receives, and the groups that it compares."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What probes cost beside training: forward passes of single examples, for the time that `longtail plan` tells."""
+"""Cost of probes: forward passes of single examples, for the time that `longtail plan` estimates."""
 
 from workers.campaign.campaign import Campaign
 

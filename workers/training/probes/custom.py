@@ -1,4 +1,4 @@
-"""Probes of the user's own: `package.module:Class` in `record.probes.custom`."""
+"""Custom probes: `package.module:Class` in `record.probes.custom`."""
 
 from workers.campaign.probes import CustomProbe
 from workers.errors import CampaignError

@@ -1,4 +1,4 @@
-"""What is lost when memorization channels are dropped (Maini et al. 2023, section 6): correctness in every mode of
+"""Dropped memorization channels (Maini et al. 2023, section 6): correctness in every mode of
 example-tied dropout."""
 
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Counts what a model, or variants of it, predict right of each group of examples."""
+"""Counts the correct predictions of a model, or of variants of it, in each group of examples."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""The probes that a campaign requests, and what their columns depend on."""
+"""The probes that a campaign requests, and the settings that their columns depend on."""
 
 import torch
 from pydantic import ValidationError
@@ -76,7 +76,7 @@ def _tensors(
 ) -> tuple[ProbedTensor, ...]:
     layer_of = {name: layer.name for layer in shape.layers for name in layer.tensors}
     sizes: dict[str, int] = {
-        name: each.numel() for name, each in _new_model(campaign, input_shape, num_classes).named_parameters()
+        name: parameter.numel() for name, parameter in _new_model(campaign, input_shape, num_classes).named_parameters()
     }
     return tuple(ProbedTensor(name=name, layer=layer_of[name], size=sizes[name]) for name in shape.tensors)
 

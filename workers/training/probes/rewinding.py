@@ -1,4 +1,4 @@
-"""Layer rewinding (Maini et al. 2023, section 4.2): what a model gets right with one layer as it was earlier."""
+"""Layer rewinding (Maini et al. 2023, section 4.2): accuracy with one layer at its weights of an earlier epoch."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any

@@ -56,7 +56,7 @@ class StackProbes:
         self._probed = [k for k, run in enumerate(runs) if requested and run.repetition < requested.repetitions]
         self._probes = campaign_probes(campaign) if requested else []
         self._shape = probe_shape(campaign, data.input_shape, data.num_classes, _counts(data)) if requested else None
-        self.columns = [column for each in self._probes for column in each.columns(self.shape)]
+        self.columns = [column for probe in self._probes for column in probe.columns(self.shape)]
         self._units = [
             _Unit(k, probe, number)
             for k in self._probed
@@ -112,7 +112,7 @@ class StackProbes:
         """A run's records with the columns of probes: measured in the last one, missing in the others."""
         missing = {column.name: column.missing() for column in self.columns}
         last = {**missing, **values}
-        return [replace(each, probes=last if each is records[-1] else missing) for each in records]
+        return [replace(record, probes=last if record is records[-1] else missing) for record in records]
 
     def on_epoch_end(
         self, epoch: int, gradients: npt.NDArray[np.float32] | None, values: Sequence[ProbeValues]
@@ -167,7 +167,7 @@ def _zeros_like(state: State) -> dict[str, torch.Tensor]:
 
 
 def _form(values: ProbeValues) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
-    return {name: (each.shape, each.dtype) for name, each in values.items()}
+    return {name: (value.shape, value.dtype) for name, value in values.items()}
 
 
 def without_kept(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -1,4 +1,4 @@
-"""Factors on the units of a model's layers: 0 takes a unit away, a factor's gradient says what that would change."""
+"""Factors on the units of a model's layers: 0 removes a unit; a factor's gradient estimates the effect."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

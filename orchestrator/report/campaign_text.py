@@ -18,7 +18,7 @@ IRREGULAR = 0.5
 _ACCURACIES = ("test_accuracy", "heldout_accuracy", "subset_accuracy")
 
 
-def described(store: Store) -> list[tuple[str, str]]:
+def describe_campaign(store: Store) -> list[tuple[str, str]]:
     """(term, description) pairs of a store's campaign or import."""
     header, campaign = store.header, store.header.campaign
     sizes = f"{header.num_train:,} training and {count_text(header.num_test, 'test example')}"
@@ -31,14 +31,14 @@ def described(store: Store) -> list[tuple[str, str]]:
     return [
         data,
         ("Model", _model(campaign)),
-        ("Recipe", recipe_in_words(campaign.recipe, header.precision)),
+        ("Recipe", recipe_text(campaign.recipe, header.precision)),
         *([("Label noise", noise)] if noise else []),
         ("Subsets", subsets),
         ("Identity", header.identity[:16]),
     ]
 
 
-def recipe_in_words(recipe: Recipe, precision: str) -> str:
+def recipe_text(recipe: Recipe, precision: str) -> str:
     """One sentence."""
     optimizer = recipe.optimizer
     if isinstance(optimizer, SGD):
@@ -65,9 +65,13 @@ def accuracies(store: Store) -> list[dict[str, str]]:
     targets = {ratio_ppm / PPM: requested for ratio_ppm, requested in store.targets().items()}
     rows = []
     for ratio in sorted({*targets, *final["ratio"].unique().tolist()}):
-        at = final[final["ratio"] == ratio]
-        used = at[at["status"] != "diverged"]
-        counts = {"runs": len(at), "requested": targets.get(ratio, len(at)), "diverged": len(at) - len(used)}
+        of_ratio = final[final["ratio"] == ratio]
+        used = of_ratio[of_ratio["status"] != "diverged"]
+        counts = {
+            "runs": len(of_ratio),
+            "requested": targets.get(ratio, len(of_ratio)),
+            "diverged": len(of_ratio) - len(used),
+        }
         means = {name: _mean(used[name].astype(float)) for name in _ACCURACIES}
         rows.append({"ratio": f"{ratio:g}", **{name: f"{count:,}" for name, count in counts.items()}, **means})
     return rows
@@ -77,14 +81,14 @@ def headline(found: Findings) -> list[tuple[str, str]]:
     """(what, number) pairs: the few numbers that a reader wants first."""
     runs = open_store(found.store.uri).runs()
     final = runs[runs["is_final"].astype(bool)]
-    told = [("runs", f"{len(final):,}"), ("training examples", f"{found.labels.num_train:,}")]
+    items = [("runs", f"{len(final):,}"), ("training examples", f"{found.labels.num_train:,}")]
     if found.mem is not None:
         mem = found.mem["mem"]
-        told.append((f"of examples: memorization of {MEMORIZED} or more", _share(mem >= MEMORIZED, mem.notna())))
+        items.append((f"of examples: memorization of {MEMORIZED} or more", _share(mem >= MEMORIZED, mem.notna())))
     if found.cscore is not None:
         cscore = found.cscore["cscore"]
-        told.append((f"of examples: C-score of {IRREGULAR} or less", _share(cscore <= IRREGULAR, cscore.notna())))
-    return told
+        items.append((f"of examples: C-score of {IRREGULAR} or less", _share(cscore <= IRREGULAR, cscore.notna())))
+    return items
 
 
 def _share(some: pd.Series, of: pd.Series) -> str:
