@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from workers.store import Store
 
-Estimate = Literal["memorization", "cscore", "forgetting"]
+EstimateOption = Literal["memorization", "cscore", "forgetting"]
 RULES = ("parameters", "buffers", "reestimated")
 
 
@@ -50,8 +50,8 @@ def localize(
         ),
     ] = None,
     estimate: Annotated[
-        Estimate | None,
-        typer.Option("--estimate", help="Estimate of --scores; default: memorization; required with a file."),
+        EstimateOption | None,
+        typer.Option("--estimate", help="EstimateOption of --scores; default: memorization; required with a file."),
     ] = None,
 ) -> None:
     """Show what probes measured: in which layers and units memorization is.
@@ -84,7 +84,7 @@ def localize(
         say(f"plot: {plot}")
 
 
-def _correlated(store: "Store", ratio: float | None, source: str, estimate: "Estimate | None") -> "pd.DataFrame":
+def _correlated(store: "Store", ratio: float | None, source: str, estimate: "EstimateOption | None") -> "pd.DataFrame":
     from analysis.scoring.probe_agreement import correlate_probes
     from analysis.scoring.scores import chosen_estimate, read_scores
 
