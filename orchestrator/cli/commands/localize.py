@@ -51,7 +51,7 @@ def localize(
     ] = None,
     estimate: Annotated[
         EstimateOption | None,
-        typer.Option("--estimate", help="EstimateOption of --scores; default: memorization; required with a file."),
+        typer.Option("--estimate", help="Estimate of --scores; default: memorization; required with a file."),
     ] = None,
 ) -> None:
     """Show what probes measured: in which layers and units memorization is.
