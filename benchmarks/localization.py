@@ -5,7 +5,8 @@
 DATA is the folder that the campaign's data set reads (`MNIST/raw/`, or `train.parquet` and `test.parquet`). The first N
 training and T test images are written as Parquet beside the store, with the campaign file; then the campaign is trained
 and `longtail localize` prints its tables. With --memorization R small networks are trained on R random
-subsets of the same examples, and the rank correlation of their memorization with the probes' values is printed as well.
+subsets of the same examples, and the rank correlation of their memorization with the probes' values is printed as well. A baseline
+(--keep) has no probes: its accuracies are printed alone.
 """
 
 import argparse
@@ -39,7 +40,8 @@ def main() -> None:
     scores = []
     if options.memorization:
         scores = ["--scores", str(_train(options, _memorization(options), "memorization"))]
-    app(["localize", str(store), "--plot", str(options.store / "localization.png"), *scores])
+    if options.keep is None:
+        app(["localize", str(store), "--plot", str(options.store / "localization.png"), *scores])
 
 
 def _train(options: argparse.Namespace, document: dict[str, Any], name: str) -> Path:
@@ -100,7 +102,6 @@ def _campaign(options: argparse.Namespace) -> dict[str, Any]:
     elif options.keep is not None:
         kind, share = options.keep
         model["stage_dropout"] = {"name": kind, "keep": float(share)}
-        probes["gradients"] = True
     else:
         probes |= {
             "gradients": True,
@@ -120,7 +121,8 @@ def _campaign(options: argparse.Namespace) -> dict[str, Any]:
         },
         "label_noise": {"fraction": 0.1},
         "subsets": {"ratios": [1.0], "repetitions": options.runs, "seed": 4},
-        "record": {"epochs": "all", "presentations": True, "probabilities": True, "probes": probes},
+        "record": {"epochs": "all", "presentations": True, "probabilities": True}
+        | ({} if options.keep is not None else {"probes": probes}),
     }
 
 
