@@ -5,8 +5,8 @@
 DATA is the folder that the campaign's data set reads (`MNIST/raw/`, or `train.parquet` and `test.parquet`). The first N
 training and T test images are written as Parquet beside the store, with the campaign file; then the campaign is trained
 and `longtail localize` prints its tables. With --memorization R small networks are trained on R random
-subsets of the same examples, and the rank correlation of their memorization with the probes' values is printed as well. A baseline
-(--keep) has no probes: its accuracies are printed alone.
+subsets of the same examples, and the rank correlation of their memorization with the probes' values is printed as well.
+A baseline (--keep) has no probes: its accuracies are printed alone.
 """
 
 import argparse
