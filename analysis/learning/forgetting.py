@@ -66,17 +66,17 @@ class Forgetting:
 
     @property
     def presented(self) -> Bools:
-        """Was it shown at all."""
+        """Whether it was shown at all."""
         return self.presentations > 0
 
     @property
     def learned(self) -> Bools:
-        """Was it right at least once."""
+        """Whether it was right at least once."""
         return self.first_learned > 0
 
     @property
     def unforgettable(self) -> Bools:
-        """Was it learned, and not forgotten."""
+        """Whether it was learned, and never forgotten."""
         unforgettable: Bools = self.learned & (self.events == 0)
         return unforgettable
 

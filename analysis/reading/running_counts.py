@@ -23,7 +23,7 @@ class RunningCounts:
         self._counted: dict[int, set[int]] = {}
 
     def holds(self, shard: Shard) -> bool:
-        """Is every run of a shard counted, perhaps from other files."""
+        """Whether every run of a shard is counted, from whichever file."""
         return self._counted.get(shard.ratio_ppm, set()).issuperset(range(shard.start, shard.stop))
 
     def add(self, shard: Shard) -> None:

@@ -23,7 +23,7 @@ evaluations of recorded epochs, those trained on; or those that were not."""
 
 @dataclass(frozen=True)
 class RunSequence:
-    """One run that did not diverge: `correct` bool[E, N] at epochs int64[E]; `seen` bool[E, N]: was it looked then.
+    """One run that did not diverge: `correct` bool[E, N] at epochs int64[E]; `seen` bool[E, N]: whether measured.
 
     `correct` is false where it was not. `values` are float16[E, N] by column: NaN there, and where a logit was not
     finite.

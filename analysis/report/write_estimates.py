@@ -34,7 +34,7 @@ from workers.store import Store
 
 _DISCOVERIES = "influence_discoveries"
 MAX_PAIRS = 1_000_000
-"""Pairs kept at each ratio, unless told otherwise: 100 MB while they are written."""
+"""Default number of pairs kept at each ratio: 100 MB while they are written."""
 
 _OPTIONS = PairOptions(max_pairs=MAX_PAIRS)
 

@@ -75,7 +75,7 @@ class ExampleScore:
 
     @property
     def high_is_irregular(self) -> bool:
-        """Do irregular examples have high values, not low ones."""
+        """Whether irregular examples have high values, not low ones."""
         return self.name in _HIGH_IS_IRREGULAR
 
     @property

@@ -20,7 +20,7 @@ from workers.errors import EstimateError
 
 @dataclass(frozen=True)
 class Matched:
-    """int64[n] ids of the shared examples in a and in b, ascending in a; `told` says how they were found.
+    """int64[n] ids of the shared examples in a and in b, ascending in a; `told` says how they were matched.
 
     `told` is empty where both sides are of the same examples in the same order.
     """

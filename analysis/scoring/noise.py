@@ -57,7 +57,7 @@ def noise_curves(found: StoreScores) -> pd.DataFrame:
 
 
 def noisy_examples(labels: Labels, source: str) -> Bools:
-    """bool[N]: differs the given label. Raises EstimateError, which names the source, where none does."""
+    """bool[N]: whether the given label is another. Raises EstimateError, which names the source, where none is."""
     noisy: Bools = labels.given_label != labels.label
     if not noisy.any():
         raise EstimateError(

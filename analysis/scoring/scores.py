@@ -73,7 +73,7 @@ class Scores:
 
 
 def is_score_file(source: Source) -> bool:
-    """Is it a file of scores (by its name), and no store."""
+    """Whether a source is a file of scores, by its name, and no store."""
     return os.fspath(source).lower().endswith(".npz")
 
 

@@ -38,7 +38,7 @@ class CampaignProgress:
 
     @property
     def committed(self) -> int:
-        """Runs in the store, of those requested: as they were told of, and in the end as they were found."""
+        """Requested runs in the store: as reported by workers, and at the end as read from the files."""
         return self.before + self.trained if self.found is None else self.found
 
 

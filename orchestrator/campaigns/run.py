@@ -115,7 +115,7 @@ def run_campaign(
 
 
 def _checked(report: ReportBuilder, store: Store, requested: Masks) -> CampaignReport:
-    """The report with what the store's files say at the end, whatever was told of them before."""
+    """The report, corrected by what the store's files hold at the end."""
     last = 0.0
 
     def on_checked(done: int, total: int) -> None:

@@ -41,7 +41,7 @@ class SuggestingGroup(TyperGroup):
 
 @contextmanager
 def _suggestions() -> Iterator[None]:
-    """Say in usage errors what was meant, as far as it can be told; control characters of file names are shown."""
+    """Suggest the intended name in usage errors; control characters of file names are shown."""
     try:
         yield
     except _UsageError as error:

@@ -49,7 +49,7 @@ class WorkersChanged:
 
 @dataclass(frozen=True)
 class Note:
-    """Something out of the ordinary that does not end the campaign, told at its end."""
+    """A warning that does not end the campaign, shown at its end."""
 
     text: str
 

@@ -71,7 +71,7 @@ class Asha:
         return max(1, self.max_epochs // 10)
 
     def scheduler(self, finished: Mapping[str, Sequence[EpochMetrics]]) -> AsyncHyperBandScheduler:
-        """Tune's scheduler, told about the trials that are finished already."""
+        """Tune's scheduler, which knows the trials that are finished already."""
         made = AsyncHyperBandScheduler(
             time_attr="epoch",
             metric=_SCORE,

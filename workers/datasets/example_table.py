@@ -105,7 +105,7 @@ class ExampleTable:
         return ids
 
     def mistake(self, field: str, text: str) -> CampaignError:
-        """An error about the table, told of one of its fields."""
+        """An error about the table that names one of its fields."""
         return CampaignError(f"{self.field}.{field}: {self.place}: {text}")
 
 

@@ -20,7 +20,7 @@ class Binding:
         self._seen: Any = None
 
     def seen(self, mark: Any) -> bool:
-        """Was the file found to be the same with this mark, which changes when another file takes its place."""
+        """Whether the file was the same with this mark, which changes when another file takes its place."""
         return mark is not None and mark == self._seen
 
     def check(self, uri: str, found: pa.Buffer | None, mark: Any = None) -> None:

@@ -145,7 +145,7 @@ def open_table(files: Files, path: str, layout: Layout) -> Iterator[TableFile]:
 
 
 def exists(files: Files, path: str) -> bool:
-    """Is there such a file."""
+    """Whether the file exists."""
     file = files.open(path)
     if file is not None:
         file.close()

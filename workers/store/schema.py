@@ -233,7 +233,7 @@ def consistent(
     train_correct: npt.NDArray[np.bool_],
     test_correct: npt.NDArray[np.bool_],
 ) -> bool:
-    """Do the accuracy columns, which the content hash does not cover, follow from the vectors (bool[rows, N or T])."""
+    """Whether the accuracy columns, which the content hash does not cover, follow from bool[rows, N or T] vectors."""
     given = [table[name].to_pylist() for name in ("subset_accuracy", "heldout_accuracy", "test_accuracy")]
     derived = (
         [_mean(right[inside]) for right, inside in zip(train_correct, subset, strict=True)],

@@ -65,7 +65,7 @@ class Store(StoredExamples):
 
     @classmethod
     def exists(cls, uri: str | os.PathLike[str]) -> bool:
-        """Is there a store at a path or URI."""
+        """Whether there is a store at a path or URI."""
         return exists(open_files(uri), CAMPAIGN)
 
     @classmethod

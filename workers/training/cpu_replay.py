@@ -90,7 +90,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return False
 
     def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Do it, and write it down where it is more than another name for what is there."""
+        """Execute the operation, and record it unless it is a view of an existing tensor."""
         given, named = tree_map(self._node, (args, kwargs or {}))
         result = operation(*args, **(kwargs or {}))
         tensors = tree_leaves(result)

@@ -28,7 +28,7 @@ def autocast_to(precision: Precision, device: torch.device) -> torch.autocast:
 
 
 def keep_head_in_float32(model: nn.Module) -> None:
-    """Have the last linear layer compute in float32: ties of rounded logits would all go to the lowest class."""
+    """Compute the last linear layer in float32: ties of rounded logits would all go to the lowest class."""
     head = find_head(model)
     if head is not None:
 

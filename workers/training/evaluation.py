@@ -25,7 +25,7 @@ class Evaluation:
 
 
 def evaluate(predict: Predict, count: int, data: DeviceData, flip: bool, batch: int, margins: bool) -> Evaluation:
-    """Do `count` models predict the given label, and with `margins` by how much on the test examples.
+    """Whether `count` models predict the given label, and with `margins` by how much on the test examples.
 
     Without augmentation; with `flip` on the mean of the logits of each image and its mirror image. Ties go to the
     lowest class. Logits that are not finite are wrong. A batch's size can change the last bit of a logit.
@@ -44,7 +44,7 @@ def evaluate(predict: Predict, count: int, data: DeviceData, flip: bool, batch: 
 
 
 def correct(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Is the label's logit the largest: float[K, B, C] and int64[B] to bool[K, B]. Ties go to the lowest class."""
+    """Whether the label's logit is largest: float[K, B, C] and int64[B] to bool[K, B]. Ties go to the lowest class."""
     return (logits.argmax(dim=2) == labels) & logits.isfinite().all(dim=2)
 
 

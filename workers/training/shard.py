@@ -40,7 +40,7 @@ class ShardSummary:
     seconds: float = 0.0
     bytes: int = 0
     notes: tuple[str, ...] = ()
-    """What did not hinder it, but is to be told."""
+    """Warnings that are shown."""
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _MAX_ROWS = 20
 _TOP = 5
 _FDR = 0.05
-"""Of the number of discoveries that is told beside pairs over a threshold."""
+"""False discovery rate of the number of discoveries shown beside pairs over a threshold."""
 
 
 _COLUMNS = {

@@ -102,7 +102,7 @@ def connected(address: str | None, workers: int | None, working_dir: str | None)
 
 @contextmanager
 def _own_sigterm() -> Iterator[None]:
-    """Keep this process's answer to SIGTERM: Ray puts its own in place, which ends the driver in mid-sentence."""
+    """Keep this process's handler of SIGTERM: Ray installs its own, which ends the driver at once."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -67,7 +67,7 @@ def watch_head(address: str, lost: Callable[[str], None] | None = None) -> Itera
 
 
 class Outage:
-    """For how long a head has not answered at a stretch, in seconds of a clock."""
+    """Seconds for which a head has not answered without a break."""
 
     def __init__(self) -> None:
         # Not the last answer: this process may itself have been stopped since.

@@ -10,7 +10,7 @@ _GPU_UNITS = 10_000
 
 @dataclass(frozen=True)
 class Node:
-    """A machine of the cluster; `leaving` where it was told to end soon (a spot machine's notice, a scale-down).
+    """A machine of the cluster; `leaving` where it will end soon (a spot machine's notice, a scale-down).
 
     `address` is its network address, where that is known.
     """

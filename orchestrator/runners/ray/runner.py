@@ -126,7 +126,7 @@ def drive(pool: Pool, scheduler: Scheduler) -> Iterator[Outcome]:
 
 
 def _handle_event(event: Event, pool: Pool, scheduler: Scheduler, kinds: set[str]) -> Iterator[Outcome]:
-    """What an event means for the shards, and what the campaign is told of it."""
+    """Update the shards after an event; yields what the campaign reports."""
     match event:
         case ShardEnded(worker, shard, result):
             outcome = scheduler.on_shard_end(worker, shard, result)

@@ -27,7 +27,7 @@ class LoadProblem:
 
 
 class WorkerActor:
-    """A worker in a process of its own. Loads its data at the first call, so that what goes wrong there is told."""
+    """A worker in a process of its own. Loads its data at the first call, so that errors there are reported."""
 
     def __init__(self, job: Job, device: str, path: Sequence[str]) -> None:
         extend_path(path)

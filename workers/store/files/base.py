@@ -69,7 +69,7 @@ class Files(Protocol):
         """Remove a file that may be gone already."""
 
     def check_writable(self, folder: str) -> None:
-        """Raise ReadOnlyError where files of a folder cannot be written, as far as that can be told without it."""
+        """Raise ReadOnlyError where files of a folder cannot be written, as far as that is known without writing."""
 
     def clean(self) -> None:
         """Remove what writers left behind."""

@@ -57,7 +57,7 @@ def reason_of(error: Exception) -> str:
 
 
 def is_transient(error: OSError) -> bool:
-    """May the same request succeed a moment later."""
+    """Whether the same request may succeed when it is repeated."""
     if isinstance(error, StoreError | FileNotFoundError | PermissionError):
         return False
     return isinstance(error, TimeoutError | ConnectionError) or _TRANSIENT.search(str(error)) is not None

@@ -177,7 +177,7 @@ class RemoteFiles:
         return self._retry(folder, lambda: list(self.filesystem.get_file_info(selector)))
 
     def _exists(self, path: str) -> bool:
-        """Is there such a file. One request where asking for its information would list what might lie under it."""
+        """Whether the file exists. One request where asking for its information would list what might lie under it."""
 
         def attempt() -> bool:
             try:
