@@ -7,9 +7,10 @@ from pathlib import Path
 from benchmarks import airbench, jax_script
 from benchmarks.flops import model_operations
 from benchmarks.loops import measure_loop, several, single
-from benchmarks.measure import OURS, Contestant, cores
-from benchmarks.ours import measure_ours
+from benchmarks.measure import OURS, Contestant, Measurement, cores
+from benchmarks.ours import all_of_this_machine, measure_ours
 from benchmarks.works import Work
+from orchestrator import RunOptions
 from orchestrator.runners.run_options import Device
 from workers.datasets import Dataset, load_dataset
 
@@ -28,15 +29,15 @@ class Options:
     jax_python: str
     airbench: Path | None
     airbench_models: int
+    in_process: bool = False
+    """Ours in this process, without Ray."""
 
 
 def line_up(work: Work, options: Options) -> tuple[list[Contestant], list[str]]:
     """The contestants of a work, ours first, and a note for each that is missing. Raises DataError."""
     dataset = load_dataset(work.campaign.dataset)
     operations = model_operations(work.campaign, dataset)
-    found = [
-        Contestant(work.name, OURS, partial(measure_ours, work, options.device, options.gpus_per_worker, operations)),
-    ]
+    found = [Contestant(work.name, OURS, partial(_ours, work, options, operations))]
     notes: list[str] = []
     if work.name == "cifar10":
         _add(found, notes, _airbench(work, options, dataset))
@@ -45,6 +46,12 @@ def line_up(work: Work, options: Options) -> tuple[list[Contestant], list[str]]:
     if work.name == "mnist":
         _add(found, notes, _jax(work, options, dataset))
     return found, notes
+
+
+def _ours(work: Work, options: Options, operations: float) -> Measurement:
+    alone = RunOptions(device=options.device)
+    how = alone if options.in_process else all_of_this_machine(options.device, options.gpus_per_worker)
+    return measure_ours(work, how, operations)
 
 
 def _add(found: list[Contestant], notes: list[str], peer: Contestant | str) -> None:

@@ -30,8 +30,8 @@ class Moment:
     committed: int
 
 
-def measure_ours(work: Work, device: Device, gpus_per_worker: float | None, operations: float) -> Measurement:
-    """Train the whole campaign once, on all cores or GPUs of this machine. `operations` are those of one model.
+def measure_ours(work: Work, options: RunOptions, operations: float) -> Measurement:
+    """Train the whole campaign once. `operations` are those of one model.
 
     `whole_seconds` of the details: from the call to the C-scores, where examples are held out.
     Raises OursError, and what run_campaign raises.
@@ -43,7 +43,6 @@ def measure_ours(work: Work, device: Device, gpus_per_worker: float | None, oper
         moments.append(Moment(time.perf_counter() - started, progress.workers, progress.trained))
 
     with tempfile.TemporaryDirectory(prefix="longtail-speed-") as folder:
-        options = _options(device, gpus_per_worker)
         report = run_campaign(work.campaign, Path(folder) / "store", options, on_progress=watch)
         if not report.complete:
             raise OursError(f"{work.name}: {report.progress.failed} runs failed: {report.failures[0].error.message}")
@@ -89,7 +88,8 @@ def since_ready(moments: Sequence[Moment], work: str) -> tuple[Moment, Moment]:
     return ready, end
 
 
-def _options(device: Device, gpus_per_worker: float | None) -> RunOptions:
+def all_of_this_machine(device: Device, gpus_per_worker: float | None) -> RunOptions:
+    """A worker on each core or GPU, on Ray; without Ray one in this process."""
     if find_spec("ray") is None:
         return RunOptions(device=device)
     # This machine is measured, whatever cluster the user's shell points to.

@@ -165,7 +165,7 @@ def test_our_time_starts_when_all_workers_are_ready() -> None:
 def test_ours_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ours, "find_spec", lambda name: None)  # as where Ray is not installed
     work = make_work("digits", Sizes(repetitions=2, epochs=2))
-    measured = ours.measure_ours(work, "cpu", None, 1e9)
+    measured = ours.measure_ours(work, ours.all_of_this_machine("cpu", None), 1e9)
     assert (measured.models, measured.precision, measured.details["runner"]) == (2, "float32", "local")
     assert measured.accuracy is not None
     assert 0.5 < measured.accuracy < 1
