@@ -7,9 +7,9 @@ BIN = "$(VENV)/bin"
 # In the names of targets blanks are escaped: VENV may have some.
 BLANK = $() $()
 INSTALLED = $(subst $(BLANK),\ ,$(VENV))/installed
-# Compiled modules are kept, whatever the shell says: many processes of the tests import the same ones. NumPy's own
-# threads would compete with those of the other worker. What tests call make for is no part of this one.
-PYTEST = MAKEFLAGS= PYTHONDONTWRITEBYTECODE= OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+# Compiled modules are kept, whatever the shell says: many processes of the tests import the same ones. Threads of NumPy and
+# PyTorch would compete with those of the other workers. What tests call make for is no part of this one.
+PYTEST = MAKEFLAGS= PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 .PHONY: install demo check test fast-tests all-tests lint style types format docs docs-serve clean
 
@@ -33,7 +33,7 @@ all-tests: install
 	$(PYTEST) --cov --cov-report term --durations 25
 
 fast-tests: install
-	$(PYTEST) -m "not slow and not ray and not browser"
+	$(PYTEST) -m "not slow and not ray and not browser" --hypothesis-profile quick --durations 10 --durations-min 0.5
 
 lint: style types
 

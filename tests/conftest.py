@@ -20,8 +20,10 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # Tests open no windows, also where there is a display.
 os.environ["MPLBACKEND"] = "agg"
 
-# How long an example takes says nothing on machines that are shared. Every session draws other examples.
-settings.register_profile("longtail", deadline=None, max_examples=50)
+# How long an example takes says nothing on machines that are shared. Every session draws other examples; `make check`,
+# which runs often, draws few.
+settings.register_profile("longtail", deadline=None, max_examples=40)
+settings.register_profile("quick", deadline=None, max_examples=10)
 settings.load_profile("longtail")
 
 

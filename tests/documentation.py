@@ -21,15 +21,20 @@ comment of one line before a block is a note on it; several are separated by ";"
     <!-- exits 2 -->                           what the last command of the block ends with
 """
 
+import io
 import itertools
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
+import warnings
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import yaml
@@ -178,8 +183,7 @@ class Session:
         for command, _ in block.commands():
             words = shlex.split(command.replace("\\\n", " "), comments=True)
             options = [word.partition("=")[0] for word in words if word.startswith("--")]
-            program = words[: 3 if words[1] == "-m" else 2]
-            code, output = self._run_elsewhere([*program, "--help"])
+            code, output = help_of(words[2]) if words[1] == "-m" else call(words[1], "--help")[:2]
             missing = [option for option in options if not re.search(rf"{option}\b", output)]
             assert (code, missing) == (0, []), f"{block.place}: {command}\n{output}"
 
@@ -239,6 +243,19 @@ class Session:
             if before.get(path) != text:
                 path.write_text(shrunk(text, sizes))
                 before[path] = path.read_text()
+
+
+def help_of(module: str) -> tuple[object, str]:
+    """(exit code, output) of `python -m MODULE --help`, in this process: another takes seconds to import PyTorch."""
+    code: object = 0
+    output = io.StringIO()
+    with patch.object(sys, "argv", [module, "--help"]), redirect_stdout(output), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".* found in sys.modules", category=RuntimeWarning)
+        try:
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
+        except SystemExit as ended:
+            code = ended.code
+    return code, output.getvalue()
 
 
 def sizes_of(block: Block) -> dict[str, str] | None:

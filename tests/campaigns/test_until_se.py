@@ -1,6 +1,7 @@
 """Training until a standard error is reached: the same end whatever the shards, interruptions and drivers."""
 
 import math
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -85,21 +86,15 @@ def test_status_is_about_what_was_asked_for(undisturbed: tuple[Path, CampaignRep
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shard_size", [7, None])
-def test_the_end_does_not_depend_on_the_shards(
-    undisturbed: tuple[Path, CampaignReport], shard_size: int | None, tmp_path: Path
-) -> None:
-    report = run_campaign(stopping(), tmp_path / "s", shard_size=shard_size, until_se=TARGET)
+def test_the_end_does_not_depend_on_the_shards(undisturbed: tuple[Path, CampaignReport], tmp_path: Path) -> None:
+    report = run_campaign(stopping(), tmp_path / "s", shard_size=7, until_se=TARGET)
     assert ends(report) == ends(undisturbed[1])
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("after", [23])
-def test_the_end_does_not_depend_on_interruptions(
-    undisturbed: tuple[Path, CampaignReport], after: int, tmp_path: Path
-) -> None:
+def test_the_end_does_not_depend_on_interruptions(undisturbed: tuple[Path, CampaignReport], tmp_path: Path) -> None:
     def interrupt(progress: CampaignProgress) -> None:
-        if progress.trained >= after:
+        if progress.trained >= 23:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -110,25 +105,21 @@ def test_the_end_does_not_depend_on_interruptions(
 
 
 @pytest.mark.slow
-def test_runs_beyond_a_look_do_not_change_it(undisturbed: tuple[Path, CampaignReport], tmp_path: Path) -> None:
-    whole = run_campaign(stopping(), tmp_path / "s", shard_size=4)
-    assert whole.stopping_checks == ()
-    report = run_campaign(stopping(), tmp_path / "s", until_se=TARGET)
-    assert (report.progress.trained, report.complete) == (0, True)
-    assert report.stopping_checks == undisturbed[1].stopping_checks
-
-
-@pytest.mark.slow
-def test_without_a_target_the_rest_is_trained(tmp_path: Path) -> None:
-    campaign = stopping(subsets={"ratios": [0.6], "repetitions": 60, "seed": 5})
-    first = run_campaign(campaign, tmp_path / "s", shard_size=4, until_se=TARGET)
-    closer = run_campaign(campaign, tmp_path / "s", until_se=0.15)
-    assert 0 < first.progress.trained < closer.progress.committed < 60
-    report = run_campaign(campaign, tmp_path / "s")
-    assert (report.progress.before, report.progress.committed) == (closer.progress.committed, 60)
-    assert campaign_status(str(tmp_path / "s")).requested == 60
-    run_campaign(campaign, tmp_path / "whole", shard_size=4)
-    assert contents(tmp_path / "s") == contents(tmp_path / "whole")
+def test_beyond_a_look_more_runs_are_trained_and_do_not_change_it(
+    undisturbed: tuple[Path, CampaignReport], tmp_path: Path
+) -> None:
+    """To a closer target; without one all the rest; and then the first target has been reached where it was."""
+    store, first = tmp_path / "s", undisturbed[1]
+    shutil.copytree(undisturbed[0], store)
+    closer = run_campaign(stopping(), store, until_se=0.15)
+    assert 0 < closer.progress.trained < 200 - first.progress.committed
+    rest = run_campaign(stopping(), store)
+    assert rest.stopping_checks == ()
+    assert (rest.progress.before, rest.progress.committed) == (closer.progress.committed, 200)
+    assert campaign_status(str(store)).requested == 200
+    again = run_campaign(stopping(), store, until_se=TARGET)
+    assert (again.progress.trained, again.complete) == (0, True)
+    assert again.stopping_checks == first.stopping_checks
 
 
 def test_the_repetitions_are_the_most(tmp_path: Path) -> None:

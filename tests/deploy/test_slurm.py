@@ -16,8 +16,6 @@ from tests.conftest import small_campaign
 from tests.manifests import DEPLOY
 from workers.campaign.yaml_io import dump_campaign
 
-pytestmark = pytest.mark.ray
-
 SCRIPT = DEPLOY / "slurm.sbatch"
 BIN = Path(sys.executable).parent
 SCONTROL = "exit 0"
@@ -42,12 +40,14 @@ def command(
     return ["/usr/bin/env", *given, "/bin/bash", str(script), *(str(word) for word in words)]
 
 
+@pytest.mark.slow
 def test_bash_and_shellcheck_are_content() -> None:
     for check in (["/bin/bash", "-n"], [str(BIN / "shellcheck")]):
         done = subprocess.run([*check, SCRIPT], capture_output=True, text=True, check=False)
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+@pytest.mark.slow
 def test_sbatch_knows_its_options(tmp_path: Path) -> None:
     """It reads them all before it looks for a controller, which there is not."""
     sbatch = shutil.which("sbatch")
@@ -65,6 +65,7 @@ def test_sbatch_knows_its_options(tmp_path: Path) -> None:
     assert "unrecognized option '--requeued'" in said[tmp_path / "bad.sbatch"]
 
 
+@pytest.mark.ray
 def test_a_campaign_on_two_nodes(tmp_path: Path) -> None:
     """With the real `ray` and `longtail`; what it leaves behind, and who can read its files.
 
@@ -96,6 +97,7 @@ def test_a_campaign_on_two_nodes(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("longtail-cache-*"))
 
 
+@pytest.mark.slow
 def test_back_into_the_queue_before_the_time_limit(tmp_path: Path) -> None:
     """Slurm's warning reaches the script while the driver runs on; then its exit code is the driver's.
 
@@ -119,6 +121,7 @@ def test_back_into_the_queue_before_the_time_limit(tmp_path: Path) -> None:
     assert (code, requeued.read_text().strip(), output) == (7, f"{job}3", "time is up: requeued\n")
 
 
+@pytest.mark.slow
 def test_a_folder_that_another_has_taken_is_refused(tmp_path: Path) -> None:
     job = f"lt{os.getpid()}"
     (tmp_path / "elsewhere").mkdir()
@@ -133,6 +136,7 @@ def test_a_folder_that_another_has_taken_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("queue", "code", "told"),
     [

@@ -1,7 +1,6 @@
 """The speed comparison: does it train what it says, count what it says, and tell its mistakes."""
 
 import re
-import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -266,12 +265,11 @@ def test_a_peer_that_fails_is_left_out(capsys: pytest.CaptureFixture[str]) -> No
     assert notes[0] in capsys.readouterr().out
 
 
-@pytest.mark.slow
-def test_help() -> None:
-    command = [sys.executable, "-m", "benchmarks.speed", "--help"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "--mnist-root" in done.stdout
+def test_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        speed.main(["--help"])
+    output, errors = capsys.readouterr()
+    assert (ended.value.code, errors, "--mnist-root" in output) == (0, "", True)
 
 
 @pytest.mark.parametrize(
