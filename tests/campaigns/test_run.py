@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from orchestrator.campaigns.campaign_report import CampaignProgress
 from orchestrator.campaigns.run import CampaignFailedError
 from orchestrator.store_ops.verify import verify_store
 from tests.command import call
-from tests.conftest import BUSY_RUNS, busy_campaign, small_campaign
+from tests.conftest import busy_campaign, small_campaign
 from tests.store.test_store import everything
 from workers.campaign.campaign import Campaign
 from workers.campaign.keys import Run, Shard
@@ -405,43 +404,38 @@ def test_features_train_as_well_as_images(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_drivers_on_one_store(small: Campaign, tmp_path: Path) -> None:
-    """Both may work; each run is committed once, and both end well."""
-    script = (
-        "from tests.conftest import small_campaign\nfrom orchestrator import run_campaign\n"
-        f"assert run_campaign(small_campaign(), {str(tmp_path / 's')!r}, shard_size=1, repetitions=12).complete"
-    )
-    other = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT)
-    assert wait_until((tmp_path / "s" / "campaign.json").exists, other)
-    assert run_campaign(small, tmp_path / "s", repetitions=12).complete
-    assert other.wait() == 0
-    assert len(runs_of(tmp_path / "s")) == len(set(runs_of(tmp_path / "s"))) == 24
-    run_campaign(small, tmp_path / "alone", shard_size=1, repetitions=12)
-    assert contents(tmp_path / "s") == contents(tmp_path / "alone")
+def test_a_driver_that_is_killed_and_two_at_once_lose_nothing(tmp_path: Path) -> None:
+    """SIGKILL as soon as a file is there; then another driver beside this process.
 
-
-@pytest.mark.slow
-def test_a_driver_killed_at_any_moment_loses_nothing(undisturbed: Path, tmp_path: Path) -> None:
-    """SIGKILL as soon as another file is there, twice; then to the end."""
-    results = tmp_path / "s" / "results"
+    Both may work; each run is committed once, and both end well.
+    """
+    store, runs = tmp_path / "s", 24
     script = (
         "from tests.conftest import busy_campaign\nfrom orchestrator import run_campaign\n"
-        f"run_campaign(busy_campaign(), {str(tmp_path / 's')!r}, shard_size=2)"
+        f"assert run_campaign(busy_campaign(), {str(store)!r}, shard_size=1, repetitions={runs // 2}).complete"
     )
 
-    def more_than(files: int) -> bool:
-        return len(list(results.glob("r*.parquet"))) > files
+    def committed() -> int:
+        return len(list((store / "results").glob("r*.parquet")))
 
-    for _ in range(2):
-        before = len(list(results.glob("r*.parquet")))
+    def another(before: int) -> subprocess.Popen[bytes]:
+        """A driver that has committed something."""
         driver = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT)
-        assert wait_until(partial(more_than, before), driver)
-        driver.kill()
-        assert driver.wait() == -signal.SIGKILL
-    run_campaign(busy_campaign(), tmp_path / "s")
-    assert len(runs_of(tmp_path / "s")) == len(set(runs_of(tmp_path / "s"))) == BUSY_RUNS
-    assert contents(tmp_path / "s") == contents(undisturbed)
-    assert estimates(tmp_path / "s") == estimates(undisturbed)
+        assert wait_until(lambda: committed() > before, driver)
+        return driver
+
+    killed = another(0)
+    killed.kill()
+    assert killed.wait() == -signal.SIGKILL
+    before = committed()
+    assert before < runs, "the driver ended before it was killed"
+    other = another(before)
+    assert run_campaign(busy_campaign(), store, repetitions=runs // 2).complete
+    assert other.wait() == 0
+    assert len(runs_of(store)) == len(set(runs_of(store))) == runs
+    run_campaign(busy_campaign(), tmp_path / "alone", shard_size=1, repetitions=runs // 2)
+    assert contents(store) == contents(tmp_path / "alone")
+    assert estimates(store) == estimates(tmp_path / "alone")
 
 
 def test_the_local_runner_trains_where_it_is_told(small: Campaign, tmp_path: Path) -> None:
