@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
-from scipy.special import stdtrit
 
 from analysis.statistics.intervals import CONFIDENCE, check_confidence, mean_interval
+from analysis.statistics.run_means import student_quantile
 from workers.campaign.campaign import Campaign
 from workers.errors import EstimateError, NoEstimateError
 from workers.store import Store
@@ -87,7 +87,7 @@ def mean_of_runs(accuracies: npt.NDArray[np.float64], confidence: float, num_tes
     runs = len(accuracies)
     mean = float(accuracies.mean()) if runs else np.nan
     se = float(accuracies.std(ddof=1)) / np.sqrt(runs) if runs > 1 else np.nan
-    margin = -float(stdtrit(runs - 1, (1 - confidence) / 2)) * se if runs > 1 else np.nan
+    margin = float(student_quantile(confidence, runs - 1)) * se if runs > 1 else np.nan
     low, high = np.clip((mean - margin, mean + margin), 0, 1).tolist()
     if runs > 1 and np.ptp(accuracies) * num_test < 0.5:  # equal but for rounding
         limits = mean_interval(np.array(mean), np.array(runs * num_test), confidence)

@@ -23,10 +23,10 @@ picked because their estimate is large were picked for their luck too: their tru
 """
 
 from numbers import Real
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtri
 
 from workers.common.arrays import Floats
 from workers.errors import EstimateError
@@ -103,4 +103,4 @@ def average_interval(means: npt.ArrayLike, runs: npt.ArrayLike, confidence: floa
 def normal_quantile(confidence: float) -> float:
     """z such that a standard normal value lies in -z..z with this probability. Raises EstimateError for a bad one."""
     # In the lower tail: a level just under 1 would round to 1 in the upper one.
-    return -float(ndtri((1 - float(check_confidence(confidence))) / 2))
+    return -NormalDist().inv_cdf((1 - float(check_confidence(confidence))) / 2)

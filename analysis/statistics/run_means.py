@@ -19,7 +19,6 @@ be worth. `benchmarks/coverage.py` simulates both.
 """
 
 import numpy as np
-from scipy.special import gammaincinv, stdtrit
 
 from analysis.statistics.intervals import CONFIDENCE, Interval, check_confidence, mean_interval, normal_quantile
 from workers.common.arrays import Floats, Integers
@@ -30,6 +29,8 @@ def count_interval(mean: Floats, sd: Floats, runs: Integers, confidence: float =
 
     From 0 to infinity where `runs` is 0. Raises EstimateError for a bad `confidence`.
     """
+    from scipy.special import gammaincinv  # here: a third of a second to import
+
     tail = (1 - float(check_confidence(confidence))) / 2
     variance = _mean_variance(sd, runs, confidence)
     some = np.greater(runs, 0)
@@ -76,6 +77,8 @@ def share_interval(share: Floats, variance: Floats, fewest: Integers, confidence
 
 def student_quantile(confidence: float, degrees: Floats | float) -> Floats:
     """t such that Student's t of these degrees of freedom lies in -t..t with this probability; NaN where they are 0."""
+    from scipy.special import stdtrit  # here: a third of a second to import
+
     normal_quantile(confidence)  # checks the level
     degrees = np.asarray(degrees, dtype=np.float64)
     usable = degrees > 0
