@@ -29,6 +29,7 @@ from workers.training import Precision
 from workers.training.device_data import check_augmentation
 from workers.training.initialization import initialize
 from workers.training.memory import check_training_memory
+from workers.training.optimizers import check_optimizer
 from workers.training.probes.registry import probe_form
 from workers.training.shard import choose_engine
 from workers.training.whitening import first_convolution
@@ -61,6 +62,7 @@ def check_campaign_fits(campaign: Campaign, dataset: Dataset) -> ModelFacts:
     check_weights(model, name)
     if campaign.recipe.initialization.whitening:
         first_convolution(model)
+    check_optimizer(campaign.recipe.optimizer, model, name)
     operations = check_output(model, dataset.input_shape, dataset.num_classes, name)
     notes: list[str] = []
     if isinstance(campaign.model, CustomModel):
@@ -188,12 +190,20 @@ def campaign_notes(campaign: Campaign, num_train: int) -> list[str]:
 
 
 def _check_subsets(campaign: Campaign, num_train: int) -> None:
-    """Raise CampaignError where a ratio leaves an empty subset, or no whole minibatch under `drop_last`."""
-    for ratio_ppm in campaign.subsets.ratios_ppm:
+    """Raise CampaignError where a ratio leaves an empty subset, no whole minibatch under `drop_last`, or no update that
+    slow weights follow."""
+    recipe = campaign.recipe
+    for ratio_ppm in sorted(campaign.subsets.ratios_ppm):
         size = subset_size(ratio_ppm, num_train)
-        if steps_per_epoch(campaign.recipe, size) == 0:
+        updates = recipe.epochs * steps_per_epoch(recipe, size)
+        if recipe.lookahead is not None and 0 < updates < recipe.lookahead.every:
             raise CampaignError(
-                f"recipe.drop_last: leaves no minibatch of {campaign.recipe.batch_size} "
+                f"recipe.lookahead.every: must be at most {updates}, the updates of a run "
+                f"at ratio {ratio_ppm / PPM:g}, got {recipe.lookahead.every}"
+            )
+        if updates == 0:
+            raise CampaignError(
+                f"recipe.drop_last: leaves no minibatch of {recipe.batch_size} "
                 f"in the {size} examples at ratio {ratio_ppm / PPM}"
             )
 

@@ -9,7 +9,7 @@ from analysis import open_store
 from analysis.report import Findings
 from workers.campaign.campaign import PPM, Campaign, LabelNoise
 from workers.campaign.plural import count_text
-from workers.campaign.recipe import SGD, Augmentation, Recipe, Schedule
+from workers.campaign.recipe import AdamW, Augmentation, Muon, Optimizer, Recipe, Schedule
 from workers.store import Store
 
 MEMORIZED = 0.25
@@ -40,22 +40,31 @@ def describe_campaign(store: Store) -> list[tuple[str, str]]:
 
 def recipe_text(recipe: Recipe, precision: str) -> str:
     """One sentence."""
-    optimizer = recipe.optimizer
-    if isinstance(optimizer, SGD):
-        momentum = f"{'Nesterov ' if optimizer.nesterov else ''}momentum {optimizer.momentum:g}"
-        how = f"SGD with {momentum}" if optimizer.momentum else "SGD"
-    else:
-        how = "AdamW"
     parts = [
         f"{count_text(recipe.epochs, 'epoch')} of minibatches of {recipe.batch_size}",
-        f"{how}, learning rate {optimizer.learning_rate:g} ({_schedule(recipe.schedule)})",
-        *([f"weight decay {optimizer.weight_decay:g}"] if optimizer.weight_decay else []),
+        *_optimizer(recipe.optimizer, f" ({_schedule(recipe.schedule)})"),
+        *([f"Lookahead every {count_text(recipe.lookahead.every, 'update')}"] if recipe.lookahead else []),
         *([f"label smoothing {recipe.label_smoothing:g}"] if recipe.label_smoothing else []),
         _augmentation(recipe.augmentation),
         {"unit": "pixels scaled to 0 to 1", "standardize": "pixels standardized"}[recipe.input_scaling],
         precision,
     ]
     return ", ".join(parts)
+
+
+def _optimizer(optimizer: Optimizer, schedule: str = "") -> list[str]:
+    """The optimizer with its momentum and learning rate, weight decay, and what else it has."""
+    name = {"sgd": "SGD", "adamw": "AdamW", "muon": "Muon"}[optimizer.name]
+    if not isinstance(optimizer, AdamW) and optimizer.momentum:
+        name += f" with {'Nesterov ' if optimizer.nesterov else ''}momentum {optimizer.momentum:g}"
+    parts = [f"{name}, learning rate {optimizer.learning_rate:g}{schedule}"]
+    if optimizer.weight_decay:
+        parts.append(f"weight decay {optimizer.weight_decay:g}")
+    if isinstance(optimizer, Muon):
+        return [*parts, f"other weights by {', '.join(_optimizer(optimizer.others))}"]
+    if optimizer.norm_bias_factor != 1:
+        parts.append(f"biases of norms at {optimizer.norm_bias_factor:g} times the rate")
+    return parts
 
 
 def accuracies(store: Store) -> list[dict[str, str]]:
@@ -159,7 +168,7 @@ def _augmentation(augmentation: Augmentation) -> str:
     if not augmentation.changes_images:
         return "no augmentation"
     parts = [
-        *(["flips"] if augmentation.flip else []),
+        *(["alternating flips" if augmentation.flip == "alternating" else "flips"] if augmentation.flip else []),
         *([f"shifts of up to {augmentation.translate} pixels"] if augmentation.translate else []),
         *([f"cutout of {augmentation.cutout} pixels"] if augmentation.cutout else []),
     ]

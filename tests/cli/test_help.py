@@ -84,7 +84,8 @@ def test_misspelt_words_of_a_command(words: str, told: str) -> None:
     [
         ("mnist-cscor", "got 'mnist-cscor' (did you mean mnist-cscore?)"),
         ("cifar10", "got 'cifar10' (did you mean cifar10-fast?)"),
-        ("resnet9", "got 'resnet9' (did you mean cifar10-resnet9?)"),
+        ("svhn", "got 'svhn' (did you mean svhn-localization?)"),
+        ("resnet9", "got 'resnet9'"),
         ("mnist", "got 'mnist'"),
         ("nonsense", "got 'nonsense'"),
     ],
@@ -113,7 +114,7 @@ def test_misspelt_presets(preset: str, end: str) -> None:
         (
             "optimizer: {name: adam}",
             "",
-            "recipe.optimizer.name: must be sgd, adamw, got 'adam' (did you mean adamw?)",
+            "recipe.optimizer.name: must be sgd, adamw, muon, got 'adam' (did you mean adamw?)",
         ),
         (
             "drop_last: true",

@@ -36,6 +36,7 @@ STEPS = 3
 OPTIMIZERS = {
     "sgd": {"name": "sgd", "learning_rate": 0.1, "momentum": 0.9, "weight_decay": 1e-3},
     "adamw": {"name": "adamw", "learning_rate": 0.01},
+    "muon": {"name": "muon", "learning_rate": 0.02, "others": {"name": "adamw", "norm_bias_factor": 2.0}},
 }
 SHARD = Shard(200_000, 0, RUNS)
 CHECKPOINT = f"_checkpoints/{SHARD.shard_id}.checkpoint"
@@ -50,7 +51,8 @@ def campaign(log: Path, optimizer: str = "sgd", precision: str = "float32", **op
             "batch_size": 128,
             "optimizer": OPTIMIZERS[optimizer],
             "schedule": {"name": "cosine"},
-            "augmentation": {"flip": True, "translate": 1},
+            "augmentation": {"flip": "alternating", "translate": 1},
+            "lookahead": {"every": 2},
             "precision": precision,
         },
         subsets={"ratios": [0.2], "repetitions": RUNS, "seed": 5},
@@ -77,7 +79,7 @@ def undisturbed(planned: Campaign, store: Path, log: Path) -> tuple[dict[str, st
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("stackable", "precision", "optimizer"),
-    [(True, "float32", "sgd"), (True, "bfloat16", "adamw"), (False, "float32", "adamw"), (False, "bfloat16", "sgd")],
+    [(True, "float32", "sgd"), (True, "bfloat16", "muon"), (False, "float32", "muon"), (False, "bfloat16", "sgd")],
 )
 def test_a_shard_that_is_tried_again_goes_on_where_it_was(
     stackable: bool, precision: str, optimizer: str, tmp_path: Path

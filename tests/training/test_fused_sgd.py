@@ -37,7 +37,7 @@ def test_bits(
     shape: tuple[int, int], nesterov: bool, decay: float, seed: int, is_transposed: bool, is_special: bool
 ) -> None:
     draws = torch.Generator().manual_seed(seed)
-    how = SGD(momentum=0.9, nesterov=nesterov, weight_decay=decay)
+    how = SGD(learning_rate=1, momentum=0.9, nesterov=nesterov, weight_decay=decay)
     master = torch.randn(shape, generator=draws)
     if is_special:
         chosen = torch.randint(len(SPECIAL), shape, generator=draws)
@@ -49,11 +49,11 @@ def test_bits(
         gradient = torch.randn(shape, generator=draws).to(torch.bfloat16)
         given_gradient = gradient.t().contiguous().t() if is_transposed else gradient
         momentum, expected = one_by_one(how, rate, expected, momentum, gradient)
-        update.set_rate(rate)
+        update.set_rate_factor(rate)
         # Its gradient is the other factor.
         update.apply(update.gradients(_Dot.apply(working, given_gradient)))
         torch.testing.assert_close(master, expected, rtol=0, atol=0, equal_nan=True)
-        torch.testing.assert_close(update.first[0], momentum, rtol=0, atol=0, equal_nan=True)
+        torch.testing.assert_close(update.tensors()["first.0"], momentum, rtol=0, atol=0, equal_nan=True)
         torch.testing.assert_close(working.detach(), expected.to(torch.bfloat16), rtol=0, atol=0, equal_nan=True)
 
 
@@ -76,7 +76,7 @@ def test_float32_and_other_layouts_keep_pytorchs_update() -> None:
     weights = [Weight(wide, nn.Parameter(wide.to(torch.bfloat16))), Weight(plain, nn.Parameter(plain))]
     update = Update(weights, SGD())
     before = [weight.master.clone() for weight in weights]
-    update.set_rate(0.1)
+    update.set_rate_factor(1)
     loss = torch.stack([weight.working.float().square().sum() for weight in weights]).sum()
     update.apply(update.gradients(loss))
     for weight, first in zip(weights, before, strict=True):

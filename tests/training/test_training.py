@@ -216,7 +216,7 @@ def test_an_epoch_drawn_ahead_is_the_next_one() -> None:
             np.testing.assert_array_equal(mine, theirs)
     before, expected = ahead.state(), ahead.next_epoch()
     ahead.draw_ahead()
-    ahead.restore(before)
+    ahead.restore(before, epoch=2)
     np.testing.assert_array_equal(ahead.next_epoch()[0], expected[0])
     assert ahead.state() != before
 

@@ -35,8 +35,14 @@ def rate_factor(recipe: Recipe, step: int, steps_in_epoch: int) -> float:
         case OneCycleSchedule():
             return _one_cycle(schedule, step, total)
         case TriangularSchedule():
-            peak = schedule.peak_epoch * steps_in_epoch
-            return step / peak if step < peak else (total - step) / (total - peak) if total > peak else 1.0
+            return _triangular(schedule, step, total, schedule.peak_epoch * steps_in_epoch)
+
+
+def _triangular(schedule: TriangularSchedule, step: int, total: int, peak: float) -> float:
+    if step < peak:
+        return schedule.start + (1 - schedule.start) * (step / peak)
+    left = (total - step) / (total - peak) if total > peak else 1.0
+    return schedule.final + (1 - schedule.final) * left
 
 
 def _one_cycle(schedule: OneCycleSchedule, step: int, total: int) -> float:

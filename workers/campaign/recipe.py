@@ -15,14 +15,26 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Epochs = Annotated[int, Field(ge=1, le=100_000)]
 
 
-class SGD(Frozen):
+LearningRate = Annotated[float, Field(gt=0, le=1e6)]
+WeightDecay = Annotated[float, Field(ge=0, le=1e3)]
+
+
+class ElementwiseOptimizer(Frozen):
+    """What optimizers have that update every weight by itself."""
+
+    norm_bias_factor: Annotated[float, Field(gt=0, le=1e6)] = 1.0
+    """Of the learning rate, for the biases of batch norms. Their weight decay is divided by it, so that they decay no
+    faster (`bias_scaler` of Jordan, arXiv:2404.00498, section 3.4)."""
+
+
+class SGD(ElementwiseOptimizer):
     """Stochastic gradient descent: v <- momentum v + g; w <- w - rate v (PyTorch's form, equal to the JAX scripts')."""
 
     name: Literal["sgd"] = "sgd"
-    learning_rate: Annotated[float, Field(gt=0, le=1e6)] = 0.1
+    learning_rate: LearningRate = 0.1
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     nesterov: bool = False
-    weight_decay: Annotated[float, Field(ge=0, le=1e3)] = 0.0
+    weight_decay: WeightDecay = 0.0
 
     @model_validator(mode="after")
     def _nesterov_needs_momentum(self) -> "SGD":
@@ -31,15 +43,37 @@ class SGD(Frozen):
         return self
 
 
-class AdamW(Frozen):
+class AdamW(ElementwiseOptimizer):
     """Adam with decoupled weight decay (Loshchilov & Hutter, ICLR 2019)."""
 
     name: Literal["adamw"]
-    learning_rate: Annotated[float, Field(gt=0, le=1e6)] = 1e-3
+    learning_rate: LearningRate = 1e-3
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
     epsilon: Annotated[float, Field(gt=0, le=1)] = 1e-8
-    weight_decay: Annotated[float, Field(ge=0, le=1e3)] = 0.01
+    weight_decay: WeightDecay = 0.01
+
+
+class Muon(Frozen):
+    """Momentum orthogonalized by Newton-Schulz iterations (Jordan et al., 2024, kellerjordan.github.io/posts/muon).
+
+    For the weights of hidden layers: matrices, and convolutions as matrices [out, rest]. `torch.optim.Muon`'s form and
+    defaults. What is not such a matrix, and the head, is updated by `others`.
+    """
+
+    name: Literal["muon"]
+    learning_rate: LearningRate = 1e-3
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.95
+    nesterov: bool = True
+    weight_decay: WeightDecay = 0.1
+    """Decoupled: w <- (1 - rate weight_decay) w."""
+    iterations: Annotated[int, Field(ge=1, lt=100)] = 5
+    epsilon: Annotated[float, Field(gt=0, le=1)] = 1e-7
+    """The least norm that an update is divided by."""
+    rate_scaling: Literal["original", "match_rms_adamw", "spectral_unclamped"] = "original"
+    """Of a matrix [A, B], as torch's `adjust_lr_fn`: sqrt(max(1, A/B)), 0.2 sqrt(max(A, B)) or sqrt(A/B)."""
+    others: Annotated[SGD | AdamW, Field(discriminator="name")] = AdamW(name="adamw")
+    """Of all other weights. The schedule is that of both rates."""
 
 
 class ConstantSchedule(Frozen):
@@ -74,13 +108,31 @@ class OneCycleSchedule(Frozen):
 
 
 class TriangularSchedule(Frozen):
-    """Linear from 0 up to the rate at `peak_epoch`, linear down to 0 at the end (the datamodels recipe)."""
+    """Linear from `start` times the rate up to the rate at `peak_epoch`, linear down to `final` times the rate at the
+    end (the datamodels recipe starts and ends at 0)."""
 
     name: Literal["triangular"]
     peak_epoch: Annotated[float, Field(ge=0, le=100_000)]
+    start: Fraction = 0.0
+    final: Fraction = 0.0
 
 
-Optimizer = Annotated[SGD | AdamW, Field(discriminator="name")]
+class Lookahead(Frozen):
+    """Slow weights, which follow the weights and replace them every few updates, and are what a run ends with (Zhang et
+    al., NeurIPS 2019, in the form of Jordan, arXiv:2404.00498, section 3.4).
+
+    After every `every` updates, with t the share of all updates done: slow <- keep slow + (1 - keep) w and w <- slow,
+    keep = decay^every t^power. Running statistics of batch norms take part, as weights do.
+    """
+
+    every: Annotated[int, Field(ge=1, le=1_000_000)] = 5
+    decay: Annotated[float, Field(ge=0, lt=1)] = 0.95
+    """Per update, at the end of training."""
+    power: Annotated[float, Field(ge=0, le=100)] = 3.0
+    """How late slow weights become slow; 0: equally slow throughout."""
+
+
+Optimizer = Annotated[SGD | AdamW | Muon, Field(discriminator="name")]
 Schedule = Annotated[
     ConstantSchedule | StepSchedule | CosineSchedule | OneCycleSchedule | TriangularSchedule,
     Field(discriminator="name"),
@@ -102,8 +154,9 @@ class Initialization(Frozen):
 class Augmentation(Frozen):
     """Random changes to each training image, drawn anew at every presentation. All sizes in pixels."""
 
-    flip: bool = False
-    """Mirror left-right with probability 1/2."""
+    flip: bool | Literal["alternating"] = False
+    """Mirror left-right with probability 1/2. `alternating`: each run draws once which examples, and mirrors the others
+    in every other epoch, so that any two epochs in a row show both (Jordan, arXiv:2404.00498, section 3.6)."""
     translate: Annotated[int, Field(ge=0, le=64)] = 0
     """Shift by up to this many pixels in each direction (crop after padding with the mean colour)."""
     cutout: Annotated[int, Field(ge=0, le=256)] = 0
@@ -112,7 +165,7 @@ class Augmentation(Frozen):
     @property
     def changes_images(self) -> bool:
         """Whether any of it is requested."""
-        return self.flip or self.translate > 0 or self.cutout > 0
+        return bool(self.flip) or self.translate > 0 or self.cutout > 0
 
 
 class Recipe(Frozen):
@@ -124,6 +177,7 @@ class Recipe(Frozen):
     """Leave out the last, smaller minibatch of each epoch. The published MNIST recipes keep it."""
     optimizer: Optimizer = SGD()
     schedule: Schedule = ConstantSchedule()
+    lookahead: Lookahead | None = None
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     input_scaling: Literal["unit", "standardize"] = "unit"
     """`unit`: pixels to [0, 1]. `standardize`: then minus the channel mean, over the channel standard deviation."""

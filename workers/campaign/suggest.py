@@ -14,7 +14,7 @@ _MIN_PART = 3
 def closest(given: str, allowed: Iterable[str]) -> str | None:
     """The allowed name most like what was given, whatever the case; None where none is like it.
 
-    A name of which only one has a part that long is meant, too: `resnet9` of `cifar10-resnet9`.
+    A name of which only one has a part that long is meant, too: `svhn` of `svhn-localization`.
     """
     names = {name.casefold(): name for name in allowed}
     word = given.casefold()

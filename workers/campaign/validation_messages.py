@@ -133,15 +133,15 @@ def _fields(owner: Any) -> list[str]:
     return list(getattr(owner, "model_fields", {}))
 
 
-_PROBES = "record.probes."
-"""Options of single probes have names of the recipe's, which more often are meant."""
+_LESS_LIKELY = ("record.probes.", "recipe.optimizer.others.")
+"""Parts whose fields have names of the recipe's or the optimizer's own, which more often are meant."""
 
 
 def _hint(parts: list[str], allowed: list[str]) -> str:
     """The field that was meant, of this part or, under the very name, of others; else all of this part."""
     given = parts[-1]
     named = [place for place in _places(Campaign) if place.rpartition(".")[2] == given and place != ".".join(parts)]
-    elsewhere = [place for place in named if not place.startswith(_PROBES)] or named
+    elsewhere = [place for place in named if not place.startswith(_LESS_LIKELY)] or named
     meant = closest(given, allowed) or (" or ".join(elsewhere) if given != "name" else "")
     return f" (did you mean {meant}?)" if meant else f" (allowed: {', '.join(allowed)})"
 

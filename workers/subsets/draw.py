@@ -28,6 +28,7 @@ class Purpose(IntEnum):
     SUBSET_BLOCK = 5
     PROBE = 6
     STAGE_DROPOUT = 7
+    FLIP = 8
 
 
 _WHOLE_CAMPAIGN = Run(0, 0)

@@ -23,7 +23,7 @@ def draw_changes(
         return None
     height, width = image_shape[-2:]
     limits = (
-        2 if how.flip else 1,
+        2 if how.flip is True else 1,  # alternating flips are not drawn anew
         2 * how.translate + 1,
         2 * how.translate + 1,
         height - how.cutout + 1,

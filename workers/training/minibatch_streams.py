@@ -26,9 +26,16 @@ class MinibatchStreams:
         self.steps = steps_per_epoch(campaign.recipe, len(self.members))
         """Minibatches per epoch."""
         self.count = min(len(self.members), self.steps * campaign.recipe.batch_size)
-        """MinibatchStreams per epoch: n."""
+        """Presentations per epoch: n."""
         self._order = generator(campaign, Purpose.ORDER, run)
         self._changes = generator(campaign, Purpose.AUGMENTATION, run)
+        self._mirrored = None
+        """bool[N]: the examples that are mirrored in even epochs (from 0), where flips alternate."""
+        if campaign.recipe.augmentation.flip == "alternating":
+            coins = generator(campaign, Purpose.FLIP, run).integers(0, 2, len(self.subset))
+            self._mirrored = coins.astype(bool)
+        self._epoch = 0
+        """Of the next draw."""
         self._ahead: tuple[dict[str, dict[str, Any]], Epoch] | None = None
         """An epoch that was drawn before it was requested, and where the streams were then."""
 
@@ -38,9 +45,10 @@ class MinibatchStreams:
             return self._ahead[0]
         return {"order": dict(self._order.bit_generator.state), "augmentation": dict(self._changes.bit_generator.state)}
 
-    def restore(self, state: Mapping[str, Mapping[str, Any]]) -> None:
-        """Go on where `state` was taken."""
+    def restore(self, state: Mapping[str, Mapping[str, Any]], epoch: int) -> None:
+        """Go on where `state` was taken, before that epoch (from 0)."""
         self._ahead = None
+        self._epoch = epoch
         self._order.bit_generator.state = dict(state["order"])
         self._changes.bit_generator.state = dict(state["augmentation"])
 
@@ -58,4 +66,8 @@ class MinibatchStreams:
 
     def _draw(self) -> Epoch:
         order = self._order.permutation(self.members)[: self.count]
-        return order, draw_changes(self.recipe.augmentation, self.input_shape, self.count, self._changes)
+        changes = draw_changes(self.recipe.augmentation, self.input_shape, self.count, self._changes)
+        if changes is not None and self._mirrored is not None:
+            changes[0] = self._mirrored[order] ^ bool(self._epoch % 2)
+        self._epoch += 1
+        return order, changes

@@ -1,63 +1,57 @@
-"""The optimizer step over the weights of a model or a stack: one fused, elementwise update.
-
-PyTorch's functional forms: its optimiser classes import the compiler at their first step, most of a second in every
-worker, and add their bookkeeping to every step.
-"""
+"""The optimizer step over the weights of a model or a stack: weights of one role are updated together."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Protocol
 
 import torch
-from torch.optim.adamw import adamw
-from torch.optim.sgd import sgd
+from torch import nn
 
-from workers.campaign.recipe import SGD, AdamW
+from workers.campaign.recipe import Muon, Optimizer
+from workers.errors import CampaignError
 from workers.models.stacking import Weight
+from workers.models.weight_roles import weight_roles
+from workers.training.elementwise_update import ElementwiseUpdate
+from workers.training.muon import MuonUpdate
 
-if TYPE_CHECKING:
-    from workers.training.fused_sgd import FusedSGD
+Gradients = Sequence[torch.Tensor | None]
+
+
+class WeightGroup(Protocol):
+    """The update of some of the weights, by their indices among all."""
+
+    def set_rate_factor(self, factor: float) -> None:
+        """The learning rate of the next steps, over the recipe's."""
+
+    def apply(self, found: Gradients) -> None:
+        """One step by the gradients of all weights; a weight of the group without one is left alone."""
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """What a step changes, by name and index, apart from weights."""
 
 
 class Update:
-    """Changes weights by their gradients, as `how` says. Weights without a gradient are left alone."""
+    """Changes weights by their gradients, as `how` says. Weights without a gradient are left alone.
 
-    def __init__(self, weights: Sequence[Weight], how: SGD | AdamW) -> None:
-        self.how = how
+    `compute` is the dtype of matrix products, also of those in an update.
+    """
+
+    def __init__(self, weights: Sequence[Weight], how: Optimizer, compute: torch.dtype = torch.float32) -> None:
         self.weights = weights
-        device = weights[0].master.device if weights else torch.device("cpu")
-        # On a GPU the rate lies there, so that a captured step sees it change.
-        self.rate: Any = torch.tensor(how.learning_rate, device=device) if device.type == "cuda" else 0.0
-        self.first = [torch.zeros_like(weight.master) for weight in weights]
-        """Momentum, or Adam's mean gradient."""
-        self.second = [torch.zeros_like(weight.master) for weight in weights if isinstance(how, AdamW)]
-        self.steps = [torch.zeros((), device=device) for _ in self.second]
-        self.fused = [_fused_sgd(weight, momentum, how) for weight, momentum in zip(weights, self.first, strict=True)]
-        # Held, because a core finds memory that it used a moment ago in its cache, and new memory not.
-        self.held = [
-            torch.zeros_like(weight.master) if one is None and weight.is_copied else None
-            for weight, one in zip(weights, self.fused, strict=True)
-        ]
+        self.groups = _groups(weights, how, compute)
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """What an update changes, by name, apart from the weights that modules hold."""
-        kinds: dict[str, Sequence[torch.Tensor]] = {
-            "master": [weight.master for weight in self.weights if weight.is_copied],
-            "first": self.first,
-            "second": self.second,
-            "steps": self.steps,
-        }
-        return {f"{kind}.{i}": tensor for kind, tensors in kinds.items() for i, tensor in enumerate(tensors)}
+        masters = {f"master.{i}": weight.master for i, weight in enumerate(self.weights) if weight.is_copied}
+        for group in self.groups:
+            masters |= group.tensors()
+        return masters
 
-    def set_rate(self, rate: float) -> None:
-        """The learning rate of the next steps."""
-        if isinstance(self.rate, torch.Tensor):
-            self.rate.fill_(rate)
-        else:
-            self.rate = rate
+    def set_rate_factor(self, factor: float) -> None:
+        """The learning rates of the next steps, over the recipe's."""
+        for group in self.groups:
+            group.set_rate_factor(factor)
 
-    def gradients(
-        self, losses: torch.Tensor, factor: float = 1.0, *, retain_graph: bool = False
-    ) -> Sequence[torch.Tensor | None]:
+    def gradients(self, losses: torch.Tensor, factor: float = 1.0, *, retain_graph: bool = False) -> Gradients:
         """Of `factor` times the sum of the losses, for each weight; None for weights that it does not depend on.
 
         With `retain_graph` gradients of other sums of the same losses can be asked for afterwards.
@@ -67,79 +61,36 @@ class Update:
         factors = torch.full_like(losses, factor)
         return torch.autograd.grad(losses, working, factors, allow_unused=True, retain_graph=retain_graph)
 
-    def apply(self, found: Sequence[torch.Tensor | None]) -> None:
+    def apply(self, found: Gradients) -> None:
         """One step down the gradients, as `gradients` gives them."""
-        used = []
-        for index, (gradient, one) in enumerate(zip(found, self.fused, strict=True)):
-            if gradient is not None and one is not None:
-                one.apply(gradient, self.rate)
-            elif gradient is not None:
-                used.append(index)
+        for group in self.groups:
+            group.apply(found)
 
-        def of(values: Sequence[Any]) -> list[Any]:
-            return [values[index] for index in used]
 
-        with torch.no_grad():
-            masters = [weight.master for weight in of(self.weights)]
-            gradients = [
-                _laid_out_like(master, gradient) if held is None else held.copy_(gradient)
-                for master, held, gradient in zip(masters, of(self.held), of(found), strict=True)
-            ]
-            if isinstance(self.how, SGD):
-                self._sgd(self.how, masters, gradients, of(self.first))
-            else:
-                self._adamw(self.how, masters, gradients, [of(self.first), of(self.second), of(self.steps)])
-            for weight, held in zip(of(self.weights), of(self.held), strict=True):
-                if held is not None:
-                    weight.working.copy_(weight.master)
-
-    def _sgd(self, how: SGD, parameters: list[Any], gradients: list[Any], momentum: list[Any]) -> None:
-        sgd(
-            parameters,
-            gradients,
-            momentum,
-            fused=True,
-            weight_decay=how.weight_decay,
-            momentum=how.momentum,
-            lr=self.rate,
-            dampening=0.0,
-            nesterov=how.nesterov,
-            maximize=False,
+def check_optimizer(how: Optimizer, model: nn.Module, name: str) -> None:
+    """Raise CampaignError where the optimizer has options for weights that the model does not have."""
+    roles = {role for parameter, role in weight_roles(model).items() if parameter.requires_grad}
+    others, field = (how.others, "optimizer.others") if isinstance(how, Muon) else (how, "optimizer")
+    if isinstance(how, Muon) and "matrix" not in roles:
+        raise CampaignError(
+            f"recipe.optimizer: muon is for the matrices of hidden layers, and {name} has none: give sgd or adamw"
         )
-
-    def _adamw(self, how: AdamW, parameters: list[Any], gradients: list[Any], state: list[list[Any]]) -> None:
-        first, second, steps = state
-        adamw(
-            parameters,
-            gradients,
-            first,
-            second,
-            [],
-            steps,
-            fused=True,
-            capturable=isinstance(self.rate, torch.Tensor),
-            amsgrad=False,
-            beta1=how.beta1,
-            beta2=how.beta2,
-            lr=self.rate,
-            weight_decay=how.weight_decay,
-            eps=how.epsilon,
-            maximize=False,
+    if others.norm_bias_factor != 1 and "norm-bias" not in roles:
+        raise CampaignError(
+            f"recipe.{field}.norm_bias_factor: is for the biases of batch norms, and {name} has none, "
+            f"got {others.norm_bias_factor:g}"
         )
 
 
-def _fused_sgd(weight: Weight, momentum: torch.Tensor, how: SGD | AdamW) -> "FusedSGD | None":
-    """For SGD on a CPU, where a copy in half precision lies in memory as its master does."""
-    tensors = (weight.master, weight.working)
-    if not weight.is_copied or not isinstance(how, SGD) or not all(tensor.is_contiguous() for tensor in tensors):
-        return None
-    if weight.master.device.type != "cpu":
-        return None
-    from workers.training.fused_sgd import FusedSGD  # here: numba takes half a second to import
-
-    return FusedSGD(weight, momentum, how)
-
-
-def _laid_out_like(master: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
-    """The gradient with the weight's strides: the fused updates walk through memory, whatever the order there."""
-    return gradient if gradient.stride() == master.stride() else torch.empty_like(master).copy_(gradient)
+def _groups(weights: Sequence[Weight], how: Optimizer, compute: torch.dtype) -> list[WeightGroup]:
+    groups: list[WeightGroup] = []
+    left = list(enumerate(weights))
+    if isinstance(how, Muon):
+        matrices = [(i, weight) for i, weight in left if weight.role == "matrix"]
+        groups += [MuonUpdate(dict(matrices), how, compute)] if matrices else []
+        left, how = [(i, weight) for i, weight in left if weight.role != "matrix"], how.others
+    if how.norm_bias_factor != 1:
+        biases = [(i, weight) for i, weight in left if weight.role == "norm-bias"]
+        groups += [ElementwiseUpdate(dict(biases), how, how.norm_bias_factor)] if biases else []
+        left = [(i, weight) for i, weight in left if weight.role != "norm-bias"]
+    return [*groups, ElementwiseUpdate(dict(left), how)] if left or not groups else groups

@@ -12,10 +12,11 @@ from workers.campaign.lr_schedule import rate_factor
 from workers.common.arrays import Bools
 from workers.models.stacking import Weight
 from workers.models.stage_dropout import example_tied, show_examples
+from workers.models.weight_roles import weight_roles
 from workers.store import RunResult
 from workers.training.augmentation import augment
 from workers.training.device_data import DeviceData
-from workers.training.dtype import Precision, autocast_to, keep_head_in_float32
+from workers.training.dtype import DTYPES, Precision, autocast_to, keep_head_in_float32
 from workers.training.engine import NO_CHECKPOINTS, Checkpoints, train_in_stacks
 from workers.training.evaluation import Evaluation, evaluate
 from workers.training.loop import EpochOutput
@@ -74,14 +75,15 @@ class _Trainer(ResumableTrainer):
         self.precision: Precision = precision
         presentations = MinibatchStreams(campaign, data, run)
         self.subsets: Sequence[Bools] = [presentations.subset]
+        roles = weight_roles(model)
         weights = [
-            Weight(parameter.detach(), parameter, name)
+            Weight(parameter.detach(), parameter, name, roles[parameter], stacked=False)
             for name, parameter in model.named_parameters()
             if parameter.requires_grad
         ]
-        update = Update(weights, self.recipe.optimizer)
+        update = Update(weights, self.recipe.optimizer, DTYPES[precision])
         self.gradient_sums = gradient_sums(campaign, [run], weights, [weight.name for weight in weights])
-        super().__init__([model], update, [presentations], global_generators(data.device))
+        super().__init__([model], self.recipe, update, [presentations], global_generators(data.device))
 
     def train_epoch(self) -> EpochOutput:
         """See `Trainer.train_epoch`."""
@@ -103,8 +105,7 @@ class _Trainer(ResumableTrainer):
             logits = self._logits(images)
             loss = F.cross_entropy(logits, labels[index], label_smoothing=recipe.label_smoothing)
             recorder.add(observe(self.campaign, logits[None], labels[index][None]))
-            factor = rate_factor(recipe, self.step, presentations.steps)
-            self.update.set_rate(recipe.optimizer.learning_rate * factor)
+            self.update.set_rate_factor(rate_factor(recipe, self.step, presentations.steps))
             found = self.update.gradients(loss, retain_graph=self.gradient_sums is not None)
             if self.gradient_sums is not None:
                 losses = F.cross_entropy(
@@ -113,7 +114,7 @@ class _Trainer(ResumableTrainer):
                 marked = losses * split[index]
                 self.gradient_sums.add(found, self.update.gradients(marked, 1 / len(raw)))
             self.update.apply(found)
-            self.step += 1
+            self.end_step(presentations.steps)
             total += loss.detach() * len(raw)
         self.draw_ahead(presentations.steps)
         presented = recorder.of_examples(shown[None], len(data.train_labels))

@@ -57,7 +57,8 @@ def _seconds_per_step(campaign: Campaign, data: DeviceData, size: int, precision
         stack = StackedModel(models, DTYPES[precision], data.device)
         stack.draw_from([torch.Generator(data.device) for _ in range(size)])
         stack.train(True)
-        step = TrainingStep(Gradients(campaign, data, stack, Update(stack.weights, campaign.recipe.optimizer)))
+        update = Update(stack.weights, campaign.recipe.optimizer, stack.compute)
+        step = TrainingStep(Gradients(campaign, data, stack, update))
         take_step = with_cuda_graph(step.device_only_step, data.device) if not stack.draws else step.device_only_step
         shape = (size, campaign.recipe.batch_size)
         arguments = [torch.randint(len(data.train_images), shape, device=data.device)]

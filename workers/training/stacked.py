@@ -172,14 +172,14 @@ class _Trainer(ResumableTrainer):
         self.stack = stack
         presentations = [MinibatchStreams(campaign, data, run) for run in runs]
         self.subsets: Sequence[Bools] = [presentation.subset for presentation in presentations]
-        update = Update(stack.weights, self.recipe.optimizer)
+        update = Update(stack.weights, self.recipe.optimizer, stack.compute)
         self.gradient_sums = gradient_sums(campaign, runs, stack.weights, stack.trained)
         masks = [torch.Generator(data.device) for _ in runs]
         for run, generator in zip(runs, masks, strict=True):
             generator.manual_seed(integer_seed(campaign, Purpose.INITIALIZATION, run))
         stack.draw_from(masks)
         graphs = [stack.training_graph, stack.evaluating_graph]
-        super().__init__(graphs, update, presentations, [*masks, *global_generators(data.device)])
+        super().__init__(graphs, self.recipe, update, presentations, [*masks, *global_generators(data.device)])
         step = TrainingStep(Gradients(campaign, data, stack, update, self.gradient_sums))
         self.take_step = with_cuda_graph(step.device_only_step, data.device, masks if stack.draws else ())
 
@@ -199,12 +199,11 @@ class _Trainer(ResumableTrainer):
         total = torch.zeros(len(orders), device=self.data.device)
         recorder = PresentationRecorder(self.record)
         for batch in zip(*inputs, strict=True):
-            factor = rate_factor(self.recipe, self.step, steps)
-            self.update.set_rate(self.recipe.optimizer.learning_rate * factor)
+            self.update.set_rate_factor(rate_factor(self.recipe, self.step, steps))
             summed, *observed = self.take_step(*batch)
             total += summed
             recorder.add(observed)
-            self.step += 1
+            self.end_step(steps)
         self.draw_ahead(steps)
         losses = [float(each) / count for each in total.cpu()]
         sums = None if self.gradient_sums is None else self.gradient_sums.end_epoch()

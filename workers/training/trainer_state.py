@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from workers.campaign.recipe import Recipe
+from workers.training.lookahead import SlowWeights, running_statistics
 from workers.training.minibatch_streams import MinibatchStreams
 from workers.training.optimizers import Update
 
@@ -35,16 +37,27 @@ class ResumableTrainer:
     def __init__(
         self,
         modules: Sequence[nn.Module],
+        recipe: Recipe,
         update: Update,
         presentations: Sequence[MinibatchStreams],
         generators: Sequence[torch.Generator],
     ) -> None:
         self.update = update
         self.presentations = presentations
-        self.epochs = presentations[0].recipe.epochs
+        self.epochs = recipe.epochs
         self.step = 0
         self._modules = nn.ModuleList(modules)
         self._generators = generators
+        statistics = running_statistics(self._modules)
+        self._lookahead = (
+            None if recipe.lookahead is None else SlowWeights(recipe.lookahead, update.weights, statistics)
+        )
+
+    def end_step(self, steps: int) -> None:
+        """Count an update, in epochs of `steps`; slow weights follow it."""
+        self.step += 1
+        if self._lookahead is not None:
+            self._lookahead.follow(self.step, self.epochs * steps)
 
     def draw_ahead(self, steps: int) -> None:
         """Draw the next epoch of `steps` minibatches, if there is one: a GPU is still busy with the one before."""
@@ -73,16 +86,17 @@ class ResumableTrainer:
         for i, generator in enumerate(self._generators):
             generator.set_state(state.tensors[f"generator.{i}"])
         for presentation, streams in zip(self.presentations, state.streams, strict=True):
-            presentation.restore(streams)
+            presentation.restore(streams, epoch=state.step // presentation.steps)
         self.step = state.step
 
     def _tensors(self) -> dict[str, torch.Tensor]:
         for name, module in self._modules.named_modules():
             if type(module).get_extra_state is not nn.Module.get_extra_state:
                 raise ValueError(f"module {name} has extra state, which checkpoints do not hold")
+        slow = {} if self._lookahead is None else self._lookahead.tensors()
         named = {**dict(self._modules.named_parameters()), **dict(self._modules.named_buffers())}
         return {f"module.{name}": tensor.detach() for name, tensor in named.items()} | {
-            f"update.{name}": tensor for name, tensor in self.update.tensors().items()
+            f"update.{name}": tensor for name, tensor in (self.update.tensors() | slow).items()
         }
 
 

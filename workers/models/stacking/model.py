@@ -11,6 +11,7 @@ from torch import fx, nn
 
 from workers.models.stacking.layers import STACKED_FORMS, StackedConv, StackedDropout, StackedLinear
 from workers.models.stage_dropout import StageModule, example_tied, show_examples
+from workers.models.weight_roles import Role, weight_roles
 from workers.user_code.boundary import describe_error, user_code
 
 
@@ -20,17 +21,25 @@ class NotStackableError(Exception):
 
 @dataclass(frozen=True)
 class Weight:
-    """A trainable float32 tensor [K, ...], and what the program computes with: itself, or a copy in half precision."""
+    """A trainable float32 tensor, and what the program computes with: itself, or a copy in half precision."""
 
     master: torch.Tensor
     working: nn.Parameter
     name: str = ""
     """The parameter's name in the model."""
+    role: Role = "other"
+    stacked: bool = True
+    """Whether `master` has the models as its first axis."""
 
     @property
     def is_copied(self) -> bool:
         """Whether the program computes with a copy."""
         return self.working.dtype != self.master.dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one model's parameter."""
+        return tuple(self.master.shape[1:] if self.stacked else self.master.shape)
 
 
 class StackedModel:
@@ -48,6 +57,8 @@ class StackedModel:
         device: torch.device = torch.device("cpu"),  # noqa: B008 - a constant
     ) -> None:
         self.count = len(models)
+        self.compute = compute
+        plain, roles = models[0], weight_roles(models[0])
         # A single layer is traced as a layer, not through its own code.
         wrapped = type(models[0]) in STACKED_FORMS
         models = [nn.Sequential(model) if wrapped else model for model in models]
@@ -74,14 +85,13 @@ class StackedModel:
         self._masters = _half_precision_copies(_product_layers(training, parts), compute)
         prefixes = {part: prefix for prefix, part in reversed(self._named.items())}
         self.weights = [
-            Weight(self._master(layer, name), parameter, prefixes[layer] + name)
+            Weight(self._master(layer, name), parameter, own, roles[plain.get_parameter(own)])
             for layer in self.layers
             for name, parameter in layer.named_parameters()
-            if parameter.requires_grad
+            if parameter.requires_grad and (own := prefixes[layer] + name)
         ]
         """Everything that is trained."""
-        own = (models[0][0] if wrapped else models[0]).named_parameters()  # type: ignore[index]
-        self.trained = tuple(name for name, parameter in own if parameter.requires_grad)
+        self.trained = tuple(name for name, parameter in plain.named_parameters() if parameter.requires_grad)
         """Names of the parameters that are trained, in the model's own order."""
         first = _first_layer(training, parts)
         self.input_dtype = first.weight.dtype if isinstance(first, StackedLinear | StackedConv) else torch.float32

@@ -87,7 +87,7 @@ class LayerRetraining:
                 logits = model(laid_out(data.scaled(data.train_images.select(index)))).float()
                 labels = data.train_labels[index]
                 loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
-                update.set_rate(self.config.learning_rate * rate_factor(recipe, step, steps))
+                update.set_rate_factor(self.config.learning_rate * rate_factor(recipe, step, steps))
                 update.apply(update.gradients(loss))
                 step += 1
             yield
@@ -107,7 +107,7 @@ def rewind_and_freeze(model: nn.Module, layer: Layer, subject: Subject) -> list[
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(parameter.requires_grad and name in layer.tensors)
         if parameter.requires_grad:
-            weights.append(Weight(parameter.detach(), parameter))
+            weights.append(Weight(parameter.detach(), parameter, stacked=False))
     return weights
 
 

@@ -1,0 +1,130 @@
+"""SGD and AdamW: one fused, elementwise update of a group of weights.
+
+PyTorch's functional forms: its optimiser classes import the compiler at their first step, most of a second in every
+worker, and add their bookkeeping to every step.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.optim.adamw import adamw
+from torch.optim.sgd import sgd
+
+from workers.campaign.recipe import SGD, AdamW
+from workers.models.stacking import Weight
+from workers.training.rate import Rate
+
+if TYPE_CHECKING:
+    from workers.training.fused_sgd import FusedSGD
+
+
+class ElementwiseUpdate:
+    """See `WeightGroup`. `factor` is of the learning rate; the weight decay is divided by it."""
+
+    def __init__(self, weights: Mapping[int, Weight], how: SGD | AdamW, factor: float = 1.0) -> None:
+        self.indices, self.weights = tuple(weights), tuple(weights.values())
+        self.how = how if factor == 1 else how.model_copy(update={"weight_decay": how.weight_decay / factor})
+        self.rate = Rate(how.learning_rate * factor, self.weights)
+        self.first = [torch.zeros_like(weight.master) for weight in self.weights]
+        """Momentum, or Adam's mean gradient."""
+        self.second = [torch.zeros_like(weight.master) for weight in self.weights if isinstance(how, AdamW)]
+        self.steps = [torch.zeros((), device=mean.device) for mean in self.second]
+        both = zip(self.weights, self.first, strict=True)
+        self.fused = [_fused_sgd(weight, momentum, self.how) for weight, momentum in both]
+        # Held, because a core finds memory that it used a moment ago in its cache, and new memory not.
+        self.held = [
+            torch.zeros_like(weight.master) if one is None and weight.is_copied else None
+            for weight, one in zip(self.weights, self.fused, strict=True)
+        ]
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """See `WeightGroup.tensors`."""
+        kinds: dict[str, Sequence[torch.Tensor]] = {"first": self.first, "second": self.second, "steps": self.steps}
+        return {
+            f"{kind}.{index}": tensor
+            for kind, tensors in kinds.items()
+            for index, tensor in zip(self.indices, tensors, strict=bool(tensors))
+        }
+
+    def set_rate_factor(self, factor: float) -> None:
+        """See `WeightGroup.set_rate_factor`."""
+        self.rate.set_factor(factor)
+
+    def apply(self, found: Sequence[torch.Tensor | None]) -> None:
+        """See `WeightGroup.apply`."""
+        mine = [found[index] for index in self.indices]
+        used = []
+        for place, (gradient, one) in enumerate(zip(mine, self.fused, strict=True)):
+            if gradient is not None and one is not None:
+                one.apply(gradient, self.rate.value)
+            elif gradient is not None:
+                used.append(place)
+
+        def of(values: Sequence[Any]) -> list[Any]:
+            return [values[place] for place in used]
+
+        with torch.no_grad():
+            masters = [weight.master for weight in of(self.weights)]
+            gradients = [
+                _laid_out_like(master, gradient) if held is None else held.copy_(gradient)
+                for master, held, gradient in zip(masters, of(self.held), of(mine), strict=True)
+            ]
+            if isinstance(self.how, SGD):
+                self._sgd(self.how, masters, gradients, of(self.first))
+            else:
+                self._adamw(self.how, masters, gradients, [of(self.first), of(self.second), of(self.steps)])
+            for weight, held in zip(of(self.weights), of(self.held), strict=True):
+                if held is not None:
+                    weight.working.copy_(weight.master)
+
+    def _sgd(self, how: SGD, parameters: list[Any], gradients: list[Any], momentum: list[Any]) -> None:
+        sgd(
+            parameters,
+            gradients,
+            momentum,
+            fused=True,
+            weight_decay=how.weight_decay,
+            momentum=how.momentum,
+            lr=self.rate.value,
+            dampening=0.0,
+            nesterov=how.nesterov,
+            maximize=False,
+        )
+
+    def _adamw(self, how: AdamW, parameters: list[Any], gradients: list[Any], state: list[list[Any]]) -> None:
+        first, second, steps = state
+        adamw(
+            parameters,
+            gradients,
+            first,
+            second,
+            [],
+            steps,
+            fused=True,
+            capturable=isinstance(self.rate.value, torch.Tensor),
+            amsgrad=False,
+            beta1=how.beta1,
+            beta2=how.beta2,
+            lr=self.rate.value,
+            weight_decay=how.weight_decay,
+            eps=how.epsilon,
+            maximize=False,
+        )
+
+
+def _fused_sgd(weight: Weight, momentum: torch.Tensor, how: SGD | AdamW) -> "FusedSGD | None":
+    """For SGD on a CPU, where a copy in half precision lies in memory as its master does."""
+    tensors = (weight.master, weight.working)
+    if not weight.is_copied or not isinstance(how, SGD) or not all(tensor.is_contiguous() for tensor in tensors):
+        return None
+    if weight.master.device.type != "cpu":
+        return None
+    from workers.training.fused_sgd import FusedSGD  # here: numba takes half a second to import
+
+    return FusedSGD(weight, momentum, how)
+
+
+def _laid_out_like(master: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+    """The gradient with the weight's strides: the fused updates walk through memory, whatever the order there."""
+    return gradient if gradient.stride() == master.stride() else torch.empty_like(master).copy_(gradient)
