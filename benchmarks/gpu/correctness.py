@@ -173,16 +173,16 @@ def _killed(engine: Engine, step: int) -> Engine:
 
     def start_counted(*arguments: Any) -> Trainer:
         trainer: Any = start(*arguments)
-        set_rate = type(trainer.update).set_rate
+        set_rate_factor = type(trainer.update).set_rate_factor
 
-        def count_step(rate: float) -> None:
+        def count_step(factor: float) -> None:
             nonlocal count
             count += 1
             if count == step:
                 os.kill(os.getpid(), signal.SIGKILL)
-            set_rate(trainer.update, rate)
+            set_rate_factor(trainer.update, factor)
 
-        trainer.update.set_rate = count_step
+        trainer.update.set_rate_factor = count_step
         return trainer  # type: ignore[no-any-return]
 
     engine.start = start_counted  # type: ignore[method-assign]

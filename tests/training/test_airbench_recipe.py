@@ -123,12 +123,14 @@ def by_hand(data: DeviceData, run: Run) -> dict[str, torch.Tensor]:
     return model.state_dict()
 
 
+@pytest.mark.slow
 def test_a_run_is_airbenchs_loop(data: DeviceData) -> None:
     """Whose last two updates, of 12, are undone by the slow weights."""
     trainer = trained(SequentialEngine().start(CAMPAIGN, data, RUNS[:1]))
     torch.testing.assert_close(trainer.weights_of(0), by_hand(data, RUNS[0]), rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("optimizer", "precision", "tolerance"), [(SGD, "float32", 1e-3), (MUON, "float32", 1e-3), (MUON, "bfloat16", 0.2)]
 )
@@ -148,6 +150,7 @@ def test_stacks_of_one_and_three_are_the_sequential_engine(
     assert (alone["2.weight"] - start["2.weight"]).norm() > 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", [SequentialEngine(), StackedEngine(3), StackedEngine(3, "bfloat16")], ids=str)
 @pytest.mark.parametrize("optimizer", [SGD, MUON], ids=lambda optimizer: optimizer["name"])
 def test_a_resumed_run_has_the_same_bits(
