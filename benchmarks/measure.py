@@ -120,13 +120,18 @@ def cores() -> int:
 
 
 def hardware(device: str) -> dict[str, Any]:
-    """The machine: CPU model, cores, and the GPUs where `device` is cuda."""
-    gpus: list[str] = []
-    if device == "cuda":
-        import torch
+    """The machine: CPU model, the instruction set of torch's kernels on it, cores, and the GPUs where `device` is cuda."""
+    import torch
 
-        gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-    return {"cpu": _cpu_model(), "machine": platform.machine(), "cores": cores(), "gpus": gpus}
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())] if device == "cuda" else []
+    instructions = torch.backends.cpu.get_cpu_capability()
+    return {
+        "cpu": _cpu_model(),
+        "instructions": instructions,
+        "machine": platform.machine(),
+        "cores": cores(),
+        "gpus": gpus,
+    }
 
 
 def versions() -> dict[str, str | None]:

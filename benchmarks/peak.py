@@ -1,7 +1,8 @@
 """The machine's matrix peak: the best rate of large square matrix products on all its cores or GPUs together.
 
 On a CPU the best of two libraries counts: torch multiplies float32 matrices with MKL, which on some processors is far
-slower than oneDNN, and a share of a peak that the machine can beat would flatter everybody.
+slower than oneDNN, and a share of a peak that the machine can beat would flatter everybody. A precision without
+instructions of its own is left out: such products are emulated, thousands of times slower, or refused.
 """
 
 import time
@@ -15,6 +16,7 @@ import torch
 
 from benchmarks.measure import cores
 from benchmarks.processes import Place, run_in_processes
+from workers.training.dtype import fast_bfloat16
 
 Routine = Literal["mm", "oneDNN"]
 
@@ -44,18 +46,28 @@ class PeakRate:
 
 
 def measure_peaks(device: str) -> list[PeakRate]:
-    """The rate of every kind of product.
+    """The rate of every kind of product that the device has instructions for.
 
     On a CPU one process per core with one thread each, at the same time, since campaigns run so; else one per GPU.
     """
     count = torch.cuda.device_count() if device == "cuda" else cores()
     routines: Sequence[Routine] = ("mm", "oneDNN") if device == "cpu" and _has_onednn() else ("mm",)
-    kinds = [Product(*kind) for kind in product(_PRECISIONS[device], _SIZES[device], routines)]
+    lacking = lacking_instructions(device)
+    precisions = [name for name in _PRECISIONS[device] if name not in lacking]
+    kinds = [Product(*kind) for kind in product(precisions, _SIZES[device], routines)]
     # Every process takes one job of each round: none goes on before all have met.
     jobs = [kind for kind in kinds for _ in range(_ROUNDS * count)]
     rates = run_in_processes(count, 1, _prepare, (device,), jobs).results
     rounds = [sum(rates[start : start + count]) for start in range(0, len(rates), count)]
     return [PeakRate(kind, max(rounds[n * _ROUNDS : (n + 1) * _ROUNDS])) for n, kind in enumerate(kinds)]
+
+
+def lacking_instructions(device: str) -> dict[str, str]:
+    """Why the peak of a precision is not measured here, by its name."""
+    if fast_bfloat16(torch.device(device)):
+        return {}
+    where = "the CPU" if device == "cpu" else "the GPU"
+    return {"bfloat16": f"matrix peak in bfloat16: not measured: {where} has no instructions for its products"}
 
 
 def best_by_precision(rates: Iterable[PeakRate]) -> dict[str, float]:
@@ -80,7 +92,7 @@ def _rate(place: Place, device: torch.device, kind: Product) -> float:
     torch.set_float32_matmul_precision("high" if kind.precision == "tf32" else "highest")
     small = _multiply(device, Product(kind.precision, _SIZES[device.type][0] // 2, kind.routine), 2)
     expected = 2 * kind.size**3 / small
-    # Processors without the number format multiply so slowly that a large product tells no more than a small one.
+    # Where products are slow, a large one tells no more than a small one.
     if expected > _MAX_SECONDS:
         place.meet()
         return small

@@ -47,7 +47,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     from benchmarks.lineup import line_up
-    from benchmarks.peak import best_by_precision, measure_peaks
+    from benchmarks.peak import best_by_precision, lacking_instructions, measure_peaks
 
     device = _device(args.device)
     works, notes = _works(args, device)
@@ -56,6 +56,8 @@ def _run(args: argparse.Namespace) -> int:
         found, missing = line_up(work, _options(args, device))
         contestants += found
         notes += missing
+    if contestants:
+        notes += lacking_instructions(device).values()
     for note in notes:
         say(note)
     if not contestants:

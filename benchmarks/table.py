@@ -41,7 +41,7 @@ def print_table(
         table.add_row(*_cells(row))
     console.print(table)
     gpus = ", ".join(machine["gpus"]) or "no GPU"
-    lines = [f"{machine['cpu']}, {machine['cores']} cores; {gpus}"]
+    lines = [f"{machine['cpu']} ({machine['instructions']}), {machine['cores']} cores; {gpus}"]
     reached = ", ".join(f"{precision} {peak / 1e9:,.0f}" for precision, peak in peaks.items())
     lines.append(f"matrix peak measured here, GFLOP/s: {reached}")
     for line in [*lines, *notes]:

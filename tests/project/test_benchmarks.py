@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import airbench, image_loop, jax_child, loops, ours, plain_loop, speed
+from benchmarks import airbench, image_loop, jax_child, loops, ours, peak, plain_loop, speed
 from benchmarks.flops import example_operations, model_operations
 from benchmarks.jax_script import measure_jax
 from benchmarks.measure import Contestant, Measurement, PeerError, rows, turns
-from benchmarks.processes import Place, run_in_processes
+from benchmarks.processes import Place, Timed, run_in_processes
 from benchmarks.table import describe
 from benchmarks.works import NINE_RATIOS, Sizes, make_work
 from tests.datasets.support import torchvision_spec, write_mnist
@@ -201,6 +201,19 @@ def test_rows_are_medians() -> None:
     mine, peer = rows(measured, {"float32": 1e10})
     assert (mine.rate, mine.lowest, mine.highest, mine.ratio, mine.share_of_peak) == (5, 2.5, 10, 1, 0.5)
     assert (peer.rate, peer.ratio, peer.share_of_peak, peer.repeats) == (2, 2.5, None, 3)
+
+
+@pytest.mark.parametrize(("fast", "precisions"), [(True, {"float32", "bfloat16"}), (False, {"float32"})])
+def test_the_peak_of_emulated_products_is_not_measured(
+    fast: bool, precisions: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measured(count: int, threads: int, prepare: object, arguments: object, jobs: list[peak.Product]) -> Timed[float]:
+        return Timed([2.0 * job.size for job in jobs], 0, 1)
+
+    monkeypatch.setattr(peak, "fast_bfloat16", lambda device: fast)
+    monkeypatch.setattr(peak, "run_in_processes", measured)
+    assert set(peak.best_by_precision(peak.measure_peaks("cpu"))) == precisions
+    assert set(peak.lacking_instructions("cpu")) == {"float32", "bfloat16"} - precisions
 
 
 def test_contestants_take_turns() -> None:
