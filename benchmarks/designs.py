@@ -160,7 +160,7 @@ def trained(campaign: Campaign) -> Results:
     from orchestrator import run_campaign
 
     with tempfile.TemporaryDirectory() as folder:
-        run_campaign(campaign, f"{folder}/store")
+        run_campaign(campaign, f"{folder}/store", runner="local")
         view = analysis.open_store(f"{folder}/store")
         frames = (view.subsets(), view.correctness("train"), view.correctness("test"))
         return Results(*(frame.to_numpy(dtype=bool) for frame in frames))

@@ -35,7 +35,7 @@ class Stores:
     def __init__(self, folder: Path, root: Path, workers: int | None) -> None:
         self.folder = folder
         self._root = str(root)
-        self._options = RunOptions() if workers is None else RunOptions(runner="ray", workers=workers)
+        self._options = RunOptions(runner="local") if workers is None else RunOptions(runner="ray", workers=workers)
 
     def of(self, name: str, preset: str, **changes: Any) -> Store:
         """The store of a preset's campaign with parts of it replaced (or, for the recipe, changed)."""

@@ -49,7 +49,7 @@ def _train(options: argparse.Namespace, document: dict[str, Any], name: str) -> 
     folder: Path = options.store
     (folder / f"{name}.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
     campaign = check_campaign(document).with_absolute_paths(folder)
-    report = run_campaign(campaign, folder / name, checkpoint_minutes=2)
+    report = run_campaign(campaign, folder / name, checkpoint_minutes=2, runner="local")
     seconds = _seconds(folder / name)
     print(f"{name}: {report.progress.total} runs, median seconds of each: {np.median(seconds):.1f}", flush=True)
     return folder / name

@@ -120,7 +120,7 @@ def cores() -> int:
 
 
 def hardware(device: str) -> dict[str, Any]:
-    """The machine: CPU model, the instruction set of torch's kernels on it, cores, and the GPUs where `device` is cuda."""
+    """The machine: CPU model, the instruction set of torch's kernels, cores, and the GPUs where `device` is cuda."""
     import torch
 
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())] if device == "cuda" else []

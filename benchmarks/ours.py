@@ -91,7 +91,7 @@ def since_ready(moments: Sequence[Moment], work: str) -> tuple[Moment, Moment]:
 def all_of_this_machine(device: Device, gpus_per_worker: float | None) -> RunOptions:
     """A worker on each core or GPU, on Ray; without Ray one in this process."""
     if find_spec("ray") is None:
-        return RunOptions(device=device)
+        return RunOptions(runner="local", device=device)
     # This machine is measured, whatever cluster the user's shell points to.
     os.environ.pop("RAY_ADDRESS", None)
     return RunOptions(runner="ray", gpus_per_worker=gpus_per_worker if device == "cuda" else 0)

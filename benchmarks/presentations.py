@@ -52,7 +52,7 @@ def _seconds(campaign: Campaign) -> float:
     """Training, evaluation, packing and writing of all runs."""
     with TemporaryDirectory() as folder:
         started = time.perf_counter()
-        run_campaign(campaign, Path(folder) / "s")
+        run_campaign(campaign, Path(folder) / "s", runner="local")
         return time.perf_counter() - started
 
 

@@ -102,7 +102,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from orchestrator import run_campaign
 
     store = tmp_path_factory.mktemp("undisturbed") / "s"
-    run_campaign(busy_campaign(), store, shard_size=2)
+    run_campaign(busy_campaign(), store, shard_size=2, runner="local")
     return store
 
 

@@ -1,11 +1,11 @@
 """Maps a function over pieces of work, on all cores or on another executor with the same method."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
 from workers.common.progress import ProgressCallback
+from workers.common.usable_cores import usable_cores
 
 Shared = TypeVar("Shared")
 Piece = TypeVar("Piece")
@@ -23,7 +23,7 @@ class Threads:
     """On this machine's cores, or on `count` of them."""
 
     def __init__(self, count: int | None = None, on_progress: ProgressCallback | None = None) -> None:
-        self.count = count or _cores()
+        self.count = count or usable_cores()
         self.on_progress = on_progress
 
     def map(self, work: Callable[[Shared, Piece], Result], shared: Shared, pieces: Sequence[Piece]) -> Iterator[Result]:
@@ -41,8 +41,3 @@ class Threads:
                 yield result
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def _cores() -> int:
-    """Those that this process may use, where the system tells."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -35,6 +35,8 @@ class CampaignProgress:
     """Result files that were checked at the end, and those that there are; 0 before."""
     found: int | None = None
     """Requested runs that are in sound files, once these were checked; None before."""
+    placement: str = ""
+    """Where shards train and why, in one line, where the runner chose it."""
 
     @property
     def committed(self) -> int:

@@ -10,14 +10,15 @@ import torch
 
 from orchestrator.campaigns.plan import Plan
 from orchestrator.campaigns.preflight import make_header
+from orchestrator.campaigns.run_work import forward_passes, measured_share
 from workers.campaign.campaign import Campaign
 from workers.campaign.keys import Shard
 from workers.campaign.plural import count_text
 from workers.datasets import load_dataset
-from workers.store import Header, Store
+from workers.store import Store
 from workers.subsets.draw import subset_size
 from workers.training.loop import device_name
-from workers.training.probes.cost import TRAINING_PASSES, probe_passes
+from workers.training.probes.cost import probe_passes
 from workers.training.run_timing import time_runs
 from workers.training.shard import choose_engine
 
@@ -55,7 +56,8 @@ def recorded_pace(campaign: Campaign, store: Store) -> Pace | None:
     counts = Counter({device: sum(map(len, ratios.values())) for device, ratios in taken.items()})
     ((device, runs),) = counts.most_common(1)
     known = {ratio_ppm: median(seconds) for ratio_ppm, seconds in taken[device].items()}
-    work = {ratio_ppm: _work(campaign, ratio_ppm, store.header) for ratio_ppm in {*known, *campaign.subsets.ratios_ppm}}
+    ratios = {*known, *campaign.subsets.ratios_ppm}
+    work = {ratio_ppm: forward_passes(campaign, ratio_ppm, store.header) for ratio_ppm in ratios}
     rate = sum(known.values()) / sum(work[ratio_ppm] for ratio_ppm in known)
     seconds = {ratio_ppm: known.get(ratio_ppm, rate * work[ratio_ppm]) for ratio_ppm in campaign.subsets.ratios_ppm}
     return Pace(seconds, device, f"the {count_text(runs, 'run')} in the store")
@@ -75,7 +77,7 @@ def calibrated_pace(campaign: Campaign, plan: Plan, device: torch.device) -> Pac
     layers = 0 if header.probes is None else len(header.probes.layers)
     seconds = {
         ratio_ppm: times.of_run(campaign, size, examples)
-        + _measured_share(campaign) * probe_passes(campaign, layers, size, examples) * times.evaluation
+        + measured_share(campaign) * probe_passes(campaign, layers, size, examples) * times.evaluation
         for ratio_ppm, size in sizes.items()
     }
     return Pace(seconds, device_name(device), "a calibration")
@@ -95,20 +97,3 @@ def estimate_duration(pending: Sequence[Shard], pace: Pace, stack_size: int, wor
         total += seconds
         heapq.heapreplace(free, free[0] + seconds)
     return Duration(total, max(free))
-
-
-def _measured_share(campaign: Campaign) -> float:
-    """The share of a ratio's runs that probes measure."""
-    probes, repetitions = campaign.record.probes, campaign.subsets.repetitions
-    return 0.0 if probes is None else min(1.0, probes.repetitions / repetitions)
-
-
-def _work(campaign: Campaign, ratio_ppm: int, header: Header) -> float:
-    """Forward passes of one run, or what takes as long."""
-    trained = campaign.recipe.epochs * subset_size(ratio_ppm, header.num_train)
-    passes = 2 if campaign.recipe.evaluation_flip else 1
-    evaluated = len(campaign.recorded_epochs()) * passes * (header.num_train + header.num_test)
-    layers = 0 if header.probes is None else len(header.probes.layers)
-    size, examples = subset_size(ratio_ppm, header.num_train), header.num_train + header.num_test
-    probed = _measured_share(campaign) * probe_passes(campaign, layers, size, examples)
-    return TRAINING_PASSES * trained + evaluated + probed

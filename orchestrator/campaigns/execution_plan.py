@@ -4,11 +4,12 @@ Decided when the store is made, and kept in it, because all three can change a r
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestrator.campaigns.preflight import ModelFacts
 from workers.campaign.campaign import Campaign
 from workers.datasets import Dataset
+from workers.errors import CampaignError
 from workers.models import build_model
 from workers.models.stacking import unstackable_reason
 from workers.subsets.draw import subset_size
@@ -22,7 +23,10 @@ _CPU_STEP_OPERATIONS = 1e9
 run alone, 0.029 in stacks of 16, 0.026 of 32, 0.029 of 96), and nothing once a model's own step takes a millisecond
 (MNIST: 1.7 s a run in stacks of one, 2.2 s in stacks of two, with a worker on each of two cores)."""
 
-_GPU_STACK = 256
+_LADDER = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+"""Limits of a stack on a GPU: few and far apart, so that GPUs of one kind, whose memory differs a little, get one."""
+
+_GPU_STACK = _LADDER[-1]
 _GPU_STEP_OPERATIONS = 1e11
 """A fifth of a millisecond of a large GPU's matrix units: with less to do a step waits for memory and launches."""
 
@@ -52,35 +56,64 @@ class ExecutionPlan:
     unstackable_reason: str | None = None
 
 
+@dataclass(frozen=True)
+class RequestedSizes:
+    """Runs per shard and models per stack that a user asked for; None: as the work and the device need it."""
+
+    shard: int | None = None
+    stack: int | None = None
+
+
 def plan_execution(
     campaign: Campaign,
     dataset: Dataset,
     facts: ModelFacts,
     machine: Machine,
-    shard_size: int | None = None,
+    requested: RequestedSizes = RequestedSizes(),
     fastest: Callable[[Campaign, Sequence[int], Precision], int] | None = None,
 ) -> ExecutionPlan:
     """The execution plan of a new store on workers like `machine`; a given shard size bounds the stack's.
 
-    On a GPU `fastest` chooses among the sizes that fit; without it the largest is taken. On a CPU nothing is timed, so
-    that a campaign is always arranged alike.
+    On a GPU `fastest` chooses among sizes that are likely to fit; without it the largest is taken. On a CPU nothing is
+    timed, so that a campaign is always arranged alike. Raises CampaignError where a requested stack is impossible.
     """
     precision: Precision = "bfloat16" if campaign.recipe.precision == "bfloat16" else "float32"
     if campaign.recipe.precision == "auto" and machine.bfloat16:
         precision = "bfloat16"
-    limit = min(_stack_limit(campaign, facts, machine), shard_size or _GPU_STACK)
+    limit = requested.stack or min(_stack_limit(campaign, facts, machine), requested.shard or _GPU_STACK)
     reason = None if limit > 1 else "one model already saturates the device"
     if limit > 1:
         shape, classes = dataset.input_shape, dataset.num_classes
         reason = unstackable_reason(lambda: build_model(campaign.model, shape, classes), shape)
+    if requested.stack is not None:
+        return _requested_plan(campaign, dataset, facts, requested, ExecutionPlan(1, 1, precision, reason))
     stack = 1 if reason else _evenly(campaign.subsets.repetitions, limit)
-    if fastest is not None and machine.device == "cuda" and stack > 1 and shard_size is None:
-        sizes = {_evenly(campaign.subsets.repetitions, max(1, limit // share)) for share in _GPU_SHARES}
+    if fastest is not None and machine.device == "cuda" and stack > 1 and requested.shard is None:
+        sizes = {_evenly(campaign.subsets.repetitions, _on_ladder(limit / share)) for share in _GPU_SHARES}
         stack = fastest(campaign, sorted(sizes), precision)
-    if shard_size is not None:
-        stack = max(size for size in range(1, stack + 1) if shard_size % size == 0)
-        return ExecutionPlan(shard_size, stack, precision, reason)
-    return ExecutionPlan(stack * max(1, _usual_shard(campaign, dataset, facts) // stack), stack, precision, reason)
+    if requested.shard is not None:
+        stack = max(size for size in range(1, stack + 1) if requested.shard % size == 0)
+        return ExecutionPlan(requested.shard, stack, precision, reason)
+    return ExecutionPlan(_whole_stacks(stack, _usual_shard(campaign, dataset, facts)), stack, precision, reason)
+
+
+def _requested_plan(
+    campaign: Campaign, dataset: Dataset, facts: ModelFacts, requested: RequestedSizes, plan: ExecutionPlan
+) -> ExecutionPlan:
+    """The plan with the stack size requested, whatever the repetitions and the device."""
+    stack = requested.stack or 1
+    if stack > 1 and plan.unstackable_reason:
+        raise CampaignError(f"stack_size: must be 1, since {plan.unstackable_reason}, got {stack}")
+    shard = requested.shard or _whole_stacks(stack, _usual_shard(campaign, dataset, facts))
+    if shard % stack:
+        raise CampaignError(f"stack_size: must divide shard_size {shard}, got {stack}")
+    reason = plan.unstackable_reason if stack > 1 else "as requested"
+    return replace(plan, shard_size=shard, stack_size=stack, unstackable_reason=reason)
+
+
+def _whole_stacks(stack: int, runs: int) -> int:
+    """About so many runs, in whole stacks: one at least."""
+    return stack * max(1, runs // stack)
 
 
 def _stack_limit(campaign: Campaign, facts: ModelFacts, machine: Machine) -> int:
@@ -89,7 +122,12 @@ def _stack_limit(campaign: Campaign, facts: ModelFacts, machine: Machine) -> int
     state = max(1, _STATE_BYTES * facts.parameters)
     if machine.device == "cpu":
         return max(1, min(_CPU_STACK, int(_CPU_CACHE_BYTES / state), int(_CPU_STEP_OPERATIONS / step)))
-    return max(1, min(_GPU_STACK, int(machine.memory / 4 / state), int(_GPU_STEP_OPERATIONS / step)))
+    return _on_ladder(min(machine.memory / 4 / state, _GPU_STEP_OPERATIONS / step))
+
+
+def _on_ladder(size: float) -> int:
+    """The largest size of the ladder that is at most `size`; 1 at least."""
+    return max((step for step in _LADDER if step <= size), default=1)
 
 
 def _evenly(runs: int, limit: int) -> int:

@@ -12,9 +12,10 @@ import numpy as np
 from orchestrator.campaigns.campaign_report import CampaignProgress, CampaignReport, ProgressListener, ReportBuilder
 from orchestrator.campaigns.committed_runs import Masks, check_committed_runs
 from orchestrator.campaigns.downloads import with_download
-from orchestrator.campaigns.execution_plan import plan_execution
+from orchestrator.campaigns.execution_plan import RequestedSizes, plan_execution
 from orchestrator.campaigns.pending import pending_shards
 from orchestrator.campaigns.preflight import (
+    ModelFacts,
     campaign_examples,
     campaign_notes,
     check_campaign_fits,
@@ -23,12 +24,14 @@ from orchestrator.campaigns.preflight import (
     resolve_tables,
     starting_values,
 )
+from orchestrator.campaigns.run_work import forward_passes
 from orchestrator.campaigns.until_se import UntilSe, check_has_se
 from orchestrator.runners.base import (
     FailedShard,
     Job,
     Note,
     Outcome,
+    Placement,
     Runner,
     WorkersChanged,
 )
@@ -87,7 +90,8 @@ def run_campaign(
         campaign = with_download(campaign)
     dataset = load_dataset(campaign.dataset)
     on_data(dataset)
-    campaign, opened, notes = _prepared_store(campaign, dataset, store, runner, options.shard_size)
+    facts = check_campaign_fits(campaign, dataset)
+    campaign, opened, notes = _prepared_store(campaign, dataset, facts, store, runner, options)
     committed = opened.shards()
     opened.checkpoints.remove_stale(lambda: committed)
     pending = pending_shards(campaign, committed, opened.header.shard_size)
@@ -99,7 +103,9 @@ def run_campaign(
     report = ReportBuilder(opened.uri, opened.header.precision, progress, on_progress)
     for note in [*notes, *(f"left out: {error}" for error in damaged)]:
         report.note(note)
-    job = Job(campaign, opened.uri, options.checkpoint_minutes)
+    work = {ratio: forward_passes(campaign, ratio, opened.header) for ratio in campaign.subsets.ratios_ppm}
+    operations = {ratio: passes * facts.forward_operations for ratio, passes in work.items()}
+    job = Job(campaign, opened.uri, options.checkpoint_minutes, operations)
     if options.until_se is None:
         opened.add_target(campaign.subsets)
         _train(job, opened, runner, pending, report, failed_before)
@@ -144,19 +150,24 @@ def _masks(campaign: Campaign, skipped: Sequence[Shard] = ()) -> Masks:
 
 
 def _prepared_store(
-    campaign: Campaign, dataset: Dataset, store: str | os.PathLike[str], runner: Runner, shard_size: int | None
+    campaign: Campaign,
+    dataset: Dataset,
+    facts: ModelFacts,
+    store: str | os.PathLike[str],
+    runner: Runner,
+    options: RunOptions,
 ) -> tuple[Campaign, Store, list[str]]:
     """The campaign with its identity complete, its store, made where there is none, and what is to be noted about it.
 
     Raises as `run_campaign`.
     """
-    facts = check_campaign_fits(campaign, dataset)
     campaign, tables = resolve_tables(campaign, dataset)
     header, notes = make_header(campaign, dataset), [*campaign_notes(campaign, dataset.num_train), *facts.notes]
     is_new = not Store.exists(store)
     if is_new:
         machine = runner.machine()
-        arranged = plan_execution(campaign, dataset, facts, machine, shard_size, runner.fastest_stack)
+        requested = RequestedSizes(options.shard_size, options.stack_size)
+        arranged = plan_execution(campaign, dataset, facts, machine, requested, runner.fastest_stack)
         sizes = {"shard_size": arranged.shard_size, "stack_size": arranged.stack_size}
         header = make_header(campaign, dataset, **sizes, precision=arranged.precision)
         if machine.device == "cpu":
@@ -165,14 +176,27 @@ def _prepared_store(
     opened = Store.create(store, header, campaign_examples(campaign, dataset, tables))
     opened.clean()
     check_starting_values(campaign, opened.header, dataset.input_shape, opened.uri)
-    if not is_new and shard_size not in (None, opened.header.shard_size):
-        notes.append(
-            f"shards of {count_text(shard_size, 'run')} were requested: the store keeps its size, "
-            f"{opened.header.shard_size}, which was fixed when it was made"
-        )
+    notes += _size_notes(options, opened.header, is_new)
     if opened.rewritten:
         notes.append(f"{opened.uri}/{EXAMPLES_FILE} was missing: it was written anew, equal to what it was")
     return campaign, opened, [*notes, *_version_notes(header, opened.header)]
+
+
+def _size_notes(options: RunOptions, header: Header, is_new: bool) -> list[str]:
+    """What becomes of the sizes requested: an existing store keeps its own."""
+    fixed = "which was fixed when it was made"
+    sizes = (
+        ("shards", "run", options.shard_size, header.shard_size),
+        ("stacks", "model", options.stack_size, header.stack_size),
+    )
+    notes = [
+        f"{what} of {count_text(requested, noun)} were requested: the store keeps its size, {kept}, {fixed}"
+        for what, noun, requested, kept in sizes
+        if requested is not None and requested != kept and not is_new
+    ]
+    if is_new and options.stack_size is not None:
+        notes.append(f"stacks of {count_text(header.stack_size, 'model')}, as requested (--stack-size)")
+    return notes
 
 
 def _train(
@@ -206,6 +230,8 @@ def _account(outcome: Outcome, store: Store, report: ReportBuilder, failed_befor
             report.advance(**workers, by_node=outcome.by_node)
         case Note(text=text):
             report.note(text)
+        case Placement(text=text):
+            report.advance(placement=text)
         case FailedShard(error=error):
             failures.append(outcome)
             report.advance(failed=progress.failed + error.shard.stop - error.shard.start)

@@ -98,8 +98,13 @@ def run_and_show(
 
     try:
         with campaign_display(errors, store) as display:
+            told = ""
 
             def show(progress: CampaignProgress) -> None:
+                nonlocal told
+                if progress.placement != told:
+                    told = progress.placement
+                    warn(told)
                 display(progress)
                 if interruption.is_set():
                     raise KeyboardInterrupt

@@ -24,6 +24,8 @@ class Job:
     store_uri: str
     checkpoint_minutes: float | None = CHECKPOINT_MINUTES
     """Time between two checkpoints of a shard in training; 0: one after every epoch; None: never."""
+    operations: Mapping[int, float] = field(default_factory=dict)
+    """Floating-point operations of a run at each ratio (parts per million); empty where they are unknown."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,14 @@ class Note:
     text: str
 
 
-Outcome = ShardSummary | FailedShard | WorkersChanged | Note
+@dataclass(frozen=True)
+class Placement:
+    """Where shards train from now on, and why: one line."""
+
+    text: str
+
+
+Outcome = ShardSummary | FailedShard | WorkersChanged | Note | Placement
 
 
 class Runner(Protocol):

@@ -1,6 +1,6 @@
 """Trains shards in this process, one after the other, each written while the next one trains."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
@@ -38,8 +38,8 @@ class LocalRunner:
         """See `Runner.fastest_stack`."""
         return calibrate(campaign, sizes, precision, torch.device(self.device))
 
-    def run(self, job: Job, shards: Sequence[Shard]) -> Generator[Outcome, None, None]:
-        """See `Runner.run`."""
+    def run(self, job: Job, shards: Iterable[Shard]) -> Generator[Outcome, None, None]:
+        """See `Runner.run`. The next shard is asked for when the one before has been trained."""
         worker = Worker(job.campaign, job.store_uri, self.device, job.checkpoint_minutes)
         yield WorkersChanged(ready=1, lost=0)
         attempts = Attempts()

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from workers.errors import CampaignError
 
 Device = Literal["cpu", "cuda"]
-RunnerName = Literal["local", "ray"]
+RunnerName = Literal["auto", "local", "ray"]
 
 CHECKPOINT_MINUTES = 10.0
 """Most runs take less, and then write no checkpoint at all."""
@@ -81,15 +81,20 @@ class ClusterOptions:
 class RunOptions(ClusterOptions):
     """How and where a campaign is trained: `run_campaign(campaign, store, RunOptions(runner="ray", workers=4))`.
 
-    Options of the cluster are for `runner` "ray" alone. `repetitions` replaces the campaign's. `shard_size` holds for a
-    new store; an existing one keeps its own. With `until_se` a ratio's training ends once the standard error of mem is
+    Options of the cluster are for `runner` "ray", which they choose where it is left to "auto"; for what that does
+    without them see `AutoRunner`. `repetitions` replaces the campaign's. `shard_size` and `stack_size` hold for a new
+    store; an existing one keeps its own. With `until_se` a ratio's training ends once the standard error of mem is
     at most that for 90% of the examples. `checkpoint_minutes` is the time between two checkpoints of a shard in
     training, which goes on from there (0: one after every epoch; None: never). `device` "cpu" trains on CPUs also where
     workers hold GPUs.
     """
 
     runner: RunnerName = field(
-        default="local", metadata=meaning("Where to train: in this process, or on a Ray cluster.")
+        default="auto",
+        metadata=meaning(
+            "Where to train: in this process (local), with Ray on this machine or a cluster (ray), or on all of this "
+            "machine with Ray once the work left is worth its start (auto)."
+        ),
     )
     device: Device | None = field(default=None, metadata=meaning("Device to train on; default: a GPU if there is one."))
     repetitions: int | None = field(
@@ -97,6 +102,14 @@ class RunOptions(ClusterOptions):
     )
     shard_size: int | None = field(
         default=None, metadata=meaning("Runs per shard; for a new store only.", least=1, most=10_000)
+    )
+    stack_size: int | None = field(
+        default=None,
+        metadata=meaning(
+            "Models that train as one program; for a new store only. Default: by the model and the device.",
+            least=1,
+            most=10_000,
+        ),
     )
     until_se: float | None = field(
         default=None,
@@ -117,6 +130,8 @@ class RunOptions(ClusterOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         names = [each.name for each in fields(ClusterOptions) if getattr(self, each.name) is not None]
+        if self.runner == "auto" and names:
+            object.__setattr__(self, "runner", "ray")
         if self.runner != "ray" and names:
             raise CampaignError(f"{', '.join(names)}: need runner ray (--runner ray), got runner {self.runner}")
         if self.device == "cuda" and self.gpus_per_worker == 0:

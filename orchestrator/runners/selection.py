@@ -5,7 +5,11 @@ from orchestrator.runners.run_options import RunOptions
 
 
 def make_runner(options: RunOptions) -> Runner:
-    """`LocalRunner` or `RayRunner`; Ray is imported for the latter alone. Raises CampaignError for a missing GPU."""
+    """`AutoRunner`, `LocalRunner` or `RayRunner`; Ray is imported for the last alone. CampaignError: no GPU here."""
+    if options.runner == "auto":
+        from orchestrator.runners.auto import AutoRunner
+
+        return AutoRunner(options)
     if options.runner == "local":
         from orchestrator.runners.local import LocalRunner
 

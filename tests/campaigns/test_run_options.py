@@ -26,6 +26,7 @@ GIVEN: dict[str, Any] = {
     "device": "cuda",
     "repetitions": 7,
     "shard_size": 2,
+    "stack_size": 2,
     "until_se": 0.125,
     "checkpoint_minutes": None,
     "download": True,
@@ -119,13 +120,18 @@ def test_python_takes_the_object_and_its_fields_as_keywords(place: Path) -> None
     with pytest.raises(TypeError, match="unexpected keyword argument 'shards'"):
         orchestrator.run_campaign(campaign, place / "t", shards=1)
     with pytest.raises(CampaignError, match=r"^workers: need runner ray \(--runner ray\), got runner local$"):
-        orchestrator.run_campaign(campaign, place / "t", workers=2)
+        orchestrator.run_campaign(campaign, place / "t", runner="local", workers=2)
+
+
+def test_options_of_a_cluster_choose_ray_where_the_runner_is_left_to_auto() -> None:
+    assert (RunOptions().runner, RunOptions(device="cpu").runner) == ("auto", "auto")
+    assert [RunOptions(workers=2).runner, RunOptions(gpus_per_worker=0).runner] == ["ray", "ray"]
 
 
 @pytest.mark.parametrize(
     ("name", "value", "allowed"),
     [
-        ("runner", "slurm", "one of local, ray"),
+        ("runner", "slurm", "one of auto, local, ray"),
         ("device", "tpu", "one of cpu, cuda or None"),
         ("workers", 0, "a whole number from 1 to 100000 or None"),
         ("workers", True, "a whole number"),

@@ -45,7 +45,10 @@ CAMPAIGNS: dict[str, tuple[int, dict[str, object], str]] = {
 
 COMMANDS: dict[str, tuple[int, str]] = {
     "run CAMPAIGN --store s --repetitions 0": (2, "--repetitions"),
-    "run CAMPAIGN --store s --workers 2": (2, "workers: need runner ray (--runner ray), got runner local"),
+    "run CAMPAIGN --store s --runner local --workers 2": (
+        2,
+        "workers: need runner ray (--runner ray), got runner local",
+    ),
     "run CAMPAIGN --store s --checkpoint-minutes x": (2, "--checkpoint-minutes"),
     "run CAMPAIGN --store s --until-se 0": (2, "--until-se"),
     "run CAMPAIGN --store s --runner ray --gpus-per-worker 1.5": (2, "gpus_per_worker"),

@@ -69,8 +69,8 @@ def test_help_shows_every_command_in_a_panel_and_the_exit_codes() -> None:
         ("run c.yaml --stor=s", "No such option: --stor. Did you mean '--store'?"),
         ("import heldout d --label l", "No such option: --label. Did you mean '--labels'?"),
         ("run c.yaml --xyz s", "No such option: --xyz. │"),
-        ("run c.yaml -s s --runner rey", "'--runner': must be one of local, ray, got 'rey'. Did you mean 'ray'?"),
-        ("run c.yaml -s s --runner slurm", "'--runner': must be one of local, ray, got 'slurm'. │"),
+        ("run c.yaml -s s --runner rey", "'--runner': must be one of auto, local, ray, got 'rey'. Did you mean 'ray'?"),
+        ("run c.yaml -s s --runner slurm", "'--runner': must be one of auto, local, ray, got 'slurm'. │"),
     ],
 )
 def test_misspelt_words_of_a_command(words: str, told: str) -> None:

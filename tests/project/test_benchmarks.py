@@ -207,7 +207,9 @@ def test_rows_are_medians() -> None:
 def test_the_peak_of_emulated_products_is_not_measured(
     fast: bool, precisions: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def measured(count: int, threads: int, prepare: object, arguments: object, jobs: list[peak.Product]) -> Timed[float]:
+    def measured(
+        count: int, threads: int, prepare: object, arguments: object, jobs: list[peak.Product]
+    ) -> Timed[float]:
         return Timed([2.0 * job.size for job in jobs], 0, 1)
 
     monkeypatch.setattr(peak, "fast_bfloat16", lambda device: fast)

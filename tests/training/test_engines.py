@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,17 +11,18 @@ import torch
 from torch import nn
 
 from orchestrator import LocalRunner
-from orchestrator.campaigns.execution_plan import plan_execution
+from orchestrator.campaigns.execution_plan import RequestedSizes, plan_execution
 from orchestrator.campaigns.preflight import check_campaign_fits
 from tests.conftest import small_campaign
 from workers.campaign.campaign import Campaign
 from workers.campaign.keys import Run
 from workers.campaign.recipe import SGD, AdamW
 from workers.datasets import Dataset, load_dataset
+from workers.errors import CampaignError
 from workers.models.stacking import Weight
 from workers.store import RunResult
 from workers.subsets.draw import given_labels
-from workers.training import Engine, SequentialEngine, StackedEngine
+from workers.training import Engine, SequentialEngine, StackedEngine, stack_calibration
 from workers.training.cuda_graphs import with_cuda_graph
 from workers.training.device_data import DeviceData, load_on_device
 from workers.training.hardware import Machine
@@ -211,10 +213,13 @@ def test_off_a_gpu_a_step_is_called_as_it_is() -> None:
     assert with_cuda_graph(step, CPU) is step
 
 
-def sizes(machine: Machine, shard_size: int | None = None, **parts: object) -> tuple[int, int, str]:
+def sizes(
+    machine: Machine, shard_size: int | None = None, stack_size: int | None = None, **parts: object
+) -> tuple[int, int, str]:
     campaign = small_campaign(**parts)
     dataset = load_dataset(campaign.dataset)
-    arranged = plan_execution(campaign, dataset, check_campaign_fits(campaign, dataset), machine, shard_size)
+    requested = RequestedSizes(shard_size, stack_size)
+    arranged = plan_execution(campaign, dataset, check_campaign_fits(campaign, dataset), machine, requested)
     return arranged.shard_size, arranged.stack_size, arranged.precision
 
 
@@ -229,7 +234,24 @@ def test_stacks_are_even_and_bounded() -> None:
     assert sizes(LAPTOP, subsets=repeated(33))[:2] == (17, 17)
     assert sizes(LAPTOP, subsets=repeated(1))[:2] == (8, 1)
     assert sizes(GPU, subsets=repeated(400))[:2] == (200, 200)
-    assert sizes(dataclasses.replace(GPU, memory=2**20), subsets=repeated(400))[1] == 29
+    assert sizes(dataclasses.replace(GPU, memory=2**20), subsets=repeated(400))[1] == 24
+
+
+def test_gpus_of_one_kind_get_one_stack_though_their_memory_differs() -> None:
+    """The limits are 24.6 to 31.9 models, or 24 to 31 without the ladder."""
+    memories = [2**20 * 880 // 1024, 2**20, 2**20 * 1140 // 1024]
+    assert {sizes(dataclasses.replace(GPU, memory=each), subsets=repeated(400))[1] for each in memories} == {24}
+
+
+def test_a_requested_stack_is_kept_or_refused() -> None:
+    for machine in (LAPTOP, GPU):
+        assert sizes(machine, None, 5, subsets=repeated(7))[:2] == (5, 5)
+        assert sizes(machine, None, 1, subsets=repeated(7))[:2] == (8, 1)
+        assert sizes(machine, 12, 4, subsets=repeated(7))[:2] == (12, 4)
+        with pytest.raises(CampaignError, match="^stack_size: must divide shard_size 12, got 5$"):
+            sizes(machine, 12, 5)
+    with pytest.raises(CampaignError, match="^stack_size: must be 1, since class_token is a parameter .*, got 2$"):
+        sizes(LAPTOP, None, 2, model={"name": "vit", "layers": 1, "heads": 2, "width": 8})
 
 
 def test_a_gpu_is_asked_for_the_fastest_stack() -> None:
@@ -241,9 +263,10 @@ def test_a_gpu_is_asked_for_the_fastest_stack() -> None:
 
     dataset = load_dataset(campaign.dataset)
     facts = check_campaign_fits(campaign, dataset)
-    assert plan_execution(campaign, dataset, facts, GPU, None, fastest).stack_size == 58
-    assert plan_execution(campaign, dataset, facts, GPU, 10, fastest).stack_size == 10
-    assert plan_execution(campaign, dataset, facts, SERVER, None, fastest).stack_size == 31
+    assert plan_execution(campaign, dataset, facts, GPU, fastest=fastest).stack_size == 58
+    assert plan_execution(campaign, dataset, facts, GPU, RequestedSizes(10), fastest).stack_size == 10
+    assert plan_execution(campaign, dataset, facts, SERVER, fastest=fastest).stack_size == 31
+    assert plan_execution(campaign, dataset, facts, GPU, RequestedSizes(stack=7), fastest).stack_size == 7
     assert asked == [([31, 58, 100, 200], "float32")]
 
 
@@ -252,6 +275,28 @@ def test_calibration_trains_each_size_and_chooses_one(streamed: bool, digits: Da
     campaign = small_campaign(**KINDS["cnn"])
     data = on_device(campaign, digits, streamed=streamed)
     assert fastest_stack(campaign, data, [1, 2], "float32") in (1, 2)
+
+
+def test_a_calibration_is_remembered_and_not_trusted_blindly(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LONGTAIL_CACHE", str(tmp_path))
+    answers = iter(range(1, 100))
+    monkeypatch.setattr(stack_calibration, "fastest_stack", lambda *question: next(answers))
+    small, other = small_campaign(), small_campaign(model={"name": "mlp", "hidden": [9]})
+    sizes, calibrate = [1, 2, 3, 4, 5, 6], stack_calibration.calibrate
+    assert [calibrate(small, sizes, "float32", CPU) for _ in range(2)] == [1, 1]
+    assert calibrate(other, sizes, "float32", CPU) == 2
+    assert calibrate(small, sizes, "bfloat16", CPU) == 3
+    assert calibrate(small, [4, 5, 6], "float32", CPU) == 4
+    files = list((tmp_path / "calibrations").iterdir())
+    assert len(files) == 4
+    for damage in ("{", "[]", '{"question": 1, "stack_size": 2}', "\0" * 20_000):
+        for file in files:
+            file.write_text(damage)
+        again = calibrate(small, sizes, "float32", CPU)
+        assert again == calibrate(small, sizes, "float32", CPU) > 4
+    for file in files:  # an answer that was not asked for
+        file.write_text(file.read_text().replace('"stack_size": 8', '"stack_size": 900'))
+    assert calibrate(small, [1, 2, 3, 4, 5, 6, 9], "float32", CPU) == 9
 
 
 @pytest.mark.slow

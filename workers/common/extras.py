@@ -26,15 +26,23 @@ def missing_extras_explained() -> Iterator[None]:
     except ImportError as error:
         package = (error.name or "").partition(".")[0]
         for extra, packages in EXTRAS.items():
-            if package in packages and not _installed(package):
+            if package in packages and not is_installed(package):
                 raise MissingPackageError(
-                    f'{package} is needed for this, and is not installed: pip install "longtail[{extra}]"', name=package
+                    f"{package} is needed for this, and is not installed: {installation(extra)}", name=package
                 ) from error
         raise
 
 
-def _installed(package: str) -> bool:
-    """A folder of the same name on the path is none: it is imported as a namespace package, which has no file."""
+def installation(extra: str) -> str:
+    """The command that installs an extra."""
+    return f'pip install "longtail[{extra}]"'
+
+
+def is_installed(package: str) -> bool:
+    """Whether a package can be imported.
+
+    A folder of the same name on the path is none: it is imported as a namespace package, which has no file.
+    """
     try:
         spec = find_spec(package)
     except (ImportError, ValueError):

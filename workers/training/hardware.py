@@ -10,7 +10,7 @@ from workers.training.dtype import fast_bfloat16
 
 @dataclass(frozen=True)
 class Machine:
-    """A worker's device. `memory` is in bytes, what was free when it was looked at; 0 for the CPU."""
+    """A worker's device. `memory` is in bytes, a GPU's whole, whatever programs hold of it; 0 for the CPU."""
 
     device: Literal["cpu", "cuda"]
     bfloat16: bool
@@ -20,5 +20,5 @@ class Machine:
 def detect_machine(device: torch.device) -> Machine:
     """Look at a device."""
     if device.type == "cuda":
-        return Machine("cuda", fast_bfloat16(device), torch.cuda.mem_get_info(device)[0])
+        return Machine("cuda", fast_bfloat16(device), torch.cuda.mem_get_info(device)[1])
     return Machine("cpu", fast_bfloat16(device), 0)

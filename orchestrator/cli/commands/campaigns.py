@@ -51,7 +51,7 @@ def init(
 def run(campaign: CampaignPath, store: StoreOption, options: RunOptions) -> None:
     """Train a campaign into a store. Run again to resume; with more repetitions or ratios, to extend.
 
-    Example: longtail run campaign.yaml --store STORE --runner ray
+    Example: longtail run campaign.yaml --store STORE
     """
     from orchestrator.campaigns.downloads import with_permitted_download
     from workers.campaign.yaml_io import read_campaign
@@ -82,7 +82,7 @@ def demo(
     campaign = with_repetitions(parse_campaign(preset_text("digits"), "digits"), runs)
     count = campaign.subsets.repetitions
     say(f"Training {count} small networks, each on a random 70% of the handwritten digits.")
-    report = run_and_show(campaign, store, RunOptions())
+    report = run_and_show(campaign, store, RunOptions(runner="local"))
     exit_on_failures(report)
     print_findings(report.store_uri, console)
     written = write_report(Store.open(report.store_uri), output.absolute())

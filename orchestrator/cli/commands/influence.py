@@ -12,7 +12,6 @@ from orchestrator.cli.output import errors, say, show_table
 from orchestrator.cli.table_output import cell, label_cell, name_cell
 from orchestrator.cli.text_table import TableColumn, TextTable
 from orchestrator.frame_files import check_output, write_frame
-from orchestrator.runners.run_options import RunnerName
 from workers.campaign.plural import count_text
 from workers.common.progress import ProgressCallback
 
@@ -84,7 +83,8 @@ def influence(
         ),
     ] = None,
     runner: Annotated[
-        RunnerName, typer.Option("--runner", help="Where to compute: on this machine's cores, or on a Ray cluster.")
+        Literal["local", "ray"],
+        typer.Option("--runner", help="Where to compute: on this machine's cores, or on a Ray cluster."),
     ] = "local",
     address: AddressOption = None,
 ) -> None:
@@ -159,7 +159,7 @@ def _discoveries(bits: "RatioBits", options: "PairOptions") -> str:
     return f"{text} (--fdr {_FDR:g} lists them)"
 
 
-def _parallel(runner: RunnerName, address: str | None, on_progress: ProgressCallback) -> "ParallelMap":
+def _parallel(runner: Literal["local", "ray"], address: str | None, on_progress: ProgressCallback) -> "ParallelMap":
     from analysis.reading.parallel import Threads
 
     if runner == "local":

@@ -20,6 +20,7 @@ from ray.job_config import JobConfig
 from orchestrator.runners.ray.head_watch import watch_head
 from orchestrator.runners.ray.preflight import ClusterError, check_cluster, check_token_file, make_token
 from workers.campaign.campaign import Campaign
+from workers.common.usable_cores import usable_cores
 from workers.training import Precision
 from workers.training.hardware import Machine, detect_machine
 from workers.training.stack_calibration import calibrate
@@ -70,7 +71,7 @@ def connect(address: str | None, workers: int | None, working_dir: str | None) -
     else:
         make_token()
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        options |= {"address": "local", "num_cpus": max(workers or 0, os.cpu_count() or 1)}
+        options |= {"address": "local", "num_cpus": max(workers or 0, usable_cores())}
         options |= {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
         options |= {"_system_config": HEALTH_CHECKS, "_temp_dir": str(private_folder() / "ray")}
         if not Path("/dev/shm").is_dir():  # noqa: S108 - where Ray keeps objects, unless told otherwise

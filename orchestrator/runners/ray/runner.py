@@ -1,6 +1,5 @@
 """Runs campaigns on a Ray cluster; nodes may join, leave and fail."""
 
-import os
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from orchestrator.runners.scheduler import Scheduler
 from workers.campaign.campaign import Campaign
 from workers.campaign.keys import Shard
 from workers.campaign.plural import count_text
+from workers.common.usable_cores import usable_cores
 from workers.training import Precision
 from workers.training.hardware import Machine, detect_machine
 from workers.training.stack_calibration import calibrate
@@ -90,7 +90,7 @@ def _notes(session: RaySession, device: str | None) -> Iterator[Note]:
     if gpus and device == "cpu":
         yield Note(f"each worker holds {gpus:g} GPUs, and trains on the CPU (device cpu)")
     share_cores = session.is_own and not gpus
-    slots = os.cpu_count() or 1 if share_cores else session.slots
+    slots = usable_cores() if share_cores else session.slots
     if workers and workers > slots:
         which = (
             f"{count_text(slots, 'core')}, which they share"

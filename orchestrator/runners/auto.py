@@ -1,0 +1,183 @@
+"""Chooses where shards train: in this process, or on all cores or GPUs of this machine with Ray.
+
+Ray takes seconds to start. It is started once the work left is worth them: at once where no processor would be done
+sooner, else after shards that train here and are timed. A shard has the same bits wherever it trains.
+"""
+
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import replace
+from typing import Literal
+
+import torch
+
+from orchestrator.runners.base import FailedShard, Job, Note, Outcome, Placement
+from orchestrator.runners.local import LocalRunner
+from orchestrator.runners.machine_slots import MachineSlots, machine_slots
+from orchestrator.runners.run_options import RunOptions
+from workers.campaign.campaign import Campaign
+from workers.campaign.keys import Shard
+from workers.common.extras import installation, is_installed
+from workers.training import Precision
+from workers.training.hardware import Machine
+from workers.training.shard import ShardSummary
+
+START_SECONDS = {"cpu": 8.0, "cuda": 50.0}
+"""From the start of Ray until all workers are ready. Measured: 7 s for two on two cores, 48 s for four on an H100
+(benchmarks/RESULTS.md)."""
+
+MOST_OPERATIONS = {"cpu": 1e12, "cuda": 1e14}
+"""Floating-point operations per second that a worker does not exceed in training: twice the bfloat16 matrix peak of a
+core that has one (478 GFLOP/s, benchmarks/RESULTS.md); 13% of an H100's (3% and 9% in training)."""
+
+_TIMED_SECONDS = 2.0
+"""So much training is timed before its time tells that Ray is worth it: a first shard includes what happens once."""
+
+
+def worth_starting_ray(seconds: float, workers: int, device: str) -> bool:
+    """Whether work of `seconds` for one worker ends sooner on so many, which Ray has to start first."""
+    return START_SECONDS[device] + seconds / workers < seconds
+
+
+class AutoRunner:
+    """Trains in this process, and with Ray on this machine's cores or GPUs once the work left is worth its start."""
+
+    def __init__(self, options: RunOptions) -> None:
+        """Raises CampaignError where this machine lacks the device."""
+        self._options = options
+        self._local = LocalRunner(options.device)
+        self._device = torch.device(self._local.device).type
+        # A core's own time: what else the machine is busy with would slow Ray's start as well.
+        self._clock: Callable[[], float] = time.thread_time if self._device == "cpu" else time.perf_counter
+        self._seconds, self._operations = 0.0, 0.0
+        self._news: list[Placement] = []
+        self._told: set[Literal["here", "ray"]] = set()
+
+    def machine(self) -> Machine:
+        """See `Runner.machine`."""
+        return self._local.machine()
+
+    def fastest_stack(self, campaign: Campaign, sizes: Sequence[int], precision: Precision) -> int:
+        """See `Runner.fastest_stack`."""
+        return self._local.fastest_stack(campaign, sizes, precision)
+
+    def run(self, job: Job, shards: Sequence[Shard]) -> Generator[Outcome, None, None]:
+        """See `Runner.run`. What hinders Ray is noted, and the shards train in this process."""
+        left = _ShardsLeft(job, shards)
+        if not self._chooses_ray(left):
+            yield from self._drain_news()
+            for outcome in self._local.run(job, self._timed(left)):
+                yield from self._drain_news()
+                yield outcome
+        yield from self._drain_news()
+        if left.shards:
+            yield from self._on_ray(job, list(left.shards))
+
+    def _timed(self, left: "_ShardsLeft") -> Iterator[Shard]:
+        """The shards to train here, one after the other; those for Ray stay in `left`."""
+        while left.shards:
+            started, shard = self._clock(), left.take()
+            yield shard
+            self._seconds += self._clock() - started
+            self._operations += left.of(shard)
+            if left.shards and self._chooses_ray(left):
+                return
+
+    def _chooses_ray(self, left: "_ShardsLeft") -> bool:
+        """Decide by what is known of the work left."""
+        slots = machine_slots(self._device, len(left.shards))
+        if slots.workers < 2:
+            self._tell("here", f"training in this process: {slots.bound}")
+            return False
+        seconds = left.operations / MOST_OPERATIONS[self._device]
+        if worth_starting_ray(seconds, slots.workers, self._device):
+            return self._can_use_ray(slots, f"at least {_about(seconds)}")
+        if not self._operations:
+            return False
+        seconds = left.operations * self._seconds / self._operations
+        if not worth_starting_ray(seconds, slots.workers, self._device):
+            self._tell(
+                "here", f"training in this process: about {_about(seconds)} of work, Ray's start-up would cost more"
+            )
+            return False
+        return self._seconds >= _TIMED_SECONDS and self._can_use_ray(slots, f"about {_about(seconds)}")
+
+    def _can_use_ray(self, slots: MachineSlots, work: str) -> bool:
+        """Whether nothing hinders Ray; tells where the work is done."""
+        hindrance = _hindrance(slots)
+        if hindrance is not None:
+            self._tell("here", f"training in this process, {work} of work: {hindrance}")
+            return False
+        self._tell("ray", f"training on {slots.text} with Ray: {work} of work for one")
+        return True
+
+    def _tell(self, where: Literal["here", "ray"], text: str) -> None:
+        """Once for each place: later estimates differ by little."""
+        if where not in self._told:
+            self._told.add(where)
+            self._news.append(Placement(text))
+
+    def _drain_news(self) -> Iterator[Placement]:
+        news, self._news = self._news, []
+        yield from news
+
+    def _on_ray(self, job: Job, shards: Sequence[Shard]) -> Generator[Outcome, None, None]:
+        """Train with Ray; in this process what is left once Ray has a problem."""
+        from orchestrator.runners.ray.preflight import ClusterError
+        from orchestrator.runners.ray.runner import RayRunner
+
+        workers = machine_slots(self._device, len(shards)).workers
+        gpus = 0.0 if self._device == "cpu" else 1.0
+        options = replace(self._options, runner="ray", workers=workers, gpus_per_worker=gpus)
+        left = dict.fromkeys(shards)
+        try:
+            for outcome in RayRunner(options).run(job, shards):
+                if isinstance(outcome, ShardSummary):
+                    left.pop(outcome.shard, None)
+                elif isinstance(outcome, FailedShard):
+                    left.pop(outcome.error.shard, None)
+                yield outcome
+        except ClusterError as error:
+            yield Note(f"Ray cannot be used, so training went on in one process: {error}")
+            yield Placement("training in this process: Ray cannot be used")
+            yield from self._local.run(job, list(left))
+
+
+class _ShardsLeft:
+    """Shards that are not trained yet, and their operations."""
+
+    def __init__(self, job: Job, shards: Sequence[Shard]) -> None:
+        self.shards = deque(shards)
+        self._of_run = job.operations
+        self.operations = sum(map(self.of, shards))
+
+    def of(self, shard: Shard) -> float:
+        """Floating-point operations; where they are unknown, all runs are alike."""
+        return (shard.stop - shard.start) * self._of_run.get(shard.ratio_ppm, 1.0)
+
+    def take(self) -> Shard:
+        """The next one."""
+        shard = self.shards.popleft()
+        self.operations -= self.of(shard)
+        return shard
+
+
+def _hindrance(slots: MachineSlots) -> str | None:
+    """Why Ray is not started for workers on these slots; None: nothing hinders it."""
+    if not is_installed("ray"):
+        return f"Ray is not installed, {installation('ray')} trains on {slots.text}"
+    ray = sys.modules.get("ray")
+    if "RAY_ADDRESS" in os.environ or (ray is not None and ray.is_initialized()):
+        return "a Ray cluster is at hand, which --runner ray uses"
+    return None
+
+
+def _about(seconds: float) -> str:
+    """In the largest unit of which there are two, else in seconds."""
+    for unit, size in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(1, round(seconds))} s"
