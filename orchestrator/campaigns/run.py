@@ -3,8 +3,8 @@
 import os
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
-from dataclasses import replace
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from orchestrator.campaigns.preflight import (
 from orchestrator.campaigns.run_work import forward_passes
 from orchestrator.campaigns.until_se import UntilSe, check_has_se
 from orchestrator.runners.base import (
+    ClosableRunner,
     FailedShard,
     Job,
     Note,
@@ -73,7 +74,8 @@ def run_campaign(
     """Train what a campaign lacks in its store, creating the store where there is none.
 
     Keywords set fields of the options: `run_campaign(campaign, store, repetitions=100, runner="ray", workers=4)`. A
-    `runner` with the methods of `Runner` trains instead of the one that the options ask for. Calling again resumes;
+    `runner` with the methods of `Runner` trains instead of the one that the options ask for, and is closed in the end
+    where it has a method `close`. Calling again resumes;
     more repetitions or ratios, or no `until_se`, extend. `on_data` gets the data set once read.
     Raises CampaignError, DataError, ModelError before anything is written; StoreError where the store is of another
     campaign or cannot be written; CampaignFailedError where nothing can be trained at all. KeyboardInterrupt passes
@@ -82,14 +84,33 @@ def run_campaign(
     if isinstance(runner, str):
         fields["runner"], runner = runner, None
     options = replace(options or RunOptions(), **fields)
-    runner = runner or make_runner(options)
     if options.until_se is not None:
         check_has_se(campaign)
+    listeners = Listeners(on_progress, on_data)
+    runner = runner or make_runner(options)
+    with ExitStack() as at_end:
+        if isinstance(runner, ClosableRunner):
+            at_end.callback(runner.close)
+        return _run(campaign, store, options, runner, listeners)
+
+
+@dataclass(frozen=True)
+class Listeners:
+    """Who is told of a campaign's progress, and of its data set once read."""
+
+    on_progress: ProgressListener
+    on_data: Callable[[Dataset], None]
+
+
+def _run(
+    campaign: Campaign, store: str | os.PathLike[str], options: RunOptions, runner: Runner, listeners: Listeners
+) -> CampaignReport:
+    """See `run_campaign`."""
     campaign = with_repetitions(campaign, options.repetitions).with_absolute_paths()
     if options.download:
         campaign = with_download(campaign)
     dataset = load_dataset(campaign.dataset)
-    on_data(dataset)
+    listeners.on_data(dataset)
     facts = check_campaign_fits(campaign, dataset)
     campaign, opened, notes = _prepared_store(campaign, dataset, facts, store, runner, options)
     committed = opened.shards()
@@ -100,7 +121,7 @@ def run_campaign(
     opened.targets(damaged)
     requested = len(campaign.subsets.ratios) * campaign.subsets.repetitions
     progress = CampaignProgress(total=requested, before=requested - sum(shard.stop - shard.start for shard in pending))
-    report = ReportBuilder(opened.uri, opened.header.precision, progress, on_progress)
+    report = ReportBuilder(opened.uri, opened.header.precision, progress, listeners.on_progress)
     for note in [*notes, *(f"left out: {error}" for error in damaged)]:
         report.note(note)
     work = {ratio: forward_passes(campaign, ratio, opened.header) for ratio in campaign.subsets.ratios_ppm}

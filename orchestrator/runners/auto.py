@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
@@ -24,6 +24,9 @@ from workers.common.extras import installation, is_installed
 from workers.training import Precision
 from workers.training.hardware import Machine
 from workers.training.shard import ShardSummary
+
+if TYPE_CHECKING:
+    from orchestrator.runners.ray.runner import RayRunner
 
 START_SECONDS = {"cpu": 8.0, "cuda": 50.0}
 """From the start of Ray until all workers are ready. Measured: 7 s for two on two cores, 48 s for four on an H100
@@ -53,6 +56,7 @@ class AutoRunner:
         # A core's own time: what else the machine is busy with would slow Ray's start as well.
         self._clock: Callable[[], float] = time.thread_time if self._device == "cpu" else time.perf_counter
         self._seconds, self._operations = 0.0, 0.0
+        self._ray: RayRunner | None = None
         self._news: list[Placement] = []
         self._told: set[Literal["here", "ray"]] = set()
 
@@ -75,6 +79,12 @@ class AutoRunner:
         yield from self._drain_news()
         if left.shards:
             yield from self._on_ray(job, list(left.shards))
+
+    def close(self) -> None:
+        """End Ray where it was started."""
+        if self._ray is not None:
+            self._ray.close()
+            self._ray = None
 
     def _timed(self, left: "_ShardsLeft") -> Iterator[Shard]:
         """The shards to train here, one after the other; those for Ray stay in `left`."""
@@ -133,14 +143,16 @@ class AutoRunner:
         gpus = 0.0 if self._device == "cpu" else 1.0
         options = replace(self._options, runner="ray", workers=workers, gpus_per_worker=gpus)
         left = dict.fromkeys(shards)
+        self._ray = self._ray or RayRunner(options)
         try:
-            for outcome in RayRunner(options).run(job, shards):
+            for outcome in self._ray.run(job, shards):
                 if isinstance(outcome, ShardSummary):
                     left.pop(outcome.shard, None)
                 elif isinstance(outcome, FailedShard):
                     left.pop(outcome.error.shard, None)
                 yield outcome
         except ClusterError as error:
+            self.close()
             yield Note(f"Ray cannot be used, so training went on in one process: {error}")
             yield Placement("training in this process: Ray cannot be used")
             yield from self._local.run(job, list(left))

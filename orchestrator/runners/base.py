@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from orchestrator.runners.run_options import CHECKPOINT_MINUTES
 from workers.campaign.campaign import Campaign
@@ -80,6 +80,14 @@ class Runner(Protocol):
 
         Raises StoreError, DataError.
         """
+
+
+@runtime_checkable
+class ClosableRunner(Protocol):
+    """A runner that stays connected between calls."""
+
+    def close(self) -> None:
+        """Disconnect; a later call connects again."""
 
 
 class Attempts:

@@ -1,10 +1,10 @@
 """`--runner auto`: in this process, or with Ray on the whole machine, by the work left; the same bits in either."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import ray
 from typer.testing import CliRunner
 
 from orchestrator import run_campaign
@@ -123,7 +123,27 @@ def test_work_that_turns_out_long_goes_on_with_ray_with_the_same_bits(
     assert [text.partition(":")[0] for text in dict.fromkeys(places)] == ["", "training on 2 cores with Ray"]
     assert (report.progress.workers > 0, report.progress.trained) == (True, 8)
     assert contents(tmp_path / "auto") == contents(tmp_path / "local")
-    assert "RAY_ADDRESS" not in os.environ
+    assert not ray.is_initialized()
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_ray_starts_once_for_a_campaign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For all steps of `until_se`, as for the look at a GPU before."""
+    started: list[object] = []
+    init = ray.init
+
+    def counted(**options: object) -> object:
+        started.append(options)
+        return init(**options)
+
+    monkeypatch.setattr(ray, "init", counted)
+    campaign = small_campaign(subsets={"ratios": [0.6], "repetitions": 14})
+    report = run_campaign(campaign, tmp_path / "s", workers=1, until_se=0.0001)
+    assert report.complete
+    assert report.stopping_checks[0].repetitions == 14
+    assert len(started) == 1
+    assert not ray.is_initialized()
 
 
 def test_memory_that_is_free_is_known_here() -> None:

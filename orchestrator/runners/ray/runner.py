@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack
 from typing import Any
 
 import ray
@@ -28,60 +28,79 @@ _REPORT_SECONDS = 0.5
 
 
 class RayRunner:
-    """Runs on the cluster that the options name, on nodes as they join and leave."""
+    """Runs on the cluster that the options name, on nodes as they join and leave.
+
+    Connects, or starts Ray, when it is first needed, and stays connected until `close`: to look at a GPU, to calibrate,
+    and for every call of `run`.
+    """
 
     def __init__(self, options: RunOptions | None = None) -> None:
         """`options`: see `RunOptions`; by default a worker for each slot of a cluster of this machine."""
         self.options = options or RunOptions(runner="ray")
+        self._connection = ExitStack()
+        self._session: RaySession | None = None
+        self._probe: Any = None
 
     def machine(self) -> Machine:
         """See `Runner.machine`. CPU workers are taken to be like this machine; a GPU is looked at where it is."""
         on_cpus = self.options.device == "cpu" or self.options.gpus_per_worker == 0
         if on_cpus or (starts_cluster(self.options) and not torch.cuda.is_available()):
             return detect_machine(torch.device("cpu"))
-        with self._on_a_gpu() as actor:
-            machine: Machine = (
-                detect_machine(torch.device("cpu")) if actor is None else ray.get(actor.detect_machine.remote())
-            )
-            return machine
+        actor = self._on_a_gpu()
+        machine: Machine = (
+            detect_machine(torch.device("cpu")) if actor is None else ray.get(actor.detect_machine.remote())
+        )
+        return machine
 
     def fastest_stack(self, campaign: Campaign, sizes: Sequence[int], precision: Precision) -> int:
         """See `Runner.fastest_stack`."""
-        with self._on_a_gpu() as actor:
-            if actor is None:
-                return calibrate(campaign, sizes, precision, torch.device("cpu"))
-            fastest: int = ray.get(actor.calibrate.remote(campaign, sizes, precision))
-            return fastest
+        actor = self._on_a_gpu()
+        if actor is None:
+            return calibrate(campaign, sizes, precision, torch.device("cpu"))
+        fastest: int = ray.get(actor.calibrate.remote(campaign, sizes, precision))
+        return fastest
 
     def run(self, job: Job, shards: Sequence[Shard]) -> Generator[Outcome, None, None]:
         """See `Runner.run`. Raises ClusterError."""
-        with ray_session(self.options) as session:
-            session.check_slots()
-            yield from _notes(session, self.options.device)
-            device = self.options.device or ("cuda" if session.gpus else "cpu")
-            pool = Pool(job, session.gpus, device, self.options.workers)
-            scheduler, metrics = Scheduler(shards), CampaignMetrics(job.store_uri)
-            try:
-                for outcome in drive(pool, scheduler):
-                    metrics.observe(outcome)
-                    metrics.shards(pending=scheduler.unfinished - scheduler.running, running=scheduler.running)
-                    yield outcome
-            finally:
-                pool.close()
+        session = self._connected()
+        self._end_probe()
+        session.check_slots()
+        yield from _notes(session, self.options.device)
+        device = self.options.device or ("cuda" if session.gpus else "cpu")
+        pool = Pool(job, session.gpus, device, self.options.workers)
+        scheduler, metrics = Scheduler(shards), CampaignMetrics(job.store_uri)
+        try:
+            for outcome in drive(pool, scheduler):
+                metrics.observe(outcome)
+                metrics.shards(pending=scheduler.unfinished - scheduler.running, running=scheduler.running)
+                yield outcome
+        finally:
+            pool.close()
 
-    @contextmanager
-    def _on_a_gpu(self) -> Iterator[Any]:
+    def close(self) -> None:
+        """Disconnect; a cluster that was started here ends."""
+        self._end_probe()
+        self._session = None
+        self._connection.close()
+
+    def _connected(self) -> RaySession:
+        if self._session is None:
+            self._session = self._connection.enter_context(ray_session(self.options))
+        return self._session
+
+    def _on_a_gpu(self) -> Any:
         """An actor like a worker's, for looking at its GPU; None where workers have none."""
-        with ray_session(self.options) as session:
-            if not session.gpus:
-                yield None
-                return
+        session = self._connected()
+        if session.gpus and self._probe is None:
             session.check_slots()
-            actor = ray.remote(num_cpus=0, num_gpus=session.gpus)(MachineProbe).remote(search_path())
-            try:
-                yield actor
-            finally:
-                ray.kill(actor)
+            self._probe = ray.remote(num_cpus=0, num_gpus=session.gpus)(MachineProbe).remote(search_path())
+        return self._probe
+
+    def _end_probe(self) -> None:
+        """Give its GPU back."""
+        if self._probe is not None:
+            ray.kill(self._probe)
+            self._probe = None
 
 
 def _notes(session: RaySession, device: str | None) -> Iterator[Note]:
