@@ -14,7 +14,6 @@ from typing import Any
 
 import ray
 import torch
-from ray.exceptions import RayError
 from ray.job_config import JobConfig
 
 from orchestrator.runners.ray.head_watch import watch_head
@@ -79,7 +78,8 @@ def connect(address: str | None, workers: int | None, working_dir: str | None) -
     with _own_sigterm():
         try:
             ray.init(**options)
-        except (RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
+        except Exception as error:  # Ray raises that itself where its daemons do not start in 30 seconds
+            ray.shutdown()  # ends those that did
             where = f"no Ray cluster at {address!r}" if address else "no Ray cluster can be started on this machine"
             raise ClusterError(f"{where}: {(str(error) or type(error).__name__).splitlines()[0]}") from error
 
