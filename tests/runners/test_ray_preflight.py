@@ -92,7 +92,7 @@ def test_every_command_that_uses_the_token_refuses_it(token: Path, tmp_path: Pat
 def test_rays_temporary_files_are_in_a_folder_of_this_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from orchestrator.runners.ray.cluster import private_folder
 
-    monkeypatch.setattr("orchestrator.runners.ray.cluster._LONGEST_BASE", 1_000)
+    monkeypatch.setattr("orchestrator.runners.ray.cluster._MAX_BASE", 1_000)
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     folder = private_folder()
     assert (folder.parent, mode(folder)) == (tmp_path, 0o700)
