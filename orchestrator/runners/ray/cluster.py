@@ -76,12 +76,21 @@ def connect(address: str | None, workers: int | None, working_dir: str | None) -
         if not Path("/dev/shm").is_dir():  # noqa: S108 - where Ray keeps objects, unless told otherwise
             options["_plasma_directory"] = tempfile.gettempdir()
     with _own_sigterm():
+        before = _children()
         try:
             ray.init(**options)
         except Exception as error:  # Ray raises that itself where its daemons do not start in 30 seconds
-            ray.shutdown()  # ends those that did
+            for daemon in _children() - before:  # those that did start; Ray would leave them until this process ends
+                daemon.kill()
             where = f"no Ray cluster at {address!r}" if address else "no Ray cluster can be started on this machine"
             raise ClusterError(f"{where}: {(str(error) or type(error).__name__).splitlines()[0]}") from error
+
+
+def _children() -> set[Any]:
+    """The processes that this one has started and that still run."""
+    import psutil  # Ray brings it, and puts it on the path
+
+    return {child for child in psutil.Process().children() if child.is_running()}
 
 
 @contextmanager
