@@ -8,7 +8,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +80,7 @@ def connect(address: str | None, workers: int | None, working_dir: str | None) -
         try:
             ray.init(**options)
         except Exception as error:  # Ray raises that itself where its daemons do not start in 30 seconds
-            for daemon in _children() - before:  # those that did start; Ray would leave them until this process ends
-                daemon.kill()
+            _end(_children() - before)  # those that did start would otherwise stay until this process ends
             where = f"no Ray cluster at {address!r}" if address else "no Ray cluster can be started on this machine"
             raise ClusterError(f"{where}: {(str(error) or type(error).__name__).splitlines()[0]}") from error
 
@@ -91,6 +90,14 @@ def _children() -> set[Any]:
     import psutil  # Ray brings it, and puts it on the path
 
     return {child for child in psutil.Process().children() if child.is_running()}
+
+
+def _end(processes: set[Any]) -> None:
+    import psutil
+
+    for each in processes:
+        with suppress(psutil.NoSuchProcess):
+            each.kill()
 
 
 @contextmanager
