@@ -27,6 +27,8 @@ from workers.campaign.yaml_io import check_campaign
 from workers.datasets import Dataset, load_dataset
 from workers.store import Store
 
+PROBES = ("gradients", "rewinding", "retraining", "neurons")
+
 
 def main() -> None:
     """Make the data, train, print."""
@@ -66,7 +68,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=50)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--neurons", type=int, default=60)
-    parser.add_argument("--retraining", type=int, default=20, help="epochs for each layer; 0: not measured")
+    parser.add_argument("--probes", nargs="+", choices=PROBES, default=PROBES)
     parser.add_argument("--dropout", nargs=2, type=float, metavar=("P_GEN", "P_MEM"), default=None)
     parser.add_argument("--keep", nargs=2, metavar=("KIND", "SHARE"), default=None)
     parser.add_argument("--memorization", type=int, metavar="R", default=0, help="runs at ratio 0.7; 0: none")
@@ -103,13 +105,13 @@ def _campaign(options: argparse.Namespace) -> dict[str, Any]:
         kind, share = options.keep
         model["stage_dropout"] = {"name": kind, "keep": float(share)}
     else:
-        probes |= {
+        of_name = {
             "gradients": True,
             "rewinding": {"every": 10},
+            "retraining": {"epochs": 20},
             "neurons": {"examples": options.neurons, "batch_size": 128, "evaluated": 200},
         }
-        if options.retraining:
-            probes["retraining"] = {"epochs": options.retraining}
+        probes |= {name: of_name[name] for name in options.probes}
     return {
         "dataset": {"name": "parquet", "train": "train.parquet", "test": "test.parquet"},
         "model": model,
