@@ -17,6 +17,8 @@ import torch
 from benchmarks.gpu.cases import EPOCHS, STACKS, STEPS, Case, made_images
 from benchmarks.gpu.journal import Values
 from orchestrator.campaigns.preflight import make_header
+from workers.campaign.campaign import Campaign
+from workers.campaign.keys import Run
 from workers.store import RunResult
 from workers.store.checkpoint_files import CheckpointFiles
 from workers.store.files.local import LocalFiles
@@ -133,7 +135,7 @@ class Children:
         if not last:
             self._next = self._start()
         process.join(_READY_SECONDS)
-        code = process.exitcode
+        code: int | None = process.exitcode
         process.kill()
         return code
 
@@ -169,10 +171,10 @@ def _serve(connection: Connection, device: str) -> None:
 
 def _killed(engine: Engine, step: int) -> Engine:
     """The engine in a process that is killed at a step, counted over all stacks."""
-    start, count = engine.start, 0
+    start, count = engine.start_next, 0
 
-    def start_counted(*arguments: Any) -> Trainer:
-        trainer: Any = start(*arguments)
+    def start_counted(campaign: Campaign, data: DeviceData, runs: Sequence[Run]) -> Trainer:
+        trainer: Any = start(campaign, data, runs)
         set_rate_factor = type(trainer.update).set_rate_factor
 
         def count_step(factor: float) -> None:
@@ -185,5 +187,5 @@ def _killed(engine: Engine, step: int) -> Engine:
         trainer.update.set_rate_factor = count_step
         return trainer  # type: ignore[no-any-return]
 
-    engine.start = start_counted  # type: ignore[method-assign]
+    engine.start_next = start_counted  # type: ignore[method-assign]
     return engine

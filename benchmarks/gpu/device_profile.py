@@ -4,9 +4,10 @@ The profile is that of `Engine.train` on two stacks: initial weights, capture, t
 """
 
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -101,17 +102,17 @@ def floor_seconds(campaign: Campaign, dataset: Dataset, precision: Any, rates: D
 
 def _spent(events: Sequence[Any], wall: float, *, on_cpu: bool) -> Spent:
     """The profiler's times are in microseconds. On a CPU the operators' own times, without those that they call."""
-    names: Counter[str] = Counter()
+    names: defaultdict[str, float] = defaultdict(float)
     intervals = []
     for event in events:
         if on_cpu:
             names[event.name] += event.self_cpu_time_total / 1e6
-        elif event.device_type == torch.autograd.DeviceType.CUDA:
+        elif event.device_type.name == "CUDA":
             names[event.name] += event.time_range.elapsed_us() / 1e6
             intervals.append((event.time_range.start / 1e6, event.time_range.end / 1e6))
-    by_kind: Counter[str] = Counter()
+    by_kind: defaultdict[str, float] = defaultdict(float)
     for name, seconds in names.items():
         by_kind[kinds.kind_of(name)] += seconds
     busy = min(wall, sum(names.values())) if on_cpu else kinds.busy_time(intervals)
-    longest = {name[:200]: round(seconds, 6) for name, seconds in names.most_common(_KERNELS)}
-    return Spent(wall, busy, dict(by_kind), longest)
+    longest = sorted(names.items(), key=itemgetter(1), reverse=True)[:_KERNELS]
+    return Spent(wall, busy, dict(by_kind), {name[:200]: round(seconds, 6) for name, seconds in longest})

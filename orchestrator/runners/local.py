@@ -2,6 +2,7 @@
 
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import zip_longest
 
 import torch
 
@@ -45,8 +46,8 @@ class LocalRunner:
         attempts = Attempts()
         with ThreadPoolExecutor(1) as writer:
             writing: Future[ShardSummary | ShardError] | None = None
-            for shard in shards:
-                trained = _trained(worker, shard, attempts)
+            for shard, following in zip_longest(shards, shards[1:]):
+                trained = _trained(worker, shard, following, attempts)
                 if writing is not None:
                     yield _written(writing)
                     writing = None
@@ -58,9 +59,11 @@ class LocalRunner:
                 yield _written(writing)
 
 
-def _trained(worker: Worker, shard: Shard, attempts: Attempts) -> FailedShard | list[RunResult]:
+def _trained(
+    worker: Worker, shard: Shard, following: Shard | None, attempts: Attempts
+) -> FailedShard | list[RunResult]:
     while True:
-        results = worker.train(shard)
+        results = worker.train(shard, following)
         if not isinstance(results, ShardError):
             return results
         failed_shard = attempts.record_failure(results)

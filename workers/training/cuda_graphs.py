@@ -12,6 +12,9 @@ _WARM_UP = 3
 """Steps taken plainly before a capture, as CUDA graphs need: they make the optimiser's state and the libraries'
 workspaces."""
 
+_KEPT = 2
+"""Graphs: of a full minibatch and of an epoch's last one. They hold memory; those of other sizes are captured anew."""
+
 
 def with_cuda_graph(step: Step, device: torch.device, generators: Sequence[torch.Generator] = ()) -> Step:
     """`step`, captured once per shape of its arguments and with_cuda_graph from then on; off a GPU `step` itself.
@@ -23,14 +26,17 @@ def with_cuda_graph(step: Step, device: torch.device, generators: Sequence[torch
 
 
 class _GraphedStep:
-    """Counts the calls of each shape: plain ones first, then the capture, then replays."""
+    """Counts the calls of each shape: plain ones first, then the capture, then replays.
+
+    The tensors that a step changes stay where they are, so that a graph serves all stacks that are trained in them.
+    """
 
     def __init__(self, step: Step, generators: Sequence[torch.Generator]) -> None:
         self.step = step
         self.generators = generators
         self.calls: dict[Any, int] = {}
         self.captured: dict[Any, tuple[torch.cuda.CUDAGraph, Tensors, Tensors]] = {}
-        self.side_stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        self.side_stream: torch.cuda.Stream | None = None
 
     def __call__(self, *arguments: torch.Tensor) -> Tensors:
         shapes = tuple(argument.shape for argument in arguments)
@@ -38,7 +44,10 @@ class _GraphedStep:
             self.calls[shapes] = self.calls.get(shapes, 0) + 1
             if self.calls[shapes] <= _WARM_UP:
                 return self._plain(arguments)
+            while len(self.captured) >= _KEPT:
+                del self.captured[next(iter(self.captured))]
             self.captured[shapes] = self._capture(arguments)
+        self.captured[shapes] = self.captured.pop(shapes)  # the last one used comes last
         graph, inputs, result = self.captured[shapes]
         for held, argument in zip(inputs, arguments, strict=True):
             held.copy_(argument)
@@ -47,6 +56,7 @@ class _GraphedStep:
 
     def _plain(self, arguments: Tensors) -> Tensors:
         """On a side stream, as a capture will be."""
+        self.side_stream = self.side_stream or torch.cuda.Stream()  # type: ignore[no-untyped-call]
         self.side_stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self.side_stream):
             result = self.step(*arguments)

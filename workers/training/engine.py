@@ -53,6 +53,12 @@ class Engine(Protocol):
         Raises ModelError where training them on a CPU would take more memory than its user allows.
         """
 
+    def start_next(self, campaign: Campaign, data: DeviceData, runs: Sequence[Run]) -> Trainer:
+        """As `start`; it may take over the trainer that it returned before, which then must not be used any more."""
+
+    def prepare(self, campaign: Campaign, data: DeviceData, runs: Sequence[Run]) -> None:
+        """Draw in the background what `start_next` needs for the first `size` of these runs. Changes no bit."""
+
     def train(
         self, campaign: Campaign, data: DeviceData, runs: Sequence[Run], checkpoints: Checkpoints = NO_CHECKPOINTS
     ) -> list[RunResult]:
@@ -68,9 +74,12 @@ def train_in_stacks(
     """See `Engine.train`. Stacks are whole: where some runs of one are not requested, they are trained and dropped."""
     results: dict[Run, RunResult] = {}
     with deterministic(data.device):
-        for stack in _stacks(runs, engine.size):
-            start = partial(engine.start, campaign, data, stack)
+        stacks = whole_stacks(runs, engine.size)
+        for number, stack in enumerate(stacks):
+            start = partial(engine.start_next, campaign, data, stack)
             training = checkpoints.resume(partial(StackTraining, campaign, stack, data, start))
+            for following in stacks[number + 1 : number + 2]:
+                engine.prepare(campaign, data, following)
             while not training.done:
                 training.advance()
                 checkpoints.on_epoch_end(training)
@@ -78,7 +87,7 @@ def train_in_stacks(
     return [results[run] for run in runs]
 
 
-def _stacks(runs: Sequence[Run], size: int) -> list[list[Run]]:
+def whole_stacks(runs: Sequence[Run], size: int) -> list[list[Run]]:
     """Repetitions 0..size-1 of a ratio, the next `size`, and so on: those that hold any of the runs."""
     blocks = groupby(sorted(runs), lambda run: (run.ratio_ppm, run.repetition // size))
     return [[Run(ratio_ppm, block * size + place) for place in range(size)] for (ratio_ppm, block), _ in blocks]

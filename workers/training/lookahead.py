@@ -25,6 +25,11 @@ class SlowWeights:
         """The slow values, by name."""
         return {f"slow.{i}": tensor for i, tensor in enumerate(self._slow)}
 
+    def reset(self) -> None:
+        """Begin anew at the weights as they are."""
+        with torch.no_grad():
+            torch._foreach_copy_(self._slow, self._fast)
+
     def follow(self, step: int, total: int) -> None:
         """After update `step` (from 1) of `total`: follow, if it is one to follow; replace the weights then, and at the
         end. The host decides, and the device is not waited for."""

@@ -59,6 +59,11 @@ class MinibatchStreams:
         (_, epoch), self._ahead = self._ahead, None
         return epoch
 
+    @property
+    def ahead(self) -> Epoch | None:
+        """What `next_epoch` will return, where it is drawn already."""
+        return None if self._ahead is None else self._ahead[1]
+
     def draw_ahead(self) -> None:
         """Draw what `next_epoch` will return, while the device works; `state` stays that before it."""
         if self._ahead is None:

@@ -1,5 +1,7 @@
 """Builds the initial model of a run."""
 
+from typing import NamedTuple
+
 import torch
 from torch import nn
 
@@ -9,8 +11,16 @@ from workers.models import build_model
 from workers.subsets.draw import Purpose, draw_subset, integer_seed
 from workers.training.device_data import DeviceData
 from workers.training.initialization import initialize
+from workers.training.random_draws import DrawsFrom
 from workers.training.stage_masks import set_masks
 from workers.training.whitening import whiten
+
+
+class DrawnModel(NamedTuple):
+    """A model whose weights are drawn, and the state in which that left its generator."""
+
+    model: nn.Module
+    generator: torch.Tensor
 
 
 def initial_model(campaign: Campaign, data: DeviceData, run: Run) -> nn.Module:
@@ -18,9 +28,37 @@ def initial_model(campaign: Campaign, data: DeviceData, run: Run) -> nn.Module:
 
     Seeds torch's global generators, from which dropout and the like in user models go on drawing.
     """
-    torch.manual_seed(integer_seed(campaign, Purpose.INITIALIZATION, run))
+    torch.manual_seed(_seed(campaign, run))
+    return _completed(_drawn(campaign, data), campaign, data, run)
+
+
+def draw_model(campaign: Campaign, data: DeviceData, run: Run) -> DrawnModel:
+    """What `initial_model` draws, in any thread: torch's global generators and the device are left alone."""
+    generator = torch.Generator().manual_seed(_seed(campaign, run))
+    with DrawsFrom(generator):
+        model = _drawn(campaign, data)
+    return DrawnModel(model, generator.get_state())
+
+
+def complete_model(drawn: DrawnModel, campaign: Campaign, data: DeviceData, run: Run) -> nn.Module:
+    """The model of `initial_model`, and torch's global generators as that leaves them."""
+    torch.manual_seed(_seed(campaign, run))
+    torch.default_generator.set_state(drawn.generator)
+    return _completed(drawn.model, campaign, data, run)
+
+
+def _seed(campaign: Campaign, run: Run) -> int:
+    return integer_seed(campaign, Purpose.INITIALIZATION, run)
+
+
+def _drawn(campaign: Campaign, data: DeviceData) -> nn.Module:
     model = build_model(campaign.model, data.input_shape, data.num_classes)
     initialize(model, campaign.recipe.initialization)
+    return model
+
+
+def _completed(model: nn.Module, campaign: Campaign, data: DeviceData, run: Run) -> nn.Module:
+    """With what is taken from the data, on their device."""
     if campaign.recipe.initialization.whitening:
         subset = draw_subset(campaign, run, len(data.train_labels), data.scored)
         whiten(model, data, subset.nonzero()[0])

@@ -46,6 +46,12 @@ class Update:
             masters |= group.tensors()
         return masters
 
+    def reset(self) -> None:
+        """The state before the first step, in place: zeros, as every group starts."""
+        for group in self.groups:
+            for tensor in group.tensors().values():
+                tensor.zero_()
+
     def set_rate_factor(self, factor: float) -> None:
         """The learning rates of the next steps, over the recipe's."""
         for group in self.groups:

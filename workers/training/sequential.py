@@ -22,8 +22,8 @@ from workers.training.evaluation import Evaluation, evaluate
 from workers.training.loop import EpochOutput
 from workers.training.memory import check_memory_on_cpu
 from workers.training.minibatch_streams import MinibatchStreams
-from workers.training.model_init import initial_model
 from workers.training.optimizers import Update
+from workers.training.preparation import StackPreparation
 from workers.training.presentations import PresentationRecorder, observe
 from workers.training.probes.gradients import gradient_sums
 from workers.training.trainer_state import ResumableTrainer, global_generators
@@ -37,8 +37,10 @@ class SequentialEngine:
 
     size = 1
 
-    def __init__(self, precision: Precision = "float32") -> None:
+    def __init__(self, precision: Precision = "float32", *, overlap: bool | None = None) -> None:
+        """`overlap`: see `StackPreparation`."""
         self.precision: Precision = precision
+        self._preparation = StackPreparation(overlap)
 
     def train(
         self, campaign: Campaign, data: DeviceData, runs: Sequence[Run], checkpoints: Checkpoints = NO_CHECKPOINTS
@@ -54,18 +56,35 @@ class SequentialEngine:
         """See `Engine.start`."""
         check_memory_on_cpu(campaign, self, data)
         (run,) = runs
-        model = initial_model(campaign, data, run)
+        prepared = self._preparation.take(campaign, data, runs)
+        (model,) = prepared.models
         if self.precision == "bfloat16":
             keep_head_in_float32(model)
         if len(data.input_shape) == 3:
             model = model.to(memory_format=torch.channels_last)
-        return _Trainer(campaign, data, run, model.to(data.device), self.precision)
+        return _Trainer(campaign, data, run, model.to(data.device), prepared.streams, self.precision)
+
+    def start_next(self, campaign: Campaign, data: DeviceData, runs: Sequence[Run]) -> "_Trainer":
+        """See `Engine.start_next`: a new one."""
+        return self.start(campaign, data, runs)
+
+    def prepare(self, campaign: Campaign, data: DeviceData, runs: Sequence[Run]) -> None:
+        """See `Engine.prepare`."""
+        self._preparation.begin(campaign, data, runs[:1])
 
 
 class _Trainer(ResumableTrainer):
     """One model, its optimiser, and the run's own streams of order and augmentation."""
 
-    def __init__(self, campaign: Campaign, data: DeviceData, run: Run, model: nn.Module, precision: Precision) -> None:
+    def __init__(
+        self,
+        campaign: Campaign,
+        data: DeviceData,
+        run: Run,
+        model: nn.Module,
+        streams: Sequence[MinibatchStreams],
+        precision: Precision,
+    ) -> None:
         self.campaign = campaign
         self.recipe = campaign.recipe
         self.record = campaign.record
@@ -73,8 +92,7 @@ class _Trainer(ResumableTrainer):
         self.model = model
         self._example_tied = example_tied(model)
         self.precision: Precision = precision
-        presentations = MinibatchStreams(campaign, data, run)
-        self.subsets: Sequence[Bools] = [presentations.subset]
+        self.subsets: Sequence[Bools] = [each.subset for each in streams]
         roles = weight_roles(model)
         weights = [
             Weight(parameter.detach(), parameter, name, roles[parameter], stacked=False)
@@ -83,7 +101,7 @@ class _Trainer(ResumableTrainer):
         ]
         update = Update(weights, self.recipe.optimizer, DTYPES[precision])
         self.gradient_sums = gradient_sums(campaign, [run], weights, [weight.name for weight in weights])
-        super().__init__([model], self.recipe, update, [presentations], global_generators(data.device))
+        super().__init__([model], self.recipe, update, streams, global_generators(data.device))
 
     def train_epoch(self) -> EpochOutput:
         """See `Trainer.train_epoch`."""

@@ -75,6 +75,8 @@ class Worker:
         data = load_on_device(dataset, campaign, labels, torch.device(device), scores=scores)
         self.data = data.with_split(self.store.split())
         self._device_in_use = threading.Lock()
+        self._engine: Engine | None = None
+        """Once it is chosen."""
         self._checkpoint_minutes = checkpoint_minutes
         self._checkpoints: dict[Shard, ShardCheckpoints] = {}
         """Of the shards that are trained or waiting to be committed."""
@@ -85,17 +87,22 @@ class Worker:
 
     def attempt(self, shard: Shard) -> ShardSummary | ShardError:
         """Train and commit a shard. May be called by two threads: one shard is written while the next one trains."""
+        if self._engine is not None and self._device_in_use.locked():
+            self._engine.prepare(self.campaign, self.data, shard.runs)
         with self._device_in_use:
             results = self.train(shard)
         return results if isinstance(results, ShardError) else self.commit(shard, results)
 
-    def train(self, shard: Shard) -> list[RunResult] | ShardError:
+    def train(self, shard: Shard, following: Shard | None = None) -> list[RunResult] | ShardError:
         """Train a shard's runs; what goes wrong comes back as text, which reaches a driver whatever was raised.
 
-        Also what ends other programs, such as SystemExit; only an interruption passes through.
+        Also what ends other programs, such as SystemExit; only an interruption passes through. `following` is the shard
+        that will be trained next, as far as is known: it is prepared meanwhile.
         """
         try:
-            engine = self.choose_engine()
+            engine = self._engine = self.choose_engine()
+            if following is not None:
+                engine.prepare(self.campaign, self.data, following.runs)
             return engine.train(self.campaign, self.data, shard.runs, self._checkpoints_of(shard, engine))
         except BaseException as error:  # noqa: BLE001 - the boundary at which user code is reported
             check_interruption(error)

@@ -19,16 +19,17 @@ from workers.training.cpu_replay import ReplayedStep
 from workers.training.cuda_graphs import Step, Tensors, with_cuda_graph
 from workers.training.device_data import DeviceData
 from workers.training.dtype import DTYPES, Precision
-from workers.training.engine import NO_CHECKPOINTS, Checkpoints, train_in_stacks
+from workers.training.engine import NO_CHECKPOINTS, Checkpoints, train_in_stacks, whole_stacks
+from workers.training.epoch_inputs import EpochInputs, upload
 from workers.training.evaluation import Evaluation, evaluate
 from workers.training.loop import EpochOutput, Trainer
 from workers.training.memory import check_memory_on_cpu
 from workers.training.minibatch_streams import MinibatchStreams
-from workers.training.model_init import initial_model
 from workers.training.optimizers import Update
+from workers.training.preparation import PreparedStack, StackPreparation
 from workers.training.presentations import PresentationRecorder, observe
 from workers.training.probes.gradients import GradientSums, gradient_sums
-from workers.training.trainer_state import ResumableTrainer, global_generators
+from workers.training.trainer_state import ResumableTrainer, TrainerState, global_generators
 
 _SMALL_BATCH = 512
 _EVALUATION_BATCH = 1000
@@ -44,9 +45,12 @@ class StackedEngine:
     last bit: where only some of a stack's runs are requested, the others are trained too and dropped.
     """
 
-    def __init__(self, size: int, precision: Precision = "float32") -> None:
+    def __init__(self, size: int, precision: Precision = "float32", *, overlap: bool | None = None) -> None:
+        """`overlap`: see `StackPreparation`."""
         self.size = size
         self.precision: Precision = precision
+        self._preparation = StackPreparation(overlap)
+        self._last: _Trainer | None = None
         self._scaled: tuple[object, DeviceData, DeviceData] | None = None
 
     def train(
@@ -61,11 +65,29 @@ class StackedEngine:
 
     def start(self, campaign: Campaign, data: DeviceData, runs: Sequence[Run]) -> Trainer:
         """See `Engine.start`."""
+        return self._fresh(campaign, data, runs, self._preparation.take(campaign, data, runs))
+
+    def start_next(self, campaign: Campaign, data: DeviceData, runs: Sequence[Run]) -> Trainer:
+        """See `Engine.start_next`. What was recorded or captured for one stack serves the next ones."""
+        prepared = self._preparation.take(campaign, data, runs)
+        if self._last is not None and self._last.serves(campaign, data):
+            self._last.take_over(runs, prepared)
+        else:
+            self._last = None  # its memory is free before the next one takes some
+            self._last = self._fresh(campaign, data, runs, prepared)
+        return self._last
+
+    def prepare(self, campaign: Campaign, data: DeviceData, runs: Sequence[Run]) -> None:
+        """See `Engine.prepare`."""
+        self._preparation.begin(campaign, data, whole_stacks(runs, self.size)[0])
+
+    def _fresh(self, campaign: Campaign, data: DeviceData, runs: Sequence[Run], prepared: PreparedStack) -> "_Trainer":
         check_memory_on_cpu(campaign, self, data)
-        models = [initial_model(campaign, data, run) for run in runs]
-        stack = StackedModel(models, DTYPES[self.precision], data.device)
+        stack = StackedModel(prepared.models, DTYPES[self.precision], data.device)
         batch = self.evaluation_batch_size(on_cpu=data.device.type == "cpu")
-        return _Trainer(campaign, self._inputs_for(stack, campaign, data), runs, stack, batch)
+        trainer = _Trainer(campaign, self._inputs_for(stack, campaign, data), runs, stack, prepared.streams)
+        trainer.stored, trainer.evaluated = data, batch
+        return trainer
 
     def _inputs_for(self, stack: StackedModel, campaign: Campaign, data: DeviceData) -> DeviceData:
         """The data, scaled once and for all where they are few and not augmented."""
@@ -162,41 +184,73 @@ def _cross_entropy(logits: torch.Tensor, labels: torch.Tensor, smoothing: float)
 class _Trainer(ResumableTrainer):
     """K models in one stack, one update over it, and every run's own streams of order and augmentation."""
 
+    stored: DeviceData
+    """The data as given, whose images `data` may hold scaled."""
+    evaluated: int
+    """Examples of each model that are evaluated at a time."""
+
     def __init__(
-        self, campaign: Campaign, data: DeviceData, runs: Sequence[Run], stack: StackedModel, evaluated: int
+        self,
+        campaign: Campaign,
+        data: DeviceData,
+        runs: Sequence[Run],
+        stack: StackedModel,
+        streams: Sequence[MinibatchStreams],
     ) -> None:
-        self.evaluated = evaluated
+        self.campaign = campaign
         self.recipe = campaign.recipe
         self.record = campaign.record
         self.data = data
         self.stack = stack
-        presentations = [MinibatchStreams(campaign, data, run) for run in runs]
-        self.subsets: Sequence[Bools] = [presentation.subset for presentation in presentations]
         update = Update(stack.weights, self.recipe.optimizer, stack.compute)
         self.gradient_sums = gradient_sums(campaign, runs, stack.weights, stack.trained)
-        masks = [torch.Generator(data.device) for _ in runs]
-        for run, generator in zip(runs, masks, strict=True):
-            generator.manual_seed(integer_seed(campaign, Purpose.INITIALIZATION, run))
-        stack.draw_from(masks)
+        self._masks = [torch.Generator(data.device) for _ in runs]
+        stack.draw_from(self._masks)
         graphs = [stack.training_graph, stack.evaluating_graph]
-        super().__init__(graphs, self.recipe, update, presentations, [*masks, *global_generators(data.device)])
+        super().__init__(graphs, self.recipe, update, streams, [*self._masks, *global_generators(data.device)])
+        self._begin(runs, streams)
         step = TrainingStep(Gradients(campaign, data, stack, update, self.gradient_sums))
-        self.take_step = with_cuda_graph(step.device_only_step, data.device, masks if stack.draws else ())
+        self.take_step = with_cuda_graph(step.device_only_step, data.device, self._masks if stack.draws else ())
+
+    def serves(self, campaign: Campaign, data: DeviceData) -> bool:
+        """Whether `take_over` can train runs of this campaign. Which runs are probed is part of what is captured."""
+        return self.stored is data and self.campaign == campaign and campaign.record.probes is None
+
+    def take_over(self, runs: Sequence[Run], prepared: PreparedStack) -> None:
+        """Become a new trainer of other runs; tensors stay where they are, so that what was captured stays valid."""
+        self.stack.load(prepared.values())
+        self._begin(runs, prepared.streams)
+
+    def _begin(self, runs: Sequence[Run], streams: Sequence[MinibatchStreams]) -> None:
+        self.begin_anew(streams)
+        self.subsets: Sequence[Bools] = [each.subset for each in streams]
+        self._inputs: EpochInputs | None = None
+        for run, generator in zip(runs, self._masks, strict=True):
+            generator.manual_seed(integer_seed(self.campaign, Purpose.INITIALIZATION, run))
+
+    def restore(self, state: TrainerState) -> None:
+        """See `ResumableTrainer.restore`."""
+        super().restore(state)
+        self._inputs = None
+
+    def draw_ahead(self, steps: int) -> None:
+        """See `ResumableTrainer.draw_ahead`. Also copied to the device, behind what that has still to do."""
+        super().draw_ahead(steps)
+        epochs = [epoch for stream in self.presentations if (epoch := stream.ahead) is not None]
+        self._inputs = upload(epochs, self.data.device) if epochs else None
 
     def train_epoch(self) -> EpochOutput:
         """See `Trainer.train_epoch`. The device is waited for once, at the end."""
         self.stack.train(True)
         steps, count = self.presentations[0].steps, self.presentations[0].count
-        orders, drawn = zip(*(presentation.next_epoch() for presentation in self.presentations), strict=True)
-        indices = np.stack(orders)
-        order = torch.from_numpy(indices).to(self.data.device)
-        inputs: list[Iterable[torch.Tensor]] = [torch.split(order, self.recipe.batch_size, dim=1)]
+        epochs = [stream.next_epoch() for stream in self.presentations]
+        shown, self._inputs = self._inputs or upload(epochs, self.data.device), None
+        inputs: list[Iterable[torch.Tensor]] = [torch.split(shown.order, self.recipe.batch_size, dim=1)]
         if not self.data.train_images.on_device:
-            inputs.insert(0, self._streamed(indices))
-        if drawn[0] is not None:
-            changes = torch.from_numpy(np.stack(drawn, axis=1)).to(self.data.device)
-            inputs.append(torch.split(changes, self.recipe.batch_size, dim=2))
-        total = torch.zeros(len(orders), device=self.data.device)
+            inputs.insert(0, self._streamed(shown.indices))
+        if shown.changes is not None:
+            inputs.append(torch.split(shown.changes, self.recipe.batch_size, dim=2))
+        total = torch.zeros(len(epochs), device=self.data.device)
         recorder = PresentationRecorder(self.record)
         for batch in zip(*inputs, strict=True):
             self.update.set_rate_factor(rate_factor(self.recipe, self.step, steps))
@@ -207,7 +261,7 @@ class _Trainer(ResumableTrainer):
         self.draw_ahead(steps)
         losses = [float(each) / count for each in total.cpu()]
         sums = None if self.gradient_sums is None else self.gradient_sums.end_epoch()
-        return EpochOutput(losses, recorder.of_examples(order, len(self.data.train_labels)), sums)
+        return EpochOutput(losses, recorder.of_examples(shown.order, len(self.data.train_labels)), sums)
 
     def weights_of(self, k: int) -> dict[str, torch.Tensor]:
         """See `Trainer.weights_of`."""

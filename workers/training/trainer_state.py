@@ -59,6 +59,14 @@ class ResumableTrainer:
         if self._lookahead is not None:
             self._lookahead.follow(self.step, self.epochs * steps)
 
+    def begin_anew(self, presentations: Sequence[MinibatchStreams]) -> None:
+        """As it was before the first step, for other runs whose models have other values in the same tensors."""
+        self.presentations = presentations
+        self.step = 0
+        self.update.reset()
+        if self._lookahead is not None:
+            self._lookahead.reset()
+
     def draw_ahead(self, steps: int) -> None:
         """Draw the next epoch of `steps` minibatches, if there is one: a GPU is still busy with the one before."""
         if self.step < self.epochs * steps:

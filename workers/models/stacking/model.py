@@ -1,7 +1,7 @@
 """`StackedModel`: traces a model with torch.fx and replaces every layer that has weights by its stacked form."""
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from workers.models.stacking.layers import STACKED_FORMS, StackedConv, StackedDropout, StackedLinear
+from workers.models.stacking.layers import STACKED_FORMS, Stacked, StackedConv, StackedDropout, StackedLinear
 from workers.models.stage_dropout import StageModule, example_tied, show_examples
 from workers.models.weight_roles import Role, weight_roles
 from workers.user_code.boundary import describe_error, user_code
@@ -104,6 +104,21 @@ class StackedModel:
             for prefix, part in self._named.items()
             for name in part.state_dict()
         }
+
+    def load(self, values: Mapping[str, torch.Tensor]) -> None:
+        """Take values [K, ...] by the model's own names, in place: what was recorded or captured goes on with them.
+
+        As `StackedModel` made of models with these values, in all that training changes.
+        """
+        with torch.no_grad():
+            for prefix, part in self._named.items():
+                if not isinstance(part, Stacked):
+                    continue
+                for name in part.state_dict():
+                    master = self._master(part, name)
+                    master.copy_(values[prefix + name], non_blocking=True)
+                    if name == "weight" and part in self._masters:
+                        part.get_parameter(name).copy_(master)
 
     def _master(self, layer: nn.Module, name: str) -> torch.Tensor:
         """A parameter or buffer [K, ...] of a stacked layer, in float32 where the program computes with a copy."""
