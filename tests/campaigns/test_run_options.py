@@ -16,6 +16,7 @@ from orchestrator.runners.run_options import RunOptions, option_flag, option_inf
 from tests.conftest import small_campaign
 from workers.campaign.yaml_io import dump_campaign
 from workers.errors import CampaignError, LongtailError
+from workers.store import Store
 
 GIVEN: dict[str, Any] = {
     "runner": "ray",
@@ -121,6 +122,14 @@ def test_python_takes_the_object_and_its_fields_as_keywords(place: Path) -> None
         orchestrator.run_campaign(campaign, place / "t", shards=1)
     with pytest.raises(CampaignError, match=r"^workers: need runner ray \(--runner ray\), got runner local$"):
         orchestrator.run_campaign(campaign, place / "t", runner="local", workers=2)
+
+
+def test_a_stack_size_is_said_and_kept_with_the_store(place: Path) -> None:
+    fixed = "stacks of 3 models were requested: the store keeps its size, 2, which was fixed when it was made"
+    for size, note in ((2, "stacks of 2 models, as requested (--stack-size)"), (3, fixed)):
+        report = orchestrator.run_campaign(small_campaign(), place / "s", stack_size=size)
+        assert (report.complete, report.notes) == (True, (note,))
+    assert Store.open(place / "s").header.stack_size == 2
 
 
 def test_options_of_a_cluster_choose_ray_where_the_runner_is_left_to_auto() -> None:
