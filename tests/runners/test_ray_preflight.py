@@ -2,7 +2,9 @@
 
 import os
 import queue
+import signal
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -12,7 +14,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from orchestrator.runners.ray import head_watch, jobs
+from orchestrator.runners.ray import cluster, head_watch, jobs
 from orchestrator.runners.ray.head_watch import Outage, head_problem, watch_head
 from orchestrator.runners.ray.preflight import ClusterError, check_token_file, make_token
 from tests.conftest import small_campaign
@@ -188,3 +190,20 @@ def test_a_frozen_dashboard_ends_the_command(listening: socket.socket, monkeypat
     assert str(caught.value) == (
         f"the Ray dashboard at '{address}' does not answer: it accepts connections and sends nothing"
     )
+
+
+@pytest.mark.usefixtures("token")
+def test_daemons_of_a_ray_that_does_not_start_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine that is too busy Ray gives up after 30 seconds, with a bare Exception."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def init(**options: object) -> None:
+        started.append(subprocess.Popen(["sleep", "600"]))
+        raise Exception("The current node timed out during startup.\nMore.")
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(cluster.ray, "init", init)
+    with pytest.raises(ClusterError, match="^no Ray cluster can be started on this machine: The current"):
+        cluster.connect(None, 1, None)
+    (daemon,) = started
+    assert daemon.wait(timeout=60) == -signal.SIGKILL
