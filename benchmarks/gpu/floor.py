@@ -41,12 +41,12 @@ def measure_rates(device: torch.device, precision: Precision) -> DeviceRates:
     dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
     size, count = _SIZES[device.type], _COPIED[device.type]
     left, right, out = (torch.ones((size, size), dtype=dtype, device=device) for _ in range(3))
-    seconds = _seconds(lambda: torch.mm(left, right, out=out), device)
+    seconds = mean_seconds(lambda: torch.mm(left, right, out=out), device)
     source, target = (torch.ones(count, dtype=torch.uint8, device=device) for _ in range(2))
-    return DeviceRates(2 * size**3 / seconds, 2 * count / _seconds(lambda: target.copy_(source), device))
+    return DeviceRates(2 * size**3 / seconds, 2 * count / mean_seconds(lambda: target.copy_(source), device))
 
 
-def _seconds(action: Callable[[], Any], device: torch.device) -> float:
+def mean_seconds(action: Callable[[], Any], device: torch.device) -> float:
     """Of one call, the mean of as many as take a fifth of a second, after one that is not counted."""
     action()
     calls = 1

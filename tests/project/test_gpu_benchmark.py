@@ -161,6 +161,14 @@ def test_a_profile_on_the_cpu() -> None:
     assert any(kinds.kind_of(name) == kinds.PRODUCTS for name in values["_kernels"])
 
 
+def test_rows_that_need_a_gpu_are_left_open(tmp_path: Path) -> None:
+    out = tmp_path / "rows.jsonl"
+    assert main(["--device", "cpu", "--section", "update", "--out", str(out)]) == 0
+    rows = rows_of(out)
+    assert {row["status"] for row in rows} == {"not measured"}
+    assert {row["reason"] for row in rows} == {"needs a GPU for which Triton can compile"}
+
+
 def test_a_script_of_the_users_own_is_a_peer(tmp_path: Path) -> None:
     script, work = tmp_path / "peer.py", make_work("digits", Sizes())
     script.write_text("import sys\nprint('training', sys.argv[1])\nprint('{\"models\": 3, \"seconds\": 1.5}')")

@@ -5,7 +5,8 @@ worker, and add their bookkeeping to every step.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import Any, Protocol
 
 import torch
 from torch.optim.adamw import adamw
@@ -15,8 +16,15 @@ from workers.campaign.recipe import SGD, AdamW
 from workers.models.stacking import Weight
 from workers.training.rate import Rate
 
-if TYPE_CHECKING:
-    from workers.training.fused_sgd import FusedSGD
+_LARGE = 1 << 18
+"""Elements. PyTorch updates any number of smaller weights in one kernel."""
+
+
+class OnePassUpdate(Protocol):
+    """The steps of one weight: gradient, weight and state are read once, weight, state and copy written once."""
+
+    def apply(self, gradient: torch.Tensor, rate: Any) -> None:
+        """One step at a rate, which is a tensor on a GPU."""
 
 
 class ElementwiseUpdate:
@@ -30,8 +38,9 @@ class ElementwiseUpdate:
         """Momentum, or Adam's mean gradient."""
         self.second = [torch.zeros_like(weight.master) for weight in self.weights if isinstance(how, AdamW)]
         self.steps = [torch.zeros((), device=mean.device) for mean in self.second]
-        both = zip(self.weights, self.first, strict=True)
-        self.fused = [_fused_sgd(weight, momentum, self.how) for weight, momentum in both]
+        states = zip(self.first, self.second, self.steps, strict=True) if self.second else zip(self.first, strict=True)
+        both = zip(self.weights, states, strict=True)
+        self.fused = [_one_pass_update(weight, state, self.how) for weight, state in both]
         # Held, because a core finds memory that it used a moment ago in its cache, and new memory not.
         self.held = [
             torch.zeros_like(weight.master) if one is None and weight.is_copied else None
@@ -113,16 +122,34 @@ class ElementwiseUpdate:
         )
 
 
-def _fused_sgd(weight: Weight, momentum: torch.Tensor, how: SGD | AdamW) -> "FusedSGD | None":
-    """For SGD on a CPU, where a copy in half precision lies in memory as its master does."""
-    tensors = (weight.master, weight.working)
-    if not weight.is_copied or not isinstance(how, SGD) or not all(tensor.is_contiguous() for tensor in tensors):
-        return None
-    if weight.master.device.type != "cpu":
-        return None
-    from workers.training.fused_sgd import FusedSGD  # here: numba takes half a second to import
+def _one_pass_update(weight: Weight, state: Sequence[torch.Tensor], how: SGD | AdamW) -> OnePassUpdate | None:
+    """The steps of a weight whose copy in half precision lies in memory as its master does; None: PyTorch's.
 
-    return FusedSGD(weight, momentum, how)
+    On a CPU for SGD, on a GPU Triton's for weights whose passes take longer than launching a kernel.
+    """
+    if not weight.is_copied or not all(tensor.is_contiguous() for tensor in (weight.master, weight.working)):
+        return None
+    device = weight.master.device
+    if device.type == "cpu" and isinstance(how, SGD):
+        from workers.training.fused_sgd import FusedSGD  # here: numba takes half a second to import
+
+        return FusedSGD(weight, state[0], how)
+    if device.type == "cuda" and weight.master.numel() >= _LARGE:
+        kernels = triton_kernels(device)
+        return None if kernels is None else kernels.one_pass_update(weight, state, how)
+    return None
+
+
+@cache
+def triton_kernels(device: torch.device) -> Any:
+    """`workers.training.triton_update`; None where Triton is missing or cannot compile for this device."""
+    try:
+        from workers.training import triton_update
+
+        triton_update.try_out(device)
+    except Exception:  # noqa: BLE001 - Triton's, a C compiler's, or a driver's: PyTorch's update does the same work
+        return None
+    return triton_update
 
 
 def _laid_out_like(master: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
