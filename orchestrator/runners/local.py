@@ -2,7 +2,7 @@
 
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import zip_longest
+from itertools import chain, repeat
 
 import torch
 
@@ -46,7 +46,9 @@ class LocalRunner:
         attempts = Attempts()
         with ThreadPoolExecutor(1) as writer:
             writing: Future[ShardSummary | ShardError] | None = None
-            for shard, following in zip_longest(shards, shards[1:]):
+            # Of an iterator the next shard is not known: asking for it may depend on how this one went.
+            known = shards[1:] if isinstance(shards, Sequence) else ()
+            for shard, following in zip(shards, chain(known, repeat(None)), strict=False):
                 trained = _trained(worker, shard, following, attempts)
                 if writing is not None:
                     yield _written(writing)

@@ -36,7 +36,7 @@ class TritonSGD:
         """v <- momentum v + g, w <- w - rate v, and the working copy <- w; `rate` is float32[] on the device."""
         master = self.weight.master
         tensors = (laid_out_like(master, gradient), master, self.momentum, bits_of(self.weight), rate)
-        with torch.cuda.device_of(master):
+        with torch.cuda.device_of(master):  # type: ignore[no-untyped-call]
             _sgd_update[_grid(master)](*tensors, master.numel(), **self.constants, block=_BLOCK, **_OPTIONS)
 
 
@@ -62,7 +62,7 @@ class TritonAdamW:
         master = self.weight.master
         self.step.add_(1)
         tensors = (laid_out_like(master, gradient), master, *self.state, bits_of(self.weight), rate, self.step)
-        with torch.cuda.device_of(master):
+        with torch.cuda.device_of(master):  # type: ignore[no-untyped-call]
             _adamw_update[_grid(master)](*tensors, master.numel(), **self.constants, block=_BLOCK, **_OPTIONS)
 
 
