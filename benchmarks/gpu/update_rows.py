@@ -14,7 +14,7 @@ from workers.training.elementwise_update import ElementwiseUpdate, triton_kernel
 SHAPES = ((200, 512, 784), (200, 256, 512))
 STEPS = 3
 
-_CONFIGS = {
+_CONFIGS: dict[str, SGD | AdamW] = {
     "SGD": SGD(momentum=0.9),
     "SGD, Nesterov, weight decay": SGD(momentum=0.85, nesterov=True, weight_decay=5e-4),
     "AdamW": AdamW(name="adamw", weight_decay=0.01),
