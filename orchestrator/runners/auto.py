@@ -73,7 +73,7 @@ class AutoRunner:
         left = _ShardsLeft(job, shards)
         if not self._chooses_ray(left):
             yield from self._drain_news()
-            for outcome in self._local.run(job, self._timed(left)):
+            for outcome in self._local.train_in_turn(job, self._timed(left)):
                 yield from self._drain_news()
                 yield outcome
         yield from self._drain_news()
@@ -86,11 +86,11 @@ class AutoRunner:
             self._ray.close()
             self._ray = None
 
-    def _timed(self, left: "_ShardsLeft") -> Iterator[Shard]:
-        """The shards to train here, one after the other; those for Ray stay in `left`."""
+    def _timed(self, left: "_ShardsLeft") -> Iterator[tuple[Shard, Shard | None]]:
+        """The shards to train here, each with the one after it; those for Ray stay in `left`."""
         while left.shards:
             started, shard = self._clock(), left.take()
-            yield shard
+            yield shard, left.shards[0] if left.shards else None
             self._seconds += self._clock() - started
             self._operations += left.of(shard)
             if left.shards and self._chooses_ray(left):

@@ -2,7 +2,7 @@
 
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import chain, repeat
+from itertools import zip_longest
 
 import torch
 
@@ -39,16 +39,21 @@ class LocalRunner:
         """See `Runner.fastest_stack`."""
         return calibrate(campaign, sizes, precision, torch.device(self.device))
 
-    def run(self, job: Job, shards: Iterable[Shard]) -> Generator[Outcome, None, None]:
-        """See `Runner.run`. The next shard is asked for when the one before has been trained."""
+    def run(self, job: Job, shards: Sequence[Shard]) -> Generator[Outcome, None, None]:
+        """See `Runner.run`."""
+        yield from self.train_in_turn(job, zip_longest(shards, shards[1:]))
+
+    def train_in_turn(self, job: Job, shards: Iterable[tuple[Shard, Shard | None]]) -> Generator[Outcome, None, None]:
+        """As `run`, of pairs: a shard, and the one that is expected to follow, which is prepared meanwhile.
+
+        The next pair is requested when the shard before has been trained.
+        """
         worker = Worker(job.campaign, job.store_uri, self.device, job.checkpoint_minutes)
         yield WorkersChanged(ready=1, lost=0)
         attempts = Attempts()
         with ThreadPoolExecutor(1) as writer:
             writing: Future[ShardSummary | ShardError] | None = None
-            # Of an iterator the next shard is not known: asking for it may depend on how this one went.
-            known = shards[1:] if isinstance(shards, Sequence) else ()
-            for shard, following in zip(shards, chain(known, repeat(None)), strict=False):
+            for shard, following in shards:
                 trained = _trained(worker, shard, following, attempts)
                 if writing is not None:
                     yield _written(writing)
