@@ -1,8 +1,7 @@
 """Stacks prepared in the background, and trainers that take over from the stack before: no bit changes."""
 
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,12 +10,9 @@ import pytest
 import torch
 
 from benchmarks.gpu.correctness import Watch
-from orchestrator import run_campaign
-from orchestrator.runners.base import Job, Outcome
-from orchestrator.runners.local import LocalRunner
 from tests.conftest import small_campaign
 from workers.campaign.campaign import Campaign
-from workers.campaign.keys import Run, Shard
+from workers.campaign.keys import Run
 from workers.datasets import load_dataset
 from workers.training import Engine, SequentialEngine, StackedEngine
 from workers.training.cuda_graphs import Tensors, _GraphedStep
@@ -184,16 +180,3 @@ def test_graphs_of_two_shapes_are_kept() -> None:
         assert out.tolist() == [size + 1] * size
     assert step.plain == [4, 4, 4, 3, 3, 3, 2, 2, 2], "a shape is warmed up once"
     assert sorted(shape[0][0] for shape in step.captured) == [3, 4]
-
-
-@pytest.mark.slow
-def test_shards_may_come_one_after_the_other(tmp_path: Path) -> None:
-    """As `--runner auto` gives them: the next one may depend on how long this one took."""
-
-    class Lazy(LocalRunner):
-        def run(self, job: Job, shards: Iterable[Shard]) -> Generator[Outcome, None, None]:
-            return super().run(job, iter(list(shards)))
-
-    for runner in (LocalRunner("cpu"), Lazy("cpu")):
-        store = tmp_path / type(runner).__name__
-        assert run_campaign(small_campaign(), store, runner=runner, shard_size=1).complete
