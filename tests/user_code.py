@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from torch import Tensor, cat, fx, nn, no_grad, rand
+from torch import OutOfMemoryError, Tensor, cat, fx, nn, no_grad, rand
 from torch.nn import functional
 
 from workers.datasets import Dataset
@@ -145,6 +145,31 @@ def noted(images: Tensor, log: str) -> Tensor:
 
 
 fx.wrap("noted")
+
+
+def scarce(images: Tensor, rows: int) -> Tensor:
+    """The images as they are; raises what a GPU without memory does where they are more than `rows`."""
+    if len(images) > rows:
+        raise OutOfMemoryError(f"CUDA out of memory. Tried to allocate {len(images)} rows.")
+    return images
+
+
+fx.wrap("scarce")
+
+
+class _Scarce(nn.Module):
+    def __init__(self, pixels: int, num_classes: int, rows: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(pixels, 8), nn.ReLU(), nn.Linear(8, num_classes))
+        self.rows = rows
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.layers(scarce(images, self.rows))
+
+
+def scarce_model(input_shape: tuple[int, ...], num_classes: int, rows: int) -> nn.Module:
+    """A model that runs out of memory where it is given more than `rows` inputs, of all models of a stack together."""
+    return _Scarce(int(np.prod(input_shape)), num_classes, rows)
 
 
 class _Noted(nn.Module):

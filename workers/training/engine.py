@@ -10,6 +10,7 @@ from workers.campaign.keys import Run
 from workers.store import RunResult
 from workers.training.determinism import deterministic
 from workers.training.device_data import DeviceData
+from workers.training.dtype import Precision
 from workers.training.loop import StackTraining, Trainer
 
 
@@ -40,9 +41,20 @@ NO_CHECKPOINTS = NoCheckpoints()
 class Engine(Protocol):
     """Trains runs. Every draw comes from the runs' own streams (`workers.subsets.draw`), never from shared state."""
 
+    precision: Precision
+    """Of matrix products and convolutions."""
+
     @property
     def size(self) -> int:
-        """Runs that train as one program."""
+        """Runs that train as one program, at most."""
+
+    @property
+    def stack_size(self) -> int:
+        """The store's: consecutive repetitions that are divided into programs of `size`, the same ones whatever is
+        requested."""
+
+    def halved(self) -> "Engine | None":
+        """An engine that trains half as many runs as one program, for want of memory; None where that is one."""
 
     def evaluation_batch_size(self, *, on_cpu: bool) -> int:
         """Examples that each model is evaluated on at a time. It can change the last bit of a logit."""
@@ -74,7 +86,7 @@ def train_in_stacks(
     """See `Engine.train`. Stacks are whole: where some runs of one are not requested, they are trained and dropped."""
     results: dict[Run, RunResult] = {}
     with deterministic(data.device):
-        stacks = whole_stacks(runs, engine.size)
+        stacks = programs(runs, engine.size, engine.stack_size)
         for number, stack in enumerate(stacks):
             start = partial(engine.start_next, campaign, data, stack)
             training = checkpoints.resume(partial(StackTraining, campaign, stack, data, start))
@@ -87,7 +99,17 @@ def train_in_stacks(
     return [results[run] for run in runs]
 
 
-def whole_stacks(runs: Sequence[Run], size: int) -> list[list[Run]]:
-    """Repetitions 0..size-1 of a ratio, the next `size`, and so on: those that hold any of the runs."""
-    blocks = groupby(sorted(runs), lambda run: (run.ratio_ppm, run.repetition // size))
-    return [[Run(ratio_ppm, block * size + place) for place in range(size)] for (ratio_ppm, block), _ in blocks]
+def programs(runs: Sequence[Run], size: int, stack_size: int) -> list[list[Run]]:
+    """The programs of `size` runs that hold any of the runs.
+
+    Of a ratio they are repetitions 0..stack_size-1, the next `stack_size`, and so on, each divided into programs, the
+    last one of which may be smaller.
+    """
+    blocks = groupby(
+        sorted(runs),
+        lambda run: (run.ratio_ppm, run.repetition // stack_size, run.repetition % stack_size // size * size),
+    )
+    return [
+        [Run(ratio_ppm, stack * stack_size + place) for place in range(first, min(first + size, stack_size))]
+        for (ratio_ppm, stack, first), _ in blocks
+    ]

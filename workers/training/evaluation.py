@@ -9,10 +9,14 @@ import torch
 from workers.common.arrays import Bools, Float16s
 from workers.store.schema import MAX_FLOAT16
 from workers.training.device_data import DeviceData
+from workers.training.out_of_memory import is_out_of_memory, release_cached_blocks
 from workers.training.pixel_sources import PixelSource
 
 Predict = Callable[[torch.Tensor], torch.Tensor]
 """K models in evaluation mode: float32[B, ...] to logits [K, B, num_classes]."""
+
+_FEWEST = 16
+"""Images at a time, below which an evaluation would take too long."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +32,10 @@ def evaluate(predict: Predict, count: int, data: DeviceData, flip: bool, batch: 
     """Whether `count` models predict the given label, and with `margins` by how much on the test examples.
 
     Without augmentation; with `flip` on the mean of the logits of each image and its mirror image. Ties go to the
-    lowest class. Logits that are not finite are wrong. A batch's size can change the last bit of a logit.
+    lowest class. Logits that are not finite are wrong. A batch's size can change the last bit of a logit; it is halved
+    where memory is exhausted.
     """
+    predict = _WithinMemory(predict)
     with torch.inference_mode():
         train = torch.zeros((count, len(data.train_labels)), dtype=torch.bool, device=data.device)
         for part, logits in _batches(predict, data, data.train_images, flip, batch):
@@ -41,6 +47,27 @@ def evaluate(predict: Predict, count: int, data: DeviceData, flip: bool, batch: 
             if margins:
                 by[:, part] = margin(logits, data.test_labels[part])
     return Evaluation(train.cpu().numpy(), test.cpu().numpy(), by.cpu().numpy() if margins else None)
+
+
+class _WithinMemory:
+    """Calls `predict` on as many images at a time as the device has memory for."""
+
+    def __init__(self, predict: Predict) -> None:
+        self.predict = predict
+        self.limit: int | None = None
+        """Images at a time, once memory was exhausted."""
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        while True:
+            size = min(len(images), self.limit or len(images))
+            try:
+                logits = [self.predict(part) for part in images.split(size)]
+                return logits[0] if len(logits) == 1 else torch.cat(logits, dim=1)
+            except RuntimeError as error:
+                if size <= _FEWEST or not is_out_of_memory(error):
+                    raise
+                self.limit = -(-size // 2)
+            release_cached_blocks(images.device)
 
 
 def correct(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

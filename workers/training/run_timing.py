@@ -20,6 +20,8 @@ from workers.training import Engine
 from workers.training.determinism import deterministic
 from workers.training.device_data import DeviceData, fits, load_on_device
 from workers.training.loop import Trainer
+from workers.training.out_of_memory import release_memory
+from workers.training.smaller_stacks import smaller_engine
 from workers.user_code.boundary import user_code
 
 _CALL_SECONDS = 0.3
@@ -50,8 +52,18 @@ class RunTimes:
 def time_runs(campaign: Campaign, dataset: Dataset, engine: Engine, device: torch.device) -> RunTimes:
     """Train and evaluate one stack on the first examples of the data: so many that it takes a while, or all.
 
-    What a model of the user's own raises passes through.
+    A stack that does not fit into memory is halved, as in a campaign. Raises ModelError where one model does not fit;
+    what a model of the user's own raises passes through.
     """
+    while True:
+        try:
+            return _time_stack(campaign, dataset, engine, device)
+        except RuntimeError as error:
+            engine = smaller_engine(engine, error, campaign, device)
+        release_memory(device)
+
+
+def _time_stack(campaign: Campaign, dataset: Dataset, engine: Engine, device: torch.device) -> RunTimes:
     # The rate does not matter here, and a schedule may have no value after the recipe's last epoch.
     recipe = campaign.recipe.model_copy(update={"schedule": ConstantSchedule()})
     campaign = campaign.with_uniform_subsets().model_copy(update={"recipe": recipe})

@@ -35,12 +35,15 @@ _EVALUATION_BATCH = 2000
 class SequentialEngine:
     """Trains any `torch.nn.Module`, one run at a time."""
 
-    size = 1
+    size = stack_size = 1
 
     def __init__(self, precision: Precision = "float32", *, overlap: bool | None = None) -> None:
         """`overlap`: see `StackPreparation`."""
         self.precision: Precision = precision
         self._preparation = StackPreparation(overlap)
+
+    def halved(self) -> None:
+        """See `Engine.halved`."""
 
     def train(
         self, campaign: Campaign, data: DeviceData, runs: Sequence[Run], checkpoints: Checkpoints = NO_CHECKPOINTS

@@ -2,7 +2,7 @@
 
 import threading
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from importlib.metadata import version
 from typing import Literal
 
@@ -27,6 +27,9 @@ from workers.training import (
 )
 from workers.training.device_data import load_on_device
 from workers.training.engine import NO_CHECKPOINTS
+from workers.training.loop import device_name
+from workers.training.out_of_memory import release_memory
+from workers.training.smaller_stacks import smaller_engine
 from workers.user_code.boundary import check_interruption, describe_error, format_traceback
 from workers.user_code.text_limits import shortened
 
@@ -70,13 +73,15 @@ class Worker:
         header = self.store.header
         dataset = load_dataset(campaign.dataset, header.fingerprint)
         # Chosen when the first shard trains: the choice runs the campaign's own code, which may fail.
-        self.choose_engine = cache(lambda: self._checked_engine(dataset.input_shape))
+        self.choose_engine = partial(self._checked_engine, dataset.input_shape)
+        self._fallbacks: dict[Shard, list[str]] = {}
+        """Notes of the shards in which it was."""
         labels, scores = self.store.given_labels(), self.store.scores()
         data = load_on_device(dataset, campaign, labels, torch.device(device), scores=scores)
         self.data = data.with_split(self.store.split())
         self._device_in_use = threading.Lock()
         self._engine: Engine | None = None
-        """Once it is chosen."""
+        """Once it is chosen; one of smaller stacks since memory was exhausted."""
         self._checkpoint_minutes = checkpoint_minutes
         self._checkpoints: dict[Shard, ShardCheckpoints] = {}
         """Of the shards that are trained or waiting to be committed."""
@@ -100,13 +105,31 @@ class Worker:
         that will be trained next, as far as is known: it is prepared meanwhile.
         """
         try:
-            engine = self._engine = self.choose_engine()
-            if following is not None:
-                engine.prepare(self.campaign, self.data, following.runs)
-            return engine.train(self.campaign, self.data, shard.runs, self._checkpoints_of(shard, engine))
+            return self._train_in_memory(shard, following)
         except BaseException as error:  # noqa: BLE001 - the boundary at which user code is reported
             check_interruption(error)
             return as_shard_error(shard, "user", error)
+
+    def _train_in_memory(self, shard: Shard, following: Shard | None) -> list[RunResult]:
+        """Train a shard's runs in stacks that fit into memory: halved until they do, from then on for all shards.
+
+        A shard starts anew, or from a checkpoint of the smaller stacks, so that every run's bits are those of the size
+        that it has in the end. Raises ModelError where not even one model fits.
+        """
+        while True:
+            engine = self._engine = self._engine or self.choose_engine()
+            if following is not None:
+                engine.prepare(self.campaign, self.data, following.runs)
+            try:
+                return engine.train(self.campaign, self.data, shard.runs, self._checkpoints_of(shard, engine))
+            except RuntimeError as error:
+                self._engine = smaller_engine(engine, error, self.campaign, self.data.device)
+            self._fallbacks.setdefault(shard, []).append(
+                f"{engine.size} models at a time ran out of memory ({device_name(self.data.device)}): from "
+                f"{shard.shard_id} on this worker trains {self._engine.size} at a time; losses may differ in the last bit"
+            )
+            del engine
+            release_memory(self.data.device)
 
     def commit(self, shard: Shard, results: list[RunResult]) -> ShardSummary | ShardError:
         """Write a shard's results to the store, whole or not at all."""
@@ -118,7 +141,7 @@ class Worker:
         checkpoints = self._checkpoints.pop(shard, None)
         if checkpoints is not None:
             checkpoints.remove()
-        notes = () if checkpoints is None else tuple(checkpoints.notes)
+        notes = (*self._fallbacks.pop(shard, ()), *(() if checkpoints is None else checkpoints.notes))
         return ShardSummary(shard, diverged, sum(result.seconds for result in results), written, notes)
 
     def _checkpoints_of(self, shard: Shard, engine: Engine) -> Checkpoints:

@@ -19,7 +19,7 @@ from workers.training.cpu_replay import ReplayedStep
 from workers.training.cuda_graphs import Step, Tensors, with_cuda_graph
 from workers.training.device_data import DeviceData
 from workers.training.dtype import DTYPES, Precision
-from workers.training.engine import NO_CHECKPOINTS, Checkpoints, train_in_stacks, whole_stacks
+from workers.training.engine import NO_CHECKPOINTS, Checkpoints, programs, train_in_stacks
 from workers.training.epoch_inputs import EpochInputs, upload
 from workers.training.evaluation import Evaluation, evaluate
 from workers.training.loop import EpochOutput, Trainer
@@ -45,13 +45,31 @@ class StackedEngine:
     last bit: where only some of a stack's runs are requested, the others are trained too and dropped.
     """
 
-    def __init__(self, size: int, precision: Precision = "float32", *, overlap: bool | None = None) -> None:
-        """`overlap`: see `StackPreparation`."""
+    def __init__(
+        self,
+        size: int,
+        precision: Precision = "float32",
+        stack_size: int | None = None,
+        *,
+        overlap: bool | None = None,
+    ) -> None:
+        """`stack_size` is that of the store, where memory does not suffice for it: see `Engine.stack_size`.
+
+        `overlap`: see `StackPreparation`.
+        """
         self.size = size
+        self.stack_size = stack_size or size
         self.precision: Precision = precision
+        self._overlap = overlap
         self._preparation = StackPreparation(overlap)
         self._last: _Trainer | None = None
         self._scaled: tuple[object, DeviceData, DeviceData] | None = None
+
+    def halved(self) -> "StackedEngine | None":
+        """See `Engine.halved`."""
+        if self.size == 1:
+            return None
+        return StackedEngine(-(-self.size // 2), self.precision, self.stack_size, overlap=self._overlap)
 
     def train(
         self, campaign: Campaign, data: DeviceData, runs: Sequence[Run], checkpoints: Checkpoints = NO_CHECKPOINTS
@@ -70,7 +88,7 @@ class StackedEngine:
     def start_next(self, campaign: Campaign, data: DeviceData, runs: Sequence[Run]) -> Trainer:
         """See `Engine.start_next`. What was recorded or captured for one stack serves the next ones."""
         prepared = self._preparation.take(campaign, data, runs)
-        if self._last is not None and self._last.serves(campaign, data):
+        if self._last is not None and self._last.serves(campaign, data, runs):
             self._last.take_over(runs, prepared)
         else:
             self._last = None  # its memory is free before the next one takes some
@@ -79,7 +97,7 @@ class StackedEngine:
 
     def prepare(self, campaign: Campaign, data: DeviceData, runs: Sequence[Run]) -> None:
         """See `Engine.prepare`."""
-        self._preparation.begin(campaign, data, whole_stacks(runs, self.size)[0])
+        self._preparation.begin(campaign, data, programs(runs, self.size, self.stack_size)[0])
 
     def _fresh(self, campaign: Campaign, data: DeviceData, runs: Sequence[Run], prepared: PreparedStack) -> "_Trainer":
         check_memory_on_cpu(campaign, self, data)
@@ -212,9 +230,10 @@ class _Trainer(ResumableTrainer):
         step = TrainingStep(Gradients(campaign, data, stack, update, self.gradient_sums))
         self.take_step = with_cuda_graph(step.device_only_step, data.device, self._masks if stack.draws else ())
 
-    def serves(self, campaign: Campaign, data: DeviceData) -> bool:
-        """Whether `take_over` can train runs of this campaign. Which runs are probed is part of what is captured."""
-        return self.stored is data and self.campaign == campaign and campaign.record.probes is None
+    def serves(self, campaign: Campaign, data: DeviceData, runs: Sequence[Run]) -> bool:
+        """Whether `take_over` can train these runs. Which runs are probed is part of what is captured."""
+        alike = self.stored is data and self.campaign == campaign and len(runs) == len(self.subsets)
+        return alike and campaign.record.probes is None
 
     def take_over(self, runs: Sequence[Run], prepared: PreparedStack) -> None:
         """Become a new trainer of other runs; tensors stay where they are, so that what was captured stays valid."""

@@ -1,0 +1,40 @@
+"""Chooses smaller stacks where a device's memory is exhausted, down to one model."""
+
+import torch
+
+from workers.campaign.campaign import Campaign
+from workers.campaign.specs import CustomModel
+from workers.errors import ModelError
+from workers.training.engine import Engine
+from workers.training.out_of_memory import is_out_of_memory
+
+
+def smaller_engine(engine: Engine, error: RuntimeError, campaign: Campaign, device: torch.device) -> Engine:
+    """The engine that trains half as many models at a time, after `error` with this one.
+
+    Raises the error itself where it is no lack of memory, ModelError where a single model does not fit: it says what to
+    change, and the device's memory. Call `release_memory` once the error is handled.
+    """
+    if not is_out_of_memory(error):
+        raise error
+    smaller = engine.halved()
+    if smaller is None:
+        raise _one_model_error(campaign, engine, device) from error
+    return smaller
+
+
+def _one_model_error(campaign: Campaign, engine: Engine, device: torch.device) -> ModelError:
+    spec, recipe = campaign.model, campaign.recipe
+    name = spec.name if isinstance(spec, CustomModel) else f"model {spec.name}"
+    halved = "" if engine.precision == "bfloat16" else "set recipe.precision: bfloat16, "
+    return ModelError(
+        f"{name}: training one model runs out of memory on {_described(device)}: lower recipe.batch_size "
+        f"({recipe.batch_size:,}), {halved}or choose a smaller model"
+    )
+
+
+def _described(device: torch.device) -> str:
+    if device.type != "cuda":
+        return f"the {device.type.upper()}"
+    free, total = torch.cuda.mem_get_info(device)
+    return f"{torch.cuda.get_device_name(device)} ({total / 1e9:,.1f} GB, {free / 1e9:,.1f} GB of it free now)"
