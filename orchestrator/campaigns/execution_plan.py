@@ -47,13 +47,14 @@ hide scheduling, little to lose. A shard is never less than one stack."""
 class ExecutionPlan:
     """How a store's runs are trained. `shard_size` is a multiple of `stack_size`.
 
-    `unstackable_reason` is the reason where models train one at a time; else None.
+    `unstackable_reason` is the reason where models train one at a time; else None. `note`: what a calibration found.
     """
 
     shard_size: int
     stack_size: int
     precision: Precision
     unstackable_reason: str | None = None
+    note: str | None = None
 
 
 @dataclass(frozen=True)
@@ -87,14 +88,16 @@ def plan_execution(
         reason = unstackable_reason(lambda: build_model(campaign.model, shape, classes), shape)
     if requested.stack is not None:
         return _requested_plan(campaign, dataset, facts, requested, ExecutionPlan(1, 1, precision, reason))
-    stack = 1 if reason else _evenly(campaign.subsets.repetitions, limit)
+    stack, note = 1 if reason else _evenly(campaign.subsets.repetitions, limit), None
     if fastest is not None and machine.device == "cuda" and stack > 1 and requested.shard is None:
         sizes = {_evenly(campaign.subsets.repetitions, _on_ladder(limit / share)) for share in _GPU_SHARES}
         stack = fastest(campaign, sorted(sizes), precision)
+        if stack < min(sizes):
+            note = f"{min(sizes)} models at a time ran out of memory in the calibration: they train {stack} at a time"
     if requested.shard is not None:
         stack = max(size for size in range(1, stack + 1) if requested.shard % size == 0)
         return ExecutionPlan(requested.shard, stack, precision, reason)
-    return ExecutionPlan(_whole_stacks(stack, _usual_shard(campaign, dataset, facts)), stack, precision, reason)
+    return ExecutionPlan(_whole_stacks(stack, _usual_shard(campaign, dataset, facts)), stack, precision, reason, note)
 
 
 def _requested_plan(

@@ -152,7 +152,11 @@ def plan_campaign(
         store_bytes=runs * len(campaign.recorded_epochs()) * row_bytes
         + len(ratios) * probed * probe_bytes(header.probe_columns)
         + -(-runs // execution.shard_size) * _FILE_BYTES,
-        notes=[*campaign_notes(campaign, dataset.num_train), *facts.notes],
+        notes=[
+            *campaign_notes(campaign, dataset.num_train),
+            *facts.notes,
+            *([execution.note] if execution.note else []),
+        ],
     )
 
 

@@ -189,6 +189,7 @@ def _prepared_store(
         machine = runner.machine()
         requested = RequestedSizes(options.shard_size, options.stack_size)
         arranged = plan_execution(campaign, dataset, facts, machine, requested, runner.fastest_stack)
+        notes += [arranged.note] if arranged.note else []
         sizes = {"shard_size": arranged.shard_size, "stack_size": arranged.stack_size}
         header = make_header(campaign, dataset, **sizes, precision=arranged.precision)
         if machine.device == "cpu":

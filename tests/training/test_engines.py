@@ -268,6 +268,9 @@ def test_a_gpu_is_asked_for_the_fastest_stack() -> None:
     assert plan_execution(campaign, dataset, facts, SERVER, fastest=fastest).stack_size == 31
     assert plan_execution(campaign, dataset, facts, GPU, RequestedSizes(stack=7), fastest).stack_size == 7
     assert asked == [([31, 58, 100, 200], "float32")]
+    scarce = plan_execution(campaign, dataset, facts, GPU, fastest=lambda *question: 8)
+    assert (scarce.shard_size, scarce.stack_size) == (8, 8)
+    assert scarce.note == "31 models at a time ran out of memory in the calibration: they train 8 at a time"
 
 
 @pytest.mark.parametrize("streamed", [False, True])

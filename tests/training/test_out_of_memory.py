@@ -21,6 +21,7 @@ from workers.training.loop import Trainer
 from workers.training.out_of_memory import is_out_of_memory
 from workers.training.run_timing import time_runs
 from workers.training.shard import ShardError, ShardSummary, Worker
+from workers.training.stack_calibration import fastest_stack
 from workers.training.stacked import _Trainer as ResumableStack
 
 BATCH = 64
@@ -145,6 +146,14 @@ def test_a_calibration_halves_stacks_too(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(run_timing, "_ENOUGH_SECONDS", 0)
     time_runs(campaign, dataset, StackedEngine(5), torch.device("cpu"))
     assert sorted(set(tried)) == [2, 3, 5]
+
+
+@pytest.mark.usefixtures("scarce")
+def test_a_stack_is_chosen_that_fits_also_where_none_of_the_sizes_does() -> None:
+    campaign = campaign_of(MLP)
+    data = on_device(campaign, load_dataset(campaign.dataset))
+    assert fastest_stack(campaign, data, [8, 16], "float32") == 2
+    assert fastest_stack(campaign, data, [1, 16], "float32") == 1
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ class _WithinMemory:
         while True:
             size = min(len(images), self.limit or len(images))
             try:
-                logits = [self.predict(part) for part in images.split(size)]
+                logits = [self.predict(part) for part in torch.split(images, size)]
                 return logits[0] if len(logits) == 1 else torch.cat(logits, dim=1)
             except RuntimeError as error:
                 if size <= _FEWEST or not is_out_of_memory(error):

@@ -125,8 +125,9 @@ class Worker:
             except RuntimeError as error:
                 self._engine = smaller_engine(engine, error, self.campaign, self.data.device)
             self._fallbacks.setdefault(shard, []).append(
-                f"{engine.size} models at a time ran out of memory ({device_name(self.data.device)}): from "
-                f"{shard.shard_id} on this worker trains {self._engine.size} at a time; losses may differ in the last bit"
+                f"{engine.size} models at a time ran out of memory ({device_name(self.data.device)}): "
+                f"from {shard.shard_id} on this worker trains {self._engine.size} at a time; "
+                "losses may differ in the last bit"
             )
             del engine
             release_memory(self.data.device)

@@ -17,9 +17,12 @@ from workers.training.cuda_graphs import with_cuda_graph
 from workers.training.determinism import deterministic
 from workers.training.device_data import DeviceData, load_on_device
 from workers.training.dtype import DTYPES, Precision
+from workers.training.engine import Engine
 from workers.training.loop import device_name
 from workers.training.optimizers import Update
-from workers.training.stacked import Gradients, TrainingStep
+from workers.training.out_of_memory import is_out_of_memory, release_memory
+from workers.training.smaller_stacks import smaller_engine
+from workers.training.stacked import Gradients, StackedEngine, TrainingStep
 from workers.training.stage_masks import set_masks
 from workers.user_code.boundary import user_code
 
@@ -56,17 +59,31 @@ def calibrate(campaign: Campaign, sizes: Sequence[int], precision: Precision, de
 def fastest_stack(campaign: Campaign, data: DeviceData, sizes: Sequence[int], precision: Precision) -> int:
     """The size, of `sizes`, that trains most models per second on the data's device; what does not fit is left out.
 
-    Takes seconds. Falls back to the smallest size where none fits.
+    Takes seconds. Where none fits, the smallest is halved until it does. Raises ModelError where one model does not.
     """
-    best, best_rate = min(sizes), 0.0
+    best, best_rate = 0, 0.0
     for size in sorted(sizes):
         try:
             rate = size / _seconds_per_step(campaign, data, size, precision)
-        except torch.OutOfMemoryError:
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
             break
         if rate > best_rate * _WORTHWHILE:
             best, best_rate = size, rate
-    return best
+    return best or _halved_until_it_fits(campaign, data, min(sizes), precision)
+
+
+def _halved_until_it_fits(campaign: Campaign, data: DeviceData, size: int, precision: Precision) -> int:
+    engine: Engine = StackedEngine(size, precision)
+    while True:
+        release_memory(data.device)
+        try:
+            _seconds_per_step(campaign, data, engine.size, precision)
+        except RuntimeError as error:
+            engine = smaller_engine(engine, error, campaign, data.device)
+        else:
+            return engine.size
 
 
 def _seconds_per_step(campaign: Campaign, data: DeviceData, size: int, precision: Precision) -> float:
