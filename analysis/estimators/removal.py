@@ -10,8 +10,20 @@ have sd = 0, which does not say that others would have it, too: an accuracy is o
 Wilson's of n T zeros and ones, T being the test examples, as if each run were right on each by chance. The interval is
 of the expected accuracy of a model trained this way on this test set: test examples are not taken for a sample.
 
-M. Toneva et al., "An empirical study of example forgetting during deep neural network learning", ICLR 2019, sec. 5.
+Where the campaign has the rule `random`, the removal of as many random examples is the control of each other rule:
+
+    difference = random_accuracy - test_accuracy      difference_se = sqrt(se_random^2 + se^2)
+
+with Welch's t interval, since the runs of two rules are independent. It is positive where the examples removed are
+worth more than random ones: the marginal utility of memorized examples, if these are removed. Where the runs of a rule
+all have one accuracy, the limits of the two means are combined as Newcombe's (1998, method 10) are.
+
+M. Toneva et al., "An empirical study of example forgetting during deep neural network learning", ICLR 2019, sec. 5;
+V. Feldman and C. Zhang, "What neural networks memorize and why", NeurIPS 2020, figure 2.
 """
+
+from collections.abc import Hashable, Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,25 +31,33 @@ import pandas as pd
 import pyarrow as pa
 
 from analysis.statistics.intervals import CONFIDENCE, check_confidence, mean_interval
-from analysis.statistics.run_means import student_quantile
-from workers.campaign.campaign import Campaign
-from workers.errors import EstimateError, NoEstimateError
+from analysis.statistics.run_means import student_quantile, welch_interval
+from workers.campaign.campaign import Campaign, ratio_to_ppm
+from workers.campaign.drop_rules import AtLeast, AtMost, Rule
+from workers.common.arrays import Integers
+from workers.errors import DamagedFileError, EstimateError, NoEstimateError
 from workers.store import Store
+from workers.subsets.draw import subset_size
 
+DIFFERENCE = ("difference", "difference_se", "difference_low", "difference_high")
 COLUMNS = (
-    *("ratio", "removed", "rule", "runs", "diverged"),
+    *("ratio", "removed", "examples_removed", "rule", "threshold", "runs", "diverged"),
     *("test_accuracy", "se", "low", "high"),
+    *("random_accuracy", "random_runs", *DIFFERENCE),
 )
+_Row = Mapping[Hashable, Any]
 _READ = ("ratio", "repetition", "epoch", "is_final", "status", "test_accuracy")
 
 
 def removal_curve(store: Store, epoch: int | None = None, *, confidence: float = CONFIDENCE) -> pd.DataFrame:
     """One row per rule, in the campaign's order, and ratio, descending, with COLUMNS; reads no vectors.
 
-    `removed` is 1 - ratio; `rule` is text such as `lowest` or `window 0.25`; `runs` are the committed ones less those
-    that `diverged`. At a recorded epoch (None: the last). With one run `se`, `low` and `high` are NaN, with none the
-    accuracy is, too. Raises EstimateError where subsets are not explicit, where there are no runs or no test examples,
-    and for an epoch that was not recorded; DamagedFileError for an unreadable file.
+    `removed` is 1 - ratio; `rule` is text such as `lowest`, `window 0.25` or `at least`, of which `threshold` is the
+    score (else NaN); `runs` are the committed ones less those that `diverged`. What follows `high` compares a rule with
+    `random` at the same ratio, NaN (`random_runs` 0) where there is none. At a recorded epoch (None: the last). With
+    one run `se`, `low` and `high` are NaN, with none the accuracy is, too. Raises EstimateError where subsets are not
+    explicit, where there are no runs or no test examples, and for an epoch that was not recorded; DamagedFileError for
+    an unreadable file, and for runs at a ratio that follows from no threshold.
     """
     check_confidence(confidence)
     campaign = _checked(store, epoch)
@@ -45,20 +65,17 @@ def removal_curve(store: Store, epoch: int | None = None, *, confidence: float =
     if not tables:
         raise NoEstimateError(f"{store.uri}: has no committed run")
     rows: pd.DataFrame = pa.concat_tables(tables).to_pandas()
-    rules = [str(rule) for rule in campaign.subsets.drop]
     final, diverged = rows["is_final"].astype(bool), rows["status"] == "diverged"
     at_epoch = final if epoch is None else rows["epoch"] == epoch
-    rows = rows.assign(order=rows["repetition"] % len(rules), lost=final & diverged, used=at_epoch & ~diverged)
+    rows = rows.assign(rule=_places(store, campaign, rows), lost=final & diverged, used=at_epoch & ~diverged)
     frames = []
-    for _, group in rows.groupby(["order", "ratio"]):
-        order, ratio = int(group["order"].iloc[0]), float(group["ratio"].iloc[0])
+    for (place, ratio), group in rows.groupby(["rule", "ratio"]):
         accuracies = group.loc[group["used"], "test_accuracy"].to_numpy(dtype=float)
         counts = {"runs": len(accuracies), "diverged": int(group["lost"].sum())}
-        # 1 - 0.7 is 0.30000000000000004; ratios have six decimals.
-        keys = {"order": order, "ratio": ratio, "removed": round(1 - ratio, 6), "rule": rules[order]}
+        keys = {"order": place, **_keys(campaign.subsets.drop[place], ratio, store.header.num_train)}
         frames.append({**keys, **counts, **mean_of_runs(accuracies, confidence, store.header.num_test)})
     frame = pd.DataFrame(frames).sort_values(["order", "removed"], ignore_index=True)
-    return frame[list(COLUMNS)]
+    return _with_control(frame, confidence)[list(COLUMNS)]
 
 
 def write_removal(store: Store, curve: pd.DataFrame, *, confidence: float = CONFIDENCE) -> str:
@@ -80,6 +97,55 @@ def _checked(store: Store, epoch: int | None) -> Campaign:
         there = ", ".join(map(str, recorded))
         raise EstimateError(f"{store.uri}: epoch must be one of {there} (those recorded), got {epoch!r}")
     return campaign
+
+
+def _places(store: Store, campaign: Campaign, rows: pd.DataFrame) -> Integers:
+    """The place of each row's rule among the campaign's."""
+    places = np.empty(len(rows), dtype=np.int64)
+    for ratio in rows["ratio"].unique():
+        turns = [campaign.subsets.drop.index(rule) for rule in campaign.subsets.rules(ratio_to_ppm(ratio))]
+        if not turns:
+            raise DamagedFileError(f"{store.uri}: has runs at ratio {ratio:g}, which follows from no threshold")
+        here = (rows["ratio"] == ratio).to_numpy()
+        places[here] = np.array(turns)[rows["repetition"][here] % len(turns)]
+    return places
+
+
+def _keys(rule: Rule, ratio: float, num_train: int) -> dict[str, object]:
+    named = (rule.side, rule.threshold) if isinstance(rule, AtLeast | AtMost) else (str(rule), np.nan)
+    return {
+        "ratio": ratio,
+        "removed": round(1 - ratio, 6),  # 1 - 0.7 is 0.30000000000000004; ratios have six decimals
+        "examples_removed": num_train - subset_size(ratio_to_ppm(ratio), num_train),
+        "rule": named[0],
+        "threshold": named[1],
+    }
+
+
+def _with_control(frame: pd.DataFrame, confidence: float) -> pd.DataFrame:
+    """The frame with the columns that compare each rule with `random` at its ratio."""
+    controls = frame[frame["rule"] == "random"].set_index("ratio").to_dict("index")
+    compared = []
+    for row in frame.to_dict("records"):
+        control: _Row | None = None if row["rule"] == "random" else controls.get(row["ratio"])
+        compared.append(_compared(row, control, confidence))
+    return frame.join(pd.DataFrame(compared))
+
+
+def _compared(row: _Row, control: _Row | None, confidence: float) -> dict[str, float]:
+    if control is None:
+        return {"random_accuracy": np.nan, "random_runs": 0, **dict.fromkeys(DIFFERENCE, np.nan)}
+    means = (control["test_accuracy"], row["test_accuracy"])
+    errors = (control["se"], row["se"])
+    difference = means[0] - means[1]
+    if 0.0 in errors:  # a group of runs of one accuracy
+        low = difference - np.hypot(means[0] - control["low"], row["high"] - means[1])
+        high = difference + np.hypot(control["high"] - means[0], means[1] - row["low"])
+    else:
+        low, high = welch_interval(means, errors, (int(control["runs"]), int(row["runs"])), confidence)
+    limits = np.clip((low, high), -1, 1).tolist()
+    values = (difference, float(np.hypot(errors[0], errors[1])), *limits)
+    return {"random_accuracy": means[0], "random_runs": control["runs"], **dict(zip(DIFFERENCE, values, strict=True))}
 
 
 def mean_of_runs(accuracies: npt.NDArray[np.float64], confidence: float, num_test: int) -> dict[str, float]:

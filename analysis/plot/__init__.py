@@ -4,7 +4,7 @@ Without `axes` each makes a figure of a fitting size by pyplot, which a notebook
 first that is called.
 """
 
-from analysis.plot.curves import reliability, removal
+from analysis.plot.curves import marginal_utility, reliability, removal
 from analysis.plot.detection import noise, proxies
 from analysis.plot.groups import learning, profiles
 from analysis.plot.histograms import cscore, forgetting, memorization
@@ -20,6 +20,7 @@ __all__ = [
     "influence",
     "learning",
     "localization",
+    "marginal_utility",
     "mem_against_cscore",
     "memorization",
     "noise",

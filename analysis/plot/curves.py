@@ -1,10 +1,11 @@
 """Plots of a value against the number of runs, or the share of examples removed."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from analysis.plot.drawing import DASHES, PALETTE, add_legend, check_columns, given_or_new_axes
+from analysis.plot.drawing import DASHES, PALETTE, add_legend, check_columns, given_or_new_axes, ink
 from workers.errors import NoEstimateError
 
 if TYPE_CHECKING:
@@ -62,23 +63,58 @@ def reliability(frame: pd.DataFrame, axes: "Axes | None" = None) -> "Axes":
 def removal(frame: pd.DataFrame, axes: "Axes | None" = None) -> "Axes":
     """Test accuracy against the share of the examples removed: a line for each rule of a frame of `removal_curve`.
 
-    Bars go from `low` to `high`. A point without an accuracy is left out, one without an interval has no bar.
+    Bars go from `low` to `high`; rules by threshold are one line, with the scores at its points. A point without an
+    accuracy is left out, one without an interval has no bar.
     """
     axes = given_or_new_axes(axes, 6.4, 4.4)
-    for place, (rule, rows) in enumerate(frame.dropna(subset="test_accuracy").groupby("rule", sort=False)):
-        mean = rows["test_accuracy"]
-        bars = [(mean - rows["low"]).fillna(0), (rows["high"] - mean).fillna(0)]
+    rules = list(frame["rule"].drop_duplicates())
+    shown = frame.dropna(subset="test_accuracy")
+    _rule_lines(axes, shown, rules, 100 * shown["removed"], ("test_accuracy", "low", "high"))
+    axes.set(xlabel="training examples removed (%)", ylabel="test accuracy (%)")
+    axes.grid(alpha=0.3)
+    add_legend(axes, title="removed", frameon=False)
+    return axes
+
+
+def marginal_utility(frame: pd.DataFrame, axes: "Axes | None" = None) -> "Axes":
+    """What the examples removed are worth beyond as many random ones, against the share left: a line for each rule.
+
+    Of a frame of `removal_curve`: the accuracy after random removal less the rule's, with its interval. Raises
+    NoEstimateError where no rule has a control.
+    """
+    check_columns(frame, "rule", "removed", "threshold", "difference", "difference_low", "difference_high")
+    shown = frame.dropna(subset="difference")
+    if shown.empty:
+        raise NoEstimateError("frame: has no difference: subsets.drop must have the rule random beside others")
+    axes = given_or_new_axes(axes, 6.4, 4.4)
+    rules = list(frame["rule"].drop_duplicates())
+    names = ("difference", "difference_low", "difference_high")
+    _rule_lines(axes, shown, rules, 100 * (1 - shown["removed"]), names)
+    axes.axhline(0, color=ink(axes), linewidth=0.8, alpha=0.6)
+    axes.set(xlabel="training examples left (%)", ylabel="accuracy: random removal less the rule's (points)")
+    axes.grid(alpha=0.3)
+    add_legend(axes, title="removed", frameon=False)
+    return axes
+
+
+def _rule_lines(
+    axes: "Axes", frame: pd.DataFrame, rules: list[str], x: "pd.Series[float]", names: Sequence[str]
+) -> None:
+    """A line in percent for each of the rules, in the colour of its place; `names` of value, lower and upper limit."""
+    for rule, rows in frame.assign(x=x).sort_values("x").groupby("rule", sort=False):
+        value, low, high = (100 * rows[name] for name in names)
+        place = rules.index(str(rule))
         axes.errorbar(
-            100 * rows["removed"],
-            100 * mean,
-            [100 * bar for bar in bars],
+            rows["x"],
+            value,
+            [(value - low).fillna(0), (high - value).fillna(0)],
             color=PALETTE[place % len(PALETTE)],
             linestyle=DASHES[place // len(PALETTE) % len(DASHES)],
             marker="o",
             capsize=3,
             label=rule,
         )
-    axes.set(xlabel="training examples removed (%)", ylabel="test accuracy (%)")
-    axes.grid(alpha=0.3)
-    add_legend(axes, title="removed", frameon=False)
-    return axes
+        for row in rows.assign(value=value).dropna(subset="threshold").to_dict("records"):
+            text = f"{row['threshold']:.3g}"
+            at = (row["x"], row["value"])
+            axes.annotate(text, at, xytext=(4, 4), textcoords="offset points", fontsize="x-small")

@@ -135,6 +135,15 @@ def removal(name: str, frame: pd.DataFrame, caption: str) -> Picture:
     return lines(name, frame, "removed", "test_accuracy", labels, caption, limits=None)
 
 
+def marginal_utility(name: str, frame: pd.DataFrame, caption: str) -> Picture:
+    """Test accuracy after random removal less that after each rule's, against the share of the examples left."""
+    frame = frame[frame["difference"].notna()]
+    frame = frame.assign(name=frame["rule"], group=pd.factorize(frame["rule"])[0])
+    frame = frame.assign(left=1 - frame["removed"], se=frame["difference_se"])
+    labels = ("share of the training examples left", "accuracy: random removal less the rule's")
+    return lines(name, frame, "left", "difference", labels, caption, limits=None)
+
+
 def shades(groups: int) -> list[int]:
     """The numbers of the page's colours that groups have."""
     return [_shade(place, groups) for place in range(groups)]

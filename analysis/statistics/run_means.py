@@ -85,6 +85,25 @@ def student_quantile(confidence: float, degrees: Floats | float) -> Floats:
     return np.where(usable, -stdtrit(np.where(usable, degrees, 1.0), (1 - confidence) / 2), np.nan)
 
 
+def welch_interval(
+    means: tuple[float, float], errors: tuple[float, float], runs: tuple[int, int], confidence: float = CONFIDENCE
+) -> tuple[float, float]:
+    """Limits of the difference of two means, the first less the second, by Welch's t interval.
+
+    `errors` are their standard errors, over `runs` independent runs each; NaN under two runs of either, and no width
+    where both errors are 0. B. L. Welch, "The generalization of Student's problem when several different population
+    variances are involved", Biometrika 1947.
+    """
+    variances = np.square(errors)
+    total = float(variances.sum())
+    if min(runs) < 2:
+        return np.nan, np.nan
+    degrees = total**2 / float((variances**2 / (np.array(runs) - 1)).sum()) if total > 0 else 1.0
+    margin = float(student_quantile(confidence, degrees)) * np.sqrt(total)
+    difference = means[0] - means[1]
+    return difference - margin, difference + margin
+
+
 def _mean_variance(sd: Floats, runs: Integers, confidence: float) -> Floats:
     """The variance of a mean at which the normal quantile reaches as far as Student's does; NaN under two runs."""
     # A level so small that its quantile rounds to 0 has no width.

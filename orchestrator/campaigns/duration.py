@@ -63,13 +63,13 @@ def recorded_pace(campaign: Campaign, store: Store) -> Pace | None:
     return Pace(seconds, device, f"the {count_text(runs, 'run')} in the store")
 
 
-def calibrated_pace(campaign: Campaign, plan: Plan, device: torch.device) -> Pace:
+def calibrated_pace(plan: Plan, device: torch.device) -> Pace:
     """The pace of this machine, by training for some seconds.
 
     Raises DataError; what a model of the user's own raises passes through.
     """
+    campaign, how = plan.campaign, plan.execution_plan
     dataset = load_dataset(campaign.dataset)
-    how = plan.execution_plan
     header = make_header(campaign, dataset, stack_size=how.stack_size, precision=how.precision)
     times = time_runs(campaign, dataset, choose_engine(campaign, header, dataset.input_shape), device)
     examples = dataset.num_train + dataset.num_test

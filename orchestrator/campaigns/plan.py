@@ -91,6 +91,8 @@ class RatioPlan:
 class Plan:
     """What a campaign would train, and the disk space of its results."""
 
+    campaign: Campaign
+    """With the ratios of thresholds."""
     ratios: tuple[RatioPlan, ...]
     execution_plan: ExecutionPlan
     pending: Sequence[Shard]
@@ -122,8 +124,8 @@ def plan_campaign(
     check_files(campaign.dataset)
     dataset = load_dataset(campaign.dataset)
     on_data(dataset)
-    facts = check_campaign_fits(campaign, dataset)
     campaign, _ = resolve_tables(campaign, dataset)
+    facts = check_campaign_fits(campaign, dataset)
     header = make_header(campaign, dataset)
     committed: list[Shard] = []
     counts: dict[int, RatioCounts] = {}
@@ -146,6 +148,7 @@ def plan_campaign(
     row_bytes = bytes_per_row(campaign.record, slots, dataset.num_train, dataset.num_test)
     probed = min(campaign.record.probes.repetitions, campaign.subsets.repetitions) if campaign.record.probes else 0
     return Plan(
+        campaign=campaign,
         ratios=tuple(ratios),
         execution_plan=execution,
         pending=pending,

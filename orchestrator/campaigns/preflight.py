@@ -24,7 +24,7 @@ from workers.models.repeatability import build_seeded, check_repeatable, startin
 from workers.store import Header, examples_table
 from workers.store.example_schema import SCORE, SPLIT_SCORE
 from workers.subsets.draw import given_labels, subset_size
-from workers.subsets.explicit import scores_sha256
+from workers.subsets.explicit import scores_sha256, threshold_ratios
 from workers.training import Precision
 from workers.training.device_data import check_augmentation
 from workers.training.initialization import initialize
@@ -131,7 +131,9 @@ class CampaignTables:
 
 
 def resolve_tables(campaign: Campaign, dataset: Dataset) -> tuple[Campaign, CampaignTables]:
-    """The campaign with what its identity still lacks, the hashes of its scores and given labels; and these.
+    """The campaign with what it still lacks: the hashes of its scores and given labels, and the ratios of thresholds.
+
+    And these scores and labels.
 
     Groups for probes of which one has no example are refused.
 
@@ -142,6 +144,8 @@ def resolve_tables(campaign: Campaign, dataset: Dataset) -> tuple[Campaign, Camp
     if campaign.subsets.scores is not None:
         scores[SCORE] = read_scores(campaign.subsets.scores, dataset.num_train)
         campaign = campaign.with_scores(sha256=scores_sha256(scores[SCORE]))
+        if campaign.subsets.thresholds:
+            campaign = campaign.with_ratios(threshold_ratios(campaign.subsets, scores[SCORE]))
     if campaign.split is not None:
         scores[SPLIT_SCORE] = read_scores(campaign.split.scores, dataset.num_train, "record.probes.split.scores")
         check_split(campaign.split, scores[SPLIT_SCORE])

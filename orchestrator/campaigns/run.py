@@ -183,6 +183,7 @@ def _prepared_store(
     Raises as `run_campaign`.
     """
     campaign, tables = resolve_tables(campaign, dataset)
+    facts = check_campaign_fits(campaign, dataset)
     header, notes = make_header(campaign, dataset), [*campaign_notes(campaign, dataset.num_train), *facts.notes]
     is_new = not Store.exists(store)
     if is_new:

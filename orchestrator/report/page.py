@@ -147,6 +147,12 @@ def _pictures(findings: Findings) -> dict[str, draw.Picture]:
             f"{range_text(int(behind.min()), int(behind.max()), 'run')}, bars of one standard error over runs."
         )
         pictures["removal"] = draw.removal("removal", findings.removal, caption)
+        if findings.removal["difference"].notna().any():
+            caption = (
+                "What the examples removed are worth: test accuracy after as many random removals, less that after the "
+                "rule's, bars of one standard error. Positive: they are worth more than random ones."
+            )
+            pictures["utility"] = draw.marginal_utility("utility", findings.removal, caption)
     return pictures
 
 

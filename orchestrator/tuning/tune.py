@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from orchestrator.campaigns.preflight import check_campaign_fits, training_labels
+from orchestrator.campaigns.preflight import check_campaign_fits, resolve_tables, training_labels
 from orchestrator.runners.run_options import ClusterOptions
 from orchestrator.tuning.candidates import draw_candidates, is_open_ended, tuning_seed, value_mistakes
 from orchestrator.tuning.record import SearchRecord
@@ -41,6 +41,8 @@ def search_recipe(
     search, cluster = search or Search(), cluster or ClusterOptions()
     dataset = load_dataset(campaign.dataset)
     on_data(dataset)
+    if campaign.subsets.thresholds:
+        campaign, _ = resolve_tables(campaign, dataset)
     check_campaign_fits(campaign, dataset)
     if campaign.label_noise.file is not None:
         campaign = campaign.with_label_noise(sha256=labels_sha256(training_labels(campaign, dataset)))

@@ -134,7 +134,7 @@ def test_calibration_times_every_part(engine: Engine, monkeypatch: pytest.Monkey
 def test_calibration_reaches_the_end_of_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("workers.training.run_timing._ENOUGH_SECONDS", 0.0)
     campaign = small_campaign(recipe={"epochs": 1, "batch_size": 250, "drop_last": True})
-    pace = calibrated_pace(campaign, planned(campaign), torch.device("cpu"))
+    pace = calibrated_pace(planned(campaign), torch.device("cpu"))
     assert pace.device == "cpu"
     assert 0 < pace.seconds[200_000] <= pace.seconds[600_000]
 

@@ -123,7 +123,12 @@ def show_densities() -> None:
 
 
 def show_removal() -> None:
-    frame = random_frame("test_accuracy se low high removed").assign(rule="window 0.25", runs=1000, diverged=12)
+    figures = (
+        "test_accuracy se low high removed random_accuracy difference difference_se difference_low difference_high"
+    )
+    frame = random_frame(figures).assign(rule="window 0.25", runs=1000, diverged=12, threshold=np.nan, random_runs=1000)
+    frame["examples_removed"] = 1_234_567
+    frame.loc[2, ["rule", "threshold"]] = "at least", 0.123456789
     frame.loc[3, ["se", "low", "high"]] = np.nan  # of one run
     removal._show(frame)
 

@@ -374,7 +374,7 @@ def test_explicit_subsets_have_a_removal_curve(tmp_path: Path) -> None:
     report = write_report(Store.open(tmp_path / "s"), tmp_path / "r.html")
     page = Page(report.path)
     assert list(report.missing) == ["subsets"]
-    assert "Removal" in page.words and "lowest" in page.words and "explicit, not random" in page.words
+    assert "Removal against random" in page.words and "lowest" in page.words and "explicit, not random" in page.words
 
 
 @pytest.mark.slow

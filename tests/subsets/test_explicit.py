@@ -25,13 +25,21 @@ from tests.command import call
 from tests.conftest import small_campaign
 from tests.stores import NUM_TEST, NUM_TRAIN, header, results
 from workers.campaign.campaign import PPM, Campaign
+from workers.campaign.drop_rules import AtLeast
 from workers.campaign.keys import Run, Shard
 from workers.campaign.yaml_io import check_campaign, dump_campaign, parse_campaign, read_campaign
 from workers.datasets import load_dataset
 from workers.errors import CampaignError, DamagedFileError, StoreMismatchError
-from workers.store import Store, examples_table
+from workers.store import RunResult, Store, examples_table
 from workers.subsets.draw import draw_subset, subset_size
-from workers.subsets.explicit import ScoredExamples, class_sizes, explicit_subset, scores_sha256
+from workers.subsets.explicit import (
+    ScoredExamples,
+    class_sizes,
+    explicit_subset,
+    scores_sha256,
+    threshold_ratio_ppm,
+    threshold_ratios,
+)
 
 N = 1437
 """Training examples of digits."""
@@ -116,12 +124,71 @@ def test_ties_are_broken_anew_in_every_run_and_equally_for_all() -> None:
 
 def test_rules_take_turns() -> None:
     campaign = explicit(drop=["lowest", {"window": 0.25}, "highest"])
-    assert [str(campaign.subsets.rule(k)) for k in range(4)] == ["lowest", "window 0.25", "highest", "lowest"]
+    assert [str(rule) for rule in campaign.subsets.rules(800_000)] == ["lowest", "window 0.25", "highest"]
     scored = ScoredExamples(np.arange(100.0), np.zeros(100, np.int64))
     dropped = [np.flatnonzero(~draw_subset(campaign, Run(800_000, k), 100, scored)) for k in range(3)]
     assert [each.tolist() for each in dropped] == [[*range(20)], [*range(25, 45)], [*range(80, 100)]]
     with pytest.raises(ValueError, match="needs the scores of 99 examples"):
         draw_subset(campaign, Run(800_000, 0), 99, scored)
+
+
+def by_threshold(*drop: object, **changes: Any) -> Campaign:
+    return explicit(drop=list(drop), ratios=[], **changes)
+
+
+def resolved(campaign: Campaign, scores: npt.NDArray[np.float64]) -> Campaign:
+    return campaign.with_ratios(threshold_ratios(campaign.subsets, scores))
+
+
+@given(
+    st.lists(st.integers(0, 5), min_size=1, max_size=40), st.integers(0, 5), st.sampled_from(["at_least", "at_most"])
+)
+def test_a_threshold_drops_its_side_and_random_as_many(values: list[int], threshold: int, side: str) -> None:
+    scores = np.array(values, float)
+    dropped = scores >= threshold if side == "at_least" else scores <= threshold
+    campaign = by_threshold({side: threshold}, "random")
+    if dropped.all():
+        with pytest.raises(
+            CampaignError, match=r"^subsets.drop: at \w+ \d leaves no training example: scores are from"
+        ):
+            resolved(campaign, scores)
+        return
+    campaign = resolved(campaign, scores)
+    (ratio_ppm,), scored = campaign.subsets.ratios_ppm, ScoredExamples(scores, np.zeros(len(values), np.int64))
+    first, second = (draw_subset(campaign, Run(ratio_ppm, k), len(values), scored) for k in range(2))
+    assert (first == ~dropped).all()
+    assert second.sum() == first.sum()
+
+
+def test_every_threshold_has_a_ratio_of_its_own() -> None:
+    campaign = resolved(by_threshold({"at_least": 90}, "random", {"at_most": 19.5}), np.arange(100.0))
+    assert campaign.subsets.ratios == (0.9, 0.8)
+    assert [[str(rule) for rule in campaign.subsets.rules(ratio)] for ratio in (900_000, 800_000, 700_000)] == [
+        ["at least 90", "random"],
+        ["random", "at most 19.5"],
+        [],
+    ]
+    with pytest.raises(
+        CampaignError, match=r"different numbers of examples: at least 90 and at most 9 leave 90 of 100"
+    ):
+        resolved(by_threshold({"at_least": 90}, {"at_most": 9}), np.arange(100.0))
+    with pytest.raises(
+        CampaignError, match=r"^subsets.ratios: must be left out, or 0.9, 0.8, .* scores, got 0.9, 0.7$"
+    ):
+        resolved(campaign.with_ratios((0.9, 0.7)), np.arange(100.0))
+    other = ScoredExamples(np.arange(100.0) / 2, np.zeros(100, np.int64))
+    for run in (Run(900_000, 0), Run(700_000, 0)):
+        with pytest.raises(CampaignError, match=r"^subsets.ratios: 0.\d does not follow from the scores"):
+            draw_subset(campaign, run, 100, other)
+
+
+@pytest.mark.parametrize("count", [999_983, 1_281_167])
+def test_ratios_are_exact_up_to_a_million_examples(count: int) -> None:
+    scores = np.arange(float(count))
+    for threshold in (1, 2, 3, 409_973, count - 1, count):
+        ratio_ppm = threshold_ratio_ppm(AtLeast(at_least=threshold), scores)
+        more = threshold - subset_size(ratio_ppm, count) if ratio_ppm else threshold
+        assert 0 <= more <= (0 if count < PPM else 1)
 
 
 # What a campaign file says -----------------------------------------------------------------------------------------
@@ -132,9 +199,27 @@ ONE = {"file": "f", "column": "c"}
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        ({"drop": ["lowes"]}, "subsets.drop.0: must be lowest, highest, random or {window: QUANTILE} .*, got 'lowes'"),
+        ({"drop": ["lowes"]}, "subsets.drop.0: must be lowest, highest, random, {window: QUANTILE} .*, got 'lowes'"),
         ({"drop": [{"window": 1}]}, r"subsets.drop.0: must be lowest, .*, got {'window': 1"),
         ({"drop": ["lowest", {"window": 0.31}]}, "subsets: drop: a window .* smallest ratio, 0.3, .*, got 0.31"),
+        (
+            {"drop": [{"at_least": ".5"}]},
+            "subsets.drop.0: must be lowest, .* {at_least: SCORE} or {at_most: SCORE}, got",
+        ),
+        ({"drop": [{"at_least": 0.5}]}, "subsets: ratios must be left out .* got 0.8, 0.3"),
+        (
+            {"drop": [{"at_least": 0.5}], "ratios": [], "per_class": True},
+            "subsets: per_class must be left out beside at",
+        ),
+        (
+            {"drop": [{"at_most": 0.5}, {"window": 0.0}], "ratios": []},
+            "subsets: drop: a window must be in a campaign wi",
+        ),
+        (
+            {"drop": [{"at_most": 0.0}, {"at_most": -0.0}], "ratios": []},
+            "subsets: drop must be rules that are all different, got at most 0, at most 0",
+        ),
+        ({"drop": ["lowest"], "ratios": []}, "subsets: ratios must be at least one, got none"),
         ({"drop": ["random", "random"]}, "subsets: drop must be rules that are all different, got random, random"),
         ({"drop": []}, "subsets: the design explicit needs drop, got none"),
         ({"drop": [], "scores": None}, "subsets: the design explicit needs scores and drop, got none"),
@@ -165,6 +250,9 @@ def test_the_identity_covers_scores_and_rules_and_not_where_they_lie(tmp_path: P
     assert len({identity(base), identity(base, "b" * 64), *map(identity, others)}) == 5
     # Stores would be orphaned: identities never change.
     assert identity(others[1]) == "b56dfe02c5a5526d92eecb7e74c27700f41454d1229955d66d09aec3c4836a3d"
+    threshold = by_threshold({"at_least": 0.25}, {"at_most": 0.0}, "random")
+    assert identity(threshold) == identity(threshold.with_ratios((0.9, 0.8)))
+    assert identity(threshold) == "33be7316602d7f9ba83f7f48f399416144bcbc62bef382d322f83e8610f5e2d2"
     absolute = base.with_absolute_paths().subsets.scores
     assert absolute is not None
     assert absolute.file == str(Path("scores.parquet").absolute())
@@ -330,6 +418,57 @@ def test_a_removal_curve_is_means_over_the_runs_of_each_rule(tmp_path: Path) -> 
         removal_curve(store, confidence=1)
 
 
+def final_only(runs: list[RunResult]) -> list[RunResult]:
+    """Imaginary runs of one recorded epoch."""
+    return [replace(run, epochs=run.epochs[:1]) for run in runs]
+
+
+def test_a_rule_is_compared_with_as_many_random_removals(tmp_path: Path) -> None:
+    """Welch's interval, against SciPy's; the sign; Newcombe's where runs have one accuracy."""
+    campaign = resolved(
+        by_threshold({"at_least": 7}, {"at_least": 4}, "random", repetitions=8), np.arange(float(NUM_TRAIN))
+    )
+    store = explicit_store(tmp_path / "s", campaign)
+    for ratio_ppm in campaign.subsets.ratios_ppm:
+        shard = Shard(ratio_ppm, 0, 8)
+        store.commit(shard, final_only(results(shard, seed=ratio_ppm)))
+    frame, runs = removal_curve(store, confidence=0.9), open_store(store.uri).runs()
+    assert frame[["rule", "examples_removed", "runs", "random_runs"]].to_numpy().tolist() == [
+        ["at least", NUM_TRAIN - 7, 4, 4],
+        ["at least", NUM_TRAIN - 4, 4, 4],
+        ["random", NUM_TRAIN - 7, 4, 0],
+        ["random", NUM_TRAIN - 4, 4, 0],
+    ]
+    assert frame["threshold"].tolist()[:2] == [7, 4] and frame.loc[2:, "difference":].isna().all(axis=None)
+    for row in frame.iloc[:2].to_dict("records"):
+        own, random = (
+            runs.loc[(runs["ratio"] == row["ratio"]) & (runs["repetition"] % 2 == k), "test_accuracy"] for k in (0, 1)
+        )
+        found = stats.ttest_ind(random, own, equal_var=False)
+        assert row["difference"] == pytest.approx(random.mean() - own.mean())
+        assert row["difference_se"] == pytest.approx(row["difference"] / found.statistic)
+        limits = found.confidence_interval(0.9)
+        assert (row["difference_low"], row["difference_high"]) == pytest.approx((limits.low, limits.high))
+    axes = plot.marginal_utility(frame)
+    assert sorted(text.get_text() for text in axes.texts) == ["4", "7"]
+    with pytest.raises(EstimateError, match="subsets.drop must have the rule random"):
+        plot.marginal_utility(frame[frame["rule"] == "random"])
+
+
+def test_equal_accuracies_leave_an_interval_of_the_difference(tmp_path: Path) -> None:
+    campaign = resolved(by_threshold({"at_least": 7}, "random"), np.arange(float(NUM_TRAIN)))
+    store = explicit_store(tmp_path / "s", campaign)
+    shard = Shard(campaign.subsets.ratios_ppm[0], 0, 4)
+    right = np.arange(NUM_TEST) < 3
+    runs = final_only(results(shard))
+    store.commit(shard, [replace(run, epochs=[replace(run.epochs[0], test_correct=right)]) for run in runs])
+    row = removal_curve(store).iloc[0]
+    low, high = mean_interval(np.array(0.6), np.array(2 * NUM_TEST))
+    reach = float(np.hypot(0.6 - low, high - 0.6))
+    assert (row["difference"], row["difference_se"]) == (0, 0)
+    assert (row["difference_low"], row["difference_high"]) == pytest.approx((-reach, reach))
+
+
 def test_what_explicit_subsets_do_not_give(tmp_path: Path) -> None:
     store = explicit_store(tmp_path / "s")
     with pytest.raises(EstimateError, match="has no committed run"):
@@ -368,6 +507,10 @@ def test_plans_promise_no_standard_errors(tmp_path: Path, table: Path) -> None:
     for row in planned.ratios:
         found = (row.largest_se, row.bound, row.median_se, row.p90_se, row.runs_for_all(0.1), row.runs_for_p90(0.1))
         assert found == (None,) * 6
+    thresholds = plan_campaign(
+        by_threshold({"at_least": 1}, {"at_least": 3}, "random", file=table), LocalRunner().machine()
+    )
+    assert [row.subset_size for row in thresholds.ratios] == [(counts_like_forgetting() < t).sum() for t in (1, 3)]
     with pytest.raises(
         CampaignError, match=r"^until_se: must be left out: explicit subsets are not random, so mem has"
     ):

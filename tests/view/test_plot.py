@@ -65,7 +65,7 @@ PANELS: dict[str, tuple[int, Callable[..., Any]]] = {
 
 
 def test_every_picture_is_tried() -> None:
-    elsewhere = {"removal", "localization"}  # tests/subsets/test_explicit.py, tests/localization
+    elsewhere = {"removal", "marginal_utility", "localization"}  # tests/subsets/test_explicit.py, tests/localization
     assert {*ONE_PANEL, *PANELS, *elsewhere} == set(plot.__all__)
 
 

@@ -5,15 +5,9 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    Field,
-    ValidationError,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, model_validator
 
+from workers.campaign.drop_rules import AtLeast, AtMost, ByThreshold, Rule, Window
 from workers.campaign.fields import absolute_path, relative_path, with_paths, without_locations
 from workers.campaign.probes import ScoreSplit
 from workers.campaign.recipe import Fraction, Frozen, Recipe
@@ -60,15 +54,9 @@ def _exact_ratio(ratio: float) -> float:
     return ratio_to_ppm(ratio) / PPM
 
 
-def _quantile(quantile: float) -> float:
-    if not 0 <= quantile < 1:
-        raise ValueError
-    return _exact_ratio(quantile) if quantile else 0.0
-
-
 def _distinct(ratios: tuple[float, ...]) -> tuple[float, ...]:
-    if not ratios or len(set(ratios)) != len(ratios):
-        raise ValueError(f"must be at least one, all different, got {list(ratios)}")
+    if len(set(ratios)) != len(ratios):
+        raise ValueError(f"must be all different, got {list(ratios)}")
     return ratios
 
 
@@ -101,28 +89,6 @@ class LabelNoise(Frozen):
         return self
 
 
-class Window(Frozen):
-    """Drops a window of the examples in ascending order of their scores."""
-
-    window: Annotated[float, AfterValidator(_quantile)]
-    """The quantile at which it starts, in [0, 1), with at most 6 decimals."""
-
-    def __str__(self) -> str:
-        return f"window {self.window:g}"
-
-
-def _known_rule(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
-    try:
-        return check(value)
-    except ValidationError:
-        text = "must be lowest, highest, random or {window: QUANTILE} with a QUANTILE from 0 to less than 1"
-        raise ValueError(f"{text}, got {value!r}") from None
-
-
-Rule = Annotated[Literal["lowest", "highest", "random"] | Window, WrapValidator(_known_rule)]
-"""Which examples a subset of the design `explicit` lacks, by their scores."""
-
-
 class Subsets(Frozen):
     """Which subsets the models are trained on, and how many."""
 
@@ -133,8 +99,9 @@ class Subsets(Frozen):
 
     `explicit`: `scores` decide, by rules. Not random, so there is no memorization and no influence to estimate.
     """
-    ratios: Ratios
-    """Subset size over the number of training examples; each ratio has its own independent subsets."""
+    ratios: Ratios = ()
+    """Subset size over the number of training examples; each ratio has its own independent subsets. Left out beside
+    rules by threshold: one for each of them, in their order, follows from the scores where the campaign is started."""
     repetitions: Annotated[int, Field(ge=1, le=MAX_REPETITIONS)]
     """Runs at each ratio."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
@@ -142,13 +109,14 @@ class Subsets(Frozen):
     """For `explicit` alone, like what follows."""
     drop: Annotated[tuple[Rule, ...], Field(strict=False, max_length=100)] = ()
     """The rules by which examples are dropped. Runs take turns: repetition k has rule k modulo their number, so that
-    3 rules with 5 runs each are 15 repetitions."""
+    3 rules with 5 runs each are 15 repetitions. A rule by threshold has a ratio of its own, where it takes turns with
+    the rules by share only: thresholds and `random` with 5 runs each are 10 repetitions."""
     per_class: bool = False
     """Drop the same share of every class (of given labels), each by its own order; else of all examples at once."""
 
     @model_validator(mode="after")
     def _runs_can_be_listed(self) -> "Subsets":
-        runs = len(self.ratios) * self.repetitions
+        runs = (len(self.thresholds) or len(self.ratios)) * self.repetitions
         if runs > MAX_RUNS:
             raise ValueError(f"ratios x repetitions must be at most {MAX_RUNS:,} runs, got {runs:,}")
         return self
@@ -166,15 +134,42 @@ class Subsets(Frozen):
             raise ValueError(f"the design explicit needs {' and '.join(missing)}, got none")
         if len(set(map(str, self.drop))) != len(self.drop):
             raise ValueError(f"drop must be rules that are all different, got {', '.join(map(str, self.drop))}")
-        for rule in self.drop:
-            if isinstance(rule, Window) and rule.window > min(self.ratios):
-                most = f"must start at the smallest ratio, {min(self.ratios):g}, at the latest"
-                raise ValueError(f"drop: a window must end within the order, so it {most}, got {rule.window:g}")
+        windows = [rule.window for rule in self.drop if isinstance(rule, Window)]
+        if windows and self.ratios and not self.thresholds and max(windows) > min(self.ratios):
+            most = f"must start at the smallest ratio, {min(self.ratios):g}, at the latest"
+            raise ValueError(f"drop: a window must end within the order, so it {most}, got {max(windows):g}")
         return self
 
-    def rule(self, repetition: int) -> Rule:
-        """What decides the subset of a repetition under the design `explicit`."""
-        return self.drop[repetition % len(self.drop)]
+    @model_validator(mode="after")
+    def _ratios_or_thresholds(self) -> "Subsets":
+        thresholds = self.thresholds
+        if not thresholds and not self.ratios:
+            raise ValueError("ratios must be at least one, got none")
+        if thresholds and self.per_class:
+            raise ValueError("per_class must be left out beside at_least and at_most, got true")
+        if thresholds and any(isinstance(rule, Window) for rule in self.drop):
+            raise ValueError("drop: a window must be in a campaign without at_least and at_most, got one beside them")
+        if thresholds and self.ratios and len(self.ratios) != len(thresholds):
+            raise ValueError(
+                "ratios must be left out beside at_least and at_most, since they follow from the scores, "
+                f"got {', '.join(f'{ratio:g}' for ratio in self.ratios)}"
+            )
+        return self
+
+    @property
+    def thresholds(self) -> tuple[ByThreshold, ...]:
+        """The rules by threshold, in their order; each has the ratio at its place."""
+        return tuple(rule for rule in self.drop if isinstance(rule, AtLeast | AtMost))
+
+    def rules(self, ratio_ppm: int) -> tuple[Rule, ...]:
+        """The rules that the runs of a ratio take turns by, under the design `explicit`; none at another's ratio."""
+        thresholds = self.thresholds
+        if not thresholds:
+            return self.drop
+        if ratio_ppm not in self.ratios_ppm:
+            return ()
+        own = thresholds[self.ratios_ppm.index(ratio_ppm)]
+        return tuple(rule for rule in self.drop if rule == own or rule not in thresholds)
 
     @property
     def ratios_ppm(self) -> tuple[int, ...]:
@@ -251,6 +246,10 @@ class Campaign(Frozen):
     def with_label_noise(self, **changes: str) -> "Campaign":
         """The same campaign with fields of `label_noise` (file, sha256) replaced."""
         return self.model_copy(update={"label_noise": self.label_noise.model_copy(update=changes)})
+
+    def with_ratios(self, ratios: tuple[float, ...]) -> "Campaign":
+        """The same campaign with other ratios."""
+        return self.model_copy(update={"subsets": self.subsets.model_copy(update={"ratios": ratios})})
 
     def with_scores(self, **changes: str) -> "Campaign":
         """The same campaign with fields of `subsets.scores` (file, sha256) replaced. It must have scores."""

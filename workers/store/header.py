@@ -117,6 +117,8 @@ class Header(Frozen):
             raise DamagedFileError(f"{path}: is damaged: {problem}", hint=RESTORE_HINT) from error
         if (header.probes is None) != (header.record.probes is None):
             raise DamagedFileError(f"{path}: was modified: probes do not match record.probes", hint=RESTORE_HINT)
+        if isinstance(header.campaign, Campaign) and not header.campaign.subsets.ratios:
+            raise DamagedFileError(f"{path}: was modified: subsets.ratios are missing", hint=RESTORE_HINT)
         if header.identity != header.campaign.identity(header.fingerprint) and not header.is_superseded:
             raise DamagedFileError(
                 f"{path}: was modified: its identity does not match its campaign and data", hint=RESTORE_HINT

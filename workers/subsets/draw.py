@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from workers.campaign.campaign import PPM, Campaign
+from workers.campaign.drop_rules import AtLeast, AtMost, Rule
 from workers.campaign.keys import Run
 from workers.errors import CampaignError
 from workers.subsets.balanced import balanced_subset, block_length
-from workers.subsets.explicit import ScoredExamples, explicit_subset
+from workers.subsets.explicit import ScoredExamples, explicit_subset, threshold_ratio_ppm
 
 
 class Purpose(IntEnum):
@@ -75,14 +76,15 @@ def draw_subset(
     """bool[N], true at the floor(ratio x N) examples that the run trains on, uniform among all such subsets.
 
     Under the design `uniform` independent of every other run's; under `balanced` of those in other blocks. Under
-    `explicit` the rule of the run's repetition decides, which goes by what is `scored`: see `explicit_subsets`.
-    Raises CampaignError where the subset is empty, ValueError where the design needs scores and there are none.
+    `explicit` the rule of the run's repetition decides, which goes by what is `scored`: see `workers.subsets.explicit`.
+    Raises CampaignError where the subset is empty or the ratio is not that of a threshold, ValueError where the design
+    needs scores and there are none.
     """
     size = subset_size(run.ratio_ppm, num_examples)
     if campaign.subsets.design == "explicit":
         if scored is None or len(scored.scores) != num_examples:
             raise ValueError(f"the design explicit needs the scores of {num_examples} examples")
-        rule, random = campaign.subsets.rule(run.repetition), generator(campaign, Purpose.SUBSET, run)
+        rule, random = _rule(campaign, run, scored), generator(campaign, Purpose.SUBSET, run)
         return explicit_subset(random, rule, size=size, examples=scored, per_class=campaign.subsets.per_class)
     if campaign.subsets.design == "balanced":
         length = block_length(run.ratio_ppm)
@@ -92,6 +94,14 @@ def draw_subset(
     subset = np.zeros(num_examples, dtype=bool)
     subset[generator(campaign, Purpose.SUBSET, run).permutation(num_examples)[:size]] = True
     return subset
+
+
+def _rule(campaign: Campaign, run: Run, scored: ScoredExamples) -> Rule:
+    rules = campaign.subsets.rules(run.ratio_ppm)
+    own = [rule for rule in rules if isinstance(rule, AtLeast | AtMost)]
+    if not rules or any(threshold_ratio_ppm(rule, scored.scores) != run.ratio_ppm for rule in own):
+        raise CampaignError(f"subsets.ratios: {run.ratio:g} does not follow from the scores and thresholds")
+    return rules[run.repetition % len(rules)]
 
 
 def given_labels(campaign: Campaign, labels: npt.NDArray[np.int64], num_classes: int) -> npt.NDArray[np.int64]:

@@ -7,8 +7,13 @@ order, drawn anew for each run: runs of one rule then differ in which of these t
 
 Per class, each class is an order of its own, and keeps its part of the floor(ratio x N), by largest remainders.
 
+A rule by threshold drops every example on one side of a score, `at_least` or `at_most`, that score included. Its ratio
+is the one that leaves just the others, so that the random removal at this ratio drops as many. Ratios have six
+decimals: of more than 1,000,000 examples, up to N / 1,000,000 more may be dropped, those next to the threshold.
+
 Removal curves: M. Toneva et al., "An empirical study of example forgetting during deep neural network learning", ICLR
-2019, figure 5 (least forgotten first, against random; a sliding window in figure 6).
+2019, figure 5 (least forgotten first, against random; a sliding window in figure 6); by threshold: V. Feldman and
+C. Zhang, "What neural networks memorize and why", NeurIPS 2020, figure 2.
 """
 
 import hashlib
@@ -17,8 +22,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from workers.campaign.campaign import PPM, Rule, Window
+from workers.campaign.campaign import PPM, Subsets
+from workers.campaign.drop_rules import AtLeast, AtMost, ByThreshold, Rule, Window
 from workers.common.arrays import Floats, Integers
+from workers.errors import CampaignError
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,42 @@ def explicit_subset(
     return subset
 
 
+def threshold_ratio_ppm(rule: ByThreshold, scores: Floats) -> int:
+    """The ratio, in parts per million, at which the rule drops just the examples on its side of the threshold.
+
+    Of more than 1,000,000 examples where no ratio is that exact, the next lower one. 0: no example, or next to none,
+    would be left.
+    """
+    dropped = scores <= rule.threshold if isinstance(rule, AtMost) else scores >= rule.threshold
+    kept = len(scores) - int(dropped.sum())
+    above = -(-kept * PPM // len(scores))
+    return above if above * len(scores) // PPM == kept else kept * PPM // len(scores)
+
+
+def threshold_ratios(subsets: Subsets, scores: Floats) -> tuple[float, ...]:
+    """The ratio of each rule by threshold, in their order.
+
+    Raises CampaignError where a threshold leaves no example, where two leave as many (their runs would have the same
+    keys), and where the campaign has other ratios already.
+    """
+    ratios_ppm = [threshold_ratio_ppm(rule, scores) for rule in subsets.thresholds]
+    for place, (rule, ratio_ppm) in enumerate(zip(subsets.thresholds, ratios_ppm, strict=True)):
+        if ratio_ppm == 0:
+            span = f"scores are from {scores.min():g} to {scores.max():g}"
+            raise CampaignError(f"subsets.drop: {rule} leaves no training example: {span}")
+        if ratio_ppm in ratios_ppm[:place]:
+            other = subsets.thresholds[ratios_ppm.index(ratio_ppm)]
+            kept = f"{ratio_ppm * len(scores) // PPM:,} of {len(scores):,} examples"
+            raise CampaignError(
+                f"subsets.drop: must leave different numbers of examples: {other} and {rule} leave {kept}"
+            )
+    ratios = tuple(ratio_ppm / PPM for ratio_ppm in ratios_ppm)
+    if subsets.ratios not in ((), ratios):
+        given, found = (", ".join(f"{ratio:g}" for ratio in each) for each in (subsets.ratios, ratios))
+        raise CampaignError(f"subsets.ratios: must be left out, or {found}, which follow from the scores, got {given}")
+    return ratios
+
+
 def class_sizes(counts: Integers, size: int) -> Integers:
     """int64[classes] that add up to `size`, in proportion to `counts`, by largest remainders; of equal ones the first.
 
@@ -66,11 +109,14 @@ def class_sizes(counts: Integers, size: int) -> Integers:
 
 
 def _dropped(order: Integers, kept: int, rule: Rule) -> Integers:
-    """The examples of an ascending (or, for `random`, a random) order that the rule drops, all but `kept`."""
+    """The examples of an ascending (or, for `random`, a random) order that the rule drops, all but `kept`.
+
+    For a rule by threshold `kept` follows from the threshold.
+    """
     if isinstance(rule, Window):
         start = round(rule.window * PPM) * len(order) // PPM
         # A window that starts at the ratio itself may be pushed over the end by rounding within a class.
         start = min(start, kept)
     else:
-        start = kept if rule == "highest" else 0
+        start = kept if rule == "highest" or isinstance(rule, AtLeast) else 0
     return order[start : start + len(order) - kept]

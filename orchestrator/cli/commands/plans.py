@@ -14,7 +14,6 @@ from workers.campaign.plural import count_text, range_text
 if TYPE_CHECKING:
     from orchestrator.campaigns.duration import Duration, Pace
     from orchestrator.campaigns.plan import Plan
-    from workers.campaign.campaign import Campaign
 
 
 def plan(
@@ -51,7 +50,7 @@ def plan(
     for note in planned.notes:
         warn(f"note: {note}")
     if planned.pending:
-        _show_duration(parsed, planned, store, runner.device if calibrate else None, workers)
+        _show_duration(planned, store, runner.device if calibrate else None, workers)
 
 
 def _show_ratios(planned: "Plan") -> None:
@@ -117,21 +116,19 @@ def _show_execution_plan(planned: "Plan") -> None:
     say(text + f"the results will take about {filesize.decimal(planned.store_bytes)} before compression")
 
 
-def _show_duration(
-    campaign: "Campaign", planned: "Plan", store: str | None, calibrate_on: str | None, workers: int
-) -> None:
+def _show_duration(planned: "Plan", store: str | None, calibrate_on: str | None, workers: int) -> None:
     """`calibrate_on` names the device; None: use only the store's runs."""
     import torch
 
     from orchestrator.campaigns.duration import calibrated_pace, estimate_duration, recorded_pace
     from workers.store import Store
 
-    pace = recorded_pace(campaign, Store.open(store)) if store is not None and Store.exists(store) else None
+    pace = recorded_pace(planned.campaign, Store.open(store)) if store is not None and Store.exists(store) else None
     if pace is None and calibrate_on is None:
         say("no time estimate: --calibrate measures it")
         return
     if pace is None:
-        pace = calibrated_pace(campaign, planned, torch.device(calibrate_on or "cpu"))
+        pace = calibrated_pace(planned, torch.device(calibrate_on or "cpu"))
     duration = estimate_duration(planned.pending, pace, planned.execution_plan.stack_size, workers)
     say(_duration_line(pace, duration, workers))
 

@@ -11,6 +11,7 @@ from orchestrator.cli.output import errors, say, show_table
 from orchestrator.cli.table_output import cell, not_kept
 from orchestrator.cli.text_table import TableColumn, TextTable
 from orchestrator.frame_files import check_output, write_frame
+from workers.campaign.drop_rules import score_text
 from workers.errors import ReadOnlyError
 
 if TYPE_CHECKING:
@@ -25,8 +26,14 @@ def removal(
         typer.Option("--output", "-o", help="Output file: .parquet or .csv; default: the store's estimates/."),
     ] = None,
     plot: Annotated[Path | None, typer.Option("--plot", help="Plot of the curves: .png, .pdf or .svg.")] = None,
+    difference_plot: Annotated[
+        Path | None,
+        typer.Option("--difference-plot", help="Plot of the differences from random removal: .png, .pdf or .svg."),
+    ] = None,
 ) -> None:
     """Show test accuracy against the fraction of examples removed, for a campaign with explicit subsets.
+
+    Beside the rule random: the difference between as many random removals and each rule's.
 
     Example: longtail removal STORE -o removal.csv --plot removal.png
     """
@@ -40,6 +47,7 @@ def removal(
         raise typer.BadParameter(f"--confidence must be between 0 and 1, got {confidence}")
     check_output(output)
     check_figure(plot, "plot")
+    check_figure(difference_plot, "difference-plot")
     opened = Store.open(store)
     with reading_display(errors, opened):
         frame = removal_curve(opened, confidence=confidence)
@@ -47,21 +55,35 @@ def removal(
         write_frame(frame, output)
     if plot is not None:
         write_figure(plot, analysis.plot.removal, frame)
+    if difference_plot is not None:
+        write_figure(difference_plot, analysis.plot.marginal_utility, frame)
     _show(frame)
     say(runs_read_text(committed_at_ratios(opened), opened.targets()))
     try:
         say(f"table: {output if output is not None else write_removal(opened, frame, confidence=confidence)}")
     except ReadOnlyError as error:
         say(f"table: {not_kept(error)}")
-    if plot is not None:
-        say(f"plot: {plot}")
+    for figure in filter(None, (plot, difference_plot)):
+        say(f"plot: {figure}")
 
 
 def _show(frame: "pd.DataFrame") -> None:
-    columns = [TableColumn("removed"), TableColumn("which", kind="text"), TableColumn("test accuracy")]
-    columns += [TableColumn(*each) for each in (("se", 1), ("low", 2), ("high", 2), ("runs", 3), ("diverged", 4))]
-    table = TextTable(columns, "-o FILE writes all")
+    by_count = [("removed", 0), ("examples", 3)]
+    by_rule = [("test accuracy", 0), ("se", 1), ("low", 4), ("high", 4), ("runs", 5), ("diverged", 6)]
+    control = [("random", 1), ("difference", 0), ("± se", 1), ("from", 1), ("to", 1)] if _has_control(frame) else []
+    columns = [TableColumn(*each) for each in by_count] + [TableColumn("which", kind="text")]
+    table = TextTable([*columns, *(TableColumn(*each) for each in (*by_rule, *control))], "-o FILE writes all")
     for row in frame.to_dict("records"):
+        which = row["rule"] if row["threshold"] != row["threshold"] else f"{row['rule']} {score_text(row['threshold'])}"
         figures = (cell(row[name], digits=4) for name in ("test_accuracy", "se", "low", "high"))
-        table.add_row(f"{row['removed']:g}", row["rule"], *figures, row["runs"], row["diverged"])
+        cells = [f"{row['removed']:.4g}", row["examples_removed"], which, *figures, row["runs"], row["diverged"]]
+        names = ("random_accuracy", *(f"difference{end}" for end in ("", "_se", "_low", "_high")))
+        table.add_row(*cells, *(cell(row[name], digits=4) for name in names if control))
     show_table(table)
+    if control:
+        say("difference: test accuracy after as many random removals, less that after the rule's; positive where the")
+        say("examples removed are worth more than random ones; limits: Welch's, over runs")
+
+
+def _has_control(frame: "pd.DataFrame") -> bool:
+    return bool((frame["random_runs"] > 0).any())

@@ -1,0 +1,94 @@
+"""Rules of explicit subsets: which training examples a run is trained without, by a column of scores.
+
+Rules by share drop as many examples as a ratio leaves out. Rules by threshold drop all examples on one side of a score,
+so that the ratio follows from the scores.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+
+from workers.campaign.recipe import Frozen
+
+
+def _quantile(quantile: float) -> float:
+    exact = round(quantile, 6)
+    if not 0 <= quantile < 1 or abs(quantile - exact) > 1e-12:
+        raise ValueError
+    return exact
+
+
+def _without_negative_zero(score: float) -> float:
+    return score + 0.0
+
+
+Threshold = Annotated[float, AfterValidator(_without_negative_zero)]
+
+
+class Window(Frozen):
+    """Drops a window of the examples in ascending order of their scores."""
+
+    window: Annotated[float, AfterValidator(_quantile)]
+    """The quantile at which it starts, in [0, 1), with at most 6 decimals."""
+
+    def __str__(self) -> str:
+        return f"window {self.window:g}"
+
+
+class AtLeast(Frozen):
+    """Drops every example with this score or a higher one."""
+
+    at_least: Threshold
+
+    @property
+    def threshold(self) -> float:
+        """The score; examples that have it are dropped."""
+        return self.at_least
+
+    @property
+    def side(self) -> str:
+        """In words."""
+        return "at least"
+
+    def __str__(self) -> str:
+        return f"{self.side} {score_text(self.at_least)}"
+
+
+class AtMost(Frozen):
+    """Drops every example with this score or a lower one."""
+
+    at_most: Threshold
+
+    @property
+    def threshold(self) -> float:
+        """The score; examples that have it are dropped."""
+        return self.at_most
+
+    @property
+    def side(self) -> str:
+        """In words."""
+        return "at most"
+
+    def __str__(self) -> str:
+        return f"{self.side} {score_text(self.at_most)}"
+
+
+def score_text(score: float) -> str:
+    """The shortest text that reads back as the score; different scores have different texts."""
+    return repr(score).removesuffix(".0")
+
+
+def _known_rule(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return check(value)
+    except ValidationError:
+        text = (
+            "must be lowest, highest, random, {window: QUANTILE} with a QUANTILE from 0 to less than 1, "
+            "{at_least: SCORE} or {at_most: SCORE}"
+        )
+        raise ValueError(f"{text}, got {value!r}") from None
+
+
+ByThreshold = AtLeast | AtMost
+Rule = Annotated[Literal["lowest", "highest", "random"] | Window | ByThreshold, WrapValidator(_known_rule)]
+"""Which examples a subset of the design `explicit` lacks, by their scores."""
