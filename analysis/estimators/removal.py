@@ -69,7 +69,8 @@ def removal_curve(store: Store, epoch: int | None = None, *, confidence: float =
     at_epoch = final if epoch is None else rows["epoch"] == epoch
     rows = rows.assign(rule=_places(store, campaign, rows), lost=final & diverged, used=at_epoch & ~diverged)
     frames = []
-    for (place, ratio), group in rows.groupby(["rule", "ratio"]):
+    for _, group in rows.groupby(["rule", "ratio"]):
+        place, ratio = int(group["rule"].iloc[0]), float(group["ratio"].iloc[0])
         accuracies = group.loc[group["used"], "test_accuracy"].to_numpy(dtype=float)
         counts = {"runs": len(accuracies), "diverged": int(group["lost"].sum())}
         keys = {"order": place, **_keys(campaign.subsets.drop[place], ratio, store.header.num_train)}

@@ -111,8 +111,7 @@ def _run(
         campaign = with_download(campaign)
     dataset = load_dataset(campaign.dataset)
     listeners.on_data(dataset)
-    facts = check_campaign_fits(campaign, dataset)
-    campaign, opened, notes = _prepared_store(campaign, dataset, facts, store, runner, options)
+    campaign, facts, opened, notes = _prepared_store(campaign, dataset, store, runner, options)
     committed = opened.shards()
     opened.checkpoints.remove_stale(lambda: committed)
     pending = pending_shards(campaign, committed, opened.header.shard_size)
@@ -173,12 +172,11 @@ def _masks(campaign: Campaign, skipped: Sequence[Shard] = ()) -> Masks:
 def _prepared_store(
     campaign: Campaign,
     dataset: Dataset,
-    facts: ModelFacts,
     store: str | os.PathLike[str],
     runner: Runner,
     options: RunOptions,
-) -> tuple[Campaign, Store, list[str]]:
-    """The campaign with its identity complete, its store, made where there is none, and what is to be noted about it.
+) -> tuple[Campaign, ModelFacts, Store, list[str]]:
+    """The campaign with its identity complete, its model's size, its store, made where there is none, and notes.
 
     Raises as `run_campaign`.
     """
@@ -202,7 +200,7 @@ def _prepared_store(
     notes += _size_notes(options, opened.header, is_new)
     if opened.rewritten:
         notes.append(f"{opened.uri}/{EXAMPLES_FILE} was missing: it was written anew, equal to what it was")
-    return campaign, opened, [*notes, *_version_notes(header, opened.header)]
+    return campaign, facts, opened, [*notes, *_version_notes(header, opened.header)]
 
 
 def _size_notes(options: RunOptions, header: Header, is_new: bool) -> list[str]:

@@ -22,7 +22,7 @@ def _without_negative_zero(score: float) -> float:
     return score + 0.0
 
 
-Threshold = Annotated[float, AfterValidator(_without_negative_zero)]
+ScoreThreshold = Annotated[float, AfterValidator(_without_negative_zero)]
 
 
 class Window(Frozen):
@@ -38,7 +38,7 @@ class Window(Frozen):
 class AtLeast(Frozen):
     """Drops every example with this score or a higher one."""
 
-    at_least: Threshold
+    at_least: ScoreThreshold
 
     @property
     def threshold(self) -> float:
@@ -57,7 +57,7 @@ class AtLeast(Frozen):
 class AtMost(Frozen):
     """Drops every example with this score or a lower one."""
 
-    at_most: Threshold
+    at_most: ScoreThreshold
 
     @property
     def threshold(self) -> float:
