@@ -24,6 +24,7 @@ from workers.campaign.specs import (
     SmallCNN,
     SmallDataViT,
     ViT,
+    WideResNet,
 )
 from workers.errors import ModelError
 from workers.models import build_model, check_output
@@ -91,6 +92,7 @@ def test_every_family_maps_its_input_to_one_logit_per_class(spec: ModelSpec, sha
         (ResNet(name="resnet18"), (3, 32, 32), 10, 11_173_962),
         (ResNet(name="resnet50"), (3, 224, 224), 1000, 25_557_032),
         (ResNet9(name="resnet9"), (3, 32, 32), 10, RESNET9_SIZE),
+        (WideResNet(name="wide-resnet"), (3, 32, 32), 10, 36_479_194),
         (Airbench(name="airbench", widths=(64, 256, 256)), (3, 32, 32), 10, AIRBENCH_SIZE),
     ],
     ids=lambda value: getattr(value, "name", None),

@@ -37,6 +37,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "small-cnn": {"width": 4},
     "resnet9": {"width": 4},
     "airbench": {"widths": [4, 8, 8]},
+    "wide-resnet": {"depth": 10, "width": 1},
     "vit": {"layers": 1, "width": 8},
     "vit-small-data": {"layers": 1, "width": 8, "hidden": 8},
 }

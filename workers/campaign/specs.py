@@ -170,6 +170,23 @@ class ResNet(ModelOptions):
     """`imagenet`: torchvision's own, 7 x 7 with stride 2 and pooling, for small images, too."""
 
 
+def _wide_depth(depth: int) -> int:
+    if depth % 6 != 4:
+        raise ValueError(f"must be 4 more than a multiple of 6, such as 16, 28 or 40, got {depth}")
+    return depth
+
+
+class WideResNet(ModelOptions):
+    """A wide residual network for small images, WRN-depth-width (Zagoruyko & Komodakis, BMVC 2016)."""
+
+    name: Literal["wide-resnet"]
+    depth: Annotated[int, Field(ge=10, le=100), AfterValidator(_wide_depth)] = 28
+    width: Annotated[int, Field(ge=1, le=64)] = 10
+    """Of the channels 16, 32 and 64 of its three groups."""
+    dropout: Fraction = 0.0
+    """Within each block, before its second convolution."""
+
+
 class ViT(ModelOptions):
     """torchvision's vision transformer, sized for small images."""
 
@@ -235,6 +252,7 @@ MODEL_NAMES = {
     "airbench": "airbench",
     "resnet18": "resnet",
     "resnet50": "resnet",
+    "wide-resnet": "wide-resnet",
     "vit": "vit",
     "vit-small-data": "vit-small-data",
 }
@@ -256,6 +274,7 @@ ModelSpec = Annotated[
     | Annotated[ResNet9, Tag("resnet9")]
     | Annotated[Airbench, Tag("airbench")]
     | Annotated[ResNet, Tag("resnet")]
+    | Annotated[WideResNet, Tag("wide-resnet")]
     | Annotated[ViT, Tag("vit")]
     | Annotated[SmallDataViT, Tag("vit-small-data")]
     | Annotated[CustomModel, Tag("custom")],

@@ -15,6 +15,7 @@ from workers.campaign.specs import (
     SmallCNN,
     SmallDataViT,
     ViT,
+    WideResNet,
 )
 from workers.errors import ModelError
 from workers.models.airbench import build_airbench
@@ -28,6 +29,7 @@ from workers.models.small_cnn import build_small_cnn
 from workers.models.stages import insert_stage_dropout
 from workers.models.vit import build_vit
 from workers.models.vit_small_data import build_vit_small_data
+from workers.models.wide_resnet import build_wide_resnet
 from workers.user_code.boundary import user_code
 from workers.user_code.loading import call_function, load_function
 
@@ -72,6 +74,8 @@ def _standard(spec: ModelSpec, input_shape: tuple[int, ...], num_classes: int) -
             return build_airbench(spec, input_shape, num_classes)
         case ResNet():
             return build_resnet(spec, input_shape, num_classes)
+        case WideResNet():
+            return build_wide_resnet(spec, input_shape, num_classes)
         case ViT():
             return build_vit(spec, input_shape, num_classes)
         case SmallDataViT():
