@@ -6,7 +6,18 @@ import pytest
 import torch
 from torch import nn
 
-from workers.campaign.specs import MLP, MNISTCNN, Airbench, ModelSpec, ResNet, ResNet9, SmallCNN, ViT, WideResNet
+from workers.campaign.specs import (
+    MLP,
+    MNISTCNN,
+    Airbench,
+    DenseNet,
+    ModelSpec,
+    ResNet,
+    ResNet9,
+    SmallCNN,
+    ViT,
+    WideResNet,
+)
 from workers.models import build_model
 from workers.models.stacking import NotStackableError, StackedModel, unstackable_reason
 from workers.models.stacking.layers import StackedConv, channels_to_models, models_to_channels
@@ -67,9 +78,10 @@ def specified(spec: ModelSpec, shape: tuple[int, ...]) -> Build:
         (specified(ResNet9(name="resnet9", width=4), (3, 16, 16)), (3, 16, 16)),
         (specified(Airbench(name="airbench", widths=(4, 6, 8)), (3, 10, 12)), (3, 10, 12)),
         (specified(ResNet(name="resnet18"), (3, 8, 8)), (3, 8, 8)),
+        (specified(DenseNet(name="densenet", depth=10, growth=3), (3, 8, 8)), (3, 8, 8)),
         (specified(WideResNet(name="wide-resnet", depth=10, width=1), (3, 8, 8)), (3, 8, 8)),
     ],
-    ids=["everything", "mlp", "small-cnn", "mnist-cnn", "resnet9", "airbench", "resnet18", "wide-resnet"],
+    ids=["everything", "mlp", "small-cnn", "mnist-cnn", "resnet9", "airbench", "resnet18", "densenet", "wide-resnet"],
 )
 def test_stacks_compute_what_their_models_do(build: Build, shape: tuple[int, ...]) -> None:
     assert unstackable_reason(redrawn(build), shape) is None

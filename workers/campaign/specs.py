@@ -170,7 +170,7 @@ class ResNet(ModelOptions):
     """`imagenet`: torchvision's own, 7 x 7 with stride 2 and pooling, for small images, too."""
 
 
-def _wide_depth(depth: int) -> int:
+def _block_depth(depth: int) -> int:
     if depth % 6 != 4:
         raise ValueError(f"must be 4 more than a multiple of 6, such as 16, 28 or 40, got {depth}")
     return depth
@@ -180,11 +180,20 @@ class WideResNet(ModelOptions):
     """A wide residual network for small images, WRN-depth-width (Zagoruyko & Komodakis, BMVC 2016)."""
 
     name: Literal["wide-resnet"]
-    depth: Annotated[int, Field(ge=10, le=100), AfterValidator(_wide_depth)] = 28
+    depth: Annotated[int, Field(ge=10, le=100), AfterValidator(_block_depth)] = 28
     width: Annotated[int, Field(ge=1, le=64)] = 10
     """Of the channels 16, 32 and 64 of its three groups."""
     dropout: Fraction = 0.0
     """Within each block, before its second convolution."""
+
+
+class DenseNet(ModelOptions):
+    """DenseNet-BC for small images, DenseNet-BC-depth-growth (Huang et al., CVPR 2017)."""
+
+    name: Literal["densenet"]
+    depth: Annotated[int, Field(ge=10, le=250), AfterValidator(_block_depth)] = 100
+    growth: Annotated[int, Field(ge=1, le=128)] = 12
+    """Channels that each layer adds."""
 
 
 class ViT(ModelOptions):
@@ -253,6 +262,7 @@ MODEL_NAMES = {
     "resnet18": "resnet",
     "resnet50": "resnet",
     "wide-resnet": "wide-resnet",
+    "densenet": "densenet",
     "vit": "vit",
     "vit-small-data": "vit-small-data",
 }
@@ -275,6 +285,7 @@ ModelSpec = Annotated[
     | Annotated[Airbench, Tag("airbench")]
     | Annotated[ResNet, Tag("resnet")]
     | Annotated[WideResNet, Tag("wide-resnet")]
+    | Annotated[DenseNet, Tag("densenet")]
     | Annotated[ViT, Tag("vit")]
     | Annotated[SmallDataViT, Tag("vit-small-data")]
     | Annotated[CustomModel, Tag("custom")],

@@ -9,6 +9,7 @@ from workers.campaign.specs import (
     MNISTCNN,
     Airbench,
     CustomModel,
+    DenseNet,
     ModelSpec,
     ResNet,
     ResNet9,
@@ -19,6 +20,7 @@ from workers.campaign.specs import (
 )
 from workers.errors import ModelError
 from workers.models.airbench import build_airbench
+from workers.models.densenet import build_densenet
 from workers.models.mlp import build_mlp
 from workers.models.mnist_cnn import build_mnist_cnn
 from workers.models.process import preserved_global_state
@@ -76,6 +78,8 @@ def _standard(spec: ModelSpec, input_shape: tuple[int, ...], num_classes: int) -
             return build_resnet(spec, input_shape, num_classes)
         case WideResNet():
             return build_wide_resnet(spec, input_shape, num_classes)
+        case DenseNet():
+            return build_densenet(spec, input_shape, num_classes)
         case ViT():
             return build_vit(spec, input_shape, num_classes)
         case SmallDataViT():
