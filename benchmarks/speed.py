@@ -212,7 +212,9 @@ def _parser() -> argparse.ArgumentParser:
     amount.add_argument("--epochs", type=_count, help="instead of the recipe's, for a trial")
     how = parser.add_argument_group("how")
     how.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is a GPU")
-    how.add_argument("--ours-precision", choices=("float32", "bfloat16"), help="recipe.precision (default: its own)")
+    how.add_argument(
+        "--ours-precision", choices=("float32", "tf32", "bfloat16"), help="recipe.precision (default: its own)"
+    )
     how.add_argument(
         "--ours-gpus-per-worker", type=float, help="a fraction packs several workers on a GPU (default: 1)"
     )

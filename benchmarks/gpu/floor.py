@@ -38,7 +38,7 @@ class DeviceRates:
 
 def measure_rates(device: torch.device, precision: Precision) -> DeviceRates:
     """Takes half a second."""
-    dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
+    dtype = {"float32": torch.float32, "tf32": torch.float32, "bfloat16": torch.bfloat16}[precision]
     size, count = _SIZES[device.type], _COPIED[device.type]
     left, right, out = (torch.ones((size, size), dtype=dtype, device=device) for _ in range(3))
     seconds = mean_seconds(lambda: torch.mm(left, right, out=out), device)

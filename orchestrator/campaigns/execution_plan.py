@@ -78,9 +78,7 @@ def plan_execution(
     On a GPU `fastest` chooses among sizes that are likely to fit; without it the largest is taken. On a CPU nothing is
     timed, so that a campaign is always arranged alike. Raises CampaignError where a requested stack is impossible.
     """
-    precision: Precision = "bfloat16" if campaign.recipe.precision == "bfloat16" else "float32"
-    if campaign.recipe.precision == "auto" and machine.bfloat16:
-        precision = "bfloat16"
+    precision = decide_precision(campaign, machine)
     limit = requested.stack or min(_stack_limit(campaign, facts, machine), requested.shard or _GPU_STACK)
     reason = None if limit > 1 else "one model already saturates the device"
     if limit > 1:
@@ -117,6 +115,22 @@ def _requested_plan(
 def _whole_stacks(stack: int, runs: int) -> int:
     """About so many runs, in whole stacks: one at least."""
     return stack * max(1, runs // stack)
+
+
+def decide_precision(campaign: Campaign, machine: Machine) -> Precision:
+    """The precision of a new store's runs on workers like `machine`, from what the recipe requests.
+
+    Where it requests nothing: bfloat16 on GPUs with instructions for it, and float32 on CPUs, as always there.
+    """
+    match campaign.recipe.precision:
+        case "float32" | "bfloat16" as given:
+            return given
+        case "tf32":
+            return "tf32" if machine.tf32 else "float32"
+        case "auto":
+            return "bfloat16" if machine.bfloat16 else "float32"
+        case None:
+            return "bfloat16" if machine.bfloat16 and machine.device == "cuda" else "float32"
 
 
 def _stack_limit(campaign: Campaign, facts: ModelFacts, machine: Machine) -> int:

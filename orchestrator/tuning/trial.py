@@ -8,8 +8,8 @@ from typing import Literal
 
 import torch
 
-from orchestrator.campaigns.execution_plan import plan_execution
-from orchestrator.campaigns.preflight import ModelFacts, check_campaign_fits, make_header, training_labels
+from orchestrator.campaigns.execution_plan import ExecutionPlan, plan_execution
+from orchestrator.campaigns.preflight import check_campaign_fits, make_header, training_labels
 from workers.campaign.campaign import Campaign
 from workers.campaign.keys import Run
 from workers.campaign.recipe import Frozen
@@ -92,8 +92,9 @@ class TrialTrainer:
         dataset = self._dataset = self._dataset or load_dataset(campaign.dataset)
         facts = check_campaign_fits(campaign, dataset)
         size = fmean(subset_size(ratio_ppm, dataset.num_train) for ratio_ppm in campaign.subsets.ratios_ppm)
-        with deterministic(self.device):
-            ratios = self._start(trial, dataset, facts)
+        execution = plan_execution(campaign, dataset, facts, detect_machine(self.device))
+        with deterministic(self.device, execution.precision):
+            ratios = self._start(trial, dataset, execution)
             for epoch in range(1, campaign.recipe.epochs + 1):
                 started = time.perf_counter()
                 losses = [loss for trainers in ratios for trainer in trainers for loss in trainer.train_epoch().losses]
@@ -113,10 +114,9 @@ class TrialTrainer:
                 if metrics.ended:
                     return
 
-    def _start(self, trial: Trial, dataset: Dataset, facts: ModelFacts) -> list[list[Trainer]]:
+    def _start(self, trial: Trial, dataset: Dataset, execution: ExecutionPlan) -> list[list[Trainer]]:
         """The models before their first update: of each ratio the stacks, or single models."""
-        campaign, device = trial.campaign, self.device
-        execution = plan_execution(campaign, dataset, facts, detect_machine(device))
+        campaign = trial.campaign
         header = make_header(campaign, dataset, stack_size=execution.stack_size, precision=execution.precision)
         engine = choose_engine(campaign, header, dataset.input_shape)
         data = self._on_device(campaign, dataset)

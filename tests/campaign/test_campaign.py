@@ -222,6 +222,8 @@ def test_identities_never_change() -> None:
     assert mnist.identity("0" * 64) == "27f69a0d5f9dcb60f3aa8ae681ea60330d41af14afd9ba4781c2610ec18bc5f0"
     plain = mnist.model_copy(update={"recipe": mnist.recipe.model_copy(update={"precision": "float32"})})
     assert plain.identity("0" * 64) == "6ceb5f3a446dd02e6d39befeb4e2d1c1c0a9f11de7c1f9179fb66074cd064c15"
+    left_out = mnist.model_copy(update={"recipe": mnist.recipe.model_copy(update={"precision": None})})
+    assert left_out.identity("0" * 64) == plain.identity("0" * 64), "its default was float32 before"
 
 
 def test_identity_leaves_out_where_the_data_lie() -> None:

@@ -108,9 +108,13 @@ def test_misspelt_presets(preset: str, end: str) -> None:
         (
             "precision: bfloat",
             "",
-            "recipe.precision: must be 'float32', 'bfloat16' or 'auto', got 'bfloat' (did you mean bfloat16?)",
+            "recipe.precision: must be 'float32', 'tf32', 'bfloat16' or 'auto', got 'bfloat' (did you mean bfloat16?)",
         ),
-        ("precision: nonsense", "", "recipe.precision: must be 'float32', 'bfloat16' or 'auto', got 'nonsense'"),
+        (
+            "precision: nonsense",
+            "",
+            "recipe.precision: must be 'float32', 'tf32', 'bfloat16' or 'auto', got 'nonsense'",
+        ),
         (
             "optimizer: {name: adam}",
             "",

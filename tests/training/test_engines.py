@@ -33,7 +33,8 @@ from workers.training.stack_calibration import fastest_stack
 CPU = torch.device("cpu")
 LAPTOP = Machine("cpu", bfloat16=False, memory=0)
 SERVER = Machine("cpu", bfloat16=True, memory=0)
-GPU = Machine("cuda", bfloat16=True, memory=80 * 2**30)
+GPU = Machine("cuda", bfloat16=True, memory=80 * 2**30, tf32=True)
+OLD_GPU = Machine("cuda", bfloat16=False, memory=16 * 2**30)
 
 
 @pytest.fixture(scope="module")
@@ -267,7 +268,7 @@ def test_a_gpu_is_asked_for_the_fastest_stack() -> None:
     assert plan_execution(campaign, dataset, facts, GPU, RequestedSizes(10), fastest).stack_size == 10
     assert plan_execution(campaign, dataset, facts, SERVER, fastest=fastest).stack_size == 31
     assert plan_execution(campaign, dataset, facts, GPU, RequestedSizes(stack=7), fastest).stack_size == 7
-    assert asked == [([31, 58, 100, 200], "float32")]
+    assert asked == [([31, 58, 100, 200], "bfloat16")]
     scarce = plan_execution(campaign, dataset, facts, GPU, fastest=lambda *question: 8)
     assert (scarce.shard_size, scarce.stack_size) == (8, 8)
     assert scarce.note == "31 models at a time ran out of memory in the calibration: they train 8 at a time"
@@ -325,5 +326,14 @@ def test_precision_is_decided_by_the_machine_only_where_it_is_left_to_it() -> No
         ("auto", SERVER, "bfloat16"),
         ("float32", SERVER, "float32"),
         ("bfloat16", LAPTOP, "bfloat16"),
+        ("auto", GPU, "bfloat16"),
+        ("auto", OLD_GPU, "float32"),
+        ("float32", GPU, "float32"),
+        ("tf32", GPU, "tf32"),
+        ("tf32", OLD_GPU, "float32"),
+        ("tf32", SERVER, "float32"),
+        (None, GPU, "bfloat16"),
+        (None, OLD_GPU, "float32"),
+        (None, SERVER, "float32"),
     ]:
         assert sizes(machine, recipe={"epochs": 1, "batch_size": 8, "precision": precision})[2] == expected

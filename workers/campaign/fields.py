@@ -46,10 +46,18 @@ def without_locations(part: BaseModel, *, defaults: bool) -> dict[str, Any]:
         if _marked(field, "location"):
             continue
         value = getattr(part, name)
-        if not defaults and name != "name" and value == field.get_default(call_default_factory=True):
+        if not defaults and name != "name" and value in _left_out(field):
             continue
         kept[name] = without_locations(value, defaults=defaults) if isinstance(value, BaseModel) else _plain(value)
     return kept
+
+
+def _left_out(field: FieldInfo) -> tuple[Any, ...]:
+    """The values that an identity does not tell from a field that is left out: its default, and the one that it had in
+    an earlier version (the mark `formerly`), of which stores do not say whether it was given."""
+    earlier = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    formerly = (earlier["formerly"],) if "formerly" in earlier else ()
+    return (field.get_default(call_default_factory=True), *formerly)
 
 
 def _plain(value: Any) -> Any:

@@ -185,9 +185,12 @@ class Recipe(Frozen):
     augmentation: Augmentation = Augmentation()
     evaluation_flip: bool = False
     """Evaluate on the mean of the logits of an image and of its mirror image."""
-    precision: Literal["float32", "bfloat16", "auto"] = "float32"
+    precision: Annotated[
+        Literal["float32", "tf32", "bfloat16", "auto"] | None, Field(json_schema_extra={"formerly": "float32"})
+    ] = None
     """Of matrix products and convolutions; weights, their updates and the last layer are float32 in any case. `auto`:
-    bfloat16 where the machine has instructions for it, decided once, when the store is made."""
+    bfloat16 where the machine has instructions for it. `tf32`: float32 whose factors GPUs round to 10 bits; float32
+    where they cannot. Left out: `auto` on a GPU, `float32` on a CPU. Decided once, when the store is made."""
 
     @model_validator(mode="after")
     def _schedule_fits_epochs(self) -> "Recipe":

@@ -41,8 +41,8 @@ class Header(Frozen):
     """Runs per shard; fixed, because a run's neighbours may decide its last bit."""
     stack_size: Annotated[int, Field(ge=1, le=1_000_000)] = 1
     """Models trained as one program; 1: one at a time."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Of matrix products, as the recipe says, or as was decided for `auto`."""
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    """Of matrix products: as was decided when the store was made, by the recipe and the machine."""
     campaign: Campaign | Imported
     """As first given, locations and number of runs included; of runs that were trained elsewhere, their origin."""
     starting_values: Annotated[tuple[float, ...] | None, Field(strict=False, max_length=100)] = None
@@ -138,9 +138,19 @@ class Header(Frozen):
                 f"run with that version (here is {here}), which draws the same ones again"
             )
 
+    def _check_same_precision(self, given: "Header", uri: str) -> None:
+        """The identity does not tell float32 from a precision that was left out, which another machine decided."""
+        asked = given.campaign.recipe.precision if isinstance(given.campaign, Campaign) else None
+        if asked == "float32" and self.precision != asked:
+            raise StoreMismatchError(
+                f"{uri}: recipe.precision: the store has {self.precision!r}, the campaign has {asked!r}: "
+                "leave it out to train on in the store's, or give another store"
+            )
+
     def check_same(self, given: "Header", uri: str) -> None:
         """Raise StoreMismatchError, a line per field, where the given campaign or data are not this store's."""
         if self.identity == given.identity:
+            self._check_same_precision(given, uri)
             return
         if type(self.campaign) is not type(given.campaign):
             runs = {Campaign: "a campaign's runs", Imported: "imported runs"}

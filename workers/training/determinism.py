@@ -7,10 +7,13 @@ from typing import Any
 
 import torch
 
+from workers.training.dtype import Precision
+
 
 @contextmanager
-def deterministic(device: torch.device) -> Iterator[None]:
-    """Deterministic kernels, full float32 products, one CPU thread; the former settings and generators come back.
+def deterministic(device: torch.device, precision: Precision = "float32") -> Iterator[None]:
+    """Deterministic kernels, one CPU thread, float32 products exact or in TF32 on a GPU; the former settings and
+    generators come back.
 
     One thread because the split of a sum over threads changes its rounding: with it, results do not depend on how many
     cores a worker has. Workers, not threads, fill a machine.
@@ -21,21 +24,28 @@ def deterministic(device: torch.device) -> Iterator[None]:
     algorithms = torch.get_deterministic_debug_mode()
     memory: Any = torch.utils.deterministic  # its one attribute is a property that type checkers do not see
     fill = memory.fill_uninitialized_memory
-    precision = torch.get_float32_matmul_precision()
     devices = [device] if device.type == "cuda" else []
-    with (
-        torch.random.fork_rng(devices=devices),
-        torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
-    ):
+    tf32 = precision == "tf32" and device.type == "cuda"
+    with torch.random.fork_rng(devices=devices), deterministic_products(tf32=tf32):
         torch.set_num_threads(1)
         # The same as use_deterministic_algorithms, which imports the compiler: most of a second in every worker.
         torch.set_deterministic_debug_mode("error")
         memory.fill_uninitialized_memory = False
-        torch.set_float32_matmul_precision("highest")
         try:
             yield
         finally:
             torch.set_num_threads(threads)
             torch.set_deterministic_debug_mode(algorithms)
             memory.fill_uninitialized_memory = fill
-            torch.set_float32_matmul_precision(precision)
+
+
+@contextmanager
+def deterministic_products(*, tf32: bool) -> Iterator[None]:
+    """cuDNN's deterministic kernels; float32 products and convolutions on GPUs exact, or in TF32."""
+    former = torch.get_float32_matmul_precision()
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=tf32):
+        torch.set_float32_matmul_precision("high" if tf32 else "highest")
+        try:
+            yield
+        finally:
+            torch.set_float32_matmul_precision(former)

@@ -41,9 +41,6 @@ NO_CHECKPOINTS = NoCheckpoints()
 class Engine(Protocol):
     """Trains runs. Every draw comes from the runs' own streams (`workers.subsets.draw`), never from shared state."""
 
-    precision: Precision
-    """Of matrix products and convolutions."""
-
     @property
     def size(self) -> int:
         """Runs that train as one program, at most."""
@@ -55,6 +52,10 @@ class Engine(Protocol):
 
     def halved(self) -> "Engine | None":
         """An engine that trains half as many runs as one program, for want of memory; None where that is one."""
+
+    @property
+    def precision(self) -> Precision:
+        """Of products and convolutions."""
 
     def evaluation_batch_size(self, *, on_cpu: bool) -> int:
         """Examples that each model is evaluated on at a time. It can change the last bit of a logit."""
@@ -85,7 +86,7 @@ def train_in_stacks(
 ) -> list[RunResult]:
     """See `Engine.train`. Stacks are whole: where some runs of one are not requested, they are trained and dropped."""
     results: dict[Run, RunResult] = {}
-    with deterministic(data.device):
+    with deterministic(data.device, engine.precision):
         stacks = programs(runs, engine.size, engine.stack_size)
         for number, stack in enumerate(stacks):
             start = partial(engine.start_next, campaign, data, stack)

@@ -5,20 +5,24 @@ from typing import Literal
 
 import torch
 
-from workers.training.dtype import fast_bfloat16
+from workers.training.dtype import fast_bfloat16, has_tf32
 
 
 @dataclass(frozen=True)
 class Machine:
-    """A worker's device. `memory` is in bytes, a GPU's whole, whatever programs hold of it; 0 for the CPU."""
+    """A worker's device, and whether it is fast in bfloat16 and has TF32.
+
+    `memory` is in bytes, a GPU's whole, whatever programs hold of it; 0 for the CPU.
+    """
 
     device: Literal["cpu", "cuda"]
     bfloat16: bool
     memory: int
+    tf32: bool = False
 
 
 def detect_machine(device: torch.device) -> Machine:
     """Look at a device."""
     if device.type == "cuda":
-        return Machine("cuda", fast_bfloat16(device), torch.cuda.mem_get_info(device)[1])
+        return Machine("cuda", fast_bfloat16(device), torch.cuda.mem_get_info(device)[1], has_tf32(device))
     return Machine("cpu", fast_bfloat16(device), 0)

@@ -47,7 +47,7 @@ def train_and_extract_features(
     Raises ModelError as `check_head`, and LongtailError where the hidden layer is not finite.
     """
     epochs = campaign.recipe.epochs
-    with user_code("model"), deterministic(data.device):
+    with user_code("model"), deterministic(data.device, precision):
         trainer = SequentialEngine(precision).start(campaign.without_probes(), data, [run])
         for epoch in range(1, epochs + 1):
             trainer.train_epoch()

@@ -74,7 +74,7 @@ def _time_stack(campaign: Campaign, dataset: Dataset, engine: Engine, device: to
         return lambda: engine.start(campaign, data, runs)
 
     fewest = min(dataset.num_train, recipe.batch_size * _FIRST_STEPS[device.type])
-    with user_code("model"), deterministic(device):
+    with user_code("model"), deterministic(device, engine.precision):
         training, trained = _measure(start, lambda trainer: trainer.train_epoch, fewest, dataset.num_train)
         evaluating, evaluated = _measure(start, lambda trainer: trainer.evaluate, fewest, dataset.num_train)
         starting = _seconds(start(fewest))

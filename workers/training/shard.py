@@ -26,6 +26,7 @@ from workers.training import (
     training_conditions,
 )
 from workers.training.device_data import load_on_device
+from workers.training.dtype import check_precision
 from workers.training.engine import NO_CHECKPOINTS
 from workers.training.loop import device_name
 from workers.training.out_of_memory import release_memory
@@ -71,6 +72,7 @@ class Worker:
         self.campaign = campaign
         self.store = Store.open(store_uri)
         header = self.store.header
+        check_precision(header.precision, torch.device(device), self.store.uri)
         dataset = load_dataset(campaign.dataset, header.fingerprint)
         # Chosen when the first shard trains: the choice runs the campaign's own code, which may fail.
         self.choose_engine = partial(self._checked_engine, dataset.input_shape)

@@ -87,7 +87,7 @@ def _halved_until_it_fits(campaign: Campaign, data: DeviceData, size: int, preci
 
 
 def _seconds_per_step(campaign: Campaign, data: DeviceData, size: int, precision: Precision) -> float:
-    with user_code("model"), deterministic(data.device):
+    with user_code("model"), deterministic(data.device, precision):
         models = [build_model(campaign.model, data.input_shape, data.num_classes) for _ in range(size)]
         for model in models:
             set_masks(model, campaign, len(data.train_labels), data.device)

@@ -1,6 +1,6 @@
 """Command that plans a campaign: plan."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,6 +14,7 @@ from workers.campaign.plural import count_text, range_text
 if TYPE_CHECKING:
     from orchestrator.campaigns.duration import Duration, Pace
     from orchestrator.campaigns.plan import Plan
+    from workers.training import Precision
 
 
 def plan(
@@ -47,6 +48,8 @@ def plan(
     if target_se is not None:
         _show_runs_needed(planned, target_se)
     _show_execution_plan(planned)
+    if planned.execution_plan.precision == "float32" and runner.machine().device == "cuda":
+        _show_cost_of_float32(runner.device)
     for note in planned.notes:
         warn(f"note: {note}")
     if planned.pending:
@@ -114,6 +117,25 @@ def _show_execution_plan(planned: "Plan") -> None:
     shards = f"{count_text(len(planned.pending), 'shard')} of up to {execution.shard_size}"
     text = f"{count_text(planned.pending_runs, 'run')} to train in {shards}; "
     say(text + f"the results will take about {filesize.decimal(planned.store_bytes)} before compression")
+
+
+def _show_cost_of_float32(device: str) -> None:
+    """What exact products cost on this GPU."""
+    import torch
+
+    from workers.training.product_times import product_times
+
+    say(cost_of_float32(product_times(torch.device(device))))
+
+
+def cost_of_float32(seconds: "Mapping[Precision, float]") -> str:
+    """A line that compares exact products with those in the other precisions of a GPU."""
+    others = [
+        f"{seconds['float32'] / taken:.1f} times as long as in {precision}"
+        for precision, taken in seconds.items()
+        if precision != "float32"
+    ]
+    return f"float32 is exact: on this GPU matrix products take {' and '.join(others)} (recipe.precision)"
 
 
 def _show_duration(planned: "Plan", store: str | None, calibrate_on: str | None, workers: int) -> None:
