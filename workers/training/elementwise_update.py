@@ -14,7 +14,7 @@ from torch.optim.sgd import sgd
 
 from workers.campaign.recipe import SGD, AdamW
 from workers.models.stacking import Weight
-from workers.training.rate import Rate
+from workers.training.scheduled_rate import ScheduledRate
 
 _LARGE = 1 << 18
 """Elements. PyTorch updates any number of smaller weights in one kernel."""
@@ -33,7 +33,7 @@ class ElementwiseUpdate:
     def __init__(self, weights: Mapping[int, Weight], how: SGD | AdamW, factor: float = 1.0) -> None:
         self.indices, self.weights = tuple(weights), tuple(weights.values())
         self.how = how if factor == 1 else how.model_copy(update={"weight_decay": how.weight_decay / factor})
-        self.rate = Rate(how.learning_rate * factor, self.weights)
+        self.rate = ScheduledRate(how.learning_rate * factor, self.weights)
         self.first = [torch.zeros_like(weight.master) for weight in self.weights]
         """Momentum, or Adam's mean gradient."""
         self.second = [torch.zeros_like(weight.master) for weight in self.weights if isinstance(how, AdamW)]

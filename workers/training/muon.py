@@ -10,7 +10,7 @@ import torch
 
 from workers.campaign.recipe import Muon
 from workers.models.stacking import Weight
-from workers.training.rate import Rate
+from workers.training.scheduled_rate import ScheduledRate
 
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the quintic iteration (kellerjordan.github.io/posts/muon): steep at 0, and singular values end near 1."""
@@ -24,7 +24,7 @@ class MuonUpdate:
         self.indices, self.weights = tuple(weights), tuple(weights.values())
         self.how = how
         self.compute = compute
-        self.rate = Rate(how.learning_rate, self.weights)
+        self.rate = ScheduledRate(how.learning_rate, self.weights)
         self.momentum = [torch.zeros_like(weight.master) for weight in self.weights]
 
     def tensors(self) -> dict[str, torch.Tensor]:

@@ -13,7 +13,7 @@ from workers.models.weight_roles import weight_roles
 from workers.training.elementwise_update import ElementwiseUpdate
 from workers.training.muon import MuonUpdate
 
-Gradients = Sequence[torch.Tensor | None]
+WeightGradients = Sequence[torch.Tensor | None]
 
 
 class WeightGroup(Protocol):
@@ -22,7 +22,7 @@ class WeightGroup(Protocol):
     def set_rate_factor(self, factor: float) -> None:
         """The learning rate of the next steps, over the recipe's."""
 
-    def apply(self, found: Gradients) -> None:
+    def apply(self, found: WeightGradients) -> None:
         """One step by the gradients of all weights; a weight of the group without one is left alone."""
 
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -57,7 +57,7 @@ class Update:
         for group in self.groups:
             group.set_rate_factor(factor)
 
-    def gradients(self, losses: torch.Tensor, factor: float = 1.0, *, retain_graph: bool = False) -> Gradients:
+    def gradients(self, losses: torch.Tensor, factor: float = 1.0, *, retain_graph: bool = False) -> WeightGradients:
         """Of `factor` times the sum of the losses, for each weight; None for weights that it does not depend on.
 
         With `retain_graph` gradients of other sums of the same losses can be asked for afterwards.
@@ -67,7 +67,7 @@ class Update:
         factors = torch.full_like(losses, factor)
         return torch.autograd.grad(losses, working, factors, allow_unused=True, retain_graph=retain_graph)
 
-    def apply(self, found: Gradients) -> None:
+    def apply(self, found: WeightGradients) -> None:
         """One step down the gradients, as `gradients` gives them."""
         for group in self.groups:
             group.apply(found)

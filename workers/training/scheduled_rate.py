@@ -8,7 +8,7 @@ import torch
 from workers.models.stacking import Weight
 
 
-class Rate:
+class ScheduledRate:
     """A recipe's learning rate times the schedule's factor at a step."""
 
     def __init__(self, learning_rate: float, weights: Sequence[Weight]) -> None:
