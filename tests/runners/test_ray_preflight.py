@@ -202,7 +202,7 @@ def test_daemons_of_a_ray_that_does_not_start_are_ended(monkeypatch: pytest.Monk
         raise Exception("The current node timed out during startup.\nMore.")
 
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setattr(cluster.ray, "init", init)
+    monkeypatch.setattr("ray.init", init)
     with pytest.raises(ClusterError, match="^no Ray cluster can be started on this machine: The current"):
         cluster.connect(None, 1, None)
     (daemon,) = started

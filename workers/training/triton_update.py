@@ -109,7 +109,7 @@ def _bfloat16_bits(value):  # type: ignore[no-untyped-def]
     return (kept >> 16).to(tl.uint16).to(tl.int16, bitcast=True)
 
 
-@triton.jit
+@triton.jit  # type: ignore[untyped-decorator]
 def _sgd_update(  # type: ignore[no-untyped-def]
     gradient,
     master,
@@ -144,7 +144,7 @@ def _sgd_update(  # type: ignore[no-untyped-def]
     tl.store(working + place, _bfloat16_bits(new), mask=there)
 
 
-@triton.jit
+@triton.jit  # type: ignore[untyped-decorator]
 def _adamw_update(  # type: ignore[no-untyped-def]
     gradient,
     master,
