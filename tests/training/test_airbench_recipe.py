@@ -151,7 +151,11 @@ def test_stacks_of_one_and_three_are_the_sequential_engine(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", [SequentialEngine(), StackedEngine(3), StackedEngine(3, "bfloat16")], ids=str)
+@pytest.mark.parametrize(
+    "engine",
+    [SequentialEngine(), StackedEngine(3), StackedEngine(3, "bfloat16")],
+    ids=["sequential", "stacked", "stacked in bfloat16"],
+)
 @pytest.mark.parametrize("optimizer", [SGD, MUON], ids=lambda optimizer: optimizer["name"])
 def test_a_resumed_run_has_the_same_bits(
     optimizer: dict[str, object], engine: SequentialEngine | StackedEngine, data: DeviceData
