@@ -14,7 +14,7 @@ from orchestrator.cli.app import app
 from tests.cli.test_help import COMMANDS
 from tests.conftest import small_campaign
 from tests.documentation import DOCS, ROOT
-from workers.campaign.recipe import Augmentation, Initialization, Optimizer, Recipe, Schedule
+from workers.campaign.recipe import Augmentation, Initialization, Lookahead, Optimizer, Recipe, Schedule
 from workers.campaign.specs import DATASET_NAMES, MODEL_NAMES, DatasetSpec, ModelSpec
 from workers.campaign.yaml_io import dump_campaign, parse_campaign, parse_mapping
 
@@ -117,6 +117,7 @@ def test_fields_of_the_recipe_and_what_they_are_when_left_out() -> None:
     assert told_defaults(" ".join(whole)) == defaults(Recipe)
     told = {names(row[0])[0]: (told_defaults(row[1]), row[1]) for row in rows(second) if names(row[0])}
     parts: dict[str, type[BaseModel]] = {"initialization": Initialization, "augmentation": Augmentation}
+    parts["lookahead"] = Lookahead
     parts |= {
         get_args(kind.model_fields["name"].annotation)[0]: kind
         for each in (Optimizer, Schedule)
