@@ -192,7 +192,7 @@ def test_what_is_ignored_is_noted(
 ) -> None:
     parts = {"recipe": {"epochs": 1, "batch_size": 800}, "subsets": {"ratios": [0.5, 0.1], "repetitions": 2}}
     (tmp_path / "c.yaml").write_text(dump_campaign(small_campaign(**parts)))
-    words = ["run", tmp_path / "c.yaml", "--store", tmp_path / "s", "--shard-size"]
+    words = ["run", tmp_path / "c.yaml", "--store", tmp_path / "s", "--runner", "local", "--shard-size"]
     large = (
         "note: recipe.batch_size 800 is more than the 718 examples of a subset (at ratio 0.5, 0.1): "
         "an epoch is one update, on all of them"

@@ -123,8 +123,9 @@ def test_misspelt_presets(preset: str, end: str) -> None:
         (
             "drop_last: true",
             "model: {name: resent18}",
-            "model.name: must be mlp, small-cnn, mnist-cnn, resnet9, airbench, resnet18, resnet50, vit, "
-            "vit-small-data or package.module:function, got 'resent18' (did you mean resnet18?)",
+            "model.name: must be mlp, small-cnn, mnist-cnn, resnet9, airbench, resnet18, resnet50, "
+            "wide-resnet, densenet, vit, vit-small-data or package.module:function, "
+            "got 'resent18' (did you mean resnet18?)",
         ),
         (
             "drop_last: true",

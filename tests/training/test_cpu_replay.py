@@ -17,7 +17,7 @@ from workers.training.cpu_replay import CALLS_BEFORE_RECORDING, ReplayedStep, re
 from workers.training.device_data import DeviceData
 from workers.training.optimizers import Update
 from workers.training.pixel_sources import ResidentPixels
-from workers.training.stacked import Gradients
+from workers.training.training_step import Gradients
 
 TensorFunction = Callable[..., Any]
 

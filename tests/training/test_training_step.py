@@ -16,7 +16,7 @@ from workers.training.augmentation import DRAWS
 from workers.training.device_data import DeviceData
 from workers.training.optimizers import Update
 from workers.training.pixel_sources import PixelSource, ResidentPixels, StreamedPixels
-from workers.training.stacked import Gradients, TrainingStep
+from workers.training.training_step import Gradients, TrainingStep
 
 DEVICE = torch.device("meta")
 COUNT, BATCH, CLASSES = 3, 8, 10

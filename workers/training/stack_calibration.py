@@ -22,8 +22,9 @@ from workers.training.loop import device_name
 from workers.training.optimizers import Update
 from workers.training.out_of_memory import is_out_of_memory, release_memory
 from workers.training.smaller_stacks import smaller_engine
-from workers.training.stacked import Gradients, StackedEngine, TrainingStep
+from workers.training.stacked import StackedEngine
 from workers.training.stage_masks import set_masks
+from workers.training.training_step import Gradients, TrainingStep
 from workers.user_code.boundary import user_code
 
 _WARM_UP_STEPS = 5

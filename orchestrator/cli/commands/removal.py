@@ -11,7 +11,6 @@ from orchestrator.cli.output import errors, say, show_table
 from orchestrator.cli.table_output import cell, not_kept
 from orchestrator.cli.text_table import TableColumn, TextTable
 from orchestrator.frame_files import check_output, write_frame
-from workers.campaign.drop_rules import score_text
 from workers.errors import ReadOnlyError
 
 if TYPE_CHECKING:
@@ -68,6 +67,8 @@ def removal(
 
 
 def _show(frame: "pd.DataFrame") -> None:
+    from workers.campaign.drop_rules import score_text
+
     by_count = [("removed", 0), ("examples", 3)]
     by_rule = [("test accuracy", 0), ("se", 1), ("low", 4), ("high", 4), ("runs", 5), ("diverged", 6)]
     control = [("random", 1), ("difference", 0), ("± se", 1), ("from", 1), ("to", 1)] if _has_control(frame) else []
