@@ -33,7 +33,7 @@ import pyarrow as pa
 from analysis.statistics.intervals import CONFIDENCE, check_confidence, mean_interval
 from analysis.statistics.run_means import student_quantile, welch_interval
 from workers.campaign.campaign import Campaign, ratio_to_ppm
-from workers.campaign.drop_rules import AtLeast, AtMost, Rule
+from workers.campaign.drop_rules import Rule, ThresholdRule
 from workers.common.arrays import Integers
 from workers.errors import DamagedFileError, EstimateError, NoEstimateError
 from workers.store import Store
@@ -113,7 +113,7 @@ def _places(store: Store, campaign: Campaign, rows: pd.DataFrame) -> Integers:
 
 
 def _keys(rule: Rule, ratio: float, num_train: int) -> dict[str, object]:
-    named = (rule.side, rule.threshold) if isinstance(rule, AtLeast | AtMost) else (str(rule), np.nan)
+    named = (rule.side, rule.threshold) if isinstance(rule, ThresholdRule) else (str(rule), np.nan)
     return {
         "ratio": ratio,
         "removed": round(1 - ratio, 6),  # 1 - 0.7 is 0.30000000000000004; ratios have six decimals

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -14,6 +14,10 @@ CampaignPath = Annotated[Path, typer.Argument(metavar="CAMPAIGN", help="Campaign
 StoreArgument = Annotated[str, typer.Argument(metavar="STORE", help="Folder or URI of a store.")]
 StoreOption = Annotated[str, typer.Option("--store", "-s", metavar="STORE", help="Folder or URI; created if missing.")]
 AddressOption = Annotated[str | None, option_of(RunOptions, "address")]
+EstimateOption = Annotated[
+    Literal["memorization", "cscore", "forgetting"] | None,
+    typer.Option("--estimate", help="Estimate to compare; default: memorization; required with a file."),
+]
 DeviceOption = Annotated[Device | None, option_of(RunOptions, "device")]
 DownloadOption = Annotated[bool, option_of(RunOptions, "download")]
 RepetitionsOption = Annotated[int | None, option_of(RunOptions, "repetitions")]

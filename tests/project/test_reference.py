@@ -163,7 +163,7 @@ def test_files_that_commands_write(store: Path, tmp_path: Path) -> None:
         given = explicit.get(command, store)
         before = {path: path.stat().st_mtime_ns for path in (given / "estimates").glob("*")}
         more = [str(given)] * (command == "compare") + OPTIONS.get(command, [])
-        more += ["--scores", str(store), "--estimate", "cscore"] * (command == "localize")
+        more += ["--scores", str(store), "--scores-ratio", "0.5"] * (command == "localize")
         done = CliRunner().invoke(app, [command, str(given), *more], catch_exceptions=False)
         assert done.exit_code == 0, (command, done.output)
         after = {path: path.stat().st_mtime_ns for path in (given / "estimates").glob("*")}

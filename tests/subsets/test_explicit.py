@@ -1,6 +1,5 @@
-"""Explicit subsets: who is dropped, what the store keeps of the scores, and removal curves."""
+"""Explicit subsets: which examples are dropped, and what the store keeps of the scores."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
 
-from analysis import EstimateError, count_first_runs, mean_interval, open_store, plot, removal_curve
-from analysis.estimators.removal import mean_of_runs
+from analysis import open_store
 from orchestrator import run_campaign
 from orchestrator.campaigns.plan import plan_campaign
 from orchestrator.campaigns.preflight import resolve_tables
@@ -23,37 +20,20 @@ from orchestrator.runners.ray.job_package import CAMPAIGN_FILE, SCORES_FILE, dri
 from orchestrator.store_ops.verify import verify_store
 from tests.command import call
 from tests.conftest import small_campaign
-from tests.stores import NUM_TEST, NUM_TRAIN, header, results
+from tests.explicit_subsets import N, by_threshold, explicit, explicit_store
+from tests.stores import header
 from workers.campaign.campaign import PPM, Campaign
-from workers.campaign.drop_rules import AtLeast
-from workers.campaign.keys import Run, Shard
+from workers.campaign.keys import Run
 from workers.campaign.yaml_io import check_campaign, dump_campaign, parse_campaign, read_campaign
 from workers.datasets import load_dataset
 from workers.errors import CampaignError, DamagedFileError, StoreMismatchError
-from workers.store import RunResult, Store, examples_table
+from workers.store import Store
 from workers.subsets.draw import draw_subset, subset_size
 from workers.subsets.explicit import (
     ScoredExamples,
     class_sizes,
     explicit_subset,
-    scores_sha256,
-    threshold_ratio_ppm,
-    threshold_ratios,
 )
-
-N = 1437
-"""Training examples of digits."""
-
-
-def explicit(file: Path | str = "scores.parquet", **changes: object) -> Campaign:
-    subsets = {
-        "design": "explicit",
-        "ratios": [0.8, 0.3],
-        "repetitions": 4,
-        "scores": {"file": str(file), "column": "score"},
-        "drop": ["lowest", "random"],
-    }
-    return small_campaign(subsets=subsets | changes)
 
 
 def counts_like_forgetting(seed: int = 0) -> npt.NDArray[np.float64]:
@@ -130,65 +110,6 @@ def test_rules_take_turns() -> None:
     assert [each.tolist() for each in dropped] == [[*range(20)], [*range(25, 45)], [*range(80, 100)]]
     with pytest.raises(ValueError, match="needs the scores of 99 examples"):
         draw_subset(campaign, Run(800_000, 0), 99, scored)
-
-
-def by_threshold(*drop: object, **changes: Any) -> Campaign:
-    return explicit(drop=list(drop), ratios=[], **changes)
-
-
-def resolved(campaign: Campaign, scores: npt.NDArray[np.float64]) -> Campaign:
-    return campaign.with_ratios(threshold_ratios(campaign.subsets, scores))
-
-
-@given(
-    st.lists(st.integers(0, 5), min_size=1, max_size=40), st.integers(0, 5), st.sampled_from(["at_least", "at_most"])
-)
-def test_a_threshold_drops_its_side_and_random_as_many(values: list[int], threshold: int, side: str) -> None:
-    scores = np.array(values, float)
-    dropped = scores >= threshold if side == "at_least" else scores <= threshold
-    campaign = by_threshold({side: threshold}, "random")
-    if dropped.all():
-        with pytest.raises(
-            CampaignError, match=r"^subsets.drop: at \w+ \d leaves no training example: scores are from"
-        ):
-            resolved(campaign, scores)
-        return
-    campaign = resolved(campaign, scores)
-    (ratio_ppm,), scored = campaign.subsets.ratios_ppm, ScoredExamples(scores, np.zeros(len(values), np.int64))
-    first, second = (draw_subset(campaign, Run(ratio_ppm, k), len(values), scored) for k in range(2))
-    assert (first == ~dropped).all()
-    assert second.sum() == first.sum()
-
-
-def test_every_threshold_has_a_ratio_of_its_own() -> None:
-    campaign = resolved(by_threshold({"at_least": 90}, "random", {"at_most": 19.5}), np.arange(100.0))
-    assert campaign.subsets.ratios == (0.9, 0.8)
-    assert [[str(rule) for rule in campaign.subsets.rules(ratio)] for ratio in (900_000, 800_000, 700_000)] == [
-        ["at least 90", "random"],
-        ["random", "at most 19.5"],
-        [],
-    ]
-    with pytest.raises(
-        CampaignError, match=r"different numbers of examples: at least 90 and at most 9 leave 90 of 100"
-    ):
-        resolved(by_threshold({"at_least": 90}, {"at_most": 9}), np.arange(100.0))
-    with pytest.raises(
-        CampaignError, match=r"^subsets.ratios: must be left out, or 0.9, 0.8, .* scores, got 0.9, 0.7$"
-    ):
-        resolved(campaign.with_ratios((0.9, 0.7)), np.arange(100.0))
-    other = ScoredExamples(np.arange(100.0) / 2, np.zeros(100, np.int64))
-    for run in (Run(900_000, 0), Run(700_000, 0)):
-        with pytest.raises(CampaignError, match=r"^subsets.ratios: 0.\d does not follow from the scores"):
-            draw_subset(campaign, run, 100, other)
-
-
-@pytest.mark.parametrize("count", [999_983, 1_281_167])
-def test_ratios_are_exact_up_to_a_million_examples(count: int) -> None:
-    scores = np.arange(float(count))
-    for threshold in (1, 2, 3, 409_973, count - 1, count):
-        ratio_ppm = threshold_ratio_ppm(AtLeast(at_least=threshold), scores)
-        more = threshold - subset_size(ratio_ppm, count) if ratio_ppm else threshold
-        assert 0 <= more <= (0 if count < PPM else 1)
 
 
 # What a campaign file says -----------------------------------------------------------------------------------------
@@ -324,14 +245,6 @@ def test_other_scores_belong_to_another_store(tmp_path: Path, table: Path) -> No
     assert not (tmp_path / "t").exists()
 
 
-def explicit_store(path: Path, campaign: Campaign | None = None) -> Store:
-    """An empty store on imaginary data, whose scores are 0, 1, 2, ..."""
-    scores, labels = np.arange(float(NUM_TRAIN)), np.zeros(NUM_TRAIN, np.int64)
-    campaign = campaign or explicit()
-    made = header(campaign.with_scores(sha256=scores_sha256(scores)))
-    return Store.create(path, made, examples_table(labels, labels, np.zeros(NUM_TEST, np.int64), {"score": scores}))
-
-
 def test_a_damaged_column_of_scores_is_found(tmp_path: Path) -> None:
     store = explicit_store(tmp_path / "s")
     assert verify_store(store.uri) == (1, [])
@@ -357,145 +270,6 @@ def test_a_damaged_column_of_scores_is_found(tmp_path: Path) -> None:
     assert plain.scores() is None
     pq.write_table(sound, Path(plain.uri, "examples.parquet"), write_page_checksum=True)
     assert [finding.problem for finding in verify_store(plain.uri)[1]] == ["has unexpected columns"]
-
-
-# Analysis ----------------------------------------------------------------------------------------------------------
-
-
-def test_runs_of_one_accuracy_leave_an_interval() -> None:
-    found = mean_of_runs(np.array([0.95, 0.95]), 0.95, 360)
-    low, high = mean_interval(np.array(0.95), np.array(720))
-    assert found == {"test_accuracy": 0.95, "se": 0, "low": float(low), "high": float(high)}
-    assert mean_of_runs(np.array([1.0, 1.0]), 0.95, 360)["low"] < 0.996
-    assert mean_of_runs(np.array([0.3, 0.1 + 0.2]), 0.95, 360)["low"] < 0.27
-
-
-def test_a_removal_curve_is_means_over_the_runs_of_each_rule(tmp_path: Path) -> None:
-    campaign = explicit(drop=["highest", {"window": 0.25}, "random"], ratios=[0.8, 1.0], repetitions=8)
-    campaign = campaign.model_copy(update={"record": small_campaign(record={"epochs": "all"}).record})
-    store = explicit_store(tmp_path / "s", campaign)
-    made = {}
-    for ratio_ppm, start, stop in ((800_000, 0, 3), (800_000, 3, 8), (PPM, 0, 2)):
-        shard = Shard(ratio_ppm, start, stop)
-        runs = results(shard, seed=ratio_ppm)
-        if start == 3:
-            runs[1] = replace(runs[1], epochs=runs[1].epochs[:1], status="diverged")  # repetition 4: window
-        made.update({(ratio_ppm, run.run.repetition): run for run in runs if run.status == "completed"})
-        store.commit(shard, runs)
-    for epoch in (None, 1):
-        frame = removal_curve(store, epoch, confidence=0.9)
-        assert frame[["rule", "ratio", "removed", "runs", "diverged"]].to_numpy().tolist() == [
-            ["highest", 1.0, 0.0, 1, 0],
-            ["highest", 0.8, 0.2, 3, 0],
-            ["window 0.25", 1.0, 0.0, 1, 0],
-            ["window 0.25", 0.8, 0.2, 2, 1],
-            ["random", 0.8, 0.2, 2, 0],
-        ]
-        for row in frame.to_dict("records"):
-            place = ["highest", "window 0.25", "random"].index(row["rule"])
-            ratio_ppm = round(row["ratio"] * PPM)
-            right = [
-                made[ratio_ppm, k].epochs[(epoch or 2) - 1].test_correct.mean()
-                for k in range(place, 8, 3)
-                if (ratio_ppm, k) in made
-            ]
-            assert row["test_accuracy"] == pytest.approx(np.mean(right))
-            if len(right) == 1:
-                assert np.isnan([row["se"], row["low"], row["high"]]).all()
-                continue
-            assert row["se"] == pytest.approx(stats.sem(right))
-            low, high = (
-                stats.t.interval(0.9, len(right) - 1, np.mean(right), stats.sem(right))
-                if row["se"]
-                else mean_interval(np.mean(right), len(right) * 5, 0.9)
-            )
-            assert (row["low"], row["high"]) == pytest.approx((max(float(low), 0), min(float(high), 1)))
-    axes = plot.removal(frame)
-    assert len(axes.containers) == 3 <= len(axes.get_lines())
-    with pytest.raises(EstimateError, match=r"epoch must be one of 1, 2 \(those recorded\), got 3"):
-        removal_curve(store, 3)
-    with pytest.raises(EstimateError, match="confidence must be"):
-        removal_curve(store, confidence=1)
-
-
-def final_only(runs: list[RunResult]) -> list[RunResult]:
-    """Imaginary runs of one recorded epoch."""
-    return [replace(run, epochs=run.epochs[:1]) for run in runs]
-
-
-def test_a_rule_is_compared_with_as_many_random_removals(tmp_path: Path) -> None:
-    """Welch's interval, against SciPy's; the sign; Newcombe's where runs have one accuracy."""
-    campaign = resolved(
-        by_threshold({"at_least": 7}, {"at_least": 4}, "random", repetitions=8), np.arange(float(NUM_TRAIN))
-    )
-    store = explicit_store(tmp_path / "s", campaign)
-    for ratio_ppm in campaign.subsets.ratios_ppm:
-        shard = Shard(ratio_ppm, 0, 8)
-        store.commit(shard, final_only(results(shard, seed=ratio_ppm)))
-    frame, runs = removal_curve(store, confidence=0.9), open_store(store.uri).runs()
-    assert frame[["rule", "examples_removed", "runs", "random_runs"]].to_numpy().tolist() == [
-        ["at least", NUM_TRAIN - 7, 4, 4],
-        ["at least", NUM_TRAIN - 4, 4, 4],
-        ["random", NUM_TRAIN - 7, 4, 0],
-        ["random", NUM_TRAIN - 4, 4, 0],
-    ]
-    assert frame["threshold"].tolist()[:2] == [7, 4] and frame.loc[2:, "difference":].isna().all(axis=None)
-    for row in frame.iloc[:2].to_dict("records"):
-        own, random = (
-            runs.loc[(runs["ratio"] == row["ratio"]) & (runs["repetition"] % 2 == k), "test_accuracy"] for k in (0, 1)
-        )
-        found = stats.ttest_ind(random, own, equal_var=False)
-        assert row["difference"] == pytest.approx(random.mean() - own.mean())
-        assert row["difference_se"] == pytest.approx(row["difference"] / found.statistic)
-        limits = found.confidence_interval(0.9)
-        assert (row["difference_low"], row["difference_high"]) == pytest.approx((limits.low, limits.high))
-    axes = plot.marginal_utility(frame)
-    assert sorted(text.get_text() for text in axes.texts) == ["4", "7"]
-    with pytest.raises(EstimateError, match="subsets.drop must have the rule random"):
-        plot.marginal_utility(frame[frame["rule"] == "random"])
-
-
-def test_equal_accuracies_leave_an_interval_of_the_difference(tmp_path: Path) -> None:
-    campaign = resolved(by_threshold({"at_least": 7}, "random"), np.arange(float(NUM_TRAIN)))
-    store = explicit_store(tmp_path / "s", campaign)
-    shard = Shard(campaign.subsets.ratios_ppm[0], 0, 4)
-    right = np.arange(NUM_TEST) < 3
-    runs = final_only(results(shard))
-    store.commit(shard, [replace(run, epochs=[replace(run.epochs[0], test_correct=right)]) for run in runs])
-    row = removal_curve(store).iloc[0]
-    low, high = mean_interval(np.array(0.6), np.array(2 * NUM_TEST))
-    reach = float(np.hypot(0.6 - low, high - 0.6))
-    assert (row["difference"], row["difference_se"]) == (0, 0)
-    assert (row["difference_low"], row["difference_high"]) == pytest.approx((-reach, reach))
-
-
-def test_what_explicit_subsets_do_not_give(tmp_path: Path) -> None:
-    store = explicit_store(tmp_path / "s")
-    with pytest.raises(EstimateError, match="has no committed run"):
-        removal_curve(store)
-    store.commit(Shard(800_000, 0, 2), [replace(run, epochs=run.epochs[:1]) for run in results(Shard(800_000, 0, 2))])
-    view = open_store(store.uri)
-    assert len(view.subsets()) == len(view.runs()) == 2
-    for estimate in (
-        view.memorization,
-        view.consistency,
-        view.cscore,
-        view.influence,
-        view.discoveries,
-        view.influence_matrix,
-        view.influential_pairs,
-        view.datamodels,
-        view.reliability,
-        view.forgetting,
-        lambda: view.expected_se(10),
-        lambda: count_first_runs(store, 800_000, 2),
-    ):
-        with pytest.raises(EstimateError, match=r"its subsets are explicit, not random; what it has is a removal"):
-            estimate()
-    zeros = np.zeros(NUM_TRAIN, int)
-    plain = Store.create(tmp_path / "plain", header(), examples_table(zeros, zeros, np.zeros(5, int)))
-    with pytest.raises(EstimateError, match="has no removal curve: subsets.design must be explicit, got uniform"):
-        removal_curve(plain)
 
 
 # What other commands make of it ------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from workers.campaign.drop_rules import AtLeast, AtMost, ByThreshold, Rule, Window
+from workers.campaign.drop_rules import Rule, ThresholdRule, Window
 from workers.campaign.fields import absolute_path, relative_path, with_paths, without_locations
 from workers.campaign.probes import ScoreSplit
 from workers.campaign.recipe import Fraction, Frozen, Recipe
@@ -157,9 +157,9 @@ class Subsets(Frozen):
         return self
 
     @property
-    def thresholds(self) -> tuple[ByThreshold, ...]:
+    def thresholds(self) -> tuple[ThresholdRule, ...]:
         """The rules by threshold, in their order; each has the ratio at its place."""
-        return tuple(rule for rule in self.drop if isinstance(rule, AtLeast | AtMost))
+        return tuple(rule for rule in self.drop if isinstance(rule, ThresholdRule))
 
     def rules(self, ratio_ppm: int) -> tuple[Rule, ...]:
         """The rules that the runs of a ratio take turns by, under the design `explicit`; none at another's ratio."""

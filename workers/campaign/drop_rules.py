@@ -4,7 +4,7 @@ Rules by share drop as many examples as a ratio leaves out. Rules by threshold d
 so that the ratio follows from the scores.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
@@ -35,42 +35,43 @@ class Window(Frozen):
         return f"window {self.window:g}"
 
 
-class AtLeast(Frozen):
+class ThresholdRule(Frozen):
+    """Base: drops every example on one side of a score."""
+
+    side: ClassVar[str]
+    """In words."""
+
+    @property
+    def threshold(self) -> float:
+        """The score; examples that have it are dropped."""
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        return f"{self.side} {score_text(self.threshold)}"
+
+
+class AtLeast(ThresholdRule):
     """Drops every example with this score or a higher one."""
 
+    side = "at least"
     at_least: ScoreThreshold
 
     @property
     def threshold(self) -> float:
-        """The score; examples that have it are dropped."""
+        """See `ThresholdRule.threshold`."""
         return self.at_least
 
-    @property
-    def side(self) -> str:
-        """In words."""
-        return "at least"
 
-    def __str__(self) -> str:
-        return f"{self.side} {score_text(self.at_least)}"
-
-
-class AtMost(Frozen):
+class AtMost(ThresholdRule):
     """Drops every example with this score or a lower one."""
 
+    side = "at most"
     at_most: ScoreThreshold
 
     @property
     def threshold(self) -> float:
-        """The score; examples that have it are dropped."""
+        """See `ThresholdRule.threshold`."""
         return self.at_most
-
-    @property
-    def side(self) -> str:
-        """In words."""
-        return "at most"
-
-    def __str__(self) -> str:
-        return f"{self.side} {score_text(self.at_most)}"
 
 
 def score_text(score: float) -> str:
@@ -89,6 +90,5 @@ def _known_rule(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
         raise ValueError(f"{text}, got {value!r}") from None
 
 
-ByThreshold = AtLeast | AtMost
-Rule = Annotated[Literal["lowest", "highest", "random"] | Window | ByThreshold, WrapValidator(_known_rule)]
+Rule = Annotated[Literal["lowest", "highest", "random"] | Window | AtLeast | AtMost, WrapValidator(_known_rule)]
 """Which examples a subset of the design `explicit` lacks, by their scores."""

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from workers.campaign.campaign import PPM, Campaign
-from workers.campaign.drop_rules import AtLeast, AtMost, Rule
+from workers.campaign.drop_rules import Rule, ThresholdRule
 from workers.campaign.keys import Run
 from workers.errors import CampaignError
 from workers.subsets.balanced import balanced_subset, block_length
@@ -98,7 +98,7 @@ def draw_subset(
 
 def _rule(campaign: Campaign, run: Run, scored: ScoredExamples) -> Rule:
     rules = campaign.subsets.rules(run.ratio_ppm)
-    own = [rule for rule in rules if isinstance(rule, AtLeast | AtMost)]
+    own = [rule for rule in rules if isinstance(rule, ThresholdRule)]
     if not rules or any(threshold_ratio_ppm(rule, scored.scores) != run.ratio_ppm for rule in own):
         raise CampaignError(f"subsets.ratios: {run.ratio:g} does not follow from the scores and thresholds")
     return rules[run.repetition % len(rules)]

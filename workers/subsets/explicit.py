@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from workers.campaign.campaign import PPM, Subsets
-from workers.campaign.drop_rules import AtLeast, AtMost, ByThreshold, Rule, Window
+from workers.campaign.drop_rules import AtLeast, AtMost, Rule, ThresholdRule, Window
 from workers.common.arrays import Floats, Integers
 from workers.errors import CampaignError
 
@@ -61,7 +61,7 @@ def explicit_subset(
     return subset
 
 
-def threshold_ratio_ppm(rule: ByThreshold, scores: Floats) -> int:
+def threshold_ratio_ppm(rule: ThresholdRule, scores: Floats) -> int:
     """The ratio, in parts per million, at which the rule drops just the examples on its side of the threshold.
 
     Of more than 1,000,000 examples where no ratio is that exact, the next lower one. 0: no example, or next to none,

@@ -2,12 +2,12 @@
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from orchestrator.cli.figure_output import check_figure, write_figure
-from orchestrator.cli.options import StoreArgument
+from orchestrator.cli.options import EstimateOption, StoreArgument
 from orchestrator.cli.output import errors, say, show_table, warn
 from orchestrator.cli.table_output import cell, count_cell
 from orchestrator.cli.text_table import TableColumn, TextTable
@@ -98,10 +98,7 @@ def estimate(
 def compare(
     a: Annotated[str, typer.Argument(metavar="A", help="Store, or .npz file with arrays labels and scores.")],
     b: Annotated[str, typer.Argument(metavar="B", help="Store or .npz file to compare with.")],
-    estimate: Annotated[
-        Literal["memorization", "cscore", "forgetting"] | None,
-        typer.Option("--estimate", help="Estimate to compare; default: memorization; required with a file."),
-    ] = None,
+    estimate: EstimateOption = None,
     ratio: Annotated[
         float | None, typer.Option("--ratio", help="Ratio of the stores; default: the only one, for C-scores all.")
     ] = None,

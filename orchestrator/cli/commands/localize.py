@@ -2,13 +2,13 @@
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from orchestrator.cli.figure_output import check_figure, write_figure
 from orchestrator.cli.localization_tables import show_localization
-from orchestrator.cli.options import StoreArgument
+from orchestrator.cli.options import EstimateOption, StoreArgument
 from orchestrator.cli.output import errors, say
 from orchestrator.cli.table_output import not_kept
 from orchestrator.frame_files import check_output, write_frame
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from workers.store import Store
 
-EstimateOption = Literal["memorization", "cscore", "forgetting"]
 RULES = ("parameters", "buffers", "reestimated")
 
 
@@ -49,10 +48,11 @@ def localize(
             "with what dropping loses and with the number of units.",
         ),
     ] = None,
-    estimate: Annotated[
-        EstimateOption | None,
-        typer.Option("--estimate", help="Estimate of --scores; default: memorization; required with a file."),
+    scores_ratio: Annotated[
+        float | None,
+        typer.Option("--scores-ratio", help="Ratio of the store --scores; default: the only one, for C-scores all."),
     ] = None,
+    estimate: EstimateOption = None,
 ) -> None:
     """Show what probes measured: in which layers and units memorization is.
 
@@ -60,6 +60,8 @@ def localize(
     """
     import analysis
     from analysis.estimators.localization.summary import localize as summarize
+    from analysis.scoring.probe_agreement import correlate_probes
+    from analysis.scoring.scores import chosen_estimate, read_scores
     from orchestrator.cli.progress import reading_display
     from workers.store import Store
 
@@ -71,7 +73,8 @@ def localize(
     with reading_display(errors, opened):
         summary = summarize(opened, ratio=ratio)
         if scores is not None:
-            summary.tables["scores"] = _correlated(opened, ratio, scores, estimate)
+            compared = read_scores(scores, chosen_estimate((scores,), estimate), scores_ratio, replicates=True)
+            summary.tables["scores"] = correlate_probes(opened, compared, ratio=ratio)
     written = [_keep(opened, name, frame, output) for name, frame in summary.tables.items()]
     if plot is not None:
         write_figure(plot, partial(analysis.plot.localization, rule=rule), summary.tables)
@@ -82,14 +85,6 @@ def localize(
         say(f"table: {place}")
     if plot is not None:
         say(f"plot: {plot}")
-
-
-def _correlated(store: "Store", ratio: float | None, source: str, estimate: "EstimateOption | None") -> "pd.DataFrame":
-    from analysis.scoring.probe_agreement import correlate_probes
-    from analysis.scoring.scores import chosen_estimate, read_scores
-
-    read = read_scores(source, chosen_estimate((source,), estimate), replicates=True)
-    return correlate_probes(store, read, ratio=ratio)
 
 
 def _keep(store: "Store", name: str, frame: "pd.DataFrame", output: Path | None) -> str:
