@@ -1,10 +1,7 @@
 """Models: shapes, what is refused, and that checking a model changes nothing."""
 
-import math
-import re
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +9,6 @@ import pytest
 import torch
 from torch import nn
 
-from tests.conftest import small_campaign
 from workers.campaign.specs import (
     MLP,
     MNISTCNN,
@@ -29,9 +25,6 @@ from workers.campaign.specs import (
 )
 from workers.errors import ModelError
 from workers.models import build_model, check_output
-from workers.models.memory import estimated_bytes, evaluation_bytes, training_bytes
-from workers.training import Engine, SequentialEngine, StackedEngine
-from workers.training.memory import check_training_memory
 
 RESNET9_SIZE = (
     9 * (3 * 64 + 2 * 128 * 128 + 128 * 256 + 2 * 256 * 256 + 256 * 128)  # 3 x 3 convolutions
@@ -260,141 +253,6 @@ def test_checking_changes_neither_model_nor_random_numbers() -> None:
 def test_what_a_users_model_raises_passes_through() -> None:
     with pytest.raises(KeyError, match="mine"):
         check_output(custom("make", kind="Raises"), (3,), 2)
-
-
-@pytest.mark.parametrize(
-    ("spec", "shape", "message"),
-    [
-        (MLP(hidden=(65_536, 65_536)), (1, 8, 8), "at most 75,000,000 parameters, got 4,299,948,042; LONGTAIL_MAX_"),
-        (MLP(hidden=(65_536,) * 100), (1, 8, 8), "got 425,213,165,578"),
-        (ResNet9(name="resnet9"), (3, 1024, 1024), r"at most 32 MB in a layer for an example .* got 256 MB"),
-    ],
-)
-def test_a_model_of_any_size_is_refused_before_it_takes_memory(
-    spec: ModelSpec, shape: tuple[int, ...], message: str
-) -> None:
-    state = torch.get_rng_state()
-    with pytest.raises(ModelError, match=message):
-        build_model(spec, shape, 10)
-    assert torch.equal(torch.get_rng_state(), state)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("spec", "shape", "batch", "message"),
-    [
-        (
-            MLP(hidden=(65_536,)),
-            (1, 28, 28),
-            42_000,
-            "^recipe.batch_size: .* mlp on minibatches of 42,000 ",
-        ),
-        (ViT(name="vit", patch_size=1), (3, 32, 32), 128, r"^recipe.batch_size: training model vit .* takes 25,"),
-        (ViT(name="vit", patch_size=1), (3, 32, 32), 1, r"^model: evaluating model vit on 2,000 .* takes 76,"),
-    ],
-)
-def test_training_that_takes_gigabytes_is_refused(
-    monkeypatch: pytest.MonkeyPatch, spec: ModelSpec, shape: tuple[int, ...], batch: int, message: str
-) -> None:
-    campaign = small_campaign(recipe={"epochs": 1, "batch_size": batch}, subsets={"ratios": [0.7], "repetitions": 2})
-    campaign = campaign.model_copy(update={"model": spec})
-
-    def check(engine: Engine) -> None:
-        check_training_memory(campaign, engine, shape, 10, (60_000, 10_000))
-
-    with pytest.raises(ModelError, match=message) as caught:
-        check(SequentialEngine())
-    assert "at most 1,280 MB are allowed on a CPU" in str(caught.value)
-    for _ in range(2):  # of training, then of evaluating
-        with suppress(ModelError):
-            check(SequentialEngine())
-            return
-        name, value = re.findall(r"(LONGTAIL_MAX_PARAMETERS)=(\d+)", str(caught.value))[0]
-        monkeypatch.setenv(name, str(int(value) * 4))
-    check(SequentialEngine())
-
-
-def test_a_stack_takes_the_memory_of_all_its_models() -> None:
-    campaign = small_campaign(recipe={"epochs": 1, "batch_size": 512}, subsets={"ratios": [0.5], "repetitions": 2})
-    campaign = campaign.model_copy(update={"model": SmallCNN(name="small-cnn")})
-    check_training_memory(campaign, StackedEngine(4), (1, 28, 28), 10, (60_000, 10_000))
-    with pytest.raises(ModelError, match="training 1000000 models small-cnn on minibatches of 512"):
-        check_training_memory(campaign, StackedEngine(1_000_000), (1, 28, 28), 10, (60_000, 10_000))
-
-
-def test_memory_is_counted_as_it_is_taken() -> None:
-    """Against sums by hand: a linear layer of 1,000 inputs and 3,000 outputs, and ReLU."""
-
-    def build() -> nn.Module:
-        return nn.Sequential(nn.Linear(1000, 3000), nn.ReLU(), nn.Linear(3000, 10))
-
-    rows, weights = 4 * 50_000, 4 * (3000 * 1001 + 10 * 3001)
-    assert evaluation_bytes(build, (1000,), 50_000) == rows * (1000 + 3000 + 3000)
-    training = training_bytes(build, (1000,), 50_000)
-    assert estimated_bytes(build, (1000,), 50_000, training=True) == training
-    assert estimated_bytes(build, (1000,), 50_000, training=False) == evaluation_bytes(build, (1000,), 50_000)
-    assert 1 < (training - 3 * weights) / (rows * (1000 + 2 * 3000)) < 1.5
-
-
-def small_data_vit(**options: object) -> Any:
-    """The layers of a small one on 6 x 6 images of two channels, in evaluation mode."""
-    torch.manual_seed(0)
-    fields = {"name": "vit-small-data", "width": 12, "heads": 3, "hidden": 7, "layers": 1, **options}
-    return build_model(SmallDataViT.model_validate(fields), (2, 6, 6), 5).eval()
-
-
-@pytest.mark.parametrize(
-    ("shifts", "patch", "moves"),
-    [
-        ("axes", 2, [(0, 0), (0, 1), (0, -1), (1, 0), (-1, 0)]),
-        ("diagonals", 2, [(0, 0), (1, 1), (1, -1), (-1, 1), (-1, -1)]),
-        ("diagonals", 6, [(0, 0), (3, 3), (3, -3), (-3, 3), (-3, -3)]),
-    ],
-)
-def test_shifted_patch_tokens_pixel_by_pixel(shifts: str, patch: int, moves: list[tuple[int, int]]) -> None:
-    """A token is a projection of the normalised patch, and of the same patch of each copy."""
-    tokens, images = small_data_vit(shifts=shifts, patch_size=patch)[0], torch.rand(3, 2, 6, 6)
-    found = tokens(images)
-    side = 6 // patch
-    assert found.shape == (3, side * side, 12)
-    for place in range(side * side):
-        top, left = patch * (place // side), patch * (place % side)
-        values = []
-        for down, right in moves:
-            for channel in range(2):
-                for i in range(top - down, top - down + patch):
-                    for j in range(left - right, left - right + patch):
-                        inside = 0 <= i < 6 and 0 <= j < 6
-                        values.append(images[:, channel, i, j] if inside else torch.zeros(3))
-        raw = torch.stack(values, dim=1)
-        normed = (raw - raw.mean(dim=1, keepdim=True)) / (raw.var(dim=1, unbiased=False, keepdim=True) + 1e-5).sqrt()
-        expected = normed @ tokens.projection.weight.T + tokens.projection.bias
-        torch.testing.assert_close(found[:, place], expected, rtol=1e-4, atol=1e-5)
-
-
-def test_locality_attention_token_by_token() -> None:
-    """No token sees itself; scores times the learned scale, which starts at one over the root of a head's width."""
-    attention, x = small_data_vit()[3].attention, torch.randn(2, 5, 12)
-    torch.testing.assert_close(attention.log_scale.exp(), torch.tensor(4.0**-0.5))
-    nn.init.constant_(attention.log_scale, 0.7)
-    query, key, value = (x @ part.T for part in attention.inputs.weight.chunk(3))
-    mixed = torch.zeros(2, 5, 12)
-    for b in range(2):
-        for head in range(3):
-            own = slice(4 * head, 4 * head + 4)
-            for i in range(5):
-                others = [j for j in range(5) if j != i]
-                scores = torch.stack([query[b, i, own] @ key[b, j, own] * math.exp(0.7) for j in others])
-                shares = scores.exp() / scores.exp().sum()
-                mixed[b, i, own] = sum(share * value[b, j, own] for share, j in zip(shares, others, strict=True))
-    torch.testing.assert_close(attention(x), mixed @ attention.output.weight.T + attention.output.bias)
-
-
-def test_the_vit_for_small_data_has_the_published_size() -> None:
-    """512 wide, 8 heads, hidden layers of 512, six blocks, patches of 2 of CIFAR-10's images."""
-    model = build_model(SmallDataViT(name="vit-small-data"), (3, 32, 32), 10)
-    patch, block = 3 * 5 * 4, 2 * 2 * 512 + 1 + 3 * 512 * 512 + 3 * (512 * 512 + 512)
-    assert parameters(model) == 2 * patch + patch * 512 + 512 + 258 * 512 + 6 * block + 2 * 512 + 512 * 10 + 10
 
 
 def test_torchvisions_own_stem_on_small_images() -> None:
