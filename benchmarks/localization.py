@@ -4,7 +4,7 @@
 
 DATA is the folder that the campaign's data set reads (`MNIST/raw/`, or `train.parquet` and `test.parquet`). The first N
 training and T test images are written as Parquet beside the store, with the campaign file; then the campaign is trained
-and `longtail localize` prints its tables. With --memorization R small networks are trained on R random
+and `longtail localize` prints its tables. With --memorization R multilayer perceptrons are trained on R random
 subsets of the same examples, and the rank correlation of their memorization with the probes' values is printed as well.
 A baseline (--keep) has no probes: its accuracies are printed alone.
 """
@@ -129,20 +129,18 @@ def _campaign(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _memorization(options: argparse.Namespace) -> dict[str, Any]:
-    """Small networks on random subsets of the same examples, with the same noise."""
+    """Networks without stage dropout that fit their subsets, on random subsets of the same examples, same noise."""
     document = _campaign(options)
+    rate: dict[str, Any] = {
+        "optimizer": {"name": "sgd", "learning_rate": 0.03, "momentum": 0.9},
+        "schedule": {"name": "cosine"},
+    }
     return document | {
-        "model": {"name": "mnist-cnn" if options.name == "mnist" else "small-cnn"},
-        "recipe": document["recipe"] | {"epochs": 20, "batch_size": 64} | _SMALL_RATE,
+        "model": {"name": "mlp"},
+        "recipe": document["recipe"] | {"epochs": 50, "batch_size": 64} | rate,
         "subsets": document["subsets"] | {"ratios": [0.7], "repetitions": options.memorization},
         "record": {},
     }
-
-
-_SMALL_RATE: dict[str, Any] = {
-    "optimizer": {"name": "sgd", "learning_rate": 0.03, "momentum": 0.9},
-    "schedule": {"name": "cosine"},
-}
 
 
 def _accuracies(path: Path) -> pd.DataFrame:
