@@ -182,7 +182,7 @@ def _hindrance(slots: MachineSlots) -> str | None:
     if not is_installed("ray"):
         return f"Ray is not installed, {installation('ray')} trains on {slots.text}"
     ray = sys.modules.get("ray")
-    if "RAY_ADDRESS" in os.environ or (ray is not None and ray.is_initialized()):
+    if os.environ.get("RAY_ADDRESS") or (ray is not None and ray.is_initialized()):
         return "a Ray cluster is at hand, which --runner ray uses"
     return None
 

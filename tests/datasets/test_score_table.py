@@ -59,6 +59,7 @@ def test_scores_are_read_in_canonical_order(write_table: Callable[..., str]) -> 
             {},
             "ratio: f.parquet: has rows at several ratios: must be one of 0.3, 0.7, got none",
         ),
+        ({"s": [2**60] * 4}, {}, "column: f.parquet: column s must hold integers that float64 has exactly"),
         ({"s": [1.0] * 4, "ratio": [0.3] * 4}, {"ratio": 0.5}, "ratio: f.parquet: must be one of 0.3, got 0.5"),
         ({"s": [1.0] * 4, "ratio": ["x"] * 4}, {}, "ratio: f.parquet: column ratio must hold numbers, got "),
         ({"s": [1.0] * 4}, {"ratio": 0.5}, "ratio: f.parquet: has no column ratio to look for 0.5 in"),

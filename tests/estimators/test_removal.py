@@ -9,6 +9,7 @@ from scipy import stats
 
 from analysis import EstimateError, count_first_runs, mean_interval, open_store, plot, removal_curve
 from analysis.estimators.removal import mean_of_runs
+from tests.command import call
 from tests.conftest import small_campaign
 from tests.explicit_subsets import by_threshold, explicit, explicit_store, resolved
 from tests.stores import NUM_TEST, NUM_TRAIN, header, results
@@ -108,6 +109,19 @@ def test_a_rule_is_compared_with_as_many_random_removals(tmp_path: Path) -> None
     assert sorted(text.get_text() for text in axes.texts) == ["4", "7"]
     with pytest.raises(EstimateError, match="subsets.drop must have the rule random"):
         plot.marginal_utility(frame[frame["rule"] == "random"])
+
+
+def test_a_plot_of_differences_needs_them_and_a_file_of_its_own(tmp_path: Path) -> None:
+    campaign = resolved(by_threshold({"at_least": 7}), np.arange(float(NUM_TRAIN)))
+    store = explicit_store(tmp_path / "s", campaign)
+    shard = Shard(campaign.subsets.ratios_ppm[0], 0, 2)
+    store.commit(shard, final_only(results(shard)))
+    code, _, said = call("removal", store.uri, "-o", tmp_path / "o.csv", "--difference-plot", tmp_path / "d.png")
+    assert (code, len(said.splitlines())) == (2, 1) and "--difference-plot: needs runs of the rule random" in said
+    same = tmp_path / "d.png"
+    code, _, said = call("removal", store.uri, "--plot", same, "--difference-plot", same)
+    assert code == 2 and "--difference-plot: must be another file than --plot" in said
+    assert [each.name for each in tmp_path.iterdir()] == ["s"]
 
 
 def test_equal_accuracies_leave_an_interval_of_the_difference(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from tests.explicit_subsets import by_threshold, resolved
 from workers.campaign.campaign import PPM
 from workers.campaign.drop_rules import AtLeast
 from workers.campaign.keys import Run
+from workers.campaign.yaml_io import check_campaign
 from workers.errors import CampaignError
 from workers.subsets.draw import draw_subset, subset_size
 from workers.subsets.explicit import (
@@ -35,6 +36,14 @@ def test_a_threshold_drops_its_side_and_random_as_many(values: list[int], thresh
     first, second = (draw_subset(campaign, Run(ratio_ppm, k), len(values), scored) for k in range(2))
     assert (first == ~dropped).all()
     assert second.sum() == first.sum()
+
+
+def test_a_long_rule_is_cut_in_its_error() -> None:
+    document, line = by_threshold({"at_least": 1}).model_dump(), r"^campaign: subsets.drop.0: must be lowest, .*\.\.\.$"
+    for rule in ({"at_least": int("9" * 400)}, {"at_least": "9" * 100_000}, "9" * 100_000):
+        with pytest.raises(CampaignError, match=line) as caught:
+            check_campaign({**document, "subsets": {"design": "explicit", "drop": [rule]}})
+        assert len(str(caught.value)) < 300
 
 
 def test_every_threshold_has_a_ratio_of_its_own() -> None:

@@ -242,6 +242,13 @@ def test_options_that_would_do_nothing_are_refused(
     assert str(caught.value) == message
 
 
+@pytest.mark.parametrize("factor", [0, 1e-7, 1e7])
+def test_factors_that_float32_cannot_apply_are_refused(factor: float) -> None:
+    """Weight decay is divided by it: with 1e-300 that was infinite, and all runs diverged."""
+    with pytest.raises(ValueError, match="norm_bias_factor"):
+        small_campaign(recipe={"epochs": 2, "batch_size": 8, "optimizer": {"name": "sgd", "norm_bias_factor": factor}})
+
+
 def test_left_out_fields_are_not_part_of_the_identity() -> None:
     """Of campaigns that were there before the fields; given, each is."""
     plain = small_campaign(recipe={"epochs": 2, "batch_size": 8}).identity("x")

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 from workers.campaign.recipe import Frozen
+from workers.campaign.short_repr import short
 
 
 def _quantile(quantile: float) -> float:
@@ -87,7 +88,7 @@ def _known_rule(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
             "must be lowest, highest, random, {window: QUANTILE} with a QUANTILE from 0 to less than 1, "
             "{at_least: SCORE} or {at_most: SCORE}"
         )
-        raise ValueError(f"{text}, got {value!r}") from None
+        raise ValueError(f"{text}, got {short(value)}") from None
 
 
 Rule = Annotated[Literal["lowest", "highest", "random"] | Window | AtLeast | AtMost, WrapValidator(_known_rule)]

@@ -22,7 +22,7 @@ WeightDecay = Annotated[float, Field(ge=0, le=1e3)]
 class ElementwiseOptimizer(Frozen):
     """What optimizers have that update every weight by itself."""
 
-    norm_bias_factor: Annotated[float, Field(gt=0, le=1e6)] = 1.0
+    norm_bias_factor: Annotated[float, Field(ge=1e-6, le=1e6)] = 1.0
     """Of the learning rate, for the biases of batch norms. Their weight decay is divided by it, so that they decay no
     faster (`bias_scaler` of Jordan, arXiv:2404.00498, section 3.4)."""
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Tag
 from pydantic_core import ErrorDetails
 
 from workers.campaign.campaign import Campaign
+from workers.campaign.short_repr import short
 from workers.campaign.specs import DATASET_NAMES, MODEL_NAMES
 from workers.campaign.suggest import closest
 
@@ -28,12 +29,6 @@ def explain_mistakes(mistakes: Iterable[ErrorDetails], document: dict[str, Any])
         f"{field}: {' or '.join(dict.fromkeys(texts))}{given}{choices.get((field, given), '')}"
         for (field, given), texts in allowed.items()
     ]
-
-
-def short(value: Any) -> str:
-    """repr, cut to 80 characters."""
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def _explain(mistake: ErrorDetails, document: dict[str, Any]) -> tuple[str, str, str]:

@@ -12,7 +12,8 @@ import yaml
 from pydantic import ValidationError
 
 from workers.campaign.campaign import Campaign
-from workers.campaign.validation_messages import explain_mistakes, short
+from workers.campaign.short_repr import short
+from workers.campaign.validation_messages import explain_mistakes
 from workers.errors import CampaignError
 
 MAX_BYTES = 1 << 18

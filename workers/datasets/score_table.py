@@ -23,7 +23,11 @@ def read_scores(source: ScoreColumn, num_train: int, field: str = "subsets.score
     column = table.column(source.column)
     if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
         raise table.mistake("column", f"column {source.column} must hold numbers, got {column.type}")
-    values = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    try:
+        values = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    except pa.ArrowInvalid as error:  # a rounded integer would equal its neighbours
+        text = f"column {source.column} must hold integers that float64 has exactly, from -2**53 to 2**53: {error}"
+        raise table.mistake("column", text) from error
     scores = np.empty(num_train)
     scores[table.ids(num_train)] = values + 0.0  # -0.0 becomes 0.0: equal scores have one hash
     missing = np.flatnonzero(np.isnan(scores))

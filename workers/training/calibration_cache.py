@@ -25,11 +25,13 @@ class CalibrationRecord:
     def read(self, sizes: Sequence[int]) -> int | None:
         """The size chosen before; None where there is none, or what the file holds is no answer to the question."""
         try:
+            if not self.path.is_file():  # a pipe would be waited for
+                return None
             with self.path.open("rb") as file:
                 found = json.loads(file.read(_MAX_BYTES))
             answered = found["question"] == self._question and type(found["stack_size"]) is int
             return found["stack_size"] if answered and found["stack_size"] in sizes else None
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
 
     def write(self, size: int) -> None:

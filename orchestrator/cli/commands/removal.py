@@ -11,7 +11,7 @@ from orchestrator.cli.output import errors, say, show_table
 from orchestrator.cli.table_output import cell, not_kept
 from orchestrator.cli.text_table import TableColumn, TextTable
 from orchestrator.frame_files import check_output, write_frame
-from workers.errors import ReadOnlyError
+from workers.errors import CampaignError, ReadOnlyError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,9 +47,15 @@ def removal(
     check_output(output)
     check_figure(plot, "plot")
     check_figure(difference_plot, "difference-plot")
+    if plot is not None and difference_plot is not None and plot.absolute() == difference_plot.absolute():
+        raise CampaignError(f"--difference-plot: must be another file than --plot, got {str(difference_plot)!r}")
     opened = Store.open(store)
     with reading_display(errors, opened):
         frame = removal_curve(opened, confidence=confidence)
+    if difference_plot is not None and frame["difference"].isna().all():
+        raise CampaignError(
+            f"--difference-plot: needs runs of the rule random beside another's at one ratio, {opened.uri} has none"
+        )
     if output is not None:
         write_frame(frame, output)
     if plot is not None:

@@ -66,7 +66,7 @@ def ray_session(options: ClusterOptions) -> Iterator[RaySession]:
 
 def starts_cluster(options: ClusterOptions) -> bool:
     """Whether a session would start a cluster on this machine."""
-    return options.address is None and "RAY_ADDRESS" not in os.environ and not ray.is_initialized()
+    return options.address is None and not os.environ.get("RAY_ADDRESS") and not ray.is_initialized()
 
 
 def cluster_nodes() -> list[Node]:
