@@ -241,3 +241,20 @@ def test_of_several_ratios_one_must_be_named(tmp_path: Path) -> None:
     assert code == 0
     assert "means over 2 measured runs at ratio 1," in output
     assert set(longtail.open_store(tmp_path / "s").probe("rewinding")["ratio"]) == {0.5, 1.0}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--estimate", "cscore"], "--estimate: must be left out without --scores, got cscore"),
+        (["--scores-ratio", "0.5"], "--scores-ratio: must be left out without --scores, got 0.5"),
+        (["--scores", "a.npz", "--scores-ratio", "0.5"], "--scores-ratio: must be left out with a file, which has"),
+        (
+            ["--scores", "s3://b/a.npz"],
+            "--scores: must be a store, or an .npz file on this machine, got 's3://b/a.npz'",
+        ),
+    ],
+)
+def test_options_of_scores_that_would_do_nothing(words: list[str], message: str) -> None:
+    code, _, said = call("localize", "store", *words)
+    assert (code, len(said.splitlines())) == (2, 1) and message in said

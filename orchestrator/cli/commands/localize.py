@@ -13,7 +13,7 @@ from orchestrator.cli.output import errors, say
 from orchestrator.cli.table_output import not_kept
 from orchestrator.frame_files import check_output, write_frame
 from workers.campaign.plural import count_text
-from workers.errors import ReadOnlyError
+from workers.errors import CampaignError, ReadOnlyError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,6 +67,7 @@ def localize(
 
     if rule not in RULES:
         raise typer.BadParameter(f"--rule must be one of {', '.join(RULES)}, got {rule!r}")
+    _check_scores(scores, scores_ratio, estimate)
     check_output(output)
     check_figure(plot, "plot")
     opened = Store.open(store)
@@ -85,6 +86,20 @@ def localize(
         say(f"table: {place}")
     if plot is not None:
         say(f"plot: {plot}")
+
+
+def _check_scores(scores: str | None, scores_ratio: float | None, estimate: str | None) -> None:
+    """Raise CampaignError for options of scores that would do nothing, and for a file of scores in an object store."""
+    if scores is None:
+        given = {"--scores-ratio": scores_ratio, "--estimate": estimate}
+        for option, value in given.items():
+            if value is not None:
+                raise CampaignError(f"{option}: must be left out without --scores, got {value}")
+    elif scores.lower().endswith(".npz"):
+        if scores_ratio is not None:
+            raise CampaignError(f"--scores-ratio: must be left out with a file, which has none, got {scores_ratio:g}")
+        if "://" in scores:
+            raise CampaignError(f"--scores: must be a store, or an .npz file on this machine, got {scores!r}")
 
 
 def _keep(store: "Store", name: str, frame: "pd.DataFrame", output: Path | None) -> str:
