@@ -37,7 +37,8 @@ def correlate_probes(
     groups of examples, and all. Limits are over examples, over the measured runs from two on, and over those of
     `scores` where they are known: the jackknife of `agreement_errors`.
 
-    Raises EstimateError where the store has neither probe, or where the scores are not of the same examples.
+    Raises EstimateError where the store has neither probe, where the scores are not of the same examples,
+    and where none of them has a value.
     """
     names = probe_names(store)
     values = {value: read for value, (probe, read) in _VALUES.items() if any(name.startswith(probe) for name in names)}
@@ -50,6 +51,8 @@ def correlate_probes(
         ours = _scores(store, read(store, ratio))
         for group, chosen in groups.items():
             rows.append({"value": name, "group": group} | _spearman(ours, chosen, scores, confidence))
+    if not any(row["examples"] for row in rows):
+        raise EstimateError(f"{scores.source}: has no score of an example that the probes of {store.uri} measured")
     return pd.DataFrame(rows)
 
 

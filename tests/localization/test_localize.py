@@ -220,6 +220,10 @@ def test_examples_lost_by_dropping_are_counted_over_the_runs(tmp_path: Path) -> 
     code, _, told = call("localize", tmp_path / "s", *words)
     assert code == 2
     assert "labels differ" in " ".join(told.split())
+    np.savez(scores, labels=frame["label"].to_numpy(), scores=np.full(len(lost), np.nan))
+    code, _, told = call("localize", tmp_path / "s", *words)
+    assert code == 2
+    assert "has no score of an example that the probes" in " ".join(told.split())
     code, _, told = call("localize", tmp_path / "s", "--scores", scores)
     assert code == 2
     assert "estimate must be given with a score file" in told
