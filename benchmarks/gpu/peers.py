@@ -1,7 +1,7 @@
 """Peers given by path: the two scripts that are known, and any script that prints what it measured.
 
 A script of the user's own is called with the work's name, and prints as its last line a JSON object with `models`
-(their number), `seconds` (of training them), and if it likes `accuracy`, `startup_seconds`, `precision`, `operations`.
+(their number), `seconds` (of training them), and optionally `accuracy`, `startup_seconds`, `precision`, `operations`.
 """
 
 import json

@@ -17,7 +17,7 @@ _KEPT = 2
 
 
 def with_cuda_graph(step: Step, device: torch.device, generators: Sequence[torch.Generator] = ()) -> Step:
-    """`step`, captured once per shape of its arguments and with_cuda_graph from then on; off a GPU `step` itself.
+    """`step`, captured once per shape of its arguments and replayed from then on; off a GPU `step` itself.
 
     A step takes and returns tensors, and does everything else by changing tensors in place, without waiting for the
     device. `generators` are those that it draws from. What it returns is overwritten by the next call.

@@ -17,7 +17,7 @@ _SMALL_BATCH = 512
 
 
 class Gradients:
-    """What a minibatch says: losses, what is recorded of it, and the weights' gradients."""
+    """Computes for a minibatch: losses, what is recorded of it, and the weights' gradients."""
 
     def __init__(
         self,
