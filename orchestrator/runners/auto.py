@@ -20,6 +20,7 @@ from orchestrator.runners.machine_slots import MachineSlots, machine_slots
 from orchestrator.runners.run_options import RunOptions
 from workers.campaign.campaign import Campaign
 from workers.campaign.keys import Shard
+from workers.common.durations import in_largest_unit
 from workers.common.extras import installation, is_installed
 from workers.training import Precision
 from workers.training.hardware import Machine
@@ -58,7 +59,7 @@ class AutoRunner:
         self._seconds, self._operations = 0.0, 0.0
         self._ray: RayRunner | None = None
         self._news: list[Placement] = []
-        self._told: set[Literal["here", "ray"]] = set()
+        self._announced: set[Literal["here", "ray"]] = set()
 
     def machine(self) -> Machine:
         """See `Runner.machine`."""
@@ -100,7 +101,7 @@ class AutoRunner:
         """Decide by what is known of the work left."""
         slots = machine_slots(self._device, len(left.shards))
         if slots.workers < 2:
-            self._tell("here", f"training in this process: {slots.bound}")
+            self._announce("here", f"training in this process: {slots.bound}")
             return False
         seconds = left.operations / MOST_OPERATIONS[self._device]
         if worth_starting_ray(seconds, slots.workers, self._device):
@@ -109,7 +110,7 @@ class AutoRunner:
             return False
         seconds = left.operations * self._seconds / self._operations
         if not worth_starting_ray(seconds, slots.workers, self._device):
-            self._tell(
+            self._announce(
                 "here", f"training in this process: about {_about(seconds)} of work, Ray's start-up would cost more"
             )
             return False
@@ -119,15 +120,15 @@ class AutoRunner:
         """Whether nothing hinders Ray; tells where the work is done."""
         hindrance = _hindrance(slots)
         if hindrance is not None:
-            self._tell("here", f"training in this process, {work} of work: {hindrance}")
+            self._announce("here", f"training in this process, {work} of work: {hindrance}")
             return False
-        self._tell("ray", f"training on {slots.text} with Ray: {work} of work for one")
+        self._announce("ray", f"training on {slots.text} with Ray: {work} of work for one")
         return True
 
-    def _tell(self, where: Literal["here", "ray"], text: str) -> None:
+    def _announce(self, where: Literal["here", "ray"], text: str) -> None:
         """Once for each place: later estimates differ by little."""
-        if where not in self._told:
-            self._told.add(where)
+        if where not in self._announced:
+            self._announced.add(where)
             self._news.append(Placement(text))
 
     def _drain_news(self) -> Iterator[Placement]:
@@ -188,8 +189,6 @@ def _hindrance(slots: MachineSlots) -> str | None:
 
 
 def _about(seconds: float) -> str:
-    """In the largest unit of which there are two, else in seconds."""
-    for unit, size in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{max(1, round(seconds))} s"
+    """In whole units."""
+    amount, unit = in_largest_unit(seconds)
+    return f"{max(1, round(seconds))} s" if unit == "seconds" else f"{amount:.0f} {unit}"

@@ -19,7 +19,7 @@ import numpy as np
 
 from workers.campaign.campaign import Campaign
 from workers.campaign.recipe import CosineSchedule, Schedule, StepSchedule, TriangularSchedule
-from workers.campaign.validation_messages import short
+from workers.campaign.short_repr import short
 from workers.campaign.yaml_io import parse_mapping, read_text
 from workers.errors import CampaignError
 

@@ -25,7 +25,7 @@ from orchestrator.tuning.session import SearchProgress, SearchReport
 from tests.command import call
 from tests.conftest import small_campaign
 from tests.synthetic import Labelled, make_stores, random_runs
-from tests.tuning.test_tune import trial_result
+from tests.tuning.test_choice import trial_result
 from workers.campaign.plural import count_text, range_text
 from workers.campaign.yaml_io import dump_campaign
 

@@ -14,6 +14,7 @@ from torch.optim.sgd import sgd
 
 from workers.campaign.recipe import SGD, AdamW
 from workers.models.stacking import Weight
+from workers.training.memory_layout import laid_out_like
 from workers.training.scheduled_rate import ScheduledRate
 
 _LARGE = 1 << 18
@@ -30,21 +31,24 @@ class OnePassUpdate(Protocol):
 class ElementwiseUpdate:
     """See `WeightGroup`. `factor` is of the learning rate; the weight decay is divided by it."""
 
-    def __init__(self, weights: Mapping[int, Weight], how: SGD | AdamW, factor: float = 1.0) -> None:
+    def __init__(self, weights: Mapping[int, Weight], config: SGD | AdamW, factor: float = 1.0) -> None:
         self.indices, self.weights = tuple(weights), tuple(weights.values())
-        self.how = how if factor == 1 else how.model_copy(update={"weight_decay": how.weight_decay / factor})
-        self.rate = ScheduledRate(how.learning_rate * factor, self.weights)
+        self.config = (
+            config if factor == 1 else config.model_copy(update={"weight_decay": config.weight_decay / factor})
+        )
+        self.rate = ScheduledRate(config.learning_rate * factor, self.weights)
         self.first = [torch.zeros_like(weight.master) for weight in self.weights]
         """Momentum, or Adam's mean gradient."""
-        self.second = [torch.zeros_like(weight.master) for weight in self.weights if isinstance(how, AdamW)]
+        self.second = [torch.zeros_like(weight.master) for weight in self.weights if isinstance(config, AdamW)]
         self.steps = [torch.zeros((), device=mean.device) for mean in self.second]
         states = zip(self.first, self.second, self.steps, strict=True) if self.second else zip(self.first, strict=True)
-        both = zip(self.weights, states, strict=True)
-        self.fused = [_one_pass_update(weight, state, self.how) for weight, state in both]
+        self.fused = [
+            _one_pass_update(weight, state, self.config) for weight, state in zip(self.weights, states, strict=True)
+        ]
         # Held, because a core finds memory that it used a moment ago in its cache, and new memory not.
         self.held = [
-            torch.zeros_like(weight.master) if one is None and weight.is_copied else None
-            for weight, one in zip(self.weights, self.fused, strict=True)
+            torch.zeros_like(weight.master) if update is None and weight.is_copied else None
+            for weight, update in zip(self.weights, self.fused, strict=True)
         ]
 
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -60,13 +64,13 @@ class ElementwiseUpdate:
         """See `WeightGroup.set_rate_factor`."""
         self.rate.set_factor(factor)
 
-    def apply(self, found: Sequence[torch.Tensor | None]) -> None:
+    def apply(self, gradients: Sequence[torch.Tensor | None]) -> None:
         """See `WeightGroup.apply`."""
-        mine = [found[index] for index in self.indices]
+        own = [gradients[index] for index in self.indices]
         used = []
-        for place, (gradient, one) in enumerate(zip(mine, self.fused, strict=True)):
-            if gradient is not None and one is not None:
-                one.apply(gradient, self.rate.value)
+        for place, (gradient, update) in enumerate(zip(own, self.fused, strict=True)):
+            if gradient is not None and update is not None:
+                update.apply(gradient, self.rate.value)
             elif gradient is not None:
                 used.append(place)
 
@@ -75,33 +79,33 @@ class ElementwiseUpdate:
 
         with torch.no_grad():
             masters = [weight.master for weight in of(self.weights)]
-            gradients = [
-                _laid_out_like(master, gradient) if held is None else held.copy_(gradient)
-                for master, held, gradient in zip(masters, of(self.held), of(mine), strict=True)
+            inputs = [
+                laid_out_like(master, gradient) if held is None else held.copy_(gradient)
+                for master, held, gradient in zip(masters, of(self.held), of(own), strict=True)
             ]
-            if isinstance(self.how, SGD):
-                self._sgd(self.how, masters, gradients, of(self.first))
+            if isinstance(self.config, SGD):
+                self._sgd(self.config, masters, inputs, of(self.first))
             else:
-                self._adamw(self.how, masters, gradients, [of(self.first), of(self.second), of(self.steps)])
+                self._adamw(self.config, masters, inputs, [of(self.first), of(self.second), of(self.steps)])
             for weight, held in zip(of(self.weights), of(self.held), strict=True):
                 if held is not None:
                     weight.working.copy_(weight.master)
 
-    def _sgd(self, how: SGD, parameters: list[Any], gradients: list[Any], momentum: list[Any]) -> None:
+    def _sgd(self, config: SGD, parameters: list[Any], gradients: list[Any], momentum: list[Any]) -> None:
         sgd(
             parameters,
             gradients,
             momentum,
             fused=True,
-            weight_decay=how.weight_decay,
-            momentum=how.momentum,
+            weight_decay=config.weight_decay,
+            momentum=config.momentum,
             lr=self.rate.value,
             dampening=0.0,
-            nesterov=how.nesterov,
+            nesterov=config.nesterov,
             maximize=False,
         )
 
-    def _adamw(self, how: AdamW, parameters: list[Any], gradients: list[Any], state: list[list[Any]]) -> None:
+    def _adamw(self, config: AdamW, parameters: list[Any], gradients: list[Any], state: list[list[Any]]) -> None:
         first, second, steps = state
         adamw(
             parameters,
@@ -113,16 +117,16 @@ class ElementwiseUpdate:
             fused=True,
             capturable=isinstance(self.rate.value, torch.Tensor),
             amsgrad=False,
-            beta1=how.beta1,
-            beta2=how.beta2,
+            beta1=config.beta1,
+            beta2=config.beta2,
             lr=self.rate.value,
-            weight_decay=how.weight_decay,
-            eps=how.epsilon,
+            weight_decay=config.weight_decay,
+            eps=config.epsilon,
             maximize=False,
         )
 
 
-def _one_pass_update(weight: Weight, state: Sequence[torch.Tensor], how: SGD | AdamW) -> OnePassUpdate | None:
+def _one_pass_update(weight: Weight, state: Sequence[torch.Tensor], config: SGD | AdamW) -> OnePassUpdate | None:
     """The steps of a weight whose copy in half precision lies in memory as its master does; None: PyTorch's.
 
     On a CPU for SGD, on a GPU Triton's for weights whose passes take longer than launching a kernel.
@@ -130,13 +134,13 @@ def _one_pass_update(weight: Weight, state: Sequence[torch.Tensor], how: SGD | A
     if not weight.is_copied or not all(tensor.is_contiguous() for tensor in (weight.master, weight.working)):
         return None
     device = weight.master.device
-    if device.type == "cpu" and isinstance(how, SGD):
+    if device.type == "cpu" and isinstance(config, SGD):
         from workers.training.fused_sgd import FusedSGD  # here: numba takes half a second to import
 
-        return FusedSGD(weight, state[0], how)
+        return FusedSGD(weight, state[0], config)
     if device.type == "cuda" and weight.master.numel() >= _LARGE:
         kernels = triton_kernels(device)
-        return None if kernels is None else kernels.one_pass_update(weight, state, how)
+        return None if kernels is None else kernels.one_pass_update(weight, state, config)
     return None
 
 
@@ -150,8 +154,3 @@ def triton_kernels(device: torch.device) -> Any:
     except Exception:  # noqa: BLE001 - Triton's, a C compiler's, or a driver's: PyTorch's update does the same work
         return None
     return triton_update
-
-
-def _laid_out_like(master: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
-    """The gradient with the weight's strides: the fused updates walk through memory, whatever the order there."""
-    return gradient if gradient.stride() == master.stride() else torch.empty_like(master).copy_(gradient)

@@ -20,7 +20,7 @@ _BLOCK = 2048
 class FusedSGD:
     """The steps of one weight."""
 
-    def __init__(self, weight: Weight, momentum: torch.Tensor, how: SGD) -> None:
+    def __init__(self, weight: Weight, momentum: torch.Tensor, config: SGD) -> None:
         block = np.empty(_BLOCK, dtype=np.uint32)
         self.tensors = (
             _bits(weight.working.detach()),
@@ -30,11 +30,11 @@ class FusedSGD:
             block.view(np.float32),
         )
         """As NumPy has them, in their own memory."""
-        self.how = (np.float32(how.momentum), np.float32(how.weight_decay), how.nesterov)
+        self.config = (np.float32(config.momentum), np.float32(config.weight_decay), config.nesterov)
 
     def apply(self, gradient: torch.Tensor, rate: float) -> None:
         """v <- momentum v + g, w <- w - rate v, and the working copy <- w rounded to the nearest, ties to even."""
-        _apply(_bits(gradient.contiguous()), *self.tensors, np.float32(rate), *self.how)
+        _apply(_bits(gradient.contiguous()), *self.tensors, np.float32(rate), *self.config)
 
 
 def _bits(values: torch.Tensor) -> npt.NDArray[np.uint16]:

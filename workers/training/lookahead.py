@@ -14,9 +14,9 @@ from workers.models.stacking.layers import StackedBatchNorm
 class SlowWeights:
     """See `Lookahead`. Every slow value is of one weight of one model, so that a stack's models do not mix."""
 
-    def __init__(self, how: Lookahead, weights: Sequence[Weight], statistics: Sequence[torch.Tensor]) -> None:
+    def __init__(self, config: Lookahead, weights: Sequence[Weight], statistics: Sequence[torch.Tensor]) -> None:
         """`statistics` are `running_statistics` of what holds the weights."""
-        self.how = how
+        self.config = config
         self._copied = [weight for weight in weights if weight.is_copied]
         self._fast = [*(weight.master for weight in weights), *statistics]
         self._slow = [each.clone() for each in self._fast]
@@ -33,12 +33,12 @@ class SlowWeights:
     def follow(self, step: int, total: int) -> None:
         """After update `step` (from 1) of `total`: follow, if it is one to follow; replace the weights then, and at the
         end. The host decides, and the device is not waited for."""
-        due = step % self.how.every == 0
+        due = step % self.config.every == 0
         if not due and step < total:
             return
         with torch.no_grad():
             if due:
-                kept = self.how.decay**self.how.every * (step / total) ** self.how.power
+                kept = self.config.decay**self.config.every * (step / total) ** self.config.power
                 torch._foreach_lerp_(self._slow, self._fast, 1 - kept)
             torch._foreach_copy_(self._fast, self._slow)
             for weight in self._copied:
@@ -46,7 +46,7 @@ class SlowWeights:
 
 
 def running_statistics(modules: nn.Module) -> list[torch.Tensor]:
-    """The running means and variances of norms, of models or of stacks. Other buffers are not averaged: nobody knows
-    what they hold."""
+    """The running means and variances of norms, of models or of stacks. Other buffers are not averaged: what they
+    hold is not known."""
     norms = [module for module in modules.modules() if isinstance(module, _NormBase | StackedBatchNorm)]
     return [each for norm in norms for each in norm.buffers(recurse=False) if each.is_floating_point()]

@@ -19,12 +19,12 @@ _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 class MuonUpdate:
     """See `WeightGroup`. Weights are matrices [out, ...] of one model, or [K, out, ...] of a stack."""
 
-    def __init__(self, weights: Mapping[int, Weight], how: Muon, compute: torch.dtype) -> None:
+    def __init__(self, weights: Mapping[int, Weight], config: Muon, compute: torch.dtype) -> None:
         """`compute` is the dtype of the products."""
         self.indices, self.weights = tuple(weights), tuple(weights.values())
-        self.how = how
+        self.config = config
         self.compute = compute
-        self.rate = ScheduledRate(how.learning_rate, self.weights)
+        self.rate = ScheduledRate(config.learning_rate, self.weights)
         self.momentum = [torch.zeros_like(weight.master) for weight in self.weights]
 
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -35,24 +35,24 @@ class MuonUpdate:
         """See `WeightGroup.set_rate_factor`."""
         self.rate.set_factor(factor)
 
-    def apply(self, found: Sequence[torch.Tensor | None]) -> None:
+    def apply(self, gradients: Sequence[torch.Tensor | None]) -> None:
         """See `WeightGroup.apply`."""
         with torch.no_grad():
             for index, weight, momentum in zip(self.indices, self.weights, self.momentum, strict=True):
-                gradient = found[index]
+                gradient = gradients[index]
                 if gradient is not None:
                     self._step(weight, momentum, gradient)
 
     def _step(self, weight: Weight, momentum: torch.Tensor, gradient: torch.Tensor) -> None:
         """m <- momentum m + (1 - momentum) g; w <- (1 - rate decay) w - rate scale NS(m, or Nesterov's mean with g)."""
-        how, rate = self.how, self.rate.value
+        config, rate = self.config, self.rate.value
         gradient = gradient.to(momentum.dtype)
-        momentum.lerp_(gradient, 1 - how.momentum)
-        direction = gradient.lerp(momentum, how.momentum) if how.nesterov else momentum
+        momentum.lerp_(gradient, 1 - config.momentum)
+        direction = gradient.lerp(momentum, config.momentum) if config.nesterov else momentum
         matrices = direction.reshape(-1, *_matrix_shape(weight))
-        step = orthogonalized(matrices.to(self.compute), how.iterations, how.epsilon)
-        scale = rate_scale(how, *_matrix_shape(weight))
-        weight.master.mul_(1 - rate * how.weight_decay)
+        step = orthogonalized(matrices.to(self.compute), config.iterations, config.epsilon)
+        scale = rate_scale(config, *_matrix_shape(weight))
+        weight.master.mul_(1 - rate * config.weight_decay)
         weight.master.sub_(step.reshape(weight.master.shape).to(momentum.dtype) * (rate * scale))
         if weight.is_copied:
             weight.working.copy_(weight.master)
@@ -74,9 +74,9 @@ def orthogonalized(matrices: torch.Tensor, iterations: int, epsilon: float) -> t
     return x.mT if tall else x
 
 
-def rate_scale(how: Muon, rows: int, columns: int) -> float:
+def rate_scale(config: Muon, rows: int, columns: int) -> float:
     """The factor of the rate for matrices of this shape."""
-    match how.rate_scaling:
+    match config.rate_scaling:
         case "original":
             return math.sqrt(max(1, rows / columns))
         case "match_rms_adamw":

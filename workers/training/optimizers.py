@@ -22,7 +22,7 @@ class WeightGroup(Protocol):
     def set_rate_factor(self, factor: float) -> None:
         """The learning rate of the next steps, over the recipe's."""
 
-    def apply(self, found: WeightGradients) -> None:
+    def apply(self, gradients: WeightGradients) -> None:
         """One step by the gradients of all weights; a weight of the group without one is left alone."""
 
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -30,14 +30,14 @@ class WeightGroup(Protocol):
 
 
 class Update:
-    """Changes weights by their gradients, as `how` says. Weights without a gradient are left alone.
+    """Changes weights by their gradients, as `config` says. Weights without a gradient are left alone.
 
     `compute` is the dtype of matrix products, also of those in an update.
     """
 
-    def __init__(self, weights: Sequence[Weight], how: Optimizer, compute: torch.dtype = torch.float32) -> None:
+    def __init__(self, weights: Sequence[Weight], config: Optimizer, compute: torch.dtype = torch.float32) -> None:
         self.weights = weights
-        self.groups = _groups(weights, how, compute)
+        self.groups = _groups(weights, config, compute)
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """What an update changes, by name, apart from the weights that modules hold."""
@@ -67,17 +67,17 @@ class Update:
         factors = torch.full_like(losses, factor)
         return torch.autograd.grad(losses, working, factors, allow_unused=True, retain_graph=retain_graph)
 
-    def apply(self, found: WeightGradients) -> None:
+    def apply(self, gradients: WeightGradients) -> None:
         """One step down the gradients, as `gradients` gives them."""
         for group in self.groups:
-            group.apply(found)
+            group.apply(gradients)
 
 
-def check_optimizer(how: Optimizer, model: nn.Module, name: str) -> None:
+def check_optimizer(config: Optimizer, model: nn.Module, name: str) -> None:
     """Raise CampaignError where the optimizer has options for weights that the model does not have."""
     roles = {role for parameter, role in weight_roles(model).items() if parameter.requires_grad}
-    others, field = (how.others, "optimizer.others") if isinstance(how, Muon) else (how, "optimizer")
-    if isinstance(how, Muon) and "matrix" not in roles:
+    others, field = (config.others, "optimizer.others") if isinstance(config, Muon) else (config, "optimizer")
+    if isinstance(config, Muon) and "matrix" not in roles:
         raise CampaignError(
             f"recipe.optimizer: muon is for the matrices of hidden layers, and {name} has none: give sgd or adamw"
         )
@@ -88,15 +88,15 @@ def check_optimizer(how: Optimizer, model: nn.Module, name: str) -> None:
         )
 
 
-def _groups(weights: Sequence[Weight], how: Optimizer, compute: torch.dtype) -> list[WeightGroup]:
+def _groups(weights: Sequence[Weight], config: Optimizer, compute: torch.dtype) -> list[WeightGroup]:
     groups: list[WeightGroup] = []
     left = list(enumerate(weights))
-    if isinstance(how, Muon):
+    if isinstance(config, Muon):
         matrices = [(i, weight) for i, weight in left if weight.role == "matrix"]
-        groups += [MuonUpdate(dict(matrices), how, compute)] if matrices else []
-        left, how = [(i, weight) for i, weight in left if weight.role != "matrix"], how.others
-    if how.norm_bias_factor != 1:
+        groups += [MuonUpdate(dict(matrices), config, compute)] if matrices else []
+        left, config = [(i, weight) for i, weight in left if weight.role != "matrix"], config.others
+    if config.norm_bias_factor != 1:
         biases = [(i, weight) for i, weight in left if weight.role == "norm-bias"]
-        groups += [ElementwiseUpdate(dict(biases), how, how.norm_bias_factor)] if biases else []
+        groups += [ElementwiseUpdate(dict(biases), config, config.norm_bias_factor)] if biases else []
         left = [(i, weight) for i, weight in left if weight.role != "norm-bias"]
-    return [*groups, ElementwiseUpdate(dict(left), how)] if left or not groups else groups
+    return [*groups, ElementwiseUpdate(dict(left), config)] if left or not groups else groups

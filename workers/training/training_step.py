@@ -50,11 +50,11 @@ class Gradients:
         observed = observe(self.campaign, logits.view(*index.shape, -1), labels.view(index.shape))
         sums = losses.detach().view(index.shape).sum(dim=1)
         factor = 1 / index.shape[1]
-        found = self.update.gradients(losses, factor, retain_graph=self.sums is not None)
+        gradients = self.update.gradients(losses, factor, retain_graph=self.sums is not None)
         if self.sums is not None:
             split = data.split.index_select(0, index.reshape(-1))
-            self.sums.add(found, self.update.gradients(losses * split, factor))
-        return (sums, *observed), tuple(found)
+            self.sums.add(gradients, self.update.gradients(losses * split, factor))
+        return (sums, *observed), tuple(gradients)
 
 
 class TrainingStep:

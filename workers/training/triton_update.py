@@ -18,6 +18,7 @@ from torch import nn
 
 from workers.campaign.recipe import SGD, AdamW
 from workers.models.stacking import Weight
+from workers.training.memory_layout import laid_out_like
 
 _BLOCK = 1024
 _OPTIONS = {"enable_fp_fusion": False}
@@ -50,7 +51,7 @@ class TritonAdamW:
         self.constants = {
             "beta1": config.beta1,
             "beta2": config.beta2,
-            # beta^step = 2^(step log2 beta); of 0 as good as 0.
+            # beta^step = 2^(step log2 beta); for beta = 0 an exponent whose power underflows to 0.
             "log_beta1": math.log2(config.beta1) if config.beta1 else -1e4,
             "log_beta2": math.log2(config.beta2) if config.beta2 else -1e4,
             "decay": config.weight_decay,
@@ -81,13 +82,6 @@ def try_out(device: torch.device) -> None:
     update.apply(torch.ones(4, dtype=torch.bfloat16, device=device), torch.tensor(0.25, device=device))
     if weight.working.tolist() != [0.75] * 4:
         raise RuntimeError(f"the kernel computes {weight.working.tolist()} in place of 0.75")
-
-
-def laid_out_like(master: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
-    """The gradient with the weight's strides: kernels walk through memory, whatever the order there."""
-    if gradient.stride() == master.stride():
-        return gradient
-    return torch.empty_like(master, dtype=gradient.dtype).copy_(gradient)
 
 
 def bits_of(weight: Weight) -> torch.Tensor:

@@ -10,6 +10,7 @@ from orchestrator.cli.options import CampaignPath, RepetitionsOption, TargetSeOp
 from orchestrator.cli.output import say, show_data, show_table, warn
 from orchestrator.cli.text_table import ABSENT, TableColumn, TextTable
 from workers.campaign.plural import count_text, range_text
+from workers.common.durations import UNITS, in_largest_unit
 
 if TYPE_CHECKING:
     from orchestrator.campaigns.duration import Duration, Pace
@@ -156,18 +157,13 @@ def _show_duration(planned: "Plan", store: str | None, calibrate_on: str | None,
 
 
 def _duration_line(pace: "Pace", duration: "Duration", workers: int) -> str:
-    work = _amount(duration.worker_seconds, {"hours": 3600, "minutes": 60}, "core-" if pace.device == "cpu" else "GPU-")
-    wall = _amount(duration.wall_seconds, {"days": 86_400, "hours": 3600, "minutes": 60})
+    hours = {unit: UNITS[unit] for unit in ("hours", "minutes")}
+    work, work_unit = in_largest_unit(duration.worker_seconds, hours)
+    wall, wall_unit = in_largest_unit(duration.wall_seconds)
+    processor = "core" if pace.device == "cpu" else "GPU"
     team = count_text(workers, "worker")
-    return f"about {work}: {wall} with {team} (based on {pace.source}, {pace.device})"
-
-
-def _amount(seconds: float, units: dict[str, int], prefix: str = "") -> str:
-    """In the largest of the units of which there are at least two, else in seconds."""
-    for unit, size in units.items():
-        if seconds >= 2 * size:
-            return f"{seconds / size:,.1f} {prefix}{unit}"
-    return f"{seconds:.1f} {prefix}seconds"
+    based = f"(based on {pace.source}, {pace.device})"
+    return f"about {work:,.1f} {processor}-{work_unit}: {wall:,.1f} {wall_unit} with {team} {based}"
 
 
 def _number(value: float | None) -> str:

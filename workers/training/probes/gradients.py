@@ -56,10 +56,10 @@ class GradientSums:
         self._all = [torch.zeros_like(weight.master) for weight in weights]
         self._split = [torch.zeros_like(weight.master) for weight in weights]
 
-    def add(self, found: Sequence[torch.Tensor | None], split: Sequence[torch.Tensor | None]) -> None:
+    def add(self, minibatch: Sequence[torch.Tensor | None], split: Sequence[torch.Tensor | None]) -> None:
         """The gradients of a minibatch: of all its examples, and of the split. In place, on the device alone."""
         with torch.no_grad():
-            for totals, gradients in ((self._all, found), (self._split, split)):
+            for totals, gradients in ((self._all, minibatch), (self._split, split)):
                 for total, gradient in zip(totals, gradients, strict=True):
                     if gradient is not None:
                         total.add_(gradient)
