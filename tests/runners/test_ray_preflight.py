@@ -197,7 +197,8 @@ def test_daemons_of_a_ray_that_does_not_start_are_ended(monkeypatch: pytest.Monk
     """On a machine that is too busy Ray gives up after 30 seconds, with a bare Exception."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def init(**options: object) -> None:
+    def init(**options: dict[str, object]) -> None:
+        options["_system_config"]["added"] = "by ray.init, as it does"
         started.append(subprocess.Popen(["sleep", "600"]))
         raise Exception("The current node timed out during startup.\nMore.")
 
@@ -207,3 +208,4 @@ def test_daemons_of_a_ray_that_does_not_start_are_ended(monkeypatch: pytest.Monk
         cluster.connect(None, 1, None)
     (daemon,) = started
     assert daemon.wait(timeout=60) == -signal.SIGKILL
+    assert "added" not in cluster.HEALTH_CHECKS

@@ -72,7 +72,7 @@ def connect(address: str | None, workers: int | None, working_dir: str | None) -
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         options |= {"address": "local", "num_cpus": max(workers or 0, usable_cores())}
         options |= {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
-        options |= {"_system_config": HEALTH_CHECKS, "_temp_dir": str(private_folder() / "ray")}
+        options |= {"_system_config": dict(HEALTH_CHECKS), "_temp_dir": str(private_folder() / "ray")}
         if not Path("/dev/shm").is_dir():  # noqa: S108 - where Ray keeps objects, unless told otherwise
             options["_plasma_directory"] = tempfile.gettempdir()
     with _own_sigterm():
