@@ -175,6 +175,7 @@ def test_plan_tells_runs_precision_and_time(pilot: Path, tmp_path: Path) -> None
     )
 
 
+@pytest.mark.slow
 def test_plan_calibrates_when_asked_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("workers.training.run_timing._ENOUGH_SECONDS", 0.0)
     assert "no time estimate: --calibrate measures it" in told(small_campaign(), tmp_path)

@@ -168,6 +168,7 @@ def test_elsewhere_lines_as_ever(small: Campaign, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_follower_measures_by_itself(store: Store) -> None:
     with BackgroundMonitor(store.uri) as follower:
         deadline = time.monotonic() + 60

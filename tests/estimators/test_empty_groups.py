@@ -134,6 +134,7 @@ def test_pairs_are_shown_by_their_lower_limits(tmp_path: Path) -> None:
     assert "2 pairs from 40 runs, the one with the largest influence on each test example; low to high" in done.stdout
 
 
+@pytest.mark.slow
 def test_commands_say_what_is_left_out_and_how_many_runs_a_cscore_rests_on(tmp_path: Path) -> None:
     subsets = np.array([[1, 0, 0, 1], [1, 1, 0, 1], [0, 1, 0, 1]], dtype=bool)
     store = make_store(tmp_path / "s", subsets, np.zeros((3, 4), bool), np.zeros((3, 1), bool))

@@ -131,6 +131,7 @@ def test_units_are_summarized_with_censored_ones_last() -> None:
     assert units_detection(units)["auc"].item() == pytest.approx(np.mean(pairs))
 
 
+@pytest.mark.slow
 def test_the_command_prints_writes_and_draws(store: Path, tmp_path: Path) -> None:
     words = ("-o", tmp_path / "t.csv", "--plot", tmp_path / "t.png", "--rule", "parameters")
     code, output, _ = call("localize", store, *words)

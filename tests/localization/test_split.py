@@ -89,6 +89,7 @@ def test_a_split_of_the_noisy_examples_measures_what_noise_does(split_store: Pat
         pd.testing.assert_frame_equal(after.drop(columns="run_id"), expected.drop(columns="run_id"))
 
 
+@pytest.mark.slow
 def test_what_is_shown_names_the_groups(split_store: Path, tmp_path: Path) -> None:
     code, output, error = call("localize", split_store, "-o", tmp_path / "t.csv", "--plot", tmp_path / "t.svg")
     assert code == 0, error

@@ -27,6 +27,7 @@ PARTS: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 def test_modes_in_a_store_are_those_of_the_models(tmp_path: Path) -> None:
     """A model's sums are rounded differently in a stack: one borderline example in a hundred may differ."""
     planned = small_campaign(**PARTS)

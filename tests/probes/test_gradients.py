@@ -45,6 +45,7 @@ def sums(result: RunResult) -> npt.NDArray[np.float32]:
     return values
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", [StackedEngine(3), StackedEngine(1), SequentialEngine()], ids=["3", "1", "plain"])
 def test_sums_are_those_of_one_backward_per_example(engine: Engine) -> None:
     """At weights that hardly move, G_c and G_n sum the examples' own gradients over their minibatch's size."""
@@ -73,6 +74,7 @@ MODELS: dict[str, dict[str, object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 def test_stacks_and_plain_models_agree(model: str) -> None:
     campaign = noisy_campaign(model=MODELS[model], recipe={"epochs": 3, "batch_size": 64})

@@ -38,6 +38,7 @@ def losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return (logits.sum(dim=1) - label) / (logits.shape[1] - 1) - label
 
 
+@pytest.mark.slow
 def test_units_of_a_perceptron_are_those_that_a_search_over_all_units_takes() -> None:
     """With one hidden layer and the whole subset as minibatch the gains are exact."""
     subject = trained_subject(wide, epochs=6)

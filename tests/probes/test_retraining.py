@@ -53,6 +53,7 @@ def by_hand(subject: Subject, layer: int, epochs: int) -> list[list[int]]:
     return right
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("build", [perceptron, convolutional], ids=["perceptron", "convolutional"])
 def test_counts_are_those_of_a_loop_by_hand(build: Any) -> None:
     """Each layer by itself: its weights at the start, the others' at the end, and what is right after each epoch."""

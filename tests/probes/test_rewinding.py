@@ -78,6 +78,7 @@ def with_new_statistics(subject: Subject, model: nn.Module) -> nn.Module:
     return model.eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_counts_are_those_of_models_loaded_by_hand(name: str) -> None:
     """Every layer, epoch and rule; at the last epoch the first two rules are the untouched model."""

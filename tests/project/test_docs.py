@@ -125,6 +125,7 @@ def test_the_site_needs_no_network(site: Path) -> None:
         assert not re.search(r"(url\(|@import\s*)[\"']?(https?:)?//", style.read_text()), f"{style.name} fetches"
 
 
+@pytest.mark.slow
 def test_every_link_of_the_site_leads_somewhere(site: Path) -> None:
     pages = {path: _References(path) for path in site.rglob("*.html") if path.name != "404.html"}
     for page, references in pages.items():

@@ -171,6 +171,7 @@ def test_of_a_large_set_lost_examples_are_explored(found: Findings, monkeypatch:
     assert {tile.example for tile in Galleries(found, None).dropped()} <= set(ids.tolist())
 
 
+@pytest.mark.slow
 def test_the_page_has_the_section(found: Findings, tmp_path: Path) -> None:
     assert found.probed is not None
     page = Page(write_report(found.store, tmp_path / "r.html").path)
@@ -184,6 +185,7 @@ def test_the_page_has_the_section(found: Findings, tmp_path: Path) -> None:
     assert any("lost by" in (image["alt"] or "") for image in page.images)
 
 
+@pytest.mark.slow
 def test_names_of_layers_are_escaped_and_a_store_without_a_measured_run_says_so(tmp_path: Path) -> None:
     campaign = small_campaign(
         dataset={"name": "user_code:coloured"},

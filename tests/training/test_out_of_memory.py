@@ -64,6 +64,7 @@ def scarce(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(StackedModel, "__call__", call)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("scarce")
 def test_a_stack_that_does_not_fit_is_halved_until_it_does(store: str) -> None:
     campaign = campaign_of(MLP)
@@ -82,6 +83,7 @@ def test_a_stack_that_does_not_fit_is_halved_until_it_does(store: str) -> None:
     assert told(results) == told(alike)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("scarce")
 def test_an_interrupted_fallback_resumes_from_its_own_checkpoint(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     campaign = campaign_of(MLP)
@@ -132,6 +134,7 @@ def test_an_evaluation_that_does_not_fit_is_made_in_smaller_batches(request: pyt
     assert told(StackedEngine(2).train(campaign, data, runs)) == told(ample)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("scarce")
 def test_a_calibration_halves_stacks_too(monkeypatch: pytest.MonkeyPatch) -> None:
     campaign = campaign_of(MLP)
@@ -148,6 +151,7 @@ def test_a_calibration_halves_stacks_too(monkeypatch: pytest.MonkeyPatch) -> Non
     assert sorted(set(tried)) == [2, 3, 5]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("scarce")
 def test_a_stack_is_chosen_that_fits_also_where_none_of_the_sizes_does() -> None:
     campaign = campaign_of(MLP)

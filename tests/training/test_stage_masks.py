@@ -103,6 +103,7 @@ def digits() -> Dataset:
     return load_dataset(small_campaign().dataset)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options"), [("example-tied", {"p_gen": 0.5, "p_mem": 0.3}), ("sparse", {"keep": 0.5})]
 )
@@ -188,6 +189,7 @@ def test_training_without_masks_is_refused() -> None:
         show_examples(example_tied(model), torch.arange(2))
 
 
+@pytest.mark.slow
 def test_dropping_forgets_the_noisy_labels(digits: Dataset) -> None:
     """Fitted with their own channels, noisy labels are lost without them, while clean ones stay."""
     planned = small_campaign(
