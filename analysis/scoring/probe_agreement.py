@@ -16,7 +16,7 @@ from analysis.estimators.localization.units import example_units
 from analysis.reading.examples import read_labels
 from analysis.scoring.agreement import correlation
 from analysis.scoring.agreement_errors import Side, measure_errors, of_examples
-from analysis.scoring.matching import match_examples
+from analysis.scoring.matching import Matched, match_examples
 from analysis.scoring.scores import Scores, known_fingerprint
 from workers.common.arrays import Bools, Floats
 from workers.errors import EstimateError
@@ -48,9 +48,11 @@ def correlate_probes(
     groups = dict(zip(compared_groups(store), (~split, split), strict=True)) | {ALL: np.ones(len(split), dtype=bool)}
     rows = []
     for name, read in values.items():
-        ours = _scores(store, read(store, ratio))
-        for group, chosen in groups.items():
-            rows.append({"value": name, "group": group} | _spearman(ours, chosen, scores, confidence))
+        measured = _scores(store, read(store, ratio))
+        shared = match_examples(measured, scores)
+        for group, members in groups.items():
+            correlated = _spearman(measured, scores, _within(shared, members), confidence)
+            rows.append({"value": name, "group": group} | correlated)
     if not any(row["examples"] for row in rows):
         raise EstimateError(f"{scores.source}: has no score of an example that the probes of {store.uri} measured")
     return pd.DataFrame(rows)
@@ -84,12 +86,17 @@ def _scores(store: Store, of_runs: pd.DataFrame) -> Scores:
     return Scores(store.uri, "probes", labels, _mean_over_runs(values), known, store.names[0], replicates)
 
 
-def _spearman(ours: Scores, chosen: Bools, scores: Scores, confidence: float) -> dict[str, object]:
-    shared = match_examples(ours, scores)
-    valued = chosen[shared.a] & np.isfinite(ours.values[shared.a]) & np.isfinite(scores.values[shared.b])
+def _within(shared: Matched, members: Bools) -> Matched:
+    """The shared examples that are members of a group, bool[N] of the store's examples."""
+    inside = members[shared.a]
+    return Matched(shared.a[inside], shared.b[inside])
+
+
+def _spearman(measured: Scores, scores: Scores, shared: Matched, confidence: float) -> dict[str, object]:
+    valued = np.isfinite(measured.values[shared.a]) & np.isfinite(scores.values[shared.b])
     a, b = (
-        Side(each.values[ids], of_examples(each.replicates, ids))
-        for each, ids in ((ours, shared.a[valued]), (scores, shared.b[valued]))
+        Side(side.values[ids], of_examples(side.replicates, ids))
+        for side, ids in ((measured, shared.a[valued]), (scores, shared.b[valued]))
     )
     (row,) = measure_errors(a, b, {"spearman": _rank_correlation}, {}, confidence).to_dict("records")
     limits = {key: row[key] for key in ("se", "low", "high", "over")}

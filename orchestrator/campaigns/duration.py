@@ -68,9 +68,9 @@ def calibrated_pace(plan: Plan, device: torch.device) -> Pace:
 
     Raises DataError; what a model of the user's own raises passes through.
     """
-    campaign, how = plan.campaign, plan.execution_plan
+    campaign, execution = plan.campaign, plan.execution_plan
     dataset = load_dataset(campaign.dataset)
-    header = make_header(campaign, dataset, stack_size=how.stack_size, precision=how.precision)
+    header = make_header(campaign, dataset, stack_size=execution.stack_size, precision=execution.precision)
     times = time_runs(campaign, dataset, choose_engine(campaign, header, dataset.input_shape), device)
     examples = dataset.num_train + dataset.num_test
     sizes = {ratio_ppm: subset_size(ratio_ppm, dataset.num_train) for ratio_ppm in campaign.subsets.ratios_ppm}

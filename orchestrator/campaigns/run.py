@@ -96,7 +96,7 @@ def run_campaign(
 
 @dataclass(frozen=True)
 class Listeners:
-    """Who is told of a campaign's progress, and of its data set once read."""
+    """Functions that get a campaign's progress, and its data set once it is read."""
 
     on_progress: ProgressListener
     on_data: Callable[[Dataset], None]
