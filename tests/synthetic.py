@@ -54,13 +54,13 @@ class Runs:
 
     def _result(self, run: Run, k: int) -> RunResult:
         diverged = k in self.diverged
-        margin = None if self.margin is None else self.margin[k]
+        outputs = {} if self.margin is None else {"test_margin": self.margin[k]}
         epochs = [*self.earlier, (self.train, self.test)]
         last = self.num_epochs
         rows = enumerate(epochs, start=last - len(epochs) + 1)
         records = [
             EpochRecord(
-                epoch, train[k], test[k], float("nan") if diverged else 1 / epoch, margin, self._slots(k, epoch)
+                epoch, train[k], test[k], float("nan") if diverged else 1 / epoch, outputs, self._slots(k, epoch)
             )
             for epoch, (train, test) in rows
         ]

@@ -9,11 +9,13 @@ import numpy.typing as npt
 from analysis.reading.examples import Labels, read_labels
 from analysis.reading.selection import check_random_subsets, scan_epoch, select_ratio
 from workers.campaign.campaign import PPM
+from workers.campaign.record import Output
 from workers.errors import EstimateError
 from workers.store import Store
+from workers.store.output_columns import OutputColumn, Split, output_columns
 from workers.store.schema import MAX_FLOAT16
 
-Output = Literal["margin", "correctness"]
+TestOutput = Literal["margin", "correctness"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class RatioOutputs:
     """
 
     ratio_ppm: int
-    output: Output
+    output: TestOutput
     epoch: int | None
     diverged: int
     not_finite: int
@@ -64,8 +66,10 @@ def read_outputs(
     ratio_ppm = select_ratio(store, ratio)
     header = store.header
     chosen = _chosen_tests(tests, header.num_test)
-    output: Output = "margin" if header.record.margins else "correctness"
-    column = f"test_{'margin' if output == 'margin' else 'correct'}"
+    margin = OutputColumn("margin", "test")
+    recorded = margin in output_columns(header.record)
+    output: TestOutput = "margin" if recorded else "correctness"
+    column = margin.name if recorded else "test_correct"
     subsets = [np.zeros((0, header.num_train), dtype=bool)]
     outputs = [np.zeros((0, len(chosen)), dtype=np.float32)]
     diverged, not_finite, saturated, last_epoch = 0, 0, 0, 0
@@ -90,6 +94,19 @@ def read_outputs(
         subsets=np.concatenate(subsets),
         outputs=np.concatenate(outputs),
     )
+
+
+def recorded_output(store: Store, output: Output, split: Split) -> str:
+    """The name of the column with an output of a split's examples. Raises EstimateError where it is not recorded."""
+    recorded = output_columns(store.header.record)
+    column = OutputColumn(output, split)
+    if column not in recorded:
+        names = ", ".join(each.output for each in recorded if each.split == split) or "none"
+        raise EstimateError(
+            f"{store.uri}: has no {output!r} of {split} examples: record.outputs must include it "
+            f"when a campaign starts; recorded: {names}"
+        )
+    return column.name
 
 
 def _chosen_tests(tests: slice | npt.ArrayLike, num_test: int) -> npt.NDArray[np.int64]:

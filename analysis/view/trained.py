@@ -4,10 +4,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from analysis.reading.outputs import recorded_output
 from analysis.reading.selection import committed_ratios, scan_epoch, select_ratios
 from analysis.view.base import View, checked_split
 from analysis.view.display.images import Split
 from workers.campaign.campaign import PPM, Campaign
+from workers.campaign.record import Output
 from workers.errors import EstimateError
 
 _SCALAR_COLUMNS = (
@@ -57,14 +59,20 @@ class TrainedView(View):
         return self._vectors(f"{checked_split(split)}_correct", ratio, epoch)
 
     def margins(self, *, ratio: float | None = None, epoch: int | None = None) -> pd.DataFrame:
-        """float16 frame as `correctness("test")`: the label's logit less the largest other one; NaN if not finite.
+        """float16 frame as `correctness("test")`: the label's logit less the largest other one: `outputs("margin")`."""
+        return self.outputs("margin", "test", ratio=ratio, epoch=epoch)
 
-        Margins beyond float16's range are recorded as 65,504 or -65,504. Raises EstimateError where the
-        campaign does not record margins.
+    def outputs(
+        self, output: Output, split: Split, *, ratio: float | None = None, epoch: int | None = None
+    ) -> pd.DataFrame:
+        """Frame as `correctness(split)`: an output of each model for each example, in evaluation mode.
+
+        `margin`, `loss` and `probability` are float16: NaN where a logit is not finite, 65,504 or -65,504 where a value
+        is beyond that. `prediction` is int16: the predicted class, -1 where a logit is not finite. Raises
+        EstimateError where the campaign does not record the output.
         """
-        if not self.store.header.record.margins:
-            raise EstimateError(f"{self.store.uri}: has no margins: record.margins must be true, got False")
-        return self._vectors("test_margin", ratio, epoch)
+        column = recorded_output(self.store, output, checked_split(split))
+        return self._vectors(column, ratio, epoch)
 
     def subsets(self, *, ratio: float | None = None) -> pd.DataFrame:
         """bool frame, one row per run (index run_id), one column per training example: did the run train on it."""

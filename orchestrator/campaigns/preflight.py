@@ -23,6 +23,7 @@ from workers.models import build_model, check_gradients, check_output, check_wei
 from workers.models.repeatability import build_seeded, check_repeatable, starting_values_of
 from workers.store import Header, examples_table
 from workers.store.example_schema import SCORE, SPLIT_SCORE
+from workers.store.output_columns import MAX_CLASSES
 from workers.subsets.draw import given_labels, subset_size
 from workers.subsets.explicit import scores_sha256, threshold_ratios
 from workers.training import Precision
@@ -53,6 +54,10 @@ def check_campaign_fits(campaign: Campaign, dataset: Dataset) -> ModelFacts:
     check_augmentation(dataset, campaign)
     if dataset.num_classes < 2:
         raise CampaignError(f"dataset: needs at least 2 classes, got {dataset.num_classes}")
+    if "prediction" in campaign.record.outputs and dataset.num_classes > MAX_CLASSES:
+        raise CampaignError(
+            f"record.outputs: prediction needs at most {MAX_CLASSES:,} classes, got {dataset.num_classes:,}"
+        )
     labels = np.asarray(dataset.train_labels)
     if (labels == labels[0]).all():
         only = dataset.class_names[labels[0]]

@@ -318,7 +318,7 @@ def test_without_margins_correctness_is_predicted(tmp_path: Path) -> None:
     assert found.scores["lds"][:3].between(0.95 * np.sqrt(3 * 0.75 * 0.25), np.sqrt(3 * 0.5 * 0.5)).all()
     assert np.isnan(found.scores["lds"][3])
     assert found.score.tests == 3
-    with pytest.raises(EstimateError, match=r"has no margins: record.margins must be true, got False"):
+    with pytest.raises(EstimateError, match=r"has no 'margin' of test examples: record.outputs must include it"):
         view.margins()
 
 

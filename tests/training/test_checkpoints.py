@@ -189,7 +189,7 @@ def no_epochs(path: Path) -> bytes:
 
 def no_margins(path: Path) -> bytes:
     stacks = decode(path.read_bytes()[32:], 1437, 360).stacks
-    bare = [[replace(record, test_margin=None) for record in records] for records in stacks[0].records]
+    bare = [[replace(record, outputs={}) for record in records] for records in stacks[0].records]
     return changed(path, stacks=[replace(stacks[0], records=bare), replace(stacks[1], records=bare), *stacks[2:]])
 
 

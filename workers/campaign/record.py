@@ -1,11 +1,21 @@
 """What a campaign stores of each run: its `record` part."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from workers.campaign.probes import Probes
 from workers.campaign.recipe import Frozen
+
+Output = Literal["margin", "loss", "probability", "prediction"]
+"""What is stored of a model's logits for an example, in evaluation mode, beside whether the label is predicted."""
+
+
+def _in_order(outputs: tuple[Output, ...]) -> tuple[Output, ...]:
+    """In the order of `Output`, so that the order in a file is no part of the identity."""
+    if len(set(outputs)) != len(outputs):
+        raise ValueError(f"must be all different, got {list(outputs)}")
+    return tuple(output for output in get_args(Output) if output in outputs)
 
 
 class Record(Frozen):
@@ -15,12 +25,21 @@ class Record(Frozen):
     """`final`; `all`; or a number k for every k-th epoch. The last epoch is always stored."""
     margins: bool = False
     """Also each test example's margin: its class's logit less the largest other one, 2 bytes a value."""
+    outputs: Annotated[tuple[Output, ...], Field(strict=False), AfterValidator(_in_order)] = ()
+    """Also these outputs for every training example, in the subset or not, and every test example: `margin`, `loss`
+    (cross-entropy), `probability` (of the label) and `prediction` (the class); 2 bytes a value."""
     presentations: bool = False
     """Also whether each example was predicted right whenever training showed it, before the update: 2 bits an epoch."""
     probabilities: bool = False
     """Beside that the label's and the largest probability, and the loss, at each presentation: 6 bytes an epoch."""
     probes: Probes | None = None
     """Measurements of some runs' models: where in the network memorization is (`docs/localization.md`)."""
+
+    @model_validator(mode="after")
+    def _margins_are_requested_once(self) -> "Record":
+        if self.margins and "margin" in self.outputs:
+            raise ValueError("margins must be left out where outputs has margin, which includes the test examples'")
+        return self
 
     @model_validator(mode="after")
     def _probabilities_are_of_presentations(self) -> "Record":

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 AnyArray = npt.NDArray[Any]
 Bools = npt.NDArray[np.bool_]
-Float16s = npt.NDArray[np.float16]
+
 Floats = npt.NDArray[np.float64]
 Int32s = npt.NDArray[np.int32]
 Integers = npt.NDArray[np.int64]

@@ -15,6 +15,7 @@ from workers.campaign.specs import ScoreColumn, Sha256
 from workers.errors import DamagedFileError, StoreError, StoreMismatchError
 from workers.store.example_schema import SCORE, SPLIT_SCORE
 from workers.store.file_problems import RESTORE_HINT
+from workers.store.output_columns import output_bits
 from workers.store.probe_columns import ARROW_TYPES, ProbeColumn, ProbeForm
 
 STORE_FORMAT = 1
@@ -178,7 +179,7 @@ class Header(Frozen):
 def bytes_per_row(record: Record, slots: int, num_train: int, num_test: int) -> int:
     """Of the vectors of a row of results, with `slots` epochs of presentations, bits packed and before compression."""
     presented = slots * num_train * (2 + 3 * 16 * record.probabilities)
-    return (2 * num_train + num_test * (17 if record.margins else 1) + presented) // 8
+    return (2 * num_train + num_test + output_bits(record, num_train, num_test) + presented) // 8
 
 
 def probe_bytes(columns: Sequence[ProbeColumn]) -> int:

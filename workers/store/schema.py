@@ -12,12 +12,12 @@ import pyarrow as pa
 from workers.campaign.keys import Run
 from workers.campaign.record import Record
 from workers.errors import DamagedFileError
+from workers.store.output_columns import OUTPUT_COLUMNS, output_columns
 from workers.store.probe_columns import ARROW_TYPES, ProbeColumn
 
 SCHEMA_VERSION = 1
 Status = Literal["completed", "diverged"]
 VECTORS = ("subset", "train_correct", "test_correct")
-MARGIN = "test_margin"
 PRESENTED = ("presented", "presented_correct")
 PROBABILITIES = ("presented_probability", "presented_max_probability", "presented_loss")
 
@@ -60,12 +60,12 @@ RESULTS = pa.schema(
 """Accuracies are null where they rest on no example; train_loss is null for an epoch whose loss is not finite."""
 
 OPTIONAL: Mapping[str, pa.DataType] = {
-    MARGIN: _HALVES,
+    **{column.name: _list_of(column.arrow_type) for column in OUTPUT_COLUMNS},
     **dict.fromkeys(PRESENTED, _BITS),
     **dict.fromkeys(PROBABILITIES, _HALVES),
 }
-"""Vectors that some campaigns record, in their order, NaN where a logit is not finite, and -LARGEST_HALF or
-MAX_FLOAT16 where a value is beyond that.
+"""Vectors that some campaigns record, in their order, NaN (a prediction: -1) where a logit is not finite, and
+-MAX_FLOAT16 or MAX_FLOAT16 where a value is beyond that.
 
 `presented` and what follows hold the row's epochs since the one recorded before, one after the other, N values each:
 was the example shown (a recipe may drop an epoch's last minibatch), was it predicted right then. Where those epochs are
@@ -80,7 +80,7 @@ def presentation_columns(record: Record) -> tuple[str, ...]:
 
 def results_schema(record: Record, probes: Sequence[ProbeColumn] = ()) -> pa.Schema:
     """The columns of results: with those of probes behind the other vectors."""
-    requested = [*([MARGIN] if record.margins else []), *presentation_columns(record)]
+    requested = [*(column.name for column in output_columns(record)), *presentation_columns(record)]
     place = RESULTS.get_field_index("test_correct") + 1
     fields = list(RESULTS)
     vectors = [_required(name, OPTIONAL[name]) for name in requested]
@@ -92,23 +92,23 @@ def results_schema(record: Record, probes: Sequence[ProbeColumn] = ()) -> pa.Sch
 class EpochRecord:
     """What one model got right after one epoch (epochs count from 1): bool[N], bool[T], mean minibatch loss.
 
-    `test_margin` is float16[T] where the campaign records it, `presentations` [slots, N] by the name of their column.
+    `outputs` are [N] or [T], and `presentations` [slots, N], by the name of their column, those that the campaign
+    records.
     """
 
     epoch: int
     train_correct: npt.NDArray[np.bool_]
     test_correct: npt.NDArray[np.bool_]
     train_loss: float
-    test_margin: npt.NDArray[np.float16] | None = None
+    outputs: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
     presentations: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
     probes: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
     """What probes measured, by column, in the shape that the column declares."""
 
     def vectors(self) -> dict[str, npt.NDArray[Any]]:
         """Those that are there, by column."""
-        margin = {} if self.test_margin is None else {MARGIN: self.test_margin}
         correct = {"train_correct": self.train_correct, "test_correct": self.test_correct}
-        return {**correct, **margin, **self.presentations, **self.probes}
+        return {**correct, **self.outputs, **self.presentations, **self.probes}
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class Widths:
 
     def shape(self, column: str) -> tuple[int, ...]:
         """Of one vector in memory: presentations are [slots, N]."""
-        if column in ("test_correct", MARGIN):
+        if column == "test_correct" or column in _OF_TEST:
             return (self.num_test,)
         if column in (*PRESENTED, *PROBABILITIES):
             return (self.slots, self.num_train)
@@ -163,6 +163,7 @@ def check_vectors(results: Sequence[RunResult], columns: pa.Schema, widths: Widt
                     raise ValueError(f"{result.run.run_id}: {name} must be {form}, got {given}")
 
 
+_OF_TEST = {column.name for column in OUTPUT_COLUMNS if column.split == "test"}
 _NUMPY = {pa.float16(): "float16", **{kind: name for name, kind in ARROW_TYPES.items()}}
 
 
@@ -213,7 +214,7 @@ def _list_array(vectors: Sequence[npt.NDArray[Any]], kind: pa.DataType) -> pa.Li
 
 
 def matrix(table: pa.Table, column: str, width: int) -> npt.NDArray[Any]:
-    """A vector column as [rows, width]: bool; float16 for margins, probabilities and losses; a probe's own dtype.
+    """A vector column as [rows, width]: bool; float16, int16 of predictions; a probe's own dtype.
 
     Raises DamagedFileError where a row has another length.
     """

@@ -14,6 +14,7 @@ from safetensors.torch import load, save
 from workers.campaign.keys import Run
 from workers.campaign.recipe import Frozen
 from workers.store import EpochRecord
+from workers.store.output_columns import OUTPUT_COLUMNS
 from workers.store.probe_columns import ProbeColumn
 from workers.store.schema import PRESENTED, PROBABILITIES
 from workers.training.loop import StackProgress
@@ -162,9 +163,7 @@ def _rows(stacks: Sequence[StackProgress]) -> dict[str, torch.Tensor]:
         "train_correct": np.packbits([record.train_correct for _, record in rows], axis=1),
         "test_correct": np.packbits([record.test_correct for _, record in rows], axis=1),
     }
-    margins = [record.test_margin for _, record in rows if record.test_margin is not None]
-    if margins:
-        columns["test_margin"] = np.stack(margins)
+    columns |= {name: np.stack([record.outputs[name] for _, record in rows]) for name in rows[0][1].outputs}
     columns |= _packed([record.presentations for _, record in rows])
     return {_ROWS + name: torch.from_numpy(column) for name, column in columns.items()}
 
@@ -234,15 +233,23 @@ def _records(tensors: dict[str, torch.Tensor], num_train: int, num_test: int) ->
         np.unpackbits(_array(tensors, _ROWS + name, np.uint8, (count, -(-width // 8))), axis=1, count=width) == 1
         for name, width in (("train_correct", num_train), ("test_correct", num_test))
     )
-    margins: Sequence[npt.NDArray[Any] | None] = [None] * count
-    if _ROWS + "test_margin" in tensors:
-        margins = list(_array(tensors, _ROWS + "test_margin", np.float16, (count, num_test)))
+    outputs = {
+        column.name: _array(
+            tensors,
+            _ROWS + column.name,
+            column.arrow_type.to_pandas_dtype(),
+            (count, num_train if column.split == "train" else num_test),
+        )
+        for column in OUTPUT_COLUMNS
+        if _ROWS + column.name in tensors
+    }
     held = tensors.get(_ROWS + PRESENTED[0])
     slots = held.shape[1] if held is not None and held.ndim == 3 else 0
     presentations = _unpacked(tensors, _ROWS, (count, slots), num_train)
     for i, repetition in enumerate(repetitions.tolist()):
         presented = {name: values[i] for name, values in presentations.items()}
-        record = EpochRecord(int(epochs[i]), train[i], test[i], float(losses[i]), margins[i], presented)
+        recorded = {name: values[i] for name, values in outputs.items()}
+        record = EpochRecord(int(epochs[i]), train[i], test[i], float(losses[i]), recorded, presented)
         found.setdefault(repetition, []).append(record)
     return found
 

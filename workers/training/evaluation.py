@@ -1,15 +1,18 @@
-"""Evaluates models on all training and test examples: correctness and margins, in one pass over each."""
+"""Evaluates models on all training and test examples: correctness and outputs, in one pass over each."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
-from workers.common.arrays import Bools, Float16s
-from workers.store.schema import MAX_FLOAT16
+from workers.common.arrays import Bools
+from workers.store.output_columns import OutputColumn
 from workers.training.device_data import DeviceData
 from workers.training.out_of_memory import is_out_of_memory, release_cached_blocks
+from workers.training.outputs import OUTPUTS
 from workers.training.pixel_sources import PixelSource
 
 Predict = Callable[[torch.Tensor], torch.Tensor]
@@ -21,32 +24,45 @@ _FEWEST = 16
 
 @dataclass(frozen=True)
 class Evaluation:
-    """K models' correctness, bool[K, N] and bool[K, T]; their margins, float16[K, T], where they are recorded."""
+    """K models' correctness, bool[K, N] and bool[K, T]; their outputs [K, N] and [K, T] by column."""
 
     train_correct: Bools
     test_correct: Bools
-    test_margin: Float16s | None
+    outputs: Mapping[str, npt.NDArray[Any]]
+
+    def outputs_of(self, k: int) -> dict[str, npt.NDArray[Any]]:
+        """Those of one model, [N] and [T]."""
+        return {name: values[k] for name, values in self.outputs.items()}
 
 
-def evaluate(predict: Predict, count: int, data: DeviceData, flip: bool, batch: int, margins: bool) -> Evaluation:
-    """Whether `count` models predict the given label, and with `margins` by how much on the test examples.
+def evaluate(
+    predict: Predict, count: int, data: DeviceData, flip: bool, batch: int, columns: Sequence[OutputColumn] = ()
+) -> Evaluation:
+    """Whether `count` models predict the given label, and the outputs that `columns` request.
 
     Without augmentation; with `flip` on the mean of the logits of each image and its mirror image. Ties go to the
     lowest class. Logits that are not finite are wrong. A batch's size can change the last bit of a logit; it is halved
     where memory is exhausted.
     """
     predict = _WithinMemory(predict)
+    found: dict[str, npt.NDArray[Any]] = {}
+    splits = {"train": (data.train_images, data.train_labels), "test": (data.test_images, data.test_labels)}
     with torch.inference_mode():
-        train = torch.zeros((count, len(data.train_labels)), dtype=torch.bool, device=data.device)
-        for part, logits in _batches(predict, data, data.train_images, flip, batch):
-            train[:, part] = correct(logits, data.train_labels[part])
-        test = torch.zeros((count, len(data.test_labels)), dtype=torch.bool, device=data.device)
-        by = torch.zeros(test.shape if margins else (0,), dtype=torch.float16, device=data.device)
-        for part, logits in _batches(predict, data, data.test_images, flip, batch):
-            test[:, part] = correct(logits, data.test_labels[part])
-            if margins:
-                by[:, part] = margin(logits, data.test_labels[part])
-    return Evaluation(train.cpu().numpy(), test.cpu().numpy(), by.cpu().numpy() if margins else None)
+        for split, (images, labels) in splits.items():
+            requested = [column for column in columns if column.split == split]
+            shape = (count, len(labels))
+            right = torch.zeros(shape, dtype=torch.bool, device=data.device)
+            values = {
+                column.name: torch.zeros(shape, dtype=OUTPUTS[column.output][1], device=data.device)
+                for column in requested
+            }
+            for part, logits in _batches(predict, data, images, flip, batch):
+                right[:, part] = correct(logits, labels[part])
+                for column in requested:
+                    values[column.name][:, part] = OUTPUTS[column.output][0](logits, labels[part])
+            found |= {f"{split}_correct": right.cpu().numpy()}
+            found |= {name: tensor.cpu().numpy() for name, tensor in values.items()}
+    return Evaluation(found.pop("train_correct"), found.pop("test_correct"), found)
 
 
 class _WithinMemory:
@@ -73,19 +89,6 @@ class _WithinMemory:
 def correct(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Whether the label's logit is largest: float[K, B, C] and int64[B] to bool[K, B]. Ties go to the lowest class."""
     return (logits.argmax(dim=2) == labels) & logits.isfinite().all(dim=2)
-
-
-def margin(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """The label's logit less the largest other one: float[K, B, C] and int64[B] to float16[K, B].
-
-    Held within the finite range of float16; NaN where a logit is not finite. Positive only where the label is
-    predicted, negative only where it is not.
-    """
-    index = labels.expand(len(logits), -1)[..., None]
-    others = logits.scatter(2, index, -torch.inf).amax(dim=2)
-    exact = logits.gather(2, index)[..., 0] - others
-    exact = exact.clamp(-MAX_FLOAT16, MAX_FLOAT16).where(logits.isfinite().all(dim=2), torch.nan)
-    return exact.to(torch.float16)
 
 
 def _batches(

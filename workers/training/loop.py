@@ -14,6 +14,7 @@ from workers.campaign.campaign import Campaign
 from workers.campaign.keys import Run
 from workers.common.arrays import Bools
 from workers.store import EpochRecord, RunResult
+from workers.store.output_columns import output_columns
 from workers.store.schema import presentation_columns
 from workers.training.device_data import DeviceData
 from workers.training.evaluation import Evaluation
@@ -131,10 +132,9 @@ class StackTraining:
         self.probes.on_epoch_end(now.epoch, trained.gradients, now.probed)
 
     def _record(self, k: int, seen: Evaluation, loss: float) -> EpochRecord:
-        margin = None if seen.test_margin is None else seen.test_margin[k]
         train, test = seen.train_correct[k], seen.test_correct[k]
         presented = fill_slots(self.progress.presented[k], self._slots, self._columns, len(train))
-        return EpochRecord(self.progress.epoch, train, test, loss, margin, presented)
+        return EpochRecord(self.progress.epoch, train, test, loss, seen.outputs_of(k), presented)
 
     def restore(self, progress: StackProgress, state: TrainerState | None) -> None:
         """Continue from `progress` and `state`; a finished training needs no state.
@@ -175,8 +175,8 @@ class StackTraining:
 
     def _has_all(self, record: EpochRecord) -> bool:
         held = {name: len(vectors) for name, vectors in record.presentations.items()}
-        margins = (record.test_margin is not None) == self.campaign.record.margins
-        return margins and held == dict.fromkeys(self._columns, self._slots)
+        outputs = {column.name for column in output_columns(self.campaign.record)}
+        return set(record.outputs) == outputs and held == dict.fromkeys(self._columns, self._slots)
 
     def results(self) -> list[RunResult]:
         """One per run; they share the seconds."""

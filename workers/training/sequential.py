@@ -14,6 +14,7 @@ from workers.models.stacking import Weight
 from workers.models.stage_dropout import example_tied, show_examples
 from workers.models.weight_roles import weight_roles
 from workers.store import RunResult
+from workers.store.output_columns import output_columns
 from workers.training.augmentation import augment
 from workers.training.device_data import DeviceData
 from workers.training.dtype import DTYPES, Precision, autocast_to, keep_head_in_float32
@@ -149,8 +150,8 @@ class _Trainer(ResumableTrainer):
     def evaluate(self) -> Evaluation:
         """See `Trainer.evaluate`."""
         self.model.eval()
-        flip, margins = self.recipe.evaluation_flip, self.record.margins
-        return evaluate(lambda images: self._logits(images)[None], 1, self.data, flip, _EVALUATION_BATCH, margins)
+        flip, columns = self.recipe.evaluation_flip, output_columns(self.record)
+        return evaluate(lambda images: self._logits(images)[None], 1, self.data, flip, _EVALUATION_BATCH, columns)
 
     def _logits(self, images: torch.Tensor) -> torch.Tensor:
         """float32[B, ...] to float32[B, num_classes]."""

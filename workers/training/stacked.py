@@ -12,6 +12,7 @@ from workers.campaign.lr_schedule import rate_factor
 from workers.common.arrays import Bools
 from workers.models.stacking import StackedModel
 from workers.store import RunResult
+from workers.store.output_columns import output_columns
 from workers.subsets.draw import Purpose, integer_seed
 from workers.training.cuda_graphs import with_cuda_graph
 from workers.training.device_data import DeviceData
@@ -209,8 +210,8 @@ class _Trainer(ResumableTrainer):
     def evaluate(self) -> Evaluation:
         """See `Trainer.evaluate`."""
         self.stack.train(False)
-        flip, margins = self.recipe.evaluation_flip, self.record.margins
-        return evaluate(self._predict, len(self.subsets), self.data, flip, self.evaluated, margins)
+        flip, columns = self.recipe.evaluation_flip, output_columns(self.record)
+        return evaluate(self._predict, len(self.subsets), self.data, flip, self.evaluated, columns)
 
     def _predict(self, images: torch.Tensor) -> torch.Tensor:
         """float32[B, ...] to float32[K, B, num_classes]."""

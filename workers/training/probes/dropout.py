@@ -62,7 +62,7 @@ class DropoutModes:
             train = _own_correct(subject, model)
         else:
             flip = subject.shape.campaign.recipe.evaluation_flip
-            seen = evaluate(lambda x: _logits(model, x), 1, subject.data, flip, EVALUATION_BATCH, margins=False)
+            seen = evaluate(lambda x: _logits(model, x), 1, subject.data, flip, EVALUATION_BATCH)
             train = seen.train_correct[0]
             right[-1] = np.count_nonzero(seen.test_correct)
         right[:-1] = [np.count_nonzero(train[members]) for members in train_groups]

@@ -31,7 +31,7 @@ def count_right(subject: Subject, predict: Predict, count: int = 1) -> Int32s:
     Evaluated as the campaign's recipe does, with or without mirror images, in minibatches of a fixed size.
     """
     flip = subject.shape.campaign.recipe.evaluation_flip
-    seen = evaluate(predict, count, subject.data, flip, EVALUATION_BATCH, margins=False)
+    seen = evaluate(predict, count, subject.data, flip, EVALUATION_BATCH)
     groups = group_of_examples(subject)
     right = [np.count_nonzero(seen.train_correct[:, groups == place], axis=1) for place in range(3)]
     return np.stack([*right, np.count_nonzero(seen.test_correct, axis=1)], axis=1).astype(np.int32)
