@@ -9,10 +9,10 @@ from analysis.plot.drawing import given_or_new_panels, plain
 from analysis.scoring.split_half import check_whole
 from analysis.view.base import View
 from analysis.view.display.columns import VALUES, parts_of
-from analysis.view.display.images import Split
 from analysis.view.influence import InfluenceView
 from workers.campaign.plural import count_text
 from workers.common.arrays import Objects
+from workers.common.splits import Split
 from workers.errors import EstimateError
 
 _COLUMNS = 5

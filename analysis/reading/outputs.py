@@ -10,9 +10,10 @@ from analysis.reading.examples import Labels, read_labels
 from analysis.reading.selection import check_random_subsets, scan_epoch, select_ratio
 from workers.campaign.campaign import PPM
 from workers.campaign.record import Output
+from workers.common.splits import Split
 from workers.errors import EstimateError
 from workers.store import Store
-from workers.store.output_columns import OutputColumn, Split, output_columns
+from workers.store.output_columns import OutputColumn, output_columns
 from workers.store.schema import MAX_FLOAT16
 
 TestOutput = Literal["margin", "correctness"]

@@ -9,8 +9,9 @@ from PIL import Image
 
 from analysis.reading.names import with_names
 from analysis.view.display.frame import Frame
-from analysis.view.display.images import DatasetImages, Split
+from analysis.view.display.images import DatasetImages
 from workers.campaign.campaign import Campaign
+from workers.common.splits import Split
 from workers.errors import EstimateError
 from workers.store import Store
 

@@ -7,9 +7,9 @@ import pyarrow as pa
 from analysis.reading.outputs import recorded_output
 from analysis.reading.selection import committed_ratios, scan_epoch, select_ratios
 from analysis.view.base import View, checked_split
-from analysis.view.display.images import Split
 from workers.campaign.campaign import PPM, Campaign
 from workers.campaign.record import Output
+from workers.common.splits import Split
 from workers.errors import EstimateError
 
 _SCALAR_COLUMNS = (

@@ -21,11 +21,11 @@ from analysis.report import Findings
 from analysis.report.findings import TOP
 from analysis.report.history import learning_history
 from analysis.statistics.intervals import CONFIDENCE, normal_quantile
-from analysis.view.display.images import Split
 from orchestrator.report.localization import lost_examples
 from orchestrator.report.pictures import COLUMNS, SHEET, Pictures
 from workers.campaign.plural import count_text
 from workers.common.arrays import Integers
+from workers.common.splits import Split
 
 MAX_BYTES = 24_000_000
 """Of base64 for all images."""

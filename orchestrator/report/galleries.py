@@ -10,11 +10,11 @@ from analysis.report import Findings
 from analysis.report.selections import ClassStrips, memorized_by_class, regular_by_class, strongest_pairs
 from analysis.scoring.example_scores import PRESENTED
 from analysis.scoring.groups import class_name
-from analysis.view.display.images import Split
 from orchestrator.report.campaign_text import number
 from orchestrator.report.localization import lost_examples
 from orchestrator.report.pictures import Pictures
 from workers.campaign.plural import count_text
+from workers.common.splits import Split
 
 PER_STRIP = 6
 TESTS, HELPERS = 12, 4

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.view.display.images import Split, as_image, data_uri, pixels_of, png
+from analysis.view.display.images import as_image, data_uri, pixels_of, png
 from workers.campaign.campaign import Campaign
 from workers.common.arrays import Integers
+from workers.common.splits import Split
 from workers.datasets import Dataset, load_dataset
 from workers.errors import LongtailError
 from workers.store import Store

@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import pyarrow as pa
 
 from workers.campaign.record import Output, Record
-
-Split = Literal["train", "test"]
+from workers.common.splits import Split
 
 ARROW_TYPES: Mapping[Output, pa.DataType] = {
     "margin": pa.float16(),

@@ -19,7 +19,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from analysis.view.display.images import DatasetImages, Split, data_uri
+from analysis.view.display.images import DatasetImages, data_uri
+from workers.common.splits import Split
 
 EXAMPLES: dict[str, Split] = {"example_id": "train", "test_example_id": "test"}
 LABELS = ("label", "given_label", "test_label")

@@ -6,17 +6,15 @@ store names is called, and a download begun, only where the caller trusts the st
 
 import base64
 import io
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from workers.campaign.specs import DatasetSpec
+from workers.common.splits import Split
 from workers.datasets import Dataset, load_dataset
 from workers.errors import LongtailError, NoEstimateError
-
-Split = Literal["train", "test"]
 
 _MIN_PIXELS = 48
 """Pixels of a small image's longer side in a table, at least."""
