@@ -10,21 +10,20 @@ A baseline (--keep) has no probes: its accuracies are printed alone.
 """
 
 import argparse
-import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import yaml
-from PIL import Image
 
 from analysis.reading.examples import read_labels
+from benchmarks.first_examples import write_first_examples
 from orchestrator import run_campaign
 from orchestrator.cli.app import app
 from workers.campaign.specs import ParquetImages, TorchvisionData
 from workers.campaign.yaml_io import check_campaign
-from workers.datasets import Dataset, load_dataset
+from workers.datasets import load_dataset
 from workers.store import Store
 
 PROBES = ("gradients", "rewinding", "retraining", "neurons")
@@ -35,8 +34,7 @@ def main() -> None:
     options = _options()
     options.store.mkdir(parents=True, exist_ok=True)
     dataset = load_dataset(_spec(options))
-    for split, count in (("train", options.examples), ("test", options.tests)):
-        _write_parquet(dataset, split, count, options.store / f"{split}.parquet")
+    write_first_examples(dataset, (options.examples, options.tests), options.store)
     store = _train(options, _campaign(options), "store")
     print(_accuracies(store).to_string(index=False), flush=True)
     scores = []
@@ -80,17 +78,6 @@ def _spec(options: argparse.Namespace) -> TorchvisionData | ParquetImages:
         return TorchvisionData(name="mnist", root=str(options.data))
     train, test = (str(options.data / f"{split}.parquet") for split in ("train", "test"))
     return ParquetImages(name="parquet", train=train, test=test)
-
-
-def _write_parquet(dataset: Dataset, split: str, count: int, path: Path) -> None:
-    images = np.asarray(getattr(dataset, f"{split}_images")[:count])
-    labels = np.asarray(getattr(dataset, f"{split}_labels")[:count])
-    encoded = []
-    for image in images:
-        content = io.BytesIO()
-        Image.fromarray(image[0] if len(image) == 1 else np.moveaxis(image, 0, -1)).save(content, "png")
-        encoded.append({"bytes": content.getvalue(), "path": None})
-    pd.DataFrame({"image": encoded, "label": labels}).to_parquet(path, index=False)
 
 
 def _campaign(options: argparse.Namespace) -> dict[str, Any]:

@@ -4,7 +4,8 @@ from importlib.resources import files
 
 NAMES = (
     *("digits", "mnist-cscore", "mnist-influence", "mnist-forgetting", "mnist-localization"),
-    *("cifar10-fast", "cifar10-resnet9", "cifar100-resnet9", "cifar10-localization", "svhn-localization"),
+    *("cifar10-fast", "cifar10-resnet9", "cifar10-forgetting", "cifar10-localization"),
+    *("cifar100-resnet9", "cifar100-influence", "imagenet-influence", "svhn-filtering", "svhn-localization"),
 )
 
 

@@ -11,12 +11,12 @@ import pytest
 import yaml
 
 from benchmarks.isolation import ROOT, longtail, wait_until
-from orchestrator.presets import NAMES
+from orchestrator.presets import NAMES, preset_text
 from tests.command import call
 from tests.conftest import small_campaign
 from tests.stores import new_store, powerless, results
 from workers.campaign.keys import Shard
-from workers.campaign.yaml_io import dump_campaign, read_campaign
+from workers.campaign.yaml_io import dump_campaign, parse_campaign, read_campaign
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_init_prints_presets(name: str, tmp_path: Path) -> None:
     code, output, _ = call("init", name)
     assert code == 0
     (tmp_path / "c.yaml").write_text(output)
-    assert read_campaign(tmp_path / "c.yaml").subsets.design == "uniform"
+    assert read_campaign(tmp_path / "c.yaml") == parse_campaign(preset_text(name)).with_absolute_paths(tmp_path)
 
 
 def test_init_never_overwrites_unasked(tmp_path: Path) -> None:

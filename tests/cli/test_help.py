@@ -84,7 +84,7 @@ def test_misspelt_words_of_a_command(words: str, told: str) -> None:
     [
         ("mnist-cscor", "got 'mnist-cscor' (did you mean mnist-cscore?)"),
         ("cifar10", "got 'cifar10' (did you mean cifar10-fast?)"),
-        ("svhn", "got 'svhn' (did you mean svhn-localization?)"),
+        ("imagenet", "got 'imagenet' (did you mean imagenet-influence?)"),
         ("resnet9", "got 'resnet9'"),
         ("mnist", "got 'mnist'"),
         ("nonsense", "got 'nonsense'"),

@@ -1,0 +1,1 @@
+"""Replications of the papers' figures and tables: `python -m benchmarks.replicate --list`."""
