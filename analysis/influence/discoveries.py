@@ -29,7 +29,7 @@ import pandas as pd
 from analysis.influence.estimator import COLUMNS as INFLUENCE_COLUMNS
 from analysis.influence.estimator import pairs_frame
 from analysis.influence.p_values import p_values, significant_counts
-from analysis.influence.pair_counter import FamilyBlock, PairCounts, count_pairs, test_blocks
+from analysis.influence.pair_counter import FamilyBlock, PairCounts, count_pairs, pair_families, test_blocks
 from analysis.influence.pair_options import DEFAULTS, PairOptions
 from analysis.influence.pairs import Pairs
 from analysis.reading.bits import RatioBits
@@ -104,14 +104,8 @@ def _frame(
 
 def _families(bits: RatioBits, same_class: bool) -> list[tuple[PairCounts, Integers]]:
     """Training examples and the test examples that each of them is tested with."""
-    examples, tests = np.arange(bits.labels.num_train), np.arange(bits.labels.num_test)
-    if not same_class:
-        return [(count_pairs(bits, examples, "nan"), tests)]
-    train_labels, test_labels = bits.labels.given_label, bits.labels.test_label
-    classes = np.intersect1d(train_labels, test_labels)
-    return [
-        (count_pairs(bits, examples[train_labels == label], "nan"), tests[test_labels == label]) for label in classes
-    ]
+    families = pair_families(bits, np.arange(bits.labels.num_train), same_class)
+    return [(count_pairs(bits, examples, "nan"), tests) for examples, tests in families]
 
 
 def _countable_level(

@@ -14,7 +14,7 @@ number of pairs; analysis/influence/discoveries.py selects pairs at a false disc
 No estimate depends on the blocks in which the pairs are counted: counts are exact, ties go to the smaller example id.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import isfinite
 from typing import Any
 
@@ -22,7 +22,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.influence.pair_counter import PairCounts, count_pairs, min_counts_for_influence, test_blocks
+from analysis.influence.pair_counter import (
+    FamilyBlock,
+    PairCounts,
+    count_pairs,
+    min_counts_for_influence,
+    test_blocks,
+)
 from analysis.influence.pair_options import DEFAULTS, PairOptions
 from analysis.influence.pairs import Pairs
 from analysis.influence.top_pairs import top_of_block
@@ -79,7 +85,7 @@ def influence_pairs(
     the threshold, EstimateError for options without sense.
     """
     chosen = np.unique(_selected_tests(bits, tests))
-    pairs = pairs_above(bits, _all_examples(bits), threshold, options, chosen)
+    pairs = pairs_above(bits, [(_all_examples(bits), chosen)], threshold, options)
     return pairs_frame(bits, pairs, options)
 
 
@@ -111,33 +117,38 @@ def matrix_blocks(bits: RatioBits, tests: Integers, options: PairOptions) -> Ite
 
 def pairs_above(
     bits: RatioBits,
-    examples: Integers,
+    families: Sequence[tuple[Integers, Integers]],
     threshold: float,
     options: PairOptions,
-    tests: Integers | None = None,
 ) -> Pairs:
-    """The ranked pairs of these training examples and tests (ascending ids; None: all tests) with infl >= threshold.
+    """The ranked pairs with infl >= threshold of disjoint families: training examples and tests, ascending ids each.
 
     Raises as above.
     """
     if not isfinite(threshold):
         raise EstimateError(f"threshold must be a finite number, got {threshold!r}")
-    some, max_pairs = count_pairs(bits, examples, options.empty_in_lists), options.max_pairs
+    every = [count_pairs(bits, examples, options.empty_in_lists) for examples, _ in families]
+    blocks = [
+        FamilyBlock(number, block)
+        for number, (some, (_, tests)) in enumerate(zip(every, families, strict=True))
+        for block in test_blocks(some, tests, options.memory_mb)
+    ]
     found: list[Pairs] = []
-    blocks = test_blocks(some, _all_tests(bits) if tests is None else tests, options.memory_mb)
-    for pairs in options.blocks.map(_above_in_block, (some, threshold, max_pairs), blocks):
+    for pairs in options.blocks.map(_above_in_block, (every, threshold, options.max_pairs), blocks):
         found.append(pairs)
-        if sum(map(len, found)) > max_pairs:
+        if sum(map(len, found)) > options.max_pairs:
             raise TooManyPairsError(
-                f"more than {count_text(max_pairs, 'pair')} at ratio {bits.ratio} reach the threshold: "
+                f"more than {count_text(options.max_pairs, 'pair')} at ratio {bits.ratio} reach the threshold: "
                 f"raise it, or train more runs, got {threshold!r} with {count_text(bits.runs, 'run')}"
             )
-    return Pairs.join(found)
+    joined = Pairs.join(found)
+    return joined if len(families) == 1 else joined.ranked()
 
 
-def _above_in_block(shared: tuple[PairCounts, float, int], tests: Integers) -> Pairs:
+def _above_in_block(shared: tuple[list[PairCounts], float, int], block: FamilyBlock) -> Pairs:
     """The ranked pairs of a block with infl >= threshold, or more than `max_pairs` of them."""
-    some, threshold, max_pairs = shared
+    families, threshold, max_pairs = shared
+    some, tests = families[block.family], block.tests
     bars = min_counts_for_influence(some, some.bits.correct[tests], np.full(len(tests), threshold))
     found: list[Pairs] = []
     for pairs in some.scan(tests, bars):

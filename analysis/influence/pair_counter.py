@@ -86,6 +86,18 @@ class FamilyBlock:
     tests: Integers
 
 
+def pair_families(bits: RatioBits, examples: Integers, same_class: bool) -> list[tuple[Integers, Integers]]:
+    """(training examples, test examples), each of the first with each of the second: all, or class by class.
+
+    A training example's class is its given label, the one that the models saw.
+    """
+    tests = np.arange(bits.labels.num_test, dtype=np.int64)
+    if not same_class:
+        return [(examples, tests)]
+    given, test_label = bits.labels.given_label[examples], bits.labels.test_label
+    return [(examples[given == label], tests[test_label == label]) for label in np.intersect1d(given, test_label)]
+
+
 def count_pairs(bits: RatioBits, examples: Integers, empty: Empty) -> PairCounts:
     """Prepare the pairs of these training examples (ids). Raises EstimateError for an unknown `empty`."""
     empty_mean(empty)

@@ -4,6 +4,7 @@ Without `axes` each makes a figure of a fitting size by pyplot, which a notebook
 first that is called.
 """
 
+from analysis.plot.agreement_curves import agreement_curve
 from analysis.plot.curves import marginal_utility, reliability, removal
 from analysis.plot.detection import noise, proxies
 from analysis.plot.groups import learning, profiles
@@ -14,6 +15,7 @@ from analysis.plot.scatters import agreement, mem_against_cscore
 
 __all__ = [
     "agreement",
+    "agreement_curve",
     "cscore",
     "examples",
     "forgetting",

@@ -1,7 +1,7 @@
 """Subsets and test correctness of one ratio, one bit per run and example."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -126,6 +126,20 @@ class RatioBits:
             self.subsets.of_runs(chosen),
             self.test_correct.of_runs(chosen),
         )
+
+    def of_examples(self, examples: npt.NDArray[np.int64], tests: npt.NDArray[np.int64]) -> "RatioBits":
+        """The same of some training and test examples alone, numbered from 0 in the order of these ids."""
+        labels = Labels(self.labels.label[examples], self.labels.given_label[examples], self.labels.test_label[tests])
+        subsets, test_correct = self.subsets.of_examples(examples), self.test_correct.of_examples(tests)
+        n_in, correct = self.n_in[examples], self.correct[tests]
+        return replace(self, labels=labels, subsets=subsets, test_correct=test_correct, n_in=n_in, correct=correct)
+
+    def without_runs(self, left_out: npt.NDArray[np.bool_]) -> "RatioBits":
+        """The same for counting without some runs (bool[places]): these keep their places, with all bits 0."""
+        mask = pack_bits(~left_out[:, None]).words
+        subsets, test_correct = (PackedBits(each.words & mask, each.runs) for each in (self.subsets, self.test_correct))
+        bits = ratio_bits(self.ratio_ppm, self.epoch, self.diverged, self.labels, subsets, test_correct)
+        return replace(bits, runs=self.runs - int(left_out.sum()))
 
 
 def ratio_bits(

@@ -1,13 +1,15 @@
 """Agreement of two sets of scores of the same examples: two campaigns, or a campaign and published scores.
 
 Over the examples with a value in both: Spearman's rank correlation, Pearson's correlation, the mean absolute
-difference, and, for each threshold, the Jaccard index of the examples selected by either,
+difference, and, for each threshold, the Jaccard index of the examples selected by either, and their mean difference,
 
     J = |A and B| / |A or B|        A = {i: mem_a(i) >= threshold}, or {i: C-score_a(i) <= threshold}; B likewise
+    D = mean over A or B of |mem_a(i) - mem_b(i)|
 
-so that both directions select the long tail: the memorized, or the least regular, examples; likewise those that are
-forgotten often (`analysis.learning.forgetting`), by forgettability. J is NaN where neither
-selects any. Each has an interval over examples and over the runs of both: `analysis.scoring.agreement_errors`.
+(V. Feldman and C. Zhang, NeurIPS 2020, figure 7, for architectures), so that both directions select the long tail: the
+memorized, or the least regular, examples; likewise those that are forgotten often (`analysis.learning.forgetting`), by
+forgettability. J and D are NaN where neither selects any. Each has an interval over examples and over the runs of both:
+`analysis.scoring.agreement_errors`.
 """
 
 import math
@@ -24,10 +26,10 @@ from analysis.scoring.agreement_errors import Measure, Side, measure_errors, nam
 from analysis.scoring.matching import match_examples
 from analysis.scoring.scores import Estimate, Scores, Source, chosen_estimate, is_score_file, read_scores
 from analysis.statistics.intervals import CONFIDENCE, check_confidence
-from workers.common.arrays import Floats
+from workers.common.arrays import Bools, Floats
 from workers.errors import EstimateError
 
-_SHARES = (0.1, 0.25, 0.5, 0.75)
+_SHARES = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.75, 0.9)
 THRESHOLDS: dict[Estimate, tuple[float, ...]] = {
     "memorization": _SHARES,
     "cscore": _SHARES,
@@ -40,7 +42,18 @@ SELECTS: dict[Estimate, str] = {"memorization": ">=", "cscore": "<=", "forgettin
 _DECIMALS = 12
 """Scores that are equal, such as 1 - 2/3 and 1/3, differ behind these, and would get different ranks."""
 
+A_AND_B = "a and b"
+"""What a curve compares: two sets of scores as they are."""
+
 SELECTION_COLUMNS = ("threshold", "n_a", "n_b", "n_both", "jaccard")
+_LIMITED = ("se", "low", "high")
+CURVE_COLUMNS = (
+    *("compared", "threshold", "n_a", "n_b", "n_both"),
+    *("jaccard", *(f"jaccard_{each}" for each in _LIMITED)),
+    *("difference", *(f"difference_{each}" for each in _LIMITED)),
+    "over",
+)
+"""Of a curve of agreement: by threshold the sizes, the Jaccard index, and the mean difference over the union."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +64,7 @@ class Agreement:
     example_id_b where ids in b are others. `left_out` counts the examples that both have without a value in both.
     `selections` has one row per threshold, with SELECTION_COLUMNS. The correlations are NaN where all values of one
     side are equal. `errors` has the columns of `analysis.scoring.agreement_errors`: a row for each correlation, the
-    difference, and the Jaccard index of each threshold.
+    difference, and the Jaccard index and the mean difference of what either selects at each threshold.
     """
 
     estimate: Estimate
@@ -66,6 +79,20 @@ class Agreement:
     errors: pd.DataFrame
     matched: str = ""
     """Which examples both have and how that was found; empty where both are of the same data."""
+
+    @property
+    def curve(self) -> pd.DataFrame:
+        """One row per threshold, with CURVE_COLUMNS; `compared` is `a and b`."""
+        errors = self.errors.set_index("measure")
+        thresholds = self.selections["threshold"].tolist()
+        columns: dict[str, Any] = {}
+        for measure in ("jaccard", "difference"):
+            rows = errors.loc[names_of(thresholds, measure)]
+            columns[measure] = rows["value"].to_numpy()
+            columns |= {f"{measure}_{each}": rows[each].to_numpy() for each in _LIMITED}
+            columns["over"] = rows["over"].to_numpy()
+        frame = self.selections.drop(columns="jaccard").assign(compared=A_AND_B, **columns)
+        return frame[list(CURVE_COLUMNS)]
 
 
 def compare(
@@ -114,12 +141,6 @@ def agreement(
     selections = [_selection(x, y, estimate, threshold) for threshold in thresholds]
     side_a, side_b = (Side(each.values[of], of_examples(each.replicates, of)) for each, of in ((a, ids), (b, ids_b)))
     names = names_of(thresholds)
-    measures: dict[str, Measure] = {
-        "spearman": partial(correlation, stats.spearmanr),
-        "pearson": partial(correlation, stats.pearsonr),
-        "mean_absolute_difference": lambda x, y: float(np.abs(x - y).mean()) if len(x) else float("nan"),
-        **{name: partial(_jaccard, estimate, threshold) for name, threshold in zip(names, thresholds, strict=True)},
-    }
     either = {name: row[1] + row[2] - row[3] for name, row in zip(names, selections, strict=True)}
     return Agreement(
         estimate=estimate,
@@ -132,8 +153,25 @@ def agreement(
         mean_absolute_difference=float(np.abs(x - y).mean()),
         matched=shared.told,
         selections=pd.DataFrame(selections, columns=list(SELECTION_COLUMNS)),
-        errors=measure_errors(side_a, side_b, measures, either, confidence),
+        errors=measure_errors(side_a, side_b, _measures(estimate, thresholds), either, confidence),
     )
+
+
+def _measures(estimate: Estimate, thresholds: Sequence[float]) -> dict[str, Measure]:
+    """By the name of their row in `errors`."""
+    from scipy import stats
+
+    by_threshold = {
+        name: partial(measure, estimate, threshold)
+        for kind, measure in (("jaccard", _jaccard), ("difference", _difference))
+        for name, threshold in zip(names_of(thresholds, kind), thresholds, strict=True)
+    }
+    return {
+        "spearman": partial(correlation, stats.spearmanr),
+        "pearson": partial(correlation, stats.pearsonr),
+        "mean_absolute_difference": lambda x, y: float(np.abs(x - y).mean()) if len(x) else math.nan,
+        **by_threshold,
+    }
 
 
 def rounded(scores: Floats) -> Floats:
@@ -157,9 +195,21 @@ def _jaccard(estimate: Estimate, threshold: float, x: Floats, y: Floats) -> floa
     return _selection(x, y, estimate, threshold)[-1]
 
 
+def _difference(estimate: Estimate, threshold: float, x: Floats, y: Floats) -> float:
+    """The mean difference over the examples that either side selects; NaN of none."""
+    a, b = _selected(x, y, estimate, threshold)
+    either = a | b
+    return float(np.abs(x[either] - y[either]).mean()) if either.any() else math.nan
+
+
 def _selection(x: Floats, y: Floats, estimate: Estimate, threshold: float) -> tuple[float, int, int, int, float]:
+    a, b = _selected(x, y, estimate, threshold)
+    both, either = int((a & b).sum()), int((a | b).sum())
+    return threshold, int(a.sum()), int(b.sum()), both, both / either if either else math.nan
+
+
+def _selected(x: Floats, y: Floats, estimate: Estimate, threshold: float) -> tuple[Bools, Bools]:
     if not math.isfinite(threshold):
         raise EstimateError(f"threshold must be a finite number, got {threshold!r}")
     a, b = (values >= threshold if SELECTS[estimate] == ">=" else values <= threshold for values in (x, y))
-    both, either = int((a & b).sum()), int((a | b).sum())
-    return threshold, int(a.sum()), int(b.sum()), both, both / either if either else float("nan")
+    return a, b

@@ -105,18 +105,27 @@ def correlation_limits(r: float, reach: float) -> tuple[float, float]:
 def _limits(
     value: float, error: Error, confidence: float, is_correlation: bool, share_of: int | None
 ) -> tuple[float, float]:
-    if not math.isfinite(value) or not math.isfinite(error.se):
-        return math.nan, math.nan
-    reach = error.reach(confidence)
     if share_of is not None:
-        variance = (reach / (normal_quantile(confidence) or 1.0)) ** 2
-        low, high = share_interval(np.array(value), np.array(variance), np.array(share_of), confidence)
-        return float(low), float(high)
-    if not reach > 0:
+        return share_limits(value, error, share_of, confidence)
+    if not is_correlation:
+        return positive_limits(value, error, confidence)
+    reach = error.reach(confidence) if math.isfinite(value) and math.isfinite(error.se) else 0.0
+    return correlation_limits(value, reach) if reach > 0 else (math.nan, math.nan)
+
+
+def share_limits(share: float, error: Error, count: int, confidence: float) -> tuple[float, float]:
+    """Wilson's limits of a share of `count` at the effective number that its error tells; NaN where either is NaN."""
+    if not math.isfinite(share) or not math.isfinite(error.se):
         return math.nan, math.nan
-    if is_correlation:
-        return correlation_limits(value, reach)
-    return max(value - reach, 0.0), value + reach
+    variance = (error.reach(confidence) / (normal_quantile(confidence) or 1.0)) ** 2
+    low, high = share_interval(np.array(share), np.array(variance), np.array(count), confidence)
+    return float(low), float(high)
+
+
+def positive_limits(value: float, error: Error, confidence: float) -> tuple[float, float]:
+    """Limits of a value that is not negative; NaN where it or its error is NaN, or the error is 0."""
+    reach = error.reach(confidence) if math.isfinite(value) and math.isfinite(error.se) else 0.0
+    return (max(value - reach, 0.0), value + reach) if reach > 0 else (math.nan, math.nan)
 
 
 def of_examples(replicates: Replicates, ids: npt.NDArray[np.int64]) -> Replicates:
@@ -130,9 +139,9 @@ def text_of(errors: pd.DataFrame, name: str) -> str:
     return "" if row["low"] != row["low"] else f" ({row['low']:.4f} to {row['high']:.4f})"
 
 
-def names_of(thresholds: Sequence[float]) -> list[str]:
-    """What the Jaccard indices of thresholds are called: other numbers, other names."""
-    return [f"jaccard {number_text(threshold)}" for threshold in thresholds]
+def names_of(thresholds: Sequence[float], measure: str = "jaccard") -> list[str]:
+    """What the measures of selections at thresholds are called: other numbers, other names."""
+    return [f"{measure} {number_text(threshold)}" for threshold in thresholds]
 
 
 def number_text(number: float) -> str:

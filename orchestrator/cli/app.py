@@ -14,9 +14,10 @@ from typing import Annotated, NoReturn
 import typer
 
 from orchestrator.cli.commands.campaigns import demo, init, run
+from orchestrator.cli.commands.compare import compare
 from orchestrator.cli.commands.datamodels import datamodels
 from orchestrator.cli.commands.density import density
-from orchestrator.cli.commands.estimates import compare, estimate, reliability
+from orchestrator.cli.commands.estimates import estimate, reliability
 from orchestrator.cli.commands.example_estimates import cscore, memorization
 from orchestrator.cli.commands.forgetting import forgetting
 from orchestrator.cli.commands.imports import imports

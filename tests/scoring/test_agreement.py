@@ -5,6 +5,7 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -57,6 +58,8 @@ def test_every_number_of_a_small_case() -> None:
     rows = found.selections.to_numpy().tolist()
     assert rows[:2] == [[0.5, 2, 2, 1, 1 / 3], [0.2, 3, 3, 3, 1.0]]
     assert rows[2][:4] == [2.0, 0, 0, 0]
+    # Over the union: examples 1, 2, 3 differ by 0.4, 0, 0.5.
+    assert found.curve["difference"].tolist()[:2] == pytest.approx([0.3, 0.3])
     assert np.isnan(rows[2][4])
 
 
@@ -82,6 +85,50 @@ def test_thresholds_that_look_alike_have_their_own_errors(tmp_path: Path) -> Non
         [">=", "0.3", "20", "20", "20", "1.000"],
         [">=", "0.30000000000000004", "10", "10", "5", "0.333"],
     ]
+
+
+def slow_union(x: np.ndarray, y: np.ndarray, threshold: float) -> tuple[float, float]:
+    """Jaccard index and mean difference of the examples that either side selects, with sets."""
+    a, b = ({i for i, value in enumerate(side) if value >= threshold} for side in (x, y))
+    if not a | b:
+        return NAN, NAN
+    return len(a & b) / len(a | b), sum(abs(x[i] - y[i]) for i in a | b) / len(a | b)
+
+
+def slow_jackknife(values: list[float]) -> float:
+    known = [value for value in values if value == value]
+    mean = sum(known) / len(known)
+    return float(np.sqrt((len(known) - 1) / len(known) * sum((value - mean) ** 2 for value in known)))
+
+
+def test_a_curve_and_its_errors_are_those_of_the_definitions() -> None:
+    """Some replicates have no value for an example, and nothing is selected at the highest threshold."""
+    random = np.random.default_rng(1)
+    base = random.random(40)
+    sides = [np.clip(base + random.normal(0, 0.1, 40), 0, 1) for _ in range(2)]
+    without = [side + random.normal(0, 0.05, (groups, 40)) for side, groups in zip(sides, (5, 8), strict=True)]
+    without[0][2, 7] = NAN
+    a, b = (replace(scores(side), replicates=each) for side, each in zip(sides, without, strict=True))
+    curve = agreement(a, b, "memorization", (0.3, 0.8, 2.0), confidence=0.9).curve
+    place = np.random.default_rng(0).permutation(40) % 20
+    for row in curve.iloc[:2].to_dict("records"):
+        x, y = sides
+        left = [(x[place != j], y[place != j]) for j in range(20)]
+        some = [[np.isfinite(each) for each in side] for side in without]
+        of_a = [(each[there], y[there]) for each, there in zip(without[0], some[0], strict=True)]
+        of_b = [(x[there], each[there]) for each, there in zip(without[1], some[1], strict=True)]
+        for number, measure in enumerate(("jaccard", "difference")):
+            parts = [
+                slow_jackknife([slow_union(*pair, row["threshold"])[number] for pair in pairs])
+                for pairs in (left, of_a, of_b)
+            ]
+            assert row[measure] == pytest.approx(slow_union(x, y, row["threshold"])[number])
+            assert row[f"{measure}_se"] == pytest.approx(np.sqrt(sum(part**2 for part in parts)))
+            assert row[f"{measure}_low"] < row[measure] < row[f"{measure}_high"]
+        assert row["over"] == "examples and runs"
+    last = curve.iloc[2]
+    assert last[["n_a", "n_b", "n_both"]].tolist() == [0, 0, 0]
+    assert last[["jaccard", "jaccard_low", "difference", "difference_low"]].isna().all()
 
 
 def test_low_cscores_are_the_long_tail() -> None:
@@ -346,9 +393,23 @@ def test_on_the_command_line(suffix: str, start: bytes, stores: tuple[Path, Path
 
 
 @pytest.mark.slow
+def test_curves_on_the_command_line(stores: tuple[Path, Path], tmp_path: Path) -> None:
+    table, picture = tmp_path / "c.csv", tmp_path / "c.png"
+    code, output, error = call("compare", *stores, "--ratio", "0.7", "-o", table, "--plot", picture)
+    assert (code, error) == (0, "")
+    curve = compare(*stores, ratio=0.7).curve
+    pd.testing.assert_frame_equal(pd.read_csv(table), curve)
+    assert curve["threshold"].tolist() == list(THRESHOLDS["memorization"])
+    shown = [line.split()[1] for line in output.splitlines() if line.startswith(">=")]
+    assert shown == [f"{threshold:g}" for threshold in THRESHOLDS["memorization"]]
+    assert f"table: {table}\n" in output and picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
 def test_mistakes_on_the_command_line(stores: tuple[Path, Path], published: Path, tmp_path: Path) -> None:
     for words, code, message in (
-        ((*stores, "-o", tmp_path / "p.jpg"), 2, "--output: must end with .png, .pdf, .svg, got "),
+        ((*stores, "-o", tmp_path / "p.jpg"), 2, "--output: must end with .parquet, .csv, .png, .pdf, .svg, got "),
+        ((*stores, "-o", tmp_path / "p.png", "--plot", tmp_path / "p.png"), 2, "--plot: must be another file than --o"),
         (
             (*stores, "--ratio", "0.7", "-o", tmp_path / "no" / "p.png"),
             2,

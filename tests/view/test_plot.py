@@ -57,6 +57,12 @@ ONE_PANEL: dict[str, Callable[..., Axes]] = {
     "reliability": lambda view, **axes: plot.reliability(view.reliability(splits=2), **axes),
 }
 PANELS: dict[str, tuple[int, Callable[..., Any]]] = {
+    "agreement_curve": (
+        2,
+        lambda view, **axes: plot.agreement_curve(
+            compare(view.store.uri, view.store.uri, ratio=0.7, thresholds=(-1, 0.1)).curve, **axes
+        ),
+    ),
     "examples": (3, lambda view, **axes: plot.examples(view, view.memorization(), count=3, **axes)),
     "influence": (4, lambda view, **axes: plot.influence(view, 2, ratio=0.7, top=3, **axes)),
     "learning": (1, lambda view, **axes: plot.learning(view.learning_curves(), **axes)),

@@ -1,4 +1,4 @@
-"""Commands that compute and compare estimates: estimate, compare, reliability."""
+"""Commands that compute and assess estimates: estimate, reliability."""
 
 from functools import partial
 from pathlib import Path
@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.figure_output import check_figure, write_figure
-from orchestrator.cli.options import EstimateOption, StoreArgument
+from orchestrator.cli.options import StoreArgument
 from orchestrator.cli.output import errors, say, show_table, warn
 from orchestrator.cli.table_output import cell, count_cell
 from orchestrator.cli.text_table import TableColumn, TextTable
@@ -16,8 +15,6 @@ from workers.campaign.plural import count_text
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from analysis import Agreement
 
 
 _RELIABILITY = {
@@ -93,81 +90,6 @@ def estimate(
             "nothing to estimate: at ratio 1 no example is held out, and forgetting needs record.presentations, or "
             "record.epochs of several epochs"
         )
-
-
-def compare(
-    a: Annotated[str, typer.Argument(metavar="A", help="Store, or .npz file with arrays labels and scores.")],
-    b: Annotated[str, typer.Argument(metavar="B", help="Store or .npz file to compare with.")],
-    estimate: EstimateOption = None,
-    ratio: Annotated[
-        float | None, typer.Option("--ratio", help="Ratio of the stores; default: the only one, for C-scores all.")
-    ] = None,
-    threshold: Annotated[
-        list[float] | None,
-        typer.Option(
-            "--threshold",
-            help="Compare the sets of examples with mem or events/run >= this, or C-score <= it. Repeatable.",
-        ),
-    ] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Scatter plot: .png, .pdf or .svg.")] = None,
-) -> None:
-    """Compare two stores, or a store with published scores, of the same examples: correlations and overlaps.
-
-    Example: longtail compare STORE cifar10-cscores-orig-order.npz --estimate cscore -o agreement.png
-    """
-    import analysis
-
-    check_figure(output, "output")
-    agreement = analysis.compare(a, b, estimate=estimate, ratio=ratio, thresholds=threshold)
-    if output is not None:
-        write_figure(output, analysis.plot.agreement, agreement)
-    _show(agreement)
-    if output is not None:
-        say(f"plot: {output}")
-
-
-def _show(agreement: "Agreement") -> None:
-    from analysis.scoring.agreement import SELECTS
-    from analysis.scoring.agreement_errors import names_of, number_text, text_of
-
-    say(f"a: {agreement.name_a}")
-    say(f"b: {agreement.name_b}")
-    if agreement.matched:
-        say(agreement.matched)
-    shared = count_text(len(agreement.scores), "example")
-    say(f"{agreement.estimate} of {shared}; {agreement.left_out} without a value left out")
-    spearman, pearson, difference = (
-        text_of(agreement.errors, name) for name in ("spearman", "pearson", "mean_absolute_difference")
-    )
-    pearson = f"{cell(agreement.pearson, digits=4)}{pearson}"
-    say(
-        f"Spearman {cell(agreement.spearman, digits=4)}{spearman}, Pearson {pearson}, "
-        f"mean absolute difference {cell(agreement.mean_absolute_difference, digits=4)}{difference}"
-    )
-    if agreement.spearman != agreement.spearman:
-        say(f"no correlation: {_why_no_correlation(agreement)}")
-    columns = ("in a", 1), ("in b", 1), ("in both", 1), ("Jaccard", 0), ("95% interval", 2)
-    table = TextTable([TableColumn("selected", kind="text"), *(TableColumn(*column) for column in columns)])
-    names = names_of(agreement.selections["threshold"].tolist())
-    for row, name in zip(agreement.selections.to_dict("records"), names, strict=True):
-        bar = f"{SELECTS[agreement.estimate]} {number_text(row['threshold'])}"
-        limits = text_of(agreement.errors, name).strip(" ()")
-        table.add_row(bar, row["n_a"], row["n_b"], row["n_both"], cell(row["jaccard"]), limits)
-    show_table(table)
-    limited = agreement.errors.dropna(subset=["low", "high"])
-    if len(limited):
-        say(f"95% intervals, over {', '.join(limited['over'].unique())}")
-
-
-def _why_no_correlation(agreement: "Agreement") -> str:
-    import numpy as np
-
-    from analysis.scoring.agreement import rounded
-
-    if len(agreement.scores) < 2:
-        return "it takes two examples with a value in both"
-    same = [name for name in ("a", "b") if not np.ptp(rounded(agreement.scores[name].to_numpy()))]
-    return f"all values of {' and of '.join(same)} are equal"
 
 
 def reliability(

@@ -1,0 +1,137 @@
+"""Command that compares two sets of scores, or the pairs of two stores: compare."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestrator.cli.figure_output import ENDINGS as FIGURES
+from orchestrator.cli.figure_output import check_figure, write_figure
+from orchestrator.cli.options import EstimateOption
+from orchestrator.cli.output import say, show_table
+from orchestrator.cli.table_output import cell, interval_cell
+from orchestrator.cli.text_table import TableColumn, TextTable
+from orchestrator.frame_files import ENDINGS as TABLES
+from orchestrator.frame_files import check_output, write_frame
+from workers.campaign.plural import count_text
+from workers.errors import CampaignError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from analysis import Agreement
+
+
+def compare(
+    a: Annotated[str, typer.Argument(metavar="A", help="Store, or .npz file with arrays labels and scores.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Store or .npz file to compare with.")],
+    estimate: EstimateOption = None,
+    ratio: Annotated[
+        float | None, typer.Option("--ratio", help="Ratio of the stores; default: the only one, for C-scores all.")
+    ] = None,
+    threshold: Annotated[
+        list[float] | None,
+        typer.Option(
+            "--threshold",
+            help="Compare the sets of examples with mem or events/run >= this, or C-score <= it. Repeatable.",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Output file: the curves over thresholds (.parquet, .csv), or a scatter plot (.png, .pdf, .svg).",
+        ),
+    ] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Plot of the curves: .png, .pdf or .svg.")] = None,
+) -> None:
+    """Compare two stores, or a store with published scores, of the same examples: correlations and overlaps.
+
+    Example: longtail compare STORE cifar10-cscores-orig-order.npz --estimate cscore -o agreement.png
+    """
+    import analysis
+
+    table, scatter = _outputs(output, plot)
+    agreement = analysis.compare(a, b, estimate=estimate, ratio=ratio, thresholds=threshold)
+    if scatter is not None:
+        write_figure(scatter, analysis.plot.agreement, agreement)
+    if table is not None:
+        write_frame(agreement.curve, table)
+    if plot is not None:
+        write_figure(plot, analysis.plot.agreement_curve, agreement.curve)
+    _show(agreement)
+    for name, path in (("plot", scatter), ("table", table), ("plot", plot)):
+        if path is not None:
+            say(f"{name}: {path}")
+
+
+def _outputs(output: Path | None, plot: Path | None) -> tuple[Path | None, Path | None]:
+    """The file of the table and that of the scatter plot, of which --output names one. Raises CampaignError."""
+    if output is not None and output.suffix not in (*TABLES, *FIGURES):
+        raise CampaignError(f"--output: must end with {', '.join((*TABLES, *FIGURES))}, got {str(output)!r}")
+    if plot is not None and output is not None and plot.absolute() == output.absolute():
+        raise CampaignError(f"--plot: must be another file than --output, got {str(plot)!r}")
+    is_figure = output is not None and output.suffix in FIGURES
+    table, scatter = (None, output) if is_figure else (output, None)
+    check_output(table)
+    check_figure(scatter, "output")
+    check_figure(plot, "plot")
+    return table, scatter
+
+
+def _show(agreement: "Agreement") -> None:
+    from analysis.scoring.agreement import SELECTS
+    from analysis.scoring.agreement_errors import text_of
+
+    say(f"a: {agreement.name_a}")
+    say(f"b: {agreement.name_b}")
+    if agreement.matched:
+        say(agreement.matched)
+    shared = count_text(len(agreement.scores), "example")
+    say(f"{agreement.estimate} of {shared}; {agreement.left_out} without a value left out")
+    spearman, pearson, difference = (
+        text_of(agreement.errors, name) for name in ("spearman", "pearson", "mean_absolute_difference")
+    )
+    pearson = f"{cell(agreement.pearson, digits=4)}{pearson}"
+    say(
+        f"Spearman {cell(agreement.spearman, digits=4)}{spearman}, Pearson {pearson}, "
+        f"mean absolute difference {cell(agreement.mean_absolute_difference, digits=4)}{difference}"
+    )
+    if agreement.spearman != agreement.spearman:
+        say(f"no correlation: {_why_no_correlation(agreement)}")
+    _show_curve(agreement.curve, SELECTS[agreement.estimate])
+    limited = agreement.errors.dropna(subset=["low", "high"])
+    if len(limited):
+        say(f"95% intervals, over {', '.join(limited['over'].unique())}")
+
+
+def _show_curve(curve: "pd.DataFrame", side: str) -> None:
+    """A row for each threshold; `side` is the one that is selected."""
+    from analysis.scoring.agreement_errors import number_text
+
+    columns = ("in a", 1), ("in b", 1), ("in both", 1), ("Jaccard", 0), ("95% interval", 2)
+    apart = ("difference", 3), ("95% interval", 4)
+    table = TextTable(
+        [TableColumn("selected", kind="text"), *(TableColumn(*column) for column in (*columns, *apart))],
+        "-o FILE.csv writes all",
+    )
+    for row in curve.to_dict("records"):
+        measured: list[str] = []
+        for measure in ("jaccard", "difference"):
+            limits = interval_cell(row[f"{measure}_low"], row[f"{measure}_high"], 4)
+            measured += [cell(row[measure]), limits]
+        table.add_row(f"{side} {number_text(row['threshold'])}", row["n_a"], row["n_b"], row["n_both"], *measured)
+    show_table(table)
+    say("difference: the mean absolute difference over the examples that either selects")
+
+
+def _why_no_correlation(agreement: "Agreement") -> str:
+    import numpy as np
+
+    from analysis.scoring.agreement import rounded
+
+    if len(agreement.scores) < 2:
+        return "it takes two examples with a value in both"
+    same = [name for name in ("a", "b") if not np.ptp(rounded(agreement.scores[name].to_numpy()))]
+    return f"all values of {' and of '.join(same)} are equal"
