@@ -21,7 +21,7 @@ from analysis.reading.examples import read_labels
 from benchmarks.first_examples import write_first_examples
 from orchestrator import run_campaign
 from orchestrator.cli.app import app
-from workers.campaign.specs import ParquetImages, TorchvisionData
+from workers.campaign.dataset_spec import ParquetImages, TorchvisionData
 from workers.campaign.yaml_io import check_campaign
 from workers.datasets import load_dataset
 from workers.store import Store

@@ -14,8 +14,9 @@ from benchmarks.plain_loop import LoopResult
 from benchmarks.processes import Place, run_in_processes
 from benchmarks.works import Work
 from workers.campaign.campaign import Campaign
+from workers.campaign.dataset_spec import Digits
+from workers.campaign.model_spec import MLP
 from workers.campaign.recipe import SGD, TriangularSchedule
-from workers.campaign.specs import MLP, Digits
 from workers.datasets import load_dataset
 
 Job = tuple[float, int]

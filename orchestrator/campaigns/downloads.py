@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from workers.campaign.campaign import Campaign
-from workers.campaign.specs import TorchvisionData
+from workers.campaign.dataset_spec import TorchvisionData
 from workers.campaign.yaml_io import campaign_folder
 from workers.datasets.cache import cache_root
 from workers.datasets.torchvision_data import check_nearby, missing_file

@@ -13,7 +13,7 @@ import torch
 from orchestrator.campaigns.probe_groups import check_noise, check_split, compares_noise
 from workers.campaign.campaign import PPM, Campaign
 from workers.campaign.lr_schedule import steps_per_epoch
-from workers.campaign.specs import CustomModel
+from workers.campaign.model_spec import CustomModel
 from workers.common.arrays import Floats
 from workers.datasets import Dataset
 from workers.datasets.label_table import labels_sha256, read_given_labels

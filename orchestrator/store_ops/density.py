@@ -22,7 +22,7 @@ from orchestrator.frame_files import write_frame
 from orchestrator.runners.local import available_device
 from workers.campaign.campaign import Campaign
 from workers.campaign.keys import Run
-from workers.campaign.specs import CustomModel
+from workers.campaign.model_spec import CustomModel
 from workers.common.arrays import Bools
 from workers.common.progress import ProgressCallback, StageProgressCallback
 from workers.datasets import load_dataset

@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from orchestrator.presets import NAMES, preset_text
 from tests.conftest import small_campaign
 from workers.campaign.campaign import PPM, Campaign, ratio_to_ppm
-from workers.campaign.specs import MLP, TorchvisionData
+from workers.campaign.dataset_spec import TorchvisionData
+from workers.campaign.model_spec import MLP
 from workers.campaign.yaml_io import (
     MAX_BYTES,
     check_campaign,

@@ -15,7 +15,7 @@ from orchestrator import run_campaign
 from orchestrator.campaigns.preflight import check_campaign_fits
 from tests.conftest import small_campaign
 from workers.campaign.campaign import Campaign
-from workers.campaign.specs import CustomModel
+from workers.campaign.model_spec import CustomModel
 from workers.datasets import load_dataset
 from workers.errors import DataError, ModelError
 from workers.models import build_model

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from workers.campaign.specs import ImageFolder, ParquetImages, TorchvisionData
+from workers.campaign.dataset_spec import ImageFolder, ParquetImages, TorchvisionData
 from workers.datasets import Dataset, image_folder, parquet_images
 from workers.errors import DataError
 

@@ -28,7 +28,7 @@ from tests.datasets.support import (
     write_image,
     write_mnist,
 )
-from workers.campaign.specs import Digits, ImageFolder
+from workers.campaign.dataset_spec import Digits, ImageFolder
 from workers.datasets import Dataset, image_folder, load_dataset
 from workers.datasets.cache import cache_root
 from workers.datasets.description import write_names
@@ -205,7 +205,7 @@ CHILD = """
 import os, sys, time
 from pathlib import Path
 from workers.datasets import image_folder, load_dataset
-from workers.campaign.specs import CustomData, ImageFolder
+from workers.campaign.dataset_spec import CustomData, ImageFolder
 
 decode = image_folder.decode
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.datasets.support import error_of
-from workers.campaign.specs import CustomData
+from workers.campaign.dataset_spec import CustomData
 from workers.datasets import load_dataset
 from workers.errors import DataError
 from workers.user_code.loading import trusted_code

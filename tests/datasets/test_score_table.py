@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.stores import powerless
-from workers.campaign.specs import ScoreColumn
+from workers.campaign.score_column import ScoreColumn
 from workers.datasets.score_table import read_scores
 from workers.errors import CampaignError, StoreError
 from workers.subsets.explicit import scores_sha256

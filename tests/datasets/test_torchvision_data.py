@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.datasets.support import error_of, real_data, torchvision_spec, write_idx, write_mnist
-from workers.campaign.specs import CIFAR100, EMNIST, Digits
+from workers.campaign.dataset_spec import CIFAR100, EMNIST, Digits
 from workers.datasets import load_dataset
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from workers.campaign.specs import (
+from workers.campaign.model_spec import (
     MLP,
     MNISTCNN,
     Airbench,

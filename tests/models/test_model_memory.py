@@ -8,13 +8,7 @@ import torch
 from torch import nn
 
 from tests.conftest import small_campaign
-from workers.campaign.specs import (
-    MLP,
-    ModelSpec,
-    ResNet9,
-    SmallCNN,
-    ViT,
-)
+from workers.campaign.model_spec import MLP, ModelSpec, ResNet9, SmallCNN, ViT
 from workers.errors import ModelError
 from workers.models import build_model
 from workers.models.memory import estimated_bytes, evaluation_bytes, training_bytes

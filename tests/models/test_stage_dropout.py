@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from tests.conftest import small_campaign
-from workers.campaign.specs import (
+from workers.campaign.model_spec import (
     MLP,
     MNISTCNN,
     Airbench,

@@ -7,9 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from workers.campaign.specs import (
-    SmallDataViT,
-)
+from workers.campaign.model_spec import SmallDataViT
 from workers.models import build_model
 
 RESNET9_SIZE = (

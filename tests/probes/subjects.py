@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from tests.conftest import small_campaign
 from workers.campaign.keys import Run
-from workers.campaign.specs import CustomModel
+from workers.campaign.model_spec import CustomModel
 from workers.common.arrays import AnyArray, Integers
 from workers.datasets import Dataset
 from workers.models.layers import model_layers

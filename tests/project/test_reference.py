@@ -14,8 +14,9 @@ from orchestrator.cli.app import app
 from tests.cli.test_help import COMMANDS
 from tests.conftest import small_campaign
 from tests.documentation import DOCS, ROOT
+from workers.campaign.dataset_spec import DATASET_NAMES, DatasetSpec
+from workers.campaign.model_spec import MODEL_NAMES, ModelSpec
 from workers.campaign.recipe import Augmentation, Initialization, Lookahead, Optimizer, Recipe, Schedule
-from workers.campaign.specs import DATASET_NAMES, MODEL_NAMES, DatasetSpec, ModelSpec
 from workers.campaign.yaml_io import dump_campaign, parse_campaign, parse_mapping
 
 INTERNAL = {

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from tests.conftest import small_campaign
 from workers.campaign.keys import Run
-from workers.campaign.specs import MLP, CustomModel, ModelSpec, ResNet, ResNet9, SmallCNN, ViT
+from workers.campaign.model_spec import MLP, CustomModel, ModelSpec, ResNet, ResNet9, SmallCNN, ViT
 from workers.datasets import Dataset, load_dataset
 from workers.errors import LongtailError, ModelError
 from workers.models import build_model

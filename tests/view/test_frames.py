@@ -301,7 +301,7 @@ def test_only_a_trusted_store_has_its_function_called(
 
 def test_showing_a_frame_downloads_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from analysis.view.display.images import DatasetImages
-    from workers.campaign.specs import TorchvisionData
+    from workers.campaign.dataset_spec import TorchvisionData
 
     monkeypatch.setenv("LONGTAIL_CACHE", str(tmp_path / "cache"))
     root = tmp_path / "data"

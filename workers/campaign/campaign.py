@@ -7,23 +7,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from workers.campaign.dataset_spec import DatasetSpec, Digits
 from workers.campaign.drop_rules import Rule, ThresholdRule, Window
+from workers.campaign.field_types import LOCATION, PATH, ColumnName, PathText, Sha256
 from workers.campaign.fields import absolute_path, relative_path, with_paths, without_locations
+from workers.campaign.model_spec import MLP, ModelSpec
 from workers.campaign.probes import ScoreSplit
 from workers.campaign.recipe import Fraction, Frozen, Recipe
 from workers.campaign.record import Record
-from workers.campaign.specs import (
-    LOCATION,
-    MLP,
-    PATH,
-    ColumnName,
-    DatasetSpec,
-    Digits,
-    ModelSpec,
-    PathText,
-    ScoreColumn,
-    Sha256,
-)
+from workers.campaign.score_column import ScoreColumn
 
 FORMAT = 1
 """Version of the meaning of a campaign's fields; part of the identity."""

@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator, Field, JsonValue, model_validator
 
+from workers.campaign.field_types import ImportPath
 from workers.campaign.recipe import Epochs, Frozen
-from workers.campaign.specs import ImportPath, ScoreColumn
+from workers.campaign.score_column import ScoreColumn
 
 if TYPE_CHECKING:
     from workers.common.arrays import Bools, Floats

@@ -8,8 +8,9 @@ from pydantic import BaseModel, Tag
 from pydantic_core import ErrorDetails
 
 from workers.campaign.campaign import Campaign
+from workers.campaign.dataset_spec import DATASET_NAMES
+from workers.campaign.model_spec import MODEL_NAMES
 from workers.campaign.short_repr import short
-from workers.campaign.specs import DATASET_NAMES, MODEL_NAMES
 from workers.campaign.suggest import closest
 
 _OPEN_NAMES = {"dataset": DATASET_NAMES, "model": MODEL_NAMES}

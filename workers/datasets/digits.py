@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from workers.campaign.specs import Digits
+from workers.campaign.dataset_spec import Digits
 from workers.datasets.dataset import Dataset
 
 TEST_STEP = 5

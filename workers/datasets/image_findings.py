@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from workers.campaign.dataset_spec import ImageOptions
 from workers.campaign.plural import count_text
-from workers.campaign.specs import ImageOptions
 
 ORIENTATION = "orientation"
 TRANSPARENT = "transparent"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from workers.campaign.dataset_spec import ImageFolder
 from workers.campaign.plural import count_text
-from workers.campaign.specs import ImageFolder
 from workers.common.arrays import AnyArray
 from workers.datasets.dataset import Dataset
 from workers.datasets.description import file_names

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from workers.campaign.specs import ImageOptions
+from workers.campaign.dataset_spec import ImageOptions
 from workers.common.arrays import AnyArray, UInt8s
 from workers.datasets.cache import entry
 from workers.datasets.image_findings import (

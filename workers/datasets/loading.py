@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from workers.campaign.specs import CustomData, DatasetSpec, Digits, ImageFolder, ParquetImages, TorchvisionData
+from workers.campaign.dataset_spec import CustomData, DatasetSpec, Digits, ImageFolder, ParquetImages, TorchvisionData
 from workers.common.arrays import UInt64s
 from workers.datasets import digits, image_folder, parquet_images, torchvision_data
 from workers.datasets.cache import Cache, cache_root, hashed

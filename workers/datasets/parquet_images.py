@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from workers.campaign.specs import ParquetImages
+from workers.campaign.dataset_spec import ParquetImages
 from workers.datasets.dataset import Dataset
 from workers.datasets.images import EncodedImage, EncodedImages, decode_splits
 from workers.datasets.parquet_files import MAX_ROWS, ParquetFile, open_parquet

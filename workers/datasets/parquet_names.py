@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from workers.campaign.specs import ParquetImages
+from workers.campaign.dataset_spec import ParquetImages
 from workers.datasets.description import fitting_name
 from workers.datasets.parquet_files import ParquetFile, open_parquet, read_integers, read_texts
 from workers.errors import DataError

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 
 from workers.campaign.campaign import PPM
-from workers.campaign.specs import ScoreColumn
+from workers.campaign.score_column import ScoreColumn
 from workers.common.arrays import Floats
 from workers.datasets.example_table import ExampleTable
 from workers.subsets.explicit import scores_sha256

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from workers.campaign.specs import CIFAR100, EMNIST, TorchvisionData
+from workers.campaign.dataset_spec import CIFAR100, EMNIST, TorchvisionData
 from workers.common.arrays import AnyArray
 from workers.common.extras import missing_extras_explained
 from workers.datasets.dataset import Dataset

@@ -5,7 +5,7 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from workers.campaign.specs import Airbench
+from workers.campaign.model_spec import Airbench
 from workers.models.checking import image_shape
 from workers.models.resnet9 import GlobalMaxPool, Scale
 

@@ -4,7 +4,7 @@ from functools import lru_cache
 
 import torch
 
-from workers.campaign.specs import (
+from workers.campaign.model_spec import (
     MLP,
     MNISTCNN,
     Airbench,

@@ -7,7 +7,7 @@ from itertools import chain
 import torch
 from torch import nn
 
-from workers.campaign.specs import SmallDataViT, ViT
+from workers.campaign.model_spec import SmallDataViT, ViT
 from workers.errors import ModelError
 from workers.models.operations import counted_pass
 from workers.user_code.boundary import user_code

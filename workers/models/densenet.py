@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from workers.campaign.specs import DenseNet
+from workers.campaign.model_spec import DenseNet
 from workers.models.checking import image_shape
 
 SMALLEST = 4

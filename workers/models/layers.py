@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
-from workers.campaign.specs import CustomModel, ModelSpec, ResNet, ResNet9, SmallDataViT, ViT
+from workers.campaign.model_spec import CustomModel, ModelSpec, ResNet, ResNet9, SmallDataViT, ViT
 
 _RESNET9_NAMES = ("conv1", "conv2", "res1.0", "res1.1", "conv3", "res2.0", "res2.1", "conv4", "head")
 _PRODUCTS = (nn.Linear, nn.Bilinear, _ConvNd, nn.MultiheadAttention, nn.RNNBase)

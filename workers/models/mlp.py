@@ -4,7 +4,7 @@ import math
 
 from torch import nn
 
-from workers.campaign.specs import MLP
+from workers.campaign.model_spec import MLP
 
 
 def build_mlp(spec: MLP, input_shape: tuple[int, ...], num_classes: int) -> nn.Sequential:

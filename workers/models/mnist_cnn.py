@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from workers.campaign.specs import MNISTCNN
+from workers.campaign.model_spec import MNISTCNN
 from workers.models.checking import image_shape
 
 SMALLEST = 16

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from workers.campaign.specs import ResNet
+from workers.campaign.model_spec import ResNet
 from workers.models.checking import image_shape
 
 LARGEST_SMALL_IMAGE = 64

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from workers.campaign.specs import ResNet9
+from workers.campaign.model_spec import ResNet9
 from workers.models.checking import image_shape
 
 SMALLEST = 11

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from workers.campaign.specs import SmallCNN
+from workers.campaign.model_spec import SmallCNN
 from workers.models.checking import image_shape
 
 SMALLEST = 4

@@ -4,7 +4,7 @@ import math
 
 from torch import nn
 
-from workers.campaign.specs import ViT
+from workers.campaign.model_spec import ViT
 from workers.models.checking import check_patches
 
 MLP_RATIO = 4

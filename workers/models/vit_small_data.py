@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from workers.campaign.specs import SmallDataViT
+from workers.campaign.model_spec import SmallDataViT
 from workers.models.checking import check_patches
 
 _AXES = ((0, 1), (0, -1), (1, 0), (-1, 0))

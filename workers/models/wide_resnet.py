@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from workers.campaign.specs import WideResNet
+from workers.campaign.model_spec import WideResNet
 from workers.models.checking import image_shape
 
 SMALLEST = 4

@@ -7,11 +7,12 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError
 
 from workers.campaign.campaign import Campaign
+from workers.campaign.field_types import Sha256
 from workers.campaign.fields import differences
 from workers.campaign.import_spec import Imported
 from workers.campaign.recipe import Frozen
 from workers.campaign.record import Record
-from workers.campaign.specs import ScoreColumn, Sha256
+from workers.campaign.score_column import ScoreColumn
 from workers.errors import DamagedFileError, StoreError, StoreMismatchError
 from workers.store.example_schema import SCORE, SPLIT_SCORE
 from workers.store.file_problems import RESTORE_HINT

@@ -5,7 +5,7 @@ from functools import lru_cache, partial
 import torch
 
 from workers.campaign.campaign import Campaign
-from workers.campaign.specs import CustomModel, ModelSpec
+from workers.campaign.model_spec import CustomModel, ModelSpec
 from workers.campaign.stage_dropout import ExampleTied
 from workers.models import build_model
 from workers.models.building import build_standard

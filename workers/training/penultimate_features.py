@@ -8,7 +8,7 @@ from torch import nn
 
 from workers.campaign.campaign import Campaign
 from workers.campaign.keys import Run
-from workers.campaign.specs import ModelSpec
+from workers.campaign.model_spec import ModelSpec
 from workers.common.arrays import Bools
 from workers.common.progress import ProgressCallback
 from workers.errors import LongtailError, ModelError

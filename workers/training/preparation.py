@@ -15,7 +15,7 @@ from torch import nn
 
 from workers.campaign.campaign import Campaign
 from workers.campaign.keys import Run
-from workers.campaign.specs import CustomModel
+from workers.campaign.model_spec import CustomModel
 from workers.training.device_data import DeviceData
 from workers.training.minibatch_streams import MinibatchStreams
 from workers.training.model_init import DrawnModel, complete_model, draw_model, initial_model

@@ -3,7 +3,7 @@
 import torch
 
 from workers.campaign.campaign import Campaign
-from workers.campaign.specs import CustomModel
+from workers.campaign.model_spec import CustomModel
 from workers.errors import ModelError
 from workers.training.engine import Engine
 from workers.training.out_of_memory import is_out_of_memory

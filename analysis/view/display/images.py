@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from workers.campaign.specs import DatasetSpec
+from workers.campaign.dataset_spec import DatasetSpec
 from workers.common.splits import Split
 from workers.datasets import Dataset, load_dataset
 from workers.errors import LongtailError, NoEstimateError

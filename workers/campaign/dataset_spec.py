@@ -1,0 +1,100 @@
+"""Data sets as a campaign names them: one class per kind, selected by `name`."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, JsonValue, Tag
+
+from workers.campaign.field_types import LOCATION, PATH, ColumnName, ImportPath, PathText, Size, by_name
+from workers.campaign.recipe import Frozen
+
+TORCHVISION_DATASETS = ("mnist", "fashion-mnist", "kmnist", "cifar10", "svhn")
+
+
+class Digits(Frozen):
+    """scikit-learn's handwritten digits, 8 x 8 pixels: 1,437 training and 360 test examples (every fifth image)."""
+
+    name: Literal["digits"] = "digits"
+
+
+class TorchvisionData(Frozen):
+    """A data set that torchvision reads, in the order of its original files."""
+
+    name: Literal["mnist", "fashion-mnist", "kmnist", "cifar10", "svhn"]
+    root: Annotated[PathText, Field(json_schema_extra=PATH)] = "data"
+    """The folder that torchvision calls root."""
+    download: Annotated[bool, Field(json_schema_extra=LOCATION)] = False
+    """Download the files where they are missing, when models are trained."""
+
+
+class EMNIST(TorchvisionData):
+    """Extended MNIST: handwritten letters and digits, images upright, labels from 0."""
+
+    name: Literal["emnist"]  # type: ignore[assignment]
+    split: Literal["balanced", "byclass", "bymerge", "letters", "digits", "mnist"] = "balanced"
+
+
+class CIFAR100(TorchvisionData):
+    """CIFAR-100, by its 100 classes or by the 20 superclasses that the same files have."""
+
+    name: Literal["cifar100"]  # type: ignore[assignment]
+    coarse: bool = False
+
+
+class ImageOptions(Frozen):
+    """How image files become arrays of one shape."""
+
+    size: Size | None = None
+    """Resize to size x size pixels (bilinear); left out: all images must have one size already."""
+    channels: Literal["auto", "grey", "rgb"] = "auto"
+    """`auto`: grey when every image is grey, else RGB."""
+    orientation: Literal["ignore", "exif"] = "ignore"
+    """`exif`: turn images as their EXIF orientation tells, as the Hugging Face hub's `datasets` does."""
+
+
+class ImageFolder(ImageOptions):
+    """`root/train/<class>/**` and `root/test/<class>/**` (or `val`); classes and files in sorted order."""
+
+    name: Literal["image-folder"]
+    root: Annotated[PathText, Field(json_schema_extra=PATH)]
+
+
+class ParquetImages(ImageOptions):
+    """Parquet files with an image column (`{bytes, path}` as on the Hugging Face hub, or bytes) and a label column."""
+
+    name: Literal["parquet"]
+    train: Annotated[PathText, Field(json_schema_extra=PATH)]
+    """A file, a folder whose `*.parquet` files are read in sorted order, or a pattern: `data/train-*.parquet`."""
+    test: Annotated[PathText | None, Field(json_schema_extra=PATH)] = None
+    image_column: ColumnName = "image"
+    label_column: ColumnName = "label"
+    name_column: Annotated[ColumnName | None, Field(json_schema_extra=LOCATION)] = None
+    """Names of the examples, texts or numbers; left out: the `path` that the hub's images have, if it is kept."""
+
+
+class CustomData(Frozen):
+    """`package.module:function`, called with `options`, returns a `workers.datasets.Dataset`."""
+
+    name: ImportPath
+    options: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+DATASET_NAMES = {
+    "digits": "digits",
+    **dict.fromkeys(TORCHVISION_DATASETS, "torchvision"),
+    "emnist": "emnist",
+    "cifar100": "cifar100",
+    "image-folder": "image-folder",
+    "parquet": "parquet",
+}
+
+
+DatasetSpec = Annotated[
+    Annotated[Digits, Tag("digits")]
+    | Annotated[TorchvisionData, Tag("torchvision")]
+    | Annotated[EMNIST, Tag("emnist")]
+    | Annotated[CIFAR100, Tag("cifar100")]
+    | Annotated[ImageFolder, Tag("image-folder")]
+    | Annotated[ParquetImages, Tag("parquet")]
+    | Annotated[CustomData, Tag("custom")],
+    by_name(DATASET_NAMES),
+]
