@@ -15,6 +15,7 @@ from workers.campaign.recipe import Recipe
 from workers.campaign.record import Record
 from workers.common.arrays import Bools
 from workers.store import EpochRecord, Header, RunResult, Store
+from workers.store.output_columns import OUTPUT_COLUMNS
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,11 @@ class Runs:
     earlier: Sequence[tuple[Bools, Bools]] = ()
     seconds: float = 1.0
     device: str = "cpu"
-    margin: npt.NDArray[np.float16] | None = None
-    """float16[K, T], of all epochs; recorded where given."""
+    outputs: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    """[K, N] or [K, T] by column of `workers.store.output_columns`, of all epochs; recorded where given.
+
+    `test_margin` alone stands for `record.margins`, others are given for both splits.
+    """
     presented: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
     """[K, E, N] by column of `workers.store.schema.PRESENTED` (and PROBABILITIES); recorded where given.
 
@@ -54,7 +58,7 @@ class Runs:
 
     def _result(self, run: Run, k: int) -> RunResult:
         diverged = k in self.diverged
-        outputs = {} if self.margin is None else {"test_margin": self.margin[k]}
+        outputs = {name: each[k] for name, each in self.outputs.items()}
         epochs = [*self.earlier, (self.train, self.test)]
         last = self.num_epochs
         rows = enumerate(epochs, start=last - len(epochs) + 1)
@@ -112,7 +116,9 @@ def make_stores(
     """A store with the runs of several ratios."""
     first = next(iter(runs.values()))
     num_train, num_test = first.subsets.shape[1], first.test.shape[1]
-    store = Store.create(path, header(runs, num_train, num_test, shard_size), examples(labels, num_train, num_test))
+    num_classes = max(2, 1 + max(map(max, filter(None, labels.filled(num_train, num_test)))))
+    described = header(runs, num_train, num_test, shard_size, num_classes)
+    store = Store.create(path, described, examples(labels, num_train, num_test))
     for ratio, run in runs.items():
         commit(store, ratio, run, shards or even_shards(len(run.subsets), shard_size))
     return store
@@ -130,7 +136,7 @@ def commit(store: Store, ratio: float, runs: Runs, shards: Sequence[tuple[int, i
         store.commit(Shard(ratio_to_ppm(ratio), start, stop), results[start:stop])
 
 
-def header(runs: Mapping[float, Runs], num_train: int, num_test: int, shard_size: int) -> Header:
+def header(runs: Mapping[float, Runs], num_train: int, num_test: int, shard_size: int, num_classes: int = 2) -> Header:
     """A store's header with a true campaign in it."""
     first = next(iter(runs.values()))
     campaign = Campaign(
@@ -138,7 +144,10 @@ def header(runs: Mapping[float, Runs], num_train: int, num_test: int, shard_size
         subsets=Subsets(ratios=tuple(runs), repetitions=max(1, *(len(run.subsets) for run in runs.values()), 1)),
         record=Record(
             epochs="final" if first.presented and not first.earlier else "all",
-            margins=first.margin is not None,
+            margins=set(first.outputs) == {"test_margin"},
+            outputs=tuple(
+                column.output for column in OUTPUT_COLUMNS if column.split == "train" and column.name in first.outputs
+            ),
             presentations=bool(first.presented),
             probabilities=len(first.presented) > 2,
         ),
@@ -149,7 +158,7 @@ def header(runs: Mapping[float, Runs], num_train: int, num_test: int, shard_size
         dataset="synthetic",
         num_train=num_train,
         num_test=num_test,
-        class_names=("0", "1"),
+        class_names=tuple(map(str, range(num_classes))),
         shard_size=shard_size,
         campaign=campaign,
         versions={},

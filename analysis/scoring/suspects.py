@@ -16,6 +16,7 @@ requested.
 import numpy as np
 import pandas as pd
 
+from analysis.reading.predictions import HeldOutPredictions
 from analysis.scoring.example_scores import NAMES, ExampleScore, StoreScores
 from workers.errors import EstimateError
 
@@ -26,17 +27,25 @@ ORDER = (
 )
 
 
-def rank_suspects(found: StoreScores, by: str | None = None) -> pd.DataFrame:
+def rank_suspects(
+    found: StoreScores, by: str | None = None, predictions: HeldOutPredictions | None = None
+) -> pd.DataFrame:
     """One row per example with a value of the score `by` (None: the first of ORDER there is), most suspicious first.
 
     rank (from 1; equal scores share the lowest, and are in the order of the next score of ORDER), example_id, label,
     given_label, and each score that the store has with its standard error (NAME_se, where it has one): at the largest
-    of its ratios, so read `found` at the requested one. Raises EstimateError for a score that the store does not have,
+    of its ratios, so read `found` at the requested one. With `predictions` also predicted_label, the class that most
+    models predict that did not train on the example (-1: none), the share of them, and their number (predicted_share,
+    predicted_runs): a suggestion for its label. Raises EstimateError for a score that the store does not have,
     or where it has none.
     """
     chosen = chosen_score(found, by)
     available = [score for name in NAMES if (score := found.latest(name)) is not None]
     frame = found.labels.columns()
+    if predictions is not None:
+        frame = frame.assign(
+            predicted_label=predictions.label, predicted_share=predictions.share, predicted_runs=predictions.runs
+        )
     for score in available:
         frame[score.name] = score.values
         if score.se is not None:

@@ -7,6 +7,7 @@ from analysis.estimators.localization.gradients import gradient_frame
 from analysis.learning.forgetting import estimate_forgetting
 from analysis.learning.training_statistics import estimate_training_statistics
 from analysis.reading.counts import count_runs
+from analysis.reading.predictions import count_predictions, read_predictions
 from analysis.reading.run_groups import group_runs
 from analysis.reading.sequences import At
 from analysis.scoring.example_scores import largest_ratio, read_example_scores
@@ -18,6 +19,7 @@ from analysis.scoring.scores import Source
 from analysis.scoring.suspects import rank_suspects
 from analysis.statistics.intervals import CONFIDENCE, check_confidence
 from analysis.view.base import View
+from workers.common.arrays import Floats
 
 
 class LearningView(View):
@@ -71,8 +73,21 @@ class LearningView(View):
         return self._frame(noise_curves(read_example_scores(self.store, ratio)))
 
     def suspects(self, *, ratio: float | None = None, by: str | None = None) -> pd.DataFrame:
-        """The examples by how suspicious their given label is: see `analysis.scoring.suspects`."""
-        return self._frame(rank_suspects(read_example_scores(self.store, ratio), by))
+        """The examples by how suspicious their given label is: see `analysis.scoring.suspects`.
+
+        Where predictions are recorded, with the label that held-out models predict.
+        """
+        predictions = read_predictions(self.store, ratio)
+        return self._frame(rank_suspects(read_example_scores(self.store, ratio), by, predictions))
+
+    def pred_probs(self, *, ratio: float | None = None, epoch: int | None = None) -> Floats:
+        """float64[N, C]: the share of the models that did not train on an example that predict each class for it.
+
+        Rows sum to 1. This is the argument `pred_probs` of cleanlab's functions. `ratio` None stands for the runs of
+        all ratios. Raises EstimateError where predictions are not recorded (`record.outputs`), or where some example
+        was never held out.
+        """
+        return count_predictions(self.store, ratio, epoch).probabilities()
 
     def probe(self, name: str, *, ratio: float | None = None) -> pd.DataFrame:
         """What a probe measured of each run: `gradients`, `rewinding`, `retraining`, `neurons`, `dropout`, or one of

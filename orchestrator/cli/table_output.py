@@ -75,6 +75,13 @@ def given_label_cell(row: "Mapping[Any, Any]") -> str:
     return label if row["label"] == row["given_label"] else f"{label} (is {label_cell(row, 'label')})"
 
 
+def predicted_label_cell(row: "Mapping[Any, Any]") -> str:
+    """The label that most held-out models predict, and their share in percent."""
+    if row["predicted_label"] < 0:
+        return ABSENT
+    return f"{label_cell(row, 'predicted_label')} ({row['predicted_share']:.0%})"
+
+
 def name_cell(name: object) -> str:
     """The name of an example in a listing: of a long one its end, where files differ."""
     return ABSENT if name is None else _shortened(escape_line(str(name)))

@@ -266,7 +266,7 @@ def view(tmp_path: Path) -> StoreView:
     runs = random_runs(random, 60, 13, 6)
     margin = (3 * runs.subsets[:, :1] + random.normal(size=(60, 6))).astype(np.float16)
     labels = Labelled([i % 3 for i in range(13)], [i % 2 for i in range(13)], [i % 3 for i in range(6)])
-    given: Any = {"labels": labels, "diverged": [1, 10], "margin": margin}
+    given: Any = {"labels": labels, "diverged": [1, 10], "outputs": {"test_margin": margin}}
     return StoreView(make_store(tmp_path / "s", runs.subsets, runs.train, margin > 0, **given))
 
 
@@ -298,7 +298,7 @@ def test_runs_with_margins_that_are_not_finite_are_left_out(tmp_path: Path) -> N
     runs = random_runs(random, 40, 5, 3)
     margin = random.normal(size=(40, 3)).astype(np.float16)
     margin[7, 2] = np.nan
-    view = StoreView(make_store(tmp_path / "s", runs.subsets, runs.train, runs.test, margin=margin))
+    view = StoreView(make_store(tmp_path / "s", runs.subsets, runs.train, runs.test, outputs={"test_margin": margin}))
     assert (view.datamodels().source.runs, view.datamodels().source.not_finite) == (39, 1)
     assert read_outputs(view.store, tests=[0, 1]).runs == 40
 

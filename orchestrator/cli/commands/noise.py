@@ -16,6 +16,7 @@ from orchestrator.cli.table_output import (
     keep_table,
     name_cell,
     over_lines,
+    predicted_label_cell,
     saturated_note,
 )
 from orchestrator.cli.text_table import TableColumn, TextTable
@@ -123,6 +124,7 @@ def suspects(
     from analysis import rank_suspects, read_example_scores
     from analysis.reading.estimate_tables import bases_of
     from analysis.reading.names import with_names
+    from analysis.reading.predictions import read_predictions
     from analysis.reading.runs_read import runs_read_text
     from analysis.scoring.example_scores import NAMES
     from analysis.scoring.suspects import chosen_score
@@ -135,10 +137,11 @@ def suspects(
     opened = Store.open(store)
     with reading_display(errors, opened):
         scores = read_example_scores(opened, ratio)
+        predictions = read_predictions(opened, ratio)
     if scores.saturated:
         warn(saturated_note(scores.saturated))
     chosen = chosen_score(scores, by).name
-    frame = rank_suspects(scores, by)
+    frame = rank_suspects(scores, by, predictions)
     written = keep_table(opened, "suspects", frame, output, bases_of(scores.counts.ratios), by=chosen)
     _show_suspects(with_names(frame.head(top), opened), chosen)
     left_out = scores.labels.num_train - len(frame)
@@ -163,11 +166,12 @@ def _behind(scores: "StoreScores", frame: "pd.DataFrame", chosen: str) -> str:
 def _show_suspects(rows: "pd.DataFrame", chosen: str) -> None:
     """The chosen score with its standard error, and some others; the table has all."""
     others = [name for name in _OTHER_SCORES if name in rows.columns and name != chosen]
-    named = "name" in rows
+    named, predicted = "name" in rows, "predicted_label" in rows
     columns = [
         TableColumn("rank", 3),
         TableColumn("example"),
         TableColumn("given label", kind="text"),
+        *[TableColumn("held-out prediction", 1, kind="text")] * predicted,
         TableColumn(chosen),
     ]
     columns += [TableColumn(name, rank) for rank, name in enumerate(others, 4)]
@@ -178,6 +182,7 @@ def _show_suspects(rows: "pd.DataFrame", chosen: str) -> None:
             row["rank"],
             row["example_id"],
             given_label_cell(row),
+            *([predicted_label_cell(row)] if predicted else []),
             cell(row[chosen], row.get(f"{chosen}_se")),
             *values,
             *([name_cell(row["name"])] if named else []),
