@@ -45,7 +45,8 @@ class HeldOutPredictions:
                 f"{self.source}: has no held-out prediction of {np.count_nonzero(predicted == 0):,} of "
                 f"{len(predicted):,} training examples, the first is {int(np.argmin(predicted > 0))}: train more runs"
             )
-        return self.counts / predicted[:, None]
+        shares: Floats = self.counts / predicted[:, None]
+        return shares
 
 
 def count_predictions(store: Store, ratio: float | None = None, epoch: int | None = None) -> HeldOutPredictions:
