@@ -16,7 +16,7 @@ from workers.store import Store
 from workers.store.output_columns import OutputColumn, output_columns
 from workers.store.schema import MAX_FLOAT16
 
-TestOutput = Literal["margin", "correctness"]
+TestOutput = Literal["margin", "loss", "probability", "correctness"]
 
 
 @dataclass(frozen=True)
@@ -55,22 +55,23 @@ def read_outputs(
     ratio: float | None = None,
     tests: slice | npt.ArrayLike = slice(None),
     epoch: int | None = None,
+    output: TestOutput | None = None,
 ) -> RatioOutputs:
-    """The runs of one ratio (None: the store's only one) at a recorded epoch (None: the last): margins where the store
-    has them, else correctness as 0 and 1.
+    """The runs of one ratio (None: the store's only one) at a recorded epoch (None: the last), and an output of them.
+
+    `output` None stands for margins where the store has them, else for correctness, as 0 and 1.
 
     `tests` selects test examples: a slice, ids, or a mask of length T. Holds runs x (N + 4 len(tests)) bytes. Raises
-    EstimateError for a ratio, an epoch or a test example that the store does not have and where subsets are explicit,
-    DamagedFileError for an unreadable file.
+    EstimateError for an output that is not recorded, for a ratio, an epoch or a test example that the store does not
+    have and where subsets are explicit, DamagedFileError for an unreadable file.
     """
     check_random_subsets(store)
     ratio_ppm = select_ratio(store, ratio)
     header = store.header
     chosen = _chosen_tests(tests, header.num_test)
-    margin = OutputColumn("margin", "test")
-    recorded = margin in output_columns(header.record)
-    output: TestOutput = "margin" if recorded else "correctness"
-    column = margin.name if recorded else "test_correct"
+    if output is None:
+        output = "margin" if OutputColumn("margin", "test") in output_columns(header.record) else "correctness"
+    column = "test_correct" if output == "correctness" else recorded_output(store, output, "test")
     subsets = [np.zeros((0, header.num_train), dtype=bool)]
     outputs = [np.zeros((0, len(chosen)), dtype=np.float32)]
     diverged, not_finite, saturated, last_epoch = 0, 0, 0, 0

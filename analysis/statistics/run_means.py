@@ -88,20 +88,31 @@ def student_quantile(confidence: float, degrees: Floats | float) -> Floats:
 def welch_interval(
     means: tuple[float, float], errors: tuple[float, float], runs: tuple[int, int], confidence: float = CONFIDENCE
 ) -> tuple[float, float]:
-    """Limits of the difference of two means, the first less the second, by Welch's t interval.
+    """Limits of the difference of two means, the first less the second: `satterthwaite_interval` of two groups."""
+    low, high = satterthwaite_interval(
+        np.array(means[0] - means[1]), np.array(errors), np.array(runs, dtype=np.int64), confidence
+    )
+    return float(low), float(high)
 
-    `errors` are their standard errors, over `runs` independent runs each; NaN under two runs of either, and no width
-    where both errors are 0. B. L. Welch, "The generalization of Student's problem when several different population
-    variances are involved", Biometrika 1947.
+
+def satterthwaite_interval(
+    values: Floats, errors: Floats, runs: Integers, confidence: float = CONFIDENCE
+) -> tuple[Floats, Floats]:
+    """Limits of a sum or difference of means [...] of groups of runs, by a t interval, elementwise.
+
+    `errors` [G, ...] are the standard errors of the G terms, over `runs` [G, ...] independent runs each. NaN where a
+    group has fewer than two runs; no width where all errors are 0. Of two means it is Welch's interval. B. L. Welch,
+    "The generalization of Student's problem when several different population variances are involved", Biometrika
+    1947; F. E. Satterthwaite, "An approximate distribution of estimates of variance components", Biometrics 1946.
     """
     variances = np.square(errors)
-    total = float(variances.sum())
-    if min(runs) < 2:
-        return np.nan, np.nan
-    degrees = total**2 / float((variances**2 / (np.array(runs) - 1)).sum()) if total > 0 else 1.0
-    margin = float(student_quantile(confidence, degrees)) * np.sqrt(total)
-    difference = means[0] - means[1]
-    return difference - margin, difference + margin
+    total = variances.sum(axis=0)
+    usable = (runs > 1).all(axis=0) & np.isfinite(total)
+    spread = (variances**2 / np.maximum(runs - 1, 1)).sum(axis=0)
+    varied = usable & (spread > 0)
+    degrees = np.where(varied, np.where(varied, total, 1.0) ** 2 / np.where(varied, spread, 1.0), 1.0)
+    margin = student_quantile(confidence, degrees) * np.sqrt(np.where(usable, total, np.nan))
+    return values - margin, values + margin
 
 
 def _mean_variance(sd: Floats, runs: Integers, confidence: float) -> Floats:

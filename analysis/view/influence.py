@@ -11,9 +11,10 @@ from analysis.influence.datamodels.linear_fits import Method
 from analysis.influence.discoveries import influence_discoveries
 from analysis.influence.estimator import influence_matrix, influence_pairs, influence_top
 from analysis.influence.high_influence import influential_pairs
+from analysis.influence.output_influence import output_influence_pairs, output_influence_top
 from analysis.influence.pair_options import MAX_PAIRS, MEMORY_MB, PairOptions
 from analysis.reading.bits import pack_runs
-from analysis.reading.outputs import read_outputs
+from analysis.reading.outputs import TestOutput, read_outputs
 from analysis.statistics.intervals import CONFIDENCE
 from analysis.statistics.means import Empty
 from analysis.view.base import View
@@ -29,6 +30,7 @@ class InfluenceView(View):
         ratio: float | None = None,
         epoch: int | None = None,
         empty: Empty = "nan",
+        output: TestOutput = "correctness",
         tests: slice | npt.ArrayLike = slice(None),
         top: int | None = None,
         threshold: float | None = None,
@@ -39,11 +41,18 @@ class InfluenceView(View):
         """Influence of training on test examples: the `top` of each test example, or the pairs that reach `threshold`.
 
         With neither, the top 5. `tests` chooses test examples: a slice, ids, or a mask. Columns and options:
-        `analysis.influence.estimator`. Raises EstimateError for both, IndexError for a test example that there is not.
+        `analysis.influence.estimator`; of another `output` than correctness, for which `empty` does not apply:
+        `analysis.influence.output_influence`. Raises EstimateError for both, IndexError for a test example that there
+        is not.
         """
         if top is not None and threshold is not None:
             raise EstimateError(f"give top or threshold, not both, got top={top!r} and threshold={threshold!r}")
         options = PairOptions(empty, confidence, memory_mb, max_pairs)
+        if output != "correctness":
+            source = read_outputs(self.store, ratio, tests, epoch, output)
+            if threshold is None:
+                return self._frame(output_influence_top(source, top=5 if top is None else top, options=options))
+            return self._frame(output_influence_pairs(source, threshold=threshold, options=options))
         bits = pack_runs(self.store, ratio, epoch)
         if threshold is None:
             frame = influence_top(bits, tests=tests, top=5 if top is None else top, options=options)

@@ -1,14 +1,17 @@
 """A store as data frames: runs, examples, and every estimate."""
 
 import os
+from typing import Literal
 
 import pandas as pd
 
 from analysis.estimators.consistency import consistency_profile, cscore
 from analysis.estimators.memorization import estimate_memorization
+from analysis.estimators.output_means import output_cscore, output_memorization, output_profile
 from analysis.estimators.removal import removal_curve
 from analysis.estimators.standard_errors import expected_se
 from analysis.reading.counts import count_runs
+from analysis.reading.output_moments import ExampleOutput, read_output_moments
 from analysis.scoring.split_half import estimate_reliability
 from analysis.statistics.intervals import CONFIDENCE, check_confidence
 from analysis.statistics.means import Empty
@@ -16,6 +19,8 @@ from analysis.view.influence import InfluenceView
 from analysis.view.learning import LearningView
 from analysis.view.trained import TrainedView
 from workers.store import Store
+
+MeanOutput = ExampleOutput | Literal["correctness"]
 
 
 def open_store(uri: str | os.PathLike[str], *, trust_code: bool = False) -> "StoreView":
@@ -48,10 +53,17 @@ class StoreView(TrainedView, LearningView, InfluenceView):
         ratio: float | None = None,
         epoch: int | None = None,
         empty: Empty = "half",
+        output: MeanOutput = "correctness",
         confidence: float = CONFIDENCE,
     ) -> pd.DataFrame:
-        """Memorization of each training example at each ratio: see `analysis.estimators.memorization`."""
+        """Memorization of each training example at each ratio: see `analysis.estimators.memorization`.
+
+        Of another `output` than correctness: see `analysis.estimators.output_means`; `empty` does not apply.
+        """
         check_confidence(confidence)
+        if output != "correctness":
+            moments = read_output_moments(self.store, output, ratio, epoch)
+            return self._frame(output_memorization(moments, confidence=confidence))
         return self._frame(
             estimate_memorization(count_runs(self.store, ratio, epoch), empty=empty, confidence=confidence)
         )
@@ -63,14 +75,30 @@ class StoreView(TrainedView, LearningView, InfluenceView):
         """
         return self._frame(expected_se(count_runs(self.store, ratio), runs))
 
-    def consistency(self, *, epoch: int | None = None, confidence: float = CONFIDENCE) -> pd.DataFrame:
-        """Consistency profile of each training example over the ratios: see `analysis.estimators.consistency`."""
+    def consistency(
+        self, *, epoch: int | None = None, output: MeanOutput = "correctness", confidence: float = CONFIDENCE
+    ) -> pd.DataFrame:
+        """Consistency profile of each training example over the ratios: see `analysis.estimators.consistency`.
+
+        Of another `output` than correctness: see `analysis.estimators.output_means`.
+        """
         check_confidence(confidence)
+        if output != "correctness":
+            moments = read_output_moments(self.store, output, epoch=epoch)
+            return self._frame(output_profile(moments, confidence=confidence))
         return self._frame(consistency_profile(count_runs(self.store, epoch=epoch), confidence=confidence))
 
-    def cscore(self, *, epoch: int | None = None, confidence: float = CONFIDENCE) -> pd.DataFrame:
-        """C-score of each training example: see `analysis.estimators.consistency`."""
+    def cscore(
+        self, *, epoch: int | None = None, output: MeanOutput = "correctness", confidence: float = CONFIDENCE
+    ) -> pd.DataFrame:
+        """C-score of each training example: see `analysis.estimators.consistency`.
+
+        Of another `output` than correctness: see `analysis.estimators.output_means`.
+        """
         check_confidence(confidence)
+        if output != "correctness":
+            moments = read_output_moments(self.store, output, epoch=epoch)
+            return self._frame(output_cscore(moments, confidence=confidence))
         return self._frame(cscore(count_runs(self.store, epoch=epoch), confidence=confidence))
 
     def reliability(

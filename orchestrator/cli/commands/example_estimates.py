@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from analysis.reading.counts import StoreCounts
+    from analysis.reading.output_moments import ExampleOutput, OutputMoments
     from workers.store import Store
 
 _Order = Literal["highest", "lowest"]
@@ -29,6 +30,10 @@ _TopOption = Annotated[
 ]
 _OrderOption = Annotated[_Order, typer.Option("--order", help="Which values come first.")]
 _ConfidenceOption = Annotated[float, typer.Option("--confidence", help="Confidence level of the intervals.")]
+_OfOption = Annotated[
+    Literal["correctness", "margin", "loss", "probability"],
+    typer.Option("--of", help="Output in place of correctness, which record.outputs must have."),
+]
 _FileOption = Annotated[
     Path | None,
     typer.Option("--output", "-o", metavar="FILE", help="Output file with all examples: .parquet or .csv."),
@@ -56,6 +61,7 @@ def memorization(
         Literal["nan", "half", "zero"],
         typer.Option("--empty", help="Mean of an empty group of runs; nan: the example has no value, half: the paper."),
     ] = "nan",
+    of: _OfOption = "correctness",
     confidence: _ConfidenceOption = 0.95,
     output: _FileOption = None,
 ) -> None:
@@ -64,11 +70,16 @@ def memorization(
     Example: longtail memorization STORE --ratio 0.7 --top 50 -o memorization.csv
     """
     from analysis.estimators.memorization import estimate_memorization
+    from analysis.estimators.output_means import output_memorization
     from analysis.reading.names import with_names
     from analysis.reading.runs_read import requested_runs, runs_read_text
 
     opened, counts = _read(store, ratio, epoch, confidence, output)
-    frame = with_names(estimate_memorization(counts, empty=empty, confidence=confidence), opened)
+    if of == "correctness":
+        frame = estimate_memorization(counts, empty=empty, confidence=confidence)
+    else:
+        frame = output_memorization(_moments(opened, of, ratio, epoch), confidence=confidence)
+    frame = with_names(frame, opened)
     if output is not None:
         write_frame(frame, output)
     listing = _Listing("mem", ("n_in", "n_out"), order, top, confidence)
@@ -95,6 +106,7 @@ def cscore(
     epoch: _EpochOption = None,
     top: _TopOption = 20,
     order: _OrderOption = "lowest",
+    of: _OfOption = "correctness",
     confidence: _ConfidenceOption = 0.95,
     output: _FileOption = None,
 ) -> None:
@@ -103,11 +115,16 @@ def cscore(
     Example: longtail cscore STORE --order highest -o cscore.csv
     """
     from analysis.estimators.consistency import cscore as estimate_cscore
+    from analysis.estimators.output_means import output_cscore
     from analysis.reading.names import with_names
     from analysis.reading.runs_read import requested_runs, runs_read_text
 
     opened, counts = _read(store, ratio, epoch, confidence, output)
-    frame = with_names(estimate_cscore(counts, confidence=confidence), opened)
+    if of == "correctness":
+        frame = estimate_cscore(counts, confidence=confidence)
+    else:
+        frame = output_cscore(_moments(opened, of, ratio, epoch), confidence=confidence)
+    frame = with_names(frame, opened)
     if output is not None:
         write_frame(frame, output)
     listing = _Listing("cscore", ("n_out",), order, top, confidence)
@@ -137,6 +154,14 @@ def _read(
     if not held_out.ratios:
         raise EstimateError(f"{opened.uri}: has neither memorization nor C-score: at ratio 1 no example is held out")
     return opened, held_out
+
+
+def _moments(store: "Store", output: "ExampleOutput", ratio: float | None, epoch: int | None) -> "OutputMoments":
+    from analysis.reading.output_moments import read_output_moments
+    from orchestrator.cli.progress import reading_display
+
+    with reading_display(errors, store):
+        return read_output_moments(store, output, ratio, epoch)
 
 
 def _show(rows: "pd.DataFrame", listing: _Listing) -> None:
