@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from analysis.influence.datamodels.fitting import Datamodels, fit_datamodels
     from analysis.influence.discoveries import influence_discoveries
     from analysis.influence.estimator import influence_matrix, influence_pairs, influence_top
-    from analysis.influence.high_influence import influential_pairs
+    from analysis.influence.high_influence import PairSelection, influential_pairs
     from analysis.influence.matrix_files import write_influence_matrix
     from analysis.influence.pair_options import PairOptions
+    from analysis.influence.pair_sides import pair_uniqueness, pairs_per_test
     from analysis.learning.forgetting import estimate_forgetting
     from analysis.learning.forgetting_summary import forgetting_summary
     from analysis.learning.training_statistics import estimate_training_statistics
@@ -57,6 +58,7 @@ __all__ = [
     "NoEstimateError",
     "PackedBits",
     "PairOptions",
+    "PairSelection",
     "RatioBits",
     "RatioCounts",
     "RatioOutputs",
@@ -99,6 +101,8 @@ __all__ = [
     "open_store",
     "p90_expected_se",
     "pack_runs",
+    "pair_uniqueness",
+    "pairs_per_test",
     "plot",
     "proxy_agreement",
     "rank_suspects",
@@ -124,6 +128,7 @@ _MODULES = {
     "NoEstimateError": "workers.errors",
     "PackedBits": "analysis.reading.bits",
     "PairOptions": "analysis.influence.pair_options",
+    "PairSelection": "analysis.influence.high_influence",
     "RatioBits": "analysis.reading.bits",
     "RatioCounts": "analysis.reading.counts",
     "RatioOutputs": "analysis.reading.outputs",
@@ -166,6 +171,8 @@ _MODULES = {
     "noise_detection": "analysis.scoring.noise",
     "open_store": "analysis.view",
     "pack_runs": "analysis.reading.bits",
+    "pair_uniqueness": "analysis.influence.pair_sides",
+    "pairs_per_test": "analysis.influence.pair_sides",
     "plot": "analysis.plot",
     "proxy_agreement": "analysis.scoring.proxies",
     "rank_suspects": "analysis.scoring.suspects",

@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 ENDINGS = (".parquet", ".csv")
 
 
-def check_output(path: Path | None) -> None:
-    """Find out before anything is computed that `write_frame` cannot write there.
+def check_output(path: Path | None, option: str = "output") -> None:
+    """Find out before anything is computed that `write_frame` cannot write there; `option` names it.
 
     Raises CampaignError for an ending that is not known, CommandError and LongtailError as `check_place`.
     """
     if path is None:
         return
     if path.suffix not in ENDINGS:
-        raise CampaignError(f"--output: must end with {' or '.join(ENDINGS)}, got {str(path)!r}")
+        raise CampaignError(f"--{option}: must end with {' or '.join(ENDINGS)}, got {str(path)!r}")
     check_place(path)
 
 

@@ -1,5 +1,7 @@
 """Slow, obvious references of the estimators: one run at a time, one example after the other."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from math import hypot, isnan, sqrt
 from statistics import NormalDist
@@ -11,6 +13,7 @@ from scipy.stats import binomtest
 
 from analysis.statistics.means import Empty
 from tests.synthetic import Labelled, Runs
+from workers.common.arrays import Bools
 
 NAN = float("nan")
 
@@ -100,3 +103,55 @@ def slow_pairs(runs: Runs, ratio: float, labels: Labelled, empty: Empty) -> pd.D
     rows = [row for row in rows if not isnan(row["infl"])]
     rows.sort(key=lambda row: (row["test_example_id"], -row["infl"], row["example_id"]))
     return pd.DataFrame(rows, columns=INFLUENCE_COLUMNS)
+
+
+@dataclass(frozen=True)
+class SlowRuns:
+    """The runs of one ratio, and the same without some."""
+
+    subsets: Bools
+    train: Bools
+    test: Bools
+
+    def without(self, left_out: Bools) -> "SlowRuns":
+        return SlowRuns(self.subsets[~left_out], self.train[~left_out], self.test[~left_out])
+
+    def infl(self, i: int, correct: Bools) -> float:
+        """Influence of i on what bool[K] says; NaN where a group is empty."""
+        inside = self.subsets[:, i]
+        if inside.all() or not inside.any():
+            return NAN
+        return float(
+            Fraction(int(correct[inside].sum()), int(inside.sum()))
+            - Fraction(int(correct[~inside].sum()), int((~inside).sum()))
+        )
+
+    def versions(self) -> "list[SlowRuns]":
+        """These runs, and those without each of at most 20 groups."""
+        place, groups = np.arange(len(self.subsets)), min(20, len(self.subsets))
+        return [self, *(self.without(place % groups == group) for group in range(groups))]
+
+
+def slow_selection(
+    runs: SlowRuns, labels: Labelled, min_infl: float, min_mem: float, same_class: bool
+) -> dict[tuple[int, int], float]:
+    """infl by (test example, training example) of the pairs selected."""
+    _, given, test_label = labels.filled(runs.subsets.shape[1], runs.test.shape[1])
+    found = {}
+    for i in range(runs.subsets.shape[1]):
+        if not runs.infl(i, runs.train[:, i]) >= min_mem:
+            continue
+        for z in range(runs.test.shape[1]):
+            infl = runs.infl(i, runs.test[:, z])
+            if infl >= min_infl and (given[i] == test_label[z] or not same_class):
+                found[z, i] = infl
+    return found
+
+
+def slow_jackknife(values: Sequence[float]) -> float:
+    """Standard error from values that each leave a group out; those without a value do not count."""
+    known = [value for value in values if not isnan(value)]
+    if len(known) < 2:
+        return NAN
+    mean = sum(known) / len(known)
+    return sqrt((len(known) - 1) / len(known) * sum((value - mean) ** 2 for value in known))

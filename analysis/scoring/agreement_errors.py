@@ -15,9 +15,16 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.statistics.intervals import check_confidence, normal_quantile
-from analysis.statistics.jackknife import BOTH, EXAMPLES_ONLY, Error, error_of, jackknife_se
-from analysis.statistics.run_means import share_interval
+from analysis.statistics.intervals import check_confidence
+from analysis.statistics.jackknife import (
+    BOTH,
+    EXAMPLES_ONLY,
+    Error,
+    error_of,
+    jackknife_se,
+    positive_limits,
+    share_limits,
+)
 from workers.common.arrays import Floats
 
 EXAMPLE_GROUPS = 20
@@ -111,21 +118,6 @@ def _limits(
         return positive_limits(value, error, confidence)
     reach = error.reach(confidence) if math.isfinite(value) and math.isfinite(error.se) else 0.0
     return correlation_limits(value, reach) if reach > 0 else (math.nan, math.nan)
-
-
-def share_limits(share: float, error: Error, count: int, confidence: float) -> tuple[float, float]:
-    """Wilson's limits of a share of `count` at the effective number that its error tells; NaN where either is NaN."""
-    if not math.isfinite(share) or not math.isfinite(error.se):
-        return math.nan, math.nan
-    variance = (error.reach(confidence) / (normal_quantile(confidence) or 1.0)) ** 2
-    low, high = share_interval(np.array(share), np.array(variance), np.array(count), confidence)
-    return float(low), float(high)
-
-
-def positive_limits(value: float, error: Error, confidence: float) -> tuple[float, float]:
-    """Limits of a value that is not negative; NaN where it or its error is NaN, or the error is 0."""
-    reach = error.reach(confidence) if math.isfinite(value) and math.isfinite(error.se) else 0.0
-    return (max(value - reach, 0.0), value + reach) if reach > 0 else (math.nan, math.nan)
 
 
 def of_examples(replicates: Replicates, ids: npt.NDArray[np.int64]) -> Replicates:

@@ -14,9 +14,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis.learning.forgetting import forgetting_of
+from analysis.reading.halves import draw_halves
 from analysis.reading.selection import check_random_subsets, select_ratio
 from analysis.reading.sequences import At, RunSequence, scan_sequences
-from analysis.scoring.halves import draw_halves
 from analysis.scoring.split_half import check_whole, correlations, ladder
 from analysis.statistics.means import group_mean
 from workers.campaign.campaign import PPM

@@ -27,9 +27,9 @@ from analysis.estimators.memorization import estimate_memorization
 from analysis.influence.pair_overlap import Overlap, overlap, pair_overlap
 from analysis.reading.counts import RatioCounts, StoreCounts
 from analysis.reading.examples import Labels, read_labels
+from analysis.reading.halves import PackedRatio, count_half, draw_halves, pack_ratio
 from analysis.reading.selection import select_ratios
 from analysis.scoring.agreement import correlation
-from analysis.scoring.halves import PackedRatio, count_half, draw_halves, pack_ratio
 from workers.campaign.campaign import PPM
 from workers.campaign.plural import count_text
 from workers.common.arrays import Floats

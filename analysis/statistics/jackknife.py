@@ -11,12 +11,13 @@ examples: so the sum errs on the wide side. P. S. Kott, "The delete-a-group jack
 2001; M. Quenouille 1956, J. Tukey 1958; F. E. Satterthwaite, Biometrics Bulletin 1946, for the degrees of freedom.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from analysis.statistics.intervals import normal_quantile
-from analysis.statistics.run_means import student_quantile
+from analysis.statistics.run_means import share_interval, student_quantile
 from workers.common.arrays import Floats
 
 GROUPS = 20
@@ -76,3 +77,18 @@ def error_of(examples: float, *replicates: Floats | None) -> Error:
     if not np.isfinite(parts).all():
         return Error(examples, None)
     return Error(examples, float(np.sqrt((parts**2).sum())), min(len(each) for each in known))
+
+
+def share_limits(share: float, error: Error, count: int, confidence: float) -> tuple[float, float]:
+    """Wilson's limits of a share of `count` at the effective number that its error tells; NaN where either is NaN."""
+    if not math.isfinite(share) or not math.isfinite(error.se):
+        return math.nan, math.nan
+    variance = (error.reach(confidence) / (normal_quantile(confidence) or 1.0)) ** 2
+    low, high = share_interval(np.array(share), np.array(variance), np.array(count), confidence)
+    return float(low), float(high)
+
+
+def positive_limits(value: float, error: Error, confidence: float) -> tuple[float, float]:
+    """Limits of a value that is not negative; NaN where it or its error is NaN, or the error is 0."""
+    reach = error.reach(confidence) if math.isfinite(value) and math.isfinite(error.se) else 0.0
+    return (max(value - reach, 0.0), value + reach) if reach > 0 else (math.nan, math.nan)

@@ -10,10 +10,12 @@ from analysis.influence.datamodels.fitting import Datamodels, fit_datamodels
 from analysis.influence.datamodels.linear_fits import Method
 from analysis.influence.discoveries import influence_discoveries
 from analysis.influence.estimator import influence_matrix, influence_pairs, influence_top
-from analysis.influence.high_influence import influential_pairs
+from analysis.influence.high_influence import PUBLISHED, PairSelection, influential_pairs
 from analysis.influence.output_influence import output_influence_pairs, output_influence_top
 from analysis.influence.pair_options import MAX_PAIRS, MEMORY_MB, PairOptions
+from analysis.influence.pair_sides import pair_uniqueness, training_side_table
 from analysis.reading.bits import pack_runs
+from analysis.reading.examples import read_labels
 from analysis.reading.outputs import TestOutput, read_outputs
 from analysis.statistics.intervals import CONFIDENCE
 from analysis.statistics.means import Empty
@@ -98,7 +100,7 @@ class InfluenceView(View):
         epoch: int | None = None,
         empty: Empty = "nan",
         min_infl: float = 0.15,
-        min_mem: float = 0.25,
+        min_mem: float | None = 0.25,
         same_class: bool = True,
         confidence: float = CONFIDENCE,
         memory_mb: float = MEMORY_MB,
@@ -115,6 +117,29 @@ class InfluenceView(View):
             options=PairOptions(empty, confidence, memory_mb, max_pairs),
         )
         return self._frame(frame)
+
+    def pair_uniqueness(
+        self,
+        *,
+        ratio: float | None = None,
+        epoch: int | None = None,
+        selection: PairSelection = PUBLISHED,
+        confidence: float = CONFIDENCE,
+        memory_mb: float = MEMORY_MB,
+    ) -> pd.DataFrame:
+        """Numbers of selected pairs, of their examples, and of test examples in one pair only, with errors over runs.
+
+        See `analysis.influence.pair_sides`.
+        """
+        options = PairOptions(confidence=confidence, memory_mb=memory_mb)
+        return pair_uniqueness(self.store, ratio, selection=selection, epoch=epoch, options=options)
+
+    def training_side(self, pairs: pd.DataFrame) -> pd.DataFrame:
+        """A row for each training example: how many of these pairs it is in, a table for `subsets.scores`.
+
+        See `analysis.influence.pair_sides.training_side_table`.
+        """
+        return self._frame(training_side_table(pairs, read_labels(self.store)))
 
     def datamodels(
         self,

@@ -13,7 +13,7 @@ from analysis import (
     compare,
     forgetting_agreement,
 )
-from analysis.scoring.halves import draw_halves
+from analysis.reading.halves import draw_halves
 from tests.learning.test_forgetting import runs_of, slow_row
 from tests.scoring.test_agreement import rank_correlation
 from tests.synthetic import make_store, make_stores, random_runs

@@ -16,6 +16,7 @@ from analysis import EstimateError, compare, open_store, plot
 from analysis.scoring.agreement import THRESHOLDS, Agreement, agreement
 from analysis.scoring.scores import Estimate, Scores
 from tests.command import call
+from tests.slow_estimators import slow_jackknife
 from tests.synthetic import Labelled, make_store, make_stores, random_runs
 from workers.campaign.import_spec import Imported
 from workers.errors import DataError, StoreError
@@ -93,12 +94,6 @@ def slow_union(x: np.ndarray, y: np.ndarray, threshold: float) -> tuple[float, f
     if not a | b:
         return NAN, NAN
     return len(a & b) / len(a | b), sum(abs(x[i] - y[i]) for i in a | b) / len(a | b)
-
-
-def slow_jackknife(values: list[float]) -> float:
-    known = [value for value in values if value == value]
-    mean = sum(known) / len(known)
-    return float(np.sqrt((len(known) - 1) / len(known) * sum((value - mean) ** 2 for value in known)))
 
 
 def test_a_curve_and_its_errors_are_those_of_the_definitions() -> None:

@@ -16,8 +16,8 @@ from scipy.stats import binom
 
 from analysis import EstimateError, estimate_reliability, open_store, pack_runs
 from analysis.influence.pair_overlap import pair_overlap
+from analysis.reading.halves import draw_halves
 from analysis.scoring import split_half
-from analysis.scoring.halves import draw_halves
 from tests.command import call
 from tests.synthetic import Labelled, Runs, make_store, make_stores, random_runs
 from workers.campaign.campaign import ratio_to_ppm

@@ -9,11 +9,12 @@ import typer
 
 from orchestrator.cli.options import AddressOption, StoreArgument
 from orchestrator.cli.output import errors, say, show_table
-from orchestrator.cli.table_output import cell, label_cell, name_cell
+from orchestrator.cli.table_output import cell, label_cell, name_cell, share_text
 from orchestrator.cli.text_table import TableColumn, TextTable
 from orchestrator.frame_files import check_output, write_frame
 from workers.campaign.plural import count_text
 from workers.common.progress import ProgressCallback
+from workers.errors import CampaignError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,6 +44,7 @@ _COLUMNS = {
     "n_out": TableColumn("n_out", 3),
     "p_value": TableColumn("p_value", 5),
     "q_value": TableColumn("q_value", 2),
+    "mem": TableColumn("mem", 2),
 }
 """Shown where the list has them."""
 
@@ -54,8 +56,17 @@ def influence(
         float | None, typer.Option("--threshold", min=-1, max=1, help="List all pairs with at least this influence.")
     ] = None,
     fdr: Annotated[float | None, typer.Option("--fdr", help="List all pairs at this false discovery rate.")] = None,
+    min_mem: Annotated[
+        float | None,
+        typer.Option(
+            "--min-mem",
+            min=-1,
+            max=1,
+            help="With --threshold: only pairs whose training example has at least this memorization.",
+        ),
+    ] = None,
     same_class: Annotated[
-        bool, typer.Option("--same-class", help="With --fdr: only test pairs of the same class.")
+        bool, typer.Option("--same-class", help="With --threshold or --fdr: only pairs of the same class.")
     ] = False,
     top: Annotated[
         int | None,
@@ -65,6 +76,14 @@ def influence(
         Path | None, typer.Option("--matrix", help="Folder for the whole matrix, 4 bytes per pair.")
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Output file: .parquet or .csv.")] = None,
+    training_side: Annotated[
+        Path | None,
+        typer.Option(
+            "--training-side",
+            help="With --threshold or --fdr: table of each training example's number of pairs (.parquet, .csv), "
+            "for subsets.scores.",
+        ),
+    ] = None,
     max_pairs: Annotated[
         int, typer.Option(min=1, max=1_000_000_000, help="Maximum number of pairs to list.")
     ] = 10_000_000,
@@ -95,8 +114,10 @@ def influence(
     from analysis import pack_runs
     from analysis.influence.discoveries import influence_discoveries
     from analysis.influence.estimator import influence_pairs, influence_top
+    from analysis.influence.high_influence import PairSelection, influential_pairs
     from analysis.influence.matrix_files import write_influence_matrix
     from analysis.influence.pair_options import PairOptions
+    from analysis.influence.pair_sides import pair_uniqueness, training_side_table
     from analysis.reading.names import with_names
     from analysis.reading.runs_read import requested_runs, runs_text
     from analysis.reading.selection import check_some_run
@@ -109,12 +130,18 @@ def influence(
         raise typer.BadParameter("--address needs --runner ray")
     if matrix is not None and output is not None:
         raise typer.BadParameter("--output is not for --matrix, which names its own folder")
-    if same_class and fdr is None:
-        raise typer.BadParameter("--same-class needs --fdr")
+    if min_mem is not None and threshold is None:
+        raise typer.BadParameter("--min-mem needs --threshold")
+    for name, given in (("--same-class", same_class), ("--training-side", training_side is not None)):
+        if given and threshold is None and fdr is None:
+            raise typer.BadParameter(f"{name} needs --threshold or --fdr")
     if fdr is not None and not 0 < fdr < 1:
         raise typer.BadParameter(f"--fdr must be between 0 and 1, got {fdr}")
     check_output(output)
-    beside, files, frame = "", 0, None
+    check_output(training_side, "training-side")
+    if training_side is not None and output is not None and training_side.absolute() == output.absolute():
+        raise CampaignError(f"--training-side: must be another file than --output, got {str(output)!r}")
+    beside, files, frame, quantities = "", 0, None, None
     opened = Store.open(store)
     with reading_display(errors, opened) as show:
         bits = pack_runs(opened, ratio)
@@ -125,6 +152,13 @@ def influence(
             files = write_influence_matrix(bits, matrix, options=options)
         elif fdr is not None:
             frame = influence_discoveries(bits, fdr=fdr, same_class=same_class, options=options)
+        elif threshold is not None and (same_class or min_mem is not None):
+            frame = influential_pairs(
+                opened, bits.ratio, min_infl=threshold, min_mem=min_mem, same_class=same_class, options=options
+            )
+            if min_mem is not None:  # of all examples the jackknife would take long
+                chosen = PairSelection(threshold, min_mem, same_class)
+                quantities = pair_uniqueness(opened, bits.ratio, selection=chosen, options=options)
         elif threshold is not None:
             frame = influence_pairs(bits, threshold=threshold, options=options)
             beside = _discoveries(bits, options)
@@ -140,10 +174,41 @@ def influence(
         write_frame(frame, output)
     _show(frame, basis, "" if threshold is not None or fdr is not None else _of_each(top or _TOP))
     _warn_left_out(bits, "nan" if fdr is not None else options.empty_in_lists)
+    if quantities is not None:
+        _tell_uniqueness(quantities)
+    elif threshold is not None or fdr is not None:
+        _tell_sides(frame)
     if beside:
         say(beside)
     if output is not None:
         say(f"pairs: {output}")
+    if training_side is not None:
+        write_frame(with_names(training_side_table(frame, bits.labels), opened), training_side)
+        say(f"training side: {training_side}")
+
+
+def _tell_sides(pairs: "pd.DataFrame") -> None:
+    """How many test and training examples the pairs are of, and how many test examples are in one pair only."""
+    from analysis.influence.pair_sides import pairs_per_test
+
+    numbers = pairs_per_test(pairs)["training_examples"]
+    tests = f"{count_text(len(numbers), 'test example')}, {(numbers == 1).sum():,} of them in one pair only"
+    say(f"{tests}; {count_text(pairs['example_id'].nunique(), 'training example')}")
+
+
+def _tell_uniqueness(quantities: "pd.DataFrame") -> None:
+    """The same with standard errors over runs, of a frame of `pair_uniqueness`."""
+    *rows, share = quantities.to_dict("records")
+    pairs, tests, unique, train = (
+        f"{row['value']:,.0f}" + ("" if row["se"] != row["se"] else f" ± {row['se']:.1f}") for row in rows
+    )
+    of = "" if share["value"] != share["value"] else f" ({share_text(share['value'])}"
+    if share["low"] == share["low"]:
+        of += f", 95% interval {share_text(share['low'])} to {share_text(share['high'])}"
+    of += ")" if of else ""
+    say(f"{pairs} pairs of {tests} test examples, {unique} of them in one pair only{of}, and {train} training examples")
+    if (quantities["over"] == "runs").any():
+        say("± standard errors over runs")
 
 
 def _discoveries(bits: "RatioBits", options: "PairOptions") -> str:
@@ -199,6 +264,6 @@ def _cell(row: Mapping[Any, Any], name: str) -> object:
         return label_cell(row, name)
     if name.endswith("name"):
         return name_cell(row[name])
-    if name in ("infl", "low", "high"):
+    if name in ("infl", "low", "high", "mem"):
         return cell(row[name])
     return f"{row[name]:.2g}" if name.endswith("value") and row[name] == row[name] else row[name]
