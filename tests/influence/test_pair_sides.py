@@ -11,7 +11,7 @@ from tests.command import call
 from tests.slow_estimators import SlowRuns, slow_jackknife, slow_selection
 from tests.synthetic import Labelled, make_store
 from workers.campaign.drop_rules import AtLeast
-from workers.campaign.specs import ScoreColumn
+from workers.campaign.score_column import ScoreColumn
 from workers.datasets.score_table import read_scores
 from workers.store import Store
 from workers.subsets.explicit import threshold_ratio_ppm
