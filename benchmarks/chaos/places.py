@@ -36,7 +36,7 @@ class Place(Protocol):
 class Disk:
     """A file system in memory of 32 MB, mounted in this process's own mount namespace."""
 
-    poll_seconds = 0.01
+    poll_seconds = 0.05
 
     def __init__(self, folder: Path) -> None:
         """Raises OSError where mounting is not permitted."""

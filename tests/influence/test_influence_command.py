@@ -1,4 +1,4 @@
-"""`longtail influence`: every list, on this machine and on Ray, and what a careless user meets."""
+"""`longtail influence`: every list, and what a careless user meets. On Ray: tests/runners/test_ray.py."""
 
 from pathlib import Path
 
@@ -7,18 +7,21 @@ import pandas as pd
 import pytest
 
 from analysis import open_store
-from benchmarks.isolation import finish, longtail, start
 from tests.command import call
 from tests.synthetic import make_store
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+def planted(path: Path) -> str:
     """60 runs, in which test example z is right where training example z was there, and sometimes else."""
     random = np.random.default_rng(0)
     subsets = random.random((60, 50)) < 0.7
     test = subsets[:, :30] | (random.random((60, 30)) < 0.4)
-    return make_store(tmp_path_factory.mktemp("influence") / "s", subsets, subsets, test).uri
+    return make_store(path, subsets, subsets, test).uri
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return planted(tmp_path_factory.mktemp("influence") / "s")
 
 
 @pytest.mark.parametrize(
@@ -51,16 +54,6 @@ def test_discoveries_as_text_and_csv(store: str, tmp_path: Path) -> None:
     assert (frame["test_example_id"] == frame["example_id"]).mean() > 0.9
     assert "q_value" in output.splitlines()[0]
     assert len(frame) == len(open_store(store).discoveries(fdr=0.01, same_class=True))
-
-
-@pytest.mark.ray
-def test_on_ray_the_same_pairs(store: str, tmp_path: Path) -> None:
-    command = ["influence", store, "--fdr", "0.05", "--memory-mb", 1, "--runner", "ray", "-o", tmp_path / "p.parquet"]
-    code, output = finish(start(longtail(*command), tmp_path))
-    assert code == 0, output
-    found = pd.read_parquet(tmp_path / "p.parquet")
-    assert len(found) > 10
-    pd.testing.assert_frame_equal(open_store(store).discoveries(fdr=0.05), found, check_exact=True)
 
 
 @pytest.mark.slow

@@ -13,8 +13,6 @@ from benchmarks.isolation import finish, start
 from orchestrator.runners.ray.metrics import exported_names
 from tests.manifests import DEPLOY, with_unknown_keys
 
-pytestmark = pytest.mark.ray
-
 DASHBOARD = json.loads((DEPLOY / "grafana-dashboard.json").read_text())
 # Only where there is an NVIDIA GPU; compared with the names that Ray's own code declares.
 NEEDS_A_GPU = {"ray_node_gpus_utilization"}
@@ -72,18 +70,21 @@ print(text)
 """
 
 
-@pytest.fixture(scope="module")
-def scraped(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, dict[str, str], float]]:
+def scraped(home: Path) -> list[tuple[str, dict[str, str], float]]:
     """(name, labels, value) of every sample at the metrics port of a real node, once all that is shown is there."""
     requested = json.dumps(sorted((exported_names() | shown_names()) - NEEDS_A_GPU))
-    code, output = finish(start([sys.executable, "-c", SCRIPT, requested], tmp_path_factory.mktemp("metrics")))
+    code, output = finish(start([sys.executable, "-c", SCRIPT, requested], home))
     assert code == 0, output
     samples = re.findall(r"^(\w+)\{(.*)\} (\S+)$", output.partition("SCRAPED\n")[2], flags=re.MULTILINE)
     return [(name, dict(re.findall(r'(\w+)="([^"]*)"', labels)), float(value)) for name, labels, value in samples]
 
 
-def test_what_a_driver_reports_is_scraped(scraped: list[tuple[str, dict[str, str], float]]) -> None:
-    ours = [(name, labels, value) for name, labels, value in scraped if name.startswith("ray_longtail_")]
+@pytest.mark.ray
+def test_what_a_driver_reports_is_scraped_and_everything_shown_exists(tmp_path: Path) -> None:
+    from ray.dashboard.modules.reporter.reporter_agent import METRICS_GAUGES
+
+    found = scraped(tmp_path)
+    ours = [(name, labels, value) for name, labels, value in found if name.startswith("ray_longtail_")]
     assert {labels["store"] for _, labels, _ in ours} == {"s3://bucket/mnist"}
     assert exported_names() <= {name for name, _, _ in ours}
     assert {name: value for name, labels, value in ours if "le" not in labels and not name.endswith("_sum")} == {
@@ -100,19 +101,14 @@ def test_what_a_driver_reports_is_scraped(scraped: list[tuple[str, dict[str, str
         "ray_longtail_shards_running": 2,
         "ray_longtail_shard_seconds_count": 2,
     }
-
-
-def test_everything_shown_exists(scraped: list[tuple[str, dict[str, str], float]]) -> None:
-    from ray.dashboard.modules.reporter.reporter_agent import METRICS_GAUGES
-
-    assert shown_names() - NEEDS_A_GPU <= {name for name, _, _ in scraped}
+    assert shown_names() - NEEDS_A_GPU <= {name for name, _, _ in found}
     assert {name.removeprefix("ray_") for name in NEEDS_A_GPU} <= set(METRICS_GAUGES)
     assert exported_names() - shown_names() == {"ray_longtail_shard_seconds_count"}, "reported and not shown"
     gpus = {
-        labels["State"]: value for name, labels, value in scraped if name == "ray_resources" and labels["Name"] == "GPU"
+        labels["State"]: value for name, labels, value in found if name == "ray_resources" and labels["Name"] == "GPU"
     }
     assert gpus == {"USED": 1, "AVAILABLE": 1}
-    assert all("ip" in labels for name, labels, _ in scraped if name in shown_names() and name.startswith("ray_node_"))
+    assert all("ip" in labels for name, labels, _ in found if name in shown_names() and name.startswith("ray_node_"))
 
 
 def test_expressions_are_promql() -> None:
@@ -139,6 +135,7 @@ def lost(before: Any, after: Any, path: str = "") -> list[str]:
     return [] if before == after else [path]
 
 
+@pytest.mark.slow
 def test_grafana_knows_every_key() -> None:
     assert lost(DASHBOARD, through_grafanas_types(DASHBOARD)) == []
     smaller = {**DASHBOARD, "panels": [DASHBOARD["panels"][0], DASHBOARD["panels"][6]]}
@@ -165,6 +162,7 @@ def test_the_dashboards_panels() -> None:
     assert {variable["name"] for variable in DASHBOARD["templating"]["list"]} == {"datasource", "store"}
 
 
+@pytest.mark.slow
 def test_a_shards_summary_carries_bytes_and_seconds(tmp_path: Path) -> None:
     from orchestrator import run_campaign
     from tests.conftest import small_campaign

@@ -1,7 +1,6 @@
 """Campaigns on Ray: the same bits as in one process, whatever dies on the way."""
 
-import random
-import re
+import json
 import signal
 import sys
 import tempfile
@@ -9,24 +8,18 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from analysis import open_store
 from benchmarks.isolation import actors_of, driver_of, finish, kill, longtail, permitted, start, wait_until
 from orchestrator import campaign_status
 from tests.campaigns.test_run import contents, estimates, runs_of
-from tests.conftest import BUSY_RUNS, busy_campaign, small_campaign
+from tests.conftest import BUSY_RUNS, busy_campaign
 from tests.hiding import hide_packages
-from workers.campaign.campaign import Campaign
 from workers.campaign.yaml_io import dump_campaign
 
 pytestmark = pytest.mark.ray
-
-
-def campaign_file(folder: Path, **parts: object) -> tuple[Campaign, Path]:
-    campaign = small_campaign(**parts)
-    path = folder / "campaign.yaml"
-    path.write_text(dump_campaign(campaign))
-    return campaign, path
 
 
 def committed(store: Path) -> int:
@@ -38,21 +31,23 @@ def has_committed(store: Path, files: int) -> bool:
 
 
 def test_whatever_happens_to_its_processes_a_campaign_ends_as_if_undisturbed(undisturbed: Path, tmp_path: Path) -> None:
-    """A worker and the driver are killed, then Ctrl-C, then SIGTERM; resumed, and a worker stands still until the end.
+    """A worker and the driver are killed, then SIGTERM; resumed, and a worker stands still until the end.
 
     Ray does not notice that one: the shards that it holds are trained by another. Models in stacks; those that train
-    one at a time are in the chaos harness.
+    one at a time are in the chaos harness. The current folder has modules of the names of Longtail's packages: they
+    hide none of them on workers. (The `longtail` script is as safe; of `python -c` the driver is by -P.)
     """
     (tmp_path / "campaign.yaml").write_text(dump_campaign(busy_campaign()))
-    store, chance = tmp_path / "s", random.Random(2)
-    command = longtail("run", tmp_path / "campaign.yaml", "-s", store, "--runner", "ray", "--workers", 2)
-    command += ["--shard-size", "2"]
-    for number in (signal.SIGKILL, signal.SIGINT, signal.SIGTERM):
-        process = start(command, tmp_path)
-        more = committed(store) + chance.randint(1, 3)
+    hide_packages(tmp_path)
+    store = tmp_path / "s"
+    python, *words = longtail("run", tmp_path / "campaign.yaml", "-s", store, "--runner", "ray", "--workers", 2)
+    command = [python, "-P", *words, "--shard-size", "2"]
+    for number in (signal.SIGKILL, signal.SIGTERM):
+        process = start(command, tmp_path, tmp_path)
+        more = committed(store) + 2
         assert wait_until(partial(has_committed, store, more), process, 240)
         if number == signal.SIGKILL:
-            kill(chance.choice(actors_of(process)))
+            kill(actors_of(process)[-1])
             assert wait_until(partial(has_committed, store, more + 1), process)
         kill(driver_of(process), number)
         code, output = finish(process)
@@ -61,7 +56,8 @@ def test_whatever_happens_to_its_processes_a_campaign_ends_as_if_undisturbed(und
             assert code == 130, output
             assert f"interrupted; what is in {store} stays" in output
             assert "Traceback" not in output
-    process = start(command, tmp_path)
+    assert (tmp_path / ".ray" / "auth_token").exists(), "the cluster was open to everybody"
+    process = start(command, tmp_path, tmp_path)
     assert wait_until(partial(has_committed, store, committed(store) + 1), process)
     kill(actors_of(process)[0], signal.SIGSTOP)
     code, output = finish(process)
@@ -72,31 +68,6 @@ def test_whatever_happens_to_its_processes_a_campaign_ends_as_if_undisturbed(und
     assert estimates(store) == estimates(undisturbed)
 
 
-def test_errors_of_user_code_are_reported_from_ray(tmp_path: Path) -> None:
-    """Of what would end a worker's process, too, and be taken for its loss.
-
-    The current folder has modules of the names of Longtail's packages: they hide none of them, on workers neither.
-    """
-    model = {"name": "user_code:ending_model", "options": {"kind": "exit"}}
-    _, path = campaign_file(tmp_path, model=model)
-    hide_packages(tmp_path)
-    command = [str(Path(sys.executable).with_name("longtail")), *longtail("run", path, "--store", tmp_path / "s")[3:]]
-    code, output = finish(start([*command, "--runner", "ray"], tmp_path, tmp_path))
-    assert code == 1
-    assert "failed: r200000-000000-000003: sys.exit(0) was called (traceback: " in output
-    assert "in _end" in campaign_status(str(tmp_path / "s")).failures[0].traceback
-    assert (tmp_path / ".ray" / "auth_token").exists(), "the cluster was open to everybody"
-
-
-def test_a_shard_that_kills_its_workers_is_given_up(tmp_path: Path) -> None:
-    _, path = campaign_file(
-        tmp_path, model={"name": "user_code:dying_model"}, subsets={"ratios": [0.5], "repetitions": 1}
-    )
-    code, output = finish(start(longtail("run", path, "-s", tmp_path / "s", "--runner", "ray"), tmp_path))
-    assert code == 1
-    assert "the worker's process died 5 times while it trained this shard" in output
-
-
 @pytest.fixture
 def short_path() -> Iterator[str]:
     """A folder whose name leaves room for Ray's sockets: they may have 107 characters."""
@@ -104,27 +75,40 @@ def short_path() -> Iterator[str]:
         yield path
 
 
-def test_an_existing_cluster_by_its_address(tmp_path: Path, short_path: str) -> None:
-    """As the README says: `ray start`, then `--address`. One campaign ends there, and one has no slot."""
-    _, path = campaign_file(tmp_path)
-    python, _, code = longtail()
-    (tmp_path / "code").mkdir()
+def test_commands_on_an_existing_cluster(tmp_path: Path, short_path: str) -> None:
+    """As the README says: `ray start`, then `--address`. See tests.one_cluster: a campaign that ends, one that has no
+    slot, errors of user code (also such as end a process), a model that kills its process, and influence.
+    """
+    python = sys.executable
     script = f"""
 export PATH="$(dirname {python}):$PATH"
 export RAY_AUTH_MODE=token
 (umask 077; ray get-auth-token --generate > {tmp_path}/ray.log 2>&1)
 ray start --head --port 6399 --num-cpus 2 --include-dashboard false --temp-dir {short_path} \
     --object-store-memory 100000000 > {tmp_path}/ray.log 2>&1 || cat {tmp_path}/ray.log
-run() {{ {python} -c "{code}" run "$@" --runner ray --address 127.0.0.1:6399; echo exit $?; }}
-run {path} -s {tmp_path}/plain --working-dir {tmp_path}/code
-run {path} -s {tmp_path}/none --gpus-per-worker 0.5
+{python} -m tests.one_cluster {tmp_path} 127.0.0.1:6399
 """
-    _, output = finish(start(["/bin/sh", "-c", script], tmp_path))
-    assert re.findall(r"^exit (\d)$", output, re.MULTILINE) == ["0", "1"], output
-    assert "6 of 6 runs" in output
+    code, output = finish(start(["/bin/sh", "-c", script], tmp_path), 480)
+    assert code == 0, output
+    ended = json.loads(next(line for line in output.splitlines() if line.startswith('{"plain"')))
+    assert {name: code for name, (code, _) in ended.items()} == {
+        "plain": 0,
+        "none": 1,
+        "ending": 1,
+        "dying": 1,
+        "influence": 0,
+    }, output
+    said = {name: text for name, (_, text) in ended.items()}
+    assert "6 of 6 runs" in said["plain"]
     error = "error: the Ray cluster has no slot for a worker with 0.5 GPUs: it has 2 CPUs and 0 GPUs"
-    assert f"{error} (--workers N waits for nodes that join" in output
-    assert "Traceback" not in output
+    assert f"{error} (--workers N waits for nodes that join" in said["none"]
+    assert "failed: r200000-000000-000003: sys.exit(0) was called (traceback: " in said["ending"]
+    assert "in _end" in campaign_status(str(tmp_path / "ending")).failures[0].traceback
+    assert "the worker's process died 2 times while it trained this shard" in said["dying"]
+    assert not any("Traceback" in text for text in said.values()), said
+    found = pd.read_parquet(tmp_path / "pairs.parquet")
+    assert len(found) > 10
+    pd.testing.assert_frame_equal(open_store(tmp_path / "planted").discoveries(fdr=0.05), found, check_exact=True)
 
 
 def test_nodes_join_leave_and_die(tmp_path: Path) -> None:
