@@ -9,7 +9,7 @@ from benchmarks.gpu.floor import mean_seconds
 from benchmarks.gpu.journal import NotMeasuredError, Row, Values
 from workers.campaign.recipe import SGD, AdamW
 from workers.models.stacking import Weight
-from workers.training.elementwise_update import ElementwiseUpdate, triton_kernels
+from workers.training.elementwise_update import ElementwiseUpdate, triton_update_factory
 
 SHAPES = ((200, 512, 784), (200, 256, 512))
 STEPS = 3
@@ -31,7 +31,7 @@ def update_rows(device: str) -> list[Row]:
 def measure_update(config: SGD | AdamW, device: str, shapes: tuple[tuple[int, ...], ...]) -> Values:
     """Milliseconds of a step, and how far weights are from PyTorch's after three steps."""
     where = torch.device(device)
-    if where.type != "cuda" or triton_kernels(where) is None:
+    if where.type != "cuda" or triton_update_factory(where) is None:
         raise NotMeasuredError("needs a GPU for which Triton can compile")
     ours, theirs = (_update(config, where, shapes, one_pass=one_pass) for one_pass in (True, False))
     gradients = [torch.randn(shape, device=where).to(torch.bfloat16) for shape in shapes]
@@ -58,9 +58,6 @@ def _update(
     generator = torch.Generator(device).manual_seed(0)
     masters = [torch.randn(shape, generator=generator, device=device) for shape in shapes]
     weights = [Weight(master, nn.Parameter(master.to(torch.bfloat16))) for master in masters]
-    update = ElementwiseUpdate(dict(enumerate(weights)), config)
-    if not one_pass:
-        update.fused = [None for _ in weights]
-        update.held = [torch.zeros_like(master) for master in masters]
+    update = ElementwiseUpdate(dict(enumerate(weights)), config, one_pass=one_pass)
     update.set_rate_factor(1.0)
     return update

@@ -3,7 +3,9 @@
 import importlib
 import sys
 from collections.abc import Iterator
+from subprocess import CalledProcessError
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import numpy.typing as npt
@@ -182,3 +184,26 @@ def test_special_values(kernels: Any) -> None:
     assert torch.equal(weight.master.nan_to_num(7.0, 8.0, 9.0), values.nan_to_num(7.0, 8.0, 9.0))
     expected = values.to(torch.bfloat16)
     assert torch.equal(weight.working.detach().nan_to_num(7.0), expected.nan_to_num(7.0))
+
+
+def test_a_device_without_working_kernels_is_not_supported(kernels: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch's update is used there. An error of Longtail's own is none of the device's, and passes through."""
+    from triton.errors import TritonError
+
+    assert kernels.is_supported(torch.device("cpu"))
+    assert not kernels.is_supported(torch.device("cuda", 99))
+    for error in (TritonError(), CalledProcessError(1, "cc"), PermissionError("cache"), KeyError("option")):
+        monkeypatch.setattr(kernels.TritonSGD, "apply", Mock(side_effect=error))
+        assert not kernels.is_supported(torch.device("cpu"))
+    monkeypatch.setattr(kernels.TritonSGD, "apply", lambda *arguments: None)
+    assert not kernels.is_supported(torch.device("cpu")), "the weight stayed as it was"
+    monkeypatch.setattr(kernels.TritonSGD, "apply", Mock(side_effect=NameError("ours")))
+    with pytest.raises(NameError):
+        kernels.is_supported(torch.device("cpu"))
+
+
+def test_without_triton_the_update_is_pytorchs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "triton", None)
+    monkeypatch.delitem(sys.modules, MODULE, raising=False)
+    elementwise_update.triton_update_factory.cache_clear()
+    assert elementwise_update.triton_update_factory(torch.device("cuda", 99)) is None

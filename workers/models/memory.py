@@ -6,8 +6,9 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from workers.models.operator_mode import OperatorMode
 
 Build = Callable[[], nn.Module]
 """Gives a model of standard layers."""
@@ -69,20 +70,15 @@ def _live(build: Build, input_shape: tuple[int, ...], batch: int, *, training: b
         return live.held
 
 
-class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _LiveBytes(OperatorMode):
     """Counts the bytes of the tensors that operators make, until they are freed; the model's own are not counted."""
 
     def __init__(self, model: nn.Module) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._given = {each.untyped_storage()._cdata for each in (*model.parameters(), *model.buffers())}
         self.held = [0]
         """After each change."""
         self._live: dict[int, weakref.ref[Any]] = {}
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """See `workers.models.operations`: else the compiler is imported, two seconds."""
-        return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = func(*args, **(kwargs or {}))

@@ -4,8 +4,9 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
+
+from workers.models.operator_mode import OperatorMode
 
 
 def counted_pass(model: nn.Module, inputs: torch.Tensor) -> tuple[Any, int]:
@@ -23,21 +24,16 @@ def counted_pass(model: nn.Module, inputs: torch.Tensor) -> tuple[Any, int]:
     return output, int(whole.get_total_flops())
 
 
-class _OperationCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _OperationCounter(OperatorMode):
     """Adds up the operations of plain operators; `higher_order` where there was one that takes functions."""
 
     supports_higher_order_operators = True
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.operations = 0
         self.higher_order = False
         self._formulas = FlopCounterMode(display=False).flop_registry
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """Documented by PyTorch: False leaves the compiler alone, and does not import it to be kept out of here."""
-        return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = func(*args, **(kwargs or {}))

@@ -23,7 +23,7 @@ from workers.store import Header
 from workers.store.checkpoint_files import CheckpointFiles
 from workers.training.checkpoint_codec import CheckpointState, decode, encode
 from workers.training.dtype import fast_bfloat16
-from workers.training.elementwise_update import triton_kernels
+from workers.training.elementwise_update import triton_update_factory
 from workers.training.engine import Engine
 from workers.training.loop import StackProgress, StackTraining, device_name
 
@@ -144,7 +144,7 @@ def training_conditions(engine: Engine, header: Header, device: torch.device) ->
         "stack_size": str(engine.size),
         "precision": header.precision,
         "device": _processor() if device.type == "cpu" else device_name(device),
-        **({} if device.type == "cpu" else {"update": "torch" if triton_kernels(device) is None else "triton"}),
+        **({} if device.type == "cpu" else {"update": "torch" if triton_update_factory(device) is None else "triton"}),
         **_versions(),
     }
 

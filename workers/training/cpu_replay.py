@@ -10,8 +10,9 @@ from typing import Any, Generic, TypeVar
 
 import torch
 from torch import fx
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
+
+from workers.models.operator_mode import OperatorMode
 
 StepResult = TypeVar("StepResult")
 """Tuples of tensors and of None, nested or not."""
@@ -66,7 +67,7 @@ def record(
     return result, recorder.recording(result)
 
 
-class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Recorder(OperatorMode):
     """Writes down every operation that reaches a kernel, those of autograd among them.
 
     A tensor is known by its place in memory and how it lies there: autograd makes new objects for the tensors that it
@@ -75,7 +76,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """
 
     def __init__(self, arguments: tuple[torch.Tensor, ...]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.graph = fx.Graph()
         self.known: dict[Any, fx.Node] = {}
         self.constants: dict[fx.Node, Any] = {}
@@ -83,11 +84,6 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.not_recordable = False
         for index, argument in enumerate(arguments):
             self._put(argument, self.graph.placeholder(f"argument_{index}"))
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """Told PyTorch, as it documents, because to keep its compiler out of here it would import it: a second."""
-        return False
 
     def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Execute the operation, and record it unless it is a view of an existing tensor."""

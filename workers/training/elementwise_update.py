@@ -4,7 +4,7 @@ PyTorch's functional forms: its optimiser classes import the compiler at their f
 worker, and add their bookkeeping to every step.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, Protocol
 
@@ -28,10 +28,19 @@ class OnePassUpdate(Protocol):
         """One step at a rate, which is a tensor on a GPU."""
 
 
-class ElementwiseUpdate:
-    """See `WeightGroup`. `factor` is of the learning rate; the weight decay is divided by it."""
+OnePassUpdateFactory = Callable[[Weight, Sequence[torch.Tensor], SGD | AdamW], OnePassUpdate]
+"""The update of a weight with its momentum, or with Adam's mean gradient, mean square, and number of steps."""
 
-    def __init__(self, weights: Mapping[int, Weight], config: SGD | AdamW, factor: float = 1.0) -> None:
+
+class ElementwiseUpdate:
+    """See `WeightGroup`. `factor` is of the learning rate; the weight decay is divided by it.
+
+    `one_pass`: weights for which there is a `OnePassUpdate` are updated by it; False: all by PyTorch's kernels.
+    """
+
+    def __init__(
+        self, weights: Mapping[int, Weight], config: SGD | AdamW, factor: float = 1.0, *, one_pass: bool = True
+    ) -> None:
         self.indices, self.weights = tuple(weights), tuple(weights.values())
         self.config = (
             config if factor == 1 else config.model_copy(update={"weight_decay": config.weight_decay / factor})
@@ -43,7 +52,8 @@ class ElementwiseUpdate:
         self.steps = [torch.zeros((), device=mean.device) for mean in self.second]
         states = zip(self.first, self.second, self.steps, strict=True) if self.second else zip(self.first, strict=True)
         self.fused = [
-            _one_pass_update(weight, state, self.config) for weight, state in zip(self.weights, states, strict=True)
+            _one_pass_update(weight, state, self.config) if one_pass else None
+            for weight, state in zip(self.weights, states, strict=True)
         ]
         # Held, because a core finds memory that it used a moment ago in its cache, and new memory not.
         self.held = [
@@ -139,18 +149,16 @@ def _one_pass_update(weight: Weight, state: Sequence[torch.Tensor], config: SGD 
 
         return FusedSGD(weight, state[0], config)
     if device.type == "cuda" and weight.master.numel() >= _LARGE:
-        kernels = triton_kernels(device)
-        return None if kernels is None else kernels.one_pass_update(weight, state, config)
+        one_pass_update = triton_update_factory(device)
+        return None if one_pass_update is None else one_pass_update(weight, state, config)
     return None
 
 
 @cache
-def triton_kernels(device: torch.device) -> Any:
-    """`workers.training.triton_update`; None where Triton is missing or cannot compile for this device."""
+def triton_update_factory(device: torch.device) -> OnePassUpdateFactory | None:
+    """`triton_update.one_pass_update`; None where Triton is missing or cannot compile for this device."""
     try:
         from workers.training import triton_update
-
-        triton_update.try_out(device)
-    except Exception:  # noqa: BLE001 - Triton's, a C compiler's, or a driver's: PyTorch's update does the same work
+    except (ImportError, OSError):  # OSError: a library that Triton loads is damaged or not for this machine
         return None
-    return triton_update
+    return triton_update.one_pass_update if triton_update.is_supported(device) else None

@@ -43,15 +43,17 @@ class Engine(Protocol):
 
     @property
     def size(self) -> int:
-        """Runs that train as one program, at most."""
+        """Runs that train together as a sub-stack, at most."""
 
     @property
     def stack_size(self) -> int:
-        """The store's: consecutive repetitions that are divided into programs of `size`, the same ones whatever is
-        requested."""
+        """The store's stack size: as many consecutive repetitions are divided into sub-stacks of `size`.
+
+        The division depends on nothing else, so that a run's bits do not depend on which runs are requested.
+        """
 
     def halved(self) -> "Engine | None":
-        """An engine that trains half as many runs as one program, for want of memory; None where that is one."""
+        """An engine whose sub-stacks hold half as many runs, for lack of memory; None where `size` is 1."""
 
     @property
     def precision(self) -> Precision:
@@ -84,14 +86,14 @@ class Engine(Protocol):
 def train_in_stacks(
     engine: Engine, campaign: Campaign, data: DeviceData, runs: Sequence[Run], checkpoints: Checkpoints
 ) -> list[RunResult]:
-    """See `Engine.train`. Stacks are whole: where some runs of one are not requested, they are trained and dropped."""
+    """See `Engine.train`. Whole sub-stacks are trained; the results of runs that are not requested are dropped."""
     results: dict[Run, RunResult] = {}
     with deterministic(data.device, engine.precision):
-        stacks = programs(runs, engine.size, engine.stack_size)
-        for number, stack in enumerate(stacks):
-            start = partial(engine.start_next, campaign, data, stack)
-            training = checkpoints.resume(partial(StackTraining, campaign, stack, data, start))
-            for following in stacks[number + 1 : number + 2]:
+        requested = sub_stacks(runs, engine.size, engine.stack_size)
+        for number, sub_stack in enumerate(requested):
+            start = partial(engine.start_next, campaign, data, sub_stack)
+            training = checkpoints.resume(partial(StackTraining, campaign, sub_stack, data, start))
+            for following in requested[number + 1 : number + 2]:
                 engine.prepare(campaign, data, following)
             while not training.done:
                 training.advance()
@@ -100,11 +102,11 @@ def train_in_stacks(
     return [results[run] for run in runs]
 
 
-def programs(runs: Sequence[Run], size: int, stack_size: int) -> list[list[Run]]:
-    """The programs of `size` runs that hold any of the runs.
+def sub_stacks(runs: Sequence[Run], size: int, stack_size: int) -> list[list[Run]]:
+    """The sub-stacks of at most `size` runs that contain any of the runs.
 
-    Of a ratio they are repetitions 0..stack_size-1, the next `stack_size`, and so on, each divided into programs, the
-    last one of which may be smaller.
+    The stacks of a ratio are its repetitions 0..stack_size-1, the next `stack_size`, and so on. Each is divided into
+    sub-stacks, the last of which may be smaller.
     """
     blocks = groupby(
         sorted(runs),

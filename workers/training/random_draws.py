@@ -7,7 +7,8 @@ kernels are the same, so that a generator with the same seed gives the same bits
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+
+from workers.models.operator_mode import OperatorMode
 
 _aten = torch.ops.aten
 _WITH_GENERATOR = {
@@ -20,20 +21,15 @@ _WITH_GENERATOR = {
 """Of operations that have a form of their own for a given generator."""
 
 
-class DrawsFrom(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class DrawsFrom(OperatorMode):
     """A context in which this thread's draws on the CPU come from `generator`.
 
     Raises NotImplementedError at an operation that draws and takes no generator.
     """
 
     def __init__(self, generator: torch.Generator) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.generator = generator
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """As in `workers.training.cpu_replay`: to keep PyTorch's compiler out of here it would import it."""
-        return False
 
     def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}

@@ -17,7 +17,7 @@ from workers.subsets.draw import Purpose, integer_seed
 from workers.training.cuda_graphs import with_cuda_graph
 from workers.training.device_data import DeviceData
 from workers.training.dtype import DTYPES, Precision
-from workers.training.engine import NO_CHECKPOINTS, Checkpoints, programs, train_in_stacks
+from workers.training.engine import NO_CHECKPOINTS, Checkpoints, sub_stacks, train_in_stacks
 from workers.training.epoch_inputs import EpochInputs, upload
 from workers.training.evaluation import Evaluation, evaluate
 from workers.training.loop import EpochOutput, Trainer
@@ -95,14 +95,14 @@ class StackedEngine:
 
     def prepare(self, campaign: Campaign, data: DeviceData, runs: Sequence[Run]) -> None:
         """See `Engine.prepare`."""
-        self._preparation.begin(campaign, data, programs(runs, self.size, self.stack_size)[0])
+        self._preparation.begin(campaign, data, sub_stacks(runs, self.size, self.stack_size)[0])
 
     def _fresh(self, campaign: Campaign, data: DeviceData, runs: Sequence[Run], prepared: PreparedStack) -> "_Trainer":
         check_memory_on_cpu(campaign, self, data)
         stack = StackedModel(prepared.models, DTYPES[self.precision], data.device)
         batch = self.evaluation_batch_size(on_cpu=data.device.type == "cpu")
         trainer = _Trainer(campaign, self._inputs_for(stack, campaign, data), runs, stack, prepared.streams)
-        trainer.stored, trainer.evaluated = data, batch
+        trainer.unscaled_data, trainer.evaluation_batch = data, batch
         return trainer
 
     def _inputs_for(self, stack: StackedModel, campaign: Campaign, data: DeviceData) -> DeviceData:
@@ -117,10 +117,10 @@ class StackedEngine:
 class _Trainer(ResumableTrainer):
     """K models in one stack, one update over it, and every run's own streams of order and augmentation."""
 
-    stored: DeviceData
+    unscaled_data: DeviceData
     """The data as given, whose images `data` may hold scaled."""
-    evaluated: int
-    """Examples of each model that are evaluated at a time."""
+    evaluation_batch: int
+    """Examples that each model is evaluated on at a time."""
 
     def __init__(
         self,
@@ -147,7 +147,7 @@ class _Trainer(ResumableTrainer):
 
     def serves(self, campaign: Campaign, data: DeviceData, runs: Sequence[Run]) -> bool:
         """Whether `take_over` can train these runs. Which runs are probed is part of what is captured."""
-        alike = self.stored is data and self.campaign == campaign and len(runs) == len(self.subsets)
+        alike = self.unscaled_data is data and self.campaign == campaign and len(runs) == len(self.subsets)
         return alike and campaign.record.probes is None
 
     def take_over(self, runs: Sequence[Run], prepared: PreparedStack) -> None:
@@ -211,7 +211,7 @@ class _Trainer(ResumableTrainer):
         """See `Trainer.evaluate`."""
         self.stack.train(False)
         flip, columns = self.recipe.evaluation_flip, output_columns(self.record)
-        return evaluate(self._predict, len(self.subsets), self.data, flip, self.evaluated, columns)
+        return evaluate(self._predict, len(self.subsets), self.data, flip, self.evaluation_batch, columns)
 
     def _predict(self, images: torch.Tensor) -> torch.Tensor:
         """float32[B, ...] to float32[K, B, num_classes]."""

@@ -9,12 +9,14 @@ Rates and step counts are read from tensors, so that a captured step sees them c
 
 import math
 from collections.abc import Sequence
+from subprocess import SubprocessError
 from typing import cast
 
 import torch
 import triton
 import triton.language as tl
 from torch import nn
+from triton.errors import TritonError
 
 from workers.campaign.recipe import SGD, AdamW
 from workers.models.stacking import Weight
@@ -23,6 +25,18 @@ from workers.training.memory_layout import laid_out_like
 _BLOCK = 1024
 _OPTIONS = {"enable_fp_fusion": False}
 """A product and a sum are fused where it is said, and nowhere else."""
+
+_UNSUPPORTED = (
+    TritonError,  # a kernel that does not compile, ptxas
+    RuntimeError,  # no C compiler, no driver, an old CUDA, an error of the device
+    SubprocessError,  # the C compiler
+    OSError,  # a folder for the cache that cannot be written, a missing program or library
+    ImportError,  # a compiled launcher that cannot be loaded
+    AssertionError,  # libcuda is not found; PyTorch without CUDA
+    ValueError,  # an architecture that Triton does not know
+    KeyError,  # an option that this version of Triton does not have
+)
+"""What Triton and PyTorch raise where kernels cannot be compiled for a device, or not be launched on it."""
 
 
 class TritonSGD:
@@ -75,13 +89,15 @@ def one_pass_update(weight: Weight, state: Sequence[torch.Tensor], config: SGD |
     return TritonAdamW(weight, first, second, step, config)
 
 
-def try_out(device: torch.device) -> None:
-    """Compile a kernel and compare what it computes. What is raised is Triton's, a compiler's or a driver's."""
-    weight = Weight(torch.ones(4, device=device), nn.Parameter(torch.ones(4, dtype=torch.bfloat16, device=device)))
-    update = TritonSGD(weight, torch.zeros(4, device=device), SGD(momentum=0.5))
-    update.apply(torch.ones(4, dtype=torch.bfloat16, device=device), torch.tensor(0.25, device=device))
-    if weight.working.tolist() != [0.75] * 4:
-        raise RuntimeError(f"the kernel computes {weight.working.tolist()} in place of 0.75")
+def is_supported(device: torch.device) -> bool:
+    """Whether a kernel compiles, launches and computes the right weight on the device."""
+    try:
+        weight = Weight(torch.ones(4, device=device), nn.Parameter(torch.ones(4, dtype=torch.bfloat16, device=device)))
+        update = TritonSGD(weight, torch.zeros(4, device=device), SGD(momentum=0.5))
+        update.apply(torch.ones(4, dtype=torch.bfloat16, device=device), torch.tensor(0.25, device=device))
+        return weight.working.tolist() == [0.75] * 4
+    except _UNSUPPORTED:
+        return False
 
 
 def bits_of(weight: Weight) -> torch.Tensor:
