@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from analysis.influence.pair_sides import pair_uniqueness, pairs_per_test
     from analysis.learning.forgetting import estimate_forgetting
     from analysis.learning.forgetting_summary import forgetting_summary
+    from analysis.learning.partitions import partition_curves
     from analysis.learning.training_statistics import estimate_training_statistics
     from analysis.reading.bits import PackedBits, RatioBits, pack_runs
     from analysis.reading.counts import RatioCounts, StoreCounts, count_first_runs, count_runs
@@ -103,6 +104,7 @@ __all__ = [
     "pack_runs",
     "pair_uniqueness",
     "pairs_per_test",
+    "partition_curves",
     "plot",
     "proxy_agreement",
     "rank_suspects",
@@ -173,6 +175,7 @@ _MODULES = {
     "pack_runs": "analysis.reading.bits",
     "pair_uniqueness": "analysis.influence.pair_sides",
     "pairs_per_test": "analysis.influence.pair_sides",
+    "partition_curves": "analysis.learning.partitions",
     "plot": "analysis.plot",
     "proxy_agreement": "analysis.scoring.proxies",
     "rank_suspects": "analysis.scoring.suspects",

@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from workers.campaign.campaign import Campaign
-from workers.campaign.lr_schedule import steps_per_epoch
+from workers.campaign.lr_schedule import examples_per_epoch, steps_per_epoch
 from workers.datasets import Dataset
 from workers.models import build_model
 from workers.subsets.draw import subset_size
@@ -46,7 +46,8 @@ def model_operations(campaign: Campaign, dataset: Dataset, *, evaluate_test: boo
     recipe = campaign.recipe
     one = example_operations(build_model(campaign.model, dataset.input_shape, dataset.num_classes), dataset.input_shape)
     sizes = [subset_size(ratio_ppm, dataset.num_train) for ratio_ppm in campaign.subsets.ratios_ppm]
-    presented = [min(size, steps_per_epoch(recipe, size) * recipe.batch_size) for size in sizes]
+    whole = [steps_per_epoch(recipe, size) * recipe.batch_size for size in sizes]
+    presented = [min(examples_per_epoch(recipe, size), most) for size, most in zip(sizes, whole, strict=True)]
     evaluated = dataset.num_train + (dataset.num_test if evaluate_test else 0)
     passes = 2 if recipe.evaluation_flip else 1
     mean_presented = recipe.epochs * sum(presented) / len(presented)

@@ -10,6 +10,7 @@ from analysis.plot.detection import noise, proxies
 from analysis.plot.groups import learning, profiles
 from analysis.plot.histograms import cscore, forgetting, memorization
 from analysis.plot.localization import localization
+from analysis.plot.partitions import partitions
 from analysis.plot.pictures import examples, influence
 from analysis.plot.scatters import agreement, mem_against_cscore
 
@@ -26,6 +27,7 @@ __all__ = [
     "mem_against_cscore",
     "memorization",
     "noise",
+    "partitions",
     "profiles",
     "proxies",
     "reliability",

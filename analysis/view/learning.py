@@ -5,6 +5,7 @@ import pandas as pd
 from analysis.estimators.localization.frames import probe_frame
 from analysis.estimators.localization.gradients import gradient_frame
 from analysis.learning.forgetting import estimate_forgetting
+from analysis.learning.partitions import partition_curves
 from analysis.learning.training_statistics import estimate_training_statistics
 from analysis.reading.counts import count_runs
 from analysis.reading.predictions import count_predictions, read_predictions
@@ -111,6 +112,10 @@ class LearningView(View):
         """Mean correctness of groups of examples, epoch after epoch: see `analysis.scoring.profiles`."""
         counts = count_runs(self.store)
         return self._frame(learning_curves(self.store, group_examples(self.store, counts, by, groups), at, ratio))
+
+    def partitions(self, *, ratio: float | None = None, confidence: float = CONFIDENCE) -> pd.DataFrame:
+        """Accuracy of the partitions of a curriculum, epoch after epoch: see `analysis.learning.partitions`."""
+        return self._frame(partition_curves(self.store, ratio, confidence=confidence))
 
     def class_summary(self) -> pd.DataFrame:
         """Means and spreads of mem and C-score in each class: see `analysis.scoring.profiles`."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from orchestrator.campaigns.preflight import ModelFacts
 from workers.campaign.campaign import Campaign
+from workers.campaign.lr_schedule import examples_per_epoch
 from workers.datasets import Dataset
 from workers.errors import CampaignError
 from workers.models import build_model
@@ -155,7 +156,8 @@ def _evenly(runs: int, limit: int) -> int:
 
 def _usual_shard(campaign: Campaign, dataset: Dataset, facts: ModelFacts) -> int:
     """Runs per shard by the work of one run. The campaign alone decides, never the machine's speed."""
-    sizes = [subset_size(ratio_ppm, dataset.num_train) for ratio_ppm in campaign.subsets.ratios_ppm]
-    presentations = campaign.recipe.epochs * sum(sizes) / len(sizes)
+    recipe, ratios_ppm = campaign.recipe, campaign.subsets.ratios_ppm
+    shown = [examples_per_epoch(recipe, subset_size(ratio_ppm, dataset.num_train)) for ratio_ppm in ratios_ppm]
+    presentations = recipe.epochs * sum(shown) / len(shown)
     fitting = min(_PRESENTATIONS_PER_SHARD, _OPERATIONS_PER_SHARD / max(1, facts.forward_operations)) / presentations
     return max(1, min(_MAX_SHARD_SIZE, int(fitting)))

@@ -12,7 +12,7 @@ import torch
 
 from orchestrator.campaigns.probe_groups import check_noise, check_split, compares_noise
 from workers.campaign.campaign import PPM, Campaign
-from workers.campaign.lr_schedule import steps_per_epoch
+from workers.campaign.lr_schedule import examples_per_epoch, steps_per_epoch
 from workers.campaign.model_spec import CustomModel
 from workers.common.arrays import Floats
 from workers.datasets import Dataset
@@ -22,7 +22,7 @@ from workers.errors import CampaignError
 from workers.models import build_model, check_gradients, check_output, check_weights, model_notes
 from workers.models.repeatability import build_seeded, check_repeatable, starting_values_of
 from workers.store import Header, examples_table
-from workers.store.example_schema import SCORE, SPLIT_SCORE
+from workers.store.example_schema import CURRICULUM_SCORE, SCORE, SPLIT_SCORE
 from workers.store.output_columns import MAX_CLASSES
 from workers.subsets.draw import given_labels, subset_size
 from workers.subsets.explicit import scores_sha256, threshold_ratios
@@ -155,6 +155,10 @@ def resolve_tables(campaign: Campaign, dataset: Dataset) -> tuple[Campaign, Camp
         scores[SPLIT_SCORE] = read_scores(campaign.split.scores, dataset.num_train, "record.probes.split.scores")
         check_split(campaign.split, scores[SPLIT_SCORE])
         campaign = campaign.with_split_scores(sha256=scores_sha256(scores[SPLIT_SCORE]))
+    if campaign.curriculum_scores is not None:
+        found = read_scores(campaign.curriculum_scores, dataset.num_train, "recipe.curriculum.scores")
+        scores[CURRICULUM_SCORE] = found
+        campaign = campaign.with_curriculum_scores(sha256=scores_sha256(found))
     if campaign.label_noise.file is not None:
         given_labels = read_given_labels(campaign.label_noise, dataset.num_train, dataset.class_names)
         campaign = campaign.with_label_noise(sha256=labels_sha256(given_labels))
@@ -186,15 +190,16 @@ def campaign_examples(campaign: Campaign, dataset: Dataset, tables: CampaignTabl
 
 def campaign_notes(campaign: Campaign, num_train: int) -> list[str]:
     """What a campaign may not mean as it is written, a line each."""
-    size = campaign.recipe.batch_size
-    small = [ratio_ppm for ratio_ppm in campaign.subsets.ratios_ppm if subset_size(ratio_ppm, num_train) < size]
+    recipe = campaign.recipe
+    shown = {each: examples_per_epoch(recipe, subset_size(each, num_train)) for each in campaign.subsets.ratios_ppm}
+    small = {ratio_ppm: count for ratio_ppm, count in shown.items() if count < recipe.batch_size}
     if not small:
         return []
-    largest = max(subset_size(ratio_ppm, num_train) for ratio_ppm in small)
     ratios = ", ".join(f"{ratio_ppm / PPM:g}" for ratio_ppm in small)
+    part = "a subset" if recipe.curriculum is None else "a partition"
     return [
-        f"recipe.batch_size {size} is more than the {largest} examples of a subset (at ratio {ratios}): "
-        "an epoch is one update, on all of them"
+        f"recipe.batch_size {recipe.batch_size} is more than the {max(small.values())} examples of {part} "
+        f"(at ratio {ratios}): an epoch is one update, on all of them"
     ]
 
 
@@ -204,7 +209,13 @@ def _check_subsets(campaign: Campaign, num_train: int) -> None:
     recipe = campaign.recipe
     for ratio_ppm in sorted(campaign.subsets.ratios_ppm):
         size = subset_size(ratio_ppm, num_train)
+        shown = examples_per_epoch(recipe, size)
         updates = recipe.epochs * steps_per_epoch(recipe, size)
+        if shown == 0 and recipe.curriculum is not None:
+            raise CampaignError(
+                f"recipe.curriculum.partitions: must be at most {size}, the examples of a subset "
+                f"at ratio {ratio_ppm / PPM:g}, got {recipe.curriculum.partitions}"
+            )
         if recipe.lookahead is not None and 0 < updates < recipe.lookahead.every:
             raise CampaignError(
                 f"recipe.lookahead.every: must be at most {updates}, the updates of a run "
@@ -213,7 +224,7 @@ def _check_subsets(campaign: Campaign, num_train: int) -> None:
         if updates == 0:
             raise CampaignError(
                 f"recipe.drop_last: leaves no minibatch of {recipe.batch_size} "
-                f"in the {size} examples at ratio {ratio_ppm / PPM}"
+                f"in the {shown} examples at ratio {ratio_ppm / PPM}"
             )
 
 

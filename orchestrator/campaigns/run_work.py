@@ -1,6 +1,7 @@
 """The work of a run: forward passes of one example, or what takes as long."""
 
 from workers.campaign.campaign import Campaign
+from workers.campaign.lr_schedule import examples_per_epoch
 from workers.store import Header
 from workers.subsets.draw import subset_size
 from workers.training.probes.cost import TRAINING_PASSES, probe_passes
@@ -8,7 +9,7 @@ from workers.training.probes.cost import TRAINING_PASSES, probe_passes
 
 def forward_passes(campaign: Campaign, ratio_ppm: int, header: Header) -> float:
     """Forward passes of one run at a ratio (parts per million), or what takes as long."""
-    trained = campaign.recipe.epochs * subset_size(ratio_ppm, header.num_train)
+    trained = campaign.recipe.epochs * examples_per_epoch(campaign.recipe, subset_size(ratio_ppm, header.num_train))
     passes = 2 if campaign.recipe.evaluation_flip else 1
     evaluated = len(campaign.recorded_epochs()) * passes * (header.num_train + header.num_test)
     layers = 0 if header.probes is None else len(header.probes.layers)

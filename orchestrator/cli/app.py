@@ -25,6 +25,7 @@ from orchestrator.cli.commands.influence import influence
 from orchestrator.cli.commands.jobs import submit
 from orchestrator.cli.commands.localize import localize
 from orchestrator.cli.commands.noise import noise, suspects
+from orchestrator.cli.commands.partitions import partitions
 from orchestrator.cli.commands.plans import plan
 from orchestrator.cli.commands.profiles import profiles
 from orchestrator.cli.commands.proxies import proxies
@@ -88,6 +89,7 @@ _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
         datamodels,
         profiles,
         forgetting,
+        partitions,
         localize,
         removal,
     ),

@@ -114,6 +114,7 @@ def estimate_densities(
     runs = _first_runs(store, models)
     dataset = load_dataset(campaign.dataset, store.header.fingerprint, trusted=trust_code)
     data = load_on_device(dataset, campaign, labels.given_label, where, scores=store.scores())
+    data = data.with_curriculum_scores(store.curriculum_scores())
     left_out = _why_no_head(campaign, data)
 
     def pairs(vectors: Vectors, what: str) -> KernelDensities:

@@ -25,8 +25,8 @@ from tensorboardX.summary import hparams
 
 from orchestrator.tuning.field_values import scalar
 from orchestrator.tuning.trial import EpochMetrics
+from workers.campaign.field_types import Frozen
 from workers.campaign.fields import differences
-from workers.campaign.recipe import Frozen
 from workers.errors import CampaignError, DamagedFileError, LongtailError
 from workers.store.files.fsync import sync_folder
 

@@ -11,8 +11,9 @@ import torch
 from orchestrator.campaigns.execution_plan import ExecutionPlan, plan_execution
 from orchestrator.campaigns.preflight import check_campaign_fits, make_header, training_labels
 from workers.campaign.campaign import Campaign
+from workers.campaign.field_types import Frozen
 from workers.campaign.keys import Run
-from workers.campaign.recipe import Frozen
+from workers.campaign.lr_schedule import examples_per_epoch
 from workers.datasets import Dataset, load_dataset
 from workers.subsets.draw import subset_size
 from workers.training.determinism import deterministic
@@ -91,7 +92,8 @@ class TrialTrainer:
         campaign = trial.campaign
         dataset = self._dataset = self._dataset or load_dataset(campaign.dataset)
         facts = check_campaign_fits(campaign, dataset)
-        size = fmean(subset_size(ratio_ppm, dataset.num_train) for ratio_ppm in campaign.subsets.ratios_ppm)
+        sizes = [subset_size(ratio_ppm, dataset.num_train) for ratio_ppm in campaign.subsets.ratios_ppm]
+        size = fmean(examples_per_epoch(campaign.recipe, each) for each in sizes)
         execution = plan_execution(campaign, dataset, facts, detect_machine(self.device))
         with deterministic(self.device, execution.precision):
             ratios = self._start(trial, dataset, execution)

@@ -68,7 +68,7 @@ def tuning_campaign(campaign: Campaign, search: Search, dataset: Dataset) -> Cam
     Raises CampaignError where nothing would be held out.
     """
     own = campaign.subsets.ratios
-    document = campaign.with_absolute_paths().with_uniform_subsets().model_dump(mode="json")
+    document = campaign.with_absolute_paths().without_scores().model_dump(mode="json")
     document["subsets"] |= {
         "ratios": sorted(search.ratios or {min(own), max(own)}),
         "repetitions": search.runs,

@@ -179,7 +179,7 @@ def test_the_identity_covers_scores_and_rules_and_not_where_they_lie(tmp_path: P
     assert absolute.file == str(Path("scores.parquet").absolute())
     # What is no run of the campaign, such as a recipe search, trains on uniform subsets and needs no scores.
     uniform = small_campaign(subsets={"ratios": [0.8, 0.3], "repetitions": 4})
-    assert base.with_uniform_subsets() == uniform
+    assert base.without_scores() == uniform
 
 
 # A store -----------------------------------------------------------------------------------------------------------

@@ -9,11 +9,11 @@ from pydantic import AfterValidator, Field, model_validator
 
 from workers.campaign.dataset_spec import DatasetSpec, Digits
 from workers.campaign.drop_rules import Rule, ThresholdRule, Window
-from workers.campaign.field_types import LOCATION, PATH, ColumnName, PathText, Sha256
-from workers.campaign.fields import absolute_path, relative_path, with_paths, without_locations
+from workers.campaign.field_types import LOCATION, PATH, ColumnName, Fraction, Frozen, PathText, Sha256
+from workers.campaign.fields import absolute_path, relative_path, with_changes, with_paths, without_locations
 from workers.campaign.model_spec import MLP, ModelSpec
 from workers.campaign.probes import ScoreSplit
-from workers.campaign.recipe import Fraction, Frozen, Recipe
+from workers.campaign.recipe import Recipe
 from workers.campaign.record import Record
 from workers.campaign.score_column import ScoreColumn
 
@@ -244,22 +244,21 @@ class Campaign(Frozen):
         return self.model_copy(update={"subsets": self.subsets.model_copy(update={"ratios": ratios})})
 
     def with_scores(self, **changes: str) -> "Campaign":
-        """The same campaign with fields of `subsets.scores` (file, sha256) replaced. It must have scores."""
-        scores = None if self.subsets.scores is None else self.subsets.scores.model_copy(update=changes)
-        return self.model_copy(update={"subsets": self.subsets.model_copy(update={"scores": scores})})
+        """The same campaign with fields of `subsets.scores` (file, sha256) replaced. Raises ValueError without one."""
+        return with_changes(self, ("subsets", "scores"), changes)
 
     def with_split_scores(self, **changes: str) -> "Campaign":
-        """The same campaign with fields of `record.probes.split.scores` (file, sha256) replaced.
+        """As `with_scores`, of `record.probes.split.scores`."""
+        return with_changes(self, ("record", "probes", "split", "scores"), changes)
 
-        Raises ValueError where it has no split.
-        """
-        probes = self.record.probes
-        if probes is None or probes.split is None:
-            raise ValueError("the campaign has no record.probes.split")
-        scores = probes.split.scores.model_copy(update=changes)
-        split = probes.split.model_copy(update={"scores": scores})
-        record = self.record.model_copy(update={"probes": probes.model_copy(update={"split": split})})
-        return self.model_copy(update={"record": record})
+    def with_curriculum_scores(self, **changes: str) -> "Campaign":
+        """As `with_scores`, of `recipe.curriculum.scores`."""
+        return with_changes(self, ("recipe", "curriculum", "scores"), changes)
+
+    @property
+    def curriculum_scores(self) -> ScoreColumn | None:
+        """`recipe.curriculum.scores`."""
+        return None if self.recipe.curriculum is None else self.recipe.curriculum.scores
 
     @property
     def split(self) -> ScoreSplit | None:
@@ -270,10 +269,14 @@ class Campaign(Frozen):
         """The same campaign without `record.probes`: for training whose models nothing is recorded of."""
         return self.model_copy(update={"record": self.record.model_copy(update={"probes": None})})
 
-    def with_uniform_subsets(self) -> "Campaign":
-        """The same campaign with uniform subsets of the same sizes: for training that is no run of it."""
+    def without_scores(self) -> "Campaign":
+        """The same campaign with uniform subsets, and random partitions, of the same sizes: for training that is no run
+        of it."""
         uniform = {"design": "uniform", "scores": None, "drop": (), "per_class": False}
-        return self.model_copy(update={"subsets": self.subsets.model_copy(update=uniform)})
+        campaign = with_changes(self, ("subsets",), uniform)
+        if self.curriculum_scores is None:
+            return campaign
+        return with_changes(campaign, ("recipe", "curriculum"), {"scores": None})
 
 
 def _identity(science: dict[str, Any], fingerprint: str) -> str:

@@ -4,8 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, Tag
 
-from workers.campaign.field_types import LOCATION, PATH, ColumnName, ImportPath, PathText, Size, by_name
-from workers.campaign.recipe import Frozen
+from workers.campaign.field_types import LOCATION, PATH, ColumnName, Frozen, ImportPath, PathText, Size, by_name
 
 TORCHVISION_DATASETS = ("mnist", "fashion-mnist", "kmnist", "cifar10", "svhn")
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
-from workers.campaign.recipe import Frozen
+from workers.campaign.field_types import Frozen
 from workers.campaign.short_repr import short
 
 

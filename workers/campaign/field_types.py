@@ -3,8 +3,17 @@
 import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Discriminator, Field, JsonValue
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, JsonValue
 
+
+class Frozen(BaseModel):
+    """Base of every part of a campaign: immutable, unknown keys refused, no silent conversions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, defer_build=True)
+
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Epochs = Annotated[int, Field(ge=1, le=100_000)]
 PathText = Annotated[str, Field(min_length=1, max_length=4096)]
 ImportPath = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$", max_length=500)]
 Size = Annotated[int, Field(ge=1, le=1024)]

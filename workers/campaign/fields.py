@@ -1,7 +1,7 @@
 """Traverses a campaign's fields by their marks: changes paths, drops locations, lists differences."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,6 +33,19 @@ def with_paths(part: Part, change: Callable[[str], str]) -> Part:
         elif _marked(field, "path") and value is not None:
             changed[name] = change(value) if isinstance(value, str) else tuple(map(change, value))
     return part.model_copy(update=changed) if changed else part
+
+
+def with_changes(part: Part, place: Sequence[str], changes: Mapping[str, Any]) -> Part:
+    """The part with fields of what stands at `place` in it (names, from the outside in) replaced.
+
+    Raises ValueError where nothing stands there.
+    """
+    if not place:
+        return part.model_copy(update=dict(changes))
+    inner = getattr(part, place[0])
+    if inner is None:
+        raise ValueError(f"{type(part).__name__} has no {place[0]}")
+    return part.model_copy(update={place[0]: with_changes(inner, place[1:], changes)})
 
 
 def _marked(field: FieldInfo, mark: str) -> bool:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from workers.campaign.recipe import Frozen
+from workers.campaign.field_types import Frozen
 
 FORMAT = 1
 """Version of the meaning of an import's fields; part of the identity."""

@@ -13,9 +13,15 @@ from workers.campaign.recipe import (
 )
 
 
+def examples_per_epoch(recipe: Recipe, subset_size: int) -> int:
+    """Examples of a subset that an epoch can show: all, or as many as each partition of a curriculum has."""
+    return subset_size if recipe.curriculum is None else subset_size // recipe.curriculum.partitions
+
+
 def steps_per_epoch(recipe: Recipe, subset_size: int) -> int:
-    """Minibatches in one epoch; 0 where `drop_last` leaves none."""
-    return subset_size // recipe.batch_size if recipe.drop_last else -(-subset_size // recipe.batch_size)
+    """Minibatches in one epoch; 0 where `drop_last` leaves none, or a partition has no example."""
+    shown = examples_per_epoch(recipe, subset_size)
+    return shown // recipe.batch_size if recipe.drop_last else -(-shown // recipe.batch_size)
 
 
 def rate_factor(recipe: Recipe, step: int, steps_in_epoch: int) -> float:

@@ -4,8 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, JsonValue, Tag
 
-from workers.campaign.field_types import ImportPath, Size, Width, by_name
-from workers.campaign.recipe import Fraction, Frozen
+from workers.campaign.field_types import Fraction, Frozen, ImportPath, Size, Width, by_name
 from workers.campaign.stage_dropout import StageDropout
 
 

@@ -4,8 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator, Field, JsonValue, model_validator
 
-from workers.campaign.field_types import ImportPath
-from workers.campaign.recipe import Epochs, Frozen
+from workers.campaign.field_types import Epochs, Frozen, ImportPath
 from workers.campaign.score_column import ScoreColumn
 
 if TYPE_CHECKING:

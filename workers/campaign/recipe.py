@@ -2,18 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-
-class Frozen(BaseModel):
-    """Base of every part of a campaign: immutable, unknown keys refused, no silent conversions."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, defer_build=True)
-
-
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Epochs = Annotated[int, Field(ge=1, le=100_000)]
-
+from workers.campaign.curriculum import Curriculum
+from workers.campaign.field_types import Epochs, Fraction, Frozen
 
 LearningRate = Annotated[float, Field(gt=0, le=1e6)]
 WeightDecay = Annotated[float, Field(ge=0, le=1e3)]
@@ -183,6 +175,8 @@ class Recipe(Frozen):
     """`unit`: pixels to [0, 1]. `standardize`: then minus the channel mean, over the channel standard deviation."""
     initialization: Initialization = Initialization()
     augmentation: Augmentation = Augmentation()
+    curriculum: Curriculum | None = None
+    """Partitions of the subset that take turns; left out: every epoch shows all of it."""
     evaluation_flip: bool = False
     """Evaluate on the mean of the logits of an image and of its mirror image."""
     precision: Annotated[

@@ -4,8 +4,8 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
+from workers.campaign.field_types import Frozen
 from workers.campaign.probes import Probes
-from workers.campaign.recipe import Frozen
 
 Output = Literal["margin", "loss", "probability", "prediction"]
 """What is stored of a model's logits for an example, in evaluation mode, beside whether the label is predicted."""

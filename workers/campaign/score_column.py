@@ -4,8 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from workers.campaign.field_types import LOCATION, PATH, ColumnName, PathText, Sha256
-from workers.campaign.recipe import Frozen
+from workers.campaign.field_types import LOCATION, PATH, ColumnName, Frozen, PathText, Sha256
 
 
 class ScoreColumn(Frozen):

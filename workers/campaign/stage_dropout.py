@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from workers.campaign.recipe import Fraction, Frozen
+from workers.campaign.field_types import Fraction, Frozen
 
 Share = Annotated[float, Field(gt=0, le=1)]
 

@@ -16,9 +16,9 @@ EXAMPLES = pa.schema(
     [("split", pa.string()), ("example_id", pa.int64()), ("label", pa.int64()), ("given_label", pa.int64())]
 )
 
-SCORE, SPLIT_SCORE = "score", "split_score"
-"""Columns of scores, null for test examples: those that explicit subsets go by, and those that split the examples into
-typical and atypical ones for probes."""
+SCORE, SPLIT_SCORE, CURRICULUM_SCORE = "score", "split_score", "curriculum_score"
+"""Columns of scores, null for test examples: those that explicit subsets go by, those that split the examples into
+typical and atypical ones for probes, and those by which partitions that take turns are formed."""
 
 EXAMPLE_NAMES = pa.schema([("label_name", pa.string()), ("given_label_name", pa.string()), ("name", pa.string())])
 """Columns that follow: names of the classes; and of the examples, where the data set has them. Older stores lack them.
@@ -43,7 +43,7 @@ def examples_table(
 ) -> pa.Table:
     """split, example_id, label, given_label (each int64[N], int64[T]): N + T rows in canonical order.
 
-    Scores (float64[N]) by column, SCORE or SPLIT_SCORE, null for test examples. With class names
+    Scores (float64[N]) by column, SCORE, SPLIT_SCORE or CURRICULUM_SCORE, null for test examples. With class names
     label_name and given_label_name; with names of training or test examples (N and T texts) `name`, unless these take
     more than MAX_TEXTS bytes.
     """

@@ -7,14 +7,13 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError
 
 from workers.campaign.campaign import Campaign
-from workers.campaign.field_types import Sha256
+from workers.campaign.field_types import Frozen, Sha256
 from workers.campaign.fields import differences
 from workers.campaign.import_spec import Imported
-from workers.campaign.recipe import Frozen
 from workers.campaign.record import Record
 from workers.campaign.score_column import ScoreColumn
 from workers.errors import DamagedFileError, StoreError, StoreMismatchError
-from workers.store.example_schema import SCORE, SPLIT_SCORE
+from workers.store.example_schema import CURRICULUM_SCORE, SCORE, SPLIT_SCORE
 from workers.store.file_problems import RESTORE_HINT
 from workers.store.output_columns import output_bits
 from workers.store.probe_columns import ARROW_TYPES, ProbeColumn, ProbeForm
@@ -81,7 +80,11 @@ class Header(Frozen):
         if not isinstance(self.campaign, Campaign):
             return {}
         split = self.campaign.split
-        found = {SCORE: self.campaign.subsets.scores, SPLIT_SCORE: None if split is None else split.scores}
+        found = {
+            SCORE: self.campaign.subsets.scores,
+            SPLIT_SCORE: None if split is None else split.scores,
+            CURRICULUM_SCORE: self.campaign.curriculum_scores,
+        }
         return {name: scores for name, scores in found.items() if scores is not None}
 
     @property

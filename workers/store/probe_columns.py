@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field, model_validator
 
-from workers.campaign.recipe import Frozen
+from workers.campaign.field_types import Frozen
 
 MAX_VALUES = 1 << 24
 """Values of one probe column in a row; more are a mistake, or meant to fill a reader's memory."""

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from workers.campaign.campaign import Campaign
 from workers.errors import DamagedFileError
-from workers.store.example_schema import SCORE, SPLIT_SCORE, ExampleNames
+from workers.store.example_schema import CURRICULUM_SCORE, SCORE, SPLIT_SCORE, ExampleNames
 from workers.store.file_problems import EXAMPLES_FILE, damaged_file_error
 from workers.store.files.base import Files
 from workers.store.header import Header
@@ -27,7 +27,8 @@ class StoredExamples:
     def examples(self, columns: Sequence[str] | None = None) -> pa.Table:
         """split (train, test), example_id, label, given_label: N + T rows in canonical order; or some columns.
 
-        And score where subsets are explicit, split_score where `record.probes.split` has one, null for test examples;
+        And score where subsets are explicit, split_score where `record.probes.split` has one, curriculum_score where
+        `recipe.curriculum` has one, null for test examples;
         label_name and given_label_name, which older stores lack; `name` where the data set has names of its examples.
         """
         with open_examples(self._files, self.header) as file:
@@ -74,6 +75,10 @@ class StoredExamples:
         campaign = self.header.campaign
         split = campaign.split if isinstance(campaign, Campaign) else None
         return None if split is None else split.members(self._scores(SPLIT_SCORE))
+
+    def curriculum_scores(self) -> npt.NDArray[np.float64] | None:
+        """float64[N], the scores of `recipe.curriculum`; None where the campaign has none. As `scores`."""
+        return self._scores(CURRICULUM_SCORE) if CURRICULUM_SCORE in self.header.score_columns else None
 
     def _scores(self, name: str) -> npt.NDArray[np.float64]:
         column = self.examples([name])[name].combine_chunks()

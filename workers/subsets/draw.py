@@ -30,6 +30,8 @@ class Purpose(IntEnum):
     PROBE = 6
     STAGE_DROPOUT = 7
     FLIP = 8
+    PARTITION = 9
+    IMAGE_NOISE = 10
 
 
 _WHOLE_CAMPAIGN = Run(0, 0)

@@ -11,8 +11,8 @@ from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from workers.campaign.field_types import Frozen
 from workers.campaign.keys import Run
-from workers.campaign.recipe import Frozen
 from workers.store import EpochRecord
 from workers.store.output_columns import OUTPUT_COLUMNS
 from workers.store.probe_columns import ProbeColumn

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 
 from workers.campaign.campaign import Campaign
+from workers.common.arrays import Floats
 from workers.datasets import Dataset
 from workers.errors import CampaignError
 from workers.subsets.explicit import ScoredExamples
@@ -41,6 +42,8 @@ class DeviceData:
     split, or without one those whose given label is not the data set's."""
     scored: ScoredExamples | None = None
     """What explicit subsets go by, on the host; None under the other designs."""
+    curriculum_scores: Floats | None = None
+    """float64[N] on the host, by which partitions that take turns are formed; None where they are random."""
 
     @property
     def device(self) -> torch.device:
@@ -73,6 +76,10 @@ class DeviceData:
     def with_split(self, split: npt.NDArray[np.bool_] | None) -> "DeviceData":
         """The same data with the atypical examples, bool[N], in place of the noisy ones; None: as it is."""
         return self if split is None else replace(self, split=torch.tensor(split, device=self.device))
+
+    def with_curriculum_scores(self, scores: Floats | None) -> "DeviceData":
+        """The same data with float64[N] scores of partitions that take turns; None: without."""
+        return replace(self, curriculum_scores=scores)
 
     def _inputs(self, images: PixelSource, dtype: torch.dtype) -> PixelSource:
         inputs = torch.empty((len(images), *images.shape), dtype=dtype, device=self.device)

@@ -5,9 +5,10 @@ from typing import Any
 
 from workers.campaign.campaign import Campaign
 from workers.campaign.keys import Run
-from workers.campaign.lr_schedule import steps_per_epoch
+from workers.campaign.lr_schedule import examples_per_epoch, steps_per_epoch
 from workers.common.arrays import Integers
 from workers.subsets.draw import Purpose, draw_subset, generator
+from workers.subsets.partitions import draw_partitions
 from workers.training.augmentation import draw_changes
 from workers.training.device_data import DeviceData
 
@@ -23,9 +24,15 @@ class MinibatchStreams:
         self.subset = draw_subset(campaign, run, len(data.train_labels), data.scored)
         """bool[N]"""
         self.members = self.subset.nonzero()[0]
+        self._turns: list[Integers] | None = None
+        """The members of each partition, where partitions take turns."""
+        if campaign.recipe.curriculum is not None:
+            partitions = draw_partitions(campaign, run, self.subset, data.curriculum_scores)
+            self._turns = [(partitions == each).nonzero()[0] for each in range(campaign.recipe.curriculum.partitions)]
         self.steps = steps_per_epoch(campaign.recipe, len(self.members))
         """Minibatches per epoch."""
-        self.count = min(len(self.members), self.steps * campaign.recipe.batch_size)
+        shown = examples_per_epoch(campaign.recipe, len(self.members))
+        self.count = min(shown, self.steps * campaign.recipe.batch_size)
         """Presentations per epoch: n."""
         self._order = generator(campaign, Purpose.ORDER, run)
         self._changes = generator(campaign, Purpose.AUGMENTATION, run)
@@ -70,9 +77,16 @@ class MinibatchStreams:
             self._ahead = (self.state(), self._draw())
 
     def _draw(self) -> Epoch:
-        order = self._order.permutation(self.members)[: self.count]
+        order = self._order.permutation(self._shown())[: self.count]
         changes = draw_changes(self.recipe.augmentation, self.input_shape, self.count, self._changes)
         if changes is not None and self._mirrored is not None:
             changes[0] = self._mirrored[order] ^ bool(self._epoch % 2)
         self._epoch += 1
         return order, changes
+
+    def _shown(self) -> Integers:
+        """The examples that the next epoch is drawn from."""
+        curriculum = self.recipe.curriculum
+        if curriculum is None or self._turns is None:
+            return self.members
+        return self._turns[curriculum.partition_of(self._epoch)]

@@ -66,7 +66,7 @@ def time_runs(campaign: Campaign, dataset: Dataset, engine: Engine, device: torc
 def _time_stack(campaign: Campaign, dataset: Dataset, engine: Engine, device: torch.device) -> RunTimes:
     # The rate does not matter here, and a schedule may have no value after the recipe's last epoch.
     recipe = campaign.recipe.model_copy(update={"schedule": ConstantSchedule()})
-    campaign = campaign.with_uniform_subsets().model_copy(update={"recipe": recipe})
+    campaign = campaign.without_scores().model_copy(update={"recipe": recipe})
     runs = [Run(PPM, repetition) for repetition in range(engine.size)]
 
     def start(count: int) -> Callable[[], Trainer]:

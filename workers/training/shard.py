@@ -80,7 +80,7 @@ class Worker:
         """Notes of the shards in which it was."""
         labels, scores = self.store.given_labels(), self.store.scores()
         data = load_on_device(dataset, campaign, labels, torch.device(device), scores=scores)
-        self.data = data.with_split(self.store.split())
+        self.data = data.with_split(self.store.split()).with_curriculum_scores(self.store.curriculum_scores())
         self._device_in_use = threading.Lock()
         self._engine: Engine | None = None
         """Once it is chosen; one of smaller stacks since memory was exhausted."""

@@ -21,6 +21,7 @@ SCORES_FILE = "longtail-scores"
 """Likewise that of explicit subsets' scores. No ending: a .gitignore that leaves tables out would leave it out."""
 
 SPLIT_FILE = "longtail-split"
+CURRICULUM_FILE = "longtail-curriculum"
 """Likewise that of the scores by which probes split the examples."""
 
 LABELS_FILE = "longtail-labels"
@@ -67,6 +68,10 @@ def with_sent_tables(campaign: Campaign) -> tuple[Campaign, dict[str, Path]]:
     if split is not None and "://" not in split.scores.file:
         sent[SPLIT_FILE] = _to_send("record.probes.split.scores.file", split.scores.file)
         campaign = campaign.with_split_scores(file=SPLIT_FILE)
+    turns = campaign.curriculum_scores
+    if turns is not None and "://" not in turns.file:
+        sent[CURRICULUM_FILE] = _to_send("recipe.curriculum.scores.file", turns.file)
+        campaign = campaign.with_curriculum_scores(file=CURRICULUM_FILE)
     if labels is not None and "://" not in labels:
         sent[LABELS_FILE] = _to_send("label_noise.file", labels)
         campaign = campaign.with_label_noise(file=LABELS_FILE)
@@ -110,7 +115,7 @@ def _checked(folder: Path) -> Path:
         raise CampaignError(
             f"--working-dir: {original} holds your home folder with its keys; name the folder of your code"
         )
-    for name in (CAMPAIGN_FILE, SCORES_FILE, SPLIT_FILE, LABELS_FILE):
+    for name in (CAMPAIGN_FILE, SCORES_FILE, SPLIT_FILE, CURRICULUM_FILE, LABELS_FILE):
         if (folder / name).exists():
             raise CampaignError(f"--working-dir: {original} has a {name}, which is the name of what is sent with it")
     try:
