@@ -16,6 +16,8 @@ def partitions(frame: pd.DataFrame, axes: "Axes | None" = None) -> "Axes":
     The background has the colour of the partition that was trained in the epoch, where that epoch was recorded. The
     bars reach one standard error to each side, over runs. Raises EstimateError for a frame without its columns.
     """
+    from matplotlib.ticker import MaxNLocator
+
     check_columns(frame, "ratio", "partition", "epoch", "trained", "accuracy", "se")
     is_own, axes = axes is None, given_or_new_axes(axes, 6.8, 4.2)
     shown = frame[frame["ratio"] == frame["ratio"].max()]
@@ -36,7 +38,7 @@ def partitions(frame: pd.DataFrame, axes: "Axes | None" = None) -> "Axes":
             capsize=2,
         )
     axes.set(xlabel="epoch", ylabel="correct when evaluated", ylim=(-0.02, 1.02))
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     add_legend(
         axes,

@@ -41,8 +41,8 @@ def partitions(
         write_frame(frame, output)
     if plot is not None:
         write_figure(plot, analysis.plot.partitions, frame)
-    for ratio_value, rows in frame.groupby("ratio"):
-        _show(float(ratio_value), rows)
+    for ratio_value in frame["ratio"].unique():
+        _show(ratio_value, frame[frame["ratio"] == ratio_value])
     say("accuracy on each partition of the runs' subsets, ± its standard error over runs; >: trained in the epoch")
     say(runs_read_text(committed_at_ratios(opened), opened.targets()))
     for name, path in (("table", output), ("plot", plot)):
