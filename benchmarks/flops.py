@@ -5,6 +5,7 @@ but the first's: three forward passes less that one product. Evaluation costs a 
 """
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import nn
@@ -12,11 +13,30 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from workers.campaign.campaign import Campaign
 from workers.campaign.lr_schedule import examples_per_epoch, steps_per_epoch
-from workers.datasets import Dataset
 from workers.models import build_model
 from workers.subsets.draw import subset_size
 
 _BATCH = 2
+
+
+class DataSizes(Protocol):
+    """What is asked of a data set."""
+
+    @property
+    def num_train(self) -> int:
+        """Training examples."""
+
+    @property
+    def num_test(self) -> int:
+        """Test examples."""
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Of one image: [C, H, W]."""
+
+    @property
+    def num_classes(self) -> int:
+        """Classes."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +58,7 @@ def example_operations(model: nn.Module, input_shape: tuple[int, ...]) -> Exampl
     return ExampleOperations(forward.get_total_flops() / _BATCH, training.get_total_flops() / _BATCH)
 
 
-def model_operations(campaign: Campaign, dataset: Dataset, *, evaluate_test: bool = True) -> float:
+def model_operations(campaign: Campaign, dataset: DataSizes, *, evaluate_test: bool = True) -> float:
     """Operations of one of the campaign's models, trained and evaluated: the mean over its ratios.
 
     Evaluation covers all training examples, and all test examples where `evaluate_test`.

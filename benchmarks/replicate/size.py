@@ -22,6 +22,8 @@ class Size(BaseModel):
     model: dict[str, JsonValue] = {}
     """Changed fields of the model."""
     batch_size: Count | None = None
+    removal_runs: Count = 40
+    """Runs without memorized examples and without random ones, together, at each threshold."""
     thresholds: tuple[float, ...] = ()
     """Of memorization, for the removal of examples that reach it."""
 

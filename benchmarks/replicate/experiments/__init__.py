@@ -1,0 +1,30 @@
+"""Experiments of the papers: each trains the campaigns that it needs, and says what came of them."""
+
+from collections.abc import Callable
+
+from benchmarks.replicate.experiments import forgetting, influence, localization, outputs, regularity
+from benchmarks.replicate.lab import Lab, Outcome
+
+EXPERIMENTS: dict[str, Callable[[Lab], Outcome]] = {
+    "memorized": influence.memorized,
+    "pairs": influence.pairs,
+    "pair-agreement": influence.pair_agreement,
+    "utility": influence.utility,
+    "architectures": influence.architectures,
+    "cscores": regularity.cscores,
+    "held-out-accuracy": regularity.held_out_accuracy,
+    "proxies": regularity.proxies,
+    "filtering": regularity.filtering,
+    "noise": regularity.noise,
+    "unforgettable": forgetting.unforgettable,
+    "forgetting-seeds": forgetting.seeds,
+    "forgetting-noise": forgetting.noise,
+    "forgetting-removal": forgetting.removal,
+    "gradients": localization.gradients,
+    "rewinding": localization.rewinding,
+    "retraining": localization.retraining,
+    "neurons": localization.neurons,
+    "tied-dropout": localization.tied_dropout,
+    "datamodels": outputs.datamodels,
+}
+"""By the name that a row gives."""

@@ -1,0 +1,76 @@
+"""Jiang et al. (ICML 2021): C-scores, their proxies, and outliers that are filtered by them."""
+
+import numpy as np
+
+import analysis
+from benchmarks.replicate.experiments.removals import lowest_against_random
+from benchmarks.replicate.lab import Lab, Outcome
+from orchestrator import estimate_densities
+
+RECORDED = {"epochs": "final", "presentations": True, "probabilities": True}
+DISTANCES = "density"
+"""How names of proxies begin that are no statistics of training."""
+MANY_RATIOS = {"ratios": [0.1, 0.3, 0.5, 0.7, 0.9]}
+
+
+def cscores(lab: Lab) -> Outcome:
+    """C-scores, beside those published for the data set where they are in the folder of the data."""
+    view = lab.train(subsets=MANY_RATIOS)
+    scores = view.cscore()["cscore"]
+    text = f"mean C-score {scores.mean():.3f}, {int((scores < 0.5).sum()):,} of {len(scores):,} examples under 0.5"
+    numbers = {"mean": float(scores.mean()), "under_half": int((scores < 0.5).sum())}
+    name = view.campaign.dataset.name if lab.row.preset is None else lab.row.preset.partition("-")[0]
+    published = None if lab.data is None else lab.data / f"{name}-cscores-orig-order.npz"
+    if published is None or not published.exists() or lab.size.examples is not None:
+        return Outcome(text, "not comparable", "published scores are of all examples in their order", numbers)
+    found = analysis.compare(view.store.uri, published, estimate="cscore")
+    row = found.errors.set_index("measure").loc["spearman"]
+    text += f"; with the published ones Spearman {row['value']:.3f} ± {row['se']:.3f}"
+    numbers["spearman"] = float(row["value"])
+    return lab.judged(text, row["low"] > 0.5, "ranks agree beyond 0.5", numbers)
+
+
+def held_out_accuracy(lab: Lab) -> Outcome:
+    """Mean accuracy on held-out examples at each ratio, the consistency profile of the whole data set."""
+    runs = lab.train().runs()
+    runs = runs[runs["is_final"]]
+    means = runs.groupby("ratio")["heldout_accuracy"].agg(["mean", "sem"])
+    said = [f"{ratio:g}: {row['mean']:.4f} ± {row['sem']:.4f}" for ratio, row in means.iterrows()]
+    rises = bool((np.diff(means["mean"]) > -2 * np.hypot(means["sem"], means["sem"].shift()).to_numpy()[1:]).all())
+    numbers = {f"{ratio:g}": float(row["mean"]) for ratio, row in means.iterrows()}
+    text = f"held-out accuracy by ratio: {', '.join(said)}"
+    return lab.judged(text, rises, "accuracy rises with the ratio", numbers)
+
+
+def proxies(lab: Lab) -> Outcome:
+    """Rank correlations of proxies with the C-score: the best statistic of training and the best distance."""
+    view = lab.train(subsets={"ratios": [0.1, 0.3, 0.5, 0.7, 0.9, 1.0]}, record=RECORDED)
+    estimate_densities(view.store).write(view.store)
+    frame = view.proxy_agreement().set_index("proxy")
+    ranks = frame["spearman"]
+    is_distance = ranks.index.str.startswith(DISTANCES)
+    training, distance = ranks[~is_distance].idxmax(), ranks[is_distance].idxmax()
+    said = [f"{name} {ranks[name]:.3f} ± {frame.loc[name, 'spearman_se']:.3f}" for name in (training, distance)]
+    holds = bool(frame.loc[training, "spearman_low"] > frame.loc[distance, "spearman_high"])
+    text = f"rank correlation with the C-score: best of training {said[0]}, best distance {said[1]}"
+    numbers = {str(name): float(value) for name, value in ranks.items()}
+    return lab.judged(text, holds, "statistics of training agree better than distances", numbers)
+
+
+def filtering(lab: Lab) -> Outcome:
+    """Accuracy without the examples of the lowest C-scores, beside as many random ones."""
+    scored = lab.train(subsets={"design": "uniform", **MANY_RATIOS, "repetitions": lab.size.runs or 20, "seed": 0})
+    rows, text = lowest_against_random(lab, scored.cscore(), "cscore")
+    numbers = {f"{row.removed:g}": float(row.difference) for row in rows.itertuples()}
+    first = rows.iloc[0]
+    if first["difference_low"] <= 0 <= first["difference_high"]:
+        return Outcome(text, "undecided", "limits of the smallest removal contain 0", numbers)
+    return lab.judged(text, first["difference"] < 0, "filtering costs less than chance", numbers)
+
+
+def noise(lab: Lab) -> Outcome:
+    """Whether low C-scores find labels that were replaced."""
+    view = lab.train(label_noise={"fraction": 0.1}, subsets=MANY_RATIOS)
+    row = view.noise().set_index("score").loc["cscore"]
+    text = f"AUC of the C-score for 10% noisy labels {row['auc']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
+    return lab.judged(text, row["low"] > 0.5, "noisy labels have low C-scores", {"auc": float(row["auc"])})

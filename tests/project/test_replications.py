@@ -1,0 +1,153 @@
+"""The replication table: the page is written from its file, rows can be made, and verdicts follow from figures."""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.replicate.cost import gpu_hours
+from benchmarks.replicate.experiments import EXPERIMENTS
+from benchmarks.replicate.lab import Lab, Outcome
+from benchmarks.replicate.page import END, PAGE, SOURCES, START, hours_text, legend, tables, with_tables
+from benchmarks.replicate.rows import FILE, Measurement, Row, read_table, record
+from benchmarks.replicate.size import Size
+from orchestrator import RunOptions
+from orchestrator.presets import NAMES
+from tests.datasets.support import write_idx
+
+TABLE = read_table()
+
+
+def made(*words: str | Path) -> int:
+    """The exit code of the command."""
+    sys.argv = ["replicate", *map(str, words)]
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("benchmarks.replicate", run_name="__main__", alter_sys=True)
+    return int(ended.value.code or 0)
+
+
+def test_the_page_has_the_tables_of_the_file() -> None:
+    text = PAGE.read_text()
+    assert with_tables(text, TABLE) == text, "python -m benchmarks.replicate --page writes it"
+    assert all(meaning in text for meaning in SOURCES.values())
+    assert legend().count(";") == len(SOURCES) - 1
+    with pytest.raises(ValueError, match="must have the lines"):
+        with_tables(text.replace(END, ""), TABLE)
+
+
+def test_every_row_says_how_it_is_made_or_what_is_missing() -> None:
+    for row in TABLE.rows:
+        assert (row.experiment is None) == (row.missing is not None), row.id
+        assert row.experiment is None or row.experiment in EXPERIMENTS, row.id
+        assert row.experiment is None or row.preset in NAMES, row.id
+        assert row.preset is None or row.preset in NAMES, row.id
+    assert set(EXPERIMENTS) == {row.experiment for row in TABLE.rows} - {None}
+    assert all(f"`{row.id}`" in tables(TABLE) for row in TABLE.rows)
+
+
+def test_what_was_not_run_says_what_it_needs() -> None:
+    lines = {line.split("`")[1]: line for line in tables(TABLE).splitlines() if line.startswith("| `")}
+    assert "not run at full size: needs about 700 GPU-hours" in lines["cifar100-pairs"]
+    assert "not run" not in lines["mnist-pairs"]
+    assert [hours_text(hours) for hours in (0.02, 0.016, 0.67, 4.4, 700.3, 17_832)] == [
+        *("1 GPU-minute", "1 GPU-minute", "0.7 GPU-hours", "4.4 GPU-hours", "700 GPU-hours", "18,000 GPU-hours")
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["mnist-influence", "cifar10-resnet9"])
+def test_gpu_hours_are_those_of_the_preset(preset: str) -> None:
+    assert gpu_hours(preset) == pytest.approx(TABLE.gpu_hours[preset], rel=0.2)
+
+
+@pytest.mark.slow
+def test_a_row_is_made_at_reduced_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The figure is that of the store which the command trained."""
+    import analysis
+
+    words = ("digits-memorized", "digits-utility", "--reduced", "--stores", tmp_path, "--runner", "local")
+    assert made(*words) == 0
+    output = capsys.readouterr().out
+    kept = json.loads((tmp_path / "digits-memorized-reduced.json").read_text())
+    (store,) = (
+        path for path in tmp_path.iterdir() if path.is_dir() and "uniform" in (path / "campaign.json").read_text()
+    )
+    memorized = int((analysis.open_store(store).memorization()["mem"] >= 0.25).sum())
+    assert (kept["numbers"]["memorized"], kept["runs"]) == (memorized, 24)
+    assert f"{memorized} ± " in output
+    assert kept["value"] in output
+    utility = json.loads((tmp_path / "digits-utility-reduced.json").read_text())
+    assert (utility["runs"], utility["size"], utility["verdict"]) == (36, "10 epochs", "agrees in kind")
+    assert utility["numbers"]["t0.25"] > 0
+
+
+@pytest.mark.slow
+def test_a_row_of_mnist_takes_the_first_images(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for name, count in (("train", 60), ("t10k", 30)):
+        write_idx(
+            tmp_path / "MNIST" / "raw" / f"{name}-images-idx3-ubyte", random.integers(0, 256, (count, 28, 28), np.uint8)
+        )
+        write_idx(tmp_path / "MNIST" / "raw" / f"{name}-labels-idx1-ubyte", np.arange(count, dtype=np.uint8) % 10)
+    row = TABLE.row("mnist-memorized").model_copy(update={"reduced": Size(examples=20, epochs=1, runs=2)})
+    lab = Lab(row, "reduced", tmp_path, tmp_path / "stores", RunOptions(runner="local"))
+    view = lab.train()
+    assert view.examples("train")["label"].tolist() == [number % 10 for number in range(20)]
+    assert (len(view.examples("test")), lab.runs, dict(lab.devices)) == (4, 2, {"cpu": 2})
+    assert lab.train().store.uri == view.store.uri
+
+
+def test_a_row_without_its_data_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from workers.errors import DataError
+
+    row = TABLE.row("mnist-pairs")
+    with pytest.raises(DataError, match="mnist-pairs: needs mnist: give the folder of the data sets with --data"):
+        Lab(row, "reduced", None, tmp_path, RunOptions(runner="local")).train()
+    assert made("mnist-pairz") == 2
+    assert "there is no mnist-pairz" in capsys.readouterr().err
+    assert made("cifar10-partitions") == 2
+    assert "the order of training cannot be set yet" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("size", "stand_in", "value", "verdict"),
+    [
+        ("full", False, 0.90, "agrees"),
+        ("full", False, 0.70, "differs"),
+        ("full", True, 0.917, "not comparable"),
+        ("reduced", False, 0.917, "not comparable"),
+    ],
+)
+def test_a_verdict_compares_like_with_like(size: str, stand_in: bool, value: float, verdict: str) -> None:
+    row = TABLE.row("mnist-unforgettable").model_copy(update={"stand_in": stand_in})
+    assert _lab(row, size).compared(value, 0.001)[0] == verdict
+
+
+def test_a_statement_that_does_not_hold_differs() -> None:
+    row = TABLE.row("mnist-utility")
+    assert _lab(row, "full").judged("x", True, "claim", {}) == Outcome("x", "agrees", "claim", {})
+    assert _lab(row, "reduced").judged("x", True, "claim", {}).verdict == "agrees in kind"
+    assert _lab(row, "full").judged("x", False, "claim", {}) == Outcome("x", "differs", "not so: claim", {})
+
+
+def _lab(row: Row, size: str) -> Lab:
+    return Lab(row, size, None, Path(), RunOptions(runner="local"))  # type: ignore[arg-type]
+
+
+def test_a_measurement_replaces_that_of_its_size(tmp_path: Path) -> None:
+    copy = tmp_path / "rows.yaml"
+    copy.write_text(FILE.read_text())
+    new = Measurement(row="mnist-pairs", size="full", value="1 pair", runs=3, machine="here", verdict="differs")
+    record(new, copy)
+    record(new.model_copy(update={"size": "small"}), copy)
+    after = read_table(copy)
+    assert [each.value for each in after.measurements(after.row("mnist-pairs"))] == ["1 pair", "1 pair"]
+    assert len(after.measured) == len(TABLE.measured) + 1
+    assert copy.read_text().partition("\n---\n")[0] == FILE.read_text().partition("\n---\n")[0], "comments stay"
+    assert START in PAGE.read_text()
+    copy.write_text(copy.read_text().replace("row: mnist-pairs", "row: mnist-pears"))
+    with pytest.raises(ValueError, match="unknown rows: mnist-pears"):
+        read_table(copy)
