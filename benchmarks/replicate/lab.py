@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,14 @@ TORCHVISION_FILES = {"mnist": "MNIST", "cifar10": "cifar-10-batches-py", "cifar1
 """What a data set's root holds; SVHN's files have no folder."""
 PARTS = ("recipe", "subsets", "record")
 """Of a campaign: given changes are merged into them; all others are replaced."""
+
+
+Record = dict[Hashable, Any]
+
+
+def records(frame: pd.DataFrame) -> list[Record]:
+    """A frame's rows."""
+    return frame.to_dict("records")
 
 
 @dataclass(frozen=True)

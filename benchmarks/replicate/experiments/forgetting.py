@@ -6,7 +6,7 @@ import analysis
 from analysis.learning.forgetting import count_forgetting
 from analysis.reading.sequences import scan_sequences
 from benchmarks.replicate.experiments.removals import lowest_against_random
-from benchmarks.replicate.lab import Lab, Outcome
+from benchmarks.replicate.lab import Lab, Outcome, records
 
 SEEDS = 5
 """Over which the paper sums forgetting events."""
@@ -27,7 +27,7 @@ def unforgettable(lab: Lab) -> Outcome:
 
 def seeds(lab: Lab) -> Outcome:
     """Correlation of forgettability between groups of runs, the largest that there are."""
-    row = analysis.forgetting_agreement(lab.train().store).iloc[-1]
+    row = records(analysis.forgetting_agreement(lab.train().store))[-1]
     text = (
         f"between groups of {row['runs_per_half']:.0f} runs Pearson {row['pearson']:.2f} ± {row['pearson_sd']:.2f}, "
         f"Spearman {row['spearman']:.2f} ± {row['spearman_sd']:.2f}"
@@ -42,7 +42,7 @@ def noise(lab: Lab) -> Outcome:
     counted, examples = view.forgetting(), view.examples("train")
     noisy = (examples["label"] != examples["given_label"]).to_numpy()
     means = [float(counted["forgettability"][chosen].mean()) for chosen in (noisy, ~noisy)]
-    row = view.noise().set_index("score").loc["forgettability"]
+    row = next(row for row in records(view.noise()) if row["score"] == "forgettability")
     text = (
         f"{NOISE:.0%} noisy labels: {means[0]:.2f} events a run, clean {means[1]:.2f}; "
         f"AUC {row['auc']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
@@ -54,8 +54,8 @@ def noise(lab: Lab) -> Outcome:
 def removal(lab: Lab) -> Outcome:
     """Accuracy after removing the least forgotten examples, beside as many random ones."""
     rows, text = lowest_against_random(lab, lab.train().forgetting(), "forgettability")
-    numbers = {f"{row.removed:g}": float(row.difference) for row in rows.itertuples()}
-    last = rows.iloc[-1]
+    numbers = {f"{row['removed']:g}": float(row["difference"]) for row in rows}
+    last = rows[-1]
     if last["difference_low"] <= 0 <= last["difference_high"]:
         return Outcome(text, "undecided", "limits of the largest removal contain 0", numbers)
     return lab.judged(text, last["difference"] < 0, "the least forgotten are worth less", numbers)

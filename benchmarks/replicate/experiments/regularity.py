@@ -1,13 +1,16 @@
 """Jiang et al. (ICML 2021): C-scores, their proxies, and outliers that are filtered by them."""
 
-import numpy as np
+import math
+from itertools import pairwise
 
 import analysis
 from benchmarks.replicate.experiments.removals import lowest_against_random
-from benchmarks.replicate.lab import Lab, Outcome
+from benchmarks.replicate.lab import Lab, Outcome, records
 from orchestrator import estimate_densities
 
 RECORDED = {"epochs": "final", "presentations": True, "probabilities": True}
+FILTERED = (0.99, 0.95, 0.9)
+"""What is left without the outliers."""
 DISTANCES = "density"
 """How names of proxies begin that are no statistics of training."""
 MANY_RATIOS = {"ratios": [0.1, 0.3, 0.5, 0.7, 0.9]}
@@ -24,7 +27,7 @@ def cscores(lab: Lab) -> Outcome:
     if published is None or not published.exists() or lab.size.examples is not None:
         return Outcome(text, "not comparable", "published scores are of all examples in their order", numbers)
     found = analysis.compare(view.store.uri, published, estimate="cscore")
-    row = found.errors.set_index("measure").loc["spearman"]
+    row = next(row for row in records(found.errors) if row["measure"] == "spearman")
     text += f"; with the published ones Spearman {row['value']:.3f} ± {row['se']:.3f}"
     numbers["spearman"] = float(row["value"])
     return lab.judged(text, row["low"] > 0.5, "ranks agree beyond 0.5", numbers)
@@ -34,10 +37,10 @@ def held_out_accuracy(lab: Lab) -> Outcome:
     """Mean accuracy on held-out examples at each ratio, the consistency profile of the whole data set."""
     runs = lab.train().runs()
     runs = runs[runs["is_final"]]
-    means = runs.groupby("ratio")["heldout_accuracy"].agg(["mean", "sem"])
-    said = [f"{ratio:g}: {row['mean']:.4f} ± {row['sem']:.4f}" for ratio, row in means.iterrows()]
-    rises = bool((np.diff(means["mean"]) > -2 * np.hypot(means["sem"], means["sem"].shift()).to_numpy()[1:]).all())
-    numbers = {f"{ratio:g}": float(row["mean"]) for ratio, row in means.iterrows()}
+    means = records(runs.groupby("ratio")["heldout_accuracy"].agg(["mean", "sem"]).reset_index())
+    said = [f"{row['ratio']:g}: {row['mean']:.4f} ± {row['sem']:.4f}" for row in means]
+    rises = all(b["mean"] - a["mean"] > -2 * math.hypot(a["sem"], b["sem"]) for a, b in pairwise(means))
+    numbers = {f"{row['ratio']:g}": float(row["mean"]) for row in means}
     text = f"held-out accuracy by ratio: {', '.join(said)}"
     return lab.judged(text, rises, "accuracy rises with the ratio", numbers)
 
@@ -46,23 +49,22 @@ def proxies(lab: Lab) -> Outcome:
     """Rank correlations of proxies with the C-score: the best statistic of training and the best distance."""
     view = lab.train(subsets={"ratios": [0.1, 0.3, 0.5, 0.7, 0.9, 1.0]}, record=RECORDED)
     estimate_densities(view.store).write(view.store)
-    frame = view.proxy_agreement().set_index("proxy")
-    ranks = frame["spearman"]
-    is_distance = ranks.index.str.startswith(DISTANCES)
-    training, distance = ranks[~is_distance].idxmax(), ranks[is_distance].idxmax()
-    said = [f"{name} {ranks[name]:.3f} ± {frame.loc[name, 'spearman_se']:.3f}" for name in (training, distance)]
-    holds = bool(frame.loc[training, "spearman_low"] > frame.loc[distance, "spearman_high"])
+    rows = records(view.proxy_agreement().dropna(subset="spearman").sort_values("spearman"))
+    training = [row for row in rows if not row["proxy"].startswith(DISTANCES)][-1]
+    distance = [row for row in rows if row["proxy"].startswith(DISTANCES)][-1]
+    said = [f"{row['proxy']} {row['spearman']:.3f} ± {row['spearman_se']:.3f}" for row in (training, distance)]
+    holds = training["spearman_low"] > distance["spearman_high"]
     text = f"rank correlation with the C-score: best of training {said[0]}, best distance {said[1]}"
-    numbers = {str(name): float(value) for name, value in ranks.items()}
+    numbers = {str(row["proxy"]): float(row["spearman"]) for row in rows}
     return lab.judged(text, holds, "statistics of training agree better than distances", numbers)
 
 
 def filtering(lab: Lab) -> Outcome:
     """Accuracy without the examples of the lowest C-scores, beside as many random ones."""
     scored = lab.train(subsets={"design": "uniform", **MANY_RATIOS, "repetitions": lab.size.runs or 20, "seed": 0})
-    rows, text = lowest_against_random(lab, scored.cscore(), "cscore")
-    numbers = {f"{row.removed:g}": float(row.difference) for row in rows.itertuples()}
-    first = rows.iloc[0]
+    rows, text = lowest_against_random(lab, scored.cscore(), "cscore", FILTERED)
+    numbers = {f"{row['removed']:g}": float(row["difference"]) for row in rows}
+    first = rows[0]
     if first["difference_low"] <= 0 <= first["difference_high"]:
         return Outcome(text, "undecided", "limits of the smallest removal contain 0", numbers)
     return lab.judged(text, first["difference"] < 0, "filtering costs less than chance", numbers)
@@ -71,6 +73,6 @@ def filtering(lab: Lab) -> Outcome:
 def noise(lab: Lab) -> Outcome:
     """Whether low C-scores find labels that were replaced."""
     view = lab.train(label_noise={"fraction": 0.1}, subsets=MANY_RATIOS)
-    row = view.noise().set_index("score").loc["cscore"]
+    row = next(row for row in records(view.noise()) if row["score"] == "cscore")
     text = f"AUC of the C-score for 10% noisy labels {row['auc']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
     return lab.judged(text, row["low"] > 0.5, "noisy labels have low C-scores", {"auc": float(row["auc"])})
