@@ -170,9 +170,9 @@ def main() -> None:
             *("Wald mean", "least", f"in {near[0]:.0%}-{near[1]:.0%}", "width"),
             title=f"Coverage of {confidence:.0%} intervals",
         )
-        found = list(measure(confidence, args.draws))
-        for name in dict.fromkeys(each.estimate for each in found):
-            of_it = [each for each in found if each.estimate == name]
+        rows = list(measure(confidence, args.draws))
+        for name in dict.fromkeys(each.estimate for each in rows):
+            of_it = [each for each in rows if each.estimate == name]
             for runs in (*dict.fromkeys(each.runs for each in of_it), None):
                 table.add_row(name, str(runs or "all"), *_cells([e for e in of_it if runs in (e.runs, None)], near))
         Console(width=130).print(table)

@@ -93,17 +93,17 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--simulate", action="store_true", help="without Ray")
-    given = parser.parse_args()
-    if given.simulate:
-        for repeat in range(given.repeats):
-            print(f"repeat {repeat + 1}: {simulate(given.shards, given.workers)}")
+    args = parser.parse_args()
+    if args.simulate:
+        for repeat in range(args.repeats):
+            print(f"repeat {repeat + 1}: {simulate(args.shards, args.workers)}")
         return
-    connect(None, given.workers, None)
-    for repeat in range(given.repeats):
+    connect(None, args.workers, None)
+    for repeat in range(args.repeats):
         times, marks = [], []
-        for moment in finish_times(given.shards, given.workers):
+        for moment in finish_times(args.shards, args.workers):
             times.append(moment)
-            if len(times) in (given.shards // 10, given.shards):
+            if len(times) in (args.shards // 10, args.shards):
                 marks.append(memory())
         rate = (len(times) - 1) / (times[-1] - times[0])
         grown = (marks[1] - marks[0]) / _MIB

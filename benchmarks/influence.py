@@ -109,26 +109,26 @@ def main() -> None:
     parser.add_argument("--planted", type=int, default=1_000, help="pairs with an influence of 0.4")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--dense", action="store_true", help="also the dense reduction: takes 20 N T bytes of memory")
-    given = parser.parse_args()
-    sizes = Sizes(given.examples, given.tests, given.runs, min(given.planted, given.tests))
+    args = parser.parse_args()
+    sizes = Sizes(args.examples, args.tests, args.runs, min(args.planted, args.tests))
     console = Console()
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
-        ours = pool.apply(measure_ours, (sizes, given.repeats))
+        ours = pool.apply(measure_ours, (sizes, args.repeats))
     seconds, peak = statistics.median(ours.seconds[1:]), int8_peak()
     table = Table("", "seconds", "range", "operations/s", "pairs", box=None, header_style="bold")
     span = f"{min(ours.seconds[1:]):.2f} to {max(ours.seconds[1:]):.2f}"
     table.add_row("ours", f"{seconds:.2f}", span, f"{sizes.operations / seconds:.3g}", f"{ours.pairs:,}")
-    if given.dense:
+    if args.dense:
         planted = plant(sizes.examples, sizes.tests, sizes.runs, sizes.planted)
-        measured = [measure_dense(planted) for _ in range(given.repeats)]
+        measured = [measure_dense(planted) for _ in range(args.repeats)]
         times = [each for each, _ in measured]
         dense, span = statistics.median(times), f"{min(times):.2f} to {max(times):.2f}"
         rate = f"{2 * sizes.operations / dense:.3g}"
         table.add_row("dense float32", f"{dense:.2f}", span, rate, f"{measured[0][1]:,}")
     console.print(table)
     console.print(f"{sizes.examples:,} x {sizes.tests:,} pairs over {sizes.runs:,} runs, {cores()} cores")
-    if given.dense:
+    if args.dense:
         console.print(f"the dense reduction takes {dense / seconds:.1f} times as long")
     console.print(
         f"8-bit integer products reach {peak:.3g} operations/s here; ours {sizes.operations / seconds / peak:.0%}"

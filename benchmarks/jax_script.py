@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import mean
 
 from benchmarks.measure import Measurement, PeerError
-from benchmarks.works import Work
+from benchmarks.workloads import Workload
 
 NAME = "JAX script"
 _CHILD = Path(__file__).with_name("jax_child.py")
@@ -21,14 +21,14 @@ def lacks_jax(python: str) -> bool:
 
 
 def measure_jax(
-    work: Work, script: Path, python: str, mnist_root: Path, device: str, repetitions: int, operations: float
+    workload: Workload, script: Path, python: str, mnist_root: Path, device: str, repetitions: int, operations: float
 ) -> Measurement:
     """So many calls of the script's `subset_train` at each of the work's ratios, in one fresh process.
 
     The time is that inside the calls; the process's start, the data and a first, uncounted model are its start-up.
     Raises PeerError.
     """
-    jobs = [f"{ratio}:{repetition + 1}" for ratio, repetition in work.jobs(repetitions)]
+    jobs = [f"{ratio}:{repetition + 1}" for ratio, repetition in workload.jobs(repetitions)]
     with tempfile.TemporaryDirectory(prefix="longtail-speed-") as folder:
         out = Path(folder) / "runs.json"
         words = ["--script", script.absolute(), "--mnist-root", mnist_root.absolute(), "--out", out]
@@ -36,13 +36,13 @@ def measure_jax(
         document = json.loads(out.read_text(encoding="utf-8"))
     runs = document["runs"]
     return Measurement(
-        work=work.name,
+        work=workload.name,
         contestant=NAME,
         models=len(runs),
         seconds=sum(run["seconds"] for run in runs),
         startup_seconds=document["startup_seconds"],
         # It evaluates no test examples.
-        accuracy=mean(run["held_out_accuracy"] for run in runs) if work.accuracy == "held out" else None,
+        accuracy=mean(run["held_out_accuracy"] for run in runs) if workload.accuracy == "held out" else None,
         accuracy_of="held out",
         operations=operations,
         precision="float32" if document["backend"] == "cpu" else "tf32",

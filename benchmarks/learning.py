@@ -145,9 +145,9 @@ def main() -> None:
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--stores", type=Path, required=True)
     parser.add_argument("--workers", type=int)
-    given = parser.parse_args()
-    stores = Stores(given.stores, given.root, given.workers)
-    for part in given.parts:
+    args = parser.parse_args()
+    stores = Stores(args.stores, args.root, args.workers)
+    for part in args.parts:
         PARTS[part](stores)
 
 

@@ -12,7 +12,7 @@ from benchmarks import image_loop, plain_loop
 from benchmarks.measure import Measurement, PeerError, cores
 from benchmarks.plain_loop import LoopResult
 from benchmarks.processes import Place, run_in_processes
-from benchmarks.works import Work
+from benchmarks.workloads import Workload
 from workers.campaign.campaign import Campaign
 from workers.campaign.dataset_spec import Digits
 from workers.campaign.model_spec import MLP
@@ -49,34 +49,34 @@ def several(device: str, processes: int, *, bfloat16: bool) -> Setting:
     return Setting(f"{processes} plain loops", device, processes, max(1, cores() // processes), 0, bfloat16)
 
 
-def measure_loop(work: Work, setting: Setting, repetitions: int, operations: float) -> Measurement:
+def measure_loop(workload: Workload, setting: Setting, repetitions: int, operations: float) -> Measurement:
     """Train so many models at each of the work's ratios. `operations` are those of one model. Raises PeerError."""
-    prepare = _prepare_images if work.images else _prepare_small
-    jobs = work.jobs(repetitions)
+    prepare = _prepare_images if workload.images else _prepare_small
+    jobs = workload.jobs(repetitions)
     try:
-        timed = run_in_processes(setting.processes, setting.threads, prepare, (work.campaign, setting), jobs)
+        timed = run_in_processes(setting.processes, setting.threads, prepare, (workload.campaign, setting), jobs)
     except (RuntimeError, OSError, MemoryError) as error:  # a dead process, no memory on the GPU
         raise PeerError(f"{type(error).__name__}: {str(error).splitlines()[0]}") from error
-    accuracies = [result.held_out if work.accuracy == "held out" else result.test for result in timed.results]
+    accuracies = [result.held_out if workload.accuracy == "held out" else result.test for result in timed.results]
     return Measurement(
-        work=work.name,
+        work=workload.name,
         contestant=setting.name,
         models=len(jobs),
         seconds=timed.seconds,
         startup_seconds=timed.startup_seconds,
         accuracy=float(np.mean([accuracy for accuracy in accuracies if accuracy is not None])),
-        accuracy_of=work.accuracy,
+        accuracy_of=workload.accuracy,
         operations=operations,
-        precision=_precision(work, setting),
+        precision=_precision(workload, setting),
         details={"processes": setting.processes, "threads": setting.threads},
     )
 
 
-def _precision(work: Work, setting: Setting) -> str:
+def _precision(workload: Workload, setting: Setting) -> str:
     if setting.bfloat16:
         return "bfloat16"
     # PyTorch's defaults: convolutions on GPUs may round their inputs to TF32, matrix products may not.
-    return "tf32" if work.images and setting.device == "cuda" else "float32"
+    return "tf32" if workload.images and setting.device == "cuda" else "float32"
 
 
 def _device(place: Place, setting: Setting) -> str:

@@ -54,13 +54,13 @@ def main() -> None:
     parser.add_argument("report", type=Path)
     parser.add_argument("--chromium", default="chromium", help="its program, on the PATH or not (default: %(default)s)")
     parser.add_argument("--openings", type=int, default=5)
-    given = parser.parse_args()
-    program = shutil.which(given.chromium)
+    args = parser.parse_args()
+    program = shutil.which(args.chromium)
     if program is None:
-        parser.error(f"argument --chromium: must be a program, got {given.chromium!r}")
-    if not given.report.is_file():
-        parser.error(f"argument report: must be a file, got {str(given.report)!r}")
-    for what, times in measured(given.report, program, given.openings).items():
+        parser.error(f"argument --chromium: must be a program, got {args.chromium!r}")
+    if not args.report.is_file():
+        parser.error(f"argument report: must be a file, got {str(args.report)!r}")
+    for what, times in measured(args.report, program, args.openings).items():
         print(f"{what}: median {statistics.median(times):.0f} ms, {min(times):.0f} to {max(times):.0f} ({len(times)})")
 
 
@@ -70,14 +70,14 @@ def measured(report: Path, chromium: str, openings: int) -> dict[str, list[float
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         pages = [_opened(browser.new_context(viewport={"width": 1280, "height": 900}), report) for _ in range(openings)]
         starts = [page.evaluate(_OPENED) for page in pages]
-        found = {"first contentful paint": [first for first, _ in starts], "ready": [ready for _, ready in starts]}
+        times = {"first contentful paint": [first for first, _ in starts], "ready": [ready for _, ready in starts]}
         page = pages[-1]
         page.evaluate("document.getElementById('explorer').scrollIntoView()")
         page.wait_for_selector("#picks a")
-        found |= {deed: page.evaluate(_TIMED, list(how)) for deed, how in DEEDS.items()}
-        found["open an example"] = page.evaluate(_CLICKED)
+        times |= {deed: page.evaluate(_TIMED, list(how)) for deed, how in DEEDS.items()}
+        times["open an example"] = page.evaluate(_CLICKED)
         browser.close()
-    return found
+    return times
 
 
 def _opened(context: Any, report: Path) -> Page:

@@ -99,9 +99,9 @@ def main() -> None:
     runs = read(Store.open(args.store), args.ratio)
     table = Table("pilot", "needed", "planned: mean", "sd", "range holds it", "by smoothed means", box=None)
     for pilot in PILOTS:
-        found = measure(runs, pilot, args.target, args.repeats)
-        cells = (f"{found.planned.mean():.0f}", f"{found.planned.std():.0f}", f"{found.held:.0%}")
-        table.add_row(str(pilot), str(needed(runs, args.target)), *cells, f"{found.smoothed.mean():.0f}")
+        measured = measure(runs, pilot, args.target, args.repeats)
+        cells = (f"{measured.planned.mean():.0f}", f"{measured.planned.std():.0f}", f"{measured.held:.0%}")
+        table.add_row(str(pilot), str(needed(runs, args.target)), *cells, f"{measured.smoothed.mean():.0f}")
     Console().print(table)
 
 

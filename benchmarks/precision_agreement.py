@@ -67,8 +67,12 @@ def main() -> None:
         accuracy[name] = float(view.runs()["heldout_accuracy"].mean())
     table = Table("pair", "Pearson", "Spearman", "mean |difference|", "held out")
     for first, second in (("A", "B"), ("A", "C"), ("B", "C")):
-        found = agreement(scores[first], scores[second])
-        numbers = (f"{found.pearson:.4f}", f"{found.spearman:.4f}", f"{found.mean_absolute_difference:.5f}")
+        comparison = agreement(scores[first], scores[second])
+        numbers = (
+            f"{comparison.pearson:.4f}",
+            f"{comparison.spearman:.4f}",
+            f"{comparison.mean_absolute_difference:.5f}",
+        )
         names = " ".join(f"{name} ({CAMPAIGNS[name][0]}, seed {CAMPAIGNS[name][1]})" for name in (first, second))
         table.add_row(names, *numbers, f"{accuracy[first]:.4f} {accuracy[second]:.4f}")
     Console(width=140).print(table)

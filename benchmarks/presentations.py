@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
-from benchmarks.works import Sizes, make_work
+from benchmarks.workloads import Sizes, make_workload
 from orchestrator import run_campaign
 from workers.campaign.campaign import Campaign
 from workers.campaign.record import Record
@@ -34,13 +34,13 @@ def main() -> None:
     parser.add_argument("works", nargs="+", choices=sorted(SIZES))
     parser.add_argument("--mnist-root", type=Path)
     parser.add_argument("--repeats", type=int, default=7)
-    given = parser.parse_args()
-    for name in given.works:
+    args = parser.parse_args()
+    for name in args.works:
         sizes = SIZES[name]
-        sizes = Sizes(mnist_root=given.mnist_root, ratios=sizes.ratios, repetitions=sizes.repetitions)
-        campaign = make_work(name, sizes).campaign
+        sizes = Sizes(mnist_root=args.mnist_root, ratios=sizes.ratios, repetitions=sizes.repetitions)
+        campaign = make_workload(name, sizes).campaign
         seconds: dict[str, list[float]] = {record: [] for record in RECORDS}
-        for _ in range(given.repeats):
+        for _ in range(args.repeats):
             for record, times in seconds.items():
                 times.append(_seconds(campaign.model_copy(update={"record": RECORDS[record]})))
         for record, times in seconds.items():

@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.measure import Contestant, Measurement, PeerError, hardware, rows, turns, versions
 from benchmarks.table import describe, print_table
-from benchmarks.works import NAMES, Sizes, Work, lacking, make_work
+from benchmarks.workloads import NAMES, Sizes, Workload, make_workload, unmeasurable_reason
 from orchestrator.cli.output import say, warn
 from orchestrator.runners.run_options import Device
 from workers.errors import CampaignError, DataError, LongtailError
 
 if TYPE_CHECKING:
-    from benchmarks.lineup import Options
+    from benchmarks.contestants import Options
     from benchmarks.peak import PeakRate
 
 # What imports torch waits until something is measured, so that --help and mistakes are answered at once.
@@ -46,14 +46,14 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from benchmarks.lineup import line_up
+    from benchmarks.contestants import select_contestants
     from benchmarks.peak import best_by_precision, lacking_instructions, measure_peaks
 
     device = _device(args.device)
     works, notes = _works(args, device)
     contestants: list[Contestant] = []
     for work in works:
-        found, missing = line_up(work, _options(args, device))
+        found, missing = select_contestants(work, _options(args, device))
         contestants += found
         notes += missing
     if contestants:
@@ -89,7 +89,7 @@ def _device(requested: Device | None) -> Device:
 
 def _write(
     args: argparse.Namespace,
-    works: Sequence[Work],
+    works: Sequence[Workload],
     machine: Mapping[str, Any],
     peaks: Sequence["PeakRate"],
     measurements: Sequence[Measurement],
@@ -103,7 +103,7 @@ def _write(
         "hardware": machine,
         "versions": {**versions(), "jax": jax},
         "options": {name: str(value) if isinstance(value, Path) else value for name, value in vars(args).items()},
-        "campaigns": {work.name: work.campaign.model_dump(mode="json") for work in works},
+        "campaigns": {workload.name: workload.campaign.model_dump(mode="json") for workload in works},
         "peaks": [asdict(peak) for peak in peaks],
         "measurements": [
             {**asdict(measurement), "models_per_second": measurement.rate} for measurement in measurements
@@ -113,25 +113,25 @@ def _write(
     args.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
-def race(work: Work, contestants: Sequence[Contestant], repeats: int, notes: list[str]) -> list[Measurement]:
+def race(workload: Workload, contestants: Sequence[Contestant], repeats: int, notes: list[str]) -> list[Measurement]:
     """All repeats of a work. A peer that fails is left out from then on, with a note."""
     measurements: list[Measurement] = []
     failed: set[str] = set()
-    for contestant in turns([contestant for contestant in contestants if contestant.work == work.name], repeats):
+    for contestant in turns([contestant for contestant in contestants if contestant.work == workload.name], repeats):
         if contestant.name in failed:
             continue
         try:
             measurements.append(contestant.measure())
         except PeerError as error:
             failed.add(contestant.name)
-            notes.append(f"{work.name}: {contestant.name}: not measured: {error}")
+            notes.append(f"{workload.name}: {contestant.name}: not measured: {error}")
             say(notes[-1])
         else:
             say(describe(measurements[-1]))
     return [measurement for measurement in measurements if measurement.contestant not in failed]
 
 
-def _works(args: argparse.Namespace, device: str) -> tuple[list[Work], list[str]]:
+def _works(args: argparse.Namespace, device: str) -> tuple[list[Workload], list[str]]:
     """The works to measure, and a note for each of the others."""
     sizes = Sizes(
         mnist_root=args.mnist_root,
@@ -145,16 +145,16 @@ def _works(args: argparse.Namespace, device: str) -> tuple[list[Work], list[str]
     notes: list[str] = []
     names: list[str] = []
     for name in args.works or NAMES:
-        reason = lacking(name, sizes, device, named=bool(args.works))
+        reason = unmeasurable_reason(name, sizes, device, by_name=bool(args.works))
         if reason is None:
             names.append(name)
         else:
             notes.append(f"{name}: not measured: {reason}")
-    return [make_work(name, sizes) for name in dict.fromkeys(names)], notes
+    return [make_workload(name, sizes) for name in dict.fromkeys(names)], notes
 
 
 def _options(args: argparse.Namespace, device: Device) -> "Options":
-    from benchmarks.lineup import Options
+    from benchmarks.contestants import Options
 
     return Options(
         device=device,

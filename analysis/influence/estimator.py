@@ -133,15 +133,15 @@ def pairs_above(
         for number, (some, (_, tests)) in enumerate(zip(every, families, strict=True))
         for block in test_blocks(some, tests, options.memory_mb)
     ]
-    found: list[Pairs] = []
+    block_pairs: list[Pairs] = []
     for pairs in options.blocks.map(_above_in_block, (every, threshold, options.max_pairs), blocks):
-        found.append(pairs)
-        if sum(map(len, found)) > options.max_pairs:
+        block_pairs.append(pairs)
+        if sum(map(len, block_pairs)) > options.max_pairs:
             raise TooManyPairsError(
                 f"more than {count_text(options.max_pairs, 'pair')} at ratio {bits.ratio} reach the threshold: "
                 f"raise it, or train more runs, got {threshold!r} with {count_text(bits.runs, 'run')}"
             )
-    joined = Pairs.join(found)
+    joined = Pairs.join(block_pairs)
     return joined if len(families) == 1 else joined.ranked()
 
 
@@ -150,12 +150,12 @@ def _above_in_block(shared: tuple[list[PairCounts], float, int], block: FamilyBl
     families, threshold, max_pairs = shared
     some, tests = families[block.family], block.tests
     bars = min_counts_for_influence(some, some.bits.correct[tests], np.full(len(tests), threshold))
-    found: list[Pairs] = []
+    scanned_pairs: list[Pairs] = []
     for pairs in some.scan(tests, bars):
-        found.append(pairs)
-        if sum(map(len, found)) > max_pairs:
+        scanned_pairs.append(pairs)
+        if sum(map(len, scanned_pairs)) > max_pairs:
             break
-    return Pairs.join(found).ranked()
+    return Pairs.join(scanned_pairs).ranked()
 
 
 def pairs_frame(bits: RatioBits, pairs: Pairs, options: PairOptions = DEFAULTS) -> pd.DataFrame:

@@ -80,18 +80,18 @@ def shared_ones(tests: UInt64s, examples: UInt64s, out: Int32s) -> None:
 
 @compiled
 def reaching(
-    tests: UInt64s, examples: UInt64s, groups: Int32s, bars: Int32s, first: int, last: int, found: Int32s
+    tests: UInt64s, examples: UInt64s, groups: Int32s, bars: Int32s, first: int, last: int, hit_rows: Int32s
 ) -> tuple[int, int]:
     """Find the pairs whose shared ones reach the bar of the test and of the example's group.
 
     `groups` (int32[examples]) ascend; `bars` is int32[tests, groups]. Looks at the examples from `first` to `last`, a
-    tile at a time, while `found` (int32[3, room]: test, example, count) has room for a tile of hits, which takes
+    tile at a time, while `hit_rows` (int32[3, room]: test, example, count) has room for a tile of hits, which takes
     WIDE x len(tests). Returns the example to go on with, and the number of hits.
     """
     tile = np.zeros((examples.shape[0], WIDE), np.uint64)
     counts = np.empty((2, WIDE), np.uint64)
     hits = 0
-    while first < last and hits + WIDE * len(tests) <= found.shape[1]:
+    while first < last and hits + WIDE * len(tests) <= hit_rows.shape[1]:
         wide = min(_tile(examples, first, tile), last - first)
         for z in range(0, len(tests), 2):
             other = min(z + 1, len(tests) - 1)
@@ -105,8 +105,8 @@ def reaching(
                 if near:
                     for i in range(wide):
                         if counts[row, i] >= np.uint64(bars[z + row, groups[first + i]]):
-                            found[0, hits], found[1, hits] = z + row, first + i
-                            found[2, hits] = counts[row, i]
+                            hit_rows[0, hits], hit_rows[1, hits] = z + row, first + i
+                            hit_rows[2, hits] = counts[row, i]
                             hits += 1
         first += wide
     return first, hits

@@ -27,19 +27,19 @@ def given_or_new_axes(axes: "Axes | None", width: float, height: float) -> "Axes
 
 
 def given_or_new_panels(
-    given: Any, shape: tuple[int, int], width: float, height: float, *, sharey: bool = False
+    axes: Any, shape: tuple[int, int], width: float, height: float, *, sharey: bool = False
 ) -> Objects:
     """The rows x columns panels given, or those of a new figure of so many inches, in one row.
 
     Raises EstimateError where fewer or more are given.
     """
     count = shape[0] * shape[1]
-    if given is None:
+    if axes is None:
         from matplotlib import pyplot  # here: it takes longer to import than all of analysis
 
         figure = pyplot.figure(figsize=(width, height), layout="constrained")
         return figure.subplots(*shape, sharey=sharey, squeeze=False).ravel()
-    panels = np.ravel(np.asarray(given, dtype=object))
+    panels = np.ravel(np.asarray(axes, dtype=object))
     if len(panels) != count:
         raise EstimateError(f"axes: there must be {count}, one for each panel, got {len(panels)}")
     return panels

@@ -32,12 +32,12 @@ def localization(tables: Mapping[str, pd.DataFrame], *, rule: str = "reestimated
         raise EstimateError(f"tables: must be one of {', '.join(_PANELS)}, got {', '.join(tables) or 'none'}")
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
-    given = given_or_new_panels(axes, (rows, columns), 5.6 * columns, 3.6 * rows)
-    for spare in given[len(panels) :]:
+    all_panels = given_or_new_panels(axes, (rows, columns), 5.6 * columns, 3.6 * rows)
+    for spare in all_panels[len(panels) :]:
         spare.set_axis_off()
-    for panel, (draw, table) in zip(given, panels, strict=False):
+    for panel, (draw, table) in zip(all_panels, panels, strict=False):
         draw(panel, table[table["rule"] == rule] if "rule" in table else table)
-    return given
+    return all_panels
 
 
 def _lines(axes: "Axes", table: pd.DataFrame, value: str) -> None:

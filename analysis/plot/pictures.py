@@ -98,8 +98,12 @@ def _title(row: dict[Any, Any], ids: str, value: str | None, parts: dict[str, st
     label = next((row[name] for name in labels if name in row), None)
     lines = [f"{_split(ids, row)} {row[ids]}" + ("" if label is None else f": {_name(names, label)}")]
     if value is not None:
-        given = row[value]
-        number = f"{given:.2f}".replace("-", "−") if isinstance(given, float | np.floating) else plain(given, _MAX_NAME)
+        cell_value = row[value]
+        number = (
+            f"{cell_value:.2f}".replace("-", "−")
+            if isinstance(cell_value, float | np.floating)
+            else plain(cell_value, _MAX_NAME)
+        )
         lines.append(f"{plain(value)} {number}".strip())
         if "low" in parts:
             lines.append(f"({row[parts['low']]:.2f} to {row[parts['high']]:.2f})".replace("-", "−"))

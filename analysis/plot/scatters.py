@@ -21,19 +21,19 @@ _MAX_NAME = 60
 """Characters of a name that fit along an axis."""
 
 
-def agreement(found: Agreement, axes: "Axes | None" = None) -> "Axes":
+def agreement(comparison: Agreement, axes: "Axes | None" = None) -> "Axes":
     """One set of scores against the other, with the line on which they are equal: see `analysis.compare`."""
     axes = given_or_new_axes(axes, 6.4, 5.6)
-    _draw_examples(axes, found.scores["a"], found.scores["b"])
+    _draw_examples(axes, comparison.scores["a"], comparison.scores["b"])
     # The same scale on both axes.
     low, high = min(axes.get_xlim()[0], axes.get_ylim()[0]), max(axes.get_xlim()[1], axes.get_ylim()[1])
     axes.plot([low, high], [low, high], color=ink(axes), linewidth=0.8, linestyle="--")
     axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
-    label = _LABEL[found.estimate]
-    axes.set_xlabel(f"{label}\n{plain(found.name_a, _MAX_NAME)}")
-    axes.set_ylabel(f"{label}\n{plain(found.name_b, _MAX_NAME)}")
-    numbers = f"Spearman {found.spearman:.3f}, Pearson {found.pearson:.3f}"
-    axes.set_title(f"{count_text(len(found.scores), 'example')}: {numbers}", fontsize="medium")
+    label = _LABEL[comparison.estimate]
+    axes.set_xlabel(f"{label}\n{plain(comparison.name_a, _MAX_NAME)}")
+    axes.set_ylabel(f"{label}\n{plain(comparison.name_b, _MAX_NAME)}")
+    numbers = f"Spearman {comparison.spearman:.3f}, Pearson {comparison.pearson:.3f}"
+    axes.set_title(f"{count_text(len(comparison.scores), 'example')}: {numbers}", fontsize="medium")
     return axes
 
 
@@ -48,8 +48,8 @@ def mem_against_cscore(mem: pd.DataFrame, cscore: pd.DataFrame, axes: "Axes | No
     check_columns(cscore, "example_id", "cscore")
     ratios = sorted(mem["ratio"].unique())
     if len(ratios) > 1:
-        given = ", ".join(f"{ratio:g}" for ratio in ratios)
-        raise EstimateError(f"mem: must be of one ratio, as in view.memorization(0.5), got {given}")
+        ratios_text = ", ".join(f"{ratio:g}" for ratio in ratios)
+        raise EstimateError(f"mem: must be of one ratio, as in view.memorization(0.5), got {ratios_text}")
     both = without_empty_groups(mem).merge(cscore[["example_id", "cscore"]], on="example_id")
     both = both.dropna(subset=["mem", "cscore"])
     if both.empty:

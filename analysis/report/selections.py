@@ -33,7 +33,7 @@ class ClassStrips:
 
 def memorized_by_class(mem: pd.DataFrame, count: int) -> list[ClassStrips]:
     """The `count` of each class with the highest lower limits; of the others those nearest to 1/2, then to 0."""
-    found = []
+    class_strips = []
     for label, rows in _classes(mem, "mem"):
         most = _ordered(rows, -rows["low"], count)
         others = rows.drop(most.index)
@@ -44,20 +44,20 @@ def memorized_by_class(mem: pd.DataFrame, count: int) -> list[ClassStrips]:
             Strip("of the others, nearest to 0.5", middle),
             Strip("of the rest, nearest to 0", _ordered(remaining, remaining["mem"].abs(), count)),
         )
-        found.append(ClassStrips(label, len(rows), strips))
-    return found
+        class_strips.append(ClassStrips(label, len(rows), strips))
+    return class_strips
 
 
 def regular_by_class(cscore: pd.DataFrame, count: int) -> list[ClassStrips]:
     """The `count` examples of each class with the lowest upper and those with the highest lower limits."""
-    found = []
+    class_strips = []
     for label, rows in _classes(cscore, "cscore"):
         strips = (
             Strip("lowest", _ordered(rows, rows["high"], count)),
             Strip("highest", _ordered(rows, -rows["low"], count)),
         )
-        found.append(ClassStrips(label, len(rows), strips))
-    return found
+        class_strips.append(ClassStrips(label, len(rows), strips))
+    return class_strips
 
 
 def strongest_pairs(pairs: pd.DataFrame, tests: int, each: int) -> list[pd.DataFrame]:

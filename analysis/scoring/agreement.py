@@ -58,7 +58,7 @@ CURVE_COLUMNS = (
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far two sets of scores agree.
+    """Agreement of two sets of scores.
 
     `scores` has one row per example with a finite value in both: example_id, label, a, b; `name` where a has names, and
     example_id_b where ids in b are others. `left_out` counts the examples that both have without a value in both.

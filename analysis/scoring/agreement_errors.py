@@ -79,11 +79,11 @@ def _error(a: Side, b: Side, measure: Measure) -> tuple[Error, str]:
 
 
 def _replicated(replicates: npt.NDArray[np.floating], other: Floats, measure: Measure) -> Floats:
-    found = []
+    correlations = []
     for values in replicates:
         some = np.isfinite(values)
-        found.append(measure(values[some].astype(np.float64), other[some]))
-    return np.array(found, dtype=np.float64)
+        correlations.append(measure(values[some].astype(np.float64), other[some]))
+    return np.array(correlations, dtype=np.float64)
 
 
 def _fisher(correlation: Measure) -> Measure:
@@ -99,7 +99,7 @@ def fisher(r: float) -> float:
 
 
 def slope(r: float) -> float:
-    """What turns a standard error of atanh(r) into that of r; NaN where r is 1 or -1."""
+    """The factor from a standard error of atanh(r) to that of r; NaN where r is 1 or -1."""
     return 1 - r**2 if abs(r) < 1 else math.nan
 
 
@@ -121,7 +121,7 @@ def _limits(
 
 
 def of_examples(replicates: Replicates, ids: npt.NDArray[np.int64]) -> Replicates:
-    """Those of some examples."""
+    """The replicates of some examples."""
     return None if replicates is None else replicates[:, ids]
 
 
@@ -132,7 +132,7 @@ def text_of(errors: pd.DataFrame, name: str) -> str:
 
 
 def names_of(thresholds: Sequence[float], measure: str = "jaccard") -> list[str]:
-    """What the measures of selections at thresholds are called: other numbers, other names."""
+    """The names of the measures of selections at thresholds, which contain the thresholds."""
     return [f"{measure} {number_text(threshold)}" for threshold in thresholds]
 
 

@@ -97,7 +97,7 @@ class ExampleScore:
 
     @property
     def regular_name(self) -> str:
-        """What `regularity` is called: the score's name, or the score is negative."""
+        """The name of `regularity`: the score's, or with `negative_` before it."""
         return f"negative_{self.name}" if self.high_is_irregular else self.name
 
 

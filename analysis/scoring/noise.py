@@ -27,7 +27,7 @@ COLUMNS = (
 CURVE_COLUMNS = ("score", "ratio", "threshold", "selected", "recall", "false_positive_rate", "precision")
 
 
-def noise_detection(found: StoreScores, *, confidence: float = CONFIDENCE) -> pd.DataFrame:
+def noise_detection(store_scores: StoreScores, *, confidence: float = CONFIDENCE) -> pd.DataFrame:
     """One row per score and ratio (NaN where it belongs to none), with COLUMNS.
 
     The measures are over the `examples` with a value, of which `noisy` have a label that is not theirs; `left_out`
@@ -39,19 +39,19 @@ def noise_detection(found: StoreScores, *, confidence: float = CONFIDENCE) -> pd
     needs noisy and clean examples. Raises EstimateError where no given label differs and for a bad `confidence`.
     """
     check_confidence(confidence)
-    noisy = noisy_examples(found.labels, found.source)
-    return pd.DataFrame([_measured(score, noisy, confidence) for score in found.scores], columns=list(COLUMNS))
+    noisy = noisy_examples(store_scores.labels, store_scores.source)
+    return pd.DataFrame([_measured(score, noisy, confidence) for score in store_scores.scores], columns=list(COLUMNS))
 
 
-def noise_curves(found: StoreScores) -> pd.DataFrame:
+def noise_curves(store_scores: StoreScores) -> pd.DataFrame:
     """Points of each score's ROC and precision-recall curves, with CURVE_COLUMNS: see `analysis.statistics.detection`.
 
     `threshold` is the value of the least irregular example that it selects, so that a comparison with it selects the
     same ones; from the most irregular one on. Scores that have no AUC have no points. Raises EstimateError where no
     given label differs.
     """
-    noisy = noisy_examples(found.labels, found.source)
-    frames = [_points(score, noisy) for score in found.scores]
+    noisy = noisy_examples(store_scores.labels, store_scores.source)
+    frames = [_points(score, noisy) for score in store_scores.scores]
     nonempty = [frame for frame in frames if len(frame)]
     return pd.concat(nonempty, ignore_index=True) if nonempty else pd.DataFrame(columns=list(CURVE_COLUMNS))
 
@@ -102,11 +102,11 @@ def _measured(score: ExampleScore, noisy: Bools, confidence: float) -> dict[str,
 
 def _replicated(score: ExampleScore, replicates: npt.NDArray[np.float32], noisy: Bools) -> npt.NDArray[np.float64]:
     """The AUC without each group of runs, over the examples that have a value with all of them: float64[g]."""
-    found = []
+    areas = []
     for values in replicates:
         some = ~np.isnan(score.values) & ~np.isnan(values)
-        found.append(area_under_curve(values[some].astype(np.float64), noisy[some])[0])
-    return np.array(found, dtype=np.float64)
+        areas.append(area_under_curve(values[some].astype(np.float64), noisy[some])[0])
+    return np.array(areas, dtype=np.float64)
 
 
 def _points(score: ExampleScore, noisy: Bools) -> pd.DataFrame:

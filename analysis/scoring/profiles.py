@@ -137,7 +137,7 @@ def learning_curves(store: Store, groups: Groups, at: At = "presentations", rati
 
 
 def recorded_kinds(store: Store) -> tuple[At, ...]:
-    """The looks at examples of which the store has several in each run, so that there are learning curves of them."""
+    """The kinds of predictions that a store has at several epochs of each run: those with learning curves."""
     presented: tuple[At, ...] = ("presentations",) if store.header.record.presentations else ()
     return (*presented, "evaluations", "heldout") if store.header.rows_per_run > 1 else presented
 

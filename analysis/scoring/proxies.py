@@ -85,31 +85,36 @@ def collect_proxies(store: Store, ratio: float | None = None) -> pd.DataFrame:
     return proxies_frame(read_example_scores(store, largest_ratio(store, ratio)))
 
 
-def proxies_frame(found: StoreScores) -> pd.DataFrame:
+def proxies_frame(store_scores: StoreScores) -> pd.DataFrame:
     """The proxies among a store's scores of one ratio. Raises EstimateError where there is none."""
-    proxies = {score.regular_name: score.regularity for score in found.scores if score.name in (*PRESENTED, *DENSITIES)}
+    proxies = {
+        score.regular_name: score.regularity for score in store_scores.scores if score.name in (*PRESENTED, *DENSITIES)
+    }
     if not proxies:
         raise EstimateError(
-            f"{found.source}: has no proxies: record.presentations must be true, or longtail density called first"
+            f"{store_scores.source}: has no proxies: record.presentations must be true, "
+            "or longtail density called first"
         )
-    return found.labels.columns().assign(**proxies)
+    return store_scores.labels.columns().assign(**proxies)
 
 
-def store_proxy_agreement(found: StoreScores, reference: Scores, *, confidence: float = CONFIDENCE) -> pd.DataFrame:
+def store_proxy_agreement(
+    store_scores: StoreScores, reference: Scores, *, confidence: float = CONFIDENCE
+) -> pd.DataFrame:
     """As `proxy_agreement`, of a store's scores at one ratio, read with replicates, and a reference read with them.
 
     A reference of the store itself shares its runs: a group is then left out of both at once. Of other runs, each has
     a part of the error. Densities do not rest on groups of runs: theirs is the reference's part. A file of scores
     tells nothing of its runs.
     """
-    proxies = {score.regular_name: score for score in found.scores if score.name in (*PRESENTED, *DENSITIES)}
+    proxies = {score.regular_name: score for score in store_scores.scores if score.name in (*PRESENTED, *DENSITIES)}
     # Turned as `regularity` is.
     replicates = {
         name: None if score.irregular_replicates is None else -score.irregular_replicates
         for name, score in proxies.items()
     }
-    runs = ProxyReplicates(replicates, reference.replicates, reference.source == found.source)
-    return proxy_agreement(proxies_frame(found), reference.values, confidence=confidence, runs=runs)
+    runs = ProxyReplicates(replicates, reference.replicates, reference.source == store_scores.source)
+    return proxy_agreement(proxies_frame(store_scores), reference.values, confidence=confidence, runs=runs)
 
 
 def reference_cscore(store: Store, other: Source | None = None, *, replicates: bool = False) -> Scores:

@@ -103,14 +103,14 @@ def estimate_reliability(
     return _summary(records, splits)
 
 
-def check_whole(name: str, given: int, least: int) -> None:
+def check_whole(name: str, value: int, least: int) -> None:
     """Raise EstimateError, which names the option, where it is no whole number of at least so much."""
-    if not isinstance(given, int | np.integer) or isinstance(given, bool) or given < least:
-        raise EstimateError(f"{name} must be a whole number of at least {least}, got {given!r}")
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
+        raise EstimateError(f"{name} must be a whole number of at least {least}, got {value!r}")
 
 
 def ladder(runs: int) -> list[int]:
-    """How many runs are used: powers of two, then all, an odd one left out; where they are too few, as many as are."""
+    """Numbers of runs: powers of two, then all, without an odd one; below the minimum only the number itself."""
     if runs < _MIN_RUNS:
         return [runs]
     rungs: list[int] = []
@@ -171,7 +171,7 @@ def _record(
 
 
 def correlations(first: Floats, second: Floats) -> ReliabilityRow:
-    """How far two halves' scores (float64[N], NaN where there is none) agree, over the examples with a value in both.
+    """Correlations of two halves' scores (float64[N], NaN where there is none), over the examples with a value in both.
 
     examples, pearson, spearman, and by Spearman-Brown the reliability of both halves together, 2 r / (1 + |r|); NaN
     where a half does not vary. Spearman and Brown's formula is for r >= 0: of r < 0, which chance makes where runs are

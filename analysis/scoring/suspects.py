@@ -28,20 +28,20 @@ ORDER = (
 
 
 def rank_suspects(
-    found: StoreScores, by: str | None = None, predictions: HeldOutPredictions | None = None
+    store_scores: StoreScores, by: str | None = None, predictions: HeldOutPredictions | None = None
 ) -> pd.DataFrame:
     """One row per example with a value of the score `by` (None: the first of ORDER there is), most suspicious first.
 
     rank (from 1; equal scores share the lowest, and are in the order of the next score of ORDER), example_id, label,
     given_label, and each score that the store has with its standard error (NAME_se, where it has one): at the largest
-    of its ratios, so read `found` at the requested one. With `predictions` also predicted_label, the class that most
-    models predict that did not train on the example (-1: none), the share of them, and their number (predicted_share,
-    predicted_runs): a suggestion for its label. Raises EstimateError for a score that the store does not have,
-    or where it has none.
+    of its ratios, so read `store_scores` at the requested one. With `predictions` also predicted_label, the class that
+    most models predict that did not train on the example (-1: none), the share of them, and their number
+    (predicted_share, predicted_runs): a suggestion for its label. Raises EstimateError for a score that the
+    store does not have, or where it has none.
     """
-    chosen = chosen_score(found, by)
-    available = [score for name in NAMES if (score := found.latest(name)) is not None]
-    frame = found.labels.columns()
+    chosen = chosen_score(store_scores, by)
+    available = [score for name in NAMES if (score := store_scores.latest(name)) is not None]
+    frame = store_scores.labels.columns()
     if predictions is not None:
         frame = frame.assign(
             predicted_label=predictions.label, predicted_share=predictions.share, predicted_runs=predictions.runs
@@ -52,24 +52,24 @@ def rank_suspects(
             frame[f"{score.name}_se"] = score.se
     irregularity = pd.Series(chosen.irregularity)
     frame.insert(0, "rank", irregularity.rank(method="min", ascending=False))
-    others = [score for name in ORDER if name != chosen.name and (score := found.latest(name)) is not None]
+    others = [score for name in ORDER if name != chosen.name and (score := store_scores.latest(name)) is not None]
     ties = -others[0].irregularity if others else np.zeros(len(frame))
     frame = frame.assign(ties=ties)[irregularity.notna()]
     frame = frame.sort_values(["rank", "ties", "example_id"], ignore_index=True).drop(columns="ties")
     return frame.assign(rank=frame["rank"].astype(np.int64))
 
 
-def chosen_score(found: StoreScores, by: str | None = None) -> ExampleScore:
+def chosen_score(store_scores: StoreScores, by: str | None = None) -> ExampleScore:
     """The score that suspects are ranked by: as requested, or the first of ORDER. Raises as `rank_suspects`."""
     if by is not None and by not in NAMES:
         raise EstimateError(f"by must be one of {', '.join(NAMES)}, got {by!r}")
-    there = [name for name in ORDER if found.latest(name) is not None]
-    if not there and (by is None or found.latest(by) is None):
-        found.counts.check_some_run(found.source)
+    there = [name for name in ORDER if store_scores.latest(name) is not None]
+    if not there and (by is None or store_scores.latest(by) is None):
+        store_scores.counts.check_some_run(store_scores.source)
         raise EstimateError(
-            f"{found.source}: has no score of its examples: all ratios are 1, and record.presentations is False"
+            f"{store_scores.source}: has no score of its examples: all ratios are 1, and record.presentations is False"
         )
-    score = found.latest(by or there[0])
+    score = store_scores.latest(by or there[0])
     if score is None:
-        raise EstimateError(f"{found.source}: by must be one of {', '.join(there)} (those it has), got {by!r}")
+        raise EstimateError(f"{store_scores.source}: by must be one of {', '.join(there)} (those it has), got {by!r}")
     return score

@@ -64,7 +64,7 @@ def _carry_out(plan: Plan, keep: Path | None) -> Result | None:
     injected = ", ".join(injection.name for injection in result.injections)
     seconds = time.monotonic() - start
     state = "sound" if not result.problems else f"{len(result.problems)} PROBLEMS"
-    print(f"campaign {plan.seed} ({plan.place}): {state}, {seconds:.0f} s; {injected}", file=sys.stderr)
+    print(f"campaign {plan.seed} ({plan.location}): {state}, {seconds:.0f} s; {injected}", file=sys.stderr)
     for line in result.ended:
         print(f"    a driver ended: {line[:200]}", file=sys.stderr)
     for problem in result.problems[:20]:

@@ -23,7 +23,7 @@ from benchmarks.chaos.faults import COMPACTION, LOCAL, REMOTE, Waits
 from benchmarks.chaos.findings import compare, digest_store
 from benchmarks.chaos.history import History, Injection
 from benchmarks.chaos.model import MODEL, TRAINED, read_begun
-from benchmarks.chaos.places import Bucket, Disk, Place
+from benchmarks.chaos.store_locations import Bucket, Disk, StoreLocation
 from benchmarks.isolation import kill, longtail
 from workers.campaign.campaign import Campaign
 from workers.campaign.keys import Run
@@ -55,12 +55,12 @@ def chaos_campaign(repetitions: int, epochs: int) -> Campaign:
 
 @dataclass(frozen=True)
 class Plan:
-    """What happens to a campaign: (committed runs, fault's name) ascending; `place` is disk or bucket.
+    """What happens to a campaign: (committed runs, fault's name) ascending; `location` is disk or bucket.
 
     `reference` is what `digest_store` gave of an undisturbed campaign; None: this is the undisturbed one.
     """
 
-    place: str
+    location: str
     seed: str
     repetitions: int
     epochs: int
@@ -88,10 +88,10 @@ class ChaosCampaign:
     def __init__(self, plan: Plan, folder: Path) -> None:
         self.plan = plan
         self.folder = folder
-        self.place: Place = Disk(folder / "disk") if plan.place == "disk" else Bucket()
+        self.location: StoreLocation = Disk(folder / "disk") if plan.location == "disk" else Bucket()
         self.note = folder / "begun"
         environment = {**cluster_environment(), TRAINED: str(self.note), "LONGTAIL_CACHE": str(folder / "cache")}
-        self.environment = environment | self.place.environment
+        self.environment = environment | self.location.environment
         self.cluster = Cluster(folder / "ray", self.environment, nodes=NODES, cpus=SLOTS)
         self.cluster_address = cluster.ADDRESS
         self.drivers: list[Driver] = []
@@ -156,7 +156,7 @@ class ChaosCampaign:
     def start_driver(self) -> None:
         """One more `longtail run`."""
         self._started += 1
-        words = [str(self.folder / "campaign.yaml"), "-s", self.place.uri, "--runner", "ray", "--shard-size", "1"]
+        words = [str(self.folder / "campaign.yaml"), "-s", self.location.uri, "--runner", "ray", "--shard-size", "1"]
         words += ["--address", self.cluster_address, "--workers", str(WORKERS)]
         self.drivers.append(Driver(words, self.environment, self.folder / f"driver-{self._started}.log"))
 
@@ -176,7 +176,7 @@ class ChaosCampaign:
         )
         report = self.folder / "reader.json"
         reader = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.chaos.reader", self.place.uri, str(report)],
+            [sys.executable, "-m", "benchmarks.chaos.reader", self.location.uri, str(report)],
             env={**os.environ, "PYTHONWARNINGS": "ignore"},
         )
         try:
@@ -188,13 +188,13 @@ class ChaosCampaign:
             reader.kill()
             self._end_drivers("had not ended")
             self.cluster.close()
-        self.place.heal()
+        self.location.repair()
         seen = json.loads(report.read_text())
         self.problems += [f"reader: {problem}" for problem in (*seen["errors"], *seen["fewer"])]
         if seen["twice"] and not self.compacted:
             self.problems.append(f"reader: pandas found {seen['twice']} runs in two files")
         digest = self._settled_digest()
-        self.place.close()
+        self.location.close()
         seeds = {integer_seed(self.campaign, Purpose.INITIALIZATION, run): run for run in self.requested}
         injections = self.history.account(read_begun(self.note), seeds)
         return Result(self.plan, self.history.seconds, injections, digest, seen["polls"], self.problems, self.ended)
@@ -214,12 +214,12 @@ class ChaosCampaign:
             if due and len(self.history.committed) >= due[0][0] and not self._held:
                 self._strike(due.pop(0)[1])
             self._advance()
-            time.sleep(self.place.poll_seconds)
+            time.sleep(self.location.poll_seconds)
 
     def _look(self) -> None:
         try:
             # Two listings, joined: while a place is listed, a compaction can move runs to where it has looked already.
-            store = Store.open(self.place.uri)
+            store = Store.open(self.location.uri)
             shards = sorted({*store.shards(), *store.shards()})
         except StoreError:
             if self.history.committed:
@@ -228,7 +228,7 @@ class ChaosCampaign:
         self.problems += self.history.see(shards)
 
     def _strike(self, name: str) -> None:
-        fault = (LOCAL if self.plan.place == "disk" else REMOTE)[name][0]
+        fault = (LOCAL if self.plan.location == "disk" else REMOTE)[name][0]
         random = Random(f"{self.plan.seed}-{len(self.history.injections)}")  # noqa: S311 - reproducible, not secret
         self.history.inject(name)
         waits = fault(self, random)
@@ -280,11 +280,11 @@ class ChaosCampaign:
         if self.compacted:
             commands.insert(0, ["compact", "--grace", "0"])
         for command, *options in commands:
-            words = longtail(command, self.place.uri, *options)
+            words = longtail(command, self.location.uri, *options)
             done = subprocess.run(words, capture_output=True, text=True, check=False)
             if done.returncode:
                 self.problems.append(f"longtail {command}: {done.stdout}{done.stderr}")
-        digest, problems = digest_store(self.place.uri, {run.run_id for run in self.requested})
+        digest, problems = digest_store(self.location.uri, {run.run_id for run in self.requested})
         self.problems += problems
         if self.plan.reference is not None:
             self.problems += compare(self.plan.reference, digest)

@@ -12,7 +12,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from benchmarks.chaos.cluster import Node
-from benchmarks.chaos.places import Bucket, Disk
+from benchmarks.chaos.store_locations import Bucket, Disk
 from benchmarks.isolation import kill, longtail
 
 if TYPE_CHECKING:
@@ -126,34 +126,34 @@ def killed_head(chaos: "ChaosCampaign", random: Random) -> Waits:
 
 def full_disk(chaos: "ChaosCampaign", random: Random) -> Waits:
     """No byte is free on the store's disk, until the driver has ended over it."""
-    place = chaos.place
-    if not isinstance(place, Disk):
+    location = chaos.location
+    if not isinstance(location, Disk):
         raise TypeError("needs a disk")
     chaos.hold()
-    place.fill()
+    location.fill()
     yield chaos.drivers_gone()
-    place.heal()
+    location.repair()
     chaos.release()
 
 
 def failing_requests(chaos: "ChaosCampaign", random: Random) -> Waits:
     """3 to 12 requests to the object store in a row fail: 500, 503, connection reset."""
-    place = chaos.place
-    if not isinstance(place, Bucket):
+    location = chaos.location
+    if not isinstance(location, Bucket):
         raise TypeError("needs a bucket")
-    place.door.fail(random.randint(3, 12))
+    location.frontend.fail(random.randint(3, 12))
     yield lambda: True
 
 
 def unreachable_store(chaos: "ChaosCampaign", random: Random) -> Waits:
     """Every request to the object store fails for 5 to 20 s; the driver rides that out, or is started again."""
-    place = chaos.place
-    if not isinstance(place, Bucket):
+    location = chaos.location
+    if not isinstance(location, Bucket):
         raise TypeError("needs a bucket")
     chaos.hold()
-    place.door.fail(2**31)
+    location.frontend.fail(2**31)
     yield chaos.in_seconds(random.uniform(5, 20))
-    place.heal()
+    location.repair()
     chaos.release()
 
 
@@ -176,7 +176,7 @@ def _ended(process: subprocess.Popen[bytes]) -> bool:
 
 
 def _compact(chaos: "ChaosCampaign") -> subprocess.Popen[bytes]:
-    return chaos.cluster.call(longtail("compact", chaos.place.uri))
+    return chaos.cluster.call(longtail("compact", chaos.location.uri))
 
 
 def _pick_node(chaos: "ChaosCampaign", random: Random) -> Generator[Callable[[], bool], None, Node]:

@@ -32,13 +32,13 @@ def digest_store(uri: str, requested: set[str]) -> tuple[Digest, list[str]]:
     return {"runs": _runs(uri), "estimates": _estimates(uri)}, problems
 
 
-def compare(expected: Digest, found: Digest) -> list[str]:
+def compare(expected: Digest, actual: Digest) -> list[str]:
     """What differs between two stores."""
     return [
         f"{kind} {name}: differs from the undisturbed campaign's"
         for kind in expected
-        for name in sorted(expected[kind].keys() | found[kind].keys())
-        if expected[kind].get(name) != found[kind].get(name)
+        for name in sorted(expected[kind].keys() | actual[kind].keys())
+        if expected[kind].get(name) != actual[kind].get(name)
     ]
 
 

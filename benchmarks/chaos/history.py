@@ -53,10 +53,10 @@ class History:
         """Take a listing in; returns what is wrong with it."""
         now = time.monotonic()
         there = list(chain.from_iterable(shard.runs for shard in shards))
-        found = set(there)
-        for run in found - self.committed.keys():
+        present = set(there)
+        for run in present - self.committed.keys():
             self.committed[run] = self.last_commit = now
-        lost, twice = self.committed.keys() - found, len(there) - len(found)
+        lost, twice = self.committed.keys() - present, len(there) - len(present)
         if self.injections:
             latest = self.injections[-1]
             latest.lost, latest.duplicated = max(latest.lost, len(lost)), max(latest.duplicated, twice)

@@ -67,9 +67,9 @@ def run_plan(plan: Plan, keep: Path | None = None, seconds: float = 600) -> Resu
 
 def _read(document: dict[str, Any]) -> Result:
     plan, injections = document.pop("plan"), document.pop("injections")
-    found = Result(plan=Plan(**plan), injections=[Injection(**injection) for injection in injections], **document)
-    faults = [(int(point), str(name)) for point, name in found.plan.faults]
-    return replace(found, plan=replace(found.plan, faults=faults))
+    result = Result(plan=Plan(**plan), injections=[Injection(**injection) for injection in injections], **document)
+    faults = [(int(point), str(name)) for point, name in result.plan.faults]
+    return replace(result, plan=replace(result.plan, faults=faults))
 
 
 def _keep(folder: Path, target: Path) -> None:

@@ -17,8 +17,8 @@ def draw_plan(seed: int, number: int, faults: int, sizes: tuple[int, int], *, co
     """
     repetitions, epochs = sizes
     random = Random(f"{seed}-{number}")  # noqa: S311 - reproducible, not secret
-    place = "bucket" if number % 3 == 2 else "disk"
-    known = LOCAL if place == "disk" else REMOTE
+    location = "bucket" if number % 3 == 2 else "disk"
+    known = LOCAL if location == "disk" else REMOTE
     tickets = [name for name, (_, count) in known.items() for _ in range(count)]
     if not compaction:
         tickets = [name for name in tickets if name != COMPACTION]
@@ -27,4 +27,4 @@ def draw_plan(seed: int, number: int, faults: int, sizes: tuple[int, int], *, co
         names += random.sample(tickets, min(faults - len(names), len(tickets)))
     share = RATIOS * repetitions * _LAST / faults
     points = [int((place_in_line + random.random()) * share) + 1 for place_in_line in range(faults)]
-    return Plan(place, f"{seed}-{number}", repetitions, epochs, list(zip(points, names, strict=True)))
+    return Plan(location, f"{seed}-{number}", repetitions, epochs, list(zip(points, names, strict=True)))

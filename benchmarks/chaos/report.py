@@ -46,7 +46,7 @@ def summary(results: Sequence[Result], undisturbed: Result, pace: float) -> list
     polls = sum(result.polls for result in results)
     ended = sum(len(result.ended) for result in results)
     runs = 2 * undisturbed.plan.repetitions
-    buckets = sum(result.plan.place == "bucket" for result in results)
+    buckets = sum(result.plan.location == "bucket" for result in results)
     seconds = [result.seconds for result in results]
     return [
         f"{len(results)} campaigns of {runs} runs ({buckets} on S3), {injected} faults; {sound} of {len(results)} "

@@ -93,12 +93,12 @@ def _correctness_rows(device: str, opened: ExitStack) -> Iterator[Row]:
 
 def _profile_rows(options: Any) -> Iterator[Row]:
     from benchmarks.gpu.device_profile import profile_campaign
-    from benchmarks.works import Sizes, lacking, make_work
+    from benchmarks.workloads import Sizes, make_workload, unmeasurable_reason
 
     for name, epochs, seconds in (("digits", None, 15), ("mnist", None, 60), ("cifar10", 4, 60), ("resnet18", 1, 60)):
         sizes = Sizes(options.mnist_root, options.cifar_root, ratios=[0.5], epochs=epochs)
-        if lacking(name, sizes, options.device, named=False) is None:
-            campaign = make_work(name, sizes).campaign
+        if unmeasurable_reason(name, sizes, options.device, by_name=False) is None:
+            campaign = make_workload(name, sizes).campaign
             yield Row("profile", name, partial(profile_campaign, campaign, options.device), seconds)
 
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.measure import Measurement, PeerError
-from benchmarks.works import Work
+from benchmarks.workloads import Workload
 from workers.errors import CampaignError
 
 JAX, AIRBENCH = "jax", "airbench94"
@@ -28,9 +28,9 @@ def parse_peers(words: list[str]) -> dict[str, Path]:
     return peers
 
 
-def measure_script(work: Work, name: str, script: Path, seconds: float) -> Measurement:
+def measure_script(workload: Workload, name: str, script: Path, seconds: float) -> Measurement:
     """Run a script of the user's own. Raises PeerError."""
-    command = [sys.executable, str(script), work.name]
+    command = [sys.executable, str(script), workload.name]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds)
     except subprocess.TimeoutExpired as error:
@@ -41,13 +41,13 @@ def measure_script(work: Work, name: str, script: Path, seconds: float) -> Measu
     try:
         values = json.loads(lines[-1])
         return Measurement(
-            work=work.name,
+            work=workload.name,
             contestant=name,
             models=int(values["models"]),
             seconds=float(values["seconds"]),
             startup_seconds=float(values.get("startup_seconds", 0)),
             accuracy=values.get("accuracy"),
-            accuracy_of=work.accuracy,
+            accuracy_of=workload.accuracy,
             operations=values.get("operations"),
             precision=str(values.get("precision", "unknown")),
         )

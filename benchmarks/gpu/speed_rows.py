@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from benchmarks.contestants import Options, select_contestants
 from benchmarks.gpu.journal import NotMeasuredError, Row, Values
 from benchmarks.gpu.peers import AIRBENCH, JAX, measure_script
-from benchmarks.lineup import Options, line_up
 from benchmarks.measure import OURS, Contestant, Measurement, PeerError
-from benchmarks.works import Sizes, Work, lacking, make_work
+from benchmarks.workloads import Sizes, Workload, make_workload, unmeasurable_reason
 from orchestrator.runners.run_options import Device
 
 _ASIDE = "plain loops"
@@ -59,12 +59,12 @@ def speed_rows(options: SpeedOptions) -> list[Row]:
             peer_repetitions=amount.peers,
             epochs=amount.epochs,
         )
-        reason = lacking(name, sizes, options.device, named=False)
+        reason = unmeasurable_reason(name, sizes, options.device, by_name=False)
         if reason is not None:
             rows.append(Row("speed", name, partial(_not_measured, reason), expected=0))
             continue
-        work = make_work(name, sizes)
-        contestants, notes = line_up(work, _line_up_options(options))
+        work = make_workload(name, sizes)
+        contestants, notes = select_contestants(work, _line_up_options(options))
         own = {each: path for each, path in options.peers.items() if each not in (JAX, AIRBENCH)}
         contestants = [each for each in contestants if not each.name.endswith(_ASIDE)] + [
             Contestant(name, each, partial(measure_script, work, each, path, amount.seconds[""]))
@@ -75,13 +75,13 @@ def speed_rows(options: SpeedOptions) -> list[Row]:
     return rows
 
 
-def _rows(work: Work, contestants: Sequence[Contestant], amount: _Amount) -> list[Row]:
+def _rows(workload: Workload, contestants: Sequence[Contestant], amount: _Amount) -> list[Row]:
     """Ours is measured first, and what the others are compared with."""
     rates: dict[str, float] = {}
     return [
         Row(
             "speed",
-            f"{work.name}: {each.name}",
+            f"{workload.name}: {each.name}",
             partial(_measure, each, rates),
             expected=amount.seconds.get(each.name, amount.seconds[""]),
         )

@@ -211,9 +211,9 @@ def _size_notes(options: RunOptions, header: Header, is_new: bool) -> list[str]:
         ("stacks", "model", options.stack_size, header.stack_size),
     )
     notes = [
-        f"{what} of {count_text(requested, noun)} were requested: the store keeps its size, {kept}, {fixed}"
-        for what, noun, requested, kept in sizes
-        if requested is not None and requested != kept and not is_new
+        f"{what} of {count_text(requested, noun)} were requested: the store keeps its size, {stored}, {fixed}"
+        for what, noun, requested, stored in sizes
+        if requested is not None and requested != stored and not is_new
     ]
     if is_new and options.stack_size is not None:
         notes.append(f"stacks of {count_text(header.stack_size, 'model')}, as requested (--stack-size)")

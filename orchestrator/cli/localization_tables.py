@@ -99,8 +99,8 @@ def _show_neurons(frame: "pd.DataFrame", rule: str, groups: GroupNames) -> None:
 
 def _show_detection(frame: "pd.DataFrame", rule: str, groups: GroupNames) -> None:
     for row in frame.to_dict("records"):
-        found = "noisy labels" if groups[1] == "noisy" else f"{groups[1]} examples"
-        say(f"minus the number of units as a detector of {found}: AUC {cell(row['auc'], row['auc_se'])}")
+        target = "noisy labels" if groups[1] == "noisy" else f"{groups[1]} examples"
+        say(f"minus the number of units as a detector of {target}: AUC {cell(row['auc'], row['auc_se'])}")
 
 
 def _show_dropout(frame: "pd.DataFrame", rule: str, groups: GroupNames) -> None:

@@ -86,16 +86,16 @@ def accuracies(store: Store) -> list[dict[str, str]]:
     return rows
 
 
-def headline(found: Findings) -> list[tuple[str, str]]:
+def headline(findings: Findings) -> list[tuple[str, str]]:
     """(what, number) pairs: the few numbers that a reader wants first."""
-    runs = open_store(found.store.uri).runs()
+    runs = open_store(findings.store.uri).runs()
     final = runs[runs["is_final"].astype(bool)]
-    items = [("runs", f"{len(final):,}"), ("training examples", f"{found.labels.num_train:,}")]
-    if found.mem is not None:
-        mem = found.mem["mem"]
+    items = [("runs", f"{len(final):,}"), ("training examples", f"{findings.labels.num_train:,}")]
+    if findings.mem is not None:
+        mem = findings.mem["mem"]
         items.append((f"of examples: memorization of {MEMORIZED} or more", _share(mem >= MEMORIZED, mem.notna())))
-    if found.cscore is not None:
-        cscore = found.cscore["cscore"]
+    if findings.cscore is not None:
+        cscore = findings.cscore["cscore"]
         items.append((f"of examples: C-score of {IRREGULAR} or less", _share(cscore <= IRREGULAR, cscore.notna())))
     return items
 
@@ -104,14 +104,14 @@ def _share(some: pd.Series, of: pd.Series) -> str:
     return f"{100 * some.sum() / max(of.sum(), 1):.1f}%"
 
 
-def precision(found: Findings) -> list[dict[str, str]]:
+def precision(findings: Findings) -> list[dict[str, str]]:
     """A row for mem and one for the C-score: examples with a value, runs, median and 90th percentile of the SE."""
     rows = []
-    if found.mem is not None:
-        name = f"memorization at ratio {found.ratio:g}"
-        rows.append(_precision(name, found.mem, found.mem["n_in"] + found.mem["n_out"]))
-    if found.cscore is not None:
-        rows.append(_precision("C-score", found.cscore, found.cscore["n_out"]))
+    if findings.mem is not None:
+        name = f"memorization at ratio {findings.ratio:g}"
+        rows.append(_precision(name, findings.mem, findings.mem["n_in"] + findings.mem["n_out"]))
+    if findings.cscore is not None:
+        rows.append(_precision("C-score", findings.cscore, findings.cscore["n_out"]))
     return rows
 
 

@@ -50,14 +50,14 @@ class Explorer:
     note: str = ""
 
 
-def explorer_of(found: Findings, pictures: Pictures | None) -> Explorer:
+def explorer_of(findings: Findings, pictures: Pictures | None) -> Explorer:
     """The explorer of a store's findings, with images where there are some."""
-    train, test = _explored(found, pictures)
-    labels = found.labels
+    train, test = _explored(findings, pictures)
+    labels = findings.labels
     data = {
-        "classes": list(found.store.header.class_names),
-        "ratio": found.ratio,
-        "ratios": list(found.ratios),
+        "classes": list(findings.store.header.class_names),
+        "ratio": findings.ratio,
+        "ratios": list(findings.ratios),
         "z": normal_quantile(CONFIDENCE),
         "image": None
         if pictures is None
@@ -66,17 +66,17 @@ def explorer_of(found: Findings, pictures: Pictures | None) -> Explorer:
             "ids": _whole(train),
             "label": _whole(labels.label[train]),
             "given": _whole(labels.given_label[train]),
-            "scores": _scores(found, train),
-            "whole": _counts(found, train),
-            "profile": None if found.consistency is None else column(found.consistency[:, train].T),
-            "held_out": None if found.held_out is None else column(found.held_out[:, train].T, 1),
-            "history": _histories(found, train),
+            "scores": _scores(findings, train),
+            "whole": _counts(findings, train),
+            "profile": None if findings.consistency is None else column(findings.consistency[:, train].T),
+            "held_out": None if findings.held_out is None else column(findings.held_out[:, train].T, 1),
+            "history": _histories(findings, train),
         },
-        "test": {"ids": _whole(test), "label": _whole(labels.test_label[test]), "scores": _test_scores(found, test)},
-        "top": _top(found),
+        "test": {"ids": _whole(test), "label": _whole(labels.test_label[test]), "scores": _test_scores(findings, test)},
+        "top": _top(findings),
         "closest": TOP,
-        "missing": found.missing,
-        **_runs(found),
+        "missing": findings.missing,
+        **_runs(findings),
     }
     sheets = [] if pictures is None else [*_sheets(pictures, "train", train), *_sheets(pictures, "test", test)]
     complete = len(train) == labels.num_train and len(test) == labels.num_test

@@ -172,7 +172,7 @@ class _ShardsLeft:
         return (shard.stop - shard.start) * self._of_run.get(shard.ratio_ppm, 1.0)
 
     def take(self) -> Shard:
-        """The next one."""
+        """Remove and return the next shard."""
         shard = self.shards.popleft()
         self.operations -= self.of(shard)
         return shard

@@ -18,7 +18,7 @@ MAX_ATTEMPTS = 2
 
 @dataclass(frozen=True)
 class Job:
-    """What every worker of a campaign needs to know."""
+    """The parameters of a campaign that every worker receives."""
 
     campaign: Campaign
     store_uri: str
@@ -38,7 +38,7 @@ class FailedShard:
 
 @dataclass(frozen=True)
 class WorkersChanged:
-    """How many workers are ready now, on how many nodes, and how many were lost so far.
+    """The numbers of ready workers, of their nodes, and of workers lost so far.
 
     `by_node` has the ready ones of each node by its name, where they are on nodes of a cluster.
     """
@@ -58,7 +58,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where shards train from now on, and why: one line."""
+    """A line that says where shards train from now on, and why."""
 
     text: str
 
@@ -70,7 +70,7 @@ class Runner(Protocol):
     """Trains shards. Closing the generator early stops all work; what is committed stays."""
 
     def machine(self) -> Machine:
-        """What its workers train on."""
+        """The machine that its workers train on."""
 
     def fastest_stack(self, campaign: Campaign, sizes: Sequence[int], precision: Precision) -> int:
         """The stack size, of `sizes`, that trains most models per second on a worker. Measured, in seconds."""

@@ -1,4 +1,4 @@
-"""How many workers this machine has room for."""
+"""The number of workers that fit on this machine."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ _CONTAINER = Path("/sys/fs/cgroup")
 
 @dataclass(frozen=True)
 class MachineSlots:
-    """`workers` that have room, on the cores or GPUs that `text` counts (`2 cores`); `bound` is why no more have."""
+    """`workers` that fit on the cores or GPUs that `text` counts (`2 cores`); `bound`: the reason why no more fit."""
 
     workers: int
     text: str

@@ -23,7 +23,7 @@ SMALLEST_GPU_SHARE = 0.0001
 
 @dataclass(frozen=True)
 class OptionInfo:
-    """What an option means, and the values that it takes: from `least` to `most`, for a number.
+    """The meaning of an option, and its allowed values: from `least` to `most`, for a number.
 
     `none` is the word for None on the command line, where the default is another value.
     """
@@ -152,7 +152,7 @@ class RunOptions(ClusterOptions):
 
 
 def option_flag(name: str) -> str:
-    """How a field is called on the command line."""
+    """The option of a field on the command line."""
     return f"--{name.replace('_', '-')}"
 
 

@@ -5,14 +5,14 @@ from collections import deque
 
 
 class RunningMedian:
-    """The median of the last `window` values, kept sorted as they come: reading it costs nothing."""
+    """The median of the last `window` values, kept sorted, so that reading takes constant time."""
 
     def __init__(self, window: int) -> None:
         self._recent: deque[float] = deque(maxlen=window)
         self._sorted: list[float] = []
 
     def append(self, value: float) -> None:
-        """Take one more value; the oldest goes once there are more than `window`."""
+        """Add a value; beyond `window` values the oldest is removed."""
         if len(self._recent) == self._recent.maxlen:
             del self._sorted[bisect_left(self._sorted, self._recent[0])]
         self._recent.append(value)

@@ -18,7 +18,7 @@ _Entry = tuple[int, int]
 
 @dataclass
 class WorkerQueue:
-    """What a worker was sent, oldest first: it works on the first, since `since` (seconds of the clock).
+    """The shards sent to a worker, oldest first: it trains the first, since `since` (seconds of the clock).
 
     `order` counts the workers as they joined. One that is `draining` is sent nothing more.
     """
@@ -43,7 +43,7 @@ class _Kind:
 
 
 def cost(shard: Shard) -> int:
-    """What training takes grows with the number of runs and the size of their subsets."""
+    """The relative cost of training a shard: its number of runs times the size of their subsets."""
     return shard.ratio_ppm * (shard.stop - shard.start)
 
 
@@ -63,7 +63,7 @@ class WorkerQueues:
         self._kinds: dict[str, _Kind] = {}
 
     def get(self, worker: int) -> WorkerQueue | None:
-        """A worker's shards; None where it is not there (any more)."""
+        """A worker's queue; None where the worker is not known, or no longer."""
         return self._workers.get(worker)
 
     def add(self, worker: int, kind: str, now: float) -> None:
@@ -74,7 +74,7 @@ class WorkerQueues:
         self._index(worker)
 
     def remove(self, worker: int) -> list[Shard]:
-        """Forget a worker; returns what it was sent, oldest first."""
+        """Remove a worker; returns its shards, oldest first."""
         queue = self._workers.pop(worker, None)
         if queue is None:
             return []
@@ -93,7 +93,7 @@ class WorkerQueues:
         return [shard for shard in islice(queue.shards, 1, None) if len(self._holders[shard]) == 1]
 
     def append(self, worker: int, shard: Shard, now: float) -> None:
-        """A worker is sent a shard."""
+        """Add a shard to a worker's queue."""
         queue = self._workers[worker]
         if not queue.shards:
             queue.since = now
@@ -104,7 +104,7 @@ class WorkerQueues:
         self._index(worker)
 
     def take(self, worker: int, shard: Shard, now: float) -> float | None:
-        """A worker has a shard no longer; returns the seconds that it worked on it, None where it had not begun it."""
+        """Remove a shard from a worker's queue; returns the seconds of its training, None where it was not begun."""
         queue = self._workers.get(worker)
         if queue is None or shard not in queue.shards:
             return None  # the last word of a worker that was lost since
@@ -117,7 +117,7 @@ class WorkerQueues:
         return seconds
 
     def mark_finished(self, shard: Shard) -> None:
-        """A shard is final."""
+        """Record that the outcome of a shard is final."""
         self.finished.add(shard)
         self.running.discard(shard)
 
@@ -135,7 +135,7 @@ class WorkerQueues:
         return None if entry is None else entry[1]
 
     def kinds(self) -> list[str]:
-        """The kinds of hardware that there are or were."""
+        """All kinds of hardware that workers have had."""
         return list(self._kinds)
 
     def idle(self, kind: str) -> int | None:

@@ -166,13 +166,13 @@ def _deep_copy(value: Any) -> Any:
     return [_deep_copy(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _domain(field: str, given: Any) -> Domain:
+def _domain(field: str, document: Any) -> Domain:
     """Raises ValueError: what is allowed, and what was given."""
     if field.split(".")[0] not in _SECTIONS:
         raise ValueError("must be a field of recipe or model, such as recipe.optimizer.learning_rate or model.hidden")
-    if not isinstance(given, dict) or len(given) != 1 or next(iter(given)) not in _KINDS:
-        raise ValueError(f"must be a mapping with one of {', '.join(_KINDS)}, got {short(given)}")
-    ((kind, values),) = given.items()
+    if not isinstance(document, dict) or len(document) != 1 or next(iter(document)) not in _KINDS:
+        raise ValueError(f"must be a mapping with one of {', '.join(_KINDS)}, got {short(document)}")
+    ((kind, values),) = document.items()
     if kind == "choice":
         if not isinstance(values, list) or not 1 <= len(values) <= _MAX_CHOICES:
             raise ValueError(f"choice must be a list of 1 to {_MAX_CHOICES} values, got {short(values)}")

@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import airbench, image_loop, jax_child, loops, ours, peak, plain_loop, speed
+from benchmarks import airbench, image_loop, jax_child, longtail_measurement, loops, peak, plain_loop, speed
 from benchmarks.flops import example_operations, model_operations
 from benchmarks.jax_script import measure_jax
 from benchmarks.measure import Contestant, Measurement, PeerError, rows, turns
 from benchmarks.processes import Place, Timed, run_in_processes
 from benchmarks.table import describe
-from benchmarks.works import NINE_RATIOS, Sizes, make_work
+from benchmarks.workloads import NINE_RATIOS, Sizes, make_workload
 from tests.datasets.support import torchvision_spec, write_mnist
 from workers.datasets import load_dataset
 from workers.models import build_model
@@ -42,7 +42,7 @@ def subset_train(seed, ratio):
 
 @pytest.mark.slow
 def test_the_plain_loop_learns_digits() -> None:
-    campaign = make_work("digits", Sizes()).campaign
+    campaign = make_workload("digits", Sizes()).campaign
     data, recipe = loops.load_tensors(campaign, "cpu"), loops.loop_recipe(campaign)
     assert (data.train_images.max().item(), data.train_images.dtype) == (1, torch.float32)
     results = [plain_loop.train_model(data, recipe, 0.7, seed) for seed in range(3)]
@@ -101,7 +101,7 @@ def test_a_script_runs_in_another_python(tmp_path: Path, monkeypatch: pytest.Mon
     fake = "__version__ = '0'\nconfig = None\ndef default_backend(): return 'cpu'\n"
     (tmp_path / "site" / "jax" / "__init__.py").write_text(fake)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
-    work = make_work("mnist", Sizes(mnist_root=tmp_path, ratios=[0.5, 0.2]))
+    work = make_workload("mnist", Sizes(mnist_root=tmp_path, ratios=[0.5, 0.2]))
     measured = measure_jax(work, tmp_path / "script.py", sys.executable, tmp_path, "cpu", 2, 1e9)
     assert [(run["ratio"], run["seed"]) for run in measured.details["runs"]] == [(0.5, 1), (0.2, 1), (0.5, 2), (0.2, 2)]
     assert measured.models == 4
@@ -122,7 +122,7 @@ def test_operations_of_layers() -> None:
 
 
 def test_operations_of_models() -> None:
-    campaign = make_work("digits", Sizes()).campaign
+    campaign = make_workload("digits", Sizes()).campaign
     dataset = load_dataset(campaign.dataset)
     first, rest = 64 * 128, 128 * 10
     presented = 30 * int(0.7 * 1437)
@@ -135,7 +135,7 @@ def test_operations_of_models() -> None:
 @pytest.mark.parametrize("name", ["resnet9", "resnet18"])
 def test_the_image_loop_has_our_networks(name: str, tmp_path: Path) -> None:
     (tmp_path / "cifar-10-batches-py").mkdir()
-    campaign = make_work(name, Sizes(cifar_root=tmp_path)).campaign
+    campaign = make_workload(name, Sizes(cifar_root=tmp_path)).campaign
     theirs = getattr(image_loop, name)(10)
     ours = build_model(campaign.model, (3, 32, 32), 10)
     assert example_operations(theirs, (3, 32, 32)) == example_operations(ours, (3, 32, 32))
@@ -144,7 +144,7 @@ def test_the_image_loop_has_our_networks(name: str, tmp_path: Path) -> None:
 
 
 def test_works_follow_the_presets() -> None:
-    work = make_work("mnist", Sizes(mnist_root=Path("here")))
+    work = make_workload("mnist", Sizes(mnist_root=Path("here")))
     assert work.campaign.subsets.ratios == NINE_RATIOS
     assert work.jobs(2)[:10] == [*((ratio, 0) for ratio in reversed(NINE_RATIOS)), (0.9, 1)]
     assert loops.loop_recipe(work.campaign) == plain_loop.LoopRecipe((512, 256), 10, 128, 0.1, 0.9, True)
@@ -152,19 +152,20 @@ def test_works_follow_the_presets() -> None:
 
 def test_our_time_starts_when_all_workers_are_ready() -> None:
     moments = [
-        ours.Moment(*moment) for moment in [(0.1, 0, 0), (2, 1, 0), (3, 1, 8), (4, 2, 8), (9, 2, 16), (9.5, 2, 16)]
+        longtail_measurement.Moment(*moment)
+        for moment in [(0.1, 0, 0), (2, 1, 0), (3, 1, 8), (4, 2, 8), (9, 2, 16), (9.5, 2, 16)]
     ]
-    ready, end = ours.since_ready(moments, "digits")
+    ready, end = longtail_measurement.moments_of_full_load(moments, "digits")
     assert (ready.seconds, end.seconds, end.committed - ready.committed) == (4, 9, 8)
-    with pytest.raises(ours.OursError, match="before all 2 workers were ready"):
-        ours.since_ready(moments[:4], "digits")
+    with pytest.raises(longtail_measurement.NotTimedError, match="before all 2 workers were ready"):
+        longtail_measurement.moments_of_full_load(moments[:4], "digits")
 
 
 @pytest.mark.slow
 def test_ours_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ours, "find_spec", lambda name: None)  # as where Ray is not installed
-    work = make_work("digits", Sizes(repetitions=2, epochs=2))
-    measured = ours.measure_ours(work, ours.all_of_this_machine("cpu", None), 1e9)
+    monkeypatch.setattr(longtail_measurement, "find_spec", lambda name: None)  # as where Ray is not installed
+    work = make_workload("digits", Sizes(repetitions=2, epochs=2))
+    measured = longtail_measurement.measure_longtail(work, longtail_measurement.whole_machine_options("cpu", None), 1e9)
     assert (measured.models, measured.precision, measured.details["runner"]) == (2, "float32", "local")
     assert measured.accuracy is not None
     assert 0.5 < measured.accuracy < 1
@@ -239,7 +240,7 @@ def test_airbench_is_read() -> None:
 
 
 def test_airbench_finds_its_data(tmp_path: Path) -> None:
-    dataset = load_dataset(make_work("digits", Sizes()).campaign.dataset)
+    dataset = load_dataset(make_workload("digits", Sizes()).campaign.dataset)
     airbench.prepare_data(dataset, tmp_path)
     stored = torch.load(tmp_path / "cifar10" / "train.pt")
     assert np.array_equal(stored["images"].permute(0, 3, 1, 2).numpy(), dataset.train_images)
@@ -258,7 +259,7 @@ raise ValueError("over")
 
 
 def test_airbench_is_stopped_when_enough_models_are_through(tmp_path: Path) -> None:
-    dataset = load_dataset(make_work("digits", Sizes()).campaign.dataset)
+    dataset = load_dataset(make_workload("digits", Sizes()).campaign.dataset)
     script = tmp_path / "endless.py"
     script.write_text(ENDLESS.format(models=10**6))
     measured = airbench.measure_airbench("resnet9", script, dataset, 2)
@@ -274,7 +275,7 @@ def test_a_peer_that_fails_is_left_out(capsys: pytest.CaptureFixture[str]) -> No
 
     contestants = [Contestant("digits", "ours", lambda: measurement("ours", 2)), Contestant("digits", "peer", fail)]
     notes: list[str] = []
-    measured = speed.race(make_work("digits", Sizes()), contestants, 3, notes)
+    measured = speed.race(make_workload("digits", Sizes()), contestants, 3, notes)
     assert [one.contestant for one in measured] == ["ours"] * 3
     assert notes == ["digits: peer: not measured: no memory"]
     assert notes[0] in capsys.readouterr().out

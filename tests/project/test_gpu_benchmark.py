@@ -17,7 +17,7 @@ from benchmarks.gpu.floor import DeviceRates, model_work
 from benchmarks.gpu.journal import Journal, NotMeasuredError, Row, Values
 from benchmarks.gpu.peers import measure_script
 from benchmarks.measure import PeerError
-from benchmarks.works import Sizes, make_work
+from benchmarks.workloads import Sizes, make_workload
 from tests.conftest import small_campaign
 
 KERNELS = {
@@ -54,7 +54,7 @@ def test_a_profile_is_five_lines_of_shares() -> None:
 
 def test_the_floor_is_what_was_counted_by_hand() -> None:
     """The MLP 512-256 of MNIST: gpu.md's 20 bytes a weight, and two operations a multiply-add."""
-    campaign = make_work("mnist", Sizes(mnist_root=Path())).campaign
+    campaign = make_workload("mnist", Sizes(mnist_root=Path())).campaign
     work = model_work(campaign, (1, 28, 28), 10, "bfloat16")
     weights = 784 * 512 + 512 * 256 + 256 * 10
     step = work.step(128)
@@ -170,7 +170,7 @@ def test_rows_that_need_a_gpu_are_left_open(tmp_path: Path) -> None:
 
 
 def test_a_script_of_the_users_own_is_a_peer(tmp_path: Path) -> None:
-    script, work = tmp_path / "peer.py", make_work("digits", Sizes())
+    script, work = tmp_path / "peer.py", make_workload("digits", Sizes())
     script.write_text("import sys\nprint('training', sys.argv[1])\nprint('{\"models\": 3, \"seconds\": 1.5}')")
     assert measure_script(work, "mine", script, 60).rate == 2
     script.write_text("print('done')")

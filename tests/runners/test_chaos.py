@@ -117,7 +117,7 @@ def test_a_seed_decides_the_faults() -> None:
     plans = [draw_plan(3, number, 11, (80, 36), compaction=True) for number in range(30)]
     assert plans == [draw_plan(3, number, 11, (80, 36), compaction=True) for number in range(30)]
     assert plans[0].faults != draw_plan(4, 0, 11, (80, 36), compaction=True).faults
-    assert {plan.place for plan in plans} == {"disk", "bucket"}
+    assert {plan.location for plan in plans} == {"disk", "bucket"}
     for plan in plans:
         points = [point for point, _ in plan.faults]
         assert points == sorted(points)

@@ -115,13 +115,13 @@ class Subsets(Frozen):
 
     @model_validator(mode="after")
     def _scores_fit_design(self) -> "Subsets":
-        given = {"scores": self.scores is not None, "drop": bool(self.drop), "per_class": self.per_class}
+        is_given = {"scores": self.scores is not None, "drop": bool(self.drop), "per_class": self.per_class}
         if self.design != "explicit":
-            if any(given.values()):
-                names = " and ".join(name for name, there in given.items() if there)
+            if any(is_given.values()):
+                names = " and ".join(name for name, there in is_given.items() if there)
                 raise ValueError(f"{names} must be left out, or the design be explicit, got {self.design}")
             return self
-        missing = [name for name in ("scores", "drop") if not given[name]]
+        missing = [name for name in ("scores", "drop") if not is_given[name]]
         if missing:
             raise ValueError(f"the design explicit needs {' and '.join(missing)}, got none")
         if len(set(map(str, self.drop))) != len(self.drop):

@@ -54,15 +54,15 @@ def _marked(field: FieldInfo, mark: str) -> bool:
 
 def without_locations(part: BaseModel, *, defaults: bool) -> dict[str, Any]:
     """The part as plain data; with `defaults` False only the names of alternatives and what differs from a default."""
-    kept: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for name, field in type(part).model_fields.items():
         if _marked(field, "location"):
             continue
         value = getattr(part, name)
         if not defaults and name != "name" and value in _left_out(field):
             continue
-        kept[name] = without_locations(value, defaults=defaults) if isinstance(value, BaseModel) else _plain(value)
-    return kept
+        values[name] = without_locations(value, defaults=defaults) if isinstance(value, BaseModel) else _plain(value)
+    return values
 
 
 def _left_out(field: FieldInfo) -> tuple[Any, ...]:
@@ -81,11 +81,11 @@ def _plain(value: Any) -> Any:
 
 def differences(ours: dict[str, Any], theirs: dict[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:
     """(dotted field, ours, theirs) for every leaf at which two documents differ; None where one lacks it."""
-    found: list[tuple[str, Any, Any]] = []
+    differing: list[tuple[str, Any, Any]] = []
     for key in sorted({*ours, *theirs}):
         a, b = ours.get(key), theirs.get(key)
         if isinstance(a, dict) and isinstance(b, dict):
-            found += differences(a, b, f"{prefix}{key}.")
+            differing += differences(a, b, f"{prefix}{key}.")
         elif a != b or type(a) is not type(b):
-            found.append((f"{prefix}{key}", a, b))
-    return found
+            differing.append((f"{prefix}{key}", a, b))
+    return differing

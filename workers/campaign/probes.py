@@ -23,8 +23,8 @@ class ScoreSplit(Frozen):
     @model_validator(mode="after")
     def _one_threshold(self) -> "ScoreSplit":
         if (self.below is None) == (self.above is None):
-            given = "none" if self.below is None else "both"
-            raise ValueError(f"must have one of below and above, the score beyond which examples are atypical: {given}")
+            which = "none" if self.below is None else "both"
+            raise ValueError(f"must have one of below and above, the score beyond which examples are atypical: {which}")
         return self
 
     def __str__(self) -> str:

@@ -22,13 +22,13 @@ def explain_mistakes(mistakes: Iterable[ErrorDetails], document: dict[str, Any])
     allowed: dict[tuple[str, str], list[str]] = {}
     choices: dict[tuple[str, str], str] = {}
     for mistake in mistakes:
-        field, text, given = _explain(mistake, document)
-        allowed.setdefault((field, given), []).append(text)
+        field, text, got = _explain(mistake, document)
+        allowed.setdefault((field, got), []).append(text)
         if mistake["type"] == "literal_error":
-            choices[field, given] = _meant(mistake["input"], re.findall("'([^']*)'", mistake["ctx"]["expected"]))
+            choices[field, got] = _meant(mistake["input"], re.findall("'([^']*)'", mistake["ctx"]["expected"]))
     return [
-        f"{field}: {' or '.join(dict.fromkeys(texts))}{given}{choices.get((field, given), '')}"
-        for (field, given), texts in allowed.items()
+        f"{field}: {' or '.join(dict.fromkeys(texts))}{got}{choices.get((field, got), '')}"
+        for (field, got), texts in allowed.items()
     ]
 
 
@@ -36,15 +36,15 @@ def _explain(mistake: ErrorDetails, document: dict[str, Any]) -> tuple[str, str,
     """(field, what is allowed, what was given) of one mistake."""
     parts, owner = _locate(mistake["loc"], document)
     field = ".".join(parts) or "campaign"
-    given, context = mistake["input"], mistake.get("ctx", {})
-    got = f", got {short(given)}"
+    value, context = mistake["input"], mistake.get("ctx", {})
+    got = f", got {short(value)}"
     match mistake["type"]:
         case "missing":
             return field, "is required", ""
         case "extra_forbidden":
             return field, f"unknown field{_hint(parts, _fields(owner))}", got
         case "union_tag_invalid" | "union_tag_not_found":
-            return _explain_name(field, given, owner)
+            return _explain_name(field, value, owner)
         case "model_type" | "model_attributes_type" | "dict_type":
             return field, "must be a mapping", got
         case "string_pattern_mismatch":
@@ -59,13 +59,13 @@ def _explain(mistake: ErrorDetails, document: dict[str, Any]) -> tuple[str, str,
             return field, f"must be {text}", got
 
 
-def _explain_name(field: str, given: Any, owner: Any) -> tuple[str, str, str]:
+def _explain_name(field: str, part: Any, owner: Any) -> tuple[str, str, str]:
     """The mistake of a part that is told apart by its name: no mapping, no name, or an unknown one."""
     names = list(_OPEN_NAMES.get(field, {}))
     text = ", ".join(names or _member_names(owner)) + (f" or {_OWN_NAME}" if names else "")
-    if not isinstance(given, dict):
-        return field, f"must be a mapping with a name ({text})", f", got {short(given)}"
-    name = given.get("name")
+    if not isinstance(part, dict):
+        return field, f"must be a mapping with a name ({text})", f", got {short(part)}"
+    name = part.get("name")
     if name is None:
         return f"{field}.name", f"is required: {text}", ""
     meant = _meant(name, names or _member_names(owner))
@@ -105,16 +105,16 @@ def _holds(at: Any, part: int | str) -> bool:
 
 def _members(kind: Any) -> dict[str, Any]:
     """Names (tags) to classes of a union of parts that are told apart by name."""
-    found: dict[str, Any] = {}
+    classes: dict[str, Any] = {}
     for alternative in get_args(kind):
         if get_origin(alternative) is Annotated:
             model, *marks = get_args(alternative)
-            found.update({mark.tag: model for mark in marks if isinstance(mark, Tag)})
+            classes.update({mark.tag: model for mark in marks if isinstance(mark, Tag)})
         elif (
             isinstance(alternative, type) and issubclass(alternative, BaseModel) and "name" in alternative.model_fields
         ):
-            found.update(dict.fromkeys(get_args(alternative.model_fields["name"].annotation), alternative))
-    return found
+            classes.update(dict.fromkeys(get_args(alternative.model_fields["name"].annotation), alternative))
+    return classes
 
 
 def _member(kind: Any, tag: int | str) -> Any:
@@ -135,23 +135,25 @@ _LESS_LIKELY = ("record.probes.", "recipe.optimizer.others.")
 
 def _hint(parts: list[str], allowed: list[str]) -> str:
     """The field that was meant, of this part or, under the very name, of others; else all of this part."""
-    given = parts[-1]
-    named = [place for place in _places(Campaign) if place.rpartition(".")[2] == given and place != ".".join(parts)]
+    unknown_name = parts[-1]
+    named = [
+        place for place in _places(Campaign) if place.rpartition(".")[2] == unknown_name and place != ".".join(parts)
+    ]
     elsewhere = [place for place in named if not place.startswith(_LESS_LIKELY)] or named
-    meant = closest(given, allowed) or (" or ".join(elsewhere) if given != "name" else "")
+    meant = closest(unknown_name, allowed) or (" or ".join(elsewhere) if unknown_name != "name" else "")
     return f" (did you mean {meant}?)" if meant else f" (allowed: {', '.join(allowed)})"
 
 
 def _places(kind: Any, before: str = "") -> Iterator[str]:
     """Every field below a part, by its path, once for all the parts that its place can hold."""
-    found: dict[str, None] = {}
+    paths: dict[str, None] = {}
     for model in _members(kind).values() or [kind]:
         for name, field in getattr(model, "model_fields", {}).items():
-            found[f"{before}{name}"] = None
-            found |= dict.fromkeys(_places(_required(field.annotation), f"{before}{name}."))
-    yield from found
+            paths[f"{before}{name}"] = None
+            paths |= dict.fromkeys(_places(_required(field.annotation), f"{before}{name}."))
+    yield from paths
 
 
-def _meant(given: Any, allowed: list[str]) -> str:
-    close = closest(given, allowed) if isinstance(given, str) else None
+def _meant(value: Any, allowed: list[str]) -> str:
+    close = closest(value, allowed) if isinstance(value, str) else None
     return f" (did you mean {close}?)" if close else ""

@@ -74,9 +74,13 @@ def read_text(path: str | Path) -> str:
     """
     path = Path(path)
     try:
-        given = os.path.abspath(path).startswith(_DESCRIPTORS)  # noqa: PTH100 - links lead to no path
+        is_descriptor = os.path.abspath(path).startswith(_DESCRIPTORS)  # noqa: PTH100 - links lead to no path
         mode = path.stat().st_mode
-        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or (given and (stat.S_ISFIFO(mode) or path.is_char_device()))):
+        if not (
+            stat.S_ISREG(mode)
+            or stat.S_ISDIR(mode)
+            or (is_descriptor and (stat.S_ISFIFO(mode) or path.is_char_device()))
+        ):
             raise CampaignError(f"{path}: must be a file, or a pipe as /dev/stdin, got {_KINDS[stat.S_IFMT(mode)]}")
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)

@@ -11,8 +11,8 @@ Compiled = TypeVar("Compiled", bound=Callable[..., Any])
 def compiled(function: Compiled) -> Compiled:
     """The function, compiled; other threads go on while it runs."""
     try:
-        kept: Compiled = njit(nogil=True, cache=True)(function)
+        compiled_function: Compiled = njit(nogil=True, cache=True)(function)
     except RuntimeError:
         # No folder to keep it in: neither beside this file nor in the user's home.
-        kept = njit(nogil=True)(function)
-    return kept
+        compiled_function = njit(nogil=True)(function)
+    return compiled_function

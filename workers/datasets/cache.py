@@ -116,9 +116,9 @@ class Cache:
 
         Arrays that a decoder has written there already (as `entry(scratch) / "train_images.npy"`) are not copied.
         """
-        found = self.find(dataset.fingerprint, dataset.description)
-        if found is not None:
-            return found
+        cached = self.find(dataset.fingerprint, dataset.description)
+        if cached is not None:
+            return cached
         folder = entry(scratch)
         for name in ARRAYS:
             _write_array(folder / f"{name}.npy", getattr(dataset, name))
@@ -126,12 +126,12 @@ class Cache:
             _write_synced(folder / "meta.json", json.dumps(_meta(dataset)))
             sync_folder(folder)
         self._publish(folder, dataset.fingerprint)
-        found = self.find(dataset.fingerprint, dataset.description)
-        if found is None:
+        cached = self.find(dataset.fingerprint, dataset.description)
+        if cached is None:
             raise DamagedDataError(
                 f"cache {self._entry(dataset.fingerprint)}: cannot be read back after it was written"
             )
-        return found
+        return cached
 
     def _publish(self, folder: Path, fingerprint: str) -> None:
         """Give a complete folder its final name. The lock keeps two processes from replacing a damaged one twice."""

@@ -15,8 +15,8 @@ TEST_STEP = 5
 
 def source_files(spec: Digits) -> Iterable[Path]:
     """scikit-learn itself, which brings the images."""
-    found = find_spec("sklearn")
-    return [Path(found.origin)] if found and found.origin else []
+    sklearn = find_spec("sklearn")
+    return [Path(sklearn.origin)] if sklearn and sklearn.origin else []
 
 
 def decode(spec: Digits, scratch: Path) -> Dataset:

@@ -43,17 +43,17 @@ def list_classes(folder: Path) -> ClassFolders:
 
     Raises DataError where a link leads nowhere or in a circle, a folder cannot be read, or a class's name is not UTF-8.
     """
-    found = ClassFolders(folder)
+    class_folders = ClassFolders(folder)
     names = []
-    for entry in _entries(str(folder), found):
+    for entry in _entries(str(folder), class_folders):
         if entry.is_dir():
             names.append(_checked_name(entry))
         else:
-            found.loose.append(entry.path)
+            class_folders.loose.append(entry.path)
     for name in sorted(names):
-        files = sorted(_walk(str(folder / name), found, (_identity(folder),)))
-        found.classes[name] = [path for _, paths in files for path in paths]
-    return found
+        files = sorted(_walk(str(folder / name), class_folders, (_identity(folder),)))
+        class_folders.classes[name] = [path for _, paths in files for path in paths]
+    return class_folders
 
 
 def split_images(paths: list[str]) -> tuple[list[str], list[str]]:
@@ -76,8 +76,8 @@ def path_text(path: str | Path) -> str:
     return os.fsencode(path).decode(errors="backslashreplace")
 
 
-def _entries(folder: str, found: ClassFolders) -> Iterator[os.DirEntry[str]]:
-    """The folders and regular files in a folder that are not hidden; what else there is goes to `found`."""
+def _entries(folder: str, class_folders: ClassFolders) -> Iterator[os.DirEntry[str]]:
+    """The folders and regular files in a folder that are not hidden; what else there is goes to `class_folders`."""
     try:
         with os.scandir(folder) as entries:
             listed = sorted(entries, key=lambda entry: entry.name)
@@ -86,7 +86,7 @@ def _entries(folder: str, found: ClassFolders) -> Iterator[os.DirEntry[str]]:
                 continue
             if entry.name.startswith("."):
                 if entry.is_dir() or entry.name.lower().endswith(EXTENSIONS):
-                    found.hidden.append(entry.path)
+                    class_folders.hidden.append(entry.path)
             elif entry.is_dir() or entry.is_file():
                 yield entry
             elif entry.is_symlink() and not Path(entry.path).exists():
@@ -94,7 +94,7 @@ def _entries(folder: str, found: ClassFolders) -> Iterator[os.DirEntry[str]]:
                     f"{path_text(entry.path)}: is a broken link to {path_text(Path(entry.path).readlink())}"
                 )
             else:
-                found.special.append(entry.path)
+                class_folders.special.append(entry.path)
     except OSError as error:
         missing = isinstance(error, FileNotFoundError | NotADirectoryError)
         raise (DataError if missing else DamagedDataError)(
@@ -102,15 +102,17 @@ def _entries(folder: str, found: ClassFolders) -> Iterator[os.DirEntry[str]]:
         ) from error
 
 
-def _walk(folder: str, found: ClassFolders, above: tuple[tuple[int, int], ...]) -> Iterator[tuple[str, list[str]]]:
+def _walk(
+    folder: str, class_folders: ClassFolders, above: tuple[tuple[int, int], ...]
+) -> Iterator[tuple[str, list[str]]]:
     """Each folder below and its files; torchvision sorts by the folder's path, then by the file's name."""
     here = _identity(Path(folder))
     if here in above:
         raise DataError(f"{path_text(folder)}: is a link to a folder that it lies in")
     files = []
-    for entry in _entries(folder, found):
+    for entry in _entries(folder, class_folders):
         if entry.is_dir():
-            yield from _walk(entry.path, found, (*above, here))
+            yield from _walk(entry.path, class_folders, (*above, here))
         else:
             files.append(entry.path)
     yield folder, files

@@ -75,13 +75,13 @@ def _entries(root: Path) -> tuple[list[str], list[str]]:
 def _best(root: Path, names: list[str], ranks: tuple[tuple[str, ...], ...]) -> str | None:
     """The name of the first rank that has one: exactly spelt for ranks of one word, in any case for others."""
     for words in ranks:
-        found = [name for name in names if (name if len(words) == 1 else name.lower()) in words]
-        if len(found) > 1:
+        matching = [name for name in names if (name if len(words) == 1 else name.lower()) in words]
+        if len(matching) > 1:
             raise DataError(
-                f"dataset.root: {path_text(root)} has {' and '.join(map(path_text, found))}; rename or move one"
+                f"dataset.root: {path_text(root)} has {' and '.join(map(path_text, matching))}; rename or move one"
             )
-        if found:
-            return found[0]
+        if matching:
+            return matching[0]
     return None
 
 

@@ -169,16 +169,16 @@ def _kernel_sums(
     """float64[2, N]: each example's sums of K over all examples and over those of its class, all in this order."""
     device = standard.centre.device
     sums = torch.zeros((2, len(order)), dtype=torch.float64, device=device)
-    given = torch.from_numpy(labels).to(device)
+    device_labels = torch.from_numpy(labels).to(device)
     tiles = -(-len(order) // tile)
     for done, (rows, columns, squared) in enumerate(_distances(standard, order, tile), start=1):
         kernel = squared.mul_(-1 / bandwidth**2).exp_() if bandwidth else (squared == 0).float()
         _add(sums[0], kernel, rows, columns)
         if labels[rows.stop - 1] >= labels[columns.start]:
-            _add(sums[1], kernel.mul_(given[rows, None] == given[columns]), rows, columns)
+            _add(sums[1], kernel.mul_(device_labels[rows, None] == device_labels[columns]), rows, columns)
         on_tile(done, tiles * (tiles + 1) // 2)
-    found: Floats = sums.cpu().numpy()
-    return found
+    kernel_sums: Floats = sums.cpu().numpy()
+    return kernel_sums
 
 
 def _add(sums: torch.Tensor, tile: torch.Tensor, rows: slice, columns: slice) -> None:

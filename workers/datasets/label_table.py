@@ -45,9 +45,9 @@ def read_given_labels(source: LabelNoise, num_train: int, class_names: Sequence[
         known = f"must be one of the {len(class_names)} classes, by number (from 0) or by name"
         text = f"column {source.column} {known}, got {column[row].as_py()!r:.80} of example {wrong[0]}"
         raise table.mistake("column", text)
-    found = labels_sha256(labels)
-    if source.sha256 is not None and source.sha256 != found:
-        text = f"column {source.column} has other labels, SHA-256 {found}, than {source.sha256}"
+    sha256 = labels_sha256(labels)
+    if source.sha256 is not None and source.sha256 != sha256:
+        text = f"column {source.column} has other labels, SHA-256 {sha256}, than {source.sha256}"
         raise table.mistake("sha256", text)
     return labels
 
@@ -65,5 +65,5 @@ def _numbers(table: ExampleTable, column: pa.ChunkedArray, name: str, class_name
     twice = next((name for name in class_names if list(class_names).count(name) > 1), None)
     if twice is not None:
         raise table.mistake("column", f"column {name} holds class names, and {twice!r:.80} is the name of two classes")
-    found = pc.index_in(column.cast(pa.large_string()), value_set=pa.array(class_names, pa.large_string()))
-    return np.asarray(found.cast(pa.int64()).fill_null(-1).to_numpy(), dtype=np.int64)
+    indices = pc.index_in(column.cast(pa.large_string()), value_set=pa.array(class_names, pa.large_string()))
+    return np.asarray(indices.cast(pa.int64()).fill_null(-1).to_numpy(), dtype=np.int64)

@@ -49,9 +49,9 @@ def load_dataset(spec: DatasetSpec, fingerprint: str | None = None, *, trusted: 
     """
     cache = Cache(cache_root())
     if fingerprint is not None:
-        found = cache.find(fingerprint)
-        if found is not None:
-            return found
+        cached = cache.find(fingerprint)
+        if cached is not None:
+            return cached
     if not trusted:
         spec = _harmless(spec)
     dataset = _load_custom(spec, cache, fingerprint) if isinstance(spec, CustomData) else _load_files(spec, cache)
@@ -77,15 +77,15 @@ def _load_files(spec: DatasetSpec, cache: Cache) -> Dataset:
     if isinstance(spec, TorchvisionData):
         torchvision_data.check_files(spec, download=True)
     reader = _reader(spec)
-    found = cache.find_source(_source_key(spec, stamp(reader.source_files(spec))))
-    if found is not None:
-        return found
+    cached = cache.find_source(_source_key(spec, stamp(reader.source_files(spec))))
+    if cached is not None:
+        return cached
     # Locked by the specification alone: while one process downloads, the files, and so their key, change.
     with cache.building(hashed(_plain(spec))) as scratch:
         before = stamp(reader.source_files(spec))
-        found = cache.find_source(_source_key(spec, before))
-        if found is not None:
-            return found
+        cached = cache.find_source(_source_key(spec, before))
+        if cached is not None:
+            return cached
         decoded = _with_content_notes(reader.decode(spec, scratch))
         files = list(reader.source_files(spec))
         after = stamp(files)
@@ -100,9 +100,9 @@ def _load_files(spec: DatasetSpec, cache: Cache) -> Dataset:
 def _load_custom(spec: CustomData, cache: Cache, expected: str | None) -> Dataset:
     """What the function gives: at two calls the same, be it that the cache or a fingerprint tells of an earlier one."""
     dataset = _called(spec)
-    found = cache.find(dataset.fingerprint, dataset.description)
-    if found is not None:
-        return found
+    cached = cache.find(dataset.fingerprint, dataset.description)
+    if cached is not None:
+        return cached
     fingerprint = dataset.fingerprint
     if expected is None:
         dataset = _called(spec)

@@ -77,8 +77,8 @@ class ParquetFile:
         for number, group in enumerate(self.footer.groups):
             chunk = group.chunks[at[0]]
             with content[chunk.start : chunk.stop] as there:
-                found = _largest_page(there, group.rows, f"{self.path}: column {leaf!r}, row group {number}")
-            largest = max(largest, found)
+                page_bytes = _largest_page(there, group.rows, f"{self.path}: column {leaf!r}, row group {number}")
+            largest = max(largest, page_bytes)
         return largest
 
 
@@ -124,7 +124,7 @@ def _bytes_of(content: Path | pa.Buffer) -> Iterator[memoryview]:
 
 def _largest_page(chunk: memoryview, rows: int, where: str) -> int:
     """Bytes of the largest page, unpacked. Raises DataError where one is too large, or they have not the rows."""
-    largest = found = 0
+    largest = num_values = 0
     try:
         for page in pages(chunk, ANY_ENCODING):
             largest = max(largest, page.uncompressed_size)
@@ -137,9 +137,9 @@ def _largest_page(chunk: memoryview, rows: int, where: str) -> int:
                 if page.values > page.uncompressed_size:  # each takes a byte or more
                     raise DamagedFileError(f"claims {page.values:,} values in {page.uncompressed_size:,} bytes")
             else:
-                found += page.values
-        if found != rows:
-            raise DamagedFileError(f"has {found:,} values in {rows:,} rows: a list, or damaged")
+                num_values += page.values
+        if num_values != rows:
+            raise DamagedFileError(f"has {num_values:,} values in {rows:,} rows: a list, or damaged")
     except DamagedFileError as error:
         raise DamagedDataError(f"{where}: {error}") from error
     return largest
@@ -159,7 +159,7 @@ def read_values(file: ParquetFile, name: str) -> pa.Array:
 
 def read_texts(file: ParquetFile, leaf: str) -> pa.Array:
     """A leaf of texts as one array of large_string. Raises DataError where a text, or all of them, are too long."""
-    found, size = [pa.array([], pa.large_string())], 0
+    text_blocks, size = [pa.array([], pa.large_string())], 0
     for block in _values(file, leaf):
         lengths = _lengths(block)
         longest, size = pc.max(lengths).as_py() or 0, size + (pc.sum(lengths).as_py() or 0)
@@ -168,8 +168,8 @@ def read_texts(file: ParquetFile, leaf: str) -> pa.Array:
                 f"{file.path}: column {leaf!r} must hold texts of at most {MAX_TEXT:,} bytes, {MAX_TEXTS:,} in all, "
                 f"got {longest:,}, {size:,} in all"
             )
-        found.append(block.cast(pa.large_string()))
-    return pa.concat_arrays(found)
+        text_blocks.append(block.cast(pa.large_string()))
+    return pa.concat_arrays(text_blocks)
 
 
 def _lengths(texts: pa.Array) -> pa.Array:

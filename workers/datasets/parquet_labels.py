@@ -161,8 +161,8 @@ def _numbers(labels: FileLabels, names: tuple[str, ...], column: str) -> AnyArra
     """A file's labels as numbers of the common names."""
     own = labels.names or names
     if labels.is_text:
-        found = pc.index_in(labels.values, value_set=pa.array(names, labels.values.type))
-        numbers = found.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False)
+        indices = pc.index_in(labels.values, value_set=pa.array(names, labels.values.type))
+        numbers = indices.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False)
     else:
         numbers = labels.values.to_numpy(zero_copy_only=False)
         _check_range(labels, numbers, own, column)

@@ -18,10 +18,12 @@ def read_names(files: Sequence[Path], spec: ParquetImages) -> list[str] | None:
     """
     names: list[str] = []
     for file in map(open_parquet, files):
-        found = _column_names(file, spec.name_column) if spec.name_column else _image_paths(file, spec.image_column)
-        if found is None:
+        file_names = (
+            _column_names(file, spec.name_column) if spec.name_column else _image_paths(file, spec.image_column)
+        )
+        if file_names is None:
             return None
-        names += [fitting_name(name or "") for name in found]
+        names += [fitting_name(name or "") for name in file_names]
     return names if any(names) else None
 
 

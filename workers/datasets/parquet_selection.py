@@ -58,16 +58,16 @@ def select_files(field: str, where: str) -> Selection:
     path = Path(where).expanduser().absolute()
     root = _root(path)
     if path == root:
-        found = [each for each in path.glob("*.parquet") if not each.name.startswith("_")]
+        files = [each for each in path.glob("*.parquet") if not each.name.startswith("_")]
     else:
-        found = [path] if path.is_file() else _matches(field, root, str(path.relative_to(root)))
-    found = [each for each in found if each.is_file() and (each == path or not each.name.startswith("."))]
-    if not found:
+        files = [path] if path.is_file() else _matches(field, root, str(path.relative_to(root)))
+    files = [each for each in files if each.is_file() and (each == path or not each.name.startswith("."))]
+    if not files:
         raise DataError(
             f"dataset.{field}: must be a Parquet file, a folder with *.parquet files or a pattern that matches some, "
             f"got {path}{_nested(path)}"
         )
-    return Selection(field, path, tuple(sorted(found)))
+    return Selection(field, path, tuple(sorted(files)))
 
 
 def _matches(field: str, root: Path, pattern: str) -> list[Path]:
@@ -129,8 +129,8 @@ def _split(file: Path, where: Path) -> str | None:
     """
     shard = _shard(file)
     names = [file.stem if shard is None else shard.series.name, *reversed(file.relative_to(_root(where)).parts[:-1])]
-    found = next(filter(None, map(_split_of_words, names)), None)
-    return found or (None if shard is None or shard.series.name == _UNNAMED else shard.series.name)
+    split = next(filter(None, map(_split_of_words, names)), None)
+    return split or (None if shard is None or shard.series.name == _UNNAMED else shard.series.name)
 
 
 def _split_of_words(name: str) -> str | None:
@@ -250,8 +250,8 @@ def _pattern(file: Path) -> Path:
 def _skipped(folder: Path, read: set[Path]) -> list[Path]:
     """What looks like Parquet files in a folder, and is not read: of other names, or a folder further down."""
     names = ("*.[Pp][Aa][Rr][Qq]*", "*.pq", "*.arrow", "*/*.parquet")
-    found = {path for name in names for path in folder.glob(name) if not path.name.startswith(".")}
-    return sorted(each for each in found - read if each.is_file())
+    data_files = {path for name in names for path in folder.glob(name) if not path.name.startswith(".")}
+    return sorted(each for each in data_files - read if each.is_file())
 
 
 def _nested(folder: Path) -> str:

@@ -34,31 +34,31 @@ def read_scores(source: ScoreColumn, num_train: int, field: str = "subsets.score
     if len(missing):
         text = f"must have a number for each example, got none for {len(missing)}, example {missing[0]} first"
         raise table.mistake("column", f"column {source.column} {text}")
-    found = scores_sha256(scores)
-    if source.sha256 is not None and source.sha256 != found:
-        text = f"column {source.column} has other scores, SHA-256 {found}, than {source.sha256}"
+    sha256 = scores_sha256(scores)
+    if source.sha256 is not None and source.sha256 != sha256:
+        text = f"column {source.column} has other scores, SHA-256 {sha256}, than {source.sha256}"
         raise table.mistake("sha256", text)
     return scores
 
 
-def _at_ratio(found: ExampleTable, source: ScoreColumn) -> ExampleTable:
+def _at_ratio(example_table: ExampleTable, source: ScoreColumn) -> ExampleTable:
     """The rows at the ratio that was requested; all where a table has none, or but one."""
-    table = found.table
+    table = example_table.table
     if _RATIO not in table.column_names:
         if source.ratio is not None:
-            raise found.mistake(_RATIO, f"has no column ratio to look for {source.ratio:g} in")
-        return found
+            raise example_table.mistake(_RATIO, f"has no column ratio to look for {source.ratio:g} in")
+        return example_table
     try:
         ratios = table[_RATIO].cast(pa.float64()).to_numpy(zero_copy_only=False)
     except pa.ArrowException as error:
-        raise found.mistake(_RATIO, f"column ratio must hold numbers, got {table[_RATIO].type}") from error
+        raise example_table.mistake(_RATIO, f"column ratio must hold numbers, got {table[_RATIO].type}") from error
     ratios_ppm = np.round(ratios * PPM)
     there = ", ".join(f"{each / PPM:g}" for each in np.unique(ratios_ppm)[:20])
     if source.ratio is None:
         if len(np.unique(ratios_ppm)) > 1:
-            raise found.mistake(_RATIO, f"has rows at several ratios: must be one of {there}, got none")
-        return found
+            raise example_table.mistake(_RATIO, f"has rows at several ratios: must be one of {there}, got none")
+        return example_table
     chosen = ratios_ppm == round(source.ratio * PPM)
     if not chosen.any():
-        raise found.mistake(_RATIO, f"must be one of {there}, got {source.ratio:g}")
-    return ExampleTable(table.filter(pa.array(chosen)), found.place, found.field)
+        raise example_table.mistake(_RATIO, f"must be one of {there}, got {source.ratio:g}")
+    return ExampleTable(table.filter(pa.array(chosen)), example_table.place, example_table.field)

@@ -94,10 +94,10 @@ def check_files(spec: TorchvisionData, *, download: bool) -> None:
 def check_nearby(spec: TorchvisionData) -> None:
     """Raise DataError where the set, which root has not, is in a folder above or in root: a level off."""
     root = _root(spec)
-    found = _root_nearby(spec, root)
-    if found is not None:
-        where = f"{spec.name} is not in {root}, but found in {os.path.relpath(found, root)}"
-        raise DataError(f"dataset.root: {where}: set dataset.root to {found}")
+    nearby_root = _root_nearby(spec, root)
+    if nearby_root is not None:
+        where = f"{spec.name} is not in {root}, but found in {os.path.relpath(nearby_root, root)}"
+        raise DataError(f"dataset.root: {where}: set dataset.root to {nearby_root}")
 
 
 def _root_nearby(spec: TorchvisionData, root: Path) -> Path | None:

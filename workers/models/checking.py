@@ -77,10 +77,10 @@ def check_output(model: nn.Module, input_shape: tuple[int, ...], num_classes: in
     inputs = _inputs(input_shape)
     with unchanged(model), user_code(name):
         model.eval()
-        given = inputs.clone()
+        inputs_copy = inputs.clone()
         try:
             with torch.no_grad():
-                output, operations = counted_pass(model, given)
+                output, operations = counted_pass(model, inputs_copy)
         except RuntimeError as error:
             others = sorted(
                 {str(parameter.dtype) for parameter in model.parameters() if parameter.dtype != torch.float32}
@@ -97,7 +97,7 @@ def check_output(model: nn.Module, input_shape: tuple[int, ...], num_classes: in
         )
     if output.device.type != "cpu":
         raise ModelError(f"{name}: must return logits on its inputs' device, cpu, got {output.device}")
-    if not torch.equal(given, inputs):
+    if not torch.equal(inputs_copy, inputs):
         raise ModelError(f"{name}: changes its inputs in place, which are the data: compute a new tensor (x = x - 1)")
     if not output.isfinite().all():
         raise ModelError(f"{name}: returns logits that are not finite (NaN or infinity) before any training")
@@ -126,8 +126,8 @@ def check_gradients(model: nn.Module, input_shape: tuple[int, ...], num_classes:
                 f"{name}: its logits do not depend on its parameters: no gradient passes (detach, no_grad, numpy)"
             )
         loss = nn.functional.cross_entropy(logits.float(), labels)
-        found = torch.autograd.grad(loss, list(trained.values()), allow_unused=True)
-    gradients = {key: each for key, each in zip(trained, found, strict=True) if each is not None}
+        computed = torch.autograd.grad(loss, list(trained.values()), allow_unused=True)
+    gradients = {key: each for key, each in zip(trained, computed, strict=True) if each is not None}
     for key, gradient in gradients.items():
         if not gradient.isfinite().all():
             raise ModelError(f"{name}: the gradient of {key} is not finite (NaN or infinity) before any training")

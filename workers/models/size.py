@@ -38,7 +38,7 @@ def check_size(build: Callable[[], nn.Module], input_shape: tuple[int, ...]) -> 
             return
         largest = 0
 
-        def look(module: nn.Module, given: object, output: object) -> None:
+        def look(module: nn.Module, inputs: object, output: object) -> None:
             nonlocal largest
             if isinstance(output, torch.Tensor):
                 largest = max(largest, output.numel() * 4)

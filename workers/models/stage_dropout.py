@@ -98,8 +98,8 @@ class ChannelDropout(StageModule):
         """[B, ...] to the same shape and dtype."""
         if not self.training or self.p == 0:
             return x
-        kept = torch.empty((len(x), self.channels), device=x.device).bernoulli_(1 - self.p)
-        return self.multiplied(x, kept / (1 - self.p))
+        mask = torch.empty((len(x), self.channels), device=x.device).bernoulli_(1 - self.p)
+        return self.multiplied(x, mask / (1 - self.p))
 
 
 class SparseMask(StageModule):

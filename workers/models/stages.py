@@ -65,7 +65,7 @@ def insert_stage_dropout(model: nn.Module, spec: StageDropout, name: str, input_
     return model
 
 
-def _drop_behind(module: nn.Module, given: object, output: torch.Tensor) -> torch.Tensor:
+def _drop_behind(module: nn.Module, inputs: object, output: torch.Tensor) -> torch.Tensor:
     dropped: torch.Tensor = module.get_submodule("stage_dropout")(output)
     return dropped
 
@@ -79,14 +79,14 @@ def find_stages(model: nn.Module, name: str, input_shape: tuple[int, ...]) -> li
     confirmed = 0
     axis: int | None = None
 
-    def product(module: nn.Module, given: object, output: object) -> None:
+    def product(module: nn.Module, inputs: object, output: object) -> None:
         nonlocal axis, confirmed
         axis, confirmed = (-1 if isinstance(module, nn.Linear) else 1), len(seen)
 
     handles = [module.register_forward_hook(product) for module in model.modules() if isinstance(module, _PRODUCTS)]
     for place, module in _candidates(model):
 
-        def look(module: nn.Module, given: object, output: object, place: str = place) -> None:
+        def look(module: nn.Module, inputs: object, output: object, place: str = place) -> None:
             nonlocal axis
             if axis is not None and isinstance(output, torch.Tensor) and output.ndim >= 2:
                 seen.append(Stage(place, is_block(module), output.shape[axis], axis))

@@ -19,16 +19,16 @@ def weight_roles(model: nn.Module) -> dict[nn.Parameter, Role]:
     """
     head = find_head(model)
     without = (nn.Embedding, nn.EmbeddingBag)
-    found: dict[nn.Parameter, Role] = {}
+    roles: dict[nn.Parameter, Role] = {}
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
             if isinstance(module, _BatchNorm) and name == "bias":
-                found[parameter] = "norm-bias"
+                roles[parameter] = "norm-bias"
             elif module is not head and not isinstance(module, without) and _is_matrix(parameter):
-                found.setdefault(parameter, "matrix")
+                roles.setdefault(parameter, "matrix")
             else:
-                found[parameter] = "other"
-    return found
+                roles[parameter] = "other"
+    return roles
 
 
 def _is_matrix(parameter: nn.Parameter) -> bool:

@@ -12,7 +12,7 @@ from workers.errors import StoreError
 
 
 class Binding:
-    """The file that says whose store it is, as it was when the store was opened."""
+    """The header file of a store as it was when the store was opened."""
 
     def __init__(self, path: str, content: bytes) -> None:
         self.path = path
@@ -23,14 +23,14 @@ class Binding:
         """Whether the file was the same with this mark, which changes when another file takes its place."""
         return mark is not None and mark == self._seen
 
-    def check(self, uri: str, found: pa.Buffer | None, mark: Any = None) -> None:
+    def check(self, uri: str, content: pa.Buffer | None, mark: Any = None) -> None:
         """Raise StoreError, which names the store at `uri`, unless the file's bytes are those of the opened store."""
-        if found is None:
+        if content is None:
             raise StoreError(
                 f"{uri}: the store no longer exists (no {self.path}): was its folder moved, emptied or "
                 "unmounted? Nothing more was written"
             )
-        if found.to_pybytes() != self._content:
+        if content.to_pybytes() != self._content:
             raise StoreError(
                 f"{uri}: was replaced by another store ({self.path} has changed): nothing else was written"
             )

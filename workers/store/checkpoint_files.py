@@ -23,7 +23,7 @@ class CheckpointFiles:
         self._files = files
 
     def read(self, shard: Shard, most: Callable[[], int]) -> bytes | None:
-        """What was last written for a shard; None where there is nothing.
+        """The last checkpoint of a shard; None where there is none.
 
         Raises DamagedFileError where that is truncated or altered, or, unread, where it has more than `most()` bytes.
         """

@@ -26,7 +26,7 @@ Pieces = Callable[[str], Iterable[pa.Table]]
 
 
 def content_hash(table: pa.Table) -> str:
-    """SHA-256 (hex) of what a results table says. Raises DamagedFileError where a vector's rows differ in length."""
+    """SHA-256 (hex) of a results table's content. Raises DamagedFileError where a vector's rows differ in length."""
     return _content_hash(lambda name: [table.select([name])], table.num_rows, table.column_names)
 
 

@@ -16,7 +16,7 @@ MAX_TRACEBACK = 100_000
 
 
 class Failures:
-    """Those among a store's files."""
+    """The failures in a store's files."""
 
     def __init__(self, files: Files) -> None:
         self._files = files
@@ -43,15 +43,15 @@ class Failures:
 
     def read(self, shards: Sequence[Shard], damaged: list[DamagedFileError]) -> list[Failure]:
         """The failures of these shards. Files that cannot be used are added to `damaged`."""
-        found: list[Failure] = []
+        failures: list[Failure] = []
         for shard in shards:
             try:
                 failure = read_failure(self._files, _path(shard.shard_id))
             except DamagedFileError as error:
                 damaged.append(error)
                 continue
-            found += [] if failure is None else [failure]
-        return found
+            failures += [] if failure is None else [failure]
+        return failures
 
 
 def _path(shard_id: str) -> str:

@@ -23,7 +23,7 @@ _HINTS_AFTER_REPAIR = {
 
 
 def damaged_file_error(files: Files, path: str, problem: str) -> DamagedFileError:
-    """That a file is damaged. Of campaign.json nothing can be made again."""
+    """The error for a damaged file. A damaged campaign.json cannot be repaired."""
     again = _HINTS_AFTER_REPAIR.get(path.partition("/")[0])
     hint = f"longtail verify {files.uri} --repair sets it aside; {again}" if again else None
     if problem == MISSING:
@@ -33,7 +33,7 @@ def damaged_file_error(files: Files, path: str, problem: str) -> DamagedFileErro
 
 
 def missing_file_error(files: Files, path: str) -> MissingFileError:
-    """That a file is missing."""
+    """The error for a missing file."""
     return MissingFileError(
         f"{files.location(path)}: {MISSING}", hint=_RECREATE_HINT if path == EXAMPLES_FILE else None
     )

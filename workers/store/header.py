@@ -56,7 +56,7 @@ class Header(Frozen):
 
     @property
     def record(self) -> Record:
-        """What results hold beside correctness."""
+        """The record settings: what results hold beside correctness."""
         return self.campaign.record if isinstance(self.campaign, Campaign) else Record()
 
     @property
@@ -80,12 +80,12 @@ class Header(Frozen):
         if not isinstance(self.campaign, Campaign):
             return {}
         split = self.campaign.split
-        found = {
+        columns = {
             SCORE: self.campaign.subsets.scores,
             SPLIT_SCORE: None if split is None else split.scores,
             CURRICULUM_SCORE: self.campaign.curriculum_scores,
         }
-        return {name: scores for name, scores in found.items() if scores is not None}
+        return {name: scores for name, scores in columns.items() if scores is not None}
 
     @property
     def is_superseded(self) -> bool:
@@ -143,39 +143,39 @@ class Header(Frozen):
                 f"run with that version (here is {here}), which draws the same ones again"
             )
 
-    def _check_same_precision(self, given: "Header", uri: str) -> None:
+    def _check_same_precision(self, other: "Header", uri: str) -> None:
         """The identity does not tell float32 from a precision that was left out, which another machine decided."""
-        asked = given.campaign.recipe.precision if isinstance(given.campaign, Campaign) else None
+        asked = other.campaign.recipe.precision if isinstance(other.campaign, Campaign) else None
         if asked == "float32" and self.precision != asked:
             raise StoreMismatchError(
                 f"{uri}: recipe.precision: the store has {self.precision!r}, the campaign has {asked!r}: "
                 "leave it out to train on in the store's, or give another store"
             )
 
-    def check_same(self, given: "Header", uri: str) -> None:
+    def check_same(self, other: "Header", uri: str) -> None:
         """Raise StoreMismatchError, a line per field, where the given campaign or data are not this store's."""
-        if self.identity == given.identity:
-            self._check_same_precision(given, uri)
+        if self.identity == other.identity:
+            self._check_same_precision(other, uri)
             return
-        if type(self.campaign) is not type(given.campaign):
+        if type(self.campaign) is not type(other.campaign):
             runs = {Campaign: "a campaign's runs", Imported: "imported runs"}
             raise StoreMismatchError(
-                f"{uri}: holds {runs[type(self.campaign)]}, and cannot take {runs[type(given.campaign)]}"
+                f"{uri}: holds {runs[type(self.campaign)]}, and cannot take {runs[type(other.campaign)]}"
             )
-        if self.is_superseded and given.identity == self.campaign.identity(self.fingerprint):
+        if self.is_superseded and other.identity == self.campaign.identity(self.fingerprint):
             raise StoreMismatchError(
                 f"{uri}: subsets.design: the store's balanced subsets were drawn by an earlier version, and its runs "
                 "cannot be mixed with new ones: it can be read as before; to train more, give another store"
             )
-        noun = "import" if isinstance(given.campaign, Imported) else "campaign"
+        noun = "import" if isinstance(other.campaign, Imported) else "campaign"
         lines = [
             f"{uri}: {field}: the store has {theirs!r}, the {noun} has {ours!r}"
-            for field, ours, theirs in differences(given.campaign.science(), self.campaign.science())
+            for field, ours, theirs in differences(other.campaign.science(), self.campaign.science())
         ]
-        if self.fingerprint != given.fingerprint:
+        if self.fingerprint != other.fingerprint:
             lines.append(
                 f"{uri}: data set: the store was created from a different data set "
-                f"(fingerprint {self.fingerprint[:12]}, now {given.fingerprint[:12]})"
+                f"(fingerprint {self.fingerprint[:12]}, now {other.fingerprint[:12]})"
             )
         raise StoreMismatchError("\n".join(lines or [f"{uri}: belongs to a campaign of another format"]))
 

@@ -20,7 +20,7 @@ MAX_BYTES = 4 << 20
 
 @dataclass(frozen=True)
 class Failure:
-    """A shard given up: how often it was tried, and the last traceback."""
+    """A failed shard: its number of attempts, and the last traceback."""
 
     shard_id: str
     attempts: int

@@ -30,7 +30,7 @@ def open_examples(files: Files, header: Header) -> AbstractContextManager[TableF
 
 
 class StoreMaintenance:
-    """The files of one store, good and bad."""
+    """Inspects, moves, merges and deletes the files of one store."""
 
     def __init__(self, files: Files, header: Header) -> None:
         self._files = files
@@ -38,7 +38,7 @@ class StoreMaintenance:
         self._results = Results(files, header)
 
     def names(self, folder: str) -> list[str]:
-        """Every file name in one of FOLDERS that is not a temporary one."""
+        """The file names in one of FOLDERS, without temporary files."""
         return [name for name in self._files.names(folder) if not name.startswith(("_", "."))]
 
     def inspect(self, path: str) -> str | None:
@@ -68,7 +68,7 @@ class StoreMaintenance:
         return repetitions
 
     def run_hashes(self, shard: Shard) -> dict[int, str]:
-        """SHA-256 (hex) of what a committed file says of each run, by repetition.
+        """SHA-256 (hex) of the content of each run in a committed file, by repetition.
 
         Raises DamagedFileError, or MissingFileError where it is not there.
         """
@@ -127,14 +127,14 @@ class StoreMaintenance:
 
 def superseded_shards(shards: Iterable[Shard]) -> list[Shard]:
     """The shards whose runs all are in one other, wider shard."""
-    found: list[Shard] = []
+    superseded: list[Shard] = []
     widest: Shard | None = None
     for shard in sorted(shards, key=lambda each: (each.ratio_ppm, each.start, -each.stop)):
         if widest is not None and shard.ratio_ppm == widest.ratio_ppm and shard.stop <= widest.stop:
-            found.append(shard)
+            superseded.append(shard)
         else:
             widest = shard
-    return found
+    return superseded
 
 
 def _check_document(files: Files, path: str, read: Callable[[Files, str], object]) -> None:

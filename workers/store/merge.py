@@ -43,7 +43,7 @@ def encode_results(table: pa.Table, shard: Shard, header: Header) -> tuple[pa.Bu
 
 
 def merge(files: Files, results: Results, header: Header, target: Shard, sources: Sequence[Shard]) -> None:
-    """Make sure that `target` is committed, and holds every run of the sources with the content that it has there.
+    """Commit `target` with every run of the sources, and check that each has the same content there.
 
     Deletes nothing. Memory: the target's runs twice, packed and encoded, and a source. Raises SourceError for a damaged
     source, for one with other content than another's, and for a target that is there and is not sound;

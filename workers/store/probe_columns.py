@@ -33,7 +33,7 @@ _MISSING: Mapping[DType, Any] = {"bool": False, "int16": -1, "int32": -1, "float
 
 
 class ProbeAxis(Frozen):
-    """An axis of a probe's column: what it counts, and the label of each place (a layer's name, an epoch)."""
+    """An axis of a probe's column: its name, and the label of each position (a layer's name, an epoch)."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z_]*$", max_length=50)]
     labels: Annotated[tuple[Label, ...], Field(strict=False, min_length=1)] | Annotated[int, Field(ge=1, le=MAX_VALUES)]
@@ -41,11 +41,11 @@ class ProbeAxis(Frozen):
 
     @property
     def size(self) -> int:
-        """Its number of places."""
+        """The number of positions."""
         return self.labels if isinstance(self.labels, int) else len(self.labels)
 
     def values(self) -> Sequence[str | int]:
-        """The label of each place."""
+        """The label of each position."""
         return range(self.labels) if isinstance(self.labels, int) else self.labels
 
 
@@ -92,7 +92,7 @@ class ProbedTensor(Frozen):
 
 
 class ProbeForm(Frozen):
-    """What a store's probes measure: the columns of results, and the model's trained parameters in their order."""
+    """The columns of results that a store's probes fill, and the model's trained parameters in their order."""
 
     columns: Annotated[tuple[ProbeColumn, ...], Field(strict=False, min_length=1, max_length=100)]
     layers: Annotated[tuple[Annotated[str, Field(max_length=500)], ...], Field(strict=False, max_length=100_000)]

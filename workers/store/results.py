@@ -47,7 +47,7 @@ class Results:
         return self._files.uri
 
     def names(self) -> list[str]:
-        """Every file name that is not a temporary one."""
+        """The file names, without temporary files."""
         return [name for name in self._files.names("results") if not name.startswith(("_", "."))]
 
     def shards(self) -> list[Shard]:

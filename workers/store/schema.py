@@ -90,7 +90,7 @@ def results_schema(record: Record, probes: Sequence[ProbeColumn] = ()) -> pa.Sch
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """What one model got right after one epoch (epochs count from 1): bool[N], bool[T], mean minibatch loss.
+    """The correctness of one model after one epoch (epochs count from 1): bool[N], bool[T], mean minibatch loss.
 
     `outputs` are [N] or [T], and `presentations` [slots, N], by the name of their column, those that the campaign
     records.
@@ -106,7 +106,7 @@ class EpochRecord:
     """What probes measured, by column, in the shape that the column declares."""
 
     def vectors(self) -> dict[str, npt.NDArray[Any]]:
-        """Those that are there, by column."""
+        """The vectors that are not None, by column."""
         correct = {"train_correct": self.train_correct, "test_correct": self.test_correct}
         return {**correct, **self.outputs, **self.presentations, **self.probes}
 
@@ -128,7 +128,7 @@ class RunResult:
 
 @dataclass(frozen=True)
 class Widths:
-    """How many values the vectors of a row have: N, T, slots x N, and what probes declare."""
+    """The numbers of values in the vectors of a row: N, T, slots x N, and what probes declare."""
 
     num_train: int
     num_test: int
@@ -137,11 +137,11 @@ class Widths:
     probes: Sequence[ProbeColumn] = ()
 
     def of(self, column: str) -> int:
-        """Of one vector column."""
+        """The number of values in a row of one vector column."""
         return math.prod(self.shape(column))
 
     def shape(self, column: str) -> tuple[int, ...]:
-        """Of one vector in memory: presentations are [slots, N]."""
+        """The shape of one vector in memory: presentations are [slots, N]."""
         if column == "test_correct" or column in _OF_TEST:
             return (self.num_test,)
         if column in (*PRESENTED, *PROBABILITIES):
@@ -158,9 +158,9 @@ def check_vectors(results: Sequence[RunResult], columns: pa.Schema, widths: Widt
         for record in result.epochs:
             vectors = {"subset": result.subset, **record.vectors()}
             for name in (*forms, *vectors):
-                given, form = _kind(vectors.get(name)), forms.get(name, "None")
-                if given != form:
-                    raise ValueError(f"{result.run.run_id}: {name} must be {form}, got {given}")
+                actual, form = _kind(vectors.get(name)), forms.get(name, "None")
+                if actual != form:
+                    raise ValueError(f"{result.run.run_id}: {name} must be {form}, got {actual}")
 
 
 _OF_TEST = {column.name for column in OUTPUT_COLUMNS if column.split == "test"}
@@ -235,10 +235,10 @@ def consistent(
     test_correct: npt.NDArray[np.bool_],
 ) -> bool:
     """Whether the accuracy columns, which the content hash does not cover, follow from bool[rows, N or T] vectors."""
-    given = [table[name].to_pylist() for name in ("subset_accuracy", "heldout_accuracy", "test_accuracy")]
+    stored = [table[name].to_pylist() for name in ("subset_accuracy", "heldout_accuracy", "test_accuracy")]
     derived = (
         [_mean(right[inside]) for right, inside in zip(train_correct, subset, strict=True)],
         [_mean(right[~inside]) for right, inside in zip(train_correct, subset, strict=True)],
         [_mean(right) for right in test_correct],
     )
-    return given == list(derived)
+    return stored == list(derived)

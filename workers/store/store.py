@@ -41,7 +41,7 @@ _ESTIMATE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,200}")
 
 
 class Store(StoredExamples):
-    """An existing store. Make one with `Store.create`, open one with `Store.open`."""
+    """An existing store. Create one with `Store.create`, open one with `Store.open`."""
 
     def __init__(self, files: Files, header: Header) -> None:
         self._files = files

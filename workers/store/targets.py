@@ -27,7 +27,7 @@ class _Found(NamedTuple):
 
 
 class Targets:
-    """Those among a store's files."""
+    """The requested repetitions in a store's files."""
 
     def __init__(self, files: Files) -> None:
         self._files = files

@@ -118,6 +118,6 @@ def given_labels(campaign: Campaign, labels: npt.NDArray[np.int64], num_classes:
         raise CampaignError(f"label_noise.fraction: needs at least 2 classes, the data set has {num_classes}")
     random = generator(campaign, Purpose.LABEL_NOISE, _WHOLE_CAMPAIGN)
     noisy = random.permutation(len(labels))[:noisy_count]
-    given = labels.copy()
-    given[noisy] = (labels[noisy] + random.integers(1, num_classes, size=noisy_count)) % num_classes
-    return given
+    noisy_labels = labels.copy()
+    noisy_labels[noisy] = (labels[noisy] + random.integers(1, num_classes, size=noisy_count)) % num_classes
+    return noisy_labels

@@ -56,8 +56,8 @@ def explicit_subset(
         return subset
     labels = examples.given_labels[order]
     classes, counts = np.unique(labels, return_counts=True)
-    for label, kept in zip(classes, class_sizes(counts, size), strict=True):
-        subset[_dropped(order[labels == label], int(kept), rule)] = False
+    for label, class_size in zip(classes, class_sizes(counts, size), strict=True):
+        subset[_dropped(order[labels == label], int(class_size), rule)] = False
     return subset
 
 
@@ -68,9 +68,9 @@ def threshold_ratio_ppm(rule: ThresholdRule, scores: Floats) -> int:
     would be left.
     """
     dropped = scores <= rule.threshold if isinstance(rule, AtMost) else scores >= rule.threshold
-    kept = len(scores) - int(dropped.sum())
-    above = -(-kept * PPM // len(scores))
-    return above if above * len(scores) // PPM == kept else kept * PPM // len(scores)
+    subset_size = len(scores) - int(dropped.sum())
+    above = -(-subset_size * PPM // len(scores))
+    return above if above * len(scores) // PPM == subset_size else subset_size * PPM // len(scores)
 
 
 def threshold_ratios(subsets: Subsets, scores: Floats) -> tuple[float, ...]:
@@ -86,14 +86,16 @@ def threshold_ratios(subsets: Subsets, scores: Floats) -> tuple[float, ...]:
             raise CampaignError(f"subsets.drop: {rule} leaves no training example: {span}")
         if ratio_ppm in ratios_ppm[:place]:
             other = subsets.thresholds[ratios_ppm.index(ratio_ppm)]
-            kept = f"{ratio_ppm * len(scores) // PPM:,} of {len(scores):,} examples"
+            subset_text = f"{ratio_ppm * len(scores) // PPM:,} of {len(scores):,} examples"
             raise CampaignError(
-                f"subsets.drop: must leave different numbers of examples: {other} and {rule} leave {kept}"
+                f"subsets.drop: must leave different numbers of examples: {other} and {rule} leave {subset_text}"
             )
     ratios = tuple(ratio_ppm / PPM for ratio_ppm in ratios_ppm)
     if subsets.ratios not in ((), ratios):
-        given, found = (", ".join(f"{ratio:g}" for ratio in each) for each in (subsets.ratios, ratios))
-        raise CampaignError(f"subsets.ratios: must be left out, or {found}, which follow from the scores, got {given}")
+        given_text, derived_text = (", ".join(f"{ratio:g}" for ratio in each) for each in (subsets.ratios, ratios))
+        raise CampaignError(
+            f"subsets.ratios: must be left out, or {derived_text}, which follow from the scores, got {given_text}"
+        )
     return ratios
 
 
@@ -102,21 +104,21 @@ def class_sizes(counts: Integers, size: int) -> Integers:
 
     Exact: each is floor or ceil of size x count / N.
     """
-    kept, remainders = np.divmod(size * counts.astype(np.int64), counts.sum())
-    left = size - int(kept.sum())
-    kept[np.argsort(-remainders, kind="stable")[:left]] += 1
-    return kept
+    sizes, remainders = np.divmod(size * counts.astype(np.int64), counts.sum())
+    left = size - int(sizes.sum())
+    sizes[np.argsort(-remainders, kind="stable")[:left]] += 1
+    return sizes
 
 
-def _dropped(order: Integers, kept: int, rule: Rule) -> Integers:
-    """The examples of an ascending (or, for `random`, a random) order that the rule drops, all but `kept`.
+def _dropped(order: Integers, size: int, rule: Rule) -> Integers:
+    """The examples of an ascending (or, for `random`, a random) order that the rule drops, all but `size`.
 
-    For a rule by threshold `kept` follows from the threshold.
+    For a rule by threshold `size` follows from the threshold.
     """
     if isinstance(rule, Window):
         start = round(rule.window * PPM) * len(order) // PPM
         # A window that starts at the ratio itself may be pushed over the end by rounding within a class.
-        start = min(start, kept)
+        start = min(start, size)
     else:
-        start = kept if rule == "highest" or isinstance(rule, AtLeast) else 0
-    return order[start : start + len(order) - kept]
+        start = size if rule == "highest" or isinstance(rule, AtLeast) else 0
+    return order[start : start + len(order) - size]

@@ -28,9 +28,9 @@ class CalibrationRecord:
             if not self.path.is_file():  # a pipe would be waited for
                 return None
             with self.path.open("rb") as file:
-                found = json.loads(file.read(_MAX_BYTES))
-            answered = found["question"] == self._question and type(found["stack_size"]) is int
-            return found["stack_size"] if answered and found["stack_size"] in sizes else None
+                entry = json.loads(file.read(_MAX_BYTES))
+            answered = entry["question"] == self._question and type(entry["stack_size"]) is int
+            return entry["stack_size"] if answered and entry["stack_size"] in sizes else None
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
 

@@ -110,7 +110,7 @@ def encode(saved: CheckpointState) -> bytes:
 
 
 def decode(content: bytes, num_train: int, num_test: int, probe_columns: Sequence[ProbeColumn] = ()) -> CheckpointState:
-    """What `encode` was given, tensors on the CPU. Raises ValueError where the bytes are anything else."""
+    """The checkpoint that `encode` wrote, tensors on the CPU. Raises ValueError where the bytes are none."""
     try:
         tensors = load(content)
         document = _Document.model_validate_json(_array(tensors, _DOCUMENT, np.uint8).tobytes())
@@ -222,9 +222,9 @@ def _packed(presented: Sequence[Presented]) -> dict[str, npt.NDArray[Any]]:
 
 def _records(tensors: dict[str, torch.Tensor], num_train: int, num_test: int) -> dict[int, list[EpochRecord]]:
     """The rows, by repetition."""
-    found: dict[int, list[EpochRecord]] = {}
+    records: dict[int, list[EpochRecord]] = {}
     if not any(name.startswith(_ROWS) for name in tensors):
-        return found
+        return records
     repetitions = _array(tensors, _ROWS + "repetition", np.int64)
     count = len(repetitions)
     epochs = _array(tensors, _ROWS + "epoch", np.int64, (count,))
@@ -250,36 +250,36 @@ def _records(tensors: dict[str, torch.Tensor], num_train: int, num_test: int) ->
         presented = {name: values[i] for name, values in presentations.items()}
         recorded = {name: values[i] for name, values in outputs.items()}
         record = EpochRecord(int(epochs[i]), train[i], test[i], float(losses[i]), recorded, presented)
-        found.setdefault(repetition, []).append(record)
-    return found
+        records.setdefault(repetition, []).append(record)
+    return records
 
 
 def _presented(tensors: dict[str, torch.Tensor], num_train: int) -> dict[int, list[Presented]]:
     """The presentations that no row has yet, by repetition."""
-    found: dict[int, list[Presented]] = {}
+    presented: dict[int, list[Presented]] = {}
     if not any(name.startswith(_WAITING) for name in tensors):
-        return found
+        return presented
     repetitions = _array(tensors, _WAITING + "repetition", np.int64).tolist()
     columns = _unpacked(tensors, _WAITING, (len(repetitions),), num_train)
     for i, repetition in enumerate(repetitions):
-        found.setdefault(repetition, []).append({name: values[i] for name, values in columns.items()})
-    return found
+        presented.setdefault(repetition, []).append({name: values[i] for name, values in columns.items()})
+    return presented
 
 
 def _unpacked(
     tensors: dict[str, torch.Tensor], prefix: str, shape: tuple[int, ...], num_train: int
 ) -> dict[str, npt.NDArray[Any]]:
     """What `_packed` made: [*shape, N] by column."""
-    found: dict[str, npt.NDArray[Any]] = {}
+    unpacked: dict[str, npt.NDArray[Any]] = {}
     for name in (*PRESENTED, *PROBABILITIES):
         if prefix + name not in tensors:
             continue
         if name in PROBABILITIES:
-            found[name] = _array(tensors, prefix + name, np.float16, (*shape, num_train))
+            unpacked[name] = _array(tensors, prefix + name, np.float16, (*shape, num_train))
         else:
             packed = _array(tensors, prefix + name, np.uint8, (*shape, -(-num_train // 8)))
-            found[name] = np.unpackbits(packed, axis=-1, count=num_train) == 1
-    return found
+            unpacked[name] = np.unpackbits(packed, axis=-1, count=num_train) == 1
+    return unpacked
 
 
 def _array(

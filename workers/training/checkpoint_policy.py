@@ -82,7 +82,7 @@ class ShardCheckpoints:
             self._last = time.monotonic()
 
     def remove(self) -> None:
-        """The shard is committed: its checkpoint, if it has one, is of no use any more."""
+        """Delete the checkpoint of the committed shard, if it has one."""
         if self._present:
             try:
                 self._files.remove(self._shard)
@@ -137,7 +137,7 @@ class ShardCheckpoints:
 
 
 def training_conditions(engine: Engine, header: Header, device: torch.device) -> dict[str, str]:
-    """What, beside the campaign and the shard, the bits of a training depend on."""
+    """Device, versions and settings on which the bits of a training depend, beside its campaign and shard."""
     return {
         "format": str(FORMAT),
         "engine": type(engine).__name__,

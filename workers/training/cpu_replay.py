@@ -18,7 +18,7 @@ StepResult = TypeVar("StepResult")
 """Tuples of tensors and of None, nested or not."""
 
 CALLS_BEFORE_RECORDING = 20
-"""Calls with arguments of a shape before one is recorded, which takes as long as playing so many saves."""
+"""Calls with arguments of a shape before one is recorded, which takes as long as replaying so many saves."""
 
 _PROGRAMS: dict[str, fx.GraphModule] = {}
 """By their source: the stacks of a campaign share one, and torch.fx never forgets a source."""
@@ -28,7 +28,7 @@ _NOT_RECORDABLE = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_sha
 
 
 class ReplayedStep(Generic[StepResult]):
-    """`function`, recorded once for each shape of its arguments that keeps coming, and played from then on.
+    """`function`, recorded once for each argument shape that recurs, and replayed from then on.
 
     It takes tensors, returns tuples of tensors and of None, nested or not, and does everything else by changing tensors
     in place. What it does depends on its arguments' shapes and layouts, not on their values; other tensors, such as
@@ -56,7 +56,7 @@ class ReplayedStep(Generic[StepResult]):
 def record(
     function: Callable[..., StepResult], arguments: tuple[torch.Tensor, ...]
 ) -> tuple[StepResult, Callable[..., StepResult] | None]:
-    """What `function` returns for `arguments`, and what it did, as a function of arguments like them.
+    """The result of `function` for `arguments`, and its operations as a function of arguments of the same shapes.
 
     None in place of the latter where numbers or shapes depended on values, since others might lead elsewhere; and where
     a tensor was laid out anew in place.
@@ -87,20 +87,20 @@ class _Recorder(OperatorMode):
 
     def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Execute the operation, and record it unless it is a view of an existing tensor."""
-        given, named = tree_map(self._node, (args, kwargs or {}))
+        nodes, named = tree_map(self._node, (args, kwargs or {}))
         result = operation(*args, **(kwargs or {}))
         tensors = tree_leaves(result)
         if _is_not_recordable(operation, args):
             self.not_recordable = True
-        elif operation.is_view and all(leaf in self.constants for leaf in tree_leaves(given) if _is_node(leaf)):
+        elif operation.is_view and all(leaf in self.constants for leaf in tree_leaves(nodes) if _is_node(leaf)):
             for each in tensors:
                 self._node(each)
         elif not operation.is_view or any(_place(tensor) not in self.known for tensor in tensors):
-            self._put(result, self.graph.call_function(operation, given, named))
+            self._put(result, self.graph.call_function(operation, nodes, named))
         return result
 
     def recording(self, result: StepResult) -> Callable[..., StepResult] | None:
-        """What was recorded, as a function of the arguments that returns what is in the place of `result`."""
+        """The recorded operations, as a function of the arguments that returns values structured as `result`."""
         if self.not_recordable:
             return None
         self.graph.output(tree_map(self._node, result))

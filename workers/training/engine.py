@@ -15,7 +15,7 @@ from workers.training.loop import StackTraining, Trainer
 
 
 class Checkpoints(Protocol):
-    """What an engine asks and tells on its way through a shard, so that it can be interrupted."""
+    """Restores and saves a training at the ends of its epochs, so that it can be interrupted."""
 
     def resume(self, begin: Callable[[], StackTraining]) -> StackTraining:
         """The training that `begin` starts, restored to the last saved epoch where there is one."""

@@ -1,4 +1,4 @@
-"""Puts what a stack is shown in an epoch on the device, in copies that do not wait for it."""
+"""Copies the order and augmentation of a stack's next epoch to the device, without waiting for it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from workers.training.minibatch_streams import Epoch
 
 @dataclass(frozen=True)
 class EpochInputs:
-    """An epoch of K runs: which examples they are shown, and the changes to these."""
+    """An epoch of K runs: the order of their examples, and the augmentation."""
 
     indices: npt.NDArray[np.int64]
     """int64[K, n], on the host."""
@@ -23,7 +23,7 @@ class EpochInputs:
 
 
 def upload(epochs: Sequence[Epoch], device: torch.device) -> EpochInputs:
-    """Of each run's next epoch, as its streams draw it."""
+    """The inputs of each run's next epoch, as drawn by its streams, on the device."""
     orders, changes = zip(*epochs, strict=True)
     indices = np.stack(orders)
     on_device = None if changes[0] is None else _copied(np.stack(changes, axis=1), device)

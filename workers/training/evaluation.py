@@ -45,7 +45,7 @@ def evaluate(
     where memory is exhausted.
     """
     predict = _WithinMemory(predict)
-    found: dict[str, npt.NDArray[Any]] = {}
+    outputs: dict[str, npt.NDArray[Any]] = {}
     splits = {"train": (data.train_images, data.train_labels), "test": (data.test_images, data.test_labels)}
     with torch.inference_mode():
         for split, (images, labels) in splits.items():
@@ -60,9 +60,9 @@ def evaluate(
                 right[:, part] = correct(logits, labels[part])
                 for column in requested:
                     values[column.name][:, part] = OUTPUTS[column.output][0](logits, labels[part])
-            found |= {f"{split}_correct": right.cpu().numpy()}
-            found |= {name: tensor.cpu().numpy() for name, tensor in values.items()}
-    return Evaluation(found.pop("train_correct"), found.pop("test_correct"), found)
+            outputs |= {f"{split}_correct": right.cpu().numpy()}
+            outputs |= {name: tensor.cpu().numpy() for name, tensor in values.items()}
+    return Evaluation(outputs.pop("train_correct"), outputs.pop("test_correct"), outputs)
 
 
 class _WithinMemory:

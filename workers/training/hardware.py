@@ -22,7 +22,7 @@ class Machine:
 
 
 def detect_machine(device: torch.device) -> Machine:
-    """Look at a device."""
+    """Detect the properties of a device."""
     if device.type == "cuda":
         return Machine("cuda", fast_bfloat16(device), torch.cuda.mem_get_info(device)[1], has_tf32(device))
     return Machine("cpu", fast_bfloat16(device), 0)

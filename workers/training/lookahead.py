@@ -26,20 +26,20 @@ class SlowWeights:
         return {f"slow.{i}": tensor for i, tensor in enumerate(self._slow)}
 
     def reset(self) -> None:
-        """Begin anew at the weights as they are."""
+        """Set the slow weights to the present weights."""
         with torch.no_grad():
             torch._foreach_copy_(self._slow, self._fast)
 
     def follow(self, step: int, total: int) -> None:
-        """After update `step` (from 1) of `total`: follow, if it is one to follow; replace the weights then, and at the
-        end. The host decides, and the device is not waited for."""
+        """After update `step` (from 1) of `total`: every few updates move the slow weights; then, and after the last
+        update, replace the weights by them. Does not wait for the device."""
         due = step % self.config.every == 0
         if not due and step < total:
             return
         with torch.no_grad():
             if due:
-                kept = self.config.decay**self.config.every * (step / total) ** self.config.power
-                torch._foreach_lerp_(self._slow, self._fast, 1 - kept)
+                retention = self.config.decay**self.config.every * (step / total) ** self.config.power
+                torch._foreach_lerp_(self._slow, self._fast, 1 - retention)
             torch._foreach_copy_(self._fast, self._slow)
             for weight in self._copied:
                 weight.working.copy_(weight.master)

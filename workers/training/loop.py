@@ -45,7 +45,7 @@ class Trainer(Protocol):
         """One pass of every model over its subset."""
 
     def evaluate(self) -> Evaluation:
-        """What every model gets right now, and by what margin where that is recorded."""
+        """Every model's present correctness on all examples, and the outputs that are recorded."""
 
     def weights_of(self, k: int) -> Mapping[str, torch.Tensor]:
         """The parameters (float32) and buffers of model k by the model's own names: views, not copies."""
@@ -59,7 +59,7 @@ class Trainer(Protocol):
 
 @dataclass
 class StackProgress:
-    """How far the K runs of a stack are, at the end of an epoch (0 before the first)."""
+    """Progress of the K runs of a stack at the end of an epoch (0 before the first)."""
 
     runs: Sequence[Run]
     epoch: int
@@ -77,7 +77,7 @@ class StackProgress:
 
 
 class StackTraining:
-    """K runs on their way through the epochs, with what is recorded of each."""
+    """Trains K runs epoch by epoch, and collects their records."""
 
     def __init__(self, campaign: Campaign, runs: Sequence[Run], data: DeviceData, start: Callable[[], Trainer]) -> None:
         self.campaign = campaign

@@ -56,7 +56,7 @@ def check_training_memory(
 
 
 def check_memory_on_cpu(campaign: Campaign, engine: Engine, data: DeviceData) -> None:
-    """The same for data on a device; on a GPU torch tells what does not fit."""
+    """The same for data on a device; on a GPU torch raises its own error."""
     if data.device.type == "cpu":
         counts = (len(data.train_labels), len(data.test_labels))
         check_training_memory(campaign, engine, data.input_shape, data.num_classes, counts)

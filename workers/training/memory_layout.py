@@ -1,4 +1,4 @@
-"""Memory layout of gradients for updates that walk through memory, whatever the order of its elements."""
+"""Gives gradients the memory layout of their weights, for updates that read memory in sequence."""
 
 import torch
 

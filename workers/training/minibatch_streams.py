@@ -16,7 +16,7 @@ Epoch = tuple[Integers, Integers | None]
 
 
 class MinibatchStreams:
-    """What one run is shown, epoch after epoch."""
+    """The order of one run's examples and their augmentation, epoch by epoch."""
 
     def __init__(self, campaign: Campaign, data: DeviceData, run: Run) -> None:
         self.recipe = campaign.recipe
@@ -47,13 +47,13 @@ class MinibatchStreams:
         """An epoch that was drawn before it was requested, and where the streams were then."""
 
     def state(self) -> dict[str, dict[str, Any]]:
-        """Where the streams are: the states of NumPy's bit generators, by purpose."""
+        """The states of NumPy's bit generators, by purpose."""
         if self._ahead is not None:
             return self._ahead[0]
         return {"order": dict(self._order.bit_generator.state), "augmentation": dict(self._changes.bit_generator.state)}
 
     def restore(self, state: Mapping[str, Mapping[str, Any]], epoch: int) -> None:
-        """Go on where `state` was taken, before that epoch (from 0)."""
+        """Continue from a `state` that was taken before that epoch (from 0)."""
         self._ahead = None
         self._epoch = epoch
         self._order.bit_generator.state = dict(state["order"])
@@ -68,11 +68,11 @@ class MinibatchStreams:
 
     @property
     def ahead(self) -> Epoch | None:
-        """What `next_epoch` will return, where it is drawn already."""
+        """The next result of `next_epoch` where it is already drawn, else None."""
         return None if self._ahead is None else self._ahead[1]
 
     def draw_ahead(self) -> None:
-        """Draw what `next_epoch` will return, while the device works; `state` stays that before it."""
+        """Draw the next result of `next_epoch` while the device works. Does not change `state`."""
         if self._ahead is None:
             self._ahead = (self.state(), self._draw())
 

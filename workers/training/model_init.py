@@ -33,7 +33,7 @@ def initial_model(campaign: Campaign, data: DeviceData, run: Run) -> nn.Module:
 
 
 def draw_model(campaign: Campaign, data: DeviceData, run: Run) -> DrawnModel:
-    """What `initial_model` draws, in any thread: torch's global generators and the device are left alone."""
+    """Draw the weights of `initial_model`, in any thread: torch's global generators and the device are left alone."""
     generator = torch.Generator().manual_seed(_seed(campaign, run))
     with DrawsFrom(generator):
         model = _drawn(campaign, data)

@@ -38,7 +38,7 @@ def train_and_extract_features(
     precision: Precision = "float32",
     on_epoch: ProgressCallback = lambda done, total: None,
 ) -> PenultimateFeatures:
-    """Train a run again, by itself, for what a store does not keep: its model.
+    """Train one run again and extract the features of its model, which a store does not keep.
 
     Deterministic: the same streams as the run's, so its subset, order and starting weights. Bit-identical with the
     store's run where that trained by itself too, on the same hardware and versions; as one of a stack it was computed
@@ -80,7 +80,7 @@ def head_inputs(model: nn.Module, data: DeviceData, precision: Precision = "floa
 
 
 def check_head(spec: ModelSpec, input_shape: tuple[int, ...], num_classes: int) -> None:
-    """Find out before anything is trained that `head_inputs` works: on a new model and two inputs of zeros.
+    """Check before anything is trained that `head_inputs` works: on a new model and two inputs of zeros.
 
     torch's generator stays as it is. Raises ModelError where the model has no head; what it raises passes through.
     """
@@ -92,8 +92,8 @@ def check_head(spec: ModelSpec, input_shape: tuple[int, ...], num_classes: int) 
 def _head(model: nn.Module, num_classes: int) -> nn.Linear:
     head = find_head(model)
     if head is None or head.out_features != num_classes:
-        found = "it has none" if head is None else f"its last one has {head.out_features}"
-        raise ModelError(f"model: must have a last linear layer of {num_classes} outputs to have a head, {found}")
+        actual = "it has none" if head is None else f"its last one has {head.out_features}"
+        raise ModelError(f"model: must have a last linear layer of {num_classes} outputs to have a head, {actual}")
     return head
 
 

@@ -29,7 +29,7 @@ _WAITING = 3
 
 @dataclass(frozen=True)
 class PreparedStack:
-    """What a stack of runs starts from."""
+    """The initial models and the streams of a stack of runs."""
 
     models: Sequence[nn.Module]
     streams: Sequence[MinibatchStreams]
@@ -49,7 +49,7 @@ class _Drawn:
 
 
 class StackPreparation:
-    """The stacks that an engine will train next. `overlap`: prepare them in the background; None: for a GPU alone."""
+    """Prepares the next stacks of an engine. `overlap`: in the background; None: in the background for a GPU alone."""
 
     def __init__(self, overlap: bool | None = None) -> None:
         self._overlap = overlap
@@ -57,7 +57,7 @@ class StackPreparation:
         self._waiting: dict[tuple[Run, ...], tuple[Campaign, DeviceData, Future[_Drawn]]] = {}
 
     def begin(self, campaign: Campaign, data: DeviceData, runs: Sequence[Run]) -> None:
-        """Prepare these runs in the background. Called again for the same runs, or where nothing is gained: nothing."""
+        """Prepare these runs in the background. Does nothing for the same runs again, or where nothing is gained."""
         overlap = data.device.type == "cuda" if self._overlap is None else self._overlap
         if not overlap or isinstance(campaign.model, CustomModel):
             return
@@ -69,9 +69,9 @@ class StackPreparation:
             self._waiting[tuple(runs)] = (campaign, data, _in_thread(partial(_draw, campaign, data, runs)))
 
     def take(self, campaign: Campaign, data: DeviceData, runs: Sequence[Run]) -> PreparedStack:
-        """What these runs start from, prepared or drawn now; torch's global generators as `initial_model` leaves them.
+        """The prepared stack of these runs, drawn now where it is not prepared. Raises what the preparation raised.
 
-        What the preparation raised is raised here.
+        torch's global generators are left as `initial_model` leaves them.
         """
         self.begin(campaign, data, runs)
         with self._lock:

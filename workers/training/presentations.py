@@ -20,7 +20,7 @@ Presented = Mapping[str, npt.NDArray[Any]]
 
 
 def observe(campaign: Campaign, logits: torch.Tensor, labels: torch.Tensor) -> list[torch.Tensor]:
-    """What is recorded of a minibatch, [K, B] each: correctness as bool, then probabilities and losses as float16.
+    """The records of a minibatch, [K, B] each: correctness as bool, then probabilities and losses as float16.
 
     Of logits float32[K, B, C] and labels int64[K, B]. Losses over MAX_FLOAT16 are recorded as that. Nothing where
     nothing is recorded.
@@ -43,7 +43,7 @@ def observe(campaign: Campaign, logits: torch.Tensor, labels: torch.Tensor) -> l
 
 
 class PresentationRecorder:
-    """Collects on the device what is observed in an epoch of K runs, minibatch after minibatch."""
+    """Collects the records of an epoch of K runs on the device, minibatch by minibatch."""
 
     def __init__(self, record: Record) -> None:
         self._columns = presentation_columns(record)

@@ -1,4 +1,4 @@
-"""Times matrix products in each precision that a device has: what exact float32 costs there."""
+"""Times matrix products in each precision that a device supports, to show the cost of exact float32."""
 
 import time
 

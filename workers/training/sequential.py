@@ -128,14 +128,14 @@ class _Trainer(ResumableTrainer):
             loss = F.cross_entropy(logits, labels[index], label_smoothing=recipe.label_smoothing)
             recorder.add(observe(self.campaign, logits[None], labels[index][None]))
             self.update.set_rate_factor(rate_factor(recipe, self.step, presentations.steps))
-            found = self.update.gradients(loss, retain_graph=self.gradient_sums is not None)
+            gradients = self.update.gradients(loss, retain_graph=self.gradient_sums is not None)
             if self.gradient_sums is not None:
                 losses = F.cross_entropy(
                     logits, labels[index], label_smoothing=recipe.label_smoothing, reduction="none"
                 )
                 marked = losses * split[index]
-                self.gradient_sums.add(found, self.update.gradients(marked, 1 / len(raw)))
-            self.update.apply(found)
+                self.gradient_sums.add(gradients, self.update.gradients(marked, 1 / len(raw)))
+            self.update.apply(gradients)
             self.end_step(presentations.steps)
             total += loss.detach() * len(raw)
         self.draw_ahead(presentations.steps)

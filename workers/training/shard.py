@@ -60,7 +60,7 @@ class ShardError:
 
 
 class Worker:
-    """A process's share of a campaign: the data on its device, the open store, the engine. Loads the data once."""
+    """Trains shards of one campaign in this process. Holds the data on its device, the open store and the engine."""
 
     def __init__(
         self, campaign: Campaign, store_uri: str, device: str, checkpoint_minutes: float | None = None

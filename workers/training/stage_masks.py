@@ -29,9 +29,9 @@ def set_masks(model: nn.Module, campaign: Campaign, num_train: int, device: torc
         for module, masks in zip(tied, _example_masks(seed, sizes, spec.p_mem, num_train, device), strict=True):
             module.masks = masks
     for sparse in (module for module in model.modules() if isinstance(module, SparseMask)):
-        kept = stage_generator(seed, sparse.stage).permutation(sparse.channels)[: sparse.kept]
+        kept_channels = stage_generator(seed, sparse.stage).permutation(sparse.channels)[: sparse.kept]
         mask = torch.zeros(sparse.channels, dtype=torch.bool)
-        mask[torch.from_numpy(kept)] = True
+        mask[torch.from_numpy(kept_channels)] = True
         sparse.mask = mask.to(device)
 
 

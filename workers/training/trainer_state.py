@@ -29,7 +29,7 @@ class TrainerState:
 
 
 class ResumableTrainer:
-    """Base of trainers: what they consist of, and hence how one is brought to where another was.
+    """Base class of trainers: returns and restores their state.
 
     `modules` hold all weights and buffers, `generators` are those of torch that training draws from.
     """
@@ -54,13 +54,13 @@ class ResumableTrainer:
         )
 
     def end_step(self, steps: int) -> None:
-        """Count an update, in epochs of `steps`; slow weights follow it."""
+        """Count an update, in epochs of `steps`, and apply lookahead."""
         self.step += 1
         if self._lookahead is not None:
             self._lookahead.follow(self.step, self.epochs * steps)
 
     def begin_anew(self, presentations: Sequence[MinibatchStreams]) -> None:
-        """As it was before the first step, for other runs whose models have other values in the same tensors."""
+        """Reset to the state before the first step, for other runs; the tensors stay, with other values."""
         self.presentations = presentations
         self.step = 0
         self.update.reset()
@@ -80,7 +80,7 @@ class ResumableTrainer:
         return TrainerState(self._tensors() | generators, self.step, streams)
 
     def restore(self, state: TrainerState) -> None:
-        """Go on from `state`, which came from a trainer of the same runs; values are changed in place.
+        """Continue from `state`, which came from a trainer of the same runs; values are changed in place.
 
         Raises ValueError, with nothing changed, where a name, shape or type differs; RuntimeError, when the trainer is
         not to be used any more, where a generator refuses its state.

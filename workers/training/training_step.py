@@ -67,7 +67,7 @@ class TrainingStep:
 
     @property
     def device_only_step(self) -> Step:
-        """What is work of the device alone, and can be captured: all of it; where images are streamed, `on_images`."""
+        """The part that runs on the device alone, for capture: the whole step, or `on_images` for streamed images."""
         return self if self.data.train_images.on_device else self.on_images
 
     def __call__(self, index: torch.Tensor, *changes: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -92,8 +92,8 @@ def _cross_entropy(logits: torch.Tensor, labels: torch.Tensor, smoothing: float)
     """
     if len(logits) <= _SMALL_BATCH:
         return F.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
-    given = labels[:, None] == torch.arange(logits.shape[1], device=logits.device)
-    target = torch.where(given, logits, 0).sum(dim=1)
+    is_label = labels[:, None] == torch.arange(logits.shape[1], device=logits.device)
+    target = torch.where(is_label, logits, 0).sum(dim=1)
     if smoothing:
         target = (1 - smoothing) * target + smoothing * logits.mean(dim=1)
     return logits.logsumexp(dim=1) - target

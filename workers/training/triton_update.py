@@ -115,8 +115,8 @@ def _bfloat16_bits(value):  # type: ignore[no-untyped-def]
     bits = value.to(tl.uint32, bitcast=True)
     rounded = bits + 0x7FFF + ((bits >> 16) & 1)
     # The carry could run over a NaN's exponent.
-    kept = tl.where(value == value, rounded, bits | 0x400000)
-    return (kept >> 16).to(tl.uint16).to(tl.int16, bitcast=True)
+    bits32 = tl.where(value == value, rounded, bits | 0x400000)
+    return (bits32 >> 16).to(tl.uint16).to(tl.int16, bitcast=True)
 
 
 @triton.jit  # type: ignore[untyped-decorator]

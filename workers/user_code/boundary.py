@@ -154,13 +154,15 @@ def _shorten(known: traceback.TracebackException, seen: set[int]) -> None:
     frames = list(known.stack)
     if frames:
         users = any(_is_users(frame.filename) for frame in frames)
-        kept = [frame for frame in frames[:-1] if _is_users(frame.filename) or (not users and _is_ours(frame.filename))]
-        kept.append(frames[-1])
-        cut = len(kept) - _MAX_FRAMES
+        shown_frames = [
+            frame for frame in frames[:-1] if _is_users(frame.filename) or (not users and _is_ours(frame.filename))
+        ]
+        shown_frames.append(frames[-1])
+        cut = len(shown_frames) - _MAX_FRAMES
         if cut > 0:
             place = traceback.FrameSummary(f"... {cut} frames left out ...", 0, "", lookup_line=False, line="")
-            kept = [*kept[: _MAX_FRAMES // 4], place, *kept[cut + _MAX_FRAMES // 4 :]]
-        known.stack[:] = kept
+            shown_frames = [*shown_frames[: _MAX_FRAMES // 4], place, *shown_frames[cut + _MAX_FRAMES // 4 :]]
+        known.stack[:] = shown_frames
     for other in (known.__cause__, known.__context__, *(getattr(known, "exceptions", None) or ())):
         if other is not None:
             _shorten(other, seen)

@@ -119,9 +119,9 @@ def _innermost(function: Any) -> Any:
 
 def _attributes(value: Any) -> dict[str, Any]:
     """What a value itself holds, without running any code of its own; nothing of classes, whose are for instances."""
-    found = {} if isinstance(value, type) else getattr_static(value, "__dict__", {})
+    attributes = {} if isinstance(value, type) else getattr_static(value, "__dict__", {})
     try:
-        return dict(found if isinstance(found, dict) else object.__getattribute__(value, "__dict__"))
+        return dict(attributes if isinstance(attributes, dict) else object.__getattribute__(value, "__dict__"))
     except (AttributeError, TypeError):
         return {}
 
@@ -228,7 +228,7 @@ def _folders_of_systems() -> frozenset[str]:
 @cache
 def _folders_of_installations() -> frozenset[str]:
     """Folders that `.pth` files add to `sys.path`."""
-    found = set()
+    folders = set()
     for folder in {
         *site.getsitepackages(),
         site.getusersitepackages(),
@@ -239,9 +239,9 @@ def _folders_of_installations() -> frozenset[str]:
                 lines = file.read_text(errors="replace").splitlines()
             except OSError:
                 continue
-            found |= {
+            folders |= {
                 os.path.realpath(Path(folder, line.strip()))
                 for line in lines
                 if line.strip() and not line.startswith(("#", "import ", "import\t"))
             }
-    return frozenset(found)
+    return frozenset(folders)

@@ -87,17 +87,21 @@ class Columns:
 
     def _labels(self, name: str) -> Column:
         names = [self._class_name(label) for label in self.rows[name]]
-        given = "given_label"
-        if name != "label" or given not in self.rows or not pd.api.types.is_integer_dtype(self.rows[given]):
+        given_column = "given_label"
+        if (
+            name != "label"
+            or given_column not in self.rows
+            or not pd.api.types.is_integer_dtype(self.rows[given_column])
+        ):
             return Column(escape(name), names, is_number=False)
-        self.done.add(given)
-        pairs = zip(self.rows["label"], self.rows[given], strict=True)
+        self.done.add(given_column)
+        pairs = zip(self.rows["label"], self.rows[given_column], strict=True)
         differs = [pd.notna(a) and pd.notna(b) and a != b for a, b in pairs]
         if not any(differs):
-            return Column(_head("label", f"= {given}"), names, is_number=False)
-        others = [self._class_name(label) for label in self.rows[given]]
+            return Column(_head("label", f"= {given_column}"), names, is_number=False)
+        others = [self._class_name(label) for label in self.rows[given_column]]
         cells = [_two(a, f"given {b}" if differ else "") for a, b, differ in zip(names, others, differs, strict=True)]
-        return Column(_head("label", given), cells, is_number=False)
+        return Column(_head("label", given_column), cells, is_number=False)
 
     def _class_name(self, label: Any) -> str:
         known = not pd.isna(label) and 0 <= label < len(self.class_names)

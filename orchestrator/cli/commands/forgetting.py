@@ -98,10 +98,10 @@ def _show(rows: "pd.DataFrame", top: int, requested: "Mapping[int, int]") -> Non
     columns += [TableColumn("learned", 3), TableColumn("first in epoch", 4), TableColumn("right when shown", 1)]
     table = TextTable([*columns, *[TableColumn("name", 5, kind="name")] * named], "-o FILE writes all")
     for row in rows.nlargest(top, "forgetting").to_dict("records"):
-        label, given = label_cell(row, "label"), label_cell(row, "given_label")
+        label, given_label = label_cell(row, "label"), label_cell(row, "given_label")
         table.add_row(
             row["example_id"],
-            label if label == given else f"{label} (given {given})",
+            label if label == given_label else f"{label} (given {given_label})",
             cell(row["forgetting"], row["forgetting_se"], digits=2),
             interval_cell(row["forgetting_low"], row["forgetting_high"], digits=2),
             f"{row['n_learned']} of {row['n_runs']}",

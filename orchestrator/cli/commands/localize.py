@@ -91,8 +91,8 @@ def localize(
 def _check_scores(scores: str | None, scores_ratio: float | None, estimate: str | None) -> None:
     """Raise CampaignError for options of scores that would do nothing, and for a file of scores in an object store."""
     if scores is None:
-        given = {"--scores-ratio": scores_ratio, "--estimate": estimate}
-        for option, value in given.items():
+        options = {"--scores-ratio": scores_ratio, "--estimate": estimate}
+        for option, value in options.items():
             if value is not None:
                 raise CampaignError(f"{option}: must be left out without --scores, got {value}")
     elif scores.lower().endswith(".npz"):

@@ -102,7 +102,7 @@ def _end(processes: set[Any]) -> None:
 
 @contextmanager
 def connected(address: str | None, workers: int | None, working_dir: str | None) -> Iterator[None]:
-    """On the caller's cluster, where this process is connected to one; else as `connect`, for as long as this lasts.
+    """On the caller's cluster, where this process is connected to one; else as `connect`. A context.
 
     Where the cluster's head is lost meanwhile, the process ends: see `head_watch`. Raises ClusterError.
     """
@@ -152,7 +152,7 @@ def private_folder() -> Path:
 
 
 class MachineProbe:
-    """An actor that looks at the GPU it was given."""
+    """An actor that detects and measures the GPU that Ray gives it."""
 
     def __init__(self, path: Sequence[str]) -> None:
         extend_path(path)
@@ -167,7 +167,7 @@ class MachineProbe:
 
 
 def search_path() -> list[str]:
-    """Where this process finds modules; first the folder where it was called, which is the user's."""
+    """The module search path of this process, the folder where it was called first."""
     return [os.getcwd(), *sys.path]  # noqa: PTH109 - a string for sys.path
 
 

@@ -27,7 +27,7 @@ _HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 
 
 
 def head_problem(address: str) -> str | None:
-    """Why the GCS at HOST:PORT does not answer within two seconds; None where it does.
+    """The reason why the GCS at HOST:PORT does not answer within two seconds; None where it does.
 
     Any reaction of the process counts, also one that closes the connection. Where it stands still, the kernel still
     accepts connections for it.
@@ -50,7 +50,7 @@ def head_problem(address: str) -> str | None:
 
 @contextmanager
 def watch_head(address: str, lost: Callable[[str], None] | None = None) -> Iterator[None]:
-    """For as long as this lasts, look whether the cluster's head at HOST:PORT (its GCS) answers.
+    """A context in which a thread checks that the cluster's head at HOST:PORT (its GCS) answers.
 
     Once it has not for 3 seconds, a line on standard error says so, and another one if it answers again. After 20
     seconds `lost` is called with one line; by default that ends the process with exit code 1.
@@ -67,14 +67,14 @@ def watch_head(address: str, lost: Callable[[str], None] | None = None) -> Itera
 
 
 class Outage:
-    """Seconds for which a head has not answered without a break."""
+    """Measures for how many seconds a head has not answered."""
 
     def __init__(self) -> None:
         # Not the last answer: this process may itself have been stopped since.
         self._failing_since: float | None = None
 
     def seconds(self, problem: str | None, begun: float, ended: float) -> float:
-        """Take what a probe from `begun` to `ended` found."""
+        """Record a probe from `begun` to `ended`; returns the seconds of the present outage."""
         if problem is None:
             self._failing_since = None
             return 0.0

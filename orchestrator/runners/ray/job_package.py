@@ -32,7 +32,7 @@ _NEVER_SENT = {".git", ".venv", "venv", "__pycache__"}
 
 
 def absolute_store(store: str) -> str:
-    """A store's path or URI as every node must understand it, written in one way. Raises CampaignError."""
+    """A store's path or URI in a canonical form that is valid on every node. Raises CampaignError."""
     if not re.match(r"^[A-Za-z][A-Za-z0-9+.-]+://", store):
         return os.path.abspath(Path(store).expanduser())  # noqa: PTH100 - also takes out `..`
     parts = urlsplit(store)
@@ -45,7 +45,7 @@ def absolute_store(store: str) -> str:
 
 
 def driver_name(store: str) -> str:
-    """How the ids of all jobs that train into a store begin; `store` as `absolute_store` gives it."""
+    """The prefix of the ids of all jobs that train into a store; `store` as `absolute_store` gives it."""
     return f"longtail-{hashlib.sha256(store.encode()).hexdigest()[:12]}"
 
 

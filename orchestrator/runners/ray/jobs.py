@@ -29,7 +29,7 @@ _TIMEOUT_SECONDS = (10.0, 30.0)
 
 
 class JobRunningError(ClusterError):
-    """A store whose driver is at work already."""
+    """A store for which a driver already runs."""
 
 
 class _Client(JobSubmissionClient):  # type: ignore[misc]

@@ -41,7 +41,7 @@ def exported_names() -> set[str]:
 
 
 class CampaignMetrics:
-    """What one driver reports of its campaign. Make it where Ray is connected."""
+    """The metrics that one driver exports. Needs a connection to Ray."""
 
     def __init__(self, store_uri: str) -> None:
         """Every figure carries the label `store`: where the store is, without what a URI may say of credentials."""

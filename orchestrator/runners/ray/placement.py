@@ -36,7 +36,7 @@ class Node:
 
 
 def node_names(nodes: Sequence[Node]) -> dict[str, str]:
-    """What to call each node, by its id: its address; with the start of its id where none or several have that."""
+    """The display name of each node, by id: its address, followed by the start of its id where that is not unique."""
     sharing = Counter(node.address for node in nodes)
     return {
         node.node_id: node.address

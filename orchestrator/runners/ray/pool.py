@@ -61,7 +61,7 @@ class LoadFailed:
 
 @dataclass(frozen=True)
 class ShardEnded:
-    """A call of a shard came back."""
+    """A call that trains a shard has returned."""
 
     worker: int
     shard: Shard
@@ -142,11 +142,11 @@ class Pool:
         return [worker for worker, handle in self._handles.items() if handle.node in leaving]
 
     def send(self, worker: int, shard: Shard) -> None:
-        """Have a worker train a shard after those that it has."""
+        """Send a worker a shard, which it trains after those that it has."""
         self._open(self._handles[worker].actor.attempt.remote(shard), worker, shard)
 
     def wait(self) -> Iterator[Event]:
-        """What happened, as soon as something did; nothing after a second in which nothing did."""
+        """The next events; none where nothing happens for a second."""
         for worker in [worker for worker, due in self._reloads.items() if due <= time.monotonic()]:
             del self._reloads[worker]
             self._load(worker)
@@ -172,7 +172,7 @@ class Pool:
                 yield event
 
     def kill_worker(self, worker: int) -> None:
-        """End a worker, whatever it is doing."""
+        """End a worker at once."""
         handle = self._handles.pop(worker, None)
         self._reloads.pop(worker, None)
         if handle is not None:
@@ -195,7 +195,7 @@ class Pool:
             self.kill_worker(worker)
 
     def workers_changed(self) -> WorkersChanged:
-        """The workers' present number, and where they are."""
+        """The present numbers of workers and of their nodes."""
         by_node = {self._names.get(node, node[:6]): workers for node, workers in self._ready.most_common()}
         return WorkersChanged(ready=self._ready.total(), lost=self.lost, nodes=len(self._ready), by_node=by_node)
 

@@ -15,7 +15,7 @@ _CLUSTER_ID = "/ray.rpc.NodeInfoGcsService/GetClusterId"
 
 
 class ClusterError(LongtailError, RuntimeError):
-    """A cluster that cannot be reached, that lets nobody in without its token, or that has no slot for a worker."""
+    """A cluster that cannot be reached, that rejects the token, or that has no slot for a worker."""
 
 
 def check_cluster(address: str) -> None:
@@ -84,7 +84,7 @@ def make_token() -> None:
 
 
 def refusal(address: str) -> str:
-    """One line about a cluster that did not let us in, and what to do. The token itself is in no message."""
+    """One line about a cluster that rejected the token, and what to do. Does not contain the token."""
     if _mode() != "token":
         return f"the Ray cluster at {address!r} asks for its token, and none was sent: set RAY_AUTH_MODE=token"
     if _token() is None:

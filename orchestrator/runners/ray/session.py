@@ -30,16 +30,16 @@ class RaySession:
 
     @property
     def slots(self) -> int:
-        """How many workers fit on the nodes that there are now."""
+        """The number of workers that fit on the present nodes."""
         return sum(node.slots(self.gpus) for node in cluster_nodes())
 
     @property
     def workers(self) -> int:
-        """How many there may be: those requested, else one for each slot."""
+        """The maximum number of workers: as requested, else one for each slot."""
         return self.options.workers or self.slots
 
     def check_slots(self) -> None:
-        """Raise ClusterError where no worker fits, and nothing says that nodes will join."""
+        """Raise ClusterError where no worker fits and no autoscaler or option promises more nodes."""
         if self.slots or (self.options.workers and self.options.address):
             return
         requested, has = f"{self.gpus:g} GPUs" if self.gpus else "1 CPU", ray.cluster_resources()
@@ -52,7 +52,7 @@ class RaySession:
 
 @contextmanager
 def ray_session(options: ClusterOptions) -> Iterator[RaySession]:
-    """A session for as long as this lasts; on the caller's cluster, where this process is connected to one.
+    """A session, as a context; on the caller's cluster, where this process is connected to one.
 
     Raises ClusterError.
     """

@@ -20,7 +20,7 @@ from workers.user_code.text_limits import shortened
 
 @dataclass(frozen=True)
 class LoadProblem:
-    """Why a worker cannot load the campaign: LongtailError's message, else a traceback; and the exit code for it."""
+    """Why a worker cannot load the campaign: a LongtailError's message, else a traceback; and the exit code."""
 
     text: str
     exit_code: int = FAILED
@@ -36,7 +36,7 @@ class WorkerActor:
         self._worker: Worker | None = None
 
     def load(self) -> tuple[str, str, "LoadProblem | None"]:
-        """Get ready for shards: (node, hardware, None), or why that is impossible in place of None."""
+        """Load the campaign: (node, hardware, None), or the problem in place of None."""
         node, kind = ray.get_runtime_context().get_node_id(), self._device
         problem: LoadProblem | None = None
         try:

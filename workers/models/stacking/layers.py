@@ -223,11 +223,11 @@ class StackedDropout(Stacked):
         if self.axis is not None:
             shape[1:] = [1] * (x.ndim - 1)
             shape[self.axis] = x.shape[self.axis]
-        kept = torch.empty((self.count, math.prod(shape) // self.count), device=x.device)
-        for row, generator in zip(kept, self.generators, strict=True):
+        mask = torch.empty((self.count, math.prod(shape) // self.count), device=x.device)
+        for row, generator in zip(mask, self.generators, strict=True):
             row.bernoulli_(1 - self.p, generator=generator)
         scale = 0.0 if self.p == 1 else 1 / (1 - self.p)
-        return x * (kept * scale).view(shape).to(x.dtype)
+        return x * (mask * scale).view(shape).to(x.dtype)
 
 
 STACKED_FORMS: dict[type[nn.Module], type[Stacked]] = {

@@ -19,7 +19,7 @@ from workers.store.files.uris import open_location
 
 
 class Files(Protocol):
-    """What a store needs of a place that holds files. Every path is relative to the store's root, with `/`.
+    """The file operations that a store uses. Every path is relative to the store's root, with `/`.
 
     All methods raise StoreError, which names the path, where the place cannot be reached, read or written:
     ReadOnlyError where it refuses to be written.
@@ -28,7 +28,7 @@ class Files(Protocol):
     uri: str
 
     def make_root(self) -> None:
-        """Make the place itself. Nothing else does: what was moved away or unmounted is not made anew."""
+        """Create the root folder. No other method does: a store that was moved or unmounted is not created anew."""
 
     def bind(self, path: str, content: bytes) -> None:
         """These are the files of the store whose file at `path` has this content; see `check`.
@@ -72,7 +72,7 @@ class Files(Protocol):
         """Raise ReadOnlyError where files of a folder cannot be written, as far as that is known without writing."""
 
     def clean(self) -> None:
-        """Remove what writers left behind."""
+        """Remove temporary files of killed writers."""
 
 
 def open_files(uri: str | os.PathLike[str]) -> Files:

@@ -41,7 +41,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """For how many seconds a request is repeated that fails for a moment; the last attempt begins within them.
+    """The seconds within which a request with a transient error is repeated; the last attempt begins within them.
 
     A store that never answered is likely misnamed; one that did is likely to come back. An attempt takes moments where
     a connection is refused or an error comes back, and up to 17 s where nothing does (see `locations`). Pauses are
@@ -68,7 +68,7 @@ class RemoteFiles:
         self._binding: Binding | None = None
 
     def make_root(self) -> None:
-        """An object store has no folders."""
+        """Nothing: an object store has no folders."""
 
     def bind(self, path: str, content: bytes) -> None:
         self._binding = Binding(path, content)
@@ -159,7 +159,7 @@ class RemoteFiles:
             self._retry(path, attempt)
 
     def check_writable(self, folder: str) -> None:
-        """It can only be tried."""
+        """Nothing: whether an object store can be written shows at the first write."""
 
     def clean(self) -> None:
         """Remove claims, once the youngest is old: all at once, a thousand a request."""

@@ -60,20 +60,20 @@ def pages(chunk: memoryview, encodings: Collection[int] = _ENCODINGS) -> Iterato
 
 def check_pages(chunk: memoryview, values: int, max_size: int) -> None:
     """Raise DamagedFileError unless a column chunk's pages hold so many values, and at most so many bytes unpacked."""
-    found = size = 0
+    num_values = size = 0
     for page in pages(chunk):
         size += page.uncompressed_size
         if page.is_dictionary:
             if page.values > values:
                 raise DamagedFileError(f"claims a dictionary of {page.values} values for {values}")
         else:
-            found += page.values
+            num_values += page.values
         if size > max_size:
             raise DamagedFileError(f"claims a column of more than {max_size} bytes, more than its rows can hold")
-        if found > values:
+        if num_values > values:
             raise DamagedFileError(f"claims more than the {values} values that its rows have")
-    if found != values:
-        raise DamagedFileError(f"is damaged: has {found} values in a column of {values}")
+    if num_values != values:
+        raise DamagedFileError(f"is damaged: has {num_values} values in a column of {values}")
 
 
 def check_checksums(chunk: memoryview) -> None:

@@ -33,7 +33,7 @@ MAX_TEXTS = 1 << 28
 
 @dataclass(frozen=True)
 class Layout:
-    """What a file in its place may hold: columns, values in each row's lists, number of rows."""
+    """The allowed content of a file: columns, values in each row's lists, number of rows."""
 
     schema: pa.Schema
     max_rows: int
@@ -92,7 +92,7 @@ class TableFile:
 
     @property
     def metadata(self) -> dict[str, str]:
-        """What `encode` was given."""
+        """The metadata that `encode` was given."""
         return metadata_of(self._file.schema_arrow)
 
     def read(self, group: int, columns: Sequence[str] | None = None) -> pa.Table:
@@ -136,11 +136,11 @@ class TableFile:
             texts = [each.name for each in there.schema_arrow if pa.types.is_string(each.type)]
             checked = {"page_checksum_verification": True, "pre_buffer": False}
             file = pq.ParquetFile(source, metadata=there.metadata, read_dictionary=texts, **checked, **_THRIFT)
-        found, required = [_plain(each) for each in file.schema_arrow], list(self.layout.schema)
-        further = [each for each in self.layout.optional if each in found[len(required) :]]
-        if found != required + further or any(len(group.chunks) != len(found) for group in self._footer.groups):
+        fields, required = [_plain(each) for each in file.schema_arrow], list(self.layout.schema)
+        further = [each for each in self.layout.optional if each in fields[len(required) :]]
+        if fields != required + further or any(len(group.chunks) != len(fields) for group in self._footer.groups):
             raise DamagedFileError("has unexpected columns")
-        self.layout = replace(self.layout, schema=pa.schema(found))
+        self.layout = replace(self.layout, schema=pa.schema(fields))
         return file
 
     def _fetch(self, group: int, names: Sequence[str]) -> None:
@@ -177,7 +177,7 @@ class _Ranges:
         self._extend(max(0, self.size - _TAIL))
 
     def buffer(self) -> pa.Buffer:
-        """All of it: what is fetched later shows here."""
+        """The whole file; ranges that are fetched later appear in it."""
         return pa.py_buffer(self._bytes)
 
     def view(self, start: int, stop: int) -> memoryview:
@@ -185,7 +185,7 @@ class _Ranges:
         return memoryview(self._bytes[start:stop])  # type: ignore[arg-type]
 
     def footer(self) -> Footer:
-        """The footer, which is fetched now."""
+        """Fetch and parse the footer."""
         if self.size < 12 or bytes(self.view(self.size - 4, self.size)) != b"PAR1":
             raise DamagedFileError("is damaged: is not a whole Parquet file")
         size = int.from_bytes(self.view(self.size - 8, self.size - 4), "little")
@@ -241,10 +241,10 @@ def _value_bits(kind: pa.DataType) -> int:
     return 8 * (MAX_TEXT + 4) if pa.types.is_string(kind) else int(kind.bit_width) + 8
 
 
-def _plain(found: pa.Field) -> pa.Field:
+def _plain(field: pa.Field) -> pa.Field:
     """The field, a dictionary of texts being texts."""
-    kind = found.type
-    return found.with_type(kind.value_type) if pa.types.is_dictionary(kind) else found
+    kind = field.type
+    return field.with_type(kind.value_type) if pa.types.is_dictionary(kind) else field
 
 
 def _without_dictionaries(table: pa.Table) -> pa.Table:

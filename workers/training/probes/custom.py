@@ -33,14 +33,14 @@ def custom_probe(spec: CustomProbe) -> Probe:
 def check_columns(name: str, probe: Probe, shape: ProbeShape) -> None:
     """Raise CampaignError where a probe's declarations cannot be used; `name` opens the text."""
     with user_code(name):
-        columns, units, kept = probe.columns(shape), probe.units(shape), probe.kept_epochs
+        columns, units, kept_epochs = probe.columns(shape), probe.units(shape), probe.kept_epochs
     for column in columns:
         if not isinstance(column, ProbeColumn):
             raise CampaignError(f"{name}: columns must return ProbeColumn, got {type(column).__name__}")
         if column.name.removeprefix(PROBE_PREFIX).partition("_")[0] in BUILT_IN:
             names = ", ".join(f"{PROBE_PREFIX}{each}" for each in BUILT_IN)
             raise CampaignError(f"{name}: columns must not begin with {names} (Longtail's own), got {column.name}")
-    if not all(isinstance(epoch, int) and epoch >= 0 for epoch in kept):
-        raise CampaignError(f"{name}: kept_epochs must be numbers from 0 on, got {list(kept)}")
+    if not all(isinstance(epoch, int) and epoch >= 0 for epoch in kept_epochs):
+        raise CampaignError(f"{name}: kept_epochs must be numbers from 0 on, got {list(kept_epochs)}")
     if not isinstance(units, int) or isinstance(units, bool) or not 0 <= units <= 100_000:
         raise CampaignError(f"{name}: units must return a number from 0 to 100,000, got {units!r}")

@@ -73,19 +73,19 @@ class DropoutModes:
 def _own_correct(subject: Subject, model: nn.Module) -> Bools:
     """bool[N]: correctness on each training example with the channels that it is tied to."""
     data, tied = subject.data, example_tied(model)
-    found = torch.empty(len(data.train_labels), dtype=torch.bool, device=data.device)
-    every = torch.arange(len(found), device=data.device)
+    is_correct = torch.empty(len(data.train_labels), dtype=torch.bool, device=data.device)
+    every = torch.arange(len(is_correct), device=data.device)
     start = 0
     with torch.inference_mode():
-        for raw in data.train_images.minibatches(np.arange(len(found)), EVALUATION_BATCH):
+        for raw in data.train_images.minibatches(np.arange(len(is_correct)), EVALUATION_BATCH):
             part = slice(start, start := start + len(raw))
             show_examples(tied, every[part])
             images = data.scaled(raw)
             logits = _logits(model, images)
             if subject.shape.campaign.recipe.evaluation_flip:
                 logits = (logits + _logits(model, images.flip(-1))) / 2
-            found[part] = correct(logits, data.train_labels[part])[0]
-    return found.cpu().numpy()
+            is_correct[part] = correct(logits, data.train_labels[part])[0]
+    return is_correct.cpu().numpy()
 
 
 def _logits(model: nn.Module, images: torch.Tensor) -> torch.Tensor:

@@ -37,7 +37,7 @@ class GradientAccounting:
         return (ProbeColumn(name=COLUMN, dtype="float32", axes=axes),)
 
     def units(self, shape: ProbeShape) -> int:
-        """Nothing is left to measure after training."""
+        """0: nothing is measured after training."""
         return 0
 
     def measure(self, unit: int, subject: Subject, values: Mapping[str, npt.NDArray[Any]]) -> None:

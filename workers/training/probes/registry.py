@@ -48,7 +48,7 @@ def probe_shape(
 def probe_form(
     campaign: Campaign, input_shape: tuple[int, ...], num_classes: int, counts: tuple[int, int]
 ) -> ProbeForm | None:
-    """What a store's header says of its probes; None without probes. Raises CampaignError where one cannot measure."""
+    """The probes in a store's header; None without probes. Raises CampaignError where one cannot measure."""
     requested = campaign.record.probes
     if requested is None:
         return None

@@ -106,19 +106,19 @@ class _LayerVariants:
         for norm in norms.values():
             norm.reset_running_stats()
             norm.train()
-        found = [{**variant, **self._copied(statistics)} for variant in variants]
+        reestimated = [{**variant, **self._copied(statistics)} for variant in variants]
         for number, inputs in enumerate(self._subset_minibatches(), start=1):
             for norm in norms.values():
                 norm.momentum = 1 / number  # what the mean so far and this minibatch weigh, as with momentum None
             with torch.no_grad():
                 reached = self.before(inputs)
-                for variant in found:
+                for variant in reestimated:
                     self._put(variant)
                     self.rest(reached.clone())
                     variant.update(self._copied(statistics))
         for norm in norms.values():
             norm.eval()
-        return found
+        return reestimated
 
     def _copied(self, names: Sequence[str]) -> State:
         return {name: self.own[name].clone() for name in names}

@@ -27,7 +27,7 @@ KEPT = "probe.kept."
 
 
 class ProbedTrainer(Protocol):
-    """What probes ask of K models in training."""
+    """The part of a trainer that probes use."""
 
     @property
     def subsets(self) -> Sequence[Bools]:
@@ -142,7 +142,7 @@ class StackProbes:
         start = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         # Parts of a model that are not trained are in no trainer: they are as at the start.
         end = {**start, **{name: tensor.clone() for name, tensor in self._trainer.weights_of(k).items()}}
-        kept = {epoch: {**start, **runs[k]} for epoch, runs in self._kept.items()}
+        kept_states = {epoch: {**start, **runs[k]} for epoch, runs in self._kept.items()}
         return Subject(
             run=run,
             shape=self.shape,
@@ -150,7 +150,7 @@ class StackProbes:
             subset=self._trainer.subsets[k],
             split=self._data.split.cpu().numpy(),
             build=self._builder(run, end),
-            states={0: start, **kept, last: end},
+            states={0: start, **kept_states, last: end},
         )
 
     def _builder(self, run: Run, state: State) -> Callable[[], nn.Module]:

@@ -47,7 +47,7 @@ class UnitMasks:
                 factors.fill_(1)
 
     def largest_gain(self, objective: torch.Tensor) -> Unit | None:
-        """The unit whose loss would raise the objective the most, to first order; None where all are taken.
+        """The unit whose loss would raise the objective the most, to first order; None where all are at 0.
 
         The derivative by a factor is the sum over positions and examples of activation times derivative; taking the
         unit away changes the objective by minus that. Of equal gains the first; gains that are not numbers are last.
@@ -62,16 +62,16 @@ class UnitMasks:
         return best
 
     def _gains(self, objective: torch.Tensor) -> dict[int, Floats]:
-        found = torch.autograd.grad(objective, list(self._factors.values()), allow_unused=True)
+        slopes = torch.autograd.grad(objective, list(self._factors.values()), allow_unused=True)
         gains = {}
-        for (layer, factors), gradient in zip(self._factors.items(), found, strict=True):
+        for (layer, factors), gradient in zip(self._factors.items(), slopes, strict=True):
             slope = torch.zeros_like(factors) if gradient is None else gradient
             gain = -slope.detach().double().cpu().numpy()
             gains[layer] = np.where(np.isfinite(gain), gain, np.finfo(np.float64).min)
         return gains
 
     def _hook(self, place: int) -> Callable[[nn.Module, Any, Any], Any]:
-        def scale(module: nn.Module, given: Any, output: Any) -> Any:
+        def scale(module: nn.Module, inputs: Any, output: Any) -> Any:
             values, *others = output if isinstance(output, tuple) else (output,)
             axis = unit_axis(module, values)
             if place not in self._factors:

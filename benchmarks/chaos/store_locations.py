@@ -19,14 +19,14 @@ _BUCKET = "chaos"
 _ERRORS = (HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.SERVICE_UNAVAILABLE, None)
 
 
-class Place(Protocol):
-    """A store's place. `environment` is what workers and drivers need to reach it; this process reaches it anyway."""
+class StoreLocation(Protocol):
+    """The location of a store. `environment`: what workers and drivers need to reach it; this process needs nothing."""
 
     uri: str
     environment: dict[str, str]
     poll_seconds: float
 
-    def heal(self) -> None:
+    def repair(self) -> None:
         """Take every fault away."""
 
     def close(self) -> None:
@@ -57,7 +57,7 @@ class Disk:
                     while file.write(bytes(size)) == size:
                         pass
 
-    def heal(self) -> None:
+    def repair(self) -> None:
         (self._folder / "filler").unlink(missing_ok=True)
 
     def close(self) -> None:
@@ -65,7 +65,7 @@ class Disk:
 
 
 class Bucket:
-    """An S3 server (moto) with two doors: one that fails when told to, for the campaign, and one for those who look."""
+    """An S3 server (moto) at two ports: requests of the campaign can be made to fail, those of readers do not."""
 
     poll_seconds = 0.1
 
@@ -78,9 +78,10 @@ class Bucket:
                 pass
 
         application = DomainDispatcherApplication(create_backend_app)
-        self.door = FailingDoor(application)
+        self.frontend = FailingFrontend(application)
         self._servers = [
-            make_server("127.0.0.1", 0, app, threaded=True, request_handler=Silent) for app in (application, self.door)
+            make_server("127.0.0.1", 0, app, threaded=True, request_handler=Silent)
+            for app in (application, self.frontend)
         ]
         for server in self._servers:
             threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -96,15 +97,15 @@ class Bucket:
     def _make_bucket(endpoint: str) -> None:
         pafs.S3FileSystem(endpoint_override=endpoint, allow_bucket_creation=True).create_dir(_BUCKET)
 
-    def heal(self) -> None:
-        self.door.fail(0)
+    def repair(self) -> None:
+        self.frontend.fail(0)
 
     def close(self) -> None:
         for server in self._servers:
             server.shutdown()
 
 
-class FailingDoor:
+class FailingFrontend:
     """A WSGI application before another: answers some requests with 500, 503, or by resetting the connection."""
 
     def __init__(self, application: Callable[..., Iterable[bytes]]) -> None:

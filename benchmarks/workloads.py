@@ -28,7 +28,7 @@ class Sizes:
 
 
 @dataclass(frozen=True)
-class Work:
+class Workload:
     """A campaign to race with. `peer_repetitions` are those of contestants that train one model after the other."""
 
     name: str
@@ -47,7 +47,7 @@ class Work:
         return [(ratio, repetition) for repetition in range(repetitions) for ratio in ratios]
 
 
-def make_work(name: str, sizes: Sizes) -> Work:
+def make_workload(name: str, sizes: Sizes) -> Workload:
     """A work, with what the command line changes. Raises CampaignError; KeyError for a work that does not exist."""
     kind = _KINDS[name]
     document = kind.document(sizes)
@@ -58,7 +58,7 @@ def make_work(name: str, sizes: Sizes) -> Work:
     if sizes.precision is not None:
         recipe["precision"] = sizes.precision
     held_out = max(subsets["ratios"]) < 1
-    return Work(
+    return Workload(
         name=name,
         campaign=check_campaign(document, name).with_absolute_paths(),
         peer_repetitions=sizes.peer_repetitions or kind.peer_repetitions,
@@ -66,16 +66,16 @@ def make_work(name: str, sizes: Sizes) -> Work:
     )
 
 
-def lacking(name: str, sizes: Sizes, device: str, *, named: bool) -> str | None:
+def unmeasurable_reason(name: str, sizes: Sizes, device: str, *, by_name: bool) -> str | None:
     """Why a work is not measured here: a path that was not given, a GPU that is missing; None: it can be.
 
-    `named`: the user requested it by name, and so gets it without a GPU too.
+    `by_name`: the user requested it by name, and so gets it without a GPU too.
     """
     if name == "mnist" and sizes.mnist_root is None:
         return "needs --mnist-root"
     if _KINDS[name].images and sizes.cifar_root is None:
         return "needs --cifar-root"
-    if _KINDS[name].images and device != "cuda" and not named:
+    if _KINDS[name].images and device != "cuda" and not by_name:
         return "takes hours without a GPU; name it to train it all the same"
     return None
 

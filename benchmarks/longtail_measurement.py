@@ -10,14 +10,14 @@ from pathlib import Path
 
 import analysis
 from benchmarks.measure import OURS, Measurement
-from benchmarks.works import Work
+from benchmarks.workloads import Workload
 from orchestrator import RunOptions, run_campaign
 from orchestrator.campaigns.campaign_report import CampaignProgress
 from orchestrator.runners.run_options import Device
 from workers.errors import LongtailError
 
 
-class OursError(LongtailError, RuntimeError):
+class NotTimedError(LongtailError, RuntimeError):
     """A campaign that cannot be timed: shards failed, or it was over before all workers were ready."""
 
 
@@ -30,11 +30,11 @@ class Moment:
     committed: int
 
 
-def measure_ours(work: Work, options: RunOptions, operations: float) -> Measurement:
+def measure_longtail(workload: Workload, options: RunOptions, operations: float) -> Measurement:
     """Train the whole campaign once. `operations` are those of one model.
 
     `whole_seconds` of the details: from the call to the C-scores, where examples are held out.
-    Raises OursError, and what run_campaign raises.
+    Raises NotTimedError, and what run_campaign raises.
     """
     moments: list[Moment] = []
     started = time.perf_counter()
@@ -43,24 +43,26 @@ def measure_ours(work: Work, options: RunOptions, operations: float) -> Measurem
         moments.append(Moment(time.perf_counter() - started, progress.workers, progress.trained))
 
     with tempfile.TemporaryDirectory(prefix="longtail-speed-") as folder:
-        report = run_campaign(work.campaign, Path(folder) / "store", options, on_progress=watch)
+        report = run_campaign(workload.campaign, Path(folder) / "store", options, on_progress=watch)
         if not report.complete:
-            raise OursError(f"{work.name}: {report.progress.failed} runs failed: {report.failures[0].error.message}")
+            raise NotTimedError(
+                f"{workload.name}: {report.progress.failed} runs failed: {report.failures[0].error.message}"
+            )
         view = analysis.open_store(Path(folder) / "store")
-        if work.accuracy == "held out":
+        if workload.accuracy == "held out":
             view.cscore()
         whole = time.perf_counter() - started
         runs, header = view.runs(), view.store.header.model_dump(mode="json")
-    ready, end = since_ready(moments, work.name)
-    column = "heldout_accuracy" if work.accuracy == "held out" else "test_accuracy"
+    ready, end = moments_of_full_load(moments, workload.name)
+    column = "heldout_accuracy" if workload.accuracy == "held out" else "test_accuracy"
     return Measurement(
-        work=work.name,
+        work=workload.name,
         contestant=OURS,
         models=end.committed - ready.committed,
         seconds=end.seconds - ready.seconds,
         startup_seconds=ready.seconds,
         accuracy=float(runs[column].mean()),
-        accuracy_of=work.accuracy,
+        accuracy_of=workload.accuracy,
         operations=operations,
         # The store knows what a recipe that leaves it open was trained in.
         precision=header.get("precision", "float32"),
@@ -78,17 +80,17 @@ def measure_ours(work: Work, options: RunOptions, operations: float) -> Measurem
     )
 
 
-def since_ready(moments: Sequence[Moment], work: str) -> tuple[Moment, Moment]:
-    """The moment at which all workers were ready, and the last commit. Raises OursError where nothing lies between."""
+def moments_of_full_load(moments: Sequence[Moment], workload: str) -> tuple[Moment, Moment]:
+    """The moment at which all workers were ready, and the last commit. Raises NotTimedError where they are the same."""
     most = max(moment.workers for moment in moments)
     ready = next(moment for moment in moments if moment.workers == most)
     end = next(moment for moment in moments if moment.committed == moments[-1].committed)
     if most == 0 or end.committed <= ready.committed:
-        raise OursError(f"{work}: was over before all {most} workers were ready; give more --repetitions")
+        raise NotTimedError(f"{workload}: was over before all {most} workers were ready; give more --repetitions")
     return ready, end
 
 
-def all_of_this_machine(device: Device, gpus_per_worker: float | None) -> RunOptions:
+def whole_machine_options(device: Device, gpus_per_worker: float | None) -> RunOptions:
     """A worker on each core or GPU, on Ray; without Ray one in this process."""
     if find_spec("ray") is None:
         return RunOptions(runner="local", device=device)
