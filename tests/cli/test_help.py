@@ -124,7 +124,7 @@ def test_misspelt_presets(preset: str, end: str) -> None:
             "drop_last: true",
             "model: {name: resent18}",
             "model.name: must be mlp, small-cnn, mnist-cnn, resnet9, airbench, resnet18, resnet50, "
-            "wide-resnet, densenet, vit, vit-small-data or package.module:function, "
+            "wide-resnet, densenet, inception, vit, vit-small-data or package.module:function, "
             "got 'resent18' (did you mean resnet18?)",
         ),
         (

@@ -15,6 +15,7 @@ from workers.campaign.model_spec import (
     Airbench,
     CustomModel,
     DenseNet,
+    Inception,
     ModelSpec,
     ResNet,
     ResNet9,
@@ -32,6 +33,8 @@ RESNET9_SIZE = (
     + 2 * (64 + 3 * 128 + 3 * 256 + 128)  # batch normalisation
     + 128 * 10
 )
+INCEPTION_SCALES = 96 + (64 + 80) + 80 + (160 + 160 + 160 + 144) + 96 + (336 + 336)
+"""Of batch norms, one for each channel; the paper's have none, and 1,649,402 parameters (its table 1)."""
 AIRBENCH_SIZE = (
     24 * (12 + 1)  # the 2 x 2 convolution
     + 9 * (24 * 64 + 64 * 64 + 64 * 256 + 3 * 256 * 256)  # 3 x 3 convolutions
@@ -63,6 +66,7 @@ def parameters(model: nn.Module) -> int:
         (ResNet(name="resnet18"), (1, 8, 8)),
         (ResNet(name="resnet18"), (4, 33, 33)),
         (ResNet(name="resnet50"), (3, 16, 16)),
+        (Inception(name="inception", width=1), (1, 4, 7)),
         (SMALL_VIT, (3, 8, 8)),
         (SmallDataViT(name="vit-small-data", layers=1, heads=2, width=8, hidden=4), (3, 8, 8)),
         (SMALL_VIT, (1, 28, 28)),
@@ -87,6 +91,7 @@ def test_every_family_maps_its_input_to_one_logit_per_class(spec: ModelSpec, sha
         (ResNet(name="resnet50"), (3, 224, 224), 1000, 25_557_032),
         (ResNet9(name="resnet9"), (3, 32, 32), 10, RESNET9_SIZE),
         (DenseNet(name="densenet"), (3, 32, 32), 10, 769_162),
+        (Inception(name="inception"), (3, 28, 28), 10, 1_649_402 + INCEPTION_SCALES),
         (WideResNet(name="wide-resnet"), (3, 32, 32), 10, 36_479_194),
         (Airbench(name="airbench", widths=(64, 256, 256)), (3, 32, 32), 10, AIRBENCH_SIZE),
     ],

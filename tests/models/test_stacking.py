@@ -11,6 +11,7 @@ from workers.campaign.model_spec import (
     MNISTCNN,
     Airbench,
     DenseNet,
+    Inception,
     ModelSpec,
     ResNet,
     ResNet9,
@@ -79,9 +80,21 @@ def specified(spec: ModelSpec, shape: tuple[int, ...]) -> Build:
         (specified(Airbench(name="airbench", widths=(4, 6, 8)), (3, 10, 12)), (3, 10, 12)),
         (specified(ResNet(name="resnet18"), (3, 8, 8)), (3, 8, 8)),
         (specified(DenseNet(name="densenet", depth=10, growth=3), (3, 8, 8)), (3, 8, 8)),
+        (specified(Inception(name="inception", width=2), (3, 8, 8)), (3, 8, 8)),
         (specified(WideResNet(name="wide-resnet", depth=10, width=1), (3, 8, 8)), (3, 8, 8)),
     ],
-    ids=["everything", "mlp", "small-cnn", "mnist-cnn", "resnet9", "airbench", "resnet18", "densenet", "wide-resnet"],
+    ids=[
+        "everything",
+        "mlp",
+        "small-cnn",
+        "mnist-cnn",
+        "resnet9",
+        "airbench",
+        "resnet18",
+        "densenet",
+        "inception",
+        "wide-resnet",
+    ],
 )
 def test_stacks_compute_what_their_models_do(build: Build, shape: tuple[int, ...]) -> None:
     assert unstackable_reason(redrawn(build), shape) is None

@@ -39,6 +39,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "airbench": {"widths": [4, 8, 8]},
     "wide-resnet": {"depth": 10, "width": 1},
     "densenet": {"depth": 10, "growth": 4},
+    "inception": {"width": 1},
     "vit": {"layers": 1, "width": 8},
     "vit-small-data": {"layers": 1, "width": 8, "hidden": 8},
 }

@@ -88,6 +88,14 @@ class DenseNet(ModelOptions):
     """Channels that each layer adds."""
 
 
+class Inception(ModelOptions):
+    """The small Inception for small images (Zhang et al., ICLR 2017)."""
+
+    name: Literal["inception"]
+    width: Annotated[int, Field(ge=1, le=256)] = 16
+    """All numbers of channels are multiples of it; 16 is the paper's, which starts with 96."""
+
+
 class ViT(ModelOptions):
     """torchvision's vision transformer, sized for small images."""
 
@@ -137,6 +145,7 @@ MODEL_NAMES = {
     "resnet50": "resnet",
     "wide-resnet": "wide-resnet",
     "densenet": "densenet",
+    "inception": "inception",
     "vit": "vit",
     "vit-small-data": "vit-small-data",
 }
@@ -151,6 +160,7 @@ ModelSpec = Annotated[
     | Annotated[ResNet, Tag("resnet")]
     | Annotated[WideResNet, Tag("wide-resnet")]
     | Annotated[DenseNet, Tag("densenet")]
+    | Annotated[Inception, Tag("inception")]
     | Annotated[ViT, Tag("vit")]
     | Annotated[SmallDataViT, Tag("vit-small-data")]
     | Annotated[CustomModel, Tag("custom")],

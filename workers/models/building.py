@@ -10,6 +10,7 @@ from workers.campaign.model_spec import (
     Airbench,
     CustomModel,
     DenseNet,
+    Inception,
     ModelSpec,
     ResNet,
     ResNet9,
@@ -21,6 +22,7 @@ from workers.campaign.model_spec import (
 from workers.errors import ModelError
 from workers.models.airbench import build_airbench
 from workers.models.densenet import build_densenet
+from workers.models.inception import build_inception
 from workers.models.mlp import build_mlp
 from workers.models.mnist_cnn import build_mnist_cnn
 from workers.models.process import preserved_global_state
@@ -80,6 +82,8 @@ def _standard(spec: ModelSpec, input_shape: tuple[int, ...], num_classes: int) -
             return build_wide_resnet(spec, input_shape, num_classes)
         case DenseNet():
             return build_densenet(spec, input_shape, num_classes)
+        case Inception():
+            return build_inception(spec, input_shape, num_classes)
         case ViT():
             return build_vit(spec, input_shape, num_classes)
         case SmallDataViT():
