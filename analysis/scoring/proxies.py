@@ -129,7 +129,7 @@ def reference_cscore(store: Store, other: Source | None = None, *, replicates: b
             raise EstimateError(
                 f"{store.uri}: has no C-score, at ratio 1 no example is held out: another store or file must be given"
             )
-        return read_scores(store.uri, "cscore", replicates=replicates)
+        return read_scores(store, "cscore", replicates=replicates)
     theirs = read_scores(other, "cscore", replicates=replicates)
     labels = read_labels(store).label
     ours = Scores(store.uri, "", labels, np.full(len(labels), np.nan), known_fingerprint(store))

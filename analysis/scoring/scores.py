@@ -27,8 +27,8 @@ from workers.store import Store
 from workers.store.npz import read_vectors
 
 Estimate = Literal["memorization", "cscore", "forgetting"]
-Source = str | os.PathLike[str]
-"""A store's path or URI, or the path of an `.npz` file with the arrays `labels` and `scores`."""
+Source = str | os.PathLike[str] | Store
+"""A store, its path or URI, or the path of an `.npz` file with the arrays `labels` and `scores`."""
 
 _MAX_EXAMPLES = 1 << 27
 
@@ -74,7 +74,7 @@ class Scores:
 
 def is_score_file(source: Source) -> bool:
     """Whether a source is a file of scores, by its name, and no store."""
-    return os.fspath(source).lower().endswith(".npz")
+    return not isinstance(source, Store) and os.fspath(source).lower().endswith(".npz")
 
 
 def read_scores(source: Source, estimate: Estimate, ratio: float | None = None, *, replicates: bool = False) -> Scores:
@@ -89,8 +89,12 @@ def read_scores(source: Source, estimate: Estimate, ratio: float | None = None, 
     """
     if estimate not in get_args(Estimate):
         raise EstimateError(f"estimate must be one of {', '.join(get_args(Estimate))}, got {estimate!r}")
+    if isinstance(source, Store):
+        return _of_store(source, estimate, ratio, replicates)
     return (
-        _of_file(Path(source)) if is_score_file(source) else _of_store(Store.open(source), estimate, ratio, replicates)
+        _of_file(Path(source))
+        if is_score_file(source)
+        else read_scores(Store.open(source), estimate, ratio, replicates=replicates)
     )
 
 

@@ -25,6 +25,7 @@ from workers.campaign.plural import count_text
 from workers.common.progress import StageProgressCallback, no_progress
 
 if TYPE_CHECKING:
+    from analysis.scoring.scores import Source
     from orchestrator.campaigns.campaign_report import CampaignProgress
     from workers.store import Store
 
@@ -110,6 +111,26 @@ def reading_display(console: Console, store: "Store") -> Iterator[StageProgressC
             yield show
         finally:
             store.on_read = no_progress
+
+
+@contextmanager
+def sources_display(console: Console, *sources: "Source") -> Iterator[list["Source"]]:
+    """As `work_display`; yields the sources, stores opened, and every pass over the runs of one is a stage."""
+    from analysis.scoring.scores import is_score_file
+    from workers.store import Store
+
+    with work_display(console) as show:
+        opened = [
+            source if is_score_file(source) or isinstance(source, Store) else Store.open(source) for source in sources
+        ]
+        stores = [source for source in opened if isinstance(source, Store)]
+        for number, store in enumerate(stores, start=1):
+            store.on_read = partial(show, "runs read" if len(stores) == 1 else f"runs of store {number} read")
+        try:
+            yield opened
+        finally:
+            for store in stores:
+                store.on_read = no_progress
 
 
 def _interruptible(show: StageProgressCallback) -> StageProgressCallback:

@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -65,6 +66,17 @@ def test_long_commands_tell_their_progress_and_their_basis(
     assert code == 0, errors
     assert re.search(rf"^{STAGES.get(name, 'runs read')}: [\d,]+ of [\d,]+(, \d+:\d\d:\d\d left)?$", errors, re.M)
     assert BASIS[command] in output + errors
+
+
+def test_two_stores_are_two_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pass for the values and one for the replicates of each."""
+    monkeypatch.setattr(progress, "STAGE_SECONDS", 0.0)
+    bits = np.random.default_rng(0).random((12, 20)) < 0.5
+    uri = make_store(tmp_path / "s", bits, bits, bits, shard_size=4).uri
+    code, _, errors = call("compare", uri, uri)
+    assert code == 0, errors
+    stages = re.findall(r"^runs of store (\d) read: 8 of 12", errors, re.M)
+    assert stages == ["1", "1", "2", "2"], errors
 
 
 def test_short_work_has_no_lines(store: str) -> None:

@@ -8,7 +8,7 @@ import typer
 from orchestrator.cli.figure_output import ENDINGS as FIGURES
 from orchestrator.cli.figure_output import check_figure, write_figure
 from orchestrator.cli.options import EstimateOption
-from orchestrator.cli.output import say, show_table
+from orchestrator.cli.output import errors, say, show_table
 from orchestrator.cli.table_output import cell, interval_cell
 from orchestrator.cli.text_table import TableColumn, TextTable
 from orchestrator.frame_files import ENDINGS as TABLES
@@ -51,9 +51,11 @@ def compare(
     Example: longtail compare STORE cifar10-cscores-orig-order.npz --estimate cscore -o agreement.png
     """
     import analysis
+    from orchestrator.cli.progress import sources_display
 
     table, scatter = _outputs(output, plot)
-    agreement = analysis.compare(a, b, estimate=estimate, ratio=ratio, thresholds=threshold)
+    with sources_display(errors, a, b) as sources:
+        agreement = analysis.compare(*sources, estimate=estimate, ratio=ratio, thresholds=threshold)
     if scatter is not None:
         write_figure(scatter, analysis.plot.agreement, agreement)
     if table is not None:

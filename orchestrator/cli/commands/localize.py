@@ -62,7 +62,7 @@ def localize(
     from analysis.estimators.localization.summary import localize as summarize
     from analysis.scoring.probe_agreement import correlate_probes
     from analysis.scoring.scores import chosen_estimate, read_scores
-    from orchestrator.cli.progress import reading_display
+    from orchestrator.cli.progress import sources_display
     from workers.store import Store
 
     if rule not in RULES:
@@ -71,10 +71,10 @@ def localize(
     check_output(output)
     check_figure(plot, "plot")
     opened = Store.open(store)
-    with reading_display(errors, opened):
+    with sources_display(errors, opened, *([] if scores is None else [scores])) as (_, *compared_with):
         summary = summarize(opened, ratio=ratio)
-        if scores is not None:
-            compared = read_scores(scores, chosen_estimate((scores,), estimate), scores_ratio, replicates=True)
+        for source in compared_with:
+            compared = read_scores(source, chosen_estimate((source,), estimate), scores_ratio, replicates=True)
             summary.tables["scores"] = correlate_probes(opened, compared, ratio=ratio)
     written = [_keep(opened, name, frame, output) for name, frame in summary.tables.items()]
     if plot is not None:

@@ -38,7 +38,7 @@ def proxies(
     from analysis.reading.runs_read import runs_read_text
     from analysis.scoring.example_scores import largest_ratio
     from analysis.scoring.proxies import proxies_frame, reference_cscore, store_proxy_agreement
-    from orchestrator.cli.progress import reading_display
+    from orchestrator.cli.progress import sources_display
     from workers.store import Store
 
     if not 0 < confidence < 1:
@@ -46,8 +46,8 @@ def proxies(
     check_output(output)
     check_figure(plot, "plot")
     opened = Store.open(store)
-    with reading_display(errors, opened):
-        reference = reference_cscore(opened, cscore, replicates=True)
+    with sources_display(errors, opened, *([] if cscore is None else [cscore])) as (_, *others):
+        reference = reference_cscore(opened, *others, replicates=True)
         largest = largest_ratio(opened, ratio)
         scores = read_example_scores(opened, largest, replicates=True)
     if scores.saturated:
