@@ -129,7 +129,13 @@ class RatioBits:
 
     def of_examples(self, examples: npt.NDArray[np.int64], tests: npt.NDArray[np.int64]) -> "RatioBits":
         """The same of some training and test examples alone, numbered from 0 in the order of these ids."""
-        labels = Labels(self.labels.label[examples], self.labels.given_label[examples], self.labels.test_label[tests])
+        noisy = self.labels.noisy_image
+        labels = Labels(
+            self.labels.label[examples],
+            self.labels.given_label[examples],
+            self.labels.test_label[tests],
+            noisy_image=None if noisy is None else noisy[examples],
+        )
         subsets, test_correct = self.subsets.of_examples(examples), self.test_correct.of_examples(tests)
         n_in, correct = self.n_in[examples], self.correct[tests]
         return replace(self, labels=labels, subsets=subsets, test_correct=test_correct, n_in=n_in, correct=correct)

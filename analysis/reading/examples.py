@@ -1,6 +1,6 @@
 """Labels of the examples, in canonical order."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,11 +16,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Labels:
-    """int64[N] `label` and `given_label` (what the models saw: differs under label noise), int64[T] `test_label`."""
+    """int64[N] `label` and `given_label` (what the models saw: differs under label noise), int64[T] `test_label`.
+
+    bool[N] `noisy_image`: noise was added to the pixels; None: to none.
+    """
 
     label: npt.NDArray[np.int64]
     given_label: npt.NDArray[np.int64]
     test_label: npt.NDArray[np.int64]
+    noisy_image: npt.NDArray[np.bool_] | None = field(default=None, kw_only=True)
+
+    @property
+    def noisy(self) -> npt.NDArray[np.bool_]:
+        """bool[N], the examples with noise on purpose: another label than the data set's, or noise in the pixels."""
+        noisy: npt.NDArray[np.bool_] = self.given_label != self.label
+        return noisy if self.noisy_image is None else noisy | self.noisy_image
 
     @property
     def num_train(self) -> int:
@@ -54,4 +64,5 @@ def read_labels(store: Store) -> Labels:
         label=train["label"].to_numpy().astype(np.int64),
         given_label=train["given_label"].to_numpy().astype(np.int64),
         test_label=test["label"].to_numpy().astype(np.int64),
+        noisy_image=store.noisy_images(),
     )

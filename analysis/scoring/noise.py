@@ -1,4 +1,4 @@
-"""Detection of known label noise: how well each score ranks examples whose given label is wrong.
+"""Detection of known noise: how well each score ranks examples whose given label is wrong, or whose pixels are noisy.
 
 A model that never saw a mislabelled example predicts its true label, so it counts as wrong: its C-score is low. One
 that is trained on it learns it late, memorizes it, and forgets it, so that accuracy and probability over its
@@ -57,14 +57,13 @@ def noise_curves(store_scores: StoreScores) -> pd.DataFrame:
 
 
 def noisy_examples(labels: Labels, source: str) -> Bools:
-    """bool[N]: whether the given label is another. Raises EstimateError, which names the source, where none is."""
-    noisy: Bools = labels.given_label != labels.label
-    if not noisy.any():
+    """bool[N]: see `Labels.noisy`. Raises EstimateError, which names the source, where none is."""
+    if not labels.noisy.any():
         raise EstimateError(
             f"{source}: has no noisy label, every given label is the data set's own (label_noise has no fraction "
-            "and no file); longtail suspects lists the labels that are most likely wrong"
+            "and no file, image_noise no fraction); longtail suspects lists the labels that are most likely wrong"
         )
-    return noisy
+    return labels.noisy
 
 
 def _valued(score: ExampleScore, noisy: Bools) -> tuple[npt.NDArray[np.float64], Bools]:

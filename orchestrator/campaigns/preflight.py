@@ -24,7 +24,7 @@ from workers.models.repeatability import build_seeded, check_repeatable, startin
 from workers.store import Header, examples_table
 from workers.store.example_schema import CURRICULUM_SCORE, SCORE, SPLIT_SCORE
 from workers.store.output_columns import MAX_CLASSES
-from workers.subsets.draw import given_labels, subset_size
+from workers.subsets.draw import given_labels, noisy_images, subset_size
 from workers.subsets.explicit import scores_sha256, threshold_ratios
 from workers.training import Precision
 from workers.training.device_data import check_augmentation
@@ -185,7 +185,10 @@ def campaign_examples(campaign: Campaign, dataset: Dataset, tables: CampaignTabl
     train, test = np.asarray(dataset.train_labels), np.asarray(dataset.test_labels)
     given_labels = _labels_given(campaign, dataset, tables.given)
     names = (dataset.train_names, dataset.test_names)
-    return examples_table(train, given_labels, test, tables.scores, class_names=dataset.class_names, names=names)
+    noisy = noisy_images(campaign, dataset.num_train) if campaign.image_noise.fraction else None
+    return examples_table(
+        train, given_labels, test, tables.scores, noisy_images=noisy, class_names=dataset.class_names, names=names
+    )
 
 
 def campaign_notes(campaign: Campaign, num_train: int) -> list[str]:

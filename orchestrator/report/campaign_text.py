@@ -7,7 +7,9 @@ import pandas as pd
 
 from analysis import open_store
 from analysis.report import Findings
-from workers.campaign.campaign import PPM, Campaign, LabelNoise
+from workers.campaign.campaign import PPM, Campaign
+from workers.campaign.curriculum import Curriculum
+from workers.campaign.noise import ImageNoise, LabelNoise
 from workers.campaign.plural import count_text
 from workers.campaign.recipe import AdamW, Augmentation, Muon, Optimizer, Recipe, Schedule
 from workers.store import Store
@@ -27,12 +29,12 @@ def describe_campaign(store: Store) -> list[tuple[str, str]]:
     if not isinstance(campaign, Campaign):
         return [data, ("Runs", f"imported ({campaign.experiment}); how they were trained is not known")]
     subsets = f"{campaign.subsets.design}, seed {campaign.subsets.seed}"
-    noise = _noise(campaign.label_noise)
+    noises = {"Label noise": _noise(campaign.label_noise), "Image noise": _image_noise(campaign.image_noise)}
     return [
         data,
         ("Model", _model(campaign)),
         ("Recipe", recipe_text(campaign.recipe, header.precision)),
-        *([("Label noise", noise)] if noise else []),
+        *((term, text) for term, text in noises.items() if text),
         ("Subsets", subsets),
         ("Identity", header.identity[:16]),
     ]
@@ -43,6 +45,7 @@ def recipe_text(recipe: Recipe, precision: str) -> str:
     parts = [
         f"{count_text(recipe.epochs, 'epoch')} of minibatches of {recipe.batch_size}",
         *_optimizer(recipe.optimizer, f" ({_schedule(recipe.schedule)})"),
+        *([_curriculum(recipe.curriculum)] if recipe.curriculum else []),
         *([f"Lookahead every {count_text(recipe.lookahead.every, 'update')}"] if recipe.lookahead else []),
         *([f"label smoothing {recipe.label_smoothing:g}"] if recipe.label_smoothing else []),
         _augmentation(recipe.augmentation),
@@ -175,9 +178,20 @@ def _augmentation(augmentation: Augmentation) -> str:
     return " and ".join(parts)
 
 
+def _curriculum(curriculum: Curriculum) -> str:
+    parts = f"{curriculum.partitions} {'random' if curriculum.scores is None else 'ordered'} partitions"
+    return f"{parts} in turns of {count_text(curriculum.epochs, 'epoch')}"
+
+
 def _noise(noise: LabelNoise) -> str:
     if noise.file is not None:
         return "the training labels were given by a file, once for all runs"
     if not noise.fraction:
         return ""
     return f"{noise.fraction:.1%} of the training labels were replaced by another class, once for all runs"
+
+
+def _image_noise(noise: ImageNoise) -> str:
+    if not noise.fraction:
+        return ""
+    return f"noise of standard deviation {noise.sd:g} is in the pixels of {noise.fraction:.1%} of the training images"

@@ -26,6 +26,7 @@ from workers.campaign.model_spec import CustomModel
 from workers.common.arrays import Bools
 from workers.common.progress import ProgressCallback, StageProgressCallback
 from workers.datasets import load_dataset
+from workers.datasets.image_noise import with_image_noise
 from workers.datasets.kernel_density import KernelDensities, Vectors, kernel_densities
 from workers.errors import ModelError
 from workers.store import Store
@@ -113,6 +114,7 @@ def estimate_densities(
     where, labels = torch.device(available_device(device)), read_labels(store)
     runs = _first_runs(store, models)
     dataset = load_dataset(campaign.dataset, store.header.fingerprint, trusted=trust_code)
+    dataset = with_image_noise(dataset, campaign, store.noisy_images())
     data = load_on_device(dataset, campaign, labels.given_label, where, scores=store.scores())
     data = data.with_curriculum_scores(store.curriculum_scores())
     left_out = _why_no_head(campaign, data)

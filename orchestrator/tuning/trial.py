@@ -15,7 +15,8 @@ from workers.campaign.field_types import Frozen
 from workers.campaign.keys import Run
 from workers.campaign.lr_schedule import examples_per_epoch
 from workers.datasets import Dataset, load_dataset
-from workers.subsets.draw import subset_size
+from workers.datasets.image_noise import with_image_noise
+from workers.subsets.draw import noisy_images, subset_size
 from workers.training.determinism import deterministic
 from workers.training.device_data import DeviceData, load_on_device
 from workers.training.evaluation import Evaluation
@@ -134,7 +135,8 @@ class TrialTrainer:
         key = campaign.recipe.input_scaling
         if key not in self._data:
             labels = training_labels(campaign, dataset)
-            self._data[key] = load_on_device(dataset, campaign, labels, self.device)
+            noisy = with_image_noise(dataset, campaign, noisy_images(campaign, dataset.num_train))
+            self._data[key] = load_on_device(noisy, campaign, labels, self.device)
         return self._data[key]
 
 

@@ -175,7 +175,7 @@ scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_
 documents = st.recursive(
     scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner)
 )
-FIELDS = ("dataset", "model", "recipe", "label_noise", "subsets", "record")
+FIELDS = ("dataset", "model", "recipe", "label_noise", "image_noise", "subsets", "record")
 
 
 @pytest.mark.slow

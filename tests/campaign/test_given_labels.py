@@ -13,8 +13,8 @@ from orchestrator.campaigns.run import run_campaign
 from orchestrator.cli.app import app
 from orchestrator.runners.ray.job_package import LABELS_FILE, driver_folder, with_sent_tables
 from tests.conftest import small_campaign
-from workers.campaign.campaign import LabelNoise
 from workers.campaign.dataset_spec import Digits
+from workers.campaign.noise import LabelNoise
 from workers.campaign.yaml_io import dump_campaign
 from workers.datasets import load_dataset
 from workers.datasets.label_table import labels_sha256, read_given_labels

@@ -9,9 +9,10 @@ from pydantic import AfterValidator, Field, model_validator
 
 from workers.campaign.dataset_spec import DatasetSpec, Digits
 from workers.campaign.drop_rules import Rule, ThresholdRule, Window
-from workers.campaign.field_types import LOCATION, PATH, ColumnName, Fraction, Frozen, PathText, Sha256
+from workers.campaign.field_types import Frozen
 from workers.campaign.fields import absolute_path, relative_path, with_changes, with_paths, without_locations
 from workers.campaign.model_spec import MLP, ModelSpec
+from workers.campaign.noise import ImageNoise, LabelNoise
 from workers.campaign.probes import ScoreSplit
 from workers.campaign.recipe import Recipe
 from workers.campaign.record import Record
@@ -54,31 +55,6 @@ def _distinct(ratios: tuple[float, ...]) -> tuple[float, ...]:
 
 Ratio = Annotated[float, AfterValidator(_exact_ratio)]
 Ratios = Annotated[tuple[Ratio, ...], Field(strict=False, max_length=1000), AfterValidator(_distinct)]
-
-
-class LabelNoise(Frozen):
-    """Some training labels replaced, once for the whole campaign, each uniformly by one of the other classes."""
-
-    fraction: Fraction = 0.0
-    """Share of the training examples whose given label differs from the data set's."""
-    file: Annotated[PathText | None, Field(json_schema_extra=PATH)] = None
-    """Given labels of your own in place of random ones: Parquet, CSV or npz, a path or a URI, with a row for each
-    example as in `subsets.scores`. Read where the campaign is started, once: workers take labels from the store."""
-    column: Annotated[ColumnName | None, Field(json_schema_extra=LOCATION)] = None
-    """The column with the class numbers or class names; in an npz file the array."""
-    sha256: Sha256 | None = None
-    """Of the given labels as little-endian int64 in canonical order. Found out when the campaign starts, or given, so
-    that other labels are refused."""
-
-    @model_validator(mode="after")
-    def _file_or_fraction(self) -> "LabelNoise":
-        if (self.file is None) != (self.column is None):
-            raise ValueError(f"file and column go together, got {'column' if self.file is None else 'file'} alone")
-        if self.fraction and (self.file is not None or self.sha256 is not None):
-            raise ValueError(f"fraction must be left out where a file has the labels, got {self.fraction:g}")
-        if self.sha256 is not None and self.file is None:
-            raise ValueError("sha256 needs file and column")
-        return self
 
 
 class Subsets(Frozen):
@@ -176,6 +152,7 @@ class Campaign(Frozen):
     model: ModelSpec = MLP()
     recipe: Recipe
     label_noise: LabelNoise = LabelNoise()
+    image_noise: ImageNoise = ImageNoise()
     subsets: Subsets
     record: Record = Record()
 

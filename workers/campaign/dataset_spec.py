@@ -9,13 +9,20 @@ from workers.campaign.field_types import LOCATION, PATH, ColumnName, Frozen, Imp
 TORCHVISION_DATASETS = ("mnist", "fashion-mnist", "kmnist", "cifar10", "svhn")
 
 
-class Digits(Frozen):
+class ImageData(Frozen):
+    """What data sets of images can have."""
+
+    permute_pixels: Annotated[int | None, Field(ge=0, lt=2**63)] = None
+    """A seed: the pixels of all images, training and test ones, stand in one other order (permuted MNIST)."""
+
+
+class Digits(ImageData):
     """scikit-learn's handwritten digits, 8 x 8 pixels: 1,437 training and 360 test examples (every fifth image)."""
 
     name: Literal["digits"] = "digits"
 
 
-class TorchvisionData(Frozen):
+class TorchvisionData(ImageData):
     """A data set that torchvision reads, in the order of its original files."""
 
     name: Literal["mnist", "fashion-mnist", "kmnist", "cifar10", "svhn"]
@@ -39,7 +46,7 @@ class CIFAR100(TorchvisionData):
     coarse: bool = False
 
 
-class ImageOptions(Frozen):
+class ImageOptions(ImageData):
     """How image files become arrays of one shape."""
 
     size: Size | None = None

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from workers.campaign.campaign import LabelNoise
+from workers.campaign.noise import LabelNoise
 from workers.common.arrays import Integers
 from workers.datasets.example_table import ExampleTable
 

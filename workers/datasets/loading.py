@@ -16,6 +16,7 @@ from workers.datasets.content_notes import content_notes
 from workers.datasets.dataset import Dataset
 from workers.datasets.draws import fixed_random_state
 from workers.datasets.file_stamps import check_unchanged, stamp
+from workers.datasets.permuted_pixels import with_permuted_pixels
 from workers.errors import DamagedDataError, DataError
 from workers.user_code.boundary import user_code
 from workers.user_code.loading import call_function, refuse_call
@@ -54,7 +55,12 @@ def load_dataset(spec: DatasetSpec, fingerprint: str | None = None, *, trusted: 
             return cached
     if not trusted:
         spec = _harmless(spec)
-    dataset = _load_custom(spec, cache, fingerprint) if isinstance(spec, CustomData) else _load_files(spec, cache)
+    if isinstance(spec, CustomData):
+        dataset = _load_custom(spec, cache, fingerprint)
+    else:
+        dataset = _load_files(spec, cache)
+        if spec.permute_pixels is not None:
+            dataset = with_permuted_pixels(cache, dataset, spec.permute_pixels)
     if fingerprint is not None and dataset.fingerprint != fingerprint:
         raise DamagedDataError(f"data set: expected fingerprint {fingerprint}, got {dataset.fingerprint}")
     return dataset
@@ -145,4 +151,4 @@ def _source_key(spec: DatasetSpec, stamps: UInt64s) -> str:
 
 
 def _plain(spec: DatasetSpec) -> dict[str, Any]:
-    return {"decoding": DECODING, **spec.model_dump(mode="json", exclude={"download"})}
+    return {"decoding": DECODING, **spec.model_dump(mode="json", exclude={"download", "permute_pixels"})}

@@ -27,9 +27,14 @@ A text is cut to MAX_TEXT bytes; a split without names has null.
 """
 
 
-def examples_schema(scores: Iterable[str] = ()) -> pa.Schema:
-    """The columns that a store has, with those of its campaign's scores."""
-    return pa.schema([*EXAMPLES, *(pa.field(name, pa.float64()) for name in scores)])
+NOISY_IMAGE = pa.field("noisy_image", pa.bool_())
+"""Whether the campaign's noise is in the pixels, of campaigns with `image_noise`; null for test examples."""
+
+
+def examples_schema(scores: Iterable[str] = (), *, noisy_images: bool = False) -> pa.Schema:
+    """The columns that a store has, with those of its campaign's scores, and of noisy images."""
+    own = [NOISY_IMAGE] if noisy_images else []
+    return pa.schema([*EXAMPLES, *(pa.field(name, pa.float64()) for name in scores), *own])
 
 
 def examples_table(
@@ -38,14 +43,15 @@ def examples_table(
     test_label: npt.NDArray[np.int64],
     scores: Mapping[str, npt.NDArray[np.float64]] = MappingProxyType({}),
     *,
+    noisy_images: npt.NDArray[np.bool_] | None = None,
     class_names: Sequence[str] = (),
     names: ExampleNames = (None, None),
 ) -> pa.Table:
     """split, example_id, label, given_label (each int64[N], int64[T]): N + T rows in canonical order.
 
-    Scores (float64[N]) by column, SCORE, SPLIT_SCORE or CURRICULUM_SCORE, null for test examples. With class names
-    label_name and given_label_name; with names of training or test examples (N and T texts) `name`, unless these take
-    more than MAX_TEXTS bytes.
+    Scores (float64[N]) by column, SCORE, SPLIT_SCORE or CURRICULUM_SCORE, null for test examples, like bool[N]
+    `noisy_images`. With class names label_name and given_label_name; with names of training or test examples (N and T
+    texts) `name`, unless these take more than MAX_TEXTS bytes.
     """
     table = pa.table(
         {
@@ -55,9 +61,12 @@ def examples_table(
             "given_label": np.concatenate([given_label, test_label]),
         }
     )
-    of_tests = pa.nulls(len(test_label), pa.float64())
-    for column, values in scores.items():
-        table = table.append_column(column, pa.chunked_array([pa.array(values), of_tests]).combine_chunks())
+    of_training = {column: pa.array(values) for column, values in scores.items()}
+    if noisy_images is not None:
+        of_training[NOISY_IMAGE.name] = pa.array(noisy_images)
+    for column, values in of_training.items():
+        both = pa.chunked_array([values, pa.nulls(len(test_label), values.type)])
+        table = table.append_column(column, both.combine_chunks())
     if len(class_names):
         known = stored_class_names(class_names)
         for column in ("label", "given_label"):

@@ -88,6 +88,11 @@ class Header(Frozen):
         return {name: scores for name, scores in columns.items() if scores is not None}
 
     @property
+    def has_noisy_images(self) -> bool:
+        """Whether some training images have noise in their pixels."""
+        return isinstance(self.campaign, Campaign) and self.campaign.image_noise.fraction > 0
+
+    @property
     def is_superseded(self) -> bool:
         """Whether the runs' subsets were drawn in a way that is no longer used: they can be read, not continued."""
         campaign = self.campaign

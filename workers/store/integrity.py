@@ -6,14 +6,16 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from workers.campaign.campaign import Campaign
 from workers.campaign.keys import Shard
-from workers.common.arrays import Floats
+from workers.common.arrays import Bools, Floats
 from workers.errors import DamagedFileError
 from workers.store import schema
 from workers.store.content_hash import file_hash
-from workers.store.example_schema import class_name_texts
+from workers.store.example_schema import NOISY_IMAGE, class_name_texts
 from workers.store.header import Header
 from workers.store.parquet.table_file import TableFile
+from workers.subsets.draw import noisy_images
 from workers.subsets.explicit import scores_sha256
 
 _KEYS = ("run_id", "ratio", "repetition", "epoch", "is_final", "status")
@@ -72,6 +74,8 @@ def check_examples(file: TableFile, header: Header) -> None:
                 raise DamagedFileError(f"column {name}_name: does not contain the class names")
     for name in header.score_columns:
         check_scores(table[name].combine_chunks(), name, header)
+    if header.has_noisy_images:
+        check_noisy_images(table[NOISY_IMAGE.name].combine_chunks(), header)
 
 
 def _integers(table: pa.Table, name: str) -> npt.NDArray[Any]:
@@ -80,6 +84,16 @@ def _integers(table: pa.Table, name: str) -> npt.NDArray[Any]:
     plain = pa.types.is_integer(column.type) and column.null_count == 0
     values: npt.NDArray[Any] = np.from_dlpack(column) if plain else column.to_numpy(zero_copy_only=False)
     return values
+
+
+def check_noisy_images(column: pa.BooleanArray, header: Header) -> Bools:
+    """bool[N] of a column of N + T. Raises DamagedFileError unless they are those that the campaign draws."""
+    campaign, of_tests = header.campaign, column.slice(header.num_train)
+    noisy: Bools = column.slice(0, header.num_train).to_numpy(zero_copy_only=False)
+    drawn = isinstance(campaign, Campaign) and np.array_equal(noisy, noisy_images(campaign, header.num_train))
+    if not drawn or of_tests.null_count < len(of_tests):
+        raise DamagedFileError(f"column {NOISY_IMAGE.name}: does not contain the campaign's noisy images")
+    return noisy
 
 
 def check_scores(column: pa.DoubleArray, name: str, header: Header) -> Floats:

@@ -10,11 +10,11 @@ import pyarrow.compute as pc
 
 from workers.campaign.campaign import Campaign
 from workers.errors import DamagedFileError
-from workers.store.example_schema import CURRICULUM_SCORE, SCORE, SPLIT_SCORE, ExampleNames
+from workers.store.example_schema import CURRICULUM_SCORE, NOISY_IMAGE, SCORE, SPLIT_SCORE, ExampleNames
 from workers.store.file_problems import EXAMPLES_FILE, damaged_file_error
 from workers.store.files.base import Files
 from workers.store.header import Header
-from workers.store.integrity import check_scores
+from workers.store.integrity import check_noisy_images, check_scores
 from workers.store.maintenance import open_examples
 
 
@@ -28,7 +28,7 @@ class StoredExamples:
         """split (train, test), example_id, label, given_label: N + T rows in canonical order; or some columns.
 
         And score where subsets are explicit, split_score where `record.probes.split` has one, curriculum_score where
-        `recipe.curriculum` has one, null for test examples;
+        `recipe.curriculum` has one, noisy_image under `image_noise`, null for test examples;
         label_name and given_label_name, which older stores lack; `name` where the data set has names of its examples.
         """
         with open_examples(self._files, self.header) as file:
@@ -79,6 +79,19 @@ class StoredExamples:
     def curriculum_scores(self) -> npt.NDArray[np.float64] | None:
         """float64[N], the scores of `recipe.curriculum`; None where the campaign has none. As `scores`."""
         return self._scores(CURRICULUM_SCORE) if CURRICULUM_SCORE in self.header.score_columns else None
+
+    def noisy_images(self) -> npt.NDArray[np.bool_] | None:
+        """bool[N], the training examples with noise in their pixels; None where the campaign has no `image_noise`.
+
+        Raises DamagedFileError.
+        """
+        if not self.header.has_noisy_images:
+            return None
+        column = self.examples([NOISY_IMAGE.name])[NOISY_IMAGE.name].combine_chunks()
+        try:
+            return check_noisy_images(column, self.header)
+        except DamagedFileError as error:
+            raise damaged_file_error(self._files, EXAMPLES_FILE, error.problem) from error
 
     def _scores(self, name: str) -> npt.NDArray[np.float64]:
         column = self.examples([name])[name].combine_chunks()

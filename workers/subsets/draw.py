@@ -48,6 +48,11 @@ def generator(campaign: Campaign, purpose: Purpose, run: Run, *key: int) -> np.r
     return np.random.Generator(np.random.PCG64(seed_sequence(campaign, purpose, run, *key)))
 
 
+def whole_campaign_generator(campaign: Campaign, purpose: Purpose, *key: int) -> np.random.Generator:
+    """As `generator`, of a stream that all runs share."""
+    return generator(campaign, purpose, _WHOLE_CAMPAIGN, *key)
+
+
 def integer_seed(campaign: Campaign, purpose: Purpose, run: Run) -> int:
     """The stream's seed as an integer in [0, 2**63), for generators that are not NumPy's."""
     return int(seed_sequence(campaign, purpose, run).generate_state(1, np.uint64)[0] >> 1)
@@ -106,6 +111,17 @@ def _rule(campaign: Campaign, run: Run, scored: ScoredExamples) -> Rule:
     return rules[run.repetition % len(rules)]
 
 
+def noisy_images(campaign: Campaign, num_examples: int) -> npt.NDArray[np.bool_]:
+    """bool[N], the round(fraction x N) training examples whose images have the campaign's pixel noise.
+
+    By raw bits of PCG64, which NumPy promises not to change.
+    """
+    noisy = np.zeros(num_examples, dtype=bool)
+    keys = whole_campaign_generator(campaign, Purpose.IMAGE_NOISE).bit_generator.random_raw(num_examples)
+    noisy[np.argsort(keys, kind="stable")[: round(campaign.image_noise.fraction * num_examples)]] = True
+    return noisy
+
+
 def given_labels(campaign: Campaign, labels: npt.NDArray[np.int64], num_classes: int) -> npt.NDArray[np.int64]:
     """int64[N], the labels that all runs see: `labels` with round(fraction x N) of them replaced.
 
@@ -116,7 +132,7 @@ def given_labels(campaign: Campaign, labels: npt.NDArray[np.int64], num_classes:
         return labels
     if num_classes < 2:
         raise CampaignError(f"label_noise.fraction: needs at least 2 classes, the data set has {num_classes}")
-    random = generator(campaign, Purpose.LABEL_NOISE, _WHOLE_CAMPAIGN)
+    random = whole_campaign_generator(campaign, Purpose.LABEL_NOISE)
     noisy = random.permutation(len(labels))[:noisy_count]
     noisy_labels = labels.copy()
     noisy_labels[noisy] = (labels[noisy] + random.integers(1, num_classes, size=noisy_count)) % num_classes

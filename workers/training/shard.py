@@ -11,6 +11,7 @@ import torch
 from workers.campaign.campaign import Campaign
 from workers.campaign.keys import Shard
 from workers.datasets import load_dataset
+from workers.datasets.image_noise import with_image_noise
 from workers.errors import FAILED, LongtailError, StoreError
 from workers.models import build_model
 from workers.models.repeatability import compare_starting_values
@@ -74,6 +75,7 @@ class Worker:
         header = self.store.header
         check_precision(header.precision, torch.device(device), self.store.uri)
         dataset = load_dataset(campaign.dataset, header.fingerprint)
+        dataset = with_image_noise(dataset, campaign, self.store.noisy_images())
         # Chosen when the first shard trains: the choice runs the campaign's own code, which may fail.
         self.choose_engine = partial(self._checked_engine, dataset.input_shape)
         self._fallbacks: dict[Shard, list[str]] = {}

@@ -43,7 +43,7 @@ def noise(
         Path | None, typer.Option("--plot", help="Plot of ROC and precision-recall curves: .png, .pdf or .svg.")
     ] = None,
 ) -> None:
-    """Show how well each score finds the noisy labels of a campaign with label noise.
+    """Show how well each score finds the noisy examples of a campaign with noise in labels or pixels.
 
     Example: longtail noise STORE --plot noise.png
     """
@@ -75,15 +75,15 @@ def noise(
     written = keep_table(opened, "noise", table, output, bases_of(scores.counts.ratios), None, **metadata)
     if plot is not None:
         write_figure(plot, analysis.plot.noise, table, noise_curves(scores))
-    _show(table)
+    _show(table, "noisy example" if opened.header.has_noisy_images else "noisy label")
     say(runs_read_text(scores.counts.ratios, opened.targets()))
     say(f"table: {written}")
     if plot is not None:
         say(f"plot: {plot}")
 
 
-def _show(frame: "pd.DataFrame") -> None:
-    """Best first; scores without a ratio have none."""
+def _show(frame: "pd.DataFrame", noisy: str) -> None:
+    """Best first; scores without a ratio have none. `noisy` is what there is to be found."""
     columns = ("ratio", 1), ("AUC", 0), ("interval", 2), ("average precision", 3), ("precision at noisy", 4)
     table = TextTable(
         [TableColumn("score", kind="text"), *(TableColumn(*column) for column in columns)], "-o FILE writes all"
@@ -101,7 +101,7 @@ def _show(frame: "pd.DataFrame") -> None:
     for line in over_lines(frame, "score"):
         say(line)
     examples = count_text(frame["examples"].max(), "example")
-    say(f"{count_text(frame['noisy'].max(), 'noisy label')} among {examples}")
+    say(f"{count_text(frame['noisy'].max(), noisy)} among {examples}")
     if frame["left_out"].any():
         say(f"left out of a score that they lack: up to {count_text(frame['left_out'].max(), 'example')}")
 
