@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from analysis.influence.pair_sides import pair_uniqueness, pairs_per_test
     from analysis.learning.forgetting import estimate_forgetting
     from analysis.learning.forgetting_summary import forgetting_summary
+    from analysis.learning.paired_forgetting import PairedForgetting, paired_forgetting
     from analysis.learning.partitions import partition_curves
     from analysis.learning.training_statistics import estimate_training_statistics
     from analysis.reading.bits import PackedBits, RatioBits, pack_runs
@@ -60,6 +61,7 @@ __all__ = [
     "PackedBits",
     "PairOptions",
     "PairSelection",
+    "PairedForgetting",
     "RatioBits",
     "RatioCounts",
     "RatioOutputs",
@@ -103,6 +105,7 @@ __all__ = [
     "p90_expected_se",
     "pack_runs",
     "pair_uniqueness",
+    "paired_forgetting",
     "pairs_per_test",
     "partition_curves",
     "plot",
@@ -130,6 +133,7 @@ _MODULES = {
     "NoEstimateError": "workers.errors",
     "PackedBits": "analysis.reading.bits",
     "PairOptions": "analysis.influence.pair_options",
+    "PairedForgetting": "analysis.learning.paired_forgetting",
     "PairSelection": "analysis.influence.high_influence",
     "RatioBits": "analysis.reading.bits",
     "RatioCounts": "analysis.reading.counts",
@@ -175,6 +179,7 @@ _MODULES = {
     "pack_runs": "analysis.reading.bits",
     "pair_uniqueness": "analysis.influence.pair_sides",
     "pairs_per_test": "analysis.influence.pair_sides",
+    "paired_forgetting": "analysis.learning.paired_forgetting",
     "partition_curves": "analysis.learning.partitions",
     "plot": "analysis.plot",
     "proxy_agreement": "analysis.scoring.proxies",

@@ -7,8 +7,9 @@ first that is called.
 from analysis.plot.agreement_curves import agreement_curve
 from analysis.plot.curves import marginal_utility, reliability, removal
 from analysis.plot.detection import noise, proxies
+from analysis.plot.forgetting import forgetting, paired_forgetting
 from analysis.plot.groups import learning, profiles
-from analysis.plot.histograms import cscore, forgetting, memorization
+from analysis.plot.histograms import cscore, memorization
 from analysis.plot.localization import localization
 from analysis.plot.partitions import partitions
 from analysis.plot.pictures import examples, influence
@@ -27,6 +28,7 @@ __all__ = [
     "mem_against_cscore",
     "memorization",
     "noise",
+    "paired_forgetting",
     "partitions",
     "profiles",
     "proxies",

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from analysis.learning.forgetting_summary import forgetting_summary
 from analysis.plot.drawing import PALETTE, add_legend, check_columns, given_or_new_axes
 from analysis.statistics.bins import CSCORE_BINS, MEM_BINS, histogram
 from analysis.statistics.means import without_empty_groups
@@ -28,7 +27,7 @@ def memorization(frame: pd.DataFrame, axes: "Axes | None" = None) -> "Axes":
     _check_some(valued, "mem")
     axes = given_or_new_axes(axes, 6.4, 4.0)
     groups = {ratio: valued[valued["ratio"] == ratio] for ratio in sorted(valued["ratio"].unique())}
-    for (ratio, rows), colour in zip(groups.items(), _colours(len(groups)), strict=True):
+    for (ratio, rows), colour in zip(groups.items(), ordered_colours(len(groups)), strict=True):
         runs = (rows["n_in"] + rows["n_out"]).max()
         label = f"ratio {ratio:g}: {count_text(runs, 'run')},\nmedian standard error {rows['se'].median():.2g}"
         _outline(axes, rows["mem"].to_numpy(), MEM_BINS, -1, label, colour, is_only=len(groups) == 1)
@@ -61,34 +60,6 @@ def cscore(frame: pd.DataFrame, axes: "Axes | None" = None) -> "Axes":
     return axes
 
 
-def forgetting(frame: pd.DataFrame, axes: "Axes | None" = None) -> "Axes":
-    """Examples, on a logarithmic axis, by their mean number of forgetting events in a run; an outline per ratio.
-
-    `frame` as `estimate_forgetting` gives it; counted as `events_histogram` does. A triangle to the right stands for
-    the examples that were never learned.
-    """
-    from matplotlib.ticker import MaxNLocator
-
-    axes = given_or_new_axes(axes, 6.4, 4.4)
-    summaries = forgetting_summary(frame).to_dict("records")
-    end = max(len(summary["histogram"]) for summary in summaries)
-    beyond = end + 0.05 * end
-    for each, colour in zip(summaries, _colours(len(summaries)), strict=True):
-        counts = np.pad(each["histogram"], (0, end - len(each["histogram"])))
-        label = f"ratio {each['ratio']:g}: {each['unforgettable']:.1%} unforgettable"
-        axes.stairs(counts, np.arange(end + 1) - 0.5, label=label, linewidth=1.5, color=colour)
-        never_learned = round(each["never_learned"] * each["examples"])
-        if never_learned:
-            axes.scatter([beyond], [never_learned], marker=">", color=colour)
-    axes.set_yscale("log")
-    axes.set_ylim(bottom=0.7)  # so that one example can be seen
-    ticks = [int(tick) for tick in MaxNLocator(8, integer=True).tick_values(0, end - 1) if 0 <= tick < end]
-    axes.set_xticks([*ticks, beyond], [*map(str, ticks), "never\nlearned"])
-    axes.set(xlabel="forgetting events/run, rounded up", ylabel="examples")
-    add_legend(axes, frameon=False)
-    return axes
-
-
 def _outline(
     axes: "Axes", values: Floats, bins: int, low: int, label: str | None, colour: object, *, is_only: bool
 ) -> None:
@@ -103,7 +74,7 @@ def _label(axes: "Axes", name: str, low: float) -> None:
     axes.set(xlabel=name, ylabel="examples", xlim=(low, 1))
 
 
-def _colours(count: int) -> list[object]:
+def ordered_colours(count: int) -> list[object]:
     """Of an ordered row of outlines, from dark to light; of one, the first of the palette."""
     from matplotlib import colormaps
 
