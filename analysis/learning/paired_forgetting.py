@@ -22,7 +22,7 @@ from analysis.statistics.intervals import CONFIDENCE, check_confidence
 from analysis.statistics.run_means import welch_interval
 from workers.campaign.campaign import PPM
 from workers.campaign.keys import Run
-from workers.common.arrays import Bools, Floats
+from workers.common.arrays import Bools, Floats, Integers
 from workers.errors import EstimateError
 from workers.store import Store
 
@@ -94,7 +94,7 @@ class _Side:
         self.means.append((_mean(clean), _mean(noisy)))
 
 
-def _mean(values: "Floats | np.ndarray[tuple[int, ...], np.dtype[np.int64]]") -> float:
+def _mean(values: Floats | Integers) -> float:
     return float(values.mean()) if len(values) else np.nan
 
 
@@ -125,6 +125,7 @@ def _groups(sides: list[_Side], noisy: Bools, confidence: float) -> pd.DataFrame
         row = {"group": group, "examples": int(members.sum())}
         row |= {"runs_before": len(values[0]), "before": means[0], "before_se": errors[0]}
         row |= {"runs_after": len(values[1]), "after": means[1], "after_se": errors[1]}
-        row |= {"difference": means[1] - means[0], "difference_se": float(np.hypot(*errors)), "low": low, "high": high}
+        error = float(np.hypot(errors[0], errors[1]))
+        row |= {"difference": means[1] - means[0], "difference_se": error, "low": low, "high": high}
         rows.append(row)
     return pd.DataFrame(rows, columns=list(GROUP_COLUMNS))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from analysis.scoring.groups import Groups
 
 
-def forgetting(frame: pd.DataFrame, groups: "Groups | None" = None, axes: "Axes | None" = None) -> "Axes":
+def forgetting(frame: pd.DataFrame, axes: "Axes | None" = None, *, groups: "Groups | None" = None) -> "Axes":
     """Examples, on a logarithmic axis, by their mean number of forgetting events in a run; an outline per ratio.
 
     `frame` as `estimate_forgetting` gives it; counted as `events_histogram` does. A triangle to the right stands for

@@ -14,7 +14,7 @@ from orchestrator.campaigns.probe_groups import check_noise, check_split, compar
 from workers.campaign.campaign import PPM, Campaign
 from workers.campaign.lr_schedule import examples_per_epoch, steps_per_epoch
 from workers.campaign.model_spec import CustomModel
-from workers.common.arrays import Floats
+from workers.common.arrays import AnyArray, Floats
 from workers.datasets import Dataset
 from workers.datasets.label_table import labels_sha256, read_given_labels
 from workers.datasets.score_table import read_scores
@@ -22,7 +22,7 @@ from workers.errors import CampaignError
 from workers.models import build_model, check_gradients, check_output, check_weights, model_notes
 from workers.models.repeatability import build_seeded, check_repeatable, starting_values_of
 from workers.store import Header, examples_table
-from workers.store.example_schema import CURRICULUM_SCORE, SCORE, SPLIT_SCORE
+from workers.store.example_schema import CURRICULUM_SCORE, NOISY_IMAGE, SCORE, SPLIT_SCORE
 from workers.store.output_columns import MAX_CLASSES
 from workers.subsets.draw import given_labels, noisy_images, subset_size
 from workers.subsets.explicit import scores_sha256, threshold_ratios
@@ -185,10 +185,10 @@ def campaign_examples(campaign: Campaign, dataset: Dataset, tables: CampaignTabl
     train, test = np.asarray(dataset.train_labels), np.asarray(dataset.test_labels)
     given_labels = _labels_given(campaign, dataset, tables.given)
     names = (dataset.train_names, dataset.test_names)
-    noisy = noisy_images(campaign, dataset.num_train) if campaign.image_noise.fraction else None
-    return examples_table(
-        train, given_labels, test, tables.scores, noisy_images=noisy, class_names=dataset.class_names, names=names
-    )
+    columns: dict[str, AnyArray] = dict(tables.scores)
+    if campaign.image_noise.fraction:
+        columns[NOISY_IMAGE.name] = noisy_images(campaign, dataset.num_train)
+    return examples_table(train, given_labels, test, columns, class_names=dataset.class_names, names=names)
 
 
 def campaign_notes(campaign: Campaign, num_train: int) -> list[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -41,17 +42,16 @@ def examples_table(
     label: npt.NDArray[np.int64],
     given_label: npt.NDArray[np.int64],
     test_label: npt.NDArray[np.int64],
-    scores: Mapping[str, npt.NDArray[np.float64]] = MappingProxyType({}),
+    of_training: Mapping[str, npt.NDArray[Any]] = MappingProxyType({}),
     *,
-    noisy_images: npt.NDArray[np.bool_] | None = None,
     class_names: Sequence[str] = (),
     names: ExampleNames = (None, None),
 ) -> pa.Table:
     """split, example_id, label, given_label (each int64[N], int64[T]): N + T rows in canonical order.
 
-    Scores (float64[N]) by column, SCORE, SPLIT_SCORE or CURRICULUM_SCORE, null for test examples, like bool[N]
-    `noisy_images`. With class names label_name and given_label_name; with names of training or test examples (N and T
-    texts) `name`, unless these take more than MAX_TEXTS bytes.
+    `of_training`, by column, null for test examples: scores, float64[N] (SCORE, SPLIT_SCORE or CURRICULUM_SCORE), and
+    bool[N] NOISY_IMAGE. With class names label_name and given_label_name; with names of training or test examples (N
+    and T texts) `name`, unless these take more than MAX_TEXTS bytes.
     """
     table = pa.table(
         {
@@ -61,11 +61,9 @@ def examples_table(
             "given_label": np.concatenate([given_label, test_label]),
         }
     )
-    of_training = {column: pa.array(values) for column, values in scores.items()}
-    if noisy_images is not None:
-        of_training[NOISY_IMAGE.name] = pa.array(noisy_images)
     for column, values in of_training.items():
-        both = pa.chunked_array([values, pa.nulls(len(test_label), values.type)])
+        own = pa.array(values)
+        both = pa.chunked_array([own, pa.nulls(len(test_label), own.type)])
         table = table.append_column(column, both.combine_chunks())
     if len(class_names):
         known = stored_class_names(class_names)

@@ -2,18 +2,21 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from orchestrator.cli.figure_output import check_figure, write_figure
+from orchestrator.cli.forgetting_tables import show_groups, show_paired
 from orchestrator.cli.options import StoreArgument
 from orchestrator.cli.output import errors, say, show_table, warn
 from orchestrator.cli.table_output import cell, count_cell, interval_cell, label_cell, name_cell, share_text
 from orchestrator.cli.text_table import TableColumn, TextTable
 from orchestrator.frame_files import check_output, write_frame
 from workers.campaign.plural import count_text
+from workers.errors import CommandError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,6 +37,14 @@ def forgetting(
         typer.Option("--at", help="Count at presentations of an example in training, or at recorded evaluations."),
     ] = AtName.presentations,
     top: Annotated[int, typer.Option("--top", min=1, max=10_000, help="Number of examples shown per kind.")] = 10,
+    by: Annotated[
+        Literal["noise", "class"] | None,
+        typer.Option("--by", help="Also by group: the noisy against the clean, or the classes."),
+    ] = None,
+    before: Annotated[
+        str | None,
+        typer.Option("--before", metavar="STORE", help="Compare with the same examples in a store without the noise."),
+    ] = None,
     agreement: Annotated[
         bool, typer.Option("--agreement", help="Also show the agreement of single runs and of halves of the runs.")
     ] = False,
@@ -45,7 +56,7 @@ def forgetting(
     Example: longtail forgetting STORE --agreement --plot forgetting.png
     """
     import analysis
-    from analysis import estimate_forgetting, forgetting_agreement
+    from analysis import count_runs, estimate_forgetting, forgetting_agreement, group_examples
     from analysis.reading.names import with_names
     from analysis.reading.runs_read import requested_runs
     from orchestrator.cli.progress import reading_display
@@ -54,6 +65,12 @@ def forgetting(
     check_output(output)
     check_figure(plot, "plot")
     opened = Store.open(store)
+    if before is not None:
+        if by is not None or agreement:
+            raise CommandError("--before: must be given without --by and --agreement")
+        show_paired(Store.open(before), opened, ratio, at.value, (output, plot))
+        return
+    grouped = None if by is None else group_examples(opened, count_runs(opened), by)
     agreements: dict[float, pd.DataFrame] = {}
     with reading_display(errors, opened):
         frame = with_names(estimate_forgetting(opened, ratio, at.value), opened)
@@ -62,9 +79,12 @@ def forgetting(
     if output is not None:
         write_frame(frame, output)
     if plot is not None:
-        write_figure(plot, analysis.plot.forgetting, frame)
+        write_figure(plot, partial(analysis.plot.forgetting, groups=grouped), frame)
     for ratio_value in frame["ratio"].unique():
-        _show(frame[frame["ratio"] == ratio_value], top, requested_runs(opened, ratio_value))
+        rows = frame[frame["ratio"] == ratio_value]
+        _show(rows, top, requested_runs(opened, ratio_value))
+        if grouped is not None:
+            show_groups(rows, grouped)
         if agreement:
             _show_agreement(agreements[ratio_value])
     for name, path in (("table", output), ("plot", plot)):
