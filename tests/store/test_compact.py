@@ -1,12 +1,12 @@
 """Compaction: every run stays, in fewer files, whatever happens meanwhile."""
 
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from itertools import pairwise
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
@@ -337,28 +337,31 @@ def test_compactions_of_different_sizes_at_once(tmp_path: Path) -> None:
     assert verify_store(store.uri) == (2, [])
 
 
+def compact_signalling(uri: str, size: int, begun: Event) -> None:
+    """`compact_store`, with an event as it begins."""
+    begun.set()
+    compact_store(uri, size=size, grace=0)
+
+
 @pytest.mark.slow
 def test_kill_9_at_many_moments(tmp_path: Path) -> None:
-    """The command itself, killed; a reader polls all the while."""
+    """The compaction in processes of its own, killed; a reader polls all the while."""
     store = filled(tmp_path / "s", evens(40))
     expected = everything(store)
     random = np.random.default_rng(0)
-    code = (
-        "import sys, time; from orchestrator.store_ops.compact import compact_store; print(flush=True);"
-        "compact_store(sys.argv[1], size=int(sys.argv[2]), grace=0)"
-    )
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload([__name__])
     kills = 0
     for size in [3000, 12_000, 24_000, 1 << 26]:
-        process = subprocess.Popen(
-            [sys.executable, "-c", code, store.uri, str(size)], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
-        )
-        assert process.stdout is not None
-        process.stdout.readline()
+        begun = processes.Event()
+        process = processes.Process(target=compact_signalling, args=(store.uri, size, begun))
+        process.start()
+        assert begun.wait(60)
         for _ in range(random.integers(1, 12)):
             assert everything(store).equals(expected)
-        process.send_signal(signal.SIGKILL)
-        kills += process.wait() == -signal.SIGKILL
-        process.stdout.close()
+        process.kill()
+        process.join()
+        kills += process.exitcode == -signal.SIGKILL
         assert everything(store).equals(expected)
     assert kills
     for leftover in Path(store.uri, "results").glob("_new-*"):
