@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from analysis.estimators.diverged_bounds import diverged_bounds, diverged_notes
     from analysis.estimators.memorization import estimate_memorization
     from analysis.estimators.removal import removal_curve, write_removal
+    from analysis.estimators.removal_on_tests import removal_on_tests
     from analysis.estimators.standard_errors import (
         expected_se,
         feldman_zhang_bound,
@@ -114,6 +115,7 @@ __all__ = [
     "read_example_scores",
     "read_outputs",
     "removal_curve",
+    "removal_on_tests",
     "runs_needed",
     "se_of_runs",
     "unit_variance",
@@ -187,6 +189,7 @@ _MODULES = {
     "read_example_scores": "analysis.scoring.example_scores",
     "read_outputs": "analysis.reading.outputs",
     "removal_curve": "analysis.estimators.removal",
+    "removal_on_tests": "analysis.estimators.removal_on_tests",
     "runs_needed": "analysis.estimators.standard_errors",
     "se_of_runs": "analysis.estimators.standard_errors",
     "unit_variance": "analysis.estimators.standard_errors",

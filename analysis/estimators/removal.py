@@ -30,14 +30,10 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
+from analysis.estimators.removal_runs import read_removal_runs, rule_keys
 from analysis.statistics.intervals import CONFIDENCE, check_confidence, mean_interval
 from analysis.statistics.run_means import student_quantile, welch_interval
-from workers.campaign.campaign import Campaign, ratio_to_ppm
-from workers.campaign.drop_rules import Rule, ThresholdRule
-from workers.common.arrays import Integers
-from workers.errors import DamagedFileError, EstimateError, NoEstimateError
 from workers.store import Store
-from workers.subsets.draw import subset_size
 
 DIFFERENCE = ("difference", "difference_se", "difference_low", "difference_high")
 COLUMNS = (
@@ -46,7 +42,6 @@ COLUMNS = (
     *("random_accuracy", "random_runs", *DIFFERENCE),
 )
 _Row = Mapping[Hashable, Any]
-_READ = ("ratio", "repetition", "epoch", "is_final", "status", "test_accuracy")
 
 
 def removal_curve(store: Store, epoch: int | None = None, *, confidence: float = CONFIDENCE) -> pd.DataFrame:
@@ -55,72 +50,26 @@ def removal_curve(store: Store, epoch: int | None = None, *, confidence: float =
     `removed` is 1 - ratio; `rule` is text such as `lowest`, `window 0.25` or `at least`, of which `threshold` is the
     score (else NaN); `runs` are the committed ones less those that `diverged`. What follows `high` compares a rule with
     `random` at the same ratio, NaN (`random_runs` 0) where there is none. At a recorded epoch (None: the last). With
-    one run `se`, `low` and `high` are NaN, with none the accuracy is, too. Raises EstimateError where subsets are not
-    explicit, where there are no runs or no test examples, and for an epoch that was not recorded; DamagedFileError for
-    an unreadable file, and for runs at a ratio that follows from no threshold.
+    one run `se`, `low` and `high` are NaN, with none the accuracy is, too. Raises as `read_removal_runs`.
     """
     check_confidence(confidence)
-    campaign = _checked(store, epoch)
-    tables = [table for _, table in store.scan(_READ)]
-    if not tables:
-        raise NoEstimateError(f"{store.uri}: has no committed run")
-    rows: pd.DataFrame = pa.concat_tables(tables).to_pandas()
-    final, diverged = rows["is_final"].astype(bool), rows["status"] == "diverged"
-    at_epoch = final if epoch is None else rows["epoch"] == epoch
-    rows = rows.assign(rule=_places(store, campaign, rows), lost=final & diverged, used=at_epoch & ~diverged)
+    found = read_removal_runs(store, epoch)
     frames = []
-    for _, group in rows.groupby(["rule", "ratio"]):
+    for _, group in found.rows.groupby(["rule", "ratio"]):
         place, ratio = int(group["rule"].iloc[0]), float(group["ratio"].iloc[0])
         accuracies = group.loc[group["used"], "test_accuracy"].to_numpy(dtype=float)
         counts = {"runs": len(accuracies), "diverged": int(group["lost"].sum())}
-        keys = {"order": place, **_keys(campaign.subsets.drop[place], ratio, store.header.num_train)}
+        keys = {"order": place, **rule_keys(found.campaign.subsets.drop[place], ratio, store.header.num_train)}
         frames.append({**keys, **counts, **mean_of_runs(accuracies, confidence, store.header.num_test)})
     frame = pd.DataFrame(frames).sort_values(["order", "removed"], ignore_index=True)
     return _with_control(frame, confidence)[list(COLUMNS)]
 
 
-def write_removal(store: Store, curve: pd.DataFrame, *, confidence: float = CONFIDENCE) -> str:
-    """Write a store's curve, of that confidence, to estimates/removal.parquet; returns the path. Raises StoreError."""
+def write_removal(store: Store, curve: pd.DataFrame, *, confidence: float = CONFIDENCE, name: str = "removal") -> str:
+    """Write a store's table, of that confidence, to estimates/NAME.parquet; returns the path. Raises StoreError."""
     table = pa.Table.from_pandas(curve, preserve_index=False).replace_schema_metadata()
-    metadata = {"estimate": "removal", "campaign": store.header.identity, "confidence": repr(float(confidence))}
-    return store.write_estimate("removal", table, metadata)
-
-
-def _checked(store: Store, epoch: int | None) -> Campaign:
-    campaign = store.header.campaign
-    if not isinstance(campaign, Campaign) or campaign.subsets.design != "explicit":
-        design = campaign.subsets.design if isinstance(campaign, Campaign) else "imported"
-        raise EstimateError(f"{store.uri}: has no removal curve: subsets.design must be explicit, got {design}")
-    if not store.header.num_test:
-        raise EstimateError(f"{store.uri}: has no removal curve: the data set has no test examples")
-    recorded = campaign.recorded_epochs()
-    if epoch is not None and epoch not in recorded:
-        there = ", ".join(map(str, recorded))
-        raise EstimateError(f"{store.uri}: epoch must be one of {there} (those recorded), got {epoch!r}")
-    return campaign
-
-
-def _places(store: Store, campaign: Campaign, rows: pd.DataFrame) -> Integers:
-    """The place of each row's rule among the campaign's."""
-    places = np.empty(len(rows), dtype=np.int64)
-    for ratio in rows["ratio"].unique():
-        turns = [campaign.subsets.drop.index(rule) for rule in campaign.subsets.rules(ratio_to_ppm(ratio))]
-        if not turns:
-            raise DamagedFileError(f"{store.uri}: has runs at ratio {ratio:g}, which follows from no threshold")
-        here = (rows["ratio"] == ratio).to_numpy()
-        places[here] = np.array(turns)[rows["repetition"][here] % len(turns)]
-    return places
-
-
-def _keys(rule: Rule, ratio: float, num_train: int) -> dict[str, object]:
-    named = (rule.side, rule.threshold) if isinstance(rule, ThresholdRule) else (str(rule), np.nan)
-    return {
-        "ratio": ratio,
-        "removed": round(1 - ratio, 6),  # 1 - 0.7 is 0.30000000000000004; ratios have six decimals
-        "examples_removed": num_train - subset_size(ratio_to_ppm(ratio), num_train),
-        "rule": named[0],
-        "threshold": named[1],
-    }
+    metadata = {"estimate": name, "campaign": store.header.identity, "confidence": repr(float(confidence))}
+    return store.write_estimate(name, table, metadata)
 
 
 def _with_control(frame: pd.DataFrame, confidence: float) -> pd.DataFrame:
@@ -136,6 +85,13 @@ def _with_control(frame: pd.DataFrame, confidence: float) -> pd.DataFrame:
 def _compared(row: _Row, control: _Row | None, confidence: float) -> dict[str, float]:
     if control is None:
         return {"random_accuracy": np.nan, "random_runs": 0, **dict.fromkeys(DIFFERENCE, np.nan)}
+    values = difference_of_means(control, row, confidence)
+    return {"random_accuracy": control["test_accuracy"], "random_runs": control["runs"], **values}
+
+
+def difference_of_means(control: _Row, row: _Row, confidence: float) -> dict[str, float]:
+    """DIFFERENCE of two groups of runs, the control's accuracy less the other's: of rows with what `mean_of_runs` gives
+    and the number of `runs`."""
     means = (control["test_accuracy"], row["test_accuracy"])
     errors = (control["se"], row["se"])
     difference = means[0] - means[1]
@@ -145,8 +101,7 @@ def _compared(row: _Row, control: _Row | None, confidence: float) -> dict[str, f
     else:
         low, high = welch_interval(means, errors, (int(control["runs"]), int(row["runs"])), confidence)
     limits = np.clip((low, high), -1, 1).tolist()
-    values = (difference, float(np.hypot(errors[0], errors[1])), *limits)
-    return {"random_accuracy": means[0], "random_runs": control["runs"], **dict(zip(DIFFERENCE, values, strict=True))}
+    return dict(zip(DIFFERENCE, (difference, float(np.hypot(errors[0], errors[1])), *limits), strict=True))
 
 
 def mean_of_runs(accuracies: npt.NDArray[np.float64], confidence: float, num_test: int) -> dict[str, float]:

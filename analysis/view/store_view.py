@@ -3,12 +3,14 @@
 import os
 from typing import Literal
 
+import numpy.typing as npt
 import pandas as pd
 
 from analysis.estimators.consistency import consistency_profile, cscore
 from analysis.estimators.memorization import estimate_memorization
 from analysis.estimators.output_means import output_cscore, output_memorization, output_profile
 from analysis.estimators.removal import removal_curve
+from analysis.estimators.removal_on_tests import removal_on_tests
 from analysis.estimators.standard_errors import expected_se
 from analysis.reading.counts import count_runs
 from analysis.reading.output_moments import ExampleOutput, read_output_moments
@@ -110,3 +112,9 @@ class StoreView(TrainedView, LearningView, InfluenceView):
     def removal(self, *, epoch: int | None = None, confidence: float = CONFIDENCE) -> pd.DataFrame:
         """Test accuracy against the share of examples removed, by rule: see `analysis.estimators.removal`."""
         return self._frame(removal_curve(self.store, epoch, confidence=confidence))
+
+    def removal_on_tests(
+        self, test_examples: npt.ArrayLike, *, epoch: int | None = None, confidence: float = CONFIDENCE
+    ) -> pd.DataFrame:
+        """What chosen test examples (ids or a mask) lose by a removal: see `analysis.estimators.removal_on_tests`."""
+        return self._frame(removal_on_tests(self.store, test_examples, epoch, confidence=confidence))

@@ -160,11 +160,14 @@ def test_files_that_commands_write(store: Path, tmp_path: Path) -> None:
     told = {names(row[0])[0]: set(re.findall(r"[a-z_]+\.parquet", row[1])) for row in rows(table)}
     silent = names(re.findall(r"^(`influence`.*) print, ", text, flags=re.MULTILINE)[0])
     explicit = {"removal": removal_store(store, tmp_path), "localize": probed_store(tmp_path)}
+    tests = tmp_path / "tests.csv"
+    tests.write_text("test_example_id\n0\n")
     for command in [*told, *silent]:
         given = explicit.get(command, store)
         before = {path: path.stat().st_mtime_ns for path in (given / "estimates").glob("*")}
         more = [str(given)] * (command == "compare") + OPTIONS.get(command, [])
         more += ["--scores", str(store), "--scores-ratio", "0.5"] * (command == "localize")
+        more += ["--test-examples", str(tests)] * (command == "removal")
         done = CliRunner().invoke(app, [command, str(given), *more], catch_exceptions=False)
         assert done.exit_code == 0, (command, done.output)
         after = {path: path.stat().st_mtime_ns for path in (given / "estimates").glob("*")}

@@ -16,6 +16,10 @@ from workers.errors import CampaignError, ReadOnlyError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from workers.common.arrays import Integers
+
+_TEST_ID = "test_example_id"
+
 
 def removal(
     store: StoreArgument,
@@ -23,6 +27,13 @@ def removal(
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Output file: .parquet or .csv; default: the store's estimates/."),
+    ] = None,
+    test_examples: Annotated[
+        Path | None,
+        typer.Option(
+            "--test-examples",
+            help="Table with a column test_example_id, such as influence -o writes: show what these lose, too.",
+        ),
     ] = None,
     plot: Annotated[Path | None, typer.Option("--plot", help="Plot of the curves: .png, .pdf or .svg.")] = None,
     difference_plot: Annotated[
@@ -37,9 +48,10 @@ def removal(
     Example: longtail removal STORE -o removal.csv --plot removal.png
     """
     import analysis
-    from analysis import removal_curve, write_removal
+    from analysis import removal_curve, removal_on_tests, write_removal
     from analysis.reading.runs_read import committed_at_ratios, runs_read_text
     from orchestrator.cli.progress import reading_display
+    from orchestrator.cli.removal_on_tests_table import show_removal_on_tests
     from workers.store import Store
 
     if not 0 < confidence < 1:
@@ -49,27 +61,58 @@ def removal(
     check_figure(difference_plot, "difference-plot")
     if plot is not None and difference_plot is not None and plot.absolute() == difference_plot.absolute():
         raise CampaignError(f"--difference-plot: must be another file than --plot, got {str(difference_plot)!r}")
-    opened = Store.open(store)
+    beside = None if output is None or test_examples is None else output.with_stem(f"{output.stem}-test-examples")
+    check_output(beside)
+    opened, by_test = Store.open(store), None
     with reading_display(errors, opened):
         frame = removal_curve(opened, confidence=confidence)
+        if test_examples is not None:
+            chosen = _read_ids(test_examples, opened.header.num_test)
+            by_test = removal_on_tests(opened, chosen, confidence=confidence)
     if difference_plot is not None and frame["difference"].isna().all():
         raise CampaignError(
             f"--difference-plot: needs runs of the rule random beside another's at one ratio, {opened.uri} has none"
         )
     if output is not None:
         write_frame(frame, output)
+    if beside is not None and by_test is not None:
+        write_frame(by_test, beside)
     if plot is not None:
         write_figure(plot, analysis.plot.removal, frame)
     if difference_plot is not None:
         write_figure(difference_plot, analysis.plot.marginal_utility, frame)
     _show(frame)
+    if by_test is not None:
+        show_removal_on_tests(by_test)
     say(runs_read_text(committed_at_ratios(opened), opened.targets()))
+    tables = [("removal", frame, output)]
+    tables += [] if by_test is None else [("removal_test_examples", by_test, beside)]
     try:
-        say(f"table: {output if output is not None else write_removal(opened, frame, confidence=confidence)}")
+        for name, table, path in tables:
+            say(f"table: {path or write_removal(opened, table, confidence=confidence, name=name)}")
     except ReadOnlyError as error:
         say(f"table: {not_kept(error)}")
     for figure in filter(None, (plot, difference_plot)):
         say(f"plot: {figure}")
+
+
+def _read_ids(path: Path, num_test: int) -> "Integers":
+    """The test examples that a table names, each once or several times. Raises CampaignError, which names the file."""
+    import numpy as np
+    import pyarrow as pa
+
+    from workers.datasets.example_table import ExampleTable
+
+    table = ExampleTable.read(str(path), "--test-examples", (_TEST_ID,), npz_column=_TEST_ID)
+    column = table.column(_TEST_ID)
+    if not pa.types.is_integer(column.type) or column.null_count:
+        raise table.mistake("column", f"column {_TEST_ID} must hold whole numbers, got {column.type}")
+    ids: Integers = np.unique(column.to_numpy().astype(np.int64))
+    outside = ids[(ids < 0) | (ids >= num_test)]
+    if not len(ids) or len(outside):
+        got = str(outside[0]) if len(outside) else "none"
+        raise table.mistake("column", f"column {_TEST_ID} must hold ids of 0 to {num_test - 1}, got {got}")
+    return ids
 
 
 def _show(frame: "pd.DataFrame") -> None:
