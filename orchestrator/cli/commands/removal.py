@@ -47,7 +47,6 @@ def removal(
 
     Example: longtail removal STORE -o removal.csv --plot removal.png
     """
-    import analysis
     from analysis import removal_curve, removal_on_tests, write_removal
     from analysis.reading.runs_read import committed_at_ratios, runs_read_text
     from orchestrator.cli.progress import reading_display
@@ -57,10 +56,7 @@ def removal(
     if not 0 < confidence < 1:
         raise typer.BadParameter(f"--confidence must be between 0 and 1, got {confidence}")
     check_output(output)
-    check_figure(plot, "plot")
-    check_figure(difference_plot, "difference-plot")
-    if plot is not None and difference_plot is not None and plot.absolute() == difference_plot.absolute():
-        raise CampaignError(f"--difference-plot: must be another file than --plot, got {str(difference_plot)!r}")
+    _check_plots(plot, difference_plot)
     beside = None if output is None or test_examples is None else output.with_stem(f"{output.stem}-test-examples")
     check_output(beside)
     opened, by_test = Store.open(store), None
@@ -77,10 +73,7 @@ def removal(
         write_frame(frame, output)
     if beside is not None and by_test is not None:
         write_frame(by_test, beside)
-    if plot is not None:
-        write_figure(plot, analysis.plot.removal, frame)
-    if difference_plot is not None:
-        write_figure(difference_plot, analysis.plot.marginal_utility, frame)
+    _draw(frame, plot, difference_plot)
     _show(frame)
     if by_test is not None:
         show_removal_on_tests(by_test)
@@ -94,6 +87,22 @@ def removal(
         say(f"table: {not_kept(error)}")
     for figure in filter(None, (plot, difference_plot)):
         say(f"plot: {figure}")
+
+
+def _check_plots(plot: Path | None, difference_plot: Path | None) -> None:
+    check_figure(plot, "plot")
+    check_figure(difference_plot, "difference-plot")
+    if plot is not None and difference_plot is not None and plot.absolute() == difference_plot.absolute():
+        raise CampaignError(f"--difference-plot: must be another file than --plot, got {str(difference_plot)!r}")
+
+
+def _draw(frame: "pd.DataFrame", plot: Path | None, difference_plot: Path | None) -> None:
+    import analysis
+
+    if plot is not None:
+        write_figure(plot, analysis.plot.removal, frame)
+    if difference_plot is not None:
+        write_figure(difference_plot, analysis.plot.marginal_utility, frame)
 
 
 def _read_ids(path: Path, num_test: int) -> "Integers":
