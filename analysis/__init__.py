@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from analysis.scoring.forgetting_agreement import forgetting_agreement
     from analysis.scoring.groups import Groups, group_examples
     from analysis.scoring.noise import noise_curves, noise_detection
+    from analysis.scoring.privacy.audit import Audit, AuditOptions, audit_store
     from analysis.scoring.profiles import class_summary, group_profiles, learning_curves
     from analysis.scoring.proxies import collect_proxies, proxy_agreement
     from analysis.scoring.split_half import estimate_reliability
@@ -53,6 +54,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Agreement",
+    "Audit",
+    "AuditOptions",
     "Datamodels",
     "EstimateError",
     "ExampleScore",
@@ -70,6 +73,7 @@ __all__ = [
     "StoreScores",
     "StoreView",
     "TooManyPairsError",
+    "audit_store",
     "average_interval",
     "class_summary",
     "collect_proxies",
@@ -127,6 +131,8 @@ __all__ = [
 
 _MODULES = {
     "Agreement": "analysis.scoring.agreement",
+    "Audit": "analysis.scoring.privacy.audit",
+    "AuditOptions": "analysis.scoring.privacy.audit",
     "Datamodels": "analysis.influence.datamodels.fitting",
     "EstimateError": "workers.errors",
     "ExampleScore": "analysis.scoring.example_scores",
@@ -144,6 +150,7 @@ _MODULES = {
     "StoreScores": "analysis.scoring.example_scores",
     "StoreView": "analysis.view",
     "TooManyPairsError": "workers.errors",
+    "audit_store": "analysis.scoring.privacy.audit",
     "average_interval": "analysis.statistics.intervals",
     "class_summary": "analysis.scoring.profiles",
     "collect_proxies": "analysis.scoring.proxies",

@@ -41,7 +41,7 @@ def check_random_subsets(store: Store) -> None:
     """Raise EstimateError where subsets are explicit: who is left out then depends on the scores, not on chance."""
     if store.header.scored:
         raise EstimateError(
-            f"{store.uri}: has no memorization, influence, C-score, forgetting or datamodels: "
+            f"{store.uri}: has no memorization, influence, C-score, forgetting, datamodels or privacy audit: "
             "its subsets are explicit, not random; what it has is a removal curve (longtail removal)"
         )
 

@@ -20,10 +20,12 @@ normal positives and 200 negatives with a true AUC of 0.995, 95% intervals held 
 import numpy as np
 import numpy.typing as npt
 
-from analysis.statistics.intervals import CONFIDENCE, normal_quantile
-from workers.common.arrays import Bools, Floats
+from analysis.statistics.intervals import CONFIDENCE, Interval, normal_quantile
+from analysis.statistics.roc import RocCurve
+from workers.common.arrays import Bools, Floats, Integers
 
 _JUST_UNDER_1 = 1 - 1e-12
+_HALVINGS = 60
 _PIECES = 200
 _PIECES_OF_START = 50
 
@@ -33,37 +35,53 @@ def area_under_curve(score: Floats, positive: Bools) -> tuple[float, float]:
 
     NaN where all or no examples are positive; the standard error is NaN with fewer than two of either kind.
     """
+    areas, errors = areas_under_curves(score[:, None], positive[:, None])
+    return float(areas[0]), float(errors[0])
+
+
+def areas_under_curves(score: Floats, positive: Bools) -> tuple[Floats, Floats]:
+    """`area_under_curve` of each column: two arrays float64[b] of finite scores float64[n, b]."""
     from scipy.stats import rankdata
 
-    n_pos, n_neg = _sizes(positive)
-    if not (n_pos and n_neg):
-        return float("nan"), float("nan")
-    ranks = rankdata(score)
-    above = (ranks[positive] - rankdata(score[positive])) / n_neg
-    below = 1 - (ranks[~positive] - rankdata(score[~positive])) / n_pos
-    if min(n_pos, n_neg) < 2:
-        return float(above.mean()), float("nan")
-    return float(above.mean()), float(np.sqrt(above.var(ddof=1) / n_pos + below.var(ddof=1) / n_neg))
+    n_pos = positive.sum(axis=0)
+    n_neg = len(positive) - n_pos
+    ranks = rankdata(score, axis=0)
+    shares, variances = [], []
+    for chosen, count, others in ((positive, n_pos, n_neg), (~positive, n_neg, n_pos)):
+        # Behind all chosen ones the others leave their ranks as they are among themselves.
+        own = rankdata(np.where(chosen, score, np.inf), axis=0)
+        below = np.where(chosen, (ranks - own) / np.maximum(others, 1), 0.0)
+        mean = below.sum(axis=0) / np.maximum(count, 1)
+        squares = np.where(chosen, (below - mean) ** 2, 0.0).sum(axis=0)
+        shares.append(np.where((count > 0) & (others > 0), mean, np.nan))
+        variances.append(np.where(count > 1, squares, np.nan) / np.maximum(count - 1, 1) / np.maximum(count, 1))
+    return shares[0], np.sqrt(np.where(np.isnan(shares[0]), np.nan, variances[0] + variances[1]))
 
 
 def area_interval(auc: float, n_pos: int, n_neg: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
     """Limits of an AUC; (0, 1) where it is NaN. Raises EstimateError for a bad `confidence`."""
+    low, high = area_intervals(np.array([auc]), np.array([n_pos]), np.array([n_neg]), confidence)
+    return float(low[0]), float(high[0])
+
+
+def area_intervals(auc: Floats, n_pos: Integers, n_neg: Integers, confidence: float = CONFIDENCE) -> Interval:
+    """`area_interval`, elementwise."""
     z = normal_quantile(confidence)
-    if not (n_pos and n_neg):
-        return 0.0, 1.0
-    return _lower_limit(auc, n_pos, n_neg, z), 1 - _lower_limit(1 - auc, n_pos, n_neg, z)
+    known = (n_pos > 0) & (n_neg > 0)
+    value, of_pos, of_neg = (np.where(known, each, 1) for each in (auc, n_pos, n_neg))
+    low, high = _lower_limits(value, of_pos, of_neg, z), 1 - _lower_limits(1 - value, of_pos, of_neg, z)
+    return np.where(known, low, 0.0), np.where(known, high, 1.0)
 
 
-def _lower_limit(auc: float, n_pos: int, n_neg: int, z: float) -> float:
-    from scipy.optimize import brentq
-
-    def beyond(a: float) -> float:
-        """Over 0 where `a` lies outside the interval."""
+def _lower_limits(auc: Floats, n_pos: Integers, n_neg: Integers, z: float) -> Floats:
+    """By bisection between 0, which lies outside the interval or is its limit, and the AUC, which lies inside."""
+    outside, inside = np.zeros_like(auc, dtype=np.float64), np.minimum(auc, _JUST_UNDER_1).astype(np.float64)
+    for _ in range(_HALVINGS):
+        a = (outside + inside) / 2
         spread = 1 + ((n_pos + n_neg) / 2 - 1) * ((1 - a) / (2 - a) + a / (1 + a))
-        return (auc - a) ** 2 - z**2 * a * (1 - a) * spread / (n_pos * n_neg)
-
-    inside = min(auc, _JUST_UNDER_1)
-    return float(brentq(beyond, 0, inside, xtol=1e-14)) if beyond(inside) < 0 < auc else auc
+        is_outside = (auc - a) ** 2 > z**2 * a * (1 - a) * spread / (n_pos * n_neg)
+        outside, inside = np.where(is_outside, a, outside), np.where(is_outside, inside, a)
+    return np.minimum(inside, auc)
 
 
 def average_precision(score: Floats, positive: Bools) -> float:
@@ -90,12 +108,10 @@ def curve_points(score: Floats, positive: Bools) -> dict[str, npt.NDArray[np.num
     all positives, and `false_positive_rate` of all negatives. Kept are the first and last, and no gap is wider than
     0.01 of false-positive rate and recall together, unless ties make it so. Needs positives and negatives.
     """
-    from sklearn.metrics import roc_curve
-
-    false_rate, recall, threshold = roc_curve(positive, score, drop_intermediate=False)
+    curve, threshold = RocCurve.of(score, positive), np.unique(score)[::-1]
     n_pos, n_neg = _sizes(positive)
-    false_rate, recall, threshold = false_rate[1:], recall[1:], threshold[1:]  # without the point that selects nothing
-    selected = np.rint(recall * n_pos + false_rate * n_neg).astype(np.int64)
+    true, false = curve.selected(threshold)
+    recall, false_rate, selected = true / n_pos, false / n_neg, true + false
     along = np.searchsorted(false_rate + recall, np.linspace(0, 2, _PIECES + 1))
     # Precision changes fastest where few are selected.
     start = np.searchsorted(selected, np.geomspace(1, n_pos + n_neg, _PIECES_OF_START))

@@ -32,6 +32,11 @@ class RunMoments:
         return np.where(self.n > 0, self._mean, np.nan)
 
     @property
+    def squares(self) -> Floats:
+        """The sum of squared deviations from the mean."""
+        return self._squares.copy()
+
+    @property
     def sd(self) -> Floats:
         """NaN where fewer than two runs had a value."""
         return np.sqrt(np.where(self.n > 1, self._squares / np.maximum(self.n - 1, 1), np.nan))
