@@ -13,11 +13,13 @@ from analysis.plot.histograms import cscore, memorization
 from analysis.plot.localization import localization
 from analysis.plot.partitions import partitions
 from analysis.plot.pictures import examples, influence
+from analysis.plot.roc import audit
 from analysis.plot.scatters import agreement, mem_against_cscore
 
 __all__ = [
     "agreement",
     "agreement_curve",
+    "audit",
     "cscore",
     "examples",
     "forgetting",

@@ -29,9 +29,10 @@ _SMALLEST_LOSS = 2.0**-25
 class RunOutputs:
     """The runs of one ratio in ascending repetition, K of them: `members` bool[K, N] are their subsets.
 
-    `correct` bool[K, N] tells which training examples each predicts as labelled. `train` float16[K, N] and `test` float16[K, T] are recorded values of `signal`. `diverged` runs are left out, and so
-    are those with a value that is not finite (`not_finite`). `saturated` counts the values of training examples that
-    float16 holds as a limit: a loss of 0, a loss or margin of 65,504 or more.
+    `correct` bool[K, N] tells which training examples each predicts as labelled. `train` float16[K, N] and `test`
+    float16[K, T] are recorded values of `signal`. `diverged` runs are left out, and so are those with a value that is
+    not finite (`not_finite`). `saturated` counts the values of training examples that float16 holds as a limit: a loss
+    of 0, a loss or margin of 65,504 or more.
     """
 
     ratio_ppm: int
@@ -106,9 +107,12 @@ def read_run_outputs(store: Store, ratio: float | None = None, epoch: int | None
         repetitions[place] = rows.table["repetition"].to_numpy()[used]
         last_epoch = max(last_epoch, *rows.epochs[used].tolist(), 0)
         runs = place.stop
+    if not_finite and not runs:
+        raise NoEstimateError(
+            f"{store.uri}: has no run with finite outputs at ratio {ratio_ppm / PPM:g}: "
+            f"{not_finite} have some that are not, {diverged} diverged"
+        )
     check_some_run(store.uri, runs, diverged, ratio_ppm / PPM)
-    if not runs:
-        raise NoEstimateError(f"{store.uri}: has no run with finite outputs at ratio {ratio_ppm / PPM:g}")
     return RunOutputs(
         ratio_ppm=ratio_ppm,
         epoch=last_epoch or None,
@@ -150,7 +154,8 @@ def _confidences(signal: Signal) -> Floats:
     if signal == "margin":
         return values
     loss = np.maximum(values, _SMALLEST_LOSS)
-    confidences: Floats = -loss - np.log(-np.expm1(-loss))
+    with np.errstate(invalid="ignore"):  # NaN
+        confidences: Floats = -loss - np.log(-np.expm1(-loss))
     return confidences
 
 

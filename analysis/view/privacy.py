@@ -22,7 +22,7 @@ class PrivacyView(View):
     ) -> Audit:
         """Membership inference attacks on every run by all others, and how vulnerable each training example is.
 
-        See `analysis.scoring.privacy.audit`. Raises EstimateError also where record.outputs has neither loss nor margin.
+        See `analysis.scoring.privacy.audit`. Raises EstimateError also where record.outputs has no loss and no margin.
         """
         found = audit_store(self.store, ratio, epoch, AuditOptions(variance, offline_a, confidence))
         return replace(found, examples=self._frame(found.examples))

@@ -19,6 +19,7 @@ from analysis.statistics.intervals import CONFIDENCE, check_confidence
 from analysis.statistics.means import Empty
 from analysis.view.influence import InfluenceView
 from analysis.view.learning import LearningView
+from analysis.view.privacy import PrivacyView
 from analysis.view.trained import TrainedView
 from workers.store import Store
 
@@ -34,7 +35,7 @@ def open_store(uri: str | os.PathLike[str], *, trust_code: bool = False) -> "Sto
     return StoreView(Store.open(uri), trust_code=trust_code)
 
 
-class StoreView(TrainedView, LearningView, InfluenceView):
+class StoreView(TrainedView, LearningView, InfluenceView, PrivacyView):
     """A store's results and estimates as data frames. Every call reads the runs that are committed at that moment.
 
     Options are keywords: `ratio`, `epoch` and `empty` come first in every method that has them. `ratio` None stands for

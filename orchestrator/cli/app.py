@@ -13,6 +13,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from orchestrator.cli.commands.audit import audit
 from orchestrator.cli.commands.campaigns import demo, init, run
 from orchestrator.cli.commands.compare import compare
 from orchestrator.cli.commands.datamodels import datamodels
@@ -92,6 +93,7 @@ _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
         partitions,
         localize,
         removal,
+        audit,
     ),
     "Assess estimates": (reliability, compare),
     "Find noisy labels and cheap scores": (suspects, noise, proxies, density),

@@ -122,6 +122,16 @@ def share_text(value: float) -> str:
     return ABSENT if value != value else f"{value:.1%}"
 
 
+def percent_cell(value: float, digits: int = 2) -> str:
+    """A share in per cent with so many decimals; a dash where there is none."""
+    return ABSENT if value != value else f"{value:.{digits}%}"
+
+
+def percent_interval_cell(low: float, high: float) -> str:
+    """The limits of a share; a dash where there are none."""
+    return ABSENT if low != low or high != high else f"{low:.2%} to {high:.2%}"
+
+
 def cell(value: float, error: float | None = None, digits: int = 3) -> str:
     """A value, and its standard error where there is one; a dash where there is no value."""
     if value != value:

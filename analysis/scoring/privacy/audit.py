@@ -7,7 +7,7 @@ and as shadow models at once, since targets share shadow models. Limits are Wils
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import numpy as np
@@ -80,7 +80,7 @@ class Audit:
     `outputs` are the runs.
     """
 
-    outputs: RunOutputs
+    outputs: RunOutputs = field(repr=False)
     variance: Variance
     left_out: int
     attacks: pd.DataFrame

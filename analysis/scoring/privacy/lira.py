@@ -24,7 +24,7 @@ ENOUGH_SHADOWS = 64
 """From so many shadow models on, variances are of each example, as in the paper."""
 
 _MIN_SD = 2.0**-11
-"""float16 rounds a loss by up to so large a part of itself, which a confidence moves by: a smaller deviation is none."""
+"""float16 rounds a loss by up to so large a part of itself, which moves the confidence as far: less is no deviation."""
 
 
 def lira_scores(
