@@ -172,8 +172,8 @@ def _say_runs(found: "Audit") -> None:
     left_out = f", {runs.diverged:,} diverged left out" if runs.diverged else ""
     left_out += f", {runs.not_finite:,} with outputs that are not finite left out" if runs.not_finite else ""
     say(
-        f"{count_text(runs.runs, 'run')} at ratio {runs.ratio:g}, each attacked with the {runs.runs - 1:,} others by the "
-        f"{runs.signal}, variance {'of each example' if found.variance == 'example' else 'pooled'}; "
+        f"{count_text(runs.runs, 'run')} at ratio {runs.ratio:g}, each attacked with the {runs.runs - 1:,} others "
+        f"by the {runs.signal}, variance {'of each example' if found.variance == 'example' else 'pooled'}; "
         f"intervals of attacks are over runs{left_out}"
     )
     if found.left_out:
