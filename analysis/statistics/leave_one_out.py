@@ -48,7 +48,7 @@ def _running(values: Floats, chosen: Bools) -> Moments:
     running = RunMoments(values.shape[1:])
     for row, value in enumerate(np.where(chosen, values, np.nan)):
         moments.n[row], moments.squares[row] = running.n, running.squares
-        moments.mean[row] = np.nan_to_num(running.mean)
+        moments.mean[row] = np.where(running.n > 0, running.mean, 0.0)
         running.add(value)
     return moments
 

@@ -10,6 +10,7 @@ import pytest
 
 from analysis import StoreView, open_store, write_estimates
 from orchestrator import run_campaign
+from tests.command import call
 from tests.conftest import small_campaign
 
 TEXT = (Path(__file__).parents[2] / "docs" / "queries.md").read_text()
@@ -23,11 +24,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     campaign = small_campaign(
         model={"name": "mlp", "hidden": [64]},
         recipe={"epochs": 8, "batch_size": 64},
-        record={"epochs": 4},
+        record={"epochs": 4, "outputs": ("loss",)},
         subsets={"ratios": [0.3, 0.7], "repetitions": 20},
     )
     run_campaign(campaign, path / "store")
     write_estimates(open_store(path / "store").store)
+    assert call("audit", path / "store", "--ratio", 0.7)[0] == 0
     return path
 
 
@@ -46,7 +48,7 @@ def names_of(heading: str) -> dict[str, Any]:
 
 
 def test_every_snippet_is_known() -> None:
-    assert len(SNIPPETS) == TEXT.count("```python") == TEXT.count("\n## ") == 12
+    assert len(SNIPPETS) == TEXT.count("```python") == TEXT.count("\n## ") == 13
 
 
 @pytest.mark.slow
@@ -81,6 +83,14 @@ def test_suspect_labels(view: StoreView) -> None:
     mem, cscore = view.memorization(ratio=0.7, empty="nan")["mem"], view.cscore()["cscore"]
     assert sorted(suspects["example_id"]) == np.flatnonzero((mem >= 0.5) & (cscore <= 0.25)).tolist()
     assert len(suspects)
+
+
+def test_exposed_examples(view: StoreView) -> None:
+    exposed = names_of("Which training examples could be detected by a membership attack?")["exposed"].df()
+    examples = view.audit(ratio=0.7).examples
+    expected = examples[(examples["low"] > 0.5) & (examples["mem"] < 0.1)]
+    assert len(exposed) == min(20, len(expected)) > 0
+    assert exposed["low"].tolist() == expected["low"].nlargest(20).tolist()
 
 
 def test_leaning_test_examples(view: StoreView) -> None:

@@ -138,7 +138,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
             recipe={"epochs": 4, "batch_size": 64},
             subsets={"ratios": [0.5, 0.7], "repetitions": 16},
             label_noise={"fraction": 0.1},
-            record={"presentations": True, "probabilities": True, "margins": True},
+            record={"presentations": True, "probabilities": True, "margins": True, "outputs": ["loss"]},
         ),
         folder,
     )
@@ -149,6 +149,7 @@ OPTIONS = {
     "datamodels": ["--ratio", "0.7", "--tests", "0-4", "--heldout", "0.3"],
     "influence": ["--ratio", "0.7"],
     "compare": ["--ratio", "0.7"],
+    "audit": ["--ratio", "0.7"],
 }
 
 

@@ -19,10 +19,11 @@ from analysis.reading.run_outputs import RunOutputs, read_run_outputs
 from analysis.scoring.privacy.attacks import AttackOptions, attack_scores, attackable
 from analysis.scoring.privacy.lira import ENOUGH_SHADOWS, Variance
 from analysis.scoring.privacy.rmia import OFFLINE_A
-from analysis.scoring.privacy.vulnerability import VULNERABILITY_COLUMNS, vulnerability
+from analysis.scoring.privacy.vulnerability import VULNERABILITY_COLUMNS, example_separation, vulnerability
 from analysis.scoring.proxies import AGREEMENT_COLUMNS, ProxyReplicates, proxy_agreement
 from analysis.statistics.intervals import CONFIDENCE, check_confidence, mean_interval, normal_quantile
 from analysis.statistics.jackknife import jackknife_se
+from analysis.statistics.means import mean_difference
 from analysis.statistics.roc import RocCurve
 from analysis.statistics.run_means import share_interval, student_quantile
 from workers.common.arrays import Bools, Floats
@@ -238,9 +239,9 @@ class _ExampleScores:
 
 
 def _scores(outputs: RunOutputs) -> _ExampleScores:
-    found = vulnerability(outputs)
-    mem = estimate_memorization(outputs.counts(), empty="nan")["mem"].to_numpy()
-    return _ExampleScores(found["vulnerability"].to_numpy(), found["d_prime"].to_numpy(), mem)
+    found, (counts,) = example_separation(outputs), outputs.counts().ratios
+    mem = mean_difference(counts.correct_in, counts.n_in, counts.correct_out, counts.n_out, "nan")
+    return _ExampleScores(found["vulnerability"], found["d_prime"], mem)
 
 
 def _agreement(frame: pd.DataFrame, without: list[_ExampleScores], confidence: float) -> pd.DataFrame:
