@@ -10,9 +10,9 @@ import numpy.typing as npt
 from analysis.reading.counts import RatioCounts, StoreCounts
 from analysis.reading.examples import Labels, read_labels
 from analysis.reading.outputs import recorded_output
-from analysis.reading.selection import check_random_subsets, check_some_run, scan_epoch, select_ratio
+from analysis.reading.selection import EpochRows, check_random_subsets, check_some_run, scan_epoch, select_ratio
 from workers.campaign.campaign import PPM
-from workers.common.arrays import Bools, Floats, Integers
+from workers.common.arrays import AnyArray, Bools, Floats, Integers
 from workers.errors import EstimateError, NoEstimateError
 from workers.store import Store
 from workers.store.output_columns import OutputColumn, output_columns
@@ -84,49 +84,59 @@ def read_run_outputs(store: Store, ratio: float | None = None, epoch: int | None
         raise EstimateError(f"{store.uri}: has no example that is held out: the ratio must be below 1, got 1")
     signal = recorded_signal(store)
     columns = tuple(OutputColumn(signal, split).name for split in ("train", "test"))
-    count = sum(shard.stop - shard.start for shard in store.shards() if shard.ratio_ppm == ratio_ppm)
-    header = store.header
-    members = np.zeros((count, header.num_train), dtype=bool)
-    correct = np.zeros_like(members)
-    train = np.zeros((count, header.num_train), dtype=np.float16)
-    test = np.zeros((count, header.num_test), dtype=np.float16)
-    repetitions = np.zeros(count, dtype=np.int64)
-    runs = diverged = not_finite = last_epoch = 0
+    arrays = _RunArrays(store, ratio_ppm)
+    diverged = not_finite = last_epoch = 0
     for rows in scan_epoch(store, ("repetition", "subset", "train_correct", *columns), ratio_ppm, epoch):
-        values, tests = (store.vectors(rows.shard, rows.table, column) for column in columns)
-        finite = np.isfinite(values).all(axis=1) & np.isfinite(tests).all(axis=1)
-        used = rows.used & finite
+        train, test = (store.vectors(rows.shard, rows.table, column) for column in columns)
+        finite = np.isfinite(train).all(axis=1) & np.isfinite(test).all(axis=1)
+        used = arrays.add(store, rows, rows.used & finite, train, test)
         diverged += rows.diverged
         not_finite += int((rows.used & ~finite).sum())
-        # Runs of a shard that another driver commits during the scan are left for the next call.
-        used &= used.cumsum() <= count - runs
-        place = slice(runs, runs + int(used.sum()))
-        members[place] = store.bits(rows.shard, rows.table, "subset")[used]
-        correct[place] = store.bits(rows.shard, rows.table, "train_correct")[used]
-        train[place], test[place] = values[used], tests[used]
-        repetitions[place] = rows.table["repetition"].to_numpy()[used]
         last_epoch = max(last_epoch, *rows.epochs[used].tolist(), 0)
-        runs = place.stop
-    if not_finite and not runs:
+    if not_finite and not arrays.runs:
         raise NoEstimateError(
             f"{store.uri}: has no run with finite outputs at ratio {ratio_ppm / PPM:g}: "
             f"{not_finite} have some that are not, {diverged} diverged"
         )
-    check_some_run(store.uri, runs, diverged, ratio_ppm / PPM)
+    check_some_run(store.uri, arrays.runs, diverged, ratio_ppm / PPM)
     return RunOutputs(
         ratio_ppm=ratio_ppm,
         epoch=last_epoch or None,
         diverged=diverged,
         not_finite=not_finite,
-        saturated=_saturated(train[:runs], signal),
+        saturated=_saturated(arrays.train[: arrays.runs], signal),
         signal=signal,
         labels=read_labels(store),
-        repetitions=repetitions[:runs],
-        members=members[:runs],
-        correct=correct[:runs],
-        train=train[:runs],
-        test=test[:runs],
+        repetitions=arrays.repetitions[: arrays.runs],
+        members=arrays.members[: arrays.runs],
+        correct=arrays.correct[: arrays.runs],
+        train=arrays.train[: arrays.runs],
+        test=arrays.test[: arrays.runs],
     )
+
+
+class _RunArrays:
+    """The arrays of the committed runs of a ratio, of which `runs` are filled: nothing is held twice."""
+
+    def __init__(self, store: Store, ratio_ppm: int) -> None:
+        count = sum(shard.stop - shard.start for shard in store.shards() if shard.ratio_ppm == ratio_ppm)
+        num_train, num_test = store.header.num_train, store.header.num_test
+        self.runs = 0
+        self.repetitions = np.zeros(count, dtype=np.int64)
+        self.members, self.correct = np.zeros((2, count, num_train), dtype=bool)
+        self.train = np.zeros((count, num_train), dtype=np.float16)
+        self.test = np.zeros((count, num_test), dtype=np.float16)
+
+    def add(self, store: Store, rows: EpochRows, chosen: Bools, train: AnyArray, test: AnyArray) -> Bools:
+        """Some rows with their outputs; which were added: runs that another driver commits meanwhile are not."""
+        used: Bools = chosen & (chosen.cumsum() <= len(self.members) - self.runs)
+        place = slice(self.runs, self.runs + int(used.sum()))
+        self.members[place] = store.bits(rows.shard, rows.table, "subset")[used]
+        self.correct[place] = store.bits(rows.shard, rows.table, "train_correct")[used]
+        self.repetitions[place] = rows.table["repetition"].to_numpy()[used]
+        self.train[place], self.test[place] = train[used], test[used]
+        self.runs = place.stop
+        return used
 
 
 def recorded_signal(store: Store) -> Signal:

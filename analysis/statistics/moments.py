@@ -34,7 +34,8 @@ class RunMoments:
     @property
     def squares(self) -> Floats:
         """The sum of squared deviations from the mean."""
-        return self._squares.copy()
+        copy: Floats = self._squares.copy()
+        return copy
 
     @property
     def sd(self) -> Floats:

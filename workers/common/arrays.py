@@ -8,6 +8,7 @@ import numpy.typing as npt
 AnyArray = npt.NDArray[Any]
 Bools = npt.NDArray[np.bool_]
 
+Float32s = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
 Int32s = npt.NDArray[np.int32]
 Integers = npt.NDArray[np.int64]

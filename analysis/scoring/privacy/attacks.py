@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from analysis.reading.run_outputs import RunOutputs, logit_confidence
 from analysis.scoring.privacy.lira import PooledVariance, Variance, lira_scores
 from analysis.scoring.privacy.rmia import Population
 from analysis.statistics.leave_one_out import leave_one_out
-from workers.common.arrays import Bools, Floats
+from workers.common.arrays import Bools, Float32s, Floats
 
 ATTACKS = ("lira_online", "lira_offline", "rmia_online", "rmia_offline", "threshold")
 """`threshold` is one threshold of the confidence for all examples: a small loss says member."""
@@ -23,8 +22,6 @@ MIN_SHADOWS = 2
 
 _VALUES = 1 << 19
 """Values of an array of a block of examples: 4 MB."""
-
-Scores32 = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -43,7 +40,7 @@ def attackable(members: Bools) -> Bools:
     return known
 
 
-def attack_scores(outputs: RunOutputs, options: AttackOptions) -> Iterator[tuple[str, Scores32]]:
+def attack_scores(outputs: RunOutputs, options: AttackOptions) -> Iterator[tuple[str, Float32s]]:
     """Each of ATTACKS and its scores float32[K, N], high for members; of no meaning where `attackable` is false.
 
     Holds the scores of two attacks at a time, 8 bytes per run and example.
@@ -61,7 +58,7 @@ def example_blocks(outputs: RunOutputs) -> Iterator[tuple[slice, Floats, Bools]]
         yield block, logit_confidence(outputs.train[:, block], outputs.signal), outputs.members[:, block]
 
 
-def _lira(outputs: RunOutputs, variance: Variance) -> dict[str, Scores32]:
+def _lira(outputs: RunOutputs, variance: Variance) -> dict[str, Float32s]:
     pooled = PooledVariance(outputs.runs), PooledVariance(outputs.runs)
     if variance == "pooled":
         for _, confidence, members in example_blocks(outputs):
@@ -77,7 +74,7 @@ def _lira(outputs: RunOutputs, variance: Variance) -> dict[str, Scores32]:
     return scores
 
 
-def _rmia(outputs: RunOutputs, offline_a: float) -> dict[str, Scores32]:
+def _rmia(outputs: RunOutputs, offline_a: float) -> dict[str, Float32s]:
     scores = _empty(outputs, ATTACKS[2:4])
     population = Population(logit_confidence(outputs.test, outputs.signal), offline_a)
     for block, confidence, members in example_blocks(outputs):
@@ -86,5 +83,5 @@ def _rmia(outputs: RunOutputs, offline_a: float) -> dict[str, Scores32]:
     return scores
 
 
-def _empty(outputs: RunOutputs, names: tuple[str, ...]) -> dict[str, Scores32]:
+def _empty(outputs: RunOutputs, names: tuple[str, ...]) -> dict[str, Float32s]:
     return {name: np.empty(outputs.members.shape, dtype=np.float32) for name in names}
