@@ -39,7 +39,8 @@ def leave_one_out_mean(values: Floats, chosen: Bools) -> Floats:
     np.cumsum(some[:-1], axis=0, out=total[1:])
     total[:-1] += np.cumsum(some[:0:-1], axis=0)[::-1]
     count = chosen.sum(axis=0) - chosen
-    return np.where(count > 0, total, np.nan) / np.maximum(count, 1)
+    means: Floats = np.where(count > 0, total, np.nan) / np.maximum(count, 1)
+    return means
 
 
 def _running(values: Floats, chosen: Bools) -> Moments:

@@ -53,10 +53,12 @@ class Population:
         if not population.shape[1]:
             return np.full(ratios.shape, np.nan)
         counts = [np.searchsorted(row, of_target, "right") for row, of_target in zip(population, ratios, strict=True)]
-        return np.array(counts) / population.shape[1]
+        shares: Floats = np.array(counts) / population.shape[1]
+        return shares
 
 
 def _probability(confidence: Floats) -> Floats:
     from scipy.special import expit
 
-    return np.maximum(expit(confidence), _SMALLEST)
+    probability: Floats = np.maximum(expit(confidence), _SMALLEST)
+    return probability
