@@ -13,16 +13,25 @@ from analysis import (
 )
 from analysis.estimators.pilots import PlannedVariance, planned_variance
 from orchestrator.campaigns.execution_plan import ExecutionPlan, plan_execution
+from orchestrator.campaigns.memory_check import check_stack_fits, needs_in, needs_of_one_model
 from orchestrator.campaigns.pending import pending_shards
-from orchestrator.campaigns.preflight import campaign_notes, check_campaign_fits, make_header, resolve_tables
+from orchestrator.campaigns.preflight import (
+    ModelFacts,
+    campaign_notes,
+    check_campaign_fits,
+    make_header,
+    resolve_tables,
+)
+from orchestrator.campaigns.run_work import forward_passes
 from workers.campaign.campaign import PPM, Campaign
 from workers.campaign.keys import Shard
 from workers.datasets import Dataset, check_files, load_dataset
 from workers.store import Store
-from workers.store.header import bytes_per_row, probe_bytes
+from workers.store.header import Header, bytes_per_row, probe_bytes
 from workers.subsets.draw import subset_size
 from workers.training import Precision
 from workers.training.hardware import Machine
+from workers.training.memory_needs import MemoryNeeds
 
 _FILE_BYTES = 5_500
 """What a results file takes beside its vectors: schema, keys, statistics."""
@@ -97,6 +106,12 @@ class Plan:
     execution_plan: ExecutionPlan
     pending: Sequence[Shard]
     store_bytes: int
+    memory: MemoryNeeds
+    """Of one model in training."""
+    data_bytes: int
+    """Of the images, as stored."""
+    operations: float
+    """Floating-point operations of the pending shards."""
     notes: Sequence[str] = ()
     """Settings that may be unintended."""
 
@@ -118,8 +133,8 @@ def plan_campaign(
     The execution plan of a new store is for workers like `machine`, `fastest` as in `plan_execution`. A store's runs
     are the pilot. `on_data` gets the data set as soon as it is read. Nothing is downloaded.
 
-    Raises CampaignError, DataError; StoreMismatchError where the store is another campaign's, DamagedFileError where it
-    cannot be read.
+    Raises CampaignError, DataError, ModelError; StoreMismatchError where the store is another campaign's,
+    DamagedFileError where it cannot be read.
     """
     check_files(campaign.dataset)
     dataset = load_dataset(campaign.dataset)
@@ -127,17 +142,9 @@ def plan_campaign(
     campaign, _ = resolve_tables(campaign, dataset)
     facts = check_campaign_fits(campaign, dataset)
     header = make_header(campaign, dataset)
-    committed: list[Shard] = []
-    counts: dict[int, RatioCounts] = {}
-    if store_uri is not None and Store.exists(store_uri):
-        store = Store.open(store_uri)
-        store.header.check_same(header, store.uri)
-        execution = ExecutionPlan(store.header.shard_size, store.header.stack_size, store.header.precision)
-        committed = store.shards()
-        if committed and campaign.subsets.design != "explicit":
-            counts = {ratio.ratio_ppm: ratio for ratio in count_runs(store).ratios}
-    else:
-        execution = plan_execution(campaign, dataset, facts, machine, fastest=fastest)
+    store = Store.open(store_uri) if store_uri is not None and Store.exists(store_uri) else None
+    committed, counts = _committed(campaign, header, store)
+    execution, needs = _execution(campaign, dataset, facts, machine, fastest, store)
     pending = pending_shards(campaign, committed, execution.shard_size)
     ratios = [
         _ratio_plan(campaign, ratio_ppm, dataset.num_train, pending, counts)
@@ -152,6 +159,10 @@ def plan_campaign(
         ratios=tuple(ratios),
         execution_plan=execution,
         pending=pending,
+        memory=needs,
+        data_bytes=dataset.train_images.nbytes + dataset.test_images.nbytes,
+        operations=facts.forward_operations
+        * sum((shard.stop - shard.start) * forward_passes(campaign, shard.ratio_ppm, header) for shard in pending),
         store_bytes=runs * len(campaign.recorded_epochs()) * row_bytes
         + len(ratios) * probed * probe_bytes(header.probe_columns)
         + -(-runs // execution.shard_size) * _FILE_BYTES,
@@ -161,6 +172,37 @@ def plan_campaign(
             *([execution.note] if execution.note else []),
         ],
     )
+
+
+def _execution(
+    campaign: Campaign,
+    dataset: Dataset,
+    facts: ModelFacts,
+    machine: Machine,
+    fastest: Callable[[Campaign, Sequence[int], Precision], int] | None,
+    store: Store | None,
+) -> tuple[ExecutionPlan, MemoryNeeds]:
+    """How a store's runs are trained, or would be those of a new one; and the memory of one model."""
+    if store is not None:
+        execution = ExecutionPlan(store.header.shard_size, store.header.stack_size, store.header.precision)
+        return execution, needs_in(campaign, dataset, facts, execution.precision)
+    needs = needs_of_one_model(campaign, dataset, facts, machine)
+    execution = plan_execution(campaign, dataset, facts, machine, fastest=fastest)
+    check_stack_fits(execution, needs, machine, requested=False)
+    return execution, needs
+
+
+def _committed(
+    campaign: Campaign, header: Header, store: Store | None
+) -> tuple[Sequence[Shard], Mapping[int, RatioCounts]]:
+    """A store's shards, and where subsets are random the counts of its ratios. Raises StoreMismatchError."""
+    if store is None:
+        return [], {}
+    store.header.check_same(header, store.uri)
+    committed = store.shards()
+    if not committed or campaign.subsets.design == "explicit":
+        return committed, {}
+    return committed, {ratio.ratio_ppm: ratio for ratio in count_runs(store).ratios}
 
 
 def _ratio_plan(

@@ -30,6 +30,7 @@ from workers.training import Precision
 from workers.training.device_data import check_augmentation
 from workers.training.initialization import initialize
 from workers.training.memory import check_training_memory
+from workers.training.memory_needs import MemoryNeeds, state_needs
 from workers.training.optimizers import check_optimizer
 from workers.training.probes.registry import probe_form
 from workers.training.shard import choose_engine
@@ -42,6 +43,10 @@ class ModelFacts:
 
     forward_operations: int
     parameters: int
+    state: MemoryNeeds
+    """In float32, without activations."""
+    example_bytes: int = 0
+    """Activations of one example in float32, of a model of the user's own."""
     notes: tuple[str, ...] = ()
 
 
@@ -70,11 +75,13 @@ def check_campaign_fits(campaign: Campaign, dataset: Dataset) -> ModelFacts:
     check_optimizer(campaign.recipe.optimizer, model, name)
     operations = check_output(model, dataset.input_shape, dataset.num_classes, name)
     notes: list[str] = []
+    example_bytes = 0
     if isinstance(campaign.model, CustomModel):
-        check_gradients(model, dataset.input_shape, dataset.num_classes, name)
+        example_bytes = check_gradients(model, dataset.input_shape, dataset.num_classes, name)
         check_repeatable(name, lambda: _starting_model(campaign, dataset), dataset.input_shape)
         notes = model_notes(model, name)
-    return ModelFacts(operations, sum(parameter.numel() for parameter in model.parameters()), tuple(notes))
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return ModelFacts(operations, parameters, state_needs(model, campaign.recipe), example_bytes, tuple(notes))
 
 
 def check_fits_memory(campaign: Campaign, dataset: Dataset, header: Header) -> None:

@@ -13,6 +13,7 @@ from orchestrator.campaigns.campaign_report import CampaignProgress, CampaignRep
 from orchestrator.campaigns.committed_runs import Masks, check_committed_runs
 from orchestrator.campaigns.downloads import with_download
 from orchestrator.campaigns.execution_plan import RequestedSizes, plan_execution
+from orchestrator.campaigns.memory_check import check_stack_fits, needs_of_one_model
 from orchestrator.campaigns.pending import pending_shards
 from orchestrator.campaigns.preflight import (
     ModelFacts,
@@ -187,7 +188,9 @@ def _prepared_store(
     if is_new:
         machine = runner.machine()
         requested = RequestedSizes(options.shard_size, options.stack_size)
+        needs = needs_of_one_model(campaign, dataset, facts, machine)
         arranged = plan_execution(campaign, dataset, facts, machine, requested, runner.fastest_stack)
+        check_stack_fits(arranged, needs, machine, requested=requested.stack is not None)
         notes += [arranged.note] if arranged.note else []
         sizes = {"shard_size": arranged.shard_size, "stack_size": arranged.stack_size}
         header = make_header(campaign, dataset, **sizes, precision=arranged.precision)
@@ -197,14 +200,14 @@ def _prepared_store(
     opened = Store.create(store, header, campaign_examples(campaign, dataset, tables))
     opened.clean()
     check_starting_values(campaign, opened.header, dataset.input_shape, opened.uri)
-    notes += _size_notes(options, opened.header, is_new)
+    notes += _size_notes(options, opened.header, campaign.subsets.repetitions, is_new=is_new)
     if opened.rewritten:
         notes.append(f"{opened.uri}/{EXAMPLES_FILE} was missing: it was written anew, equal to what it was")
     return campaign, facts, opened, [*notes, *_version_notes(header, opened.header)]
 
 
-def _size_notes(options: RunOptions, header: Header, is_new: bool) -> list[str]:
-    """What becomes of the sizes requested: an existing store keeps its own."""
+def _size_notes(options: RunOptions, header: Header, repetitions: int, *, is_new: bool) -> list[str]:
+    """What becomes of the sizes requested: an existing store keeps its own, a new one trains whole stacks."""
     fixed = "which was fixed when it was made"
     sizes = (
         ("shards", "run", options.shard_size, header.shard_size),
@@ -216,7 +219,11 @@ def _size_notes(options: RunOptions, header: Header, is_new: bool) -> list[str]:
         if requested is not None and requested != stored and not is_new
     ]
     if is_new and options.stack_size is not None:
-        notes.append(f"stacks of {count_text(header.stack_size, 'model')}, as requested (--stack-size)")
+        text = f"stacks of {count_text(header.stack_size, 'model')}, as requested (--stack-size)"
+        trained = -(-repetitions // header.stack_size) * header.stack_size
+        if trained > repetitions:
+            text += f": {trained:,} models train for the {count_text(repetitions, 'run')} of a ratio, in whole stacks"
+        notes.append(text)
     return notes
 
 

@@ -4,8 +4,6 @@ Ray takes seconds to start. It is started once the work left is worth them: at o
 sooner, else after shards that train here and are timed. A shard has the same bits wherever it trains.
 """
 
-import os
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -16,12 +14,11 @@ import torch
 
 from orchestrator.runners.base import FailedShard, Job, Note, Outcome, Placement
 from orchestrator.runners.local import LocalRunner
-from orchestrator.runners.machine_slots import MachineSlots, machine_slots
+from orchestrator.runners.machine_slots import machine_slots
+from orchestrator.runners.placement_choice import choose_placement
 from orchestrator.runners.run_options import RunOptions
 from workers.campaign.campaign import Campaign
 from workers.campaign.keys import Shard
-from workers.common.durations import in_largest_unit
-from workers.common.extras import installation, is_installed
 from workers.training import Precision
 from workers.training.hardware import Machine
 from workers.training.shard import ShardSummary
@@ -29,21 +26,8 @@ from workers.training.shard import ShardSummary
 if TYPE_CHECKING:
     from orchestrator.runners.ray.runner import RayRunner
 
-START_SECONDS = {"cpu": 8.0, "cuda": 50.0}
-"""From the start of Ray until all workers are ready. Measured: 7 s for two on two cores, 48 s for four on an H100
-(benchmarks/RESULTS.md)."""
-
-MOST_OPERATIONS = {"cpu": 1e12, "cuda": 1e14}
-"""Floating-point operations per second that a worker does not exceed in training: twice the bfloat16 matrix peak of a
-core that has one (478 GFLOP/s, benchmarks/RESULTS.md); 13% of an H100's (3% and 9% in training)."""
-
 _TIMED_SECONDS = 2.0
 """So much training is timed before its time tells that Ray is worth it: a first shard includes what happens once."""
-
-
-def worth_starting_ray(seconds: float, workers: int, device: str) -> bool:
-    """Whether work of `seconds` for one worker ends sooner on so many, which Ray has to start first."""
-    return START_SECONDS[device] + seconds / workers < seconds
 
 
 class AutoRunner:
@@ -99,31 +83,13 @@ class AutoRunner:
 
     def _chooses_ray(self, left: "_ShardsLeft") -> bool:
         """Decide by what is known of the work left."""
-        slots = machine_slots(self._device, len(left.shards))
-        if slots.workers < 2:
-            self._announce("here", f"training in this process: {slots.bound}")
+        seconds = left.operations * self._seconds / self._operations if self._operations else None
+        choice = choose_placement(self._device, len(left.shards), left.operations, seconds)
+        if choice.timed and self._seconds < _TIMED_SECONDS:
             return False
-        seconds = left.operations / MOST_OPERATIONS[self._device]
-        if worth_starting_ray(seconds, slots.workers, self._device):
-            return self._can_use_ray(slots, f"at least {_about(seconds)}")
-        if not self._operations:
-            return False
-        seconds = left.operations * self._seconds / self._operations
-        if not worth_starting_ray(seconds, slots.workers, self._device):
-            self._announce(
-                "here", f"training in this process: about {_about(seconds)} of work, Ray's start-up would cost more"
-            )
-            return False
-        return self._seconds >= _TIMED_SECONDS and self._can_use_ray(slots, f"about {_about(seconds)}")
-
-    def _can_use_ray(self, slots: MachineSlots, work: str) -> bool:
-        """Whether nothing hinders Ray; tells where the work is done."""
-        hindrance = _hindrance(slots)
-        if hindrance is not None:
-            self._announce("here", f"training in this process, {work} of work: {hindrance}")
-            return False
-        self._announce("ray", f"training on {slots.text} with Ray: {work} of work for one")
-        return True
+        if choice.where is not None:
+            self._announce(choice.where, f"training {choice.text}")
+        return choice.where == "ray"
 
     def _announce(self, where: Literal["here", "ray"], text: str) -> None:
         """Once for each place: later estimates differ by little."""
@@ -176,19 +142,3 @@ class _ShardsLeft:
         shard = self.shards.popleft()
         self.operations -= self.of(shard)
         return shard
-
-
-def _hindrance(slots: MachineSlots) -> str | None:
-    """Why Ray is not started for workers on these slots; None: nothing hinders it."""
-    if not is_installed("ray"):
-        return f"Ray is not installed, {installation('ray')} trains on {slots.text}"
-    ray = sys.modules.get("ray")
-    if os.environ.get("RAY_ADDRESS") or (ray is not None and ray.is_initialized()):
-        return "a Ray cluster is at hand, which --runner ray uses"
-    return None
-
-
-def _about(seconds: float) -> str:
-    """In whole units."""
-    amount, unit = in_largest_unit(seconds)
-    return f"{max(1, round(seconds))} s" if unit == "seconds" else f"{amount:.0f} {unit}"

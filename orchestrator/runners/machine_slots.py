@@ -1,18 +1,15 @@
 """The number of workers that fit on this machine."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from workers.campaign.plural import count_text
+from workers.common.free_memory import free_memory
 from workers.common.usable_cores import usable_cores
 
 WORKER_BYTES = 2**30
 """Memory of a worker before its models: PyTorch, Ray, Arrow (measured: 0.9 GB)."""
-
-_MEMORY_INFO = Path("/proc/meminfo")
-_CONTAINER = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
@@ -36,17 +33,3 @@ def machine_slots(device: str, shards: int) -> MachineSlots:
         bounds.append((memory // WORKER_BYTES, f"memory is free for {count_text(memory // WORKER_BYTES, 'worker')}"))
     number, bound = min(bounds, key=lambda each: each[0])
     return MachineSlots(max(1, number), count_text(max(1, number), unit), bound)
-
-
-def free_memory() -> int | None:
-    """Bytes that programs can still take, on Linux, within a container's limit; None where that is unknown."""
-    try:
-        fields = dict(line.split(":", 1) for line in _MEMORY_INFO.read_text().splitlines())
-        free = int(fields["MemAvailable"].split()[0]) * 1024
-    except (OSError, ValueError, KeyError):
-        return None
-    try:
-        most, taken = (int((_CONTAINER / name).read_text()) for name in ("memory.max", "memory.current"))
-    except (OSError, ValueError):  # no container, or one without a limit
-        return free
-    return min(free, max(0, most - taken))

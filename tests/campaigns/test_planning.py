@@ -17,14 +17,16 @@ from orchestrator.campaigns.plan import Plan
 from orchestrator.cli.app import app
 from tests.command import call
 from tests.conftest import small_campaign
+from tests.runners.test_auto import whole_machine
 from tests.stores import new_store
 from tests.synthetic import make_stores, random_runs
 from workers.campaign.campaign import Campaign
 from workers.campaign.keys import Shard
 from workers.campaign.yaml_io import dump_campaign
 from workers.datasets import load_dataset
+from workers.errors import CampaignError, ModelError
 from workers.store import Store
-from workers.training import Engine, SequentialEngine, StackedEngine
+from workers.training import Engine, SequentialEngine, StackedEngine, hardware
 from workers.training.hardware import Machine
 from workers.training.run_timing import RunTimes, time_runs
 
@@ -139,6 +141,34 @@ def test_calibration_reaches_the_end_of_the_data(monkeypatch: pytest.MonkeyPatch
     assert 0 < pace.seconds[200_000] <= pace.seconds[600_000]
 
 
+def test_a_model_that_does_not_fit_is_refused_before_a_store_is_made(
+    small: Campaign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hardware, "free_memory", lambda: 20_000)
+    parts = r"\(weights 2.4 kB, gradients 2.4 kB, optimizer state 2.4 kB, activations [\d.]+ kB\)"
+    help = r"lower recipe.batch_size \(256\), set recipe.precision: bfloat16 or choose a smaller model"
+    message = rf"^model mlp: one model takes about [\d.]+ kB {parts}, this machine has 20.0 kB free: {help}$"
+    with pytest.raises(ModelError, match=message):
+        plan_campaign(small, hardware.detect_machine(torch.device("cpu")))
+    with pytest.raises(ModelError, match=message):
+        run_campaign(small, tmp_path / "s")
+    with pytest.raises(ModelError, match=r"the GPU has 20.0 kB: lower recipe.batch_size \(256\) or choose a smaller"):
+        plan_campaign(small, Machine("cuda", True, 20_000))
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_stack_that_does_not_fit_is_refused_where_nothing_would_make_it_smaller(
+    small: Campaign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = planned(small).memory.total
+    monkeypatch.setattr(hardware, "free_memory", lambda: 2 * one)
+    message = r"^stack_size: 10,000 models at a time take about [\d.]+ GB, .* free: at most 2 fit \(--stack-size\)$"
+    with pytest.raises(CampaignError, match=message):
+        run_campaign(small, tmp_path / "s", stack_size=10_000)
+    assert not (tmp_path / "s").exists()
+    assert plan_campaign(small, Machine("cuda", False, 2 * one)).execution_plan.stack_size > 0
+
+
 # The command --------------------------------------------------------------------------------------------------------
 
 
@@ -178,12 +208,43 @@ def test_plan_tells_runs_precision_and_time(pilot: Path, tmp_path: Path) -> None
 @pytest.mark.slow
 def test_plan_calibrates_when_asked_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("workers.training.run_timing._ENOUGH_SECONDS", 0.0)
-    assert "no time estimate: --calibrate measures it" in told(small_campaign(), tmp_path)
+    output = told(small_campaign(), tmp_path)
+    assert "no time estimate: --calibrate measures it" in output
+    assert re.search(
+        r"(?m)^memory in training: one model [\d.]+ kB \(weights 2.4 kB, .*; 3 models [\d.]+ kB; data ", output
+    )
     output = told(small_campaign(), tmp_path, "--calibrate", "--store", tmp_path / "none")
     assert re.search(
         r"about [\d.]+ (core|GPU)-seconds: [\d.]+ seconds with 1 worker \(based on a calibration, ", output
     )
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(
+    ("start", "most", "seconds", "line"),
+    [
+        (8.0, 1e12, 0.1, "in this process: about 5 s of work, Ray's start-up would cost more"),
+        (8.0, 1e12, 3600.0, "on 2 cores with Ray: about 2 days of work for one"),
+        (8.0, 1e12, None, "in this process, and on 2 cores with Ray if more than 16 s of work are left"),
+        (0.0, 1.0, None, "on 2 cores with Ray: at least"),
+    ],
+)
+def test_plan_says_where_run_trains(
+    start: float, most: float, seconds: float | None, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the rule of `--runner auto` itself."""
+    whole_machine(monkeypatch, start=start, most=most)
+    monkeypatch.setattr("orchestrator.runners.machine_slots.free_memory", lambda: 2**40)
+    if seconds is not None:
+        pace = Pace(dict.fromkeys((200_000, 600_000), seconds), "cpu", "a test")
+        monkeypatch.setattr("orchestrator.campaigns.duration.calibrated_pace", lambda *given: pace)
+    output = told(
+        small_campaign(subsets={"ratios": [0.2, 0.6], "repetitions": 24}),
+        tmp_path,
+        *([] if seconds is None else ["--calibrate"]),
+    )
+    assert f"longtail run trains {line}" in output
+    assert ("with 2 workers" in output) == (seconds == 3600.0)
 
 
 @pytest.mark.slow

@@ -126,7 +126,10 @@ def test_python_takes_the_object_and_its_fields_as_keywords(place: Path) -> None
 
 def test_a_stack_size_is_said_and_kept_with_the_store(place: Path) -> None:
     fixed = "stacks of 3 models were requested: the store keeps its size, 2, which was fixed when it was made"
-    for size, note in ((2, "stacks of 2 models, as requested (--stack-size)"), (3, fixed)):
+    requested = (
+        "stacks of 2 models, as requested (--stack-size): 4 models train for the 3 runs of a ratio, in whole stacks"
+    )
+    for size, note in ((2, requested), (3, fixed)):
         report = orchestrator.run_campaign(small_campaign(), place / "s", stack_size=size)
         assert (report.complete, report.notes) == (True, (note,))
     assert Store.open(place / "s").header.stack_size == 2

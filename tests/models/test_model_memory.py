@@ -7,13 +7,17 @@ import pytest
 import torch
 from torch import nn
 
+from orchestrator.campaigns.memory_check import needs_in
+from orchestrator.campaigns.preflight import check_campaign_fits
 from tests.conftest import small_campaign
 from workers.campaign.model_spec import MLP, ModelSpec, ResNet9, SmallCNN, ViT
+from workers.datasets import load_dataset
 from workers.errors import ModelError
 from workers.models import build_model
-from workers.models.memory import estimated_bytes, evaluation_bytes, training_bytes
-from workers.training import Engine, SequentialEngine, StackedEngine
+from workers.models.memory import activation_bytes, estimated_bytes, evaluation_bytes, training_bytes
+from workers.training import Engine, Precision, SequentialEngine, StackedEngine
 from workers.training.memory import check_training_memory
+from workers.training.memory_needs import MemoryNeeds
 
 RESNET9_SIZE = (
     9 * (3 * 64 + 2 * 128 * 128 + 128 * 256 + 2 * 256 * 256 + 256 * 128)  # 3 x 3 convolutions
@@ -95,3 +99,49 @@ def test_memory_is_counted_as_it_is_taken() -> None:
     assert estimated_bytes(build, (1000,), 50_000, training=True) == training
     assert estimated_bytes(build, (1000,), 50_000, training=False) == evaluation_bytes(build, (1000,), 50_000)
     assert 1 < (training - 3 * weights) / (rows * (1000 + 2 * 3000)) < 1.5
+    activations = activation_bytes(build, (1000,), 50_000, simulated=True)
+    assert activation_bytes(build, (1000,), 50_000, simulated=False) == activations
+
+    def deep() -> nn.Module:
+        return nn.Sequential(*(nn.Linear(1000, 1000) for _ in range(4)))
+
+    layer = 4 * 1000 * 1001
+    assert layer < activation_bytes(deep, (1000,), 2, simulated=False) < 1.1 * layer, "a gradient is freed at once"
+    assert training_bytes(deep, (1000,), 2) > (8 + 4) * layer
+
+
+DROPOUT = {"name": "user_code:dropout_model", "options": {"width": 8}}
+OPTIMIZERS: list[tuple[dict[str, object], float]] = [
+    ({"optimizer": {"name": "sgd", "learning_rate": 0.1}}, 1),
+    ({"optimizer": {"name": "adamw", "learning_rate": 0.1}}, 2),
+    ({"optimizer": {"name": "adamw", "learning_rate": 0.1}, "lookahead": {"every": 1}}, 3),
+]
+
+
+@pytest.mark.parametrize(("recipe", "states"), OPTIMIZERS)
+@pytest.mark.parametrize("model", [{"name": "mlp", "hidden": [8]}, DROPOUT], ids=["mlp", "own"])
+def test_what_a_model_takes_is_the_sum_of_its_parts(
+    recipe: dict[str, object], states: float, model: dict[str, object]
+) -> None:
+    dataset = load_dataset(small_campaign().dataset)
+
+    def needs(batch: int, precision: Precision = "float32") -> MemoryNeeds:
+        campaign = small_campaign(model=model, recipe={"epochs": 2, "batch_size": batch, **recipe})
+        return needs_in(campaign, dataset, check_campaign_fits(campaign, dataset), precision)
+
+    small, large, half = needs(64), needs(256), needs(256, "bfloat16")
+    assert (
+        small.gradients
+        == small.weights
+        == 4
+        * sum(
+            parameter.numel()
+            for parameter in build_model(small_campaign(model=model).model, (1, 8, 8), 10).parameters()
+        )
+    )
+    assert round(small.optimizer / small.weights, 1) == states
+    assert large.activations == pytest.approx(4 * small.activations, rel=0.05)
+    assert small.activations >= 64 * 4 * (64 + 8 + 10)
+    assert (half.weights, half.gradients) == (small.weights * 3 // 2, small.gradients)
+    assert half.activations == large.activations // 2
+    assert large.total == large.weights + large.gradients + large.optimizer + large.activations

@@ -9,18 +9,19 @@ from typer.testing import CliRunner
 
 from orchestrator import run_campaign
 from orchestrator.cli.app import app
-from orchestrator.runners import auto, machine_slots
+from orchestrator.runners import auto, machine_slots, placement_choice
 from tests.campaigns.test_run import contents
 from tests.conftest import small_campaign
 from workers.campaign.campaign import Campaign
 from workers.campaign.yaml_io import dump_campaign
+from workers.common.free_memory import free_memory
 
 
 def whole_machine(patch: pytest.MonkeyPatch, *, cores: int = 2, start: float = 0.0, most: float = 1.0) -> None:
     """A machine of some cores, on which Ray starts in some seconds, and a core does at most so many operations/s."""
     patch.setattr(machine_slots, "usable_cores", lambda: cores)
-    patch.setitem(auto.START_SECONDS, "cpu", start)
-    patch.setitem(auto.MOST_OPERATIONS, "cpu", most)
+    patch.setitem(placement_choice.START_SECONDS, "cpu", start)
+    patch.setitem(placement_choice.MOST_OPERATIONS, "cpu", most)
     patch.delenv("RAY_ADDRESS", raising=False)
 
 
@@ -43,7 +44,7 @@ def placement(campaign: Campaign, store: Path) -> str:
 def test_ray_is_worth_its_start_where_the_work_ends_sooner(
     seconds: float, workers: int, device: str, worth: bool
 ) -> None:
-    assert auto.worth_starting_ray(seconds, workers, device) is worth
+    assert placement_choice.worth_starting_ray(seconds, workers, device) is worth
 
 
 def test_small_work_stays_in_this_process_which_the_command_says_once(
@@ -75,7 +76,7 @@ def test_what_hinders_ray_is_said(name: str, small: Campaign, tmp_path: Path, mo
     if name == "a cluster":
         monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
     if name == "no Ray":
-        monkeypatch.setattr(auto, "is_installed", lambda package: package != "ray")
+        monkeypatch.setattr(placement_choice, "is_installed", lambda package: package != "ray")
     told = placement(small, tmp_path / "s")
     assert told.startswith("training in this process")
     assert told.endswith(reason)
@@ -147,5 +148,5 @@ def test_ray_starts_once_for_a_campaign(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_memory_that_is_free_is_known_here() -> None:
-    free = machine_slots.free_memory()
+    free = free_memory()
     assert free is None or 2**20 < free < 2**50

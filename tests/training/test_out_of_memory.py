@@ -1,8 +1,10 @@
 """Memory that runs out: smaller stacks, down to one model, then an error that says what to change."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -51,20 +53,34 @@ def store(tmp_path: Path) -> str:
     return Store.create(str(tmp_path / "s"), header, examples).uri
 
 
+def exhaust_gpu() -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB.")
+
+
+def exhaust_cpu() -> None:
+    torch.empty(1 << 60)
+
+
+def exhaust_numpy() -> None:
+    np.empty(1 << 60, dtype=np.uint8)
+
+
 @pytest.fixture
-def scarce(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A device with memory for the minibatches of two models."""
+def scarce(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device with memory for the minibatches of two models, and what its allocator raises."""
     whole = StackedModel.__call__
+    exhaust: Callable[[], None] = getattr(request, "param", exhaust_gpu)
 
     def call(stack: StackedModel, images: torch.Tensor) -> torch.Tensor:
         if len(images) > 2 * BATCH:
-            raise torch.OutOfMemoryError(f"CUDA out of memory. Tried to allocate {len(images)} rows.")
+            exhaust()
         return whole(stack, images)
 
     monkeypatch.setattr(StackedModel, "__call__", call)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("scarce", [exhaust_gpu, exhaust_cpu, exhaust_numpy], indirect=True)
 @pytest.mark.usefixtures("scarce")
 def test_a_stack_that_does_not_fit_is_halved_until_it_does(store: str) -> None:
     campaign = campaign_of(MLP)
@@ -117,9 +133,10 @@ def test_an_interrupted_fallback_resumes_from_its_own_checkpoint(store: str, mon
 def test_one_model_that_does_not_fit_is_an_error_that_names_the_fields(tmp_path: Path) -> None:
     report = run_campaign(scarce_campaign(BATCH - 1), tmp_path / "s", shard_size=5)
     (failed,) = report.failures
-    assert failed.error.message == (
-        "ModelError: user_code:scarce_model: training one model runs out of memory on the CPU: "
-        "lower recipe.batch_size (64), set recipe.precision: bfloat16, or choose a smaller model"
+    assert re.fullmatch(
+        r"ModelError: user_code:scarce_model: training one model runs out of memory on the CPU \([\d.]+ GB free now\): "
+        r"lower recipe.batch_size \(64\), set recipe.precision: bfloat16, or choose a smaller model",
+        failed.error.message,
     )
     assert failed.error.exit_code == 2
     assert "OutOfMemoryError" in failed.error.traceback

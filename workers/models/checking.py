@@ -9,6 +9,7 @@ from torch import nn
 
 from workers.campaign.model_spec import SmallDataViT, ViT
 from workers.errors import ModelError
+from workers.models.memory import LiveBytes
 from workers.models.operations import counted_pass
 from workers.user_code.boundary import user_code
 
@@ -111,8 +112,10 @@ def check_output(model: nn.Module, input_shape: tuple[int, ...], num_classes: in
     return operations // _BATCH
 
 
-def check_gradients(model: nn.Module, input_shape: tuple[int, ...], num_classes: int, name: str) -> None:
+def check_gradients(model: nn.Module, input_shape: tuple[int, ...], num_classes: int, name: str) -> int:
     """Check that the loss depends on the parameters that are to be trained, and that its gradients are finite.
+
+    Returns the bytes that the forward pass of one example holds at most.
 
     In evaluation mode, on two random inputs; the model stays as it is. Raises ModelError, which `name` opens.
     """
@@ -120,7 +123,9 @@ def check_gradients(model: nn.Module, input_shape: tuple[int, ...], num_classes:
     labels = torch.arange(_BATCH) % num_classes
     with unchanged(model), user_code(name), torch.enable_grad():
         model.eval()
-        logits = model(_inputs(input_shape))
+        live = LiveBytes(model)
+        with live:
+            logits = model(_inputs(input_shape))
         if not logits.requires_grad or not torch.is_grad_enabled():
             raise ModelError(
                 f"{name}: its logits do not depend on its parameters: no gradient passes (detach, no_grad, numpy)"
@@ -133,6 +138,7 @@ def check_gradients(model: nn.Module, input_shape: tuple[int, ...], num_classes:
             raise ModelError(f"{name}: the gradient of {key} is not finite (NaN or infinity) before any training")
     if not any(gradient.any() for gradient in gradients.values()):
         raise ModelError(f"{name}: all its gradients are zero before any training, so that nothing would be learned")
+    return max(live.held) // _BATCH
 
 
 def model_notes(model: nn.Module, name: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -13,6 +13,9 @@ from workers.models.operator_mode import OperatorMode
 Build = Callable[[], nn.Module]
 """Gives a model of standard layers."""
 
+_Measured = Literal["training", "activations", "evaluation"]
+"""A forward and a backward pass; the same with each gradient of a weight freed at once; a forward pass."""
+
 _SMALL_BATCH = 2
 
 
@@ -22,12 +25,12 @@ def training_bytes(build: Build, input_shape: tuple[int, ...], batch: int) -> in
     Taken on torch's meta device, which holds none of them. Attention is counted as if its whole matrix were made, which
     some devices avoid. Random generators stay as they are.
     """
-    return max(_live(build, input_shape, batch, training=True, device="meta")) + _states(build)
+    return max(_live(build, input_shape, batch, "training", device="meta")) + _states(build)
 
 
 def evaluation_bytes(build: Build, input_shape: tuple[int, ...], batch: int) -> int:
     """The most bytes that a forward pass in evaluation mode holds at once, beside the weights."""
-    return max(_live(build, input_shape, batch, training=False, device="meta"))
+    return max(_live(build, input_shape, batch, "evaluation", device="meta"))
 
 
 def estimated_bytes(build: Build, input_shape: tuple[int, ...], batch: int, *, training: bool) -> int | None:
@@ -36,15 +39,20 @@ def estimated_bytes(build: Build, input_shape: tuple[int, ...], batch: int, *, t
     At each moment the bytes held are taken to grow evenly with the examples. None where the passes differ. Quicker than
     the meta device, whose operators are written in Python and import the compiler, torch._dynamo: two seconds.
     """
-    few, more = (
-        _live(build, input_shape, count, training=training, device="cpu") for count in (_SMALL_BATCH, 2 * _SMALL_BATCH)
-    )
-    if len(few) != len(more):
-        return None
-    most = max(
-        one + (other - one) * (batch - _SMALL_BATCH) // _SMALL_BATCH for one, other in zip(few, more, strict=True)
-    )
-    return most + (_states(build) if training else 0)
+    most = _from_few_examples(build, input_shape, batch, "training" if training else "evaluation")
+    return None if most is None else most + (_states(build) if training else 0)
+
+
+def activation_bytes(build: Build, input_shape: tuple[int, ...], batch: int, *, simulated: bool) -> int:
+    """The most bytes that a minibatch holds in training, beside weights and their gradients: about.
+
+    `simulated`: on the meta device; else from passes of few examples on the CPU, as `estimated_bytes`.
+    """
+    if not simulated:
+        estimate = _from_few_examples(build, input_shape, batch, "activations")
+        if estimate is not None:
+            return estimate
+    return max(_live(build, input_shape, batch, "activations", device="meta"))
 
 
 def parameter_count(build: Build) -> int:
@@ -58,11 +66,28 @@ def _states(build: Build) -> int:
     return 2 * 4 * parameter_count(build)
 
 
-def _live(build: Build, input_shape: tuple[int, ...], batch: int, *, training: bool, device: str) -> list[int]:
+def _from_few_examples(build: Build, input_shape: tuple[int, ...], batch: int, measured: _Measured) -> int | None:
+    """The most bytes held, if at each moment they grow evenly with the examples; None where two passes differ."""
+    few, more = (_live(build, input_shape, count, measured, device="cpu") for count in (_SMALL_BATCH, 2 * _SMALL_BATCH))
+    if len(few) != len(more):
+        return None
+    return max(
+        one + (other - one) * (batch - _SMALL_BATCH) // _SMALL_BATCH for one, other in zip(few, more, strict=True)
+    )
+
+
+def _live(
+    build: Build, input_shape: tuple[int, ...], batch: int, measured: _Measured, device: Literal["cpu", "meta"]
+) -> list[int]:
     """Bytes held, after each change of them, while a model is called, and in training its gradients are computed."""
+    training = measured != "evaluation"
     with torch.device(device), torch.random.fork_rng(devices=[]), torch.set_grad_enabled(training):
         model = build().train(training)
-        live = _LiveBytes(model)
+        if measured == "activations":
+            for parameter in model.parameters():
+                if parameter.requires_grad:
+                    parameter.register_post_accumulate_grad_hook(_free_gradient)  # type: ignore[no-untyped-call]
+        live = LiveBytes(model)
         with live:
             output = model(torch.zeros(batch, *input_shape))
             if training:
@@ -70,7 +95,11 @@ def _live(build: Build, input_shape: tuple[int, ...], batch: int, *, training: b
         return live.held
 
 
-class _LiveBytes(OperatorMode):
+def _free_gradient(parameter: torch.Tensor) -> None:
+    parameter.grad = None
+
+
+class LiveBytes(OperatorMode):
     """Counts the bytes of the tensors that operators make, until they are freed; the model's own are not counted."""
 
     def __init__(self, model: nn.Module) -> None:

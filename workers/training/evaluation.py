@@ -79,7 +79,7 @@ class _WithinMemory:
             try:
                 logits = [self.predict(part) for part in torch.split(images, size)]
                 return logits[0] if len(logits) == 1 else torch.cat(logits, dim=1)
-            except RuntimeError as error:
+            except (RuntimeError, MemoryError) as error:
                 if size <= _FEWEST or not is_out_of_memory(error):
                     raise
                 self.limit = -(-size // 2)

@@ -5,6 +5,7 @@ from typing import Literal
 
 import torch
 
+from workers.common.free_memory import free_memory
 from workers.training.dtype import fast_bfloat16, has_tf32
 
 
@@ -12,7 +13,7 @@ from workers.training.dtype import fast_bfloat16, has_tf32
 class Machine:
     """A worker's device, and whether it is fast in bfloat16 and has TF32.
 
-    `memory` is in bytes, a GPU's whole, whatever programs hold of it; 0 for the CPU.
+    `memory` is in bytes: a GPU's whole, whatever programs hold of it; a CPU's that is still free; 0 if unknown.
     """
 
     device: Literal["cpu", "cuda"]
@@ -25,4 +26,4 @@ def detect_machine(device: torch.device) -> Machine:
     """Detect the properties of a device."""
     if device.type == "cuda":
         return Machine("cuda", fast_bfloat16(device), torch.cuda.mem_get_info(device)[1], has_tf32(device))
-    return Machine("cpu", fast_bfloat16(device), 0)
+    return Machine("cpu", fast_bfloat16(device), free_memory() or 0)

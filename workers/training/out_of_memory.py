@@ -10,14 +10,16 @@ _ALLOCATION_FAILED = (
     "not enough memory",
     "_alloc_failed",
     "host_allocation_failed",
+    "unable to allocate",
 )
-"""Of the messages of CUDA, cuBLAS, cuDNN and PyTorch's CPU allocator, which raise RuntimeError."""
+"""Of the messages of CUDA, cuBLAS, cuDNN and PyTorch's CPU allocator, which raise RuntimeError, and of NumPy's, which
+raises a MemoryError."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether PyTorch found no memory on its device, also where another error followed from that.
+    """Whether PyTorch or NumPy found no memory, also where another error followed from that.
 
-    Python's own MemoryError is none: it may come from anything in user code, and says nothing of the device.
+    Any other MemoryError is none: it may come from anything in user code, and says nothing of the device.
     """
     seen: set[int] = set()
     each: BaseException | None = error
@@ -25,7 +27,9 @@ def is_out_of_memory(error: BaseException) -> bool:
         seen.add(id(each))
         if isinstance(each, torch.OutOfMemoryError):
             return True
-        if isinstance(each, RuntimeError) and any(text in str(each).lower() for text in _ALLOCATION_FAILED):
+        if isinstance(each, RuntimeError | MemoryError) and any(
+            text in str(each).lower() for text in _ALLOCATION_FAILED
+        ):
             return True
         each = each.__cause__ or (None if each.__suppress_context__ else each.__context__)
     return False

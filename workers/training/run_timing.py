@@ -58,7 +58,7 @@ def time_runs(campaign: Campaign, dataset: Dataset, engine: Engine, device: torc
     while True:
         try:
             return _time_stack(campaign, dataset, engine, device)
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             engine = smaller_engine(engine, error, campaign, device)
         release_memory(device)
 

@@ -126,7 +126,7 @@ class Worker:
                 engine.prepare(self.campaign, self.data, following.runs)
             try:
                 return engine.train(self.campaign, self.data, shard.runs, self._checkpoints_of(shard, engine))
-            except RuntimeError as error:
+            except (RuntimeError, MemoryError) as error:
                 self._engine = smaller_engine(engine, error, self.campaign, self.data.device)
             self._fallbacks.setdefault(shard, []).append(
                 f"{engine.size} models at a time ran out of memory ({device_name(self.data.device)}): "

@@ -4,12 +4,15 @@ import torch
 
 from workers.campaign.campaign import Campaign
 from workers.campaign.model_spec import CustomModel
+from workers.common.free_memory import free_memory
 from workers.errors import ModelError
 from workers.training.engine import Engine
 from workers.training.out_of_memory import is_out_of_memory
 
 
-def smaller_engine(engine: Engine, error: RuntimeError, campaign: Campaign, device: torch.device) -> Engine:
+def smaller_engine(
+    engine: Engine, error: RuntimeError | MemoryError, campaign: Campaign, device: torch.device
+) -> Engine:
     """The engine that trains half as many models at a time, after `error` with this one.
 
     Raises the error itself where it is no lack of memory, ModelError where a single model does not fit: it says what to
@@ -35,6 +38,7 @@ def _one_model_error(campaign: Campaign, engine: Engine, device: torch.device) -
 
 def _described(device: torch.device) -> str:
     if device.type != "cuda":
-        return f"the {device.type.upper()}"
+        free = free_memory()
+        return f"the {device.type.upper()}" + ("" if free is None else f" ({free / 1e9:,.1f} GB free now)")
     free, total = torch.cuda.mem_get_info(device)
     return f"{torch.cuda.get_device_name(device)} ({total / 1e9:,.1f} GB, {free / 1e9:,.1f} GB of it free now)"

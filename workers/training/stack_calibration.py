@@ -81,7 +81,7 @@ def _halved_until_it_fits(campaign: Campaign, data: DeviceData, size: int, preci
         release_memory(data.device)
         try:
             _seconds_per_step(campaign, data, engine.size, precision)
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             engine = smaller_engine(engine, error, campaign, data.device)
         else:
             return engine.size

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from orchestrator.campaigns.duration import Duration, Pace
     from orchestrator.campaigns.plan import Plan
     from workers.training import Precision
+    from workers.training.hardware import Machine
 
 
 def plan(
@@ -32,10 +33,16 @@ def plan(
         bool, typer.Option("--calibrate", help="Train for some seconds to estimate the time, if the store has no runs.")
     ] = False,
     workers: Annotated[
-        int, typer.Option("--workers", min=1, max=100_000, help="Number of workers to estimate the time for.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            "--workers",
+            min=1,
+            max=100_000,
+            help="Number of workers to estimate the time for; default: those of longtail run on this machine.",
+        ),
+    ] = None,
 ) -> None:
-    """Show what a campaign would train, how precise mem would be, and how long it would take.
+    """Show what a campaign would train, how precise mem would be, how and how long it would train.
 
     Example: longtail plan campaign.yaml --store STORE --calibrate
     """
@@ -44,17 +51,19 @@ def plan(
     from workers.campaign.yaml_io import read_campaign, with_repetitions
 
     parsed, runner = with_repetitions(read_campaign(campaign), repetitions), LocalRunner()
-    planned = plan_campaign(parsed, runner.machine(), store, runner.fastest_stack if calibrate else None, show_data)
+    machine = runner.machine()
+    planned = plan_campaign(parsed, machine, store, runner.fastest_stack if calibrate else None, show_data)
     _show_ratios(planned)
     if target_se is not None:
         _show_runs_needed(planned, target_se)
     _show_execution_plan(planned)
-    if planned.execution_plan.precision == "float32" and runner.machine().device == "cuda":
+    _show_memory(planned, machine)
+    if planned.execution_plan.precision == "float32" and machine.device == "cuda":
         _show_cost_of_float32(runner.device)
     for note in planned.notes:
         warn(f"note: {note}")
     if planned.pending:
-        _show_duration(planned, store, runner.device if calibrate else None, workers)
+        _show_duration(planned, store, runner.device, calibrate, workers)
 
 
 def _show_ratios(planned: "Plan") -> None:
@@ -120,6 +129,17 @@ def _show_execution_plan(planned: "Plan") -> None:
     say(text + f"the results will take about {filesize.decimal(planned.store_bytes)} before compression")
 
 
+def _show_memory(planned: "Plan", machine: "Machine") -> None:
+    """Memory of a model, of a stack and of the data, beside the device's."""
+    from orchestrator.campaigns.memory_check import memory_text, parts_text
+
+    needs, stack = planned.memory, planned.execution_plan.stack_size
+    stacked = f"; {count_text(stack, 'model')} {filesize.decimal(stack * needs.total)}" if stack > 1 else ""
+    text = f"memory in training: one model {filesize.decimal(needs.total)} ({parts_text(needs)}){stacked}"
+    there = f"; {memory_text(machine)}" if machine.memory else ""
+    say(f"{text}; data {filesize.decimal(planned.data_bytes)}{there}")
+
+
 def _show_cost_of_float32(device: str) -> None:
     """What exact products cost on this GPU."""
     import torch
@@ -139,21 +159,28 @@ def cost_of_float32(seconds: "Mapping[Precision, float]") -> str:
     return f"float32 is exact: on this GPU matrix products take {' and '.join(others)} (recipe.precision)"
 
 
-def _show_duration(planned: "Plan", store: str | None, calibrate_on: str | None, workers: int) -> None:
-    """`calibrate_on` names the device; None: use only the store's runs."""
+def _show_duration(planned: "Plan", store: str | None, device: str, calibrate: bool, workers: int | None) -> None:
+    """Where `longtail run` trains on this machine, and how long it takes; without a store's runs as calibrated."""
     import torch
 
     from orchestrator.campaigns.duration import calibrated_pace, estimate_duration, recorded_pace
+    from orchestrator.runners.placement_choice import choose_placement
     from workers.store import Store
+    from workers.training.loop import device_name
 
+    here, stack = torch.device(device), planned.execution_plan.stack_size
     pace = recorded_pace(planned.campaign, Store.open(store)) if store is not None and Store.exists(store) else None
-    if pace is None and calibrate_on is None:
+    if pace is None and calibrate:
+        pace = calibrated_pace(planned, here)
+    known = pace is not None and pace.device == device_name(here)
+    seconds = estimate_duration(planned.pending, pace, stack, 1).worker_seconds if pace is not None and known else None
+    choice = choose_placement(here.type, len(planned.pending), planned.operations, seconds)
+    say(f"longtail run trains {choice.text}")
+    if pace is None:
         say("no time estimate: --calibrate measures it")
         return
-    if pace is None:
-        pace = calibrated_pace(planned, torch.device(calibrate_on or "cpu"))
-    duration = estimate_duration(planned.pending, pace, planned.execution_plan.stack_size, workers)
-    say(_duration_line(pace, duration, workers))
+    workers = workers or choice.workers
+    say(_duration_line(pace, estimate_duration(planned.pending, pace, stack, workers), workers))
 
 
 def _duration_line(pace: "Pace", duration: "Duration", workers: int) -> str:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import ray
@@ -42,15 +43,18 @@ class RayRunner:
         self._probe: Any = None
 
     def machine(self) -> Machine:
-        """See `Runner.machine`. CPU workers are taken to be like this machine; a GPU is looked at where it is."""
+        """See `Runner.machine`.
+
+        CPU workers are taken to be like this machine, a cluster's but for their memory; a GPU is looked at where it is.
+        """
+        is_own = starts_cluster(self.options)
         on_cpus = self.options.device == "cpu" or self.options.gpus_per_worker == 0
-        if on_cpus or (starts_cluster(self.options) and not torch.cuda.is_available()):
-            return detect_machine(torch.device("cpu"))
-        actor = self._on_a_gpu()
-        machine: Machine = (
-            detect_machine(torch.device("cpu")) if actor is None else ray.get(actor.detect_machine.remote())
-        )
-        return machine
+        actor = None if on_cpus or (is_own and not torch.cuda.is_available()) else self._on_a_gpu()
+        if actor is not None:
+            machine: Machine = ray.get(actor.detect_machine.remote())
+            return machine
+        alike = detect_machine(torch.device("cpu"))
+        return alike if is_own else replace(alike, memory=0)
 
     def fastest_stack(self, campaign: Campaign, sizes: Sequence[int], precision: Precision) -> int:
         """See `Runner.fastest_stack`."""
