@@ -66,8 +66,8 @@ def parse_runs(lines: Iterable[str]) -> Iterator[AirbenchRun]:
 
 def stated_operations(script: Path) -> float | None:
     """Operations per model as the script's own head states them ("0.36 PFLOPs"); None where it does not."""
-    found = re.search(r"([\d.]+) PFLOPs", script.read_text(encoding="utf-8")[:2000])
-    return float(found[1]) * 1e15 if found else None
+    match = re.search(r"([\d.]+) PFLOPs", script.read_text(encoding="utf-8")[:2000])
+    return float(match[1]) * 1e15 if match else None
 
 
 def measure_airbench(work: str, script: Path, dataset: Dataset, models: int) -> Measurement:

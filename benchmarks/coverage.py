@@ -73,9 +73,9 @@ def profile_coverage(runs: int, ratio: float, confidence: float, draws: int, ran
     """Consistency profile: all MEANS at one ratio."""
     truth = MEANS[:, None]
     n_out = random.binomial(runs, 1 - ratio, (len(truth), draws))
-    found = group_mean(random.binomial(n_out, truth), n_out, "nan")
-    score = mean_interval(found, n_out, confidence)
-    wald = _wald(found, mean_se(found, n_out), confidence)
+    means = group_mean(random.binomial(n_out, truth), n_out, "nan")
+    score = mean_interval(means, n_out, confidence)
+    wald = _wald(means, mean_se(means, n_out), confidence)
     return _coverage("consistency profile", runs, truth, n_out > 0, score, wald)
 
 
@@ -92,13 +92,13 @@ def cscore_coverage(
     )
     p = profiles.T[:, :, None]
     n_out = random.binomial(runs, 1 - np.array(ratios)[:, None, None], (len(ratios), len(profiles), draws))
-    found = group_mean(random.binomial(n_out, p), n_out, "nan")
+    means = group_mean(random.binomial(n_out, p), n_out, "nan")
     valued = n_out > 0
     groups = np.where(valued.any(axis=0), valued.sum(axis=0), np.nan)
     truth = np.where(valued, p, 0.0).sum(axis=0) / groups
-    se = np.sqrt(np.nansum(mean_se(found, n_out) ** 2, axis=0)) / groups
-    score = average_interval(found, n_out, confidence)
-    wald = _wald(np.nansum(found, axis=0) / groups, se, confidence)
+    se = np.sqrt(np.nansum(mean_se(means, n_out) ** 2, axis=0)) / groups
+    score = average_interval(means, n_out, confidence)
+    wald = _wald(np.nansum(means, axis=0) / groups, se, confidence)
     return _coverage(f"C-score, {len(ratios)} ratios", runs, truth, groups > 0, score, wald)
 
 
@@ -111,12 +111,12 @@ def count_coverage(runs: int, confidence: float, draws: int, random: np.random.G
         for each in (random.poisson(mean, size), random.binomial(5, mean / 5, size), _bursts(mean, size, random))
     ]
     truth = np.repeat(EVENTS, 3)[:, None]
-    found = np.array([kind.mean(axis=1) for kind in kinds])
+    means = np.array([kind.mean(axis=1) for kind in kinds])
     sd = np.array([kind.std(axis=1, ddof=1) for kind in kinds])
-    n = np.full(found.shape, runs)
-    score = count_interval(found, sd, n, confidence)
-    wald = _wald(found, sd / np.sqrt(runs), confidence)
-    return _coverage("forgetting events", runs, truth, np.full(found.shape, True), score, wald)
+    n = np.full(means.shape, runs)
+    score = count_interval(means, sd, n, confidence)
+    wald = _wald(means, sd / np.sqrt(runs), confidence)
+    return _coverage("forgetting events", runs, truth, np.full(means.shape, True), score, wald)
 
 
 def _bursts(mean: float, size: tuple[int, int], random: np.random.Generator) -> npt.NDArray[np.int64]:
@@ -178,12 +178,12 @@ def main() -> None:
         Console(width=130).print(table)
 
 
-def _cells(found: list[Coverage], near: tuple[float, float]) -> tuple[str, ...]:
-    score, wald = (np.concatenate([getattr(each, kind) for each in found]) for kind in ("score", "wald"))
+def _cells(coverages: list[Coverage], near: tuple[float, float]) -> tuple[str, ...]:
+    score, wald = (np.concatenate([getattr(each, kind) for each in coverages]) for kind in ("score", "wald"))
     cells = [str(len(score))]
     for shares, width in ((score, "width"), (wald, "wald_width")):
         within = ((near[0] <= shares) & (shares <= near[1])).mean()
-        mean_width = np.mean([getattr(each, width) for each in found])
+        mean_width = np.mean([getattr(each, width) for each in coverages])
         cells += [f"{shares.mean():.4f}", f"{shares.min():.3f}", f"{within:.0%}", f"{mean_width:.3f}"]
     return tuple(cells)
 

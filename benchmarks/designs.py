@@ -96,7 +96,7 @@ def rows(by_design: Mapping[str, Mapping[str, Spread]]) -> list[tuple[str, ...]]
         ("consistency", "consistency", slice(None)),
         ("influence", "influence", slice(None)),
     ]
-    found = []
+    table_rows = []
     for title, name, where in chosen:
         variance = {design: _mean(by_design[design][name].variance[where]) for design in DESIGNS}
         cells = [f"{variance[design]:.3g}" for design in DESIGNS]
@@ -104,8 +104,8 @@ def rows(by_design: Mapping[str, Mapping[str, Spread]]) -> list[tuple[str, ...]]
         for design in DESIGNS:
             squared_se = _mean(by_design[design][name].squared_se[where])
             cells.append(_quotient(squared_se, variance[design]))
-        found.append((title, *cells))
-    return found
+        table_rows.append((title, *cells))
+    return table_rows
 
 
 def _mean(values: Floats) -> float:

@@ -54,13 +54,13 @@ def _simulate(case: Case, ratio: float, random: np.random.Generator) -> RatioBit
 
 def measure(case: Case, campaigns: int) -> tuple[list[float], list[float]]:
     """For each campaign the share of discoveries that are false, and that of true pairs that are discovered."""
-    false, found = [], []
+    false, power = [], []
     for seed in range(campaigns):
         pairs = influence_discoveries(simulate(case, seed), fdr=case.fdr)
         true = (pairs["test_example_id"] == pairs["example_id"]) & (pairs["example_id"] < TRUE_PAIRS)
         false.append(float(1 - true.mean()) if len(pairs) else 0.0)
-        found.append(float(true.sum() / TRUE_PAIRS / case.ratios))
-    return false, found
+        power.append(float(true.sum() / TRUE_PAIRS / case.ratios))
+    return false, power
 
 
 def main() -> None:
@@ -73,10 +73,10 @@ def main() -> None:
     )
     cases = [(1, runs) for runs in (100, 400, 2000)] + [(2, runs) for runs in (100, 400)]
     for (ratios, runs), fdr, luck in product(cases, (0.05, 0.2), (0.0, 0.5)):
-        false, found = measure(Case(runs, fdr, luck, ratios), campaigns)
+        false, power = measure(Case(runs, fdr, luck, ratios), campaigns)
         se = np.std(false) / np.sqrt(campaigns)
         cells = (str(ratios), str(runs), f"{fdr:g}", f"{luck:g}", f"{np.mean(false):.3f}", f"{se:.3f}")
-        table.add_row(*cells, f"{np.mean(found):.1%}")
+        table.add_row(*cells, f"{np.mean(power):.1%}")
     Console().print(table)
 
 

@@ -67,9 +67,9 @@ def measure_ours(sizes: Sizes, repeats: int) -> Ours:
         pairs = influence_pairs(planted.bits, threshold=THRESHOLD)
         seconds.append(time.perf_counter() - started)
     requested = set(zip(planted.tests.tolist(), planted.examples.tolist(), strict=True))
-    found = requested & set(zip(pairs["test_example_id"].tolist(), pairs["example_id"].tolist(), strict=True))
+    recovered = requested & set(zip(pairs["test_example_id"].tolist(), pairs["example_id"].tolist(), strict=True))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return Ours(generating, tuple(seconds), len(pairs), len(found), peak)
+    return Ours(generating, tuple(seconds), len(pairs), len(recovered), peak)
 
 
 def measure_dense(planted: Planted) -> tuple[float, int]:

@@ -55,14 +55,14 @@ def forgetting(stores: Stores) -> None:
         recipe={"epochs": FORGETTING_EPOCHS},
         subsets={"ratios": [1.0], "repetitions": FORGETTING_SEEDS},
     )
-    kept: dict[int, list[np.ndarray]] = {epochs: [] for epochs in PREFIXES}
+    masks_by_epochs: dict[int, list[np.ndarray]] = {epochs: [] for epochs in PREFIXES}
     for run in scan_sequences(store):
-        for epochs, found in kept.items():
+        for epochs, masks in masks_by_epochs.items():
             counted = count_forgetting(run.seen[:epochs], run.correct[:epochs], run.epochs[:epochs])
-            found.append(counted.unforgettable)
-    for epochs, found in kept.items():
-        shares = [each.mean() for each in found]
-        five = np.logical_and.reduce(found[:5]).mean()
+            masks.append(counted.unforgettable)
+    for epochs, masks in masks_by_epochs.items():
+        shares = [each.mean() for each in masks]
+        five = np.logical_and.reduce(masks[:5]).mean()
         print(
             f"{epochs} epochs: unforgettable in one run {np.mean(shares):.2%} "
             f"± {np.std(shares, ddof=1) / np.sqrt(len(shares)):.2%} ({len(shares)} runs), in all of five {five:.2%}"

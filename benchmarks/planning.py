@@ -78,10 +78,12 @@ def measure(runs: Recorded, pilot: int, target: float, repeats: int, seed: int =
     for _ in range(repeats):
         at = runs.counts(random.choice(len(runs.subsets), pilot, replace=False))
         share = float(at.n_in.mean() / at.runs)
-        found = planned_variance(at)
-        if found is None:
+        variance = planned_variance(at)
+        if variance is None:
             continue
-        low, most, high = (runs_needed(each, share, target) for each in (found.p90_low, found.p90, found.p90_high))
+        low, most, high = (
+            runs_needed(each, share, target) for each in (variance.p90_low, variance.p90, variance.p90_high)
+        )
         planned.append(most)
         held.append(low <= truth <= high)
         smoothed.append(runs_needed(percentile(unit_variance(at), P90), share, target))

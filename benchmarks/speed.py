@@ -53,8 +53,8 @@ def _run(args: argparse.Namespace) -> int:
     works, notes = _works(args, device)
     contestants: list[Contestant] = []
     for work in works:
-        found, missing = select_contestants(work, _options(args, device))
-        contestants += found
+        selected, missing = select_contestants(work, _options(args, device))
+        contestants += selected
         notes += missing
     if contestants:
         notes += lacking_instructions(device).values()

@@ -64,12 +64,12 @@ def _select(source: RatioOutputs, choose: Callable[[Floats], Bools], options: Pa
     """The pairs that `choose` picks from infl [tests, N] (NaN: too few runs), ranked within each test example."""
     n_in = source.subsets.sum(axis=0, dtype=np.int64)
     runs = np.array([n_in, source.runs - n_in])
-    frames, found = [_frame(source, np.zeros(0, np.int64), np.zeros((6, 0)), runs, np.zeros(0, np.int64))], 0
+    frames, num_pairs = [_frame(source, np.zeros(0, np.int64), np.zeros((6, 0)), runs, np.zeros(0, np.int64))], 0
     for start, means, errors in _blocks(source, runs, options.memory_mb):
         infl = means[0] - means[1]
         tests, examples = np.nonzero(choose(infl))
-        found += len(tests)
-        if found > options.max_pairs:
+        num_pairs += len(tests)
+        if num_pairs > options.max_pairs:
             raise TooManyPairsError(
                 f"more than {options.max_pairs:,} pairs are selected: raise the threshold, or allow more (max_pairs)"
             )

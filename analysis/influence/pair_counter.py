@@ -94,8 +94,11 @@ def pair_families(bits: RatioBits, examples: Integers, same_class: bool) -> list
     tests = np.arange(bits.labels.num_test, dtype=np.int64)
     if not same_class:
         return [(examples, tests)]
-    given, test_label = bits.labels.given_label[examples], bits.labels.test_label
-    return [(examples[given == label], tests[test_label == label]) for label in np.intersect1d(given, test_label)]
+    given_label, test_label = bits.labels.given_label[examples], bits.labels.test_label
+    return [
+        (examples[given_label == label], tests[test_label == label])
+        for label in np.intersect1d(given_label, test_label)
+    ]
 
 
 def count_pairs(bits: RatioBits, examples: Integers, empty: Empty) -> PairCounts:

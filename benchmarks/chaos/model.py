@@ -38,8 +38,8 @@ def noted_mlp(input_shape: tuple[int, ...], num_classes: int, hidden: int) -> nn
 
 def read_begun(note: Path) -> list[Begun]:
     """What was noted, in order; a process that builds a run's model several times counts once."""
-    found: dict[tuple[int, int], Begun] = {}
+    first_begun: dict[tuple[int, int], Begun] = {}
     for line in note.read_text().splitlines() if note.exists() else ():
         at, pid, seed = line.split()
-        found.setdefault((int(pid), int(seed)), Begun(float(at), int(pid), int(seed)))
-    return sorted(found.values(), key=lambda begun: begun.at)
+        first_begun.setdefault((int(pid), int(seed)), Begun(float(at), int(pid), int(seed)))
+    return sorted(first_begun.values(), key=lambda begun: begun.at)

@@ -116,7 +116,7 @@ def model_work(campaign: Campaign, shape: tuple[int, ...], classes: int, precisi
     model = build_model(campaign.model, shape, classes)
     counts: list[int] = []
     hooks = [
-        layer.register_forward_hook(lambda layer, given, out: counts.append(out[0].numel()))
+        layer.register_forward_hook(lambda layer, inputs, out: counts.append(out[0].numel()))
         for layer in model.modules()
         if isinstance(layer, nn.Linear | nn.modules.conv._ConvNd)
     ]

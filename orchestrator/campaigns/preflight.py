@@ -163,9 +163,9 @@ def resolve_tables(campaign: Campaign, dataset: Dataset) -> tuple[Campaign, Camp
         check_split(campaign.split, scores[SPLIT_SCORE])
         campaign = campaign.with_split_scores(sha256=scores_sha256(scores[SPLIT_SCORE]))
     if campaign.curriculum_scores is not None:
-        found = read_scores(campaign.curriculum_scores, dataset.num_train, "recipe.curriculum.scores")
-        scores[CURRICULUM_SCORE] = found
-        campaign = campaign.with_curriculum_scores(sha256=scores_sha256(found))
+        curriculum_scores = read_scores(campaign.curriculum_scores, dataset.num_train, "recipe.curriculum.scores")
+        scores[CURRICULUM_SCORE] = curriculum_scores
+        campaign = campaign.with_curriculum_scores(sha256=scores_sha256(curriculum_scores))
     if campaign.label_noise.file is not None:
         given_labels = read_given_labels(campaign.label_noise, dataset.num_train, dataset.class_names)
         campaign = campaign.with_label_noise(sha256=labels_sha256(given_labels))

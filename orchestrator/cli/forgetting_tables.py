@@ -46,19 +46,19 @@ def show_paired(
 
     output, plot = files
     with reading_display(errors, after):
-        found = paired_forgetting(before, after, ratio, at)
+        paired = paired_forgetting(before, after, ratio, at)
     if output is not None:
-        write_frame(with_names(found.examples, after), output)
+        write_frame(with_names(paired.examples, after), output)
     if plot is not None:
-        write_figure(plot, analysis.plot.paired_forgetting, found.examples)
+        write_figure(plot, analysis.plot.paired_forgetting, paired.examples)
     columns = [TableColumn("examples", kind="text"), TableColumn("number", 2), TableColumn("before")]
     columns += [TableColumn("after"), TableColumn("difference"), TableColumn("95% interval", 1)]
     table = TextTable(columns, "-o FILE writes all examples")
-    for row in found.groups.to_dict("records"):
+    for row in paired.groups.to_dict("records"):
         figures = (cell(row[name], row[f"{name}_se"]) for name in ("before", "after", "difference"))
         table.add_row(row["group"], row["examples"], *figures, interval_cell(row["low"], row["high"]))
-    runs = found.groups[["runs_before", "runs_after"]].max()
-    say(f"ratio {found.ratio:g}: forgetting events of an example in a run, ± standard error over runs")
+    runs = paired.groups[["runs_before", "runs_after"]].max()
+    say(f"ratio {paired.ratio:g}: forgetting events of an example in a run, ± standard error over runs")
     show_table(table)
     for name, store in (("before", before), ("after", after)):
         say(f"{name}: {count_text(runs[f'runs_{name}'], 'run')} of {store.uri}")

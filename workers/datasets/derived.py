@@ -21,13 +21,13 @@ def derived_dataset(cache: Cache, base: Dataset, key: Any, train: Change, test: 
     where the cache cannot be written.
     """
     source = hashed(["derived", base.fingerprint, key])
-    found = cache.find_source(source)
-    if found is not None:
-        return found
+    cached = cache.find_source(source)
+    if cached is not None:
+        return cached
     with cache.building(source) as scratch:
-        found = cache.find_source(source)
-        if found is not None:
-            return found
+        cached = cache.find_source(source)
+        if cached is not None:
+            return cached
         arrays: dict[str, AnyArray] = {"train_images": base.train_images, "test_images": base.test_images}
         for name, change in {"train_images": train, "test_images": test}.items():
             if change is not None:

@@ -132,8 +132,8 @@ def influence(
         raise typer.BadParameter("--output is not for --matrix, which names its own folder")
     if min_mem is not None and threshold is None:
         raise typer.BadParameter("--min-mem needs --threshold")
-    for name, given in (("--same-class", same_class), ("--training-side", training_side is not None)):
-        if given and threshold is None and fdr is None:
+    for name, is_given in (("--same-class", same_class), ("--training-side", training_side is not None)):
+        if is_given and threshold is None and fdr is None:
             raise typer.BadParameter(f"{name} needs --threshold or --fdr")
     if fdr is not None and not 0 < fdr < 1:
         raise typer.BadParameter(f"--fdr must be between 0 and 1, got {fdr}")
