@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from analysis.scoring.forgetting_agreement import forgetting_agreement
     from analysis.scoring.groups import Groups, group_examples
     from analysis.scoring.noise import noise_curves, noise_detection
+    from analysis.scoring.pair_agreement import PairAgreement, compare_pairs
     from analysis.scoring.privacy.audit import Audit, AuditOptions, audit_store
     from analysis.scoring.profiles import class_summary, group_profiles, learning_curves
     from analysis.scoring.proxies import collect_proxies, proxy_agreement
@@ -63,6 +64,7 @@ __all__ = [
     "Groups",
     "NoEstimateError",
     "PackedBits",
+    "PairAgreement",
     "PairOptions",
     "PairSelection",
     "PairedForgetting",
@@ -78,6 +80,7 @@ __all__ = [
     "class_summary",
     "collect_proxies",
     "compare",
+    "compare_pairs",
     "consistency_profile",
     "count_first_runs",
     "count_runs",
@@ -154,7 +157,9 @@ _MODULES = {
     "average_interval": "analysis.statistics.intervals",
     "class_summary": "analysis.scoring.profiles",
     "collect_proxies": "analysis.scoring.proxies",
+    "PairAgreement": "analysis.scoring.pair_agreement",
     "compare": "analysis.scoring.agreement",
+    "compare_pairs": "analysis.scoring.pair_agreement",
     "consistency_profile": "analysis.estimators.consistency",
     "count_first_runs": "analysis.reading.counts",
     "count_runs": "analysis.reading.counts",

@@ -19,7 +19,7 @@ from workers.errors import CampaignError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from analysis import Agreement
+    from analysis import Agreement, PairAgreement
 
 
 def compare(
@@ -36,6 +36,19 @@ def compare(
             help="Compare the sets of examples with mem or events/run >= this, or C-score <= it. Repeatable.",
         ),
     ] = None,
+    pairs: Annotated[
+        bool,
+        typer.Option("--pairs", help="Compare the pairs of two stores with influence >= threshold."),
+    ] = False,
+    min_mem: Annotated[
+        float | None,
+        typer.Option(
+            "--min-mem", min=-1, max=1, help="With --pairs: memorization of the training examples; default: 0.25."
+        ),
+    ] = None,
+    all_classes: Annotated[
+        bool, typer.Option("--all-classes", help="With --pairs: those of different classes, too.")
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -54,15 +67,39 @@ def compare(
     from orchestrator.cli.progress import sources_display
 
     table, scatter = _outputs(output, plot)
+    if pairs:
+        from analysis.scoring.pair_agreement import PAIR_THRESHOLDS
+
+        if estimate is not None:
+            raise typer.BadParameter("--estimate is not for --pairs")
+        check_output(output)
+        selection = analysis.PairSelection(min_mem=0.25 if min_mem is None else min_mem, same_class=not all_classes)
+        found = analysis.compare_pairs(a, b, ratio=ratio, thresholds=threshold or PAIR_THRESHOLDS, selection=selection)
+        _write_curve(found.curve, table, plot)
+        _show_pairs(found)
+        _tell_files(None, table, plot)
+        return
+    if min_mem is not None or all_classes:
+        raise typer.BadParameter("--min-mem and --all-classes need --pairs")
     with sources_display(errors, a, b) as sources:
         agreement = analysis.compare(*sources, estimate=estimate, ratio=ratio, thresholds=threshold)
     if scatter is not None:
         write_figure(scatter, analysis.plot.agreement, agreement)
-    if table is not None:
-        write_frame(agreement.curve, table)
-    if plot is not None:
-        write_figure(plot, analysis.plot.agreement_curve, agreement.curve)
+    _write_curve(agreement.curve, table, plot)
     _show(agreement)
+    _tell_files(scatter, table, plot)
+
+
+def _write_curve(curve: "pd.DataFrame", table: Path | None, plot: Path | None) -> None:
+    import analysis
+
+    if table is not None:
+        write_frame(curve, table)
+    if plot is not None:
+        write_figure(plot, analysis.plot.agreement_curve, curve)
+
+
+def _tell_files(scatter: Path | None, table: Path | None, plot: Path | None) -> None:
     for name, path in (("plot", scatter), ("table", table), ("plot", plot)):
         if path is not None:
             say(f"{name}: {path}")
@@ -108,6 +145,18 @@ def _show(agreement: "Agreement") -> None:
         say(f"95% intervals, over {', '.join(limited['over'].unique())}")
 
 
+def _show_pairs(found: "PairAgreement") -> None:
+    say(f"a: {found.name_a}")
+    say(f"b: {found.name_b}")
+    if found.matched:
+        say(found.matched)
+    say(f"pairs by influence; {count_text(found.left_out, 'training example')} without a value left out")
+    _show_curve(found.curve, ">=")
+    limited = found.curve.dropna(subset=["jaccard_low"])
+    if len(limited):
+        say(f"95% intervals, over {', '.join(limited['over'].unique())}")
+
+
 def _show_curve(curve: "pd.DataFrame", side: str) -> None:
     """A row for each threshold; `side` is the one that is selected."""
     from analysis.scoring.agreement_errors import number_text
@@ -125,7 +174,7 @@ def _show_curve(curve: "pd.DataFrame", side: str) -> None:
             measured += [cell(row[measure]), limits]
         table.add_row(f"{side} {number_text(row['threshold'])}", row["n_a"], row["n_b"], row["n_both"], *measured)
     show_table(table)
-    say("difference: the mean absolute difference over the examples that either selects")
+    say("difference: the mean absolute difference over what either selects")
 
 
 def _why_no_correlation(agreement: "Agreement") -> str:
