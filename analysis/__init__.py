@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from analysis.estimators.memorization import estimate_memorization
     from analysis.estimators.removal import removal_curve, write_removal
     from analysis.estimators.removal_on_tests import removal_on_tests
+    from analysis.estimators.removed_scores import with_removed_scores
     from analysis.estimators.standard_errors import (
         expected_se,
         feldman_zhang_bound,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from analysis.influence.pair_sides import pair_uniqueness, pairs_per_test
     from analysis.learning.forgetting import estimate_forgetting
     from analysis.learning.forgetting_summary import forgetting_summary
+    from analysis.learning.margins import presented_margins
     from analysis.learning.paired_forgetting import PairedForgetting, paired_forgetting
     from analysis.learning.partitions import partition_curves
     from analysis.learning.training_statistics import estimate_training_statistics
@@ -117,6 +119,7 @@ __all__ = [
     "pairs_per_test",
     "partition_curves",
     "plot",
+    "presented_margins",
     "proxy_agreement",
     "rank_suspects",
     "read_example_scores",
@@ -126,6 +129,7 @@ __all__ = [
     "runs_needed",
     "se_of_runs",
     "unit_variance",
+    "with_removed_scores",
     "without_empty_groups",
     "write_estimates",
     "write_influence_matrix",
@@ -196,6 +200,7 @@ _MODULES = {
     "paired_forgetting": "analysis.learning.paired_forgetting",
     "partition_curves": "analysis.learning.partitions",
     "plot": "analysis.plot",
+    "presented_margins": "analysis.learning.margins",
     "proxy_agreement": "analysis.scoring.proxies",
     "rank_suspects": "analysis.scoring.suspects",
     "read_example_scores": "analysis.scoring.example_scores",
@@ -205,6 +210,7 @@ _MODULES = {
     "runs_needed": "analysis.estimators.standard_errors",
     "se_of_runs": "analysis.estimators.standard_errors",
     "unit_variance": "analysis.estimators.standard_errors",
+    "with_removed_scores": "analysis.estimators.removed_scores",
     "without_empty_groups": "analysis.statistics.means",
     "write_estimates": "analysis.report.write_estimates",
     "write_influence_matrix": "analysis.influence.matrix_files",

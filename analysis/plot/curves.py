@@ -60,17 +60,20 @@ def reliability(frame: pd.DataFrame, axes: "Axes | None" = None) -> "Axes":
     return axes
 
 
-def removal(frame: pd.DataFrame, axes: "Axes | None" = None) -> "Axes":
+def removal(frame: pd.DataFrame, axes: "Axes | None" = None, *, by_score: bool = False) -> "Axes":
     """Test accuracy against the share of the examples removed: a line for each rule of a frame of `removal_curve`.
 
-    Bars go from `low` to `high`; rules by threshold are one line, with the scores at its points. A point without an
-    accuracy is left out, one without an interval has no bar.
+    `by_score`: against their mean score, of a frame of `with_removed_scores`. Bars go from `low` to `high`; rules by
+    threshold are one line, with the scores at its points. A point without an accuracy is left out, one without an
+    interval has no bar.
     """
     axes = given_or_new_axes(axes, 6.4, 4.4)
     rules = list(frame["rule"].drop_duplicates())
-    shown = frame.dropna(subset="test_accuracy")
-    _rule_lines(axes, shown, rules, 100 * shown["removed"], ("test_accuracy", "low", "high"))
-    axes.set(xlabel="training examples removed (%)", ylabel="test accuracy (%)")
+    shown = frame.dropna(subset=["test_accuracy", *(["removed_score"] if by_score else [])])
+    x = shown["removed_score"] if by_score else 100 * shown["removed"]
+    _rule_lines(axes, shown, rules, x, ("test_accuracy", "low", "high"))
+    xlabel = "mean score of the examples removed" if by_score else "training examples removed (%)"
+    axes.set(xlabel=xlabel, ylabel="test accuracy (%)")
     axes.grid(alpha=0.3)
     add_legend(axes, title="removed", frameon=False)
     return axes

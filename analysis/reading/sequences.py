@@ -14,7 +14,7 @@ from workers.campaign.keys import Run, Shard
 from workers.common.arrays import Bools
 from workers.errors import EstimateError
 from workers.store import Store
-from workers.store.schema import PRESENTED, PROBABILITIES
+from workers.store.schema import PRESENTED, PRESENTED_MARGIN, PRESENTED_VALUES, presentation_columns
 
 At = Literal["presentations", "evaluations", "heldout"]
 """When examples are looked at: whenever training shows them (train mode, augmented, before the update); at the
@@ -43,7 +43,10 @@ def check_recorded(store: Store, at: At, values: Sequence[str] = ()) -> None:
     record = store.header.record
     if at == "presentations" and not record.presentations:
         raise EstimateError(f"{store.uri}: has no presentations: record.presentations must be true, got False")
-    if values and not record.probabilities:
+    lacking = set(values) - set(presentation_columns(record))
+    if lacking == {PRESENTED_MARGIN}:
+        raise EstimateError(f"{store.uri}: has no margins: record.presented_margin must be true, got False")
+    if lacking:
         raise EstimateError(f"{store.uri}: has no probabilities: record.probabilities must be true, got False")
     if at != "presentations" and store.header.rows_per_run < 2:
         raise EstimateError(
@@ -54,7 +57,8 @@ def check_recorded(store: Store, at: At, values: Sequence[str] = ()) -> None:
 def scan_sequences(
     store: Store, at: At = "presentations", ratio: float | None = None, values: Sequence[str] = ()
 ) -> Iterator[RunSequence]:
-    """Run by run, ascending; `values` name columns of `workers.store.schema.PROBABILITIES`. Diverged runs are left out.
+    """Run by run, ascending; `values` name columns of `workers.store.schema.PRESENTED_VALUES`. Diverged runs are left
+    out.
 
     Holds one row group of the store at a time. Raises EstimateError as `check_recorded` and for a ratio that has no
     committed run, DamagedFileError for an unreadable shard.
@@ -62,7 +66,7 @@ def scan_sequences(
     check_recorded(store, at, values)
     columns = ["repetition", "epoch", "status", "subset", "train_correct"]
     if at == "presentations":
-        columns = ["repetition", "epoch", "status", *PRESENTED, *(name for name in PROBABILITIES if name in values)]
+        columns = ["repetition", "epoch", "status", *PRESENTED, *(name for name in PRESENTED_VALUES if name in values)]
     chosen = select_ratios(store, ratio)
     for shard, table in store.scan(columns, chosen[0] if len(chosen) == 1 else None):
         for repetition, start, stop in _runs(table):
@@ -84,14 +88,14 @@ def _presented(store: Store, shard: Shard, rows: pa.Table, repetition: int, at: 
     used = np.diff(recorded, prepend=0)
     """Slots of each row: its epochs since the row before."""
     slots = {
-        name: store.vectors(shard, rows, name) for name in (*PRESENTED, *PROBABILITIES) if name in rows.column_names
+        name: store.vectors(shard, rows, name) for name in (*PRESENTED, *PRESENTED_VALUES) if name in rows.column_names
     }
 
     def joined(name: str) -> npt.NDArray[Any]:
         return np.concatenate([row[:count] for row, count in zip(slots[name], used, strict=True)])
 
     shown, correct = map(joined, PRESENTED)
-    values = {name: joined(name) for name in PROBABILITIES if name in slots}
+    values = {name: joined(name) for name in PRESENTED_VALUES if name in slots}
     return RunSequence(Run(shard.ratio_ppm, repetition), np.arange(1, recorded[-1] + 1), shown, correct, values)
 
 

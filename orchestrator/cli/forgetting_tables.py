@@ -35,6 +35,20 @@ def show_groups(rows: "pd.DataFrame", groups: "Groups") -> None:
     show_table(table)
 
 
+def show_margins(store: "Store", frame: "pd.DataFrame", ratio: float | None) -> "pd.DataFrame":
+    """The frame with the mean margin of each example; says how margins go with forgetting events."""
+    from analysis import presented_margins
+
+    margins, correlations = presented_margins(store, ratio)
+    for row in correlations.to_dict("records"):
+        interval = interval_cell(row["low"], row["high"])
+        say(
+            f"ratio {row['ratio']:g}: mean margin at presentations against events: Spearman "
+            f"{cell(row['spearman'], row['se'])}, {interval} over {count_text(row['runs'], 'run')}"
+        )
+    return frame.assign(margin=margins["margin"].to_numpy(), margin_se=margins["margin_se"].to_numpy())
+
+
 def show_paired(
     before: "Store", after: "Store", ratio: float | None, at: "At", files: tuple[Path | None, Path | None]
 ) -> None:

@@ -4,10 +4,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis import EstimateError, count_first_runs, mean_interval, open_store, plot, removal_curve
+from analysis import (
+    EstimateError,
+    count_first_runs,
+    mean_interval,
+    open_store,
+    plot,
+    removal_curve,
+    with_removed_scores,
+)
 from analysis.estimators.removal import mean_of_runs
 from tests.command import call
 from tests.conftest import small_campaign
@@ -105,6 +114,16 @@ def test_a_rule_is_compared_with_as_many_random_removals(tmp_path: Path) -> None
         assert row["difference_se"] == pytest.approx(row["difference"] / found.statistic)
         limits = found.confidence_interval(0.9)
         assert (row["difference_low"], row["difference_high"]) == pytest.approx((limits.low, limits.high))
+    # The mean score of the examples removed, of the runs' own subsets; scores are 0, 1, 2, ...
+    stored = pd.read_parquet(f"{store.uri}/results", columns=["ratio", "repetition", "subset", "is_final"])
+    stored = stored[stored["is_final"]]
+    scored = with_removed_scores(store, frame)
+    for row in scored.to_dict("records"):
+        mine = stored[(stored["ratio"] == row["ratio"]) & (stored["repetition"] % 2 == (row["rule"] == "random"))]
+        means = [np.mean([i for i, kept in enumerate(subset) if not kept]) for subset in mine["subset"]]
+        assert row["removed_score"] == pytest.approx(np.mean(means))
+    drawn = plot.removal(scored, by_score=True)
+    assert drawn.get_xlabel() == "mean score of the examples removed"
     axes = plot.marginal_utility(frame)
     assert sorted(text.get_text() for text in axes.texts) == ["4", "7"]
     with pytest.raises(EstimateError, match="subsets.drop must have the rule random"):

@@ -57,7 +57,7 @@ def campaign(log: Path, optimizer: str = "sgd", precision: str = "float32", **op
             "precision": precision,
         },
         subsets={"ratios": [0.2], "repetitions": RUNS, "seed": 5},
-        record={"epochs": 2, "margins": True, "presentations": True, "probabilities": True},
+        record={"epochs": 2, "margins": True, "presentations": True, "probabilities": True, "presented_margin": True},
     )
 
 

@@ -22,7 +22,7 @@ from workers.campaign.keys import Run, Shard
 from workers.datasets import Dataset, load_dataset
 from workers.errors import CampaignError
 from workers.store import RunResult, Store
-from workers.store.schema import PRESENTED, PROBABILITIES
+from workers.store.schema import PRESENTED, PRESENTED_VALUES
 from workers.subsets.draw import Purpose, draw_subset, generator, integer_seed
 from workers.training import SequentialEngine, StackedEngine
 from workers.training.device_data import DeviceData, load_on_device
@@ -30,12 +30,17 @@ from workers.training.evaluation import correct
 from workers.training.presentations import observe
 
 RUN = Run(600_000, 1)
-COLUMNS = (*PRESENTED, *PROBABILITIES)
+COLUMNS = (*PRESENTED, *PRESENTED_VALUES)
 CPU = torch.device("cpu")
 
 
 def recording(probabilities: bool = True, epochs: object = "final", **changes: object) -> Campaign:
-    record = {"epochs": epochs, "presentations": True, "probabilities": probabilities}
+    record = {
+        "epochs": epochs,
+        "presentations": True,
+        "probabilities": probabilities,
+        "presented_margin": probabilities,
+    }
     return small_campaign(**{"record": record, "recipe": {"epochs": 3, "batch_size": 64}, **changes})
 
 
@@ -60,16 +65,18 @@ def test_what_is_observed_is_the_slow_definition(logits: list[list[float]], data
     campaign = recording(recipe={"epochs": 1, "batch_size": 8, "label_smoothing": 0.1})
     labels = torch.tensor([data.draw(st.integers(0, 2)) for _ in logits])[None]
     tensor = torch.tensor(logits)[None]
-    right, probability, largest, loss = observe(campaign, tensor, labels)
+    right, probability, largest, loss, margin = observe(campaign, tensor, labels)
     for i, row in enumerate(logits):
         label = int(labels[0, i])
         if not all(map(math.isfinite, row)):
-            assert all(math.isnan(each[0, i]) for each in (probability, largest, loss))
+            assert all(math.isnan(each[0, i]) for each in (probability, largest, loss, margin))
             continue
         shares = np.exp(np.array(row) - max(row)) / np.exp(np.array(row) - max(row)).sum()
         assert right[0, i] == (row.index(max(row)) == label)
         assert probability[0, i].item() == pytest.approx(shares[label], abs=1e-3)
         assert largest[0, i].item() == pytest.approx(shares.max(), abs=1e-3)
+        others = [logit for place, logit in enumerate(row) if place != label]
+        assert margin[0, i].item() == pytest.approx(row[label] - max(others), abs=0.02)
         smoothed = nn.functional.cross_entropy(tensor[0, i], labels[0, i], label_smoothing=0.1)
         assert loss[0, i].item() == pytest.approx(smoothed.item(), rel=2e-3, abs=1e-3)
     possible = ~torch.isneginf(tensor).any(dim=2)
@@ -92,7 +99,7 @@ def test_presentations_are_those_of_the_plain_loop(
     assert (shown.sum(axis=1) == (832 if drop_last else 862)).all()
     assert not record.presentations["presented_correct"][~shown].any()
     assert (record.presentations["presented_correct"] != expected["presented_correct"]).sum() <= 2
-    for name in PROBABILITIES:
+    for name in PRESENTED_VALUES:
         assert record.presentations[name].dtype == np.float16
         np.testing.assert_allclose(record.presentations[name], expected[name], rtol=5e-3, atol=5e-3)
 
@@ -119,6 +126,9 @@ def plain_loop(campaign: Campaign, digits: Dataset) -> dict[str, np.ndarray]:
             found["presented_probability"][epoch, batch] = shares[range(len(batch)), labels[batch]].numpy()
             found["presented_max_probability"][epoch, batch] = shares.amax(dim=1).numpy()
             found["presented_loss"][epoch, batch] = losses.detach().numpy()
+            own = logits.detach()[range(len(batch)), labels[batch]]
+            others = logits.detach().masked_fill(nn.functional.one_hot(labels[batch], 10).bool(), -math.inf)
+            found["presented_margin"][epoch, batch] = (own - others.amax(dim=1)).numpy()
             optimizer.zero_grad()
             losses.mean().backward()
             optimizer.step()
@@ -140,7 +150,7 @@ def test_recording_presentations_changes_no_training(digits: Dataset) -> None:
 
 
 def sequences(store: Path | str) -> list[RunSequence]:
-    return list(scan_sequences(Store.open(store), values=PROBABILITIES))
+    return list(scan_sequences(Store.open(store), values=PRESENTED_VALUES))
 
 
 @pytest.mark.slow
@@ -157,7 +167,7 @@ def test_how_often_is_evaluated_changes_no_sequence(tmp_path: Path) -> None:
             assert (theirs.run, theirs.epochs.tolist()) == (ours.run, ours.epochs.tolist())
             np.testing.assert_array_equal(theirs.seen, ours.seen)
             np.testing.assert_array_equal(theirs.correct, ours.correct)
-            for name in PROBABILITIES:
+            for name in PRESENTED_VALUES:
                 np.testing.assert_array_equal(theirs.values[name], ours.values[name])
     assert verify_store(str(tmp_path / "some"))[1] == []
     done = compact_store(str(tmp_path / "some"), grace=0)

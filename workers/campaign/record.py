@@ -32,6 +32,8 @@ class Record(Frozen):
     """Also whether each example was predicted right whenever training showed it, before the update: 2 bits an epoch."""
     probabilities: bool = False
     """Beside that the label's and the largest probability, and the loss, at each presentation: 6 bytes an epoch."""
+    presented_margin: bool = False
+    """Beside that the margin at each presentation: the label's logit less the largest other one, 2 bytes an epoch."""
     probes: Probes | None = None
     """Measurements of some runs' models: where in the network memorization is (`docs/localization.md`)."""
 
@@ -42,7 +44,8 @@ class Record(Frozen):
         return self
 
     @model_validator(mode="after")
-    def _probabilities_are_of_presentations(self) -> "Record":
-        if self.probabilities and not self.presentations:
-            raise ValueError("probabilities needs presentations to be true")
+    def _values_are_of_presentations(self) -> "Record":
+        for name in ("probabilities", "presented_margin"):
+            if getattr(self, name) and not self.presentations:
+                raise ValueError(f"{name} needs presentations to be true")
         return self

@@ -187,7 +187,7 @@ class Header(Frozen):
 
 def bytes_per_row(record: Record, slots: int, num_train: int, num_test: int) -> int:
     """Of the vectors of a row of results, with `slots` epochs of presentations, bits packed and before compression."""
-    presented = slots * num_train * (2 + 3 * 16 * record.probabilities)
+    presented = slots * num_train * (2 + 16 * (3 * record.probabilities + record.presented_margin))
     return (2 * num_train + num_test + output_bits(record, num_train, num_test) + presented) // 8
 
 

@@ -20,6 +20,9 @@ Status = Literal["completed", "diverged"]
 VECTORS = ("subset", "train_correct", "test_correct")
 PRESENTED = ("presented", "presented_correct")
 PROBABILITIES = ("presented_probability", "presented_max_probability", "presented_loss")
+PRESENTED_MARGIN = "presented_margin"
+PRESENTED_VALUES = (*PROBABILITIES, PRESENTED_MARGIN)
+"""Vectors of presentations that hold numbers."""
 
 MAX_FLOAT16 = 65_504.0
 """The largest finite float16. Margins and losses beyond are recorded as this: such a value says `at least`."""
@@ -62,7 +65,7 @@ RESULTS = pa.schema(
 OPTIONAL: Mapping[str, pa.DataType] = {
     **{column.name: _list_of(column.arrow_type) for column in OUTPUT_COLUMNS},
     **dict.fromkeys(PRESENTED, _BITS),
-    **dict.fromkeys(PROBABILITIES, _HALVES),
+    **dict.fromkeys(PRESENTED_VALUES, _HALVES),
 }
 """Vectors that some campaigns record, in their order, NaN (a prediction: -1) where a logit is not finite, and
 -MAX_FLOAT16 or MAX_FLOAT16 where a value is beyond that.
@@ -75,7 +78,10 @@ fewer than in other rows, the values behind them are those of an example that wa
 
 def presentation_columns(record: Record) -> tuple[str, ...]:
     """The names of the vectors of presentations that a campaign records."""
-    return (*PRESENTED, *(PROBABILITIES if record.probabilities else ())) if record.presentations else ()
+    if not record.presentations:
+        return ()
+    probabilities = PROBABILITIES if record.probabilities else ()
+    return (*PRESENTED, *probabilities, *([PRESENTED_MARGIN] if record.presented_margin else []))
 
 
 def results_schema(record: Record, probes: Sequence[ProbeColumn] = ()) -> pa.Schema:
@@ -144,7 +150,7 @@ class Widths:
         """The shape of one vector in memory: presentations are [slots, N]."""
         if column == "test_correct" or column in _OF_TEST:
             return (self.num_test,)
-        if column in (*PRESENTED, *PROBABILITIES):
+        if column in (*PRESENTED, *PRESENTED_VALUES):
             return (self.slots, self.num_train)
         probed = next((probe for probe in self.probes if probe.name == column), None)
         return (self.num_train,) if probed is None else probed.shape

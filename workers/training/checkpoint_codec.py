@@ -16,7 +16,7 @@ from workers.campaign.keys import Run
 from workers.store import EpochRecord
 from workers.store.output_columns import OUTPUT_COLUMNS
 from workers.store.probe_columns import ProbeColumn
-from workers.store.schema import PRESENTED, PROBABILITIES
+from workers.store.schema import PRESENTED, PRESENTED_VALUES
 from workers.training.loop import StackProgress
 from workers.training.presentations import Presented
 from workers.training.trainer_state import TrainerState
@@ -271,10 +271,10 @@ def _unpacked(
 ) -> dict[str, npt.NDArray[Any]]:
     """What `_packed` made: [*shape, N] by column."""
     unpacked: dict[str, npt.NDArray[Any]] = {}
-    for name in (*PRESENTED, *PROBABILITIES):
+    for name in (*PRESENTED, *PRESENTED_VALUES):
         if prefix + name not in tensors:
             continue
-        if name in PROBABILITIES:
+        if name in PRESENTED_VALUES:
             unpacked[name] = _array(tensors, prefix + name, np.float16, (*shape, num_train))
         else:
             packed = _array(tensors, prefix + name, np.uint8, (*shape, -(-num_train // 8)))

@@ -13,14 +13,15 @@ import torch
 
 from workers.campaign.campaign import Campaign
 from workers.campaign.record import Record
-from workers.store.schema import MAX_FLOAT16, PROBABILITIES, presentation_columns
+from workers.store.schema import MAX_FLOAT16, PRESENTED_VALUES, presentation_columns
+from workers.training.outputs import margin
 
 Presented = Mapping[str, npt.NDArray[Any]]
 """Vectors of an epoch by their column: [K, N] of K runs, or [N] of one."""
 
 
 def observe(campaign: Campaign, logits: torch.Tensor, labels: torch.Tensor) -> list[torch.Tensor]:
-    """The records of a minibatch, [K, B] each: correctness as bool, then probabilities and losses as float16.
+    """The records of a minibatch, [K, B] each: correctness as bool, then probabilities, losses and margins as float16.
 
     Of logits float32[K, B, C] and labels int64[K, B]. Losses over MAX_FLOAT16 are recorded as that. Nothing where
     nothing is recorded.
@@ -32,14 +33,15 @@ def observe(campaign: Campaign, logits: torch.Tensor, labels: torch.Tensor) -> l
     largest, predicted = logits.max(dim=2)
     # As `correct`, in half the time: where a logit is NaN, so is the largest one. Only -inf elsewhere is let pass.
     right = (predicted == labels) & (largest < torch.inf)
+    margins = [margin(logits, labels)] if record.presented_margin else []
     if not record.probabilities:
-        return [right]
+        return [right, *margins]
     logs = logits.log_softmax(dim=2)
     of_label = logs.gather(2, labels[..., None])[..., 0]
     loss = -(1 - smoothing) * of_label - smoothing * logs.mean(dim=2)
     values = (of_label.exp(), logs.amax(dim=2).exp(), loss.clamp(max=MAX_FLOAT16))
     finite = logits.isfinite().all(dim=2)
-    return [right, *(value.where(finite, torch.nan).to(torch.float16) for value in values)]
+    return [right, *(value.where(finite, torch.nan).to(torch.float16) for value in values), *margins]
 
 
 class PresentationRecorder:
@@ -79,6 +81,6 @@ def fill_slots(epochs: Sequence[Presented], slots: int, columns: Sequence[str], 
 
 
 def _not_shown(name: str, shape: tuple[int, ...]) -> torch.Tensor:
-    if name in PROBABILITIES:
+    if name in PRESENTED_VALUES:
         return torch.full(shape, torch.nan, dtype=torch.float16)
     return torch.zeros(shape, dtype=torch.bool)

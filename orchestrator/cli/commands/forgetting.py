@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from orchestrator.cli.figure_output import check_figure, write_figure
-from orchestrator.cli.forgetting_tables import show_groups, show_paired
+from orchestrator.cli.forgetting_tables import show_groups, show_margins, show_paired
 from orchestrator.cli.options import StoreArgument
 from orchestrator.cli.output import errors, say, show_table, warn
 from orchestrator.cli.table_output import cell, count_cell, interval_cell, label_cell, name_cell, share_text
@@ -76,6 +76,8 @@ def forgetting(
         frame = with_names(estimate_forgetting(opened, ratio, at.value), opened)
         for ratio_value in frame["ratio"].unique() if agreement else ():
             agreements[ratio_value] = forgetting_agreement(opened, ratio_value, at.value, progress=warn)
+    if opened.header.record.presented_margin and at == AtName.presentations:
+        frame = show_margins(opened, frame, ratio)
     if output is not None:
         write_frame(frame, output)
     if plot is not None:

@@ -1,5 +1,6 @@
 """Command of removal curves: removal."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,6 +36,9 @@ def removal(
             help="Table with a column test_example_id, such as influence -o writes: show what these lose, too.",
         ),
     ] = None,
+    by_score: Annotated[
+        bool, typer.Option("--by-score", help="Also the mean score of the examples removed; the plot's axis.")
+    ] = False,
     plot: Annotated[Path | None, typer.Option("--plot", help="Plot of the curves: .png, .pdf or .svg.")] = None,
     difference_plot: Annotated[
         Path | None,
@@ -47,7 +51,7 @@ def removal(
 
     Example: longtail removal STORE -o removal.csv --plot removal.png
     """
-    from analysis import removal_curve, removal_on_tests, write_removal
+    from analysis import removal_curve, removal_on_tests, with_removed_scores, write_removal
     from analysis.reading.runs_read import committed_at_ratios, runs_read_text
     from orchestrator.cli.progress import reading_display
     from orchestrator.cli.removal_on_tests_table import show_removal_on_tests
@@ -65,16 +69,17 @@ def removal(
         if test_examples is not None:
             chosen = _read_ids(test_examples, opened.header.num_test)
             by_test = removal_on_tests(opened, chosen, confidence=confidence)
+        shown = with_removed_scores(opened, frame) if by_score else frame
     if difference_plot is not None and frame["difference"].isna().all():
         raise CampaignError(
             f"--difference-plot: needs runs of the rule random beside another's at one ratio, {opened.uri} has none"
         )
     if output is not None:
-        write_frame(frame, output)
+        write_frame(shown, output)
     if beside is not None and by_test is not None:
         write_frame(by_test, beside)
-    _draw(frame, plot, difference_plot)
-    _show(frame)
+    _draw(shown, plot, difference_plot)
+    _show(shown)
     if by_test is not None:
         show_removal_on_tests(by_test)
     say(runs_read_text(committed_at_ratios(opened), opened.targets()))
@@ -100,7 +105,7 @@ def _draw(frame: "pd.DataFrame", plot: Path | None, difference_plot: Path | None
     import analysis
 
     if plot is not None:
-        write_figure(plot, analysis.plot.removal, frame)
+        write_figure(plot, partial(analysis.plot.removal, by_score="removed_score" in frame), frame)
     if difference_plot is not None:
         write_figure(difference_plot, analysis.plot.marginal_utility, frame)
 
@@ -128,6 +133,7 @@ def _show(frame: "pd.DataFrame") -> None:
     from workers.campaign.drop_rules import score_text
 
     by_count = [("removed", 0), ("examples", 3)]
+    by_count += [("mean score", 2)] if "removed_score" in frame else []
     by_rule = [("test accuracy", 0), ("se", 1), ("low", 4), ("high", 4), ("runs", 5), ("diverged", 6)]
     control = [("random", 1), ("difference", 0), ("± se", 1), ("from", 1), ("to", 1)] if _has_control(frame) else []
     columns = [TableColumn(*each) for each in by_count] + [TableColumn("which", kind="text")]
@@ -135,7 +141,9 @@ def _show(frame: "pd.DataFrame") -> None:
     for row in frame.to_dict("records"):
         which = row["rule"] if row["threshold"] != row["threshold"] else f"{row['rule']} {score_text(row['threshold'])}"
         figures = (cell(row[name], digits=4) for name in ("test_accuracy", "se", "low", "high"))
-        cells = [f"{row['removed']:.4g}", row["examples_removed"], which, *figures, row["runs"], row["diverged"]]
+        score = [cell(row["removed_score"])] if "removed_score" in row else []
+        removed = [f"{row['removed']:.4g}", row["examples_removed"], *score]
+        cells = [*removed, which, *figures, row["runs"], row["diverged"]]
         names = ("random_accuracy", *(f"difference{end}" for end in ("", "_se", "_low", "_high")))
         table.add_row(*cells, *(cell(row[name], digits=4) for name in names if control))
     show_table(table)

@@ -1,0 +1,48 @@
+"""The mean score of the examples that were removed, beside a removal curve.
+
+M. Toneva et al., "An empirical study of example forgetting during deep neural network learning", ICLR 2019, figure 6,
+draw test accuracy against the mean number of forgetting events of the examples that a sliding window removes.
+"""
+
+import numpy as np
+import pandas as pd
+
+from workers.campaign.campaign import Campaign, ratio_to_ppm
+from workers.errors import EstimateError
+from workers.store import Store
+
+
+def with_removed_scores(store: Store, curve: pd.DataFrame) -> pd.DataFrame:
+    """A frame of `removal_curve` with a column `removed_score`: the mean score of the examples removed.
+
+    It is averaged over the runs of a row that did not diverge; NaN where nothing was removed, or no run is left. Reads
+    the runs' subsets. Raises EstimateError where subsets are not explicit, DamagedFileError for an unreadable file.
+    """
+    campaign, scores = store.header.campaign, store.scores()
+    if not isinstance(campaign, Campaign) or scores is None:
+        raise EstimateError(f"{store.uri}: has no scores of removed examples: subsets.design must be explicit")
+    means: dict[tuple[int, str], list[float]] = {}
+    for shard, table in store.scan(["repetition", "is_final", "status", "subset"]):
+        final = table.filter(table["is_final"])
+        subsets = store.bits(shard, final, "subset")
+        rules = campaign.subsets.rules(shard.ratio_ppm)
+        columns = (final[name].to_pylist() for name in ("repetition", "status"))
+        for repetition, status, subset in zip(*columns, subsets, strict=True):
+            removed = scores[~subset]
+            if status != "diverged" and len(removed):
+                rule = str(rules[repetition % len(rules)])
+                means.setdefault((shard.ratio_ppm, rule), []).append(float(removed.mean()))
+    named = {(ratio_to_ppm(row["ratio"]), name_of(row)): place for place, row in enumerate(curve.to_dict("records"))}
+    removed_scores = np.full(len(curve), np.nan)
+    for key, values in means.items():
+        if key in named:
+            removed_scores[named[key]] = np.mean(values)
+    return curve.assign(removed_score=removed_scores)
+
+
+def name_of(row: "dict[object, object]") -> str:
+    """A row's rule as `str(rule)` has it."""
+    from workers.campaign.drop_rules import score_text
+
+    threshold = float(str(row["threshold"]))
+    return str(row["rule"]) if np.isnan(threshold) else f"{row['rule']} {score_text(threshold)}"
