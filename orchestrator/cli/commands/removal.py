@@ -69,22 +69,21 @@ def removal(
         if test_examples is not None:
             chosen = _read_ids(test_examples, opened.header.num_test)
             by_test = removal_on_tests(opened, chosen, confidence=confidence)
-        shown = with_removed_scores(opened, frame) if by_score else frame
+        frame = with_removed_scores(opened, frame) if by_score else frame
     if difference_plot is not None and frame["difference"].isna().all():
         raise CampaignError(
             f"--difference-plot: needs runs of the rule random beside another's at one ratio, {opened.uri} has none"
         )
-    if output is not None:
-        write_frame(shown, output)
-    if beside is not None and by_test is not None:
-        write_frame(by_test, beside)
-    _draw(shown, plot, difference_plot)
-    _show(shown)
+    tables = [("removal", frame, output)]
+    tables += [] if by_test is None else [("removal_test_examples", by_test, beside)]
+    for _, table, path in tables:
+        if path is not None:
+            write_frame(table, path)
+    _draw(frame, plot, difference_plot)
+    _show(frame)
     if by_test is not None:
         show_removal_on_tests(by_test)
     say(runs_read_text(committed_at_ratios(opened), opened.targets()))
-    tables = [("removal", frame, output)]
-    tables += [] if by_test is None else [("removal_test_examples", by_test, beside)]
     try:
         for name, table, path in tables:
             say(f"table: {path or write_removal(opened, table, confidence=confidence, name=name)}")
