@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.replicate.page import update_page
 from benchmarks.replicate.rows import Measurement, Row, SizeName, Table, read_table, record
+from workers.errors import LongtailError
 
 if TYPE_CHECKING:
     from benchmarks.replicate.lab import Lab, Outcome
@@ -39,8 +40,12 @@ def main() -> int:
     if unmade := [row for row in rows if row.experiment is None]:
         print(*(f"error: {row.id}: {row.missing}" for row in unmade), sep="\n", file=sys.stderr)
         return 2
-    for row in rows:
-        _make(row, options)
+    try:
+        for row in rows:
+            _make(row, options)
+    except LongtailError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
     if options.page:
         update_page()
     return 0

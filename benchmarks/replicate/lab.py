@@ -18,7 +18,7 @@ from benchmarks.replicate.size import Size
 from orchestrator import RunOptions, run_campaign
 from orchestrator.frame_files import write_frame
 from orchestrator.presets import preset_text
-from workers.campaign.yaml_io import check_campaign, parse_campaign
+from workers.campaign.yaml_io import check_campaign, parse_mapping
 from workers.datasets import load_dataset
 from workers.errors import DataError
 
@@ -67,8 +67,8 @@ class Lab:
 
     def train(self, preset: str | None = None, **changes: Any) -> StoreView:
         """The store of the row's preset (or another one) with changes, trained where it is not there already."""
-        document = parse_campaign(preset_text(preset or self._preset()), preset or "").model_dump(mode="json")
-        document = self.size.of(document)
+        name = preset or self._preset()
+        document = self.size.of(parse_mapping(preset_text(name), name, "fields of a campaign"))
         document["dataset"] = self._dataset(document["dataset"])
         for part, change in changes.items():
             document[part] = (document.get(part) or {}) | change if part in PARTS else change
@@ -143,7 +143,10 @@ _PLAIN = {"recipe": {"epochs": 1, "batch_size": 1}, "subsets": {"ratios": [0.5],
 
 
 def _name(document: dict[str, Any]) -> str:
-    """Of a campaign's store: the same for any number of runs, which a store can be given more of."""
+    """Of a campaign's store, by the fields that are given, so that new fields with a default change no name.
+
+    It is the same for any number of runs, since a store can be given more of them.
+    """
     subsets = {name: value for name, value in document["subsets"].items() if name != "repetitions"}
     text = json.dumps(document | {"subsets": subsets}, sort_keys=True)
     data = document["dataset"]["name"]

@@ -108,8 +108,10 @@ def test_a_row_without_its_data_says_so(tmp_path: Path, capsys: pytest.CaptureFi
         Lab(row, "reduced", None, tmp_path, RunOptions(runner="local")).train()
     assert made("mnist-pairz") == 2
     assert "there is no mnist-pairz" in capsys.readouterr().err
-    assert made("cifar10-partitions") == 2
-    assert "the order of training cannot be set yet" in capsys.readouterr().err
+    assert made("cifar10-pixel-noise") == 2
+    assert "images cannot be made noisy yet" in capsys.readouterr().err
+    assert made("mnist-pairs", "--stores", tmp_path) == 2
+    assert "error: mnist-pairs: needs mnist" in capsys.readouterr().err, "one line, no traceback"
 
 
 @pytest.mark.parametrize(

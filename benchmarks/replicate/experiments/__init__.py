@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 
-from benchmarks.replicate.experiments import forgetting, influence, localization, outputs, regularity
+from benchmarks.replicate.experiments import forgetting, influence, localization, outputs, pairs, regularity
 from benchmarks.replicate.lab import Lab, Outcome
 
 EXPERIMENTS: dict[str, Callable[[Lab], Outcome]] = {
     "memorized": influence.memorized,
-    "pairs": influence.pairs,
-    "pair-agreement": influence.pair_agreement,
+    "pairs": pairs.pairs,
+    "pair-agreement": pairs.pair_agreement,
+    "pair-removal": pairs.pair_removal,
     "utility": influence.utility,
     "architectures": influence.architectures,
     "cscores": regularity.cscores,
@@ -20,6 +21,7 @@ EXPERIMENTS: dict[str, Callable[[Lab], Outcome]] = {
     "forgetting-seeds": forgetting.seeds,
     "forgetting-noise": forgetting.noise,
     "forgetting-removal": forgetting.removal,
+    "partitions": forgetting.partitions,
     "gradients": localization.gradients,
     "rewinding": localization.rewinding,
     "retraining": localization.retraining,

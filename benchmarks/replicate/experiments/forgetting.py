@@ -11,6 +11,8 @@ from benchmarks.replicate.lab import Lab, Outcome, records
 SEEDS = 5
 """Over which the paper sums forgetting events."""
 NOISE = 0.2
+TURNS, TURN = 4, 5
+"""Turns of two partitions, and epochs of each."""
 
 
 def unforgettable(lab: Lab) -> Outcome:
@@ -59,3 +61,29 @@ def removal(lab: Lab) -> Outcome:
     if last["difference_low"] <= 0 <= last["difference_high"]:
         return Outcome(text, "undecided", "limits of the largest removal contain 0", numbers)
     return lab.judged(text, last["difference"] < 0, "the least forgotten are worth less", numbers)
+
+
+def partitions(lab: Lab) -> Outcome:
+    """Accuracy that a partition loses while the other one is trained: random ones, and by forgettability.
+
+    At the end of the last turn, the first partition's accuracy less that at the end of its own last turn.
+    """
+    whole = {"ratios": [1.0], "repetitions": lab.size.runs or 20}
+    forgotten = lab.train(subsets=whole).forgetting()[["example_id", "forgettability"]]
+    scores = {"file": lab.keep(forgotten, "forgettability"), "column": "forgettability"}
+    by_order: dict[str, dict[str, object]] = {"random": {}, "the least forgotten": {"scores": scores}}
+    lost, numbers = {}, {}
+    for name, order in by_order.items():
+        recipe = {"epochs": TURNS * TURN, "curriculum": {"partitions": 2, "epochs": TURN, **order}}
+        curve = records(lab.train(subsets=whole, recipe=recipe, record={"epochs": "all"}).partitions())
+        at = {row["epoch"]: row for row in curve if row["partition"] == 1}
+        own, other = at[(TURNS - 1) * TURN], at[TURNS * TURN]
+        # The two are of the same runs; taken for independent, their difference has a larger error than it needs.
+        lost[name] = (own["accuracy"] - other["accuracy"], float(np.hypot(own["se"], other["se"])))
+        numbers[name] = lost[name][0]
+    said = [f"{name} {100 * value:.2f} ± {100 * se:.2f}" for name, (value, se) in lost.items()]
+    (chance, chance_se), (least, least_se) = lost["random"], lost["the least forgotten"]
+    text = f"points of accuracy that half of the examples loses in the other half's turn: {', '.join(said)}"
+    if abs(chance - least) < 2 * np.hypot(chance_se, least_se):
+        return Outcome(text, "undecided", "the two are within two standard errors", numbers)
+    return lab.judged(text, chance > least, "the least forgotten stay learned", numbers)

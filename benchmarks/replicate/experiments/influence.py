@@ -1,22 +1,15 @@
-"""Feldman & Zhang (NeurIPS 2020): memorized examples, high-influence pairs, marginal utility, architectures."""
+"""Feldman & Zhang (NeurIPS 2020): memorized examples, marginal utility, architectures."""
 
 from itertools import combinations
 
 import numpy as np
-import pandas as pd
 
 import analysis
 from analysis.scoring.scores import read_scores
 from analysis.statistics.jackknife import jackknife_se
-from benchmarks.replicate.lab import Lab, Outcome, Record, records
+from benchmarks.replicate.lab import Lab, Outcome, records
 
 MIN_MEM = 0.25
-ARCHITECTURES = {
-    "MLP": {"name": "mlp", "hidden": [128]},
-    "CNN": {"name": "small-cnn", "width": 8, "hidden": 64},
-    "ResNet-9": {"name": "resnet9", "width": 4},
-}
-"""Narrow ones, which a CPU trains."""
 
 
 def memorized(lab: Lab) -> Outcome:
@@ -29,51 +22,6 @@ def memorized(lab: Lab) -> Outcome:
     verdict, reason = lab.compared(count, se)
     numbers = {"memorized": count, "se": se, "share": share}
     return Outcome(f"{count:,} ± {se:.0f} examples with mem >= {MIN_MEM} ({share:.1%})", verdict, reason, numbers)
-
-
-def pairs(lab: Lab) -> Outcome:
-    """The published selection of pairs, and how many test examples are in one pair alone.
-
-    The number of pairs depends on that of runs; halves of the runs tell how much of the selection is luck.
-    """
-    from scipy.stats import binomtest
-
-    view = lab.train()
-    found = view.influential_pairs(min_mem=MIN_MEM)
-    of_test = found.groupby("test_example_id").size()
-    single = int((of_test == 1).sum())
-    halves = _halves(view.reliability())[-1]
-    discovered = len(view.discoveries(fdr=0.05))
-    text = (
-        f"{len(found):,} pairs over {len(of_test):,} test examples, {single:,} of them in one pair alone; "
-        f"Jaccard index of two halves of the runs {halves['jaccard']:.2f} ± {halves['jaccard_sd']:.2f}; "
-        f"{discovered:,} discoveries at 5%"
-    )
-    numbers: dict[str, float] = {
-        "pairs": len(found),
-        "tests": len(of_test),
-        "single": single,
-        "discoveries": discovered,
-    }
-    share = binomtest(single, max(1, len(of_test))).proportion_ci(method="wilson")
-    if share.low <= 0.5 <= share.high:
-        return Outcome(text, "undecided", "half of the test examples may be in one pair alone, or fewer", numbers)
-    return lab.judged(text, share.low > 0.5, "most test examples are in one pair alone", numbers)
-
-
-def pair_agreement(lab: Lab) -> Outcome:
-    """Jaccard index of the pairs that two halves of the runs select, by the number of runs in each half."""
-    rows = _halves(lab.train().reliability())
-    steps = [f"{row['runs_per_half']}: {row['jaccard']:.2f} ± {row['jaccard_sd']:.2f}" for row in rows]
-    last = rows[-1]
-    rises = last["jaccard"] > rows[0]["jaccard"]
-    numbers = {str(row["runs_per_half"]): float(row["jaccard"]) for row in rows}
-    text = f"Jaccard index by runs in each half: {', '.join(steps[-3:])}; {last['selected']:.0f} pairs in each"
-    return lab.judged(text, rises, "the selection settles as runs are added", numbers)
-
-
-def _halves(reliability: pd.DataFrame) -> list[Record]:
-    return records(reliability[reliability["estimate"] == "influential_pairs"])
 
 
 def utility(lab: Lab) -> Outcome:
@@ -110,7 +58,7 @@ def architectures(lab: Lab) -> Outcome:
     """Figure 7: Jaccard index of the memorized examples of two architectures, beside two campaigns of each."""
     stores = {
         name: [lab.train(model=model, subsets={"seed": seed}).store.uri for seed in (0, 1)]
-        for name, model in ARCHITECTURES.items()
+        for name, model in lab.size.models.items()
     }
     numbers = {f"{name} twice": _jaccard(*of_name) for name, of_name in stores.items()}
     for name, other in combinations(stores, 2):
