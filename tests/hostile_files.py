@@ -103,7 +103,7 @@ READERS: tuple[tuple[str, ...], ...] = (("status",), ("verify",), ("density", "-
 """Every hostile store is read by these, and some by all the others."""
 ALL_READERS: tuple[tuple[str, ...], ...] = (
     *(("status", "--watch", "--every", "0.1"), ("estimate",), ("influence",), ("datamodels",), ("profiles",)),
-    *(("forgetting",), ("removal",), ("reliability",), ("suspects",), ("noise",), ("proxies",)),
+    *(("forgetting",), ("removal",), ("reliability",), ("suspects",), ("noise",), ("proxies",), ("audit",)),
     *(("compare", "{made}"), ("report", "-o", "{out}/r.html"), ("verify", "--repair"), ("compact",)),
 )
 READ_BY_ALL = ("own", "own-model", "linked", "pipes")

@@ -72,7 +72,7 @@ PANELS: dict[str, tuple[int, Callable[..., Any]]] = {
 
 def test_every_picture_is_tried() -> None:
     # tests/subsets/test_explicit.py, tests/localization, tests/learning
-    elsewhere = {"removal", "marginal_utility", "localization", "partitions", "paired_forgetting"}
+    elsewhere = {"audit", "removal", "marginal_utility", "localization", "partitions", "paired_forgetting"}
     assert {*ONE_PANEL, *PANELS, *elsewhere} == set(plot.__all__)
 
 

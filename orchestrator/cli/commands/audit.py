@@ -58,6 +58,7 @@ def audit(
     import analysis
     from analysis import AuditOptions, audit_store
     from analysis.reading.names import with_names
+    from analysis.reading.runs_read import RunsAtRatio, requested_runs, runs_read_text
     from orchestrator.cli.progress import reading_display
     from workers.store import Store
 
@@ -81,7 +82,8 @@ def audit(
     _show_attacks(found)
     _show_examples(with_names(_most_vulnerable(found.examples, top), opened), confidence)
     _say_agreement(found)
-    _say_runs(found)
+    used = RunsAtRatio(runs.ratio_ppm, runs.runs, runs.diverged)
+    _say_runs(found, runs_read_text([used], requested_runs(opened, runs.ratio)))
     for name, path in written.items():
         say(f"{name}: {path}")
 
@@ -107,8 +109,8 @@ def _show_attacks(found: "Audit") -> None:
         )
         table.add_row(row["attack"], *areas, *rates, *accuracies)
     show_table(table)
-    row = found.attacks.iloc[0]
-    say(f"of {row['members']:,} pairs of a run and a member, {row['non_members']:,} of a run and a non-member")
+    members, others = (int(found.attacks[name].iloc[0]) for name in ("members", "non_members"))
+    say(f"of {members:,} pairs of a run and a member, {others:,} of a run and a non-member")
     for rate in FALSE_RATES:
         _say_unreachable(found.attacks, rate)
 
@@ -166,15 +168,13 @@ def _say_agreement(found: "Audit") -> None:
         say(f"without a value, as fewer than two runs trained on them or did not: {count_text(unknown, 'example')}")
 
 
-def _say_runs(found: "Audit") -> None:
+def _say_runs(found: "Audit", basis: str) -> None:
     """What the audit rests on, and on standard error what is not as it should be."""
     runs = found.outputs
-    left_out = f", {runs.diverged:,} diverged left out" if runs.diverged else ""
-    left_out += f", {runs.not_finite:,} with outputs that are not finite left out" if runs.not_finite else ""
+    left_out = f", {runs.not_finite:,} with outputs that are not finite left out" if runs.not_finite else ""
     say(
-        f"{count_text(runs.runs, 'run')} at ratio {runs.ratio:g}, each attacked with the {runs.runs - 1:,} others "
-        f"by the {runs.signal}, variance {'of each example' if found.variance == 'example' else 'pooled'}; "
-        f"intervals of attacks are over runs{left_out}"
+        f"{basis}{left_out}: each attacked with the {runs.runs - 1:,} others by the {runs.signal}, variance "
+        f"{'of each example' if found.variance == 'example' else 'pooled'}; intervals of attacks are over runs"
     )
     if found.left_out:
         say(f"pairs left out, with fewer than two other runs in or out: {found.left_out:,}")
