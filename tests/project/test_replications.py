@@ -4,6 +4,7 @@ import json
 import runpy
 import sys
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from benchmarks.replicate.cost import gpu_hours
 from benchmarks.replicate.experiments import EXPERIMENTS
 from benchmarks.replicate.lab import Lab, Outcome
 from benchmarks.replicate.page import END, PAGE, SOURCES, START, hours_text, legend, tables, with_tables
-from benchmarks.replicate.rows import FILE, Measurement, Row, read_table, record
+from benchmarks.replicate.rows import FILE, Measurement, Row, Verdict, read_table, record
 from benchmarks.replicate.size import Size
 from orchestrator import RunOptions
 from orchestrator.presets import NAMES
@@ -82,6 +83,19 @@ def test_a_row_is_made_at_reduced_size(tmp_path: Path, capsys: pytest.CaptureFix
     utility = json.loads((tmp_path / "digits-utility-reduced.json").read_text())
     assert (utility["runs"], utility["size"], utility["verdict"]) == (36, "10 epochs", "agrees in kind")
     assert utility["numbers"]["t0.25"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["proxies", "pair-removal", "partitions", "forgetting-noise"])
+def test_an_experiment_says_what_came_of_it(name: str, tmp_path: Path) -> None:
+    """On few runs of a small network: its parts fit together, whatever the verdict."""
+    size = Size(epochs=4, runs=12, removal_runs=6, model={"hidden": [16]})
+    row = TABLE.row("digits-pairs").model_copy(update={"reduced": size})
+    lab = Lab(row, "reduced", None, tmp_path, RunOptions(runner="local"))
+    outcome = EXPERIMENTS[name](lab)
+    assert outcome.verdict in get_args(Verdict)
+    assert all(np.isfinite(value) for value in outcome.numbers.values())
+    assert lab.runs >= 12
 
 
 @pytest.mark.slow

@@ -3,6 +3,9 @@
 from analysis.view.store_view import StoreView
 from benchmarks.replicate.lab import Lab, Outcome, Record, records
 
+NOTHING = 1_000_000
+"""More pairs than an example has: the rule removes none, which is the control on all examples."""
+
 
 def pairs(lab: Lab) -> Outcome:
     """The published selection of pairs, and how many test examples are in one pair alone.
@@ -51,16 +54,17 @@ def pair_removal(lab: Lab) -> Outcome:
     subsets = {
         "design": "explicit",
         "scores": {"file": lab.keep(view.training_side(found)[["example_id", "pairs"]], "pairs"), "column": "pairs"},
-        "ratios": [1.0],
-        "drop": [{"at_least": 1}, "random"],
+        "drop": [{"at_least": 1}, {"at_least": NOTHING}, "random"],
         "repetitions": lab.size.removal_runs,
         "seed": 3,
     }
     trained = lab.train(subsets=subsets, record={"epochs": "final", "presentations": False})
     frame = trained.removal_on_tests(found["test_example_id"].unique())
-    by_rule = frame[(frame["control"] == "all examples") & (frame["rule"] == "at least")]
+    by_rule = frame[(frame["control"] == "all examples") & (frame["threshold"] == 1)]
     rows = {row["test_examples"]: row for row in records(by_rule)}
-    chance = records(frame[(frame["control"] == "random") & (frame["test_examples"] == "all")])[0]
+    chance = records(
+        frame[(frame["control"] == "random") & (frame["threshold"] == 1) & (frame["test_examples"] == "all")]
+    )[0]
     lost, on_pairs = rows["all"], rows["selected"]
     text = (
         f"{lost['examples_removed']:,} examples removed: test accuracy {lost['control_accuracy']:.2%} to "

@@ -12,7 +12,7 @@ RECORDED = {"epochs": "final", "presentations": True, "probabilities": True}
 FILTERED = (0.99, 0.95, 0.9)
 """What is left without the outliers."""
 DISTANCES = "density"
-"""How names of proxies begin that are no statistics of training."""
+"""In the names of proxies that are no statistics of training."""
 MANY_RATIOS = {"ratios": [0.1, 0.3, 0.5, 0.7, 0.9]}
 
 
@@ -50,8 +50,8 @@ def proxies(lab: Lab) -> Outcome:
     view = lab.train(subsets={"ratios": [0.1, 0.3, 0.5, 0.7, 0.9, 1.0]}, record=RECORDED)
     estimate_densities(view.store).write(view.store)
     rows = records(view.proxy_agreement().dropna(subset="spearman").sort_values("spearman"))
-    training = [row for row in rows if not row["proxy"].startswith(DISTANCES)][-1]
-    distance = [row for row in rows if row["proxy"].startswith(DISTANCES)][-1]
+    training = [row for row in rows if DISTANCES not in row["proxy"]][-1]
+    distance = [row for row in rows if DISTANCES in row["proxy"]][-1]
     said = [f"{row['proxy']} {row['spearman']:.3f} ± {row['spearman_se']:.3f}" for row in (training, distance)]
     holds = training["spearman_low"] > distance["spearman_high"]
     text = f"rank correlation with the C-score: best of training {said[0]}, best distance {said[1]}"
