@@ -69,7 +69,7 @@ class Lab:
         """The store of the row's preset (or another one) with changes, trained where it is not there already."""
         name = preset or self._preset()
         document = self.size.of(parse_mapping(preset_text(name), name, "fields of a campaign"))
-        document["dataset"] = self._dataset(document["dataset"])
+        document["dataset"] = self._dataset(document["dataset"]) | self.row.dataset
         for part, change in changes.items():
             document[part] = (document.get(part) or {}) | change if part in PARTS else change
         if "design" in changes.get("subsets", {}):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from benchmarks.replicate.size import Size
 
@@ -54,6 +54,8 @@ class Row(_Part):
     """A name in `benchmarks.replicate.experiments.EXPERIMENTS`; None where nothing makes the row yet."""
     missing: str | None = None
     """Why there is no experiment."""
+    dataset: dict[str, JsonValue] = {}
+    """Changed fields of the preset's data set."""
     stand_in: bool = False
     """Whether the data set is another than the paper's, so that an agreement is one in kind."""
     full: Size = Size()

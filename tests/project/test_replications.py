@@ -86,7 +86,7 @@ def test_a_row_is_made_at_reduced_size(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["proxies", "pair-removal", "partitions", "forgetting-noise"])
+@pytest.mark.parametrize("name", ["proxies", "pair-removal", "partitions", "forgetting-pixel-noise"])
 def test_an_experiment_says_what_came_of_it(name: str, tmp_path: Path) -> None:
     """On few runs of a small network: its parts fit together, whatever the verdict."""
     size = Size(epochs=4, runs=12, removal_runs=6, model={"hidden": [16]})
@@ -112,6 +112,9 @@ def test_a_row_of_mnist_takes_the_first_images(tmp_path: Path) -> None:
     assert view.examples("train")["label"].tolist() == [number % 10 for number in range(20)]
     assert (len(view.examples("test")), lab.runs, dict(lab.devices)) == (4, 2, {"cpu": 2})
     assert lab.train().store.uri == view.store.uri
+    permuted = row.model_copy(update={"dataset": {"permute_pixels": 1}})
+    other = Lab(permuted, "reduced", tmp_path, tmp_path / "stores", RunOptions(runner="local")).train()
+    assert (other.store.uri != view.store.uri, other.campaign.dataset.model_dump()["permute_pixels"]) == (True, 1)
 
 
 def test_a_row_without_its_data_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -122,8 +125,8 @@ def test_a_row_without_its_data_says_so(tmp_path: Path, capsys: pytest.CaptureFi
         Lab(row, "reduced", None, tmp_path, RunOptions(runner="local")).train()
     assert made("mnist-pairz") == 2
     assert "there is no mnist-pairz" in capsys.readouterr().err
-    assert made("cifar10-pixel-noise") == 2
-    assert "images cannot be made noisy yet" in capsys.readouterr().err
+    assert made("cifar100-last-layer") == 2
+    assert "error: cifar100-last-layer: features" in capsys.readouterr().err
     assert made("mnist-pairs", "--stores", tmp_path) == 2
     assert "error: mnist-pairs: needs mnist" in capsys.readouterr().err, "one line, no traceback"
 

@@ -20,6 +20,7 @@ EXPERIMENTS: dict[str, Callable[[Lab], Outcome]] = {
     "unforgettable": forgetting.unforgettable,
     "forgetting-seeds": forgetting.seeds,
     "forgetting-noise": forgetting.noise,
+    "forgetting-pixel-noise": forgetting.pixel_noise,
     "forgetting-removal": forgetting.removal,
     "partitions": forgetting.partitions,
     "gradients": localization.gradients,
