@@ -27,7 +27,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.influence.estimator import COLUMNS as INFLUENCE_COLUMNS
-from analysis.influence.estimator import pairs_frame
+from analysis.influence.estimator import of_affected, pairs_frame
 from analysis.influence.p_values import p_values, significant_counts
 from analysis.influence.pair_counter import FamilyBlock, PairCounts, count_pairs, pair_families, test_blocks
 from analysis.influence.pair_options import DEFAULTS, PairOptions
@@ -49,12 +49,13 @@ def influence_discoveries(
 ) -> pd.DataFrame:
     """The pairs of positive influence at a false discovery rate of `fdr`, with COLUMNS, sorted as `influence_pairs`.
 
-    `p_value` is exact and one-sided; `q_value` the smallest rate at which the pair would be a discovery. All N x T
-    pairs are tested, or, with `same_class`, those alone whose test label is the training example's given label: a
-    choice made before looking. Of several ratios' runs, all their pairs are tested together, and `fdr` is the rate of
-    the one list, in the ratios' order. Raises EstimateError for an `fdr` outside (0, 1) and where no ratio is given,
-    TooManyPairsError over `options.max_pairs`. Pairs that rest on an empty group are never discoveries, whatever
-    `options.empty` is.
+    Of bits that count errors, the pairs of negative influence (`RatioBits.of_directions`): with both, every pair is
+    tested twice, once in each direction, in one list. `p_value` is exact and one-sided; `q_value` the smallest rate at
+    which the pair would be a discovery. All N x T pairs are tested, or, with `same_class`, those alone whose test label
+    is the training example's given label: a choice made before looking. Of several ratios' runs, all their pairs are
+    tested together, and `fdr` is the rate of the one list, in the ratios' order. Raises EstimateError for an `fdr`
+    outside (0, 1) and where no ratio is given, TooManyPairsError over `options.max_pairs`. Pairs that rest on an empty
+    group are never discoveries, whatever `options.empty` is.
     """
     if not 0 < fdr < 1:
         raise EstimateError(f"fdr must be between 0 and 1, got {fdr!r}")
@@ -68,14 +69,16 @@ def influence_discoveries(
         for number, (some, family_tests) in enumerate(families)
         for tests in test_blocks(some, family_tests, options.memory_mb)
     ]
-    tried = sum(len(some.examples) * len(tests) for some, tests in families)
+    itself = sum(ratio.labels.num_train for ratio in ratios if ratio.affected == "train")
+    tried = sum(len(some.examples) * len(tests) for some, tests in families) - itself
     every = [some for some, _ in families]
     level = _countable_level(every, blocks, tried, fdr, options)
     blocks_of_pairs = list(options.blocks.map(_significant, (every, level), blocks)) if level else []
     of_ratio: list[list[Pairs]] = [[] for _ in ratios]
     places = {id(ratio): place for place, ratio in enumerate(ratios)}
     for block, pairs in zip(blocks, blocks_of_pairs, strict=level > 0):
-        of_ratio[places[id(every[block.family].bits)]].append(pairs)
+        bits_of_block = every[block.family].bits
+        of_ratio[places[id(bits_of_block)]].append(pairs.between_different(bits_of_block))
     joined = [Pairs.join(pairs) for pairs in of_ratio]
     values = [
         p_values(pairs, ratio.n_in[pairs.examples], ratio.correct[pairs.tests], ratio.runs)
@@ -99,7 +102,7 @@ def _frame(
         p_value=values[significant], q_value=adjusted[significant]
     )
     order = np.lexsort((frame["example_id"], -frame["infl"], frame["test_example_id"]))
-    return frame.iloc[order].reset_index(drop=True)[list(COLUMNS)]
+    return of_affected(frame.iloc[order].reset_index(drop=True)[list(COLUMNS)], bits)
 
 
 def _families(bits: RatioBits, same_class: bool) -> list[tuple[PairCounts, Integers]]:

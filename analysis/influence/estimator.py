@@ -59,7 +59,9 @@ def influence_top(
     """The `top` most influential training examples of each test example, with TOP_COLUMNS; `rank` from 1.
 
     `tests` chooses test examples: a slice, ids, or a mask of length T. Sorted by test example, then rank; of equal
-    influences the smaller example id comes first. Pairs that rest on an empty group are left out, unless
+    influences the smaller example id comes first. Of bits that count errors: the most harmful examples, whose infl is
+    negative. Where bits are of training examples, these are in the columns affected_example_id and
+    affected_given_label, and no example is paired with itself. Pairs that rest on an empty group are left out, unless
     `options.empty` gives them a value. Raises EstimateError for a `top` under 1 and for options without sense;
     IndexError for an id outside 0..T-1.
     """
@@ -67,9 +69,11 @@ def influence_top(
         raise EstimateError(f"top must be at least 1, got {top!r}")
     every = count_pairs(bits, _all_examples(bits), options.empty_in_lists)
     blocks = test_blocks(every, np.unique(_selected_tests(bits, tests)), options.memory_mb)
-    pairs = Pairs.join(list(options.blocks.map(top_of_block, (every, top), blocks)))
+    with_itself = top + (bits.affected == "train")
+    pairs = Pairs.join(list(options.blocks.map(top_of_block, (every, with_itself), blocks))).between_different(bits)
+    pairs = pairs.take(pairs.ranks() < top)
     frame = pairs_frame(bits, pairs, options).assign(rank=pairs.ranks() + 1)
-    return frame[list(TOP_COLUMNS)]
+    return of_affected(frame[list(TOP_COLUMNS)], bits)
 
 
 def influence_pairs(
@@ -81,12 +85,13 @@ def influence_pairs(
 ) -> pd.DataFrame:
     """Every pair with infl >= threshold, with COLUMNS, sorted by test example, then infl descending, then example id.
 
+    Of bits that count errors: every pair with infl <= -threshold, ascending.
     `tests` and empty groups as for `influence_top`. Raises TooManyPairsError where more than `options.max_pairs` reach
     the threshold, EstimateError for options without sense.
     """
     chosen = np.unique(_selected_tests(bits, tests))
     pairs = pairs_above(bits, [(_all_examples(bits), chosen)], threshold, options)
-    return pairs_frame(bits, pairs, options)
+    return of_affected(pairs_frame(bits, pairs, options), bits)
 
 
 def influence_matrix(
@@ -141,7 +146,7 @@ def pairs_above(
                 f"more than {count_text(options.max_pairs, 'pair')} at ratio {bits.ratio} reach the threshold: "
                 f"raise it, or train more runs, got {threshold!r} with {count_text(bits.runs, 'run')}"
             )
-    joined = Pairs.join(block_pairs)
+    joined = Pairs.join(block_pairs).between_different(bits)
     return joined if len(families) == 1 else joined.ranked()
 
 
@@ -159,11 +164,13 @@ def _above_in_block(shared: tuple[list[PairCounts], float, int], block: FamilyBl
 
 
 def pairs_frame(bits: RatioBits, pairs: Pairs, options: PairOptions = DEFAULTS) -> pd.DataFrame:
-    """One row per pair, in their order, with COLUMNS."""
+    """One row per pair, in their order, with COLUMNS; of correctness, also where `bits` count errors."""
     empty = options.empty_in_lists
     n_in, n_out = bits.n_in[pairs.examples], bits.n_out[pairs.examples]
-    p_in = group_mean(pairs.correct_in, n_in, empty)
-    p_out = group_mean(bits.correct[pairs.tests] - pairs.correct_in, n_out, empty)
+    correct_in, correct_out = pairs.correct_in, bits.correct[pairs.tests] - pairs.correct_in
+    if bits.counts_errors:
+        correct_in, correct_out = n_in - correct_in, n_out - correct_out
+    p_in, p_out = group_mean(correct_in, n_in, empty), group_mean(correct_out, n_out, empty)
     low, high = difference_interval(p_in, n_in, p_out, n_out, options.confidence)
     columns: dict[str, Any] = {
         "ratio": np.full(len(pairs), bits.ratio),
@@ -172,7 +179,7 @@ def pairs_frame(bits: RatioBits, pairs: Pairs, options: PairOptions = DEFAULTS) 
         "example_id": pairs.examples,
         "label": bits.labels.label[pairs.examples],
         "given_label": bits.labels.given_label[pairs.examples],
-        "infl": pairs.infl,
+        "infl": 0.0 - pairs.infl if bits.counts_errors else pairs.infl,
         "se": difference_se(p_in, n_in, p_out, n_out),
         "low": low,
         "high": high,
@@ -182,6 +189,12 @@ def pairs_frame(bits: RatioBits, pairs: Pairs, options: PairOptions = DEFAULTS) 
         "p_out": p_out,
     }
     return pd.DataFrame(columns)
+
+
+def of_affected(frame: pd.DataFrame, bits: RatioBits) -> pd.DataFrame:
+    """The frame with columns that say which examples are affected, where these are training examples."""
+    names = {"test_example_id": "affected_example_id", "test_label": "affected_given_label"}
+    return frame.rename(columns=names) if bits.affected == "train" else frame
 
 
 def _selected_tests(bits: RatioBits, tests: slice | npt.ArrayLike) -> Integers:

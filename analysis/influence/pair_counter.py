@@ -102,8 +102,13 @@ def pair_families(bits: RatioBits, examples: Integers, same_class: bool) -> list
 
 
 def count_pairs(bits: RatioBits, examples: Integers, empty: Empty) -> PairCounts:
-    """Prepare the pairs of these training examples (ids). Raises EstimateError for an unknown `empty`."""
+    """Prepare the pairs of these training examples (ids).
+
+    Raises EstimateError for an unknown `empty`, and for `zero` where bits count errors: no group of runs is then wrong.
+    """
     empty_mean(empty)
+    if empty == "zero" and bits.counts_errors:
+        raise EstimateError("empty must be nan or half for harmful examples, got 'zero'")
     order = examples[np.lexsort((examples, bits.n_in[examples]))]
     sizes, group = np.unique(bits.n_in[order], return_inverse=True)
     words = bits.subsets.of_examples(order).words

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from analysis.reading.bits import RatioBits
 from workers.common.arrays import Floats, Integers
 
 
@@ -27,6 +28,10 @@ class Pairs:
     def ranked(self) -> "Pairs":
         """By test example; then largest influence first; then smaller example id: one order, whatever the tiles."""
         return self.take(np.lexsort((self.examples, -self.infl, self.tests)))
+
+    def between_different(self, bits: RatioBits) -> "Pairs":
+        """Without pairs of a training example with itself, whose influence is memorization."""
+        return self.take(self.tests != self.examples) if bits.affected == "train" else self
 
     def ranks(self) -> Integers:
         """int64, from 0: the place of each of the ranked pairs among those of its test example."""

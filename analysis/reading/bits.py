@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +11,12 @@ from analysis.reading.examples import Labels, read_labels
 from analysis.reading.selection import check_random_subsets, scan_epoch, select_ratio
 from workers.campaign.campaign import PPM
 from workers.common.arrays import Bools, UInt64s
+from workers.common.splits import Split
+from workers.errors import EstimateError
 from workers.store import Store
+
+Direction = Literal["helpful", "harmful", "both"]
+"""Of influence: positive, negative, or either."""
 
 WORD = 64
 """Runs in a word."""
@@ -92,7 +98,8 @@ class RatioBits:
     """The runs of one ratio in ascending repetition, diverged ones left out and counted.
 
     `subsets` is [runs, N], `test_correct` [runs, T]; `n_in` (int64[N]) counts the runs that trained on an example,
-    `correct` (int64[T]) those that predict a test example's label. `epoch` is None where every run diverged.
+    `correct` (int64[T]) those that predict a test example's label. `epoch` is None where every run diverged. Where
+    `affected` is `train`, the training examples take the place of the test examples: T is N, and labels are given ones.
     """
 
     ratio_ppm: int
@@ -104,6 +111,9 @@ class RatioBits:
     test_correct: PackedBits
     n_in: npt.NDArray[np.int64]
     correct: npt.NDArray[np.int64]
+    affected: Split = "test"
+    counts_errors: bool = False
+    """Whether `test_correct` and `correct` are of wrong predictions: a positive influence then is a harmful one."""
 
     @property
     def ratio(self) -> float:
@@ -115,17 +125,25 @@ class RatioBits:
         """int64[N]: the runs that did not train on an example."""
         return self.runs - self.n_in
 
+    def of_errors(self) -> "RatioBits":
+        """The same with errors in place of correctness: influences change their sign."""
+        every_run = pack_bits(np.ones((self.subsets.runs, 1), dtype=bool)).words
+        wrong = PackedBits(~self.test_correct.words & every_run, self.test_correct.runs)
+        return replace(self, test_correct=wrong, correct=self.runs - self.correct, counts_errors=not self.counts_errors)
+
+    def of_directions(self, direction: Direction) -> list["RatioBits"]:
+        """One for each direction of influence: itself for helpful examples, its errors for harmful ones."""
+        chosen = {"helpful": [self], "harmful": [self.of_errors()], "both": [self, self.of_errors()]}
+        if direction not in chosen:
+            raise EstimateError(f"direction must be one of {', '.join(chosen)}, got {direction!r}")
+        return chosen[direction]
+
     def of_runs(self, rows: Sequence[int] | npt.NDArray[np.int64]) -> "RatioBits":
         """The same of some of the runs alone: int64[runs], their places from 0."""
         chosen = np.asarray(rows, dtype=np.int64)
-        return ratio_bits(
-            self.ratio_ppm,
-            self.epoch,
-            self.diverged,
-            self.labels,
-            self.subsets.of_runs(chosen),
-            self.test_correct.of_runs(chosen),
-        )
+        subsets, test_correct = self.subsets.of_runs(chosen), self.test_correct.of_runs(chosen)
+        bits = ratio_bits(self.ratio_ppm, self.epoch, self.diverged, self.labels, subsets, test_correct)
+        return replace(bits, affected=self.affected, counts_errors=self.counts_errors)
 
     def of_examples(self, examples: npt.NDArray[np.int64], tests: npt.NDArray[np.int64]) -> "RatioBits":
         """The same of some training and test examples alone, numbered from 0 in the order of these ids."""
@@ -145,7 +163,8 @@ class RatioBits:
         mask = pack_bits(~left_out[:, None]).words
         subsets, test_correct = (PackedBits(each.words & mask, each.runs) for each in (self.subsets, self.test_correct))
         bits = ratio_bits(self.ratio_ppm, self.epoch, self.diverged, self.labels, subsets, test_correct)
-        return replace(bits, runs=self.runs - int(left_out.sum()))
+        runs = self.runs - int(left_out.sum())
+        return replace(bits, runs=runs, affected=self.affected, counts_errors=self.counts_errors)
 
 
 def ratio_bits(
@@ -192,14 +211,22 @@ def pack_columns(store: Store, columns: Sequence[str], ratio_ppm: int, epoch: in
     return PackedColumns({name: each.bits() for name, each in packing.items()}, diverged, last_epoch)
 
 
-def pack_runs(store: Store, ratio: float | None = None, epoch: int | None = None) -> RatioBits:
+def pack_runs(
+    store: Store, ratio: float | None = None, epoch: int | None = None, affected: Split = "test"
+) -> RatioBits:
     """The packed runs of one ratio (None: the store's only one) at a recorded epoch (None: the last).
 
-    Holds runs x (N + T) / 8 bytes. Raises EstimateError for a ratio or an epoch that the store does not have and where
-    subsets are explicit, DamagedFileError for an unreadable file.
+    `affected` are the examples whose correctness is counted. Holds runs x (N + T) / 8 bytes. Raises EstimateError for a
+    ratio or an epoch that the store does not have and where subsets are explicit, DamagedFileError for an unreadable
+    file.
     """
     check_random_subsets(store)
     ratio_ppm = select_ratio(store, ratio)
-    packed = pack_columns(store, ("subset", "test_correct"), ratio_ppm, epoch)
-    subsets, test_correct = packed.columns["subset"], packed.columns["test_correct"]
-    return ratio_bits(ratio_ppm, packed.epoch, packed.diverged, read_labels(store), subsets, test_correct)
+    column = f"{affected}_correct"
+    packed = pack_columns(store, ("subset", column), ratio_ppm, epoch)
+    subsets, correct = packed.columns["subset"], packed.columns[column]
+    labels = read_labels(store)
+    if affected == "train":
+        labels = replace(labels, test_label=labels.given_label)
+    bits = ratio_bits(ratio_ppm, packed.epoch, packed.diverged, labels, subsets, correct)
+    return replace(bits, affected=affected)

@@ -15,9 +15,13 @@ import pyarrow as pa
 
 from workers.store import Store
 
-_IDS = {"example_id": ("name", 0), "test_example_id": ("test_name", 1)}
-_LABELS = ("label", "given_label", "predicted_label", "test_label")
-NAMES = ("name", "test_name", *(f"{label}_name" for label in _LABELS))
+_IDS = {
+    "example_id": ("name", 0),
+    "affected_example_id": ("affected_name", 0),
+    "test_example_id": ("test_name", 1),
+}
+_LABELS = ("label", "given_label", "predicted_label", "test_label", "affected_given_label")
+NAMES = ("name", "affected_name", "test_name", *(f"{label}_name" for label in _LABELS))
 """All columns of names."""
 
 

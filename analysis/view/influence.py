@@ -14,12 +14,13 @@ from analysis.influence.high_influence import PUBLISHED, PairSelection, influent
 from analysis.influence.output_influence import output_influence_pairs, output_influence_top
 from analysis.influence.pair_options import MAX_PAIRS, MEMORY_MB, PairOptions
 from analysis.influence.pair_sides import pair_uniqueness, training_side_table
-from analysis.reading.bits import pack_runs
+from analysis.reading.bits import Direction, pack_runs
 from analysis.reading.examples import read_labels
 from analysis.reading.outputs import TestOutput, read_outputs
 from analysis.statistics.intervals import CONFIDENCE
 from analysis.statistics.means import Empty
 from analysis.view.base import View
+from workers.common.splits import Split
 from workers.errors import EstimateError
 
 
@@ -33,6 +34,8 @@ class InfluenceView(View):
         epoch: int | None = None,
         empty: Empty = "nan",
         output: TestOutput = "correctness",
+        direction: Direction = "helpful",
+        affected: Split = "test",
         tests: slice | npt.ArrayLike = slice(None),
         top: int | None = None,
         threshold: float | None = None,
@@ -44,38 +47,47 @@ class InfluenceView(View):
 
         With neither, the top 5. `tests` chooses test examples: a slice, ids, or a mask. Columns and options:
         `analysis.influence.estimator`; of another `output` than correctness, for which `empty` does not apply:
-        `analysis.influence.output_influence`. Raises EstimateError for both, IndexError for a test example that there
-        is not.
+        `analysis.influence.output_influence`. `direction` is `helpful` for positive influence, `harmful` for negative
+        (with `threshold`: infl <= -threshold) or `both`; `affected` is `test`, or `train` for influence on the
+        correctness of training examples, whichever runs trained on them. Raises EstimateError for both, IndexError for
+        a test example that there is not.
         """
         if top is not None and threshold is not None:
             raise EstimateError(f"give top or threshold, not both, got top={top!r} and threshold={threshold!r}")
         options = PairOptions(empty, confidence, memory_mb, max_pairs)
         if output != "correctness":
+            if (direction, affected) != ("helpful", "test"):
+                raise EstimateError(f"output must be correctness with direction or affected, got {output!r}")
             source = read_outputs(self.store, ratio, tests, epoch, output)
             if threshold is None:
                 return self._frame(output_influence_top(source, top=5 if top is None else top, options=options))
             return self._frame(output_influence_pairs(source, threshold=threshold, options=options))
-        bits = pack_runs(self.store, ratio, epoch)
+        bits = pack_runs(self.store, ratio, epoch, affected).of_directions(direction)
         if threshold is None:
-            frame = influence_top(bits, tests=tests, top=5 if top is None else top, options=options)
+            frames = [influence_top(each, tests=tests, top=5 if top is None else top, options=options) for each in bits]
         else:
-            frame = influence_pairs(bits, tests=tests, threshold=threshold, options=options)
-        return self._frame(frame)
+            frames = [influence_pairs(each, tests=tests, threshold=threshold, options=options) for each in bits]
+        return self._frame(pd.concat(frames, ignore_index=True))
 
     def discoveries(
         self,
         *,
         ratio: float | None = None,
         epoch: int | None = None,
+        direction: Direction = "helpful",
+        affected: Split = "test",
         fdr: float = 0.05,
         same_class: bool = False,
         confidence: float = CONFIDENCE,
         memory_mb: float = MEMORY_MB,
         max_pairs: int = MAX_PAIRS,
     ) -> pd.DataFrame:
-        """The pairs of positive influence at a false discovery rate: see `analysis.influence.discoveries`."""
+        """The pairs of positive influence at a false discovery rate: see `analysis.influence.discoveries`.
+
+        `direction` and `affected` are as in `influence`; with `both`, positive and negative pairs are tested together.
+        """
         options = PairOptions(confidence=confidence, memory_mb=memory_mb, max_pairs=max_pairs)
-        bits = pack_runs(self.store, ratio, epoch)
+        bits = pack_runs(self.store, ratio, epoch, affected).of_directions(direction)
         frame = influence_discoveries(bits, fdr=fdr, same_class=same_class, options=options)
         return self._frame(frame)
 

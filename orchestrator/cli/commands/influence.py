@@ -33,8 +33,11 @@ _FDR = 0.05
 _COLUMNS = {
     "test_example_id": TableColumn("test"),
     "test_label": TableColumn("label", 4, kind="text"),
+    "affected_example_id": TableColumn("affected"),
+    "affected_given_label": TableColumn("label", 4, kind="text"),
     "example_id": TableColumn("train"),
     "label": TableColumn("label", 4, kind="text"),
+    "affected_name": TableColumn("affected name", 6, kind="name"),
     "test_name": TableColumn("test name", 6, kind="name"),
     "name": TableColumn("train name", 5, kind="name"),
     "infl": TableColumn("infl"),
@@ -68,6 +71,14 @@ def influence(
     same_class: Annotated[
         bool, typer.Option("--same-class", help="With --threshold or --fdr: only pairs of the same class.")
     ] = False,
+    direction: Annotated[
+        Literal["helpful", "harmful", "both"],
+        typer.Option("--direction", help="List pairs of positive influence, of negative influence, or both."),
+    ] = "helpful",
+    on: Annotated[
+        Literal["test", "train"],
+        typer.Option("--on", help="Influence on the correctness of test examples, or of the other training examples."),
+    ] = "test",
     top: Annotated[
         int | None,
         typer.Option("--top", min=1, max=10_000, help="Number of training examples per test example; default: 5."),
@@ -111,6 +122,8 @@ def influence(
 
     Example: longtail influence STORE --fdr 0.05 -o pairs.parquet
     """
+    import pandas as pd
+
     from analysis import pack_runs
     from analysis.influence.discoveries import influence_discoveries
     from analysis.influence.estimator import influence_pairs, influence_top
@@ -128,6 +141,8 @@ def influence(
         raise typer.BadParameter("give one of --threshold, --fdr, --top and --matrix")
     if address is not None and runner == "local":
         raise typer.BadParameter("--address needs --runner ray")
+    if matrix is not None and (direction, on) != ("helpful", "test"):
+        raise typer.BadParameter("--direction and --on are not for --matrix, which has the influence of all pairs")
     if matrix is not None and output is not None:
         raise typer.BadParameter("--output is not for --matrix, which names its own folder")
     if min_mem is not None and threshold is None:
@@ -144,14 +159,16 @@ def influence(
     beside, files, frame, quantities = "", 0, None, None
     opened = Store.open(store)
     with reading_display(errors, opened) as show:
-        bits = pack_runs(opened, ratio)
+        bits = pack_runs(opened, ratio, affected=on)
         check_some_run(opened.uri, bits.runs, bits.diverged, bits.ratio)
         parallel = _parallel(runner, address, partial(show, BLOCKS))
         options = PairOptions(empty, memory_mb=memory_mb, max_pairs=max_pairs, parallel=parallel)
         if matrix is not None:
             files = write_influence_matrix(bits, matrix, options=options)
         elif fdr is not None:
-            frame = influence_discoveries(bits, fdr=fdr, same_class=same_class, options=options)
+            frame = influence_discoveries(
+                bits.of_directions(direction), fdr=fdr, same_class=same_class, options=options
+            )
         elif threshold is not None and (same_class or min_mem is not None):
             frame = influential_pairs(
                 opened, bits.ratio, min_infl=threshold, min_mem=min_mem, same_class=same_class, options=options
@@ -160,16 +177,18 @@ def influence(
                 chosen = PairSelection(threshold, min_mem, same_class)
                 quantities = pair_uniqueness(opened, bits.ratio, selection=chosen, options=options)
         elif threshold is not None:
-            frame = influence_pairs(bits, threshold=threshold, options=options)
+            directed = bits.of_directions(direction)
+            frame = pd.concat([influence_pairs(each, threshold=threshold, options=options) for each in directed])
             beside = _discoveries(bits, options)
         else:
-            frame = influence_top(bits, top=top or _TOP, options=options)
+            directed = bits.of_directions(direction)
+            frame = pd.concat([influence_top(each, top=top or _TOP, options=options) for each in directed])
     basis = f"from {runs_text([bits], requested_runs(opened, bits.ratio))}"
     if frame is None:
         size = f"{bits.labels.num_test:,} x {bits.labels.num_train:,} influences"
         say(f"{size} in {count_text(files, 'file')} in {matrix}, {basis}")
         return
-    frame = with_names(frame, opened)
+    frame = with_names(frame.reset_index(drop=True), opened)
     if output is not None:
         write_frame(frame, output)
     _show(frame, basis, "" if threshold is not None or fdr is not None else _of_each(top or _TOP))
@@ -240,13 +259,14 @@ def _of_each(top: int) -> str:
 
 
 def _show(frame: "pd.DataFrame", basis: str, selected: str) -> None:
-    """The pairs with the highest lower limits: those of whose influence the runs are the best evidence."""
+    """The pairs whose intervals are farthest from 0: those of whose influence the runs are the best evidence."""
     shown = {name: column for name, column in _COLUMNS.items() if name in frame}
     table = TextTable(list(shown.values()), "-o FILE writes all")
-    for row in frame.nlargest(_MAX_ROWS, "low").to_dict("records"):
+    evidence = frame["low"].where(frame["infl"] >= 0, -frame["high"])
+    for row in frame.loc[evidence.nlargest(_MAX_ROWS).index].to_dict("records"):
         table.add_row(*(_cell(row, name) for name in shown))
     show_table(table)
-    which = f"; the {_MAX_ROWS} with the highest lower limits are shown" if len(frame) > _MAX_ROWS else ""
+    which = f"; the {_MAX_ROWS} whose intervals are farthest from 0 are shown" if len(frame) > _MAX_ROWS else ""
     of = f"{count_text(len(frame), 'pair')} {basis}{selected}"
     say(f"{of}{which}; low to high is the 95% interval of one pair")
 
