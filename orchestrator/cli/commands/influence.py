@@ -145,6 +145,10 @@ def influence(
         raise typer.BadParameter("--direction and --on are not for --matrix, which has the influence of all pairs")
     if matrix is not None and output is not None:
         raise typer.BadParameter("--output is not for --matrix, which names its own folder")
+    if (direction, on) != ("helpful", "test") and threshold is not None and (same_class or min_mem is not None):
+        raise typer.BadParameter("--direction and --on are not for --threshold with --same-class or --min-mem")
+    if on == "train" and training_side is not None:
+        raise typer.BadParameter("--training-side is for pairs with test examples, not for --on train")
     if min_mem is not None and threshold is None:
         raise typer.BadParameter("--min-mem needs --threshold")
     for name, is_given in (("--same-class", same_class), ("--training-side", training_side is not None)):
@@ -179,7 +183,7 @@ def influence(
         elif threshold is not None:
             directed = bits.of_directions(direction)
             frame = pd.concat([influence_pairs(each, threshold=threshold, options=options) for each in directed])
-            beside = _discoveries(bits, options)
+            beside = _discoveries(bits, directed, options)
         else:
             directed = bits.of_directions(direction)
             frame = pd.concat([influence_top(each, top=top or _TOP, options=options) for each in directed])
@@ -195,7 +199,7 @@ def influence(
     _warn_left_out(bits, "nan" if fdr is not None else options.empty_in_lists)
     if quantities is not None:
         _tell_uniqueness(quantities)
-    elif threshold is not None or fdr is not None:
+    elif on == "test" and (threshold is not None or fdr is not None):
         _tell_sides(frame)
     if beside:
         say(beside)
@@ -230,13 +234,13 @@ def _tell_uniqueness(quantities: "pd.DataFrame") -> None:
         say("± standard errors over runs")
 
 
-def _discoveries(bits: "RatioBits", options: "PairOptions") -> str:
+def _discoveries(bits: "RatioBits", directed: "list[RatioBits]", options: "PairOptions") -> str:
     """A number of pairs over a threshold says little where many are by chance: what is said beside it."""
     from analysis import TooManyPairsError, influence_discoveries
 
     of_all = f"of all {bits.labels.num_test * bits.labels.num_train:,} pairs"
     try:
-        discoveries = influence_discoveries(bits, fdr=_FDR, options=options)
+        discoveries = influence_discoveries(directed, fdr=_FDR, options=options)
     except TooManyPairsError:
         return f"{of_all}, more than {options.max_pairs:,} are discoveries at a false discovery rate of {_FDR:g}"
     text = f"{of_all}, {len(discoveries):,} are discoveries at a false discovery rate of {_FDR:g}"
