@@ -1,5 +1,6 @@
 """Feldman & Zhang (NeurIPS 2020): memorized examples, marginal utility, architectures."""
 
+import math
 from itertools import combinations
 
 import numpy as np
@@ -60,17 +61,27 @@ def architectures(lab: Lab) -> Outcome:
         name: [lab.train(model=model, subsets={"seed": seed}).store.uri for seed in (0, 1)]
         for name, model in lab.size.models.items()
     }
-    numbers = {f"{name} twice": _jaccard(*of_name) for name, of_name in stores.items()}
-    for name, other in combinations(stores, 2):
-        numbers[f"{name} and {other}"] = _jaccard(stores[name][0], stores[other][0])
-    said = [f"{what} {value:.2f}" for what, value in numbers.items()]
-    ceiling = min(value for what, value in numbers.items() if what.endswith("twice"))
-    between = max(value for what, value in numbers.items() if not what.endswith("twice"))
+    twice = {name: _jaccard(*of_name) for name, of_name in stores.items()}
+    pairs = {(name, other): _jaccard(stores[name][0], stores[other][0]) for name, other in combinations(stores, 2)}
+    named = {f"{name} twice": found for name, found in twice.items()}
+    named |= {f"{name} and {other}": found for (name, other), found in pairs.items()}
+    said = [f"{what} {value:.2f} ± {se:.2f}" for what, (value, se) in named.items()]
     text = f"Jaccard index of mem >= {MIN_MEM}: {', '.join(said)}"
-    reason = "two architectures agree less than two campaigns of one"
-    return lab.judged(text, between < ceiling, reason, numbers)
+    numbers = {what: value for what, (value, _) in named.items()}
+    gaps = [_gap(min(twice[name], twice[other]), between) for (name, other), between in pairs.items()]
+    if any(abs(gap) < 2 * se for gap, se in gaps):
+        return Outcome(text, "undecided", "a pair is within two standard errors of its ceiling", numbers)
+    return lab.judged(
+        text, all(gap > 0 for gap, _ in gaps), "two architectures agree less than two campaigns of one", numbers
+    )
 
 
-def _jaccard(a: str, b: str) -> float:
-    rows = analysis.compare(a, b, thresholds=[MIN_MEM]).curve
-    return float(rows["jaccard"].iloc[0])
+def _gap(ceiling: tuple[float, float], between: tuple[float, float]) -> tuple[float, float]:
+    """How far two architectures stay below the lower ceiling of the two, and its standard error."""
+    return ceiling[0] - between[0], math.hypot(ceiling[1], between[1])
+
+
+def _jaccard(a: str, b: str) -> tuple[float, float]:
+    """Of the memorized examples of two stores, with its standard error over examples and runs."""
+    row = records(analysis.compare(a, b, thresholds=[MIN_MEM]).curve)[0]
+    return float(row["jaccard"]), float(row["jaccard_se"])
