@@ -130,7 +130,7 @@ def test_misspelt_presets(preset: str, end: str) -> None:
         (
             "drop_last: true",
             "epochs: 3",
-            "epochs: unknown field (did you mean recipe.epochs or record.epochs?), got 3",
+            "epochs: unknown field (did you mean recipe.epochs or recipe.curriculum.epochs or record.epochs?), got 3",
         ),
         (
             "drop_last: true",
