@@ -83,7 +83,7 @@ def _step_both(models: Sequence[nn.Module], update: Update, loss: torch.Tensor, 
     update.apply(update.gradients(loss))
     with torch.no_grad():
         for old, new, other in zip(before, models[0].parameters(), models[1].parameters(), strict=True):
-            other += shuffled(new - old, generator)
+            other.add_(shuffled(new - old, generator))
 
 
 def _update(model: nn.Module, campaign: Campaign) -> Update:

@@ -115,7 +115,7 @@ class StoreView(TrainedView, LearningView, InfluenceView, PrivacyView):
         return self._frame(removal_curve(self.store, epoch, confidence=confidence))
 
     def removal_on_tests(
-        self, test_examples: npt.ArrayLike, *, epoch: int | None = None, confidence: float = CONFIDENCE
+        self, tests: npt.ArrayLike, *, epoch: int | None = None, confidence: float = CONFIDENCE
     ) -> pd.DataFrame:
         """What chosen test examples (ids or a mask) lose by a removal: see `analysis.estimators.removal_on_tests`."""
-        return self._frame(removal_on_tests(self.store, test_examples, epoch, confidence=confidence))
+        return self._frame(removal_on_tests(self.store, tests, epoch, confidence=confidence))

@@ -8,6 +8,7 @@ from workers.campaign.campaign import Campaign
 from workers.campaign.model_spec import CustomModel
 from workers.datasets import Dataset
 from workers.errors import CampaignError, ModelError
+from workers.subsets.draw import subset_size
 from workers.training import Precision
 from workers.training.hardware import Machine
 from workers.training.memory_needs import MemoryNeeds, standard_activations
@@ -15,7 +16,9 @@ from workers.training.memory_needs import MemoryNeeds, standard_activations
 
 def needs_in(campaign: Campaign, dataset: Dataset, facts: ModelFacts, precision: Precision) -> MemoryNeeds:
     """What one model of a campaign takes in a precision. Runs no code of the user's."""
-    spec, batch = campaign.model, campaign.recipe.batch_size
+    spec = campaign.model
+    largest = max(subset_size(ratio_ppm, dataset.num_train) for ratio_ppm in campaign.subsets.ratios_ppm)
+    batch = min(campaign.recipe.batch_size, largest)
     if isinstance(spec, CustomModel):
         activations = batch * facts.example_bytes
     else:

@@ -157,6 +157,16 @@ def test_a_model_that_does_not_fit_is_refused_before_a_store_is_made(
     assert not (tmp_path / "s").exists()
 
 
+def test_memory_is_that_of_a_minibatch_that_a_subset_fills(small: Campaign) -> None:
+    """A batch larger than every subset takes what the largest subset takes."""
+    sizes = [plan.subset_size for plan in planned(small).ratios]
+    whole, larger = (
+        planned(small.model_copy(update={"recipe": small.recipe.model_copy(update={"batch_size": size})}))
+        for size in (max(sizes), 1_000_000)
+    )
+    assert larger.memory.activations == whole.memory.activations
+
+
 def test_a_stack_that_does_not_fit_is_refused_where_nothing_would_make_it_smaller(
     small: Campaign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

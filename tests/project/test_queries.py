@@ -149,6 +149,8 @@ def test_basis_and_room(view: StoreView, folder: Path, capsys: pytest.CaptureFix
     names_of("What does an estimate rest on?")
     assert capsys.readouterr().out.splitlines()[1] == "0.7 {'runs': 20, 'diverged': 0, 'epoch': 8}"
     room = names_of("What uses disk space in a store?")["room"].df()
-    assert set(room["column_name"][:3]) == {"subset", "train_correct", "test_correct"}
+    outputs, bits = room["column_name"][:2], room["column_name"][2:5]
+    assert set(outputs) == {"train_cross_entropy", "test_cross_entropy"}
+    assert set(bits) == {"subset", "train_correct", "test_correct"}
     files = sum(path.stat().st_size for path in (folder / "store" / "results").iterdir())
     assert 0.2 * files < room["bytes"].sum() < files
