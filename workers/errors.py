@@ -18,6 +18,7 @@ __all__ = [
     "NoStoreError",
     "OutputError",
     "ReadOnlyError",
+    "ReplayMismatchError",
     "StoreError",
     "StoreMismatchError",
     "TooManyPairsError",
@@ -119,6 +120,10 @@ class StoreMismatchError(StoreError):
 
 class ConflictError(StoreError):
     """A file of the same name with different content is already committed."""
+
+
+class ReplayMismatchError(StoreError):
+    """A run that was trained again gave other bits than the store recorded: the message says which, and why."""
 
 
 class DamagedFileError(StoreError):

@@ -3,10 +3,14 @@
 import re
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
-from workers.campaign.campaign import PPM
+from workers.campaign.campaign import PPM, ratio_to_ppm
+from workers.errors import CommandError
 
+_RUN_ID = re.compile(r"r(\d{6,7})-(\d{6,7})", re.ASCII)
+_RUN_PLACE = re.compile(r"([0-9.]{1,10})/(\d{1,7})", re.ASCII)
 _SHARD_ID = re.compile(r"r(\d{6,7})-(\d{6,7})-(\d{6,7})")
 
 
@@ -26,6 +30,18 @@ class Run:
     def ratio(self) -> float:
         """Subset size over the number of examples."""
         return self.ratio_ppm / PPM
+
+    @classmethod
+    def parse(cls, text: str) -> "Run":
+        """The run of a text such as 0.7/12 (ratio and repetition) or r700000-000012. Raises CommandError."""
+        with suppress(ValueError):
+            if match := _RUN_PLACE.fullmatch(text):
+                return cls(ratio_to_ppm(float(match[1])), int(match[2]))
+            if (match := _RUN_ID.fullmatch(text)) and 1 <= int(match[1]) <= PPM:
+                return cls(int(match[1]), int(match[2]))
+        raise CommandError(
+            f"run: must be RATIO/REPETITION such as 0.7/12, or an id such as r700000-000012, got {text!r}"
+        )
 
 
 @dataclass(frozen=True, order=True)

@@ -1,5 +1,6 @@
 """Builds the initial model of a run."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -30,6 +31,17 @@ def initial_model(campaign: Campaign, data: DeviceData, run: Run) -> nn.Module:
     """
     torch.manual_seed(_seed(campaign, run))
     return _completed(_drawn(campaign, data), campaign, data, run)
+
+
+def trained_model(campaign: Campaign, data: DeviceData, run: Run, state: Mapping[str, torch.Tensor]) -> nn.Module:
+    """A float32 model of the run on the data's device, in evaluation mode, with the trained weights of `state`.
+
+    Parts that `state` lacks are not trained, and are as at the start. Seeds torch's global generators as
+    `initial_model` does.
+    """
+    model = initial_model(campaign, data, run).to(data.device)
+    model.load_state_dict({**model.state_dict(), **state})
+    return model.eval()
 
 
 def draw_model(campaign: Campaign, data: DeviceData, run: Run) -> DrawnModel:

@@ -10,8 +10,6 @@ import torch
 
 from workers.campaign.campaign import Campaign
 from workers.campaign.keys import Shard
-from workers.datasets import load_dataset
-from workers.datasets.image_noise import with_image_noise
 from workers.errors import FAILED, LongtailError, StoreError
 from workers.models import build_model
 from workers.models.repeatability import compare_starting_values
@@ -26,12 +24,10 @@ from workers.training import (
     StackedEngine,
     training_conditions,
 )
-from workers.training.device_data import load_on_device
-from workers.training.dtype import check_precision
 from workers.training.engine import NO_CHECKPOINTS
 from workers.training.loop import device_name
-from workers.training.out_of_memory import release_memory
-from workers.training.smaller_stacks import smaller_engine
+from workers.training.smaller_stacks import train_within_memory
+from workers.training.store_data import load_store_data
 from workers.user_code.boundary import check_interruption, describe_error, format_traceback
 from workers.user_code.text_limits import shortened
 
@@ -72,17 +68,11 @@ class Worker:
         """
         self.campaign = campaign
         self.store = Store.open(store_uri)
-        header = self.store.header
-        check_precision(header.precision, torch.device(device), self.store.uri)
-        dataset = load_dataset(campaign.dataset, header.fingerprint)
-        dataset = with_image_noise(dataset, campaign, self.store.noisy_images())
+        dataset, self.data = load_store_data(self.store, campaign, torch.device(device))
         # Chosen when the first shard trains: the choice runs the campaign's own code, which may fail.
         self.choose_engine = partial(self._checked_engine, dataset.input_shape)
         self._fallbacks: dict[Shard, list[str]] = {}
         """Notes of the shards in which it was."""
-        labels, scores = self.store.given_labels(), self.store.scores()
-        data = load_on_device(dataset, campaign, labels, torch.device(device), scores=scores)
-        self.data = data.with_split(self.store.split()).with_curriculum_scores(self.store.curriculum_scores())
         self._device_in_use = threading.Lock()
         self._engine: Engine | None = None
         """Once it is chosen; one of smaller stacks since memory was exhausted."""
@@ -120,21 +110,22 @@ class Worker:
         A shard starts anew, or from a checkpoint of the smaller stacks, so that every run's bits are those of the size
         that it has in the end. Raises ModelError where not even one model fits.
         """
-        while True:
-            engine = self._engine = self._engine or self.choose_engine()
+
+        def attempt(engine: Engine) -> list[RunResult]:
             if following is not None:
                 engine.prepare(self.campaign, self.data, following.runs)
-            try:
-                return engine.train(self.campaign, self.data, shard.runs, self._checkpoints_of(shard, engine))
-            except (RuntimeError, MemoryError) as error:
-                self._engine = smaller_engine(engine, error, self.campaign, self.data.device)
+            return engine.train(self.campaign, self.data, shard.runs, self._checkpoints_of(shard, engine))
+
+        def on_smaller(engine: Engine, smaller: Engine) -> None:
+            self._engine = smaller
             self._fallbacks.setdefault(shard, []).append(
                 f"{engine.size} models at a time ran out of memory ({device_name(self.data.device)}): "
-                f"from {shard.shard_id} on this worker trains {self._engine.size} at a time; "
+                f"from {shard.shard_id} on this worker trains {smaller.size} at a time; "
                 "losses may differ in the last bit"
             )
-            del engine
-            release_memory(self.data.device)
+
+        self._engine = self._engine or self.choose_engine()
+        return train_within_memory(self._engine, self.campaign, self.data.device, attempt, on_smaller)
 
     def commit(self, shard: Shard, results: list[RunResult]) -> ShardSummary | ShardError:
         """Write a shard's results to the store, whole or not at all."""

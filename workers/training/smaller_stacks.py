@@ -1,5 +1,8 @@
 """Chooses smaller stacks where a device's memory is exhausted, down to one model."""
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import torch
 
 from workers.campaign.campaign import Campaign
@@ -7,7 +10,30 @@ from workers.campaign.model_spec import CustomModel
 from workers.common.free_memory import free_memory
 from workers.errors import ModelError
 from workers.training.engine import Engine
-from workers.training.out_of_memory import is_out_of_memory
+from workers.training.out_of_memory import is_out_of_memory, release_memory
+
+Trained = TypeVar("Trained")
+
+
+def train_within_memory(
+    engine: Engine,
+    campaign: Campaign,
+    device: torch.device,
+    attempt: Callable[[Engine], Trained],
+    on_smaller: Callable[[Engine, Engine], None] = lambda engine, smaller: None,
+) -> Trained:
+    """What `attempt` returns with the engine, or with the first of those of half its size for which memory suffices.
+
+    `on_smaller` gets each engine that ran out of memory and the one that follows. Raises as `smaller_engine`.
+    """
+    while True:
+        try:
+            return attempt(engine)
+        except (RuntimeError, MemoryError) as error:
+            smaller = smaller_engine(engine, error, campaign, device)
+        on_smaller(engine, smaller)
+        engine = smaller
+        release_memory(device)
 
 
 def smaller_engine(

@@ -1,20 +1,20 @@
 """The probes of a stack's runs: weights kept during training, and the measurements that follow it, one at a time."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
 
 from workers.campaign.campaign import Campaign
 from workers.campaign.keys import Run
 from workers.common.arrays import Bools
 from workers.store import EpochRecord
 from workers.training.device_data import DeviceData
-from workers.training.model_init import initial_model
+from workers.training.model_init import initial_model, trained_model
 from workers.training.probes.base import Probe, ProbeShape, State, Subject
 from workers.training.probes.gradients import COLUMN as GRADIENTS
 from workers.training.probes.registry import campaign_probes, probe_shape
@@ -149,17 +149,9 @@ class StackProbes:
             data=self._data,
             subset=self._trainer.subsets[k],
             split=self._data.split.cpu().numpy(),
-            build=self._builder(run, end),
+            build=partial(trained_model, self._campaign, self._data, run, end),
             states={0: start, **kept_states, last: end},
         )
-
-    def _builder(self, run: Run, state: State) -> Callable[[], nn.Module]:
-        def build() -> nn.Module:
-            model = initial_model(self._campaign, self._data, run).to(self._data.device)
-            model.load_state_dict(dict(state))
-            return model.eval()
-
-        return build
 
 
 def _zeros_like(state: State) -> dict[str, torch.Tensor]:
