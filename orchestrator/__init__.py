@@ -10,20 +10,24 @@ if TYPE_CHECKING:
     from orchestrator.runners.ray.runner import RayRunner
     from orchestrator.runners.run_options import RunOptions
     from orchestrator.store_ops.density import Densities, estimate_densities
+    from orchestrator.store_ops.replay import replay
     from orchestrator.store_ops.status import campaign_status
     from orchestrator.store_ops.verify import verify_store
     from workers.campaign.yaml_io import read_campaign
+    from workers.training.replay import Replay
 
 __all__ = [
     "CampaignReport",
     "Densities",
     "LocalRunner",
     "RayRunner",
+    "Replay",
     "RunOptions",
     "campaign_status",
     "estimate_densities",
     "plan_campaign",
     "read_campaign",
+    "replay",
     "run_campaign",
     "verify_store",
 ]
@@ -33,11 +37,13 @@ _MODULES = {
     "Densities": "orchestrator.store_ops.density",
     "LocalRunner": "orchestrator.runners.local",
     "RayRunner": "orchestrator.runners.ray.runner",
+    "Replay": "workers.training.replay",
     "RunOptions": "orchestrator.runners.run_options",
     "campaign_status": "orchestrator.store_ops.status",
     "estimate_densities": "orchestrator.store_ops.density",
     "plan_campaign": "orchestrator.campaigns.plan",
     "read_campaign": "workers.campaign.yaml_io",
+    "replay": "orchestrator.store_ops.replay",
     "run_campaign": "orchestrator.campaigns.run",
     "verify_store": "orchestrator.store_ops.verify",
 }

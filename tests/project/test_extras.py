@@ -64,6 +64,7 @@ NEEDING = {
     "plan d.yaml": "train",
     "tune d.yaml -o t.yaml": "train",
     "density s": "train",
+    "replay s 0.7/1": "train",
     "submit d.yaml --store s3://b/s --address http://127.0.0.1:1": "ray",
     "influence s --runner ray": "ray",
 }
