@@ -92,13 +92,15 @@ class ReplayableStore:
         recorded = {run: _finished(self.store, run) for run in sorted(set(runs))}
         with user_code("model"):
             engine = self._engine()
-            stacks = sub_stacks(list(recorded), engine.stack_size, engine.stack_size)
-            for number, stack in enumerate(stacks):
-                some = [run for run in stack if run in recorded]
-                steps = self.campaign.recipe.epochs
-                so_far = partial(_shifted, on_epoch, number * steps, len(stacks) * steps)
-                for result, model in self._train(engine, some, so_far):
-                    yield self._compared(result, model, recorded[result.run])
+        stacks = sub_stacks(list(recorded), engine.stack_size, engine.stack_size)
+        steps = self.campaign.recipe.epochs
+        for number, stack in enumerate(stacks):
+            some = [run for run in stack if run in recorded]
+            so_far = partial(_shifted, on_epoch, number * steps, len(stacks) * steps)
+            with user_code("model"):
+                trained = self._train(engine, some, so_far)
+                replays = [self._compared(result, model, recorded[result.run]) for result, model in trained]
+            yield from replays
 
     def _engine(self) -> Engine:
         header, shape = self.store.header, self.dataset.input_shape
