@@ -81,7 +81,7 @@ def unmeasurable_reason(name: str, sizes: Sizes, device: str, *, by_name: bool) 
 
 
 def _digits(sizes: Sizes) -> dict[str, Any]:
-    # Without presentations: no peer records them. What recording costs: benchmarks.presentations.
+    # Without presentations: no peer records them. What recording costs: benchmarks.recording.
     return {**_preset("digits"), "record": {}}
 
 

@@ -91,7 +91,7 @@ class Lab:
     def judged(self, value: str, holds: bool, claim: str, numbers: dict[str, float]) -> Outcome:
         """The outcome where a paper's statement, of sign or order, holds here or does not."""
         if not holds:
-            return Outcome(value, "differs", f"not so: {claim}", numbers)
+            return Outcome(value, "differs", f"it does not hold here that {claim}", numbers)
         return Outcome(value, "agrees" if self._as_published() else "agrees in kind", claim, numbers)
 
     def compared(self, value: float, se: float) -> tuple[Verdict, str]:
