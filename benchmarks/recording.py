@@ -45,7 +45,7 @@ def main() -> None:
         sizes = SIZES[name]
         sizes = Sizes(mnist_root=args.mnist_root, ratios=sizes.ratios, repetitions=sizes.repetitions)
         campaign = make_workload(name, sizes).campaign
-        runs = sizes.repetitions * len(sizes.ratios)
+        runs = campaign.subsets.repetitions * len(campaign.subsets.ratios)
         costs: dict[str, list[tuple[float, int]]] = {record: [] for record in ("correctness", *args.records)}
         for _ in range(args.repeats):
             for record, measured in costs.items():

@@ -149,7 +149,8 @@ def test_a_statement_that_does_not_hold_differs() -> None:
     row = TABLE.row("mnist-utility")
     assert _lab(row, "full").judged("x", True, "claim", {}) == Outcome("x", "agrees", "claim", {})
     assert _lab(row, "reduced").judged("x", True, "claim", {}).verdict == "agrees in kind"
-    assert _lab(row, "full").judged("x", False, "claim", {}) == Outcome("x", "differs", "it does not hold here that claim", {})
+    reason = "it does not hold here that claim"
+    assert _lab(row, "full").judged("x", False, "claim", {}) == Outcome("x", "differs", reason, {})
 
 
 def _lab(row: Row, size: str) -> Lab:
