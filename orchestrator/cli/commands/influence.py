@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
     from analysis import RatioBits
     from analysis.influence.pair_options import PairOptions
+    from analysis.reading.bits import Direction
     from analysis.reading.parallel import ParallelMap
     from analysis.statistics.means import Empty
+    from workers.common.splits import Split
 
 _MAX_ROWS = 20
 _TOP = 5
@@ -195,7 +197,7 @@ def influence(
     frame = with_names(frame.reset_index(drop=True), opened)
     if output is not None:
         write_frame(frame, output)
-    _show(frame, basis, "" if threshold is not None or fdr is not None else _of_each(top or _TOP))
+    _show(frame, basis, "" if threshold is not None or fdr is not None else _of_each(top or _TOP, direction, on))
     _warn_left_out(bits, "nan" if fdr is not None else options.empty_in_lists)
     if quantities is not None:
         _tell_uniqueness(quantities)
@@ -257,9 +259,12 @@ def _parallel(runner: Literal["local", "ray"], address: str | None, on_progress:
     return RayParallelMap(address, on_progress=on_progress)
 
 
-def _of_each(top: int) -> str:
+def _of_each(top: int, direction: "Direction", affected: "Split") -> str:
     """What a list is made of before it is ranked by evidence: a pair of less influence is not in it."""
-    return f", the {'one' if top == 1 else top} with the largest influence on each test example"
+    kinds = {"helpful": "largest", "harmful": "most negative", "both": "largest and the most negative"}
+    kind = kinds[direction]
+    example = "test example" if affected == "test" else "training example"
+    return f", the {'one' if top == 1 else top} with the {kind} influence on each {example}"
 
 
 def _show(frame: "pd.DataFrame", basis: str, selected: str) -> None:
