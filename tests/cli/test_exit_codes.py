@@ -77,7 +77,7 @@ COMMANDS: dict[str, tuple[int, str]] = {
     "density STORE --models 9": (2, "models must be 1 to 2"),
     "influence STORE --ratio 0.3": (2, "ratio must be one of"),
     "influence STORE --fdr 2": (2, "--fdr"),
-    "influence STORE --same-class": (2, "--same-class needs --fdr"),
+    "influence STORE --same-class": (2, "--same-class needs --threshold or --fdr"),
     "influence STORE --matrix m -o p.csv": (2, "--output is not for --matrix"),
     "influence STORE -o p.xls": (2, "must end with"),
     "influence STORE -o /no/folder/p.csv": (2, "there is no folder"),
