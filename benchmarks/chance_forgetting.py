@@ -26,9 +26,9 @@ from workers.campaign.keys import Run
 from workers.campaign.lr_schedule import rate_factor
 from workers.campaign.yaml_io import read_campaign
 from workers.datasets import load_dataset
-from workers.models.stacking import Weight
-from workers.models.weight_roles import weight_roles
-from workers.subsets.draw import Purpose, given_labels, seed_sequence
+from workers.datasets.image_noise import with_image_noise
+from workers.models.stacking.single_model import single_model_weights
+from workers.subsets.draw import Purpose, given_labels, noisy_images, seed_sequence
 from workers.training.determinism import deterministic
 from workers.training.device_data import DeviceData, load_on_device
 from workers.training.evaluation import correct
@@ -55,7 +55,7 @@ def train_both(campaign: Campaign, data: DeviceData, run: Run) -> tuple[Forgetti
         raise ValueError("the recipe must have neither augmentation nor lookahead")
     models = [initial_model(campaign, data, run)]
     models.append(copy.deepcopy(models[0]))
-    update, generator = _update(models[0], campaign), torch.Generator()
+    update, generator = Update(single_model_weights(models[0]), campaign.recipe.optimizer), torch.Generator()
     generator.manual_seed(int(seed_sequence(campaign, Purpose.PROBE, run).generate_state(1, np.uint64)[0] >> 1))
     seen = np.zeros((recipe.epochs, len(data.train_labels)), dtype=bool)
     right = np.zeros((2, *seen.shape), dtype=bool)
@@ -86,16 +86,6 @@ def _step_both(models: Sequence[nn.Module], update: Update, loss: torch.Tensor, 
             other.add_(shuffled(new - old, generator))
 
 
-def _update(model: nn.Module, campaign: Campaign) -> Update:
-    roles = weight_roles(model)
-    weights = [
-        Weight(parameter.detach(), parameter, name, roles[parameter], stacked=False)
-        for name, parameter in model.named_parameters()
-        if parameter.requires_grad
-    ]
-    return Update(weights, campaign.recipe.optimizer)
-
-
 def events_table(forgetting: Sequence[tuple[Forgetting, Forgetting]], most: int = 10) -> pd.DataFrame:
     """The share of the examples with 0, 1, ... events in a run, in percent, of both networks: mean ± SE over runs."""
     rows = []
@@ -117,19 +107,19 @@ def main() -> None:
     parser.add_argument("campaign", type=Path)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--ratio", type=float, default=1.0)
-    given = parser.parse_args()
-    campaign = read_campaign(given.campaign)
+    args = parser.parse_args()
+    campaign = read_campaign(args.campaign)
     dataset = load_dataset(campaign.dataset)
     labels = given_labels(campaign, np.asarray(dataset.train_labels), dataset.num_classes)
+    dataset = with_image_noise(dataset, campaign, noisy_images(campaign, dataset.num_train))
     data = load_on_device(dataset, campaign, labels, torch.device("cpu"))
     pairs = []
     with deterministic(data.device, "float32"):
-        for repetition in range(given.runs):
-            pairs.append(train_both(campaign, data, Run(ratio_to_ppm(given.ratio), repetition)))
+        for repetition in range(args.runs):
+            pairs.append(train_both(campaign, data, Run(ratio_to_ppm(args.ratio), repetition)))
             means = [f"{each.events[each.presented].mean():.4f}" for each in pairs[-1]]
             print(f"run {repetition}: events per example {means[0]}, by chance {means[1]}", flush=True)
-    found = events_table(pairs)
-    print(found.to_string(index=False))
+    print(events_table(pairs).to_string(index=False))
 
 
 if __name__ == "__main__":

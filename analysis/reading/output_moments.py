@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 
 from analysis.reading.examples import Labels, read_labels
-from analysis.reading.outputs import recorded_output
+from analysis.reading.recorded_output import recorded_output
 from analysis.reading.selection import check_random_subsets, check_some_run, scan_epoch, select_ratios
 from analysis.statistics.moments import RunMoments
 from workers.campaign.campaign import PPM

@@ -1,4 +1,4 @@
-"""Inputs of linear datamodels: the subsets of one ratio's runs, and each run's output on test examples."""
+"""Inputs of datamodels and of influence on outputs: the subsets of one ratio's runs, and an output of test examples."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -7,10 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.reading.examples import Labels, read_labels
+from analysis.reading.recorded_output import recorded_output
 from analysis.reading.selection import check_random_subsets, scan_epoch, select_ratio
 from workers.campaign.campaign import PPM
-from workers.campaign.record import Output
-from workers.common.splits import Split
 from workers.errors import EstimateError
 from workers.store import Store
 from workers.store.output_columns import OutputColumn, output_columns
@@ -23,9 +22,9 @@ TestOutput = Literal["margin", "loss", "probability", "correctness"]
 class RatioOutputs:
     """The runs of one ratio in ascending repetition: `subsets` bool[runs, N], `outputs` float32[runs, len(tests)].
 
-    `tests` are int64 ids of test examples, ascending. `diverged` runs are left out, and so are those with a margin that
-    is not finite on one of the test examples (`not_finite`). `epoch` is None where no run is left. `saturated` counts
-    the outputs that are margins of 65,504 or more, or -65,504 or less: float16 holds no larger ones.
+    `tests` are int64 ids of test examples, ascending. `diverged` runs are left out, and so are those with an output
+    that is not finite on one of the test examples (`not_finite`). `epoch` is None where no run is left. `saturated`
+    counts the outputs of 65,504 or more, or -65,504 or less: float16 holds no larger ones.
     """
 
     ratio_ppm: int
@@ -96,19 +95,6 @@ def read_outputs(
         subsets=np.concatenate(subsets),
         outputs=np.concatenate(outputs),
     )
-
-
-def recorded_output(store: Store, output: Output, split: Split) -> str:
-    """The name of the column with an output of a split's examples. Raises EstimateError where it is not recorded."""
-    recorded = output_columns(store.header.record)
-    column = OutputColumn(output, split)
-    if column not in recorded:
-        names = ", ".join(each.output for each in recorded if each.split == split) or "none"
-        raise EstimateError(
-            f"{store.uri}: has no {output!r} of {split} examples: record.outputs must include it "
-            f"when a campaign starts; recorded: {names}"
-        )
-    return column.name
 
 
 def _chosen_tests(tests: slice | npt.ArrayLike, num_test: int) -> npt.NDArray[np.int64]:

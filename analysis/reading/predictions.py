@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from analysis.reading.outputs import recorded_output
+from analysis.reading.recorded_output import recorded_output
 from analysis.reading.selection import check_random_subsets, scan_epoch, select_ratios
 from workers.common.arrays import Floats, Integers
 from workers.errors import DamagedFileError, NoEstimateError

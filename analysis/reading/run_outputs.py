@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from analysis.reading.counts import RatioCounts, StoreCounts
 from analysis.reading.examples import Labels, read_labels
-from analysis.reading.outputs import recorded_output
+from analysis.reading.recorded_output import recorded_output
 from analysis.reading.selection import EpochRows, check_random_subsets, check_some_run, scan_epoch, select_ratio
 from workers.campaign.campaign import PPM
 from workers.common.arrays import AnyArray, Bools, Floats, Integers

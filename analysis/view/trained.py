@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from analysis.reading.outputs import recorded_output
+from analysis.reading.recorded_output import recorded_output
 from analysis.reading.selection import committed_ratios, scan_epoch, select_ratios
 from analysis.view.base import View, checked_split
 from workers.campaign.campaign import PPM, Campaign

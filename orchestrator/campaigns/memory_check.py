@@ -8,7 +8,7 @@ from workers.campaign.campaign import Campaign
 from workers.campaign.model_spec import CustomModel
 from workers.datasets import Dataset
 from workers.errors import CampaignError, ModelError
-from workers.subsets.draw import subset_size
+from workers.subsets.draw import largest_minibatch
 from workers.training import Precision
 from workers.training.hardware import Machine
 from workers.training.memory_needs import MemoryNeeds, standard_activations
@@ -17,8 +17,7 @@ from workers.training.memory_needs import MemoryNeeds, standard_activations
 def needs_in(campaign: Campaign, dataset: Dataset, facts: ModelFacts, precision: Precision) -> MemoryNeeds:
     """What one model of a campaign takes in a precision. Runs no code of the user's."""
     spec = campaign.model
-    largest = max(subset_size(ratio_ppm, dataset.num_train) for ratio_ppm in campaign.subsets.ratios_ppm)
-    batch = min(campaign.recipe.batch_size, largest)
+    batch = largest_minibatch(campaign, dataset.num_train)
     if isinstance(spec, CustomModel):
         activations = batch * facts.example_bytes
     else:

@@ -36,7 +36,21 @@ TargetSeOption = Annotated[
     ),
 ]
 
+EpochOption = Annotated[
+    int | None, typer.Option("--epoch", min=1, help="A recorded epoch; default: the last one of each run.")
+]
+TopOption = Annotated[
+    int, typer.Option("--top", min=1, max=10_000, help="Number of examples shown; the output file has all.")
+]
+ConfidenceOption = Annotated[float, typer.Option("--confidence", help="Confidence level of the intervals.")]
+
 _MAX_IDS = 10_000_000
+
+
+def check_confidence_option(confidence: float) -> None:
+    """Raise BadParameter for a level that is not between 0 and 1, before anything is read."""
+    if not 0 < confidence < 1:
+        raise typer.BadParameter(f"--confidence must be between 0 and 1, got {confidence}")
 
 
 def parse_ids(text: str, option: str) -> list[int]:

@@ -22,17 +22,14 @@ from orchestrator.frame_files import write_frame
 from orchestrator.runners.local import available_device
 from workers.campaign.campaign import Campaign
 from workers.campaign.keys import Run
-from workers.campaign.model_spec import CustomModel
 from workers.common.arrays import Bools
 from workers.common.progress import ProgressCallback, StageProgressCallback
-from workers.datasets import load_dataset
-from workers.datasets.image_noise import with_image_noise
 from workers.datasets.kernel_density import KernelDensities, Vectors, kernel_densities
 from workers.errors import ModelError
 from workers.store import Store
-from workers.training.device_data import DeviceData, load_on_device
+from workers.training.device_data import DeviceData
 from workers.training.penultimate_features import check_head, train_and_extract_features
-from workers.user_code.loading import refuse_call
+from workers.training.store_data import load_store_data, trainable_campaign
 
 ESTIMATE = "density"
 SPACES = ("input", "hidden")
@@ -106,17 +103,10 @@ def estimate_densities(
     Raises EstimateError where the store's runs were imported or are fewer, DataError where the data set is not here,
     ModelError or DataError where it takes such a function and there is no `trust_code`.
     """
-    campaign = store.header.campaign
-    if not isinstance(campaign, Campaign):
-        raise EstimateError(f"{store.uri}: has no data and no model, its runs were imported ({campaign.experiment})")
-    if isinstance(campaign.model, CustomModel) and not trust_code:
-        refuse_call(campaign.model.name, ModelError)
+    campaign = trainable_campaign(store, trusted=trust_code)
     where, labels = torch.device(available_device(device)), read_labels(store)
     runs = _first_runs(store, models)
-    dataset = load_dataset(campaign.dataset, store.header.fingerprint, trusted=trust_code)
-    dataset = with_image_noise(dataset, campaign, store.noisy_images())
-    data = load_on_device(dataset, campaign, labels.given_label, where, scores=store.scores())
-    data = data.with_curriculum_scores(store.curriculum_scores())
+    _, data = load_store_data(store, campaign, where, trusted=trust_code)
     left_out = _why_no_head(campaign, data)
 
     def pairs(vectors: Vectors, what: str) -> KernelDensities:

@@ -77,6 +77,12 @@ def subset_size(ratio_ppm: int, num_examples: int) -> int:
     return size
 
 
+def largest_minibatch(campaign: Campaign, num_examples: int) -> int:
+    """The most examples that a minibatch of a campaign has: those of the largest subset, or `recipe.batch_size`."""
+    largest = max(subset_size(ratio_ppm, num_examples) for ratio_ppm in campaign.subsets.ratios_ppm)
+    return min(campaign.recipe.batch_size, largest)
+
+
 def draw_subset(
     campaign: Campaign, run: Run, num_examples: int, scored: ScoredExamples | None = None
 ) -> npt.NDArray[np.bool_]:

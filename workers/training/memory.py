@@ -11,7 +11,7 @@ from workers.models import build_model
 from workers.models.building import build_standard
 from workers.models.memory import estimated_bytes, evaluation_bytes, parameter_count, training_bytes
 from workers.models.size import allowed_training, check_training_size
-from workers.subsets.draw import subset_size
+from workers.subsets.draw import largest_minibatch
 from workers.training.device_data import DeviceData
 from workers.training.engine import Engine
 from workers.training.stage_masks import mask_bytes
@@ -37,8 +37,7 @@ def check_training_memory(
         check_training_size(masks, f"model.stage_dropout: the masks of {counts[0]:,} examples")
     if isinstance(spec, CustomModel):
         return
-    largest = max(subset_size(ratio_ppm, counts[0]) for ratio_ppm in campaign.subsets.ratios_ppm)
-    batch = min(campaign.recipe.batch_size, largest)
+    batch = largest_minibatch(campaign, counts[0])
     evaluated = min(engine.evaluation_batch_size(on_cpu=True), max(counts))
     estimate = _estimate(spec, input_shape, num_classes, batch, evaluated)
     if estimate is not None and (masks + engine.size * estimate) * _SAFETY_FACTOR <= allowed_training():

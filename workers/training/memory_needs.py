@@ -9,8 +9,7 @@ from workers.campaign.model_spec import ModelSpec
 from workers.campaign.recipe import Recipe
 from workers.models.building import build_standard
 from workers.models.memory import activation_bytes
-from workers.models.stacking import Weight
-from workers.models.weight_roles import weight_roles
+from workers.models.stacking.single_model import single_model_weights
 from workers.training.dtype import DTYPES, Precision
 from workers.training.lookahead import SlowWeights
 from workers.training.optimizers import Update
@@ -51,12 +50,7 @@ class MemoryNeeds:
 
 def state_needs(model: nn.Module, recipe: Recipe) -> MemoryNeeds:
     """What a model takes in float32 whatever its minibatches: without activations. By an update that is made for it."""
-    roles = weight_roles(model)
-    weights = [
-        Weight(parameter.detach(), parameter, name, roles[parameter], stacked=False)
-        for name, parameter in model.named_parameters()
-        if parameter.requires_grad
-    ]
+    weights = single_model_weights(model)
     states = list(Update(weights, recipe.optimizer).tensors().values())
     if recipe.lookahead is not None:
         states += SlowWeights(recipe.lookahead, weights, []).tensors().values()

@@ -15,10 +15,9 @@ from torch import nn
 
 from workers.campaign.campaign import Campaign
 from workers.campaign.keys import Run
-from workers.campaign.model_spec import CustomModel
 from workers.common.progress import ProgressCallback, no_progress
 from workers.datasets import Dataset
-from workers.errors import EstimateError, ModelError
+from workers.errors import EstimateError
 from workers.store import RunResult, Store
 from workers.store.schema import matrix
 from workers.training.determinism import deterministic
@@ -30,9 +29,8 @@ from workers.training.model_init import trained_model
 from workers.training.recorded_run import mismatch_error, record_differences, recorded_rows
 from workers.training.shard import check_starting_values, choose_engine
 from workers.training.smaller_stacks import train_within_memory
-from workers.training.store_data import load_store_data
+from workers.training.store_data import load_store_data, trainable_campaign
 from workers.user_code.boundary import user_code
-from workers.user_code.loading import refuse_call
 
 _BATCH = 1000
 
@@ -69,17 +67,11 @@ class ReplayableStore:
         Raises EstimateError where the store's runs cannot be trained again (imported ones, balanced subsets of an
         earlier version), ModelError or DataError where that takes such a function, DataError where data are missing.
         """
-        campaign = store.header.campaign
-        if not isinstance(campaign, Campaign):
-            raise EstimateError(
-                f"{store.uri}: has no data and no model, its runs were imported ({campaign.experiment})"
-            )
+        campaign = trainable_campaign(store, trusted=trust_code)
         if store.header.is_superseded:
             raise EstimateError(
                 f"{store.uri}: its balanced subsets were drawn by an earlier version, so its runs cannot be replayed"
             )
-        if isinstance(campaign.model, CustomModel) and not trust_code:
-            refuse_call(campaign.model.name, ModelError)
         campaign = campaign.without_probes()
         return cls(store, campaign, *load_store_data(store, campaign, device, trusted=trust_code))
 

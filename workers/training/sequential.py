@@ -10,9 +10,8 @@ from workers.campaign.campaign import Campaign
 from workers.campaign.keys import Run
 from workers.campaign.lr_schedule import rate_factor
 from workers.common.arrays import Bools
-from workers.models.stacking import Weight
+from workers.models.stacking.single_model import single_model_weights
 from workers.models.stage_dropout import example_tied, show_examples
-from workers.models.weight_roles import weight_roles
 from workers.store import RunResult
 from workers.store.output_columns import output_columns
 from workers.training.augmentation import augment
@@ -97,12 +96,7 @@ class _Trainer(ResumableTrainer):
         self._example_tied = example_tied(model)
         self.precision: Precision = precision
         self.subsets: Sequence[Bools] = [each.subset for each in streams]
-        roles = weight_roles(model)
-        weights = [
-            Weight(parameter.detach(), parameter, name, roles[parameter], stacked=False)
-            for name, parameter in model.named_parameters()
-            if parameter.requires_grad
-        ]
+        weights = single_model_weights(model)
         update = Update(weights, self.recipe.optimizer, DTYPES[precision])
         self.gradient_sums = gradient_sums(campaign, [run], weights, [weight.name for weight in weights])
         super().__init__([model], self.recipe, update, streams, global_generators(data.device))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from orchestrator.cli.figure_output import check_figure, write_figure
-from orchestrator.cli.options import StoreArgument
+from orchestrator.cli.options import ConfidenceOption, EpochOption, StoreArgument, TopOption, check_confidence_option
 from orchestrator.cli.output import errors, say, show_table, warn
 from orchestrator.cli.table_output import (
     OutputOption,
@@ -34,9 +34,7 @@ def audit(
     ratio: Annotated[
         float | None, typer.Option("--ratio", help="Ratio of the runs; default: the store's only one.")
     ] = None,
-    epoch: Annotated[
-        int | None, typer.Option("--epoch", min=1, help="A recorded epoch; default: the last one.")
-    ] = None,
+    epoch: EpochOption = None,
     variance: Annotated[
         Literal["auto", "example", "pooled"],
         typer.Option("--variance", help="LiRA's variances; auto: of each example from 64 shadow models on."),
@@ -44,10 +42,8 @@ def audit(
     offline_a: Annotated[
         float, typer.Option("--offline-a", min=0, max=1, help="Coefficient a of offline RMIA, from 0 to 1.")
     ] = 0.3,
-    top: Annotated[
-        int, typer.Option("--top", min=1, max=10_000, help="Number of examples shown; the output file has all.")
-    ] = 20,
-    confidence: Annotated[float, typer.Option("--confidence", help="Confidence level of the intervals.")] = 0.95,
+    top: TopOption = 20,
+    confidence: ConfidenceOption = 0.95,
     output: OutputOption = None,
     plot: Annotated[Path | None, typer.Option("--plot", help="Plot of the ROC curves: .png, .pdf or .svg.")] = None,
 ) -> None:
@@ -62,8 +58,7 @@ def audit(
     from orchestrator.cli.progress import reading_display
     from workers.store import Store
 
-    if not 0 < confidence < 1:
-        raise typer.BadParameter(f"--confidence must be between 0 and 1, got {confidence}")
+    check_confidence_option(confidence)
     check_output(output)
     check_figure(plot, "plot")
     opened = Store.open(store)

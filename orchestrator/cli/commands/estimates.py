@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.options import StoreArgument
+from orchestrator.cli.options import ConfidenceOption, StoreArgument
 from orchestrator.cli.output import errors, say, show_table, warn
 from orchestrator.cli.table_output import cell, count_cell
 from orchestrator.cli.text_table import TableColumn, TextTable
@@ -33,7 +33,7 @@ def estimate(
     top: Annotated[int, typer.Option(min=1, max=10_000, help="Number of training examples per test example.")] = 5,
     threshold: Annotated[float, typer.Option(min=-1, max=1, help="Minimum influence of the pairs to write.")] = 0.15,
     fdr: Annotated[float, typer.Option(help="False discovery rate of the list of pairs.")] = 0.05,
-    confidence: Annotated[float, typer.Option(help="Confidence level of the intervals.")] = 0.95,
+    confidence: ConfidenceOption = 0.95,
     max_pairs: Annotated[
         int,
         typer.Option(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from orchestrator.cli.options import StoreArgument
+from orchestrator.cli.options import ConfidenceOption, EpochOption, StoreArgument, TopOption, check_confidence_option
 from orchestrator.cli.output import errors, say, show_table
 from orchestrator.cli.table_output import cell, given_label_cell, interval_cell, name_cell
 from orchestrator.cli.text_table import TableColumn, TextTable
@@ -22,14 +22,7 @@ if TYPE_CHECKING:
     from workers.store import Store
 
 _Order = Literal["highest", "lowest"]
-_EpochOption = Annotated[
-    int | None, typer.Option("--epoch", min=1, help="A recorded epoch; default: the last one of each run.")
-]
-_TopOption = Annotated[
-    int, typer.Option("--top", min=1, max=10_000, help="Number of examples shown; the output file has all.")
-]
 _OrderOption = Annotated[_Order, typer.Option("--order", help="Which values come first.")]
-_ConfidenceOption = Annotated[float, typer.Option("--confidence", help="Confidence level of the intervals.")]
 _OfOption = Annotated[
     Literal["correctness", "margin", "loss", "probability"],
     typer.Option("--of", help="Output in place of correctness, which record.outputs must have."),
@@ -54,15 +47,15 @@ class _Listing:
 def memorization(
     store: StoreArgument,
     ratio: Annotated[float | None, typer.Option("--ratio", help="Ratio; default: all below 1, a table each.")] = None,
-    epoch: _EpochOption = None,
-    top: _TopOption = 20,
+    epoch: EpochOption = None,
+    top: TopOption = 20,
     order: _OrderOption = "highest",
     empty: Annotated[
         Literal["nan", "half", "zero"],
         typer.Option("--empty", help="Mean of an empty group of runs; nan: the example has no value, half: the paper."),
     ] = "nan",
     of: _OfOption = "correctness",
-    confidence: _ConfidenceOption = 0.95,
+    confidence: ConfidenceOption = 0.95,
     output: _FileOption = None,
 ) -> None:
     """List the examples by memorization: how much more often models are right that were trained on them.
@@ -103,11 +96,11 @@ def cscore(
     ratio: Annotated[
         float | None, typer.Option("--ratio", help="Consistency at one ratio; default: the mean over all below 1.")
     ] = None,
-    epoch: _EpochOption = None,
-    top: _TopOption = 20,
+    epoch: EpochOption = None,
+    top: TopOption = 20,
     order: _OrderOption = "lowest",
     of: _OfOption = "correctness",
-    confidence: _ConfidenceOption = 0.95,
+    confidence: ConfidenceOption = 0.95,
     output: _FileOption = None,
 ) -> None:
     """List the examples by C-score: how often models are right that were not trained on them.
@@ -143,8 +136,7 @@ def _read(
     from orchestrator.cli.progress import reading_display
     from workers.store import Store
 
-    if not 0 < confidence < 1:
-        raise typer.BadParameter(f"--confidence must be between 0 and 1, got {confidence}")
+    check_confidence_option(confidence)
     check_output(output)
     opened = Store.open(uri)
     with reading_display(errors, opened):

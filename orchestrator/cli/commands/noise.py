@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator.cli.figure_output import check_figure, write_figure
-from orchestrator.cli.options import StoreArgument
+from orchestrator.cli.options import ConfidenceOption, StoreArgument, TopOption, check_confidence_option
 from orchestrator.cli.output import errors, say, show_table, warn
 from orchestrator.cli.table_output import (
     OutputOption,
@@ -37,7 +37,7 @@ def noise(
     ratio: Annotated[
         float | None, typer.Option("--ratio", help="Ratio of mem and of training scores; default: all.")
     ] = None,
-    confidence: Annotated[float, typer.Option(help="Confidence level of the intervals.")] = 0.95,
+    confidence: ConfidenceOption = 0.95,
     output: OutputOption = None,
     plot: Annotated[
         Path | None, typer.Option("--plot", help="Plot of ROC and precision-recall curves: .png, .pdf or .svg.")
@@ -56,8 +56,7 @@ def noise(
     from orchestrator.cli.progress import reading_display
     from workers.store import Store
 
-    if not 0 < confidence < 1:
-        raise typer.BadParameter(f"--confidence must be between 0 and 1, got {confidence}")
+    check_confidence_option(confidence)
     check_output(output)
     check_figure(plot, "plot")
     opened = Store.open(store)
@@ -112,9 +111,7 @@ def suspects(
     ratio: Annotated[
         float | None, typer.Option("--ratio", help="Ratio of mem and of training scores; default: the largest of each.")
     ] = None,
-    top: Annotated[
-        int, typer.Option("--top", min=1, max=10_000, help="Number of examples shown; the output file has all.")
-    ] = 20,
+    top: TopOption = 20,
     output: OutputOption = None,
 ) -> None:
     """List the examples whose labels are most likely wrong, with all their scores.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator.cli.figure_output import check_figure, write_figure
-from orchestrator.cli.options import StoreArgument
+from orchestrator.cli.options import ConfidenceOption, StoreArgument, check_confidence_option
 from orchestrator.cli.output import errors, say, show_table, warn
 from orchestrator.cli.table_output import OutputOption, cell, interval_cell, keep_table, over_lines, saturated_note
 from orchestrator.cli.text_table import TableColumn, TextTable
@@ -24,7 +24,7 @@ def proxies(
         str | None,
         typer.Option("--cscore", metavar="OTHER", help="Store or .npz file with the C-score; default: this store."),
     ] = None,
-    confidence: Annotated[float, typer.Option(help="Confidence level of the intervals.")] = 0.95,
+    confidence: ConfidenceOption = 0.95,
     output: OutputOption = None,
     plot: Annotated[Path | None, typer.Option("--plot", help="Plot of the correlations: .png, .pdf or .svg.")] = None,
 ) -> None:
@@ -41,8 +41,7 @@ def proxies(
     from orchestrator.cli.progress import sources_display
     from workers.store import Store
 
-    if not 0 < confidence < 1:
-        raise typer.BadParameter(f"--confidence must be between 0 and 1, got {confidence}")
+    check_confidence_option(confidence)
     check_output(output)
     check_figure(plot, "plot")
     opened = Store.open(store)

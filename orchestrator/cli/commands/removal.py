@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator.cli.figure_output import check_figure, write_figure
-from orchestrator.cli.options import StoreArgument
+from orchestrator.cli.options import ConfidenceOption, StoreArgument, check_confidence_option
 from orchestrator.cli.output import errors, say, show_table
 from orchestrator.cli.table_output import cell, not_kept
 from orchestrator.cli.text_table import TableColumn, TextTable
@@ -24,7 +24,7 @@ _TEST_ID = "test_example_id"
 
 def removal(
     store: StoreArgument,
-    confidence: Annotated[float, typer.Option(help="Confidence level of the intervals.")] = 0.95,
+    confidence: ConfidenceOption = 0.95,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Output file: .parquet or .csv; default: the store's estimates/."),
@@ -57,8 +57,7 @@ def removal(
     from orchestrator.cli.removal_on_tests_table import show_removal_on_tests
     from workers.store import Store
 
-    if not 0 < confidence < 1:
-        raise typer.BadParameter(f"--confidence must be between 0 and 1, got {confidence}")
+    check_confidence_option(confidence)
     check_output(output)
     _check_plots(plot, difference_plot)
     beside = None if output is None or test_examples is None else output.with_stem(f"{output.stem}-test-examples")
