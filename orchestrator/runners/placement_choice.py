@@ -40,10 +40,10 @@ def choose_placement(device: str, shards: int, operations: float, seconds: float
     slots = machine_slots(device, shards)
     if slots.workers < 2:
         return PlacementChoice("here", f"in this process: {slots.bound}")
-    least = operations / MOST_OPERATIONS[device]
-    if worth_starting_ray(least, slots.workers, device):
-        return _with_ray(slots, f"at least {_about(least)}")
     if seconds is None:
+        least = operations / MOST_OPERATIONS[device]
+        if worth_starting_ray(least, slots.workers, device):
+            return _with_ray(slots, f"at least {_about(least)}")
         return PlacementChoice(None, _undecided(slots, device))
     if not worth_starting_ray(seconds, slots.workers, device):
         text = f"in this process: about {_about(seconds)} of work, Ray's start-up would cost more"

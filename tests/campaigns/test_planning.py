@@ -237,6 +237,7 @@ def test_plan_calibrates_when_asked_only(tmp_path: Path, monkeypatch: pytest.Mon
         (8.0, 1e12, 3600.0, "on 2 cores with Ray: about 2 days of work for one"),
         (8.0, 1e12, None, "in this process, and on 2 cores with Ray if more than 16 s of work are left"),
         (0.0, 1.0, None, "on 2 cores with Ray: at least"),
+        (0.0, 1.0, 3600.0, "on 2 cores with Ray: about 2 days of work for one"),
     ],
 )
 def test_plan_says_where_run_trains(
