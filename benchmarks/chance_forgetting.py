@@ -48,7 +48,7 @@ def shuffled(change: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 def train_both(campaign: Campaign, data: DeviceData, run: Run) -> tuple[Forgetting, Forgetting]:
     """Forgetting of a run of the campaign, and of the network that takes its steps shuffled; on a CPU.
 
-    Raises ValueError where the recipe augments images: both networks see them as they are.
+    Raises ValueError where the recipe has augmentation or lookahead: both networks see them as they are.
     """
     recipe, streams = campaign.recipe, MinibatchStreams(campaign, data, run)
     if recipe.augmentation.changes_images or recipe.lookahead is not None:

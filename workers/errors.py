@@ -123,7 +123,7 @@ class ConflictError(StoreError):
 
 
 class ReplayMismatchError(StoreError):
-    """A run that was trained again gave other bits than the store recorded: the message says which, and why."""
+    """A replayed run differs from its record. The message lists the differences and the possible cause."""
 
 
 class DamagedFileError(StoreError):

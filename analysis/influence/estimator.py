@@ -62,7 +62,7 @@ def influence_top(
     influences the smaller example id comes first. Of bits that count errors: the most harmful examples, whose infl is
     negative. Where bits are of training examples, these are in the columns affected_example_id and
     affected_given_label, and no example is paired with itself. Pairs that rest on an empty group are left out, unless
-    `options.empty` gives them a value. Raises EstimateError for a `top` under 1 and for options without sense;
+    `options.empty` gives them a value. Raises EstimateError for a `top` under 1 and for invalid options;
     IndexError for an id outside 0..T-1.
     """
     if top < 1:
@@ -87,7 +87,7 @@ def influence_pairs(
 
     Of bits that count errors: every pair with infl <= -threshold, ascending.
     `tests` and empty groups as for `influence_top`. Raises TooManyPairsError where more than `options.max_pairs` reach
-    the threshold, EstimateError for options without sense.
+    the threshold, EstimateError for invalid options.
     """
     chosen = np.unique(_selected_tests(bits, tests))
     pairs = pairs_above(bits, [(_all_examples(bits), chosen)], threshold, options)

@@ -126,7 +126,7 @@ class RatioBits:
         return self.runs - self.n_in
 
     def of_errors(self) -> "RatioBits":
-        """The same with errors in place of correctness: influences change their sign."""
+        """These runs with wrong in place of right predictions, which negates every influence."""
         every_run = pack_bits(np.ones((self.subsets.runs, 1), dtype=bool)).words
         wrong = PackedBits(~self.test_correct.words & every_run, self.test_correct.runs)
         return replace(self, test_correct=wrong, correct=self.runs - self.correct, counts_errors=not self.counts_errors)

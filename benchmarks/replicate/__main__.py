@@ -1,4 +1,4 @@
-"""Make rows of the replication table anew: `docs/papers.md`.
+"""Reproduce rows of the replication tables in `docs/papers.md`.
 
     python -m benchmarks.replicate --list
     python -m benchmarks.replicate digits-pairs mnist-utility --reduced --data FOLDER --stores FOLDER

@@ -27,7 +27,7 @@ def needs_in(campaign: Campaign, dataset: Dataset, facts: ModelFacts, precision:
 
 
 def needs_of_one_model(campaign: Campaign, dataset: Dataset, facts: ModelFacts, machine: Machine) -> MemoryNeeds:
-    """The same for a new store on workers like `machine`. Raises ModelError where a model cannot fit there."""
+    """Memory of one model of a new store on workers like `machine`. Raises ModelError where it cannot fit there."""
     precision = decide_precision(campaign, machine)
     needs = needs_in(campaign, dataset, facts, precision)
     if machine.memory and needs.least > machine.memory:
@@ -50,7 +50,7 @@ def check_stack_fits(execution: ExecutionPlan, needs: MemoryNeeds, machine: Mach
     if machine.memory and size * needs.least > machine.memory and (requested or machine.device == "cpu"):
         raise CampaignError(
             f"stack_size: {size:,} models at a time take about {filesize.decimal(size * needs.total)}, "
-            f"{memory_text(machine)}: at most {machine.memory // needs.total or 1:,} fit (--stack-size)"
+            f"{memory_text(machine)}: at most {machine.memory // needs.least or 1:,} fit (--stack-size)"
         )
 
 

@@ -44,7 +44,7 @@ class ModelFacts:
     forward_operations: int
     parameters: int
     state: MemoryNeeds
-    """In float32, without activations."""
+    """Memory of weights, gradients and optimizer state in float32."""
     example_bytes: int = 0
     """Activations of one example in float32, of a model of the user's own."""
     notes: tuple[str, ...] = ()

@@ -207,7 +207,7 @@ def _prepared_store(
 
 
 def _size_notes(options: RunOptions, header: Header, repetitions: int, *, is_new: bool) -> list[str]:
-    """What becomes of the sizes requested: an existing store keeps its own, a new one trains whole stacks."""
+    """Notes on requested sizes: an existing store keeps its own, a new one trains whole stacks."""
     fixed = "which was fixed when it was made"
     sizes = (
         ("shards", "run", options.shard_size, header.shard_size),

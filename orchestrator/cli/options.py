@@ -32,7 +32,7 @@ TrustCodeOption = Annotated[
 TargetSeOption = Annotated[
     float | None,
     typer.Option(
-        "--target-se", min=0.0001, max=1, help="Standard error of mem for which to compute the number of runs."
+        "--target-se", min=0.0001, max=1, help="Standard error of memorization for which to compute the number of runs."
     ),
 ]
 

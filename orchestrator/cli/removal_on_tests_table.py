@@ -40,8 +40,9 @@ def show_removal_on_tests(frame: "pd.DataFrame") -> None:
     number = int(frame.loc[frame["test_examples"] == SELECTED, "count"].max()) if len(frame) else 0
     say(f"on {count_text(number, 'test example')} selected, and on the others:")
     show_table(table)
-    say("points: the part of the difference of test accuracy, in percentage points, that these test examples make up;")
-    say("share: of the whole difference, from and to Fieller's limits over runs; none where that may be 0")
+    say("points: percentage points of overall test accuracy lost on these test examples;")
+    say("share: the part of the overall loss on these test examples; from, to: Fieller's limits over runs, absent if")
+    say("the overall loss may be 0")
 
 
 def _cells(row: Mapping[Any, Any]) -> list[object]:

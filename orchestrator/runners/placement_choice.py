@@ -46,7 +46,7 @@ def choose_placement(device: str, shards: int, operations: float, seconds: float
             return _with_ray(slots, f"at least {_about(least)}")
         return PlacementChoice(None, _undecided(slots, device))
     if not worth_starting_ray(seconds, slots.workers, device):
-        text = f"in this process: about {_about(seconds)} of work, Ray's start-up would cost more"
+        text = f"in this process: about {_about(seconds)} of work; starting Ray would take longer"
         return PlacementChoice("here", text)
     return replace(_with_ray(slots, f"about {_about(seconds)}"), timed=True)
 
@@ -61,7 +61,7 @@ def _with_ray(slots: MachineSlots, work: str) -> PlacementChoice:
     hindrance = _hindrance(slots)
     if hindrance is not None:
         return PlacementChoice("here", f"in this process, {work} of work: {hindrance}")
-    return PlacementChoice("ray", f"on {slots.text} with Ray: {work} of work for one", slots.workers)
+    return PlacementChoice("ray", f"on {slots.text} with Ray: {work} of work for one worker", slots.workers)
 
 
 def _undecided(slots: MachineSlots, device: str) -> str:
@@ -78,7 +78,7 @@ def _hindrance(slots: MachineSlots) -> str | None:
         return f"Ray is not installed, {installation('ray')} trains on {slots.text}"
     ray = sys.modules.get("ray")
     if os.environ.get("RAY_ADDRESS") or (ray is not None and ray.is_initialized()):
-        return "a Ray cluster is at hand, which --runner ray uses"
+        return "RAY_ADDRESS is set or Ray is initialized; --runner ray uses that cluster"
     return None
 
 

@@ -114,7 +114,9 @@ class RunOptions(ClusterOptions):
     until_se: float | None = field(
         default=None,
         metadata=meaning(
-            "Stop a ratio when 90% of its examples reach this expected standard error of mem.", least=0.0001, most=1
+            "Stop a ratio when 90% of its examples reach this expected standard error of memorization.",
+            least=0.0001,
+            most=1,
         ),
     )
     checkpoint_minutes: float | None = field(

@@ -170,7 +170,7 @@ def test_memory_is_that_of_a_minibatch_that_a_subset_fills(small: Campaign) -> N
 def test_a_stack_that_does_not_fit_is_refused_where_nothing_would_make_it_smaller(
     small: Campaign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = planned(small).memory.total
+    one = planned(small).memory.least
     monkeypatch.setattr(hardware, "free_memory", lambda: 2 * one)
     message = r"^stack_size: 10,000 models at a time take about [\d.]+ GB, .* free: at most 2 fit \(--stack-size\)$"
     with pytest.raises(CampaignError, match=message):
@@ -233,11 +233,11 @@ def test_plan_calibrates_when_asked_only(tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("start", "most", "seconds", "line"),
     [
-        (8.0, 1e12, 0.1, "in this process: about 5 s of work, Ray's start-up would cost more"),
-        (8.0, 1e12, 3600.0, "on 2 cores with Ray: about 2 days of work for one"),
+        (8.0, 1e12, 0.1, "in this process: about 5 s of work; starting Ray would take longer"),
+        (8.0, 1e12, 3600.0, "on 2 cores with Ray: about 2 days of work for one worker"),
         (8.0, 1e12, None, "in this process, and on 2 cores with Ray if more than 16 s of work are left"),
         (0.0, 1.0, None, "on 2 cores with Ray: at least"),
-        (0.0, 1.0, 3600.0, "on 2 cores with Ray: about 2 days of work for one"),
+        (0.0, 1.0, 3600.0, "on 2 cores with Ray: about 2 days of work for one worker"),
     ],
 )
 def test_plan_says_where_run_trains(

@@ -56,13 +56,13 @@ def test_small_work_stays_in_this_process_which_the_command_says_once(
     lines = [line for line in result.stderr.splitlines() if line.startswith("training")]
     assert len(lines) == 1
     assert lines[0].startswith("training in this process: about ")
-    assert lines[0].endswith(" s of work, Ray's start-up would cost more")
+    assert lines[0].endswith(" s of work; starting Ray would take longer")
 
 
 REASONS: dict[str, tuple[Mapping[str, int], str]] = {
     "one core": ({"cores": 1}, "training in this process: this machine has 1 core"),
     "no memory": ({}, "training in this process: memory is free for 1 worker"),
-    "a cluster": ({}, "of work: a Ray cluster is at hand, which --runner ray uses"),
+    "a cluster": ({}, "of work: RAY_ADDRESS is set or Ray is initialized; --runner ray uses that cluster"),
     "no Ray": ({}, 'of work: Ray is not installed, pip install "longtail[ray]" trains on 2 cores'),
 }
 
@@ -82,7 +82,7 @@ def test_what_hinders_ray_is_said(name: str, small: Campaign, tmp_path: Path, mo
     assert told.endswith(reason)
 
 
-@pytest.mark.parametrize(("shards", "reason"), [(1, "1 shard is left"), (3, "Ray's start-up would cost more")])
+@pytest.mark.parametrize(("shards", "reason"), [(1, "1 shard is left"), (3, "starting Ray would take longer")])
 def test_one_shard_has_nothing_to_share(
     shards: int, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

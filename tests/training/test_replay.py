@@ -74,7 +74,7 @@ def test_the_command_saves_the_weights(store: Store, replayed: Replay, tmp_path:
     path = tmp_path / "m.safetensors"
     done = CliRunner().invoke(app, ["replay", store.uri, "r600000-000001", "-o", str(path)])
     assert done.exit_code == 0, done.output
-    assert "run r600000-000001: every recorded bit came back" in done.stdout
+    assert "run r600000-000001: all recorded bits reproduced" in done.stdout
     with safe_open(path, "pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
         metadata = file.metadata()

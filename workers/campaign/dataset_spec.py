@@ -13,7 +13,7 @@ class ImageData(Frozen):
     """What data sets of images can have."""
 
     permute_pixels: Annotated[int | None, Field(ge=0, lt=2**63)] = None
-    """A seed: the pixels of all images, training and test ones, stand in one other order (permuted MNIST)."""
+    """A seed: the pixels of all training and test images are permuted in the same order (permuted MNIST)."""
 
 
 class Digits(ImageData):

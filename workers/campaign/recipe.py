@@ -176,7 +176,7 @@ class Recipe(Frozen):
     initialization: Initialization = Initialization()
     augmentation: Augmentation = Augmentation()
     curriculum: Curriculum | None = None
-    """Partitions of the subset that take turns; left out: every epoch shows all of it."""
+    """Partitions of the subset that are trained in turn; left out: every epoch shows all of it."""
     evaluation_flip: bool = False
     """Evaluate on the mean of the logits of an image and of its mirror image."""
     precision: Annotated[

@@ -1,4 +1,4 @@
-"""Permuted pixels: every image's pixels in one other order, as permuted MNIST has them.
+"""Permuted pixels: those of every image in the same other order, as in permuted MNIST.
 
 I. J. Goodfellow et al., "An empirical investigation of catastrophic forgetting in gradient-based neural networks",
 2013; M. Toneva et al., ICLR 2019, count forgetting in it. Channels stay together.

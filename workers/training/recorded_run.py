@@ -74,7 +74,7 @@ def mismatch_error(store: Store, result: RunResult, differences: Sequence[str]) 
     reasons = (
         f"it was trained with {'; '.join(conditions)}: replay it there"
         if conditions
-        else "versions and device are those of the store: another CPU or driver, or smaller stacks, can do it"
+        else "versions and device are those of the store; another CPU or driver, or smaller stacks, can be the cause"
     )
     return ReplayMismatchError(
         f"{store.uri}: run {result.run.run_id} differs from what the store recorded: {', '.join(differences)}; "

@@ -1,7 +1,7 @@
 """Trains committed runs again, verifies what the store recorded of them, and gives their models.
 
-A store holds outcomes and no models. A run is trained at its own place in its stack, in the store's precision, so that
-on the hardware and versions that trained it every recorded bit comes back: what the model then is, it was.
+A store holds results, not models. A run is trained again at its own place in its stack, in the store's precision: on
+the same hardware and versions every recorded bit is reproduced, so the model equals the original one.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -45,7 +45,7 @@ class Replay:
     result: RunResult
     """What this training recorded; probes are left out."""
     differences: tuple[str, ...]
-    """What differs from the store's records, a phrase each; empty: every recorded bit came back."""
+    """What differs from the store's records, a phrase each; empty: all recorded bits reproduced."""
     agreement: float
     """Share of all training and test examples that `model`, by itself, gets right or wrong as the store's run does. In
     a stack the same products are computed in another order, so that logits differ by rounding."""

@@ -104,7 +104,7 @@ def fit_datamodels(
     """Fit a datamodel to each test example of `source`, and score it on round(heldout x runs) runs, drawn with `seed`.
 
     Of equal |weight| the smaller example id comes first; weights of 0 are left out. Holds runs x N bytes beside 512 MB;
-    `lasso` about 20 x runs x N bytes more. Raises EstimateError for an option without sense, too few runs, or ratio 1.
+    `lasso` about 20 x runs x N bytes more. Raises EstimateError for an invalid option, too few runs, or ratio 1.
     """
     _check_options(source, method, top)
     fitted, held = _split_runs(source, heldout, seed)

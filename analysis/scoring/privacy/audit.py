@@ -59,7 +59,7 @@ class AuditOptions:
     confidence: float = CONFIDENCE
 
     def check(self) -> None:
-        """Raise EstimateError for an option without sense."""
+        """Raise EstimateError for an invalid option."""
         check_confidence(self.confidence)
         if self.variance not in get_args(VarianceOption):
             raise EstimateError(f"variance must be one of {', '.join(get_args(VarianceOption))}, got {self.variance!r}")
@@ -107,10 +107,10 @@ def audit_store(
     options: AuditOptions = AuditOptions(),
     progress: ProgressCallback = no_progress,
 ) -> Audit:
-    """Attack each run of one ratio (None: the store's only one) with all others. Holds about 30 bytes x runs x N.
+    """Attack each run of one ratio (None: the store's only one) with all others. Holds about 25 bytes x runs x N.
 
     `progress` counts rounds of attacks: one, and one without each group of runs. Raises as `read_run_outputs`, and
-    EstimateError for an option without sense, NoEstimateError where no example has two shadow models in and out.
+    EstimateError for an invalid option, NoEstimateError where no example has two shadow models in and out.
     """
     options.check()
     return audit(read_run_outputs(store, ratio, epoch), number_of_groups(store), options, progress)

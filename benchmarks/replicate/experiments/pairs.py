@@ -8,7 +8,7 @@ NOTHING = 1_000_000
 
 
 def pairs(lab: Lab) -> Outcome:
-    """The published selection of pairs, and how many test examples are in one pair alone.
+    """The published selection of pairs, and how many test examples are in one pair only.
 
     The number of pairs depends on that of runs; halves of the runs show how much of the selection is luck.
     """
@@ -21,14 +21,14 @@ def pairs(lab: Lab) -> Outcome:
         for name in ("pairs", "test_examples", "unique_test_examples")
     ]
     text = (
-        f"{counted[0]} pairs over {counted[1]} test examples, {counted[2]} of them in one pair alone; Jaccard index of "
+        f"{counted[0]} pairs over {counted[1]} test examples, {counted[2]} of them in one pair only; Jaccard index of "
         f"two halves of the runs {halves['jaccard']:.2f} ± {halves['jaccard_sd']:.2f}; {discovered:,} discoveries at 5%"
     )
     numbers = {str(name): float(row["value"]) for name, row in rows.items()} | {"discoveries": float(discovered)}
     share = rows["unique_share"]
     if not (share["low"] > 0.5 or share["high"] < 0.5):
-        return Outcome(text, "undecided", "about half of the test examples are in one pair alone", numbers)
-    return lab.judged(text, share["low"] > 0.5, "most test examples are in one pair alone", numbers)
+        return Outcome(text, "undecided", "about half of the test examples are in one pair only", numbers)
+    return lab.judged(text, share["low"] > 0.5, "most test examples are in one pair only", numbers)
 
 
 def pair_agreement(lab: Lab) -> Outcome:

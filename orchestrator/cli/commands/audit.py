@@ -155,7 +155,7 @@ def _say_agreement(found: "Audit") -> None:
     limits = interval_cell(row["spearman_low"], row["spearman_high"])
     disjoint = cell(found.spearman_disjoint)
     say(
-        f"rank correlation of vulnerability with mem: {cell(row['spearman'])} ({limits}, over {row['over']}); "
+        f"rank correlation of vulnerability with memorization: {cell(row['spearman'])} ({limits}, over {row['over']}); "
         f"from disjoint halves of the runs: {disjoint}"
     )
     unknown = int(found.examples["vulnerability"].isna().sum())

@@ -33,7 +33,7 @@ def compare(
         list[float] | None,
         typer.Option(
             "--threshold",
-            help="Compare the sets of examples with mem or events/run >= this, or C-score <= it. Repeatable.",
+            help="Compare the sets of examples with memorization or events/run >= this, or C-score <= it. Repeatable.",
         ),
     ] = None,
     pairs: Annotated[
@@ -47,7 +47,7 @@ def compare(
         ),
     ] = None,
     all_classes: Annotated[
-        bool, typer.Option("--all-classes", help="With --pairs: those of different classes, too.")
+        bool, typer.Option("--all-classes", help="With --pairs: include pairs of different classes.")
     ] = False,
     output: Annotated[
         Path | None,

@@ -25,7 +25,7 @@ _Order = Literal["highest", "lowest"]
 _OrderOption = Annotated[_Order, typer.Option("--order", help="Which values come first.")]
 _OfOption = Annotated[
     Literal["correctness", "margin", "loss", "probability"],
-    typer.Option("--of", help="Output in place of correctness, which record.outputs must have."),
+    typer.Option("--of", help="Output to use in place of correctness; must be in record.outputs."),
 ]
 _FileOption = Annotated[
     Path | None,

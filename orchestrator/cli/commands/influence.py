@@ -222,7 +222,7 @@ def _tell_sides(pairs: "pd.DataFrame") -> None:
 
 
 def _tell_uniqueness(quantities: "pd.DataFrame") -> None:
-    """The same with standard errors over runs, of a frame of `pair_uniqueness`."""
+    """Print the numbers of pairs and of their examples with standard errors, from a frame of `pair_uniqueness`."""
     *rows, share = quantities.to_dict("records")
     pairs, tests, unique, train = (
         f"{row['value']:,.0f}" + ("" if row["se"] != row["se"] else f" ± {row['se']:.1f}") for row in rows

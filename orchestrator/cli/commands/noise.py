@@ -35,7 +35,7 @@ _OTHER_SCORES = ("cscore", "mem", "probability", "forgettability")
 def noise(
     store: StoreArgument,
     ratio: Annotated[
-        float | None, typer.Option("--ratio", help="Ratio of mem and of training scores; default: all.")
+        float | None, typer.Option("--ratio", help="Ratio of memorization and of training scores; default: all.")
     ] = None,
     confidence: ConfidenceOption = 0.95,
     output: OutputOption = None,
@@ -109,7 +109,8 @@ def suspects(
     store: StoreArgument,
     by: Annotated[str | None, typer.Option("--by", help="Score to rank by; default: the best one recorded.")] = None,
     ratio: Annotated[
-        float | None, typer.Option("--ratio", help="Ratio of mem and of training scores; default: the largest of each.")
+        float | None,
+        typer.Option("--ratio", help="Ratio of memorization and of training scores; default: the largest of each."),
     ] = None,
     top: TopOption = 20,
     output: OutputOption = None,

@@ -42,7 +42,7 @@ def plan(
         ),
     ] = None,
 ) -> None:
-    """Show what a campaign would train, how precise mem would be, how and how long it would train.
+    """Show what a campaign would train, the expected precision of memorization, and where and how long it would train.
 
     Example: longtail plan campaign.yaml --store STORE --calibrate
     """

@@ -33,11 +33,15 @@ def removal(
         Path | None,
         typer.Option(
             "--test-examples",
-            help="Table with a column test_example_id, such as influence -o writes: show what these lose, too.",
+            help="Table with a column test_example_id, such as that of influence -o: also show the loss of accuracy on "
+            "these test examples.",
         ),
     ] = None,
     by_score: Annotated[
-        bool, typer.Option("--by-score", help="Also the mean score of the examples removed; the plot's axis.")
+        bool,
+        typer.Option(
+            "--by-score", help="Show the mean score of the removed examples, and use it as the x axis of --plot."
+        ),
     ] = False,
     plot: Annotated[Path | None, typer.Option("--plot", help="Plot of the curves: .png, .pdf or .svg.")] = None,
     difference_plot: Annotated[

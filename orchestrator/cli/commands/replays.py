@@ -19,7 +19,7 @@ def replay(
     ] = None,
     device: DeviceOption = None,
     accept_differences: Annotated[
-        bool, typer.Option("--accept-differences", help="Take the model also where recorded bits differ.")
+        bool, typer.Option("--accept-differences", help="Accept the model even if recorded bits differ.")
     ] = False,
     trust_code: TrustCodeOption = False,
 ) -> None:
@@ -50,8 +50,8 @@ def replay(
     for difference in replayed.differences:
         warn(f"note: differs from the store's record: {difference}")
     if not replayed.differences:
-        say(f"run {replayed.run.run_id}: every recorded bit came back")
-    say(f"the model by itself agrees with the record on {replayed.agreement:.2%} of all examples")
+        say(f"run {replayed.run.run_id}: all recorded bits reproduced")
+    say(f"the predictions of the single model agree with the stored ones on {replayed.agreement:.2%} of all examples")
     if output is not None:
         sha256 = write_weights(opened, replayed, output)
         say(f"weights: {output} (SHA-256 of the tensors {sha256})")
