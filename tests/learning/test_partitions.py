@@ -1,4 +1,4 @@
-"""Partitions that are trained in turn: how they are drawn, what an epoch shows, both engines, a store, and the curves."""
+"""Partitions that are trained in turn: how they are drawn, what an epoch shows, both engines, stores and curves."""
 
 from pathlib import Path
 from statistics import mean, stdev
