@@ -21,6 +21,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from analysis.learning.forgetting import Forgetting, count_forgetting
+from orchestrator.campaigns.preflight import training_labels
 from workers.campaign.campaign import Campaign, ratio_to_ppm
 from workers.campaign.keys import Run
 from workers.campaign.lr_schedule import rate_factor
@@ -28,7 +29,7 @@ from workers.campaign.yaml_io import read_campaign
 from workers.datasets import load_dataset
 from workers.datasets.image_noise import with_image_noise
 from workers.models.stacking.single_model import single_model_weights
-from workers.subsets.draw import Purpose, given_labels, noisy_images, seed_sequence
+from workers.subsets.draw import Purpose, noisy_images, seed_sequence
 from workers.training.determinism import deterministic
 from workers.training.device_data import DeviceData, load_on_device
 from workers.training.evaluation import correct
@@ -110,7 +111,7 @@ def main() -> None:
     args = parser.parse_args()
     campaign = read_campaign(args.campaign)
     dataset = load_dataset(campaign.dataset)
-    labels = given_labels(campaign, np.asarray(dataset.train_labels), dataset.num_classes)
+    labels = training_labels(campaign, dataset)
     dataset = with_image_noise(dataset, campaign, noisy_images(campaign, dataset.num_train))
     data = load_on_device(dataset, campaign, labels, torch.device("cpu"))
     pairs = []

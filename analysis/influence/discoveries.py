@@ -77,8 +77,7 @@ def influence_discoveries(
     of_ratio: list[list[Pairs]] = [[] for _ in ratios]
     places = {id(ratio): place for place, ratio in enumerate(ratios)}
     for block, pairs in zip(blocks, blocks_of_pairs, strict=level > 0):
-        bits_of_block = every[block.family].bits
-        of_ratio[places[id(bits_of_block)]].append(pairs.between_different(bits_of_block))
+        of_ratio[places[id(every[block.family].bits)]].append(pairs)
     joined = [Pairs.join(pairs) for pairs in of_ratio]
     values = [
         p_values(pairs, ratio.n_in[pairs.examples], ratio.correct[pairs.tests], ratio.runs)

@@ -69,9 +69,7 @@ def influence_top(
         raise EstimateError(f"top must be at least 1, got {top!r}")
     every = count_pairs(bits, _all_examples(bits), options.empty_in_lists)
     blocks = test_blocks(every, np.unique(_selected_tests(bits, tests)), options.memory_mb)
-    with_itself = top + (bits.affected == "train")
-    pairs = Pairs.join(list(options.blocks.map(top_of_block, (every, with_itself), blocks))).between_different(bits)
-    pairs = pairs.take(pairs.ranks() < top)
+    pairs = Pairs.join(list(options.blocks.map(top_of_block, (every, top), blocks)))
     frame = pairs_frame(bits, pairs, options).assign(rank=pairs.ranks() + 1)
     return of_affected(frame[list(TOP_COLUMNS)], bits)
 
@@ -146,7 +144,7 @@ def pairs_above(
                 f"more than {count_text(options.max_pairs, 'pair')} at ratio {bits.ratio} reach the threshold: "
                 f"raise it, or train more runs, got {threshold!r} with {count_text(bits.runs, 'run')}"
             )
-    joined = Pairs.join(block_pairs).between_different(bits)
+    joined = Pairs.join(block_pairs)
     return joined if len(families) == 1 else joined.ranked()
 
 

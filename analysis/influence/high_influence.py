@@ -38,8 +38,8 @@ class PairSelection:
     same_class: bool = True
 
     def memorized(self, mem: Floats) -> Bools:
-        """bool[N]: the training examples whose mem (float64[N], NaN for none) suffices."""
-        return np.ones(len(mem), dtype=bool) if self.min_mem is None else mem >= self.min_mem
+        """bool[..., N]: the training examples whose mem (float64[..., N], NaN for none) suffices."""
+        return np.ones(mem.shape, dtype=bool) if self.min_mem is None else mem >= self.min_mem
 
 
 PUBLISHED = PairSelection()

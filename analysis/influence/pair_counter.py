@@ -62,7 +62,7 @@ class PairCounts:
     def scan(self, tests: Integers, bars: Int32s, first: int = 0, last: int | None = None) -> Iterator[Pairs]:
         """All pairs whose count reaches the bar (int32[len(tests), groups]), many at a time, in no order.
 
-        Of the sorted examples first..last-1, all by default.
+        Without those of a training example with itself. Of the sorted examples first..last-1, all by default.
         """
         last = len(self.examples) if last is None else min(last, len(self.examples))
         words = self.test_words(tests)
@@ -71,11 +71,25 @@ class PairCounts:
             first, hits = reaching(words, self.words, self.group, bars, first, last, room)
             z, i, correct_in = (column.astype(np.int64) for column in room[:, :hits])
             infl = self.influence(correct_in, self.sizes[self.group[i]], self.bits.correct[tests[z]])
-            yield Pairs(tests[z], self.examples[i], correct_in, infl)
+            yield Pairs(tests[z], self.examples[i], correct_in, infl).between_different(self.bits)
 
     def number(self, tests: Integers, bars: Int32s) -> int:
         """How many pairs `scan` would find."""
-        return int(number_reaching(self.test_words(tests), self.words, self.group, bars)) if len(tests) else 0
+        if not len(tests):
+            return 0
+        words = self.test_words(tests)
+        return int(number_reaching(words, self.words, self.group, bars)) - self._with_itself(tests, words, bars)
+
+    def _with_itself(self, tests: Integers, words: npt.NDArray[np.uint64], bars: Int32s) -> int:
+        """How many training examples reach the bar with themselves, where training examples are affected."""
+        if self.bits.affected != "train":
+            return 0
+        place_of = np.full(self.bits.labels.num_train, -1)
+        place_of[self.examples] = np.arange(len(self.examples))
+        rows = np.flatnonzero(place_of[tests] >= 0)
+        places = place_of[tests[rows]]
+        counts = np.bitwise_count(words[rows] & self.words[:, places].T).sum(axis=1, dtype=np.int64)
+        return int((counts >= bars[rows, self.group[places]]).sum())
 
 
 @dataclass(frozen=True)

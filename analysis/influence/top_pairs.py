@@ -56,8 +56,9 @@ def _constant(counted: PairCounts, tests: Integers, top: int) -> list[Pairs]:
         correct_in = n_in if total else np.zeros_like(n_in)
         infl = counted.influence(correct_in, n_in, total)
         order = np.lexsort((counted.examples, -infl))
-        order = order[~np.isnan(infl[order])][:top]
+        order = order[~np.isnan(infl[order])][: top + 1]  # one may be the example itself
         ranked = Pairs(np.full(len(order), -1), counted.examples[order], correct_in[order], infl[order])
         all_alike = ranked.take(np.tile(np.arange(len(order)), len(some)))
-        parts.append(replace(all_alike, tests=np.repeat(some, len(order))))
+        different = replace(all_alike, tests=np.repeat(some, len(order))).between_different(counted.bits)
+        parts.append(different.take(different.ranks() < top))
     return parts

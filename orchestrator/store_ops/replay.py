@@ -53,7 +53,8 @@ def write_weights(store: Store, replayed: Replay, path: Path) -> str:
     The file's metadata have the store's identity, the run, the model's fields and whether every bit was verified.
     Raises LongtailError where it cannot be written.
     """
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in replayed.model.state_dict().items()}
+    # Copies, because safetensors refuses tensors that share memory: tied weights.
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in replayed.model.state_dict().items()}
     campaign = store.header.campaign
     metadata = {
         "longtail.identity": store.header.identity,

@@ -21,6 +21,7 @@ from tests.runners.test_auto import whole_machine
 from tests.stores import new_store
 from tests.synthetic import make_stores, random_runs
 from workers.campaign.campaign import Campaign
+from workers.campaign.curriculum import Curriculum
 from workers.campaign.keys import Shard
 from workers.campaign.yaml_io import dump_campaign
 from workers.datasets import load_dataset
@@ -133,9 +134,17 @@ def test_calibration_times_every_part(engine: Engine, monkeypatch: pytest.Monkey
     assert torch.get_num_threads() == threads
 
 
-def test_calibration_reaches_the_end_of_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        {"epochs": 1, "batch_size": 250, "drop_last": True},
+        {"epochs": 1, "batch_size": 64, "drop_last": True, "curriculum": {"partitions": 2}},
+        {"epochs": 1, "batch_size": 4, "curriculum": {"partitions": 50}},
+    ],
+)
+def test_calibration_reaches_the_end_of_the_data(recipe: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("workers.training.run_timing._ENOUGH_SECONDS", 0.0)
-    campaign = small_campaign(recipe={"epochs": 1, "batch_size": 250, "drop_last": True})
+    campaign = small_campaign(recipe=recipe)
     pace = calibrated_pace(planned(campaign), torch.device("cpu"))
     assert pace.device == "cpu"
     assert 0 < pace.seconds[200_000] <= pace.seconds[600_000]
@@ -158,13 +167,15 @@ def test_a_model_that_does_not_fit_is_refused_before_a_store_is_made(
 
 
 def test_memory_is_that_of_a_minibatch_that_a_subset_fills(small: Campaign) -> None:
-    """A batch larger than every subset takes what the largest subset takes."""
+    """A batch larger than every subset takes what the largest subset takes, or the partition that an epoch shows."""
     sizes = [plan.subset_size for plan in planned(small).ratios]
     whole, larger = (
         planned(small.model_copy(update={"recipe": small.recipe.model_copy(update={"batch_size": size})}))
         for size in (max(sizes), 1_000_000)
     )
     assert larger.memory.activations == whole.memory.activations
+    turns = small.recipe.model_copy(update={"batch_size": 1_000_000, "curriculum": Curriculum(partitions=4)})
+    assert planned(small.model_copy(update={"recipe": turns})).memory.activations < whole.memory.activations / 2
 
 
 def test_a_stack_that_does_not_fit_is_refused_where_nothing_would_make_it_smaller(

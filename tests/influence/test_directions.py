@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from analysis import StoreView
 from orchestrator.cli.app import app
 from tests.synthetic import Labelled, Runs, make_store, random_runs
-from workers.errors import EstimateError
+from workers.errors import EstimateError, TooManyPairsError
 
 N, T, RUNS = 8, 5, 60
 
@@ -93,3 +93,23 @@ def test_the_command(measured: tuple[StoreView, Runs], tmp_path: Path) -> None:
         view.influence(direction="harmful", empty="zero")
     with pytest.raises(EstimateError, match="direction must be one of helpful, harmful, both, got 'worse'"):
         view.influence(direction="worse")  # type: ignore[arg-type]
+
+
+def test_pairs_with_itself_count_for_no_limit(measured: tuple[StoreView, Runs]) -> None:
+    """They are neither listed nor counted, whichever selection and however many pairs are allowed."""
+    view, _ = measured
+    listed = view.influence(affected="train", threshold=0.3)
+    assert len(view.influence(affected="train", threshold=0.3, max_pairs=len(listed))) == len(listed)
+    found = view.discoveries(affected="train", fdr=0.05)
+    assert len(view.discoveries(affected="train", fdr=0.05, max_pairs=len(found))) == len(found)
+    with pytest.raises(TooManyPairsError):
+        view.influence(affected="train", threshold=0.3, max_pairs=len(listed) - 1)
+
+
+def test_examples_that_all_runs_predict_have_the_first_others(tmp_path: Path) -> None:
+    """All influences of such an example are 0, so the smallest other ids are its top."""
+    runs = random_runs(np.random.default_rng(2), 40, 4, 2, ratio=0.5)
+    runs.train[:, 1] = True
+    view = StoreView(make_store(tmp_path / "s", runs.subsets, runs.train, runs.test, ratio=0.5))
+    top = view.influence(affected="train", top=2)
+    assert top[top["affected_example_id"] == 1]["example_id"].tolist() == [0, 2]

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import EstimateError, PairOptions, PairSelection, compare_pairs
+from analysis import EstimateError, PairOptions, PairSelection, compare_pairs, open_store
 from tests.command import call
 from tests.influence.test_pair_sides import LABELS, related_runs
 from tests.slow_estimators import SlowRuns, slow_jackknife, slow_selection
@@ -82,6 +82,14 @@ def store_of_other_data(path: Path, runs: SlowRuns, labels: Labelled) -> Store:
     store = Store.create(path, made, examples(labels, runs.subsets.shape[1], runs.test.shape[1]))
     commit(store, 0.7, synthetic, even_shards(len(runs.subsets), 8))
     return store
+
+
+def test_pairs_whatever_their_memorization(stores: tuple[str, str]) -> None:
+    """As many as each store has by itself."""
+    curve = compare_pairs(*stores, thresholds=(0.1, 0.2), selection=PairSelection(min_mem=None)).curve
+    for uri, column in zip(stores, ("n_a", "n_b"), strict=True):
+        for threshold, number in zip(curve["threshold"], curve[column], strict=True):
+            assert number == len(open_store(uri).influential_pairs(min_infl=threshold, min_mem=None))
 
 
 def test_pairs_of_the_shared_examples_alone(stores: tuple[str, str], tmp_path: Path) -> None:

@@ -169,6 +169,7 @@ def test_a_calibration_halves_stacks_too(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("scarce", [exhaust_gpu, exhaust_numpy], indirect=True)
 @pytest.mark.usefixtures("scarce")
 def test_a_stack_is_chosen_that_fits_also_where_none_of_the_sizes_does() -> None:
     campaign = campaign_of(MLP)

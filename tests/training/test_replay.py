@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from orchestrator import Replay, replay, run_campaign
 from orchestrator.cli.app import app
-from orchestrator.store_ops.replay import weights_sha256
+from orchestrator.store_ops.replay import weights_sha256, write_weights
 from tests.command import call
 from tests.conftest import small_campaign
 from workers.campaign.keys import Run, Shard
@@ -21,6 +21,7 @@ from workers.errors import CommandError, ReplayMismatchError
 from workers.store import Store
 from workers.training.device_data import load_on_device
 from workers.training.evaluation import correct
+from workers.training.recorded_run import record_differences, recorded_rows
 
 CAMPAIGN = small_campaign(record={"epochs": "all", "outputs": ["margin", "prediction"], "presentations": True})
 
@@ -103,6 +104,22 @@ def test_other_bits_are_an_error_that_names_them(store: Store, replayed: Replay,
     done = CliRunner().invoke(app, ["replay", other.uri, "0.6/1", "-o", str(tmp_path / "m.safetensors")])
     assert done.exit_code == 1
     assert not (tmp_path / "m.safetensors").exists()
+
+
+def test_the_epoch_that_differs_is_named(store: Store, replayed: Replay) -> None:
+    first, *others = replayed.result.epochs
+    other = replace(replayed.result, epochs=[replace(first, train_loss=0.5), *others])
+    recorded = recorded_rows(store, replayed.run)
+    assert list(record_differences(other, recorded, CAMPAIGN.record)) == [f"train_loss {first.train_loss!r}, now 0.5"]
+
+
+def test_tied_weights_are_saved(store: Store, replayed: Replay, tmp_path: Path) -> None:
+    """Safetensors refuses tensors that share memory."""
+    model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Linear(4, 4))
+    model[1].weight = model[0].weight
+    write_weights(store, replace(replayed, model=model), tmp_path / "m.safetensors")
+    with safe_open(tmp_path / "m.safetensors", "pt") as file:
+        assert torch.equal(file.get_tensor("0.weight"), file.get_tensor("1.weight"))
 
 
 @pytest.mark.parametrize(

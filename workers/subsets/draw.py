@@ -13,6 +13,7 @@ import numpy.typing as npt
 from workers.campaign.campaign import PPM, Campaign
 from workers.campaign.drop_rules import Rule, ThresholdRule
 from workers.campaign.keys import Run
+from workers.campaign.lr_schedule import examples_per_epoch
 from workers.errors import CampaignError
 from workers.subsets.balanced import balanced_subset, block_length
 from workers.subsets.explicit import ScoredExamples, explicit_subset, threshold_ratio_ppm
@@ -78,9 +79,9 @@ def subset_size(ratio_ppm: int, num_examples: int) -> int:
 
 
 def largest_minibatch(campaign: Campaign, num_examples: int) -> int:
-    """The most examples that a minibatch of a campaign has: those of the largest subset, or `recipe.batch_size`."""
-    largest = max(subset_size(ratio_ppm, num_examples) for ratio_ppm in campaign.subsets.ratios_ppm)
-    return min(campaign.recipe.batch_size, largest)
+    """The most examples that a minibatch of a campaign has: `recipe.batch_size`, or those that an epoch shows."""
+    sizes = [subset_size(ratio_ppm, num_examples) for ratio_ppm in campaign.subsets.ratios_ppm]
+    return min(campaign.recipe.batch_size, max(examples_per_epoch(campaign.recipe, size) for size in sizes))
 
 
 def draw_subset(

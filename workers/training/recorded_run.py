@@ -61,7 +61,8 @@ def record_differences(result: RunResult, recorded: pa.Table, record: Record) ->
                 unequal = (one.reshape(-1, 1).view(np.uint8) != other.reshape(-1, 1).view(np.uint8)).any(axis=1)
                 yield f"{field.name} at {int(unequal.sum()):,} of {len(one):,} values"
         elif not ours.equals(theirs):
-            yield f"{field.name} {theirs[-1].as_py()!r}, now {ours[-1].as_py()!r}"
+            row = next(k for k in range(len(ours)) if ours[k] != theirs[k])
+            yield f"{field.name} {theirs[row].as_py()!r}, now {ours[row].as_py()!r}"
 
 
 def _flat(lists: pa.Array) -> npt.NDArray[Any]:

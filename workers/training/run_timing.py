@@ -20,8 +20,7 @@ from workers.training import Engine
 from workers.training.determinism import deterministic
 from workers.training.device_data import DeviceData, fits, load_on_device
 from workers.training.loop import Trainer
-from workers.training.out_of_memory import release_memory
-from workers.training.smaller_stacks import smaller_engine
+from workers.training.smaller_stacks import train_within_memory
 from workers.user_code.boundary import user_code
 
 _CALL_SECONDS = 0.3
@@ -55,12 +54,7 @@ def time_runs(campaign: Campaign, dataset: Dataset, engine: Engine, device: torc
     A stack that does not fit into memory is halved, as in a campaign. Raises ModelError where one model does not fit;
     what a model of the user's own raises passes through.
     """
-    while True:
-        try:
-            return _time_stack(campaign, dataset, engine, device)
-        except (RuntimeError, MemoryError) as error:
-            engine = smaller_engine(engine, error, campaign, device)
-        release_memory(device)
+    return train_within_memory(engine, campaign, device, lambda each: _time_stack(campaign, dataset, each, device))
 
 
 def _time_stack(campaign: Campaign, dataset: Dataset, engine: Engine, device: torch.device) -> RunTimes:
@@ -73,7 +67,8 @@ def _time_stack(campaign: Campaign, dataset: Dataset, engine: Engine, device: to
         data = _first_examples(campaign, dataset, count, device)
         return lambda: engine.start(campaign, data, runs)
 
-    fewest = min(dataset.num_train, recipe.batch_size * _FIRST_STEPS[device.type])
+    partitions = 1 if recipe.curriculum is None else recipe.curriculum.partitions  # an epoch shows one of them
+    fewest = min(dataset.num_train, partitions * recipe.batch_size * _FIRST_STEPS[device.type])
     with user_code("model"), deterministic(device, engine.precision):
         training, trained = _measure(start, lambda trainer: trainer.train_epoch, fewest, dataset.num_train)
         evaluating, evaluated = _measure(start, lambda trainer: trainer.evaluate, fewest, dataset.num_train)

@@ -21,7 +21,7 @@ from workers.training.engine import Engine
 from workers.training.loop import device_name
 from workers.training.optimizers import Update
 from workers.training.out_of_memory import is_out_of_memory, release_memory
-from workers.training.smaller_stacks import smaller_engine
+from workers.training.smaller_stacks import train_within_memory
 from workers.training.stacked import StackedEngine
 from workers.training.stage_masks import set_masks
 from workers.training.training_step import Gradients, TrainingStep
@@ -66,7 +66,7 @@ def fastest_stack(campaign: Campaign, data: DeviceData, sizes: Sequence[int], pr
     for size in sorted(sizes):
         try:
             rate = size / _seconds_per_step(campaign, data, size, precision)
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             break
@@ -76,15 +76,12 @@ def fastest_stack(campaign: Campaign, data: DeviceData, sizes: Sequence[int], pr
 
 
 def _halved_until_it_fits(campaign: Campaign, data: DeviceData, size: int, precision: Precision) -> int:
-    engine: Engine = StackedEngine(size, precision)
-    while True:
-        release_memory(data.device)
-        try:
-            _seconds_per_step(campaign, data, engine.size, precision)
-        except (RuntimeError, MemoryError) as error:
-            engine = smaller_engine(engine, error, campaign, data.device)
-        else:
-            return engine.size
+    def fitting_size(engine: Engine) -> int:
+        _seconds_per_step(campaign, data, engine.size, precision)
+        return engine.size
+
+    release_memory(data.device)
+    return train_within_memory(StackedEngine(size, precision), campaign, data.device, fitting_size)
 
 
 def _seconds_per_step(campaign: Campaign, data: DeviceData, size: int, precision: Precision) -> float:
