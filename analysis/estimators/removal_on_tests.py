@@ -26,10 +26,10 @@ import pandas as pd
 
 from analysis.estimators.removal import DIFFERENCE, difference_of_means, mean_of_runs
 from analysis.estimators.removal_runs import RemovalRuns, read_removal_runs, rule_keys
+from analysis.reading.selection import chosen_tests
 from analysis.statistics.intervals import CONFIDENCE, check_confidence
 from analysis.statistics.run_means import student_quantile
-from workers.common.arrays import Floats, Integers
-from workers.errors import EstimateError
+from workers.common.arrays import Floats
 from workers.store import Store
 
 ALL, SELECTED, OTHERS = "all", "selected", "others"
@@ -64,11 +64,11 @@ def removal_on_tests(
     group, of the rule `nothing`. `accuracy` is that on `count` test examples, `difference` the control's less it,
     `points` the difference's part of the whole test accuracy, and `share` that of the whole difference. A row of no
     test examples is left out. Values that the runs do not tell are NaN. Raises as `read_removal_runs`, EstimateError
-    for no test example, IndexError for one that there is not.
+    for no test example, and for one that there is not.
     """
     check_confidence(confidence)
     num_test = store.header.num_test
-    chosen = _ids(test_examples, num_test)
+    chosen = chosen_tests(test_examples, num_test)
     found = read_removal_runs(store, epoch, chosen)
     groups = list(_groups(found, store))
     everything = next((group for group in groups if group.keys["removed"] == 0), None)
@@ -84,15 +84,6 @@ def removal_on_tests(
         for name, control in (controls or {NO_CONTROL: None}).items():
             rows += [_row(group, name, control, part, counts, confidence) for part in counts if counts[part]]
     return pd.DataFrame(rows, columns=list(COLUMNS))
-
-
-def _ids(test_examples: npt.ArrayLike, num_test: int) -> Integers:
-    """Ascending ids, each once."""
-    given = np.atleast_1d(np.asarray(test_examples))
-    chosen = np.unique(np.arange(num_test)[given]) if given.size else np.zeros(0, np.int64)
-    if not len(chosen):
-        raise EstimateError("test_examples: must be at least one test example, got none")
-    return chosen
 
 
 def _groups(found: RemovalRuns, store: Store) -> Iterator[_Group]:

@@ -49,9 +49,9 @@ def influential_pairs(
     store: Store,
     ratio: float | None = None,
     *,
-    min_infl: float = 0.15,
-    min_mem: float | None = 0.25,
-    same_class: bool = True,
+    min_infl: float = PUBLISHED.min_infl,
+    min_mem: float | None = PUBLISHED.min_mem,
+    same_class: bool = PUBLISHED.same_class,
     epoch: int | None = None,
     options: PairOptions = DEFAULTS,
 ) -> pd.DataFrame:

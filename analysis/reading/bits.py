@@ -38,6 +38,11 @@ class PackedBits:
         """Examples."""
         return int(self.words.shape[1])
 
+    def counts(self) -> npt.NDArray[np.int64]:
+        """int64[width]: the runs whose bit is set."""
+        counts: npt.NDArray[np.int64] = np.bitwise_count(self.words).sum(axis=0, dtype=np.int64)
+        return counts
+
     def unpacked(self, rows: npt.NDArray[np.int64] | None = None) -> Bools:
         """bool[len(rows), width]: some runs in this order, or all."""
         chosen = np.arange(self.runs) if rows is None else rows
@@ -142,8 +147,7 @@ class RatioBits:
         """The same of some of the runs alone: int64[runs], their places from 0."""
         chosen = np.asarray(rows, dtype=np.int64)
         subsets, test_correct = self.subsets.of_runs(chosen), self.test_correct.of_runs(chosen)
-        bits = ratio_bits(self.ratio_ppm, self.epoch, self.diverged, self.labels, subsets, test_correct)
-        return replace(bits, affected=self.affected, counts_errors=self.counts_errors)
+        return self._counted(subsets, test_correct, subsets.runs)
 
     def of_examples(self, examples: npt.NDArray[np.int64], tests: npt.NDArray[np.int64]) -> "RatioBits":
         """The same of some training and test examples alone, numbered from 0 in the order of these ids."""
@@ -162,9 +166,11 @@ class RatioBits:
         """The same for counting without some runs (bool[places]): these keep their places, with all bits 0."""
         mask = pack_bits(~left_out[:, None]).words
         subsets, test_correct = (PackedBits(each.words & mask, each.runs) for each in (self.subsets, self.test_correct))
-        bits = ratio_bits(self.ratio_ppm, self.epoch, self.diverged, self.labels, subsets, test_correct)
-        runs = self.runs - int(left_out.sum())
-        return replace(bits, runs=runs, affected=self.affected, counts_errors=self.counts_errors)
+        return self._counted(subsets, test_correct, self.runs - int(left_out.sum()))
+
+    def _counted(self, subsets: PackedBits, test_correct: PackedBits, runs: int) -> "RatioBits":
+        n_in, correct = subsets.counts(), test_correct.counts()
+        return replace(self, runs=runs, subsets=subsets, test_correct=test_correct, n_in=n_in, correct=correct)
 
 
 def ratio_bits(
@@ -179,8 +185,8 @@ def ratio_bits(
         labels=labels,
         subsets=subsets,
         test_correct=test_correct,
-        n_in=np.bitwise_count(subsets.words).sum(axis=0, dtype=np.int64),
-        correct=np.bitwise_count(test_correct.words).sum(axis=0, dtype=np.int64),
+        n_in=subsets.counts(),
+        correct=test_correct.counts(),
     )
 
 

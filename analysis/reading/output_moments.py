@@ -35,9 +35,8 @@ class RatioMoments:
 
 @dataclass(frozen=True)
 class OutputMoments:
-    """The examples' labels and the moments of one output at each ratio, ascending."""
+    """The examples' labels and the moments of an output at each ratio, ascending."""
 
-    output: ExampleOutput
     labels: Labels
     ratios: tuple[RatioMoments, ...]
 
@@ -68,4 +67,4 @@ def read_output_moments(
         runs += len(values)
         diverged += rows.diverged
     check_some_run(store.uri, runs, diverged, ratio)
-    return OutputMoments(output, read_labels(store), tuple(moments[ratio_ppm] for ratio_ppm in chosen))
+    return OutputMoments(read_labels(store), tuple(moments[ratio_ppm] for ratio_ppm in chosen))

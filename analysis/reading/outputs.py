@@ -8,9 +8,8 @@ import numpy.typing as npt
 
 from analysis.reading.examples import Labels, read_labels
 from analysis.reading.recorded_output import recorded_output
-from analysis.reading.selection import check_random_subsets, scan_epoch, select_ratio
+from analysis.reading.selection import check_random_subsets, chosen_tests, scan_epoch, select_ratio
 from workers.campaign.campaign import PPM
-from workers.errors import EstimateError
 from workers.store import Store
 from workers.store.output_columns import OutputColumn, output_columns
 from workers.store.schema import MAX_FLOAT16
@@ -67,7 +66,7 @@ def read_outputs(
     check_random_subsets(store)
     ratio_ppm = select_ratio(store, ratio)
     header = store.header
-    chosen = _chosen_tests(tests, header.num_test)
+    chosen = chosen_tests(tests, header.num_test)
     if output is None:
         output = "margin" if OutputColumn("margin", "test") in output_columns(header.record) else "correctness"
     column = "test_correct" if output == "correctness" else recorded_output(store, output, "test")
@@ -95,22 +94,3 @@ def read_outputs(
         subsets=np.concatenate(subsets),
         outputs=np.concatenate(outputs),
     )
-
-
-def _chosen_tests(tests: slice | npt.ArrayLike, num_test: int) -> npt.NDArray[np.int64]:
-    """The selected ids, ascending, each once."""
-    everything = np.arange(num_test, dtype=np.int64)
-    if isinstance(tests, slice):
-        chosen = everything[tests]
-    else:
-        ids = np.atleast_1d(np.asarray(tests))
-        valid = ids.dtype.kind in "iu" or (ids.dtype == bool and ids.shape == everything.shape)
-        if ids.ndim != 1 or not (valid or not ids.size):
-            raise EstimateError(f"tests must be a slice, whole ids, or a mask of length {num_test}, got {tests!r}")
-        outside = ids[(ids < 0) | (ids >= num_test)] if ids.dtype != bool else ids[:0]
-        if outside.size:
-            raise EstimateError(f"tests must be ids from 0 to {num_test - 1}, got {outside[0]}")
-        chosen = everything[np.unique(ids)] if ids.dtype.kind in "iu" else everything[ids.astype(bool)]
-    if not chosen.size:
-        raise EstimateError(f"tests must select at least one of the store's {num_test} test examples, got {tests!r}")
-    return np.unique(chosen)

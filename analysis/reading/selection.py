@@ -121,3 +121,25 @@ def epoch_rows(store: Store, shard: Shard, table: pa.Table, epoch: int | None) -
 
 def _listed(ratios_ppm: Sequence[int]) -> str:
     return ", ".join(str(ratio_ppm / PPM) for ratio_ppm in ratios_ppm)
+
+
+def chosen_tests(tests: slice | npt.ArrayLike, num_test: int) -> npt.NDArray[np.int64]:
+    """The selected ids of test examples, int64, ascending, each once: of a slice, of ids, or of a mask of length T.
+
+    Raises EstimateError for another selection, for an id outside 0..T-1, and where none is selected.
+    """
+    everything = np.arange(num_test, dtype=np.int64)
+    if isinstance(tests, slice):
+        chosen = everything[tests]
+    else:
+        ids = np.atleast_1d(np.asarray(tests))
+        valid = ids.dtype.kind in "iu" or (ids.dtype == bool and ids.shape == everything.shape)
+        if ids.ndim != 1 or not (valid or not ids.size):
+            raise EstimateError(f"tests must be a slice, whole ids, or a mask of length {num_test}, got {tests!r}")
+        outside = ids[(ids < 0) | (ids >= num_test)] if ids.dtype != bool else ids[:0]
+        if outside.size:
+            raise EstimateError(f"tests must be ids from 0 to {num_test - 1}, got {outside[0]}")
+        chosen = everything[np.unique(ids)] if ids.dtype.kind in "iu" else everything[ids.astype(bool)]
+    if not chosen.size:
+        raise EstimateError(f"tests must select at least one of the store's {num_test} test examples, got {tests!r}")
+    return np.unique(chosen)

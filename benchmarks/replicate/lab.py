@@ -65,9 +65,9 @@ class Lab:
         """That of the row's campaigns."""
         return self.row.full if self.size_name == "full" else self.row.reduced
 
-    def train(self, preset: str | None = None, **changes: Any) -> StoreView:
-        """The store of the row's preset (or another one) with changes, trained where it is not there already."""
-        name = preset or self._preset()
+    def train(self, **changes: Any) -> StoreView:
+        """The store of the row's preset with changes, trained where it is not there already."""
+        name = self._preset()
         document = self.size.of(parse_mapping(preset_text(name), name, "fields of a campaign"))
         document["dataset"] = self._dataset(document["dataset"]) | self.row.dataset
         for part, change in changes.items():

@@ -1,7 +1,6 @@
 """The replication tables of docs/papers.md, written between two comments from `rows.yaml`."""
 
 from pathlib import Path
-from typing import get_args
 
 from benchmarks.replicate.rows import Measurement, Row, Source, Table, read_table
 
@@ -40,11 +39,6 @@ def tables(table: Table) -> str:
         head = ["| row | published | here | verdict |", "| --- | --- | --- | --- |"]
         parts.append("\n".join([f"## {paper.title}", "", paper.reference, "", *head, *rows, ""]))
     return "\n".join(parts)
-
-
-def legend() -> str:
-    """What the marks of the published values mean."""
-    return "; ".join(f"*{name}*: {SOURCES[name]}" for name in get_args(Source))
 
 
 def _line(row: Row, table: Table) -> str:

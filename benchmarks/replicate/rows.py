@@ -86,15 +86,11 @@ class Table(_Part):
 
     def row(self, row_id: str) -> Row:
         """Raises KeyError where there is no such row."""
-        return next((row for row in self.rows if row.id == row_id), None) or _no_row(row_id)
+        return {row.id: row for row in self.rows}[row_id]
 
     def measurements(self, row: Row) -> list[Measurement]:
         """Of one row, in the file's order."""
         return [each for each in self.measured if each.row == row.id]
-
-
-def _no_row(row_id: str) -> Row:
-    raise KeyError(row_id)
 
 
 def read_table(file: Path = FILE) -> Table:

@@ -56,10 +56,10 @@ def show_paired(
     import analysis
     from analysis import paired_forgetting
     from analysis.reading.names import with_names
-    from orchestrator.cli.progress import reading_display
+    from orchestrator.cli.progress import sources_display
 
     output, plot = files
-    with reading_display(errors, after):
+    with sources_display(errors, before, after):
         paired = paired_forgetting(before, after, ratio, at)
     if output is not None:
         write_frame(with_names(paired.examples, after), output)

@@ -32,7 +32,6 @@ from workers.training.penultimate_features import check_head, train_and_extract_
 from workers.training.store_data import load_store_data, trainable_campaign
 
 ESTIMATE = "density"
-SPACES = ("input", "hidden")
 BANDWIDTH_RULE = "half the mean Euclidean distance over pairs of different examples"
 
 

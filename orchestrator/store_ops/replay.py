@@ -36,7 +36,7 @@ def replay(
     """
     opened = store if isinstance(store, Store) else Store.open(store)
     chosen = Run.parse(run) if isinstance(run, str) else run
-    replayed, _ = replay_run(
+    return replay_run(
         opened,
         chosen,
         available_device(device),
@@ -44,7 +44,6 @@ def replay(
         trust_code=trust_code,
         accept_differences=accept_differences,
     )
-    return replayed
 
 
 def write_weights(store: Store, replayed: Replay, path: Path) -> str:

@@ -144,10 +144,11 @@ def test_a_difference_that_may_be_nothing_has_a_share_without_limits(tmp_path: P
 
 def test_which_test_examples(tmp_path: Path) -> None:
     store = explicit_store(tmp_path / "s", explicit())
-    with pytest.raises(EstimateError, match="test_examples: must be at least one test example, got none"):
+    with pytest.raises(EstimateError, match="tests must select at least one of the store's"):
         removal_on_tests(store, [])
-    with pytest.raises(IndexError):
-        removal_on_tests(store, [NUM_TEST])
+    for outside in (NUM_TEST, -1):
+        with pytest.raises(EstimateError, match=f"tests must be ids from 0 to {NUM_TEST - 1}, got {outside}"):
+            removal_on_tests(store, [outside])
 
 
 def test_the_command_reads_pairs_and_writes_both_tables(tmp_path: Path) -> None:

@@ -69,9 +69,11 @@ def _flat(lists: pa.Array) -> npt.NDArray[Any]:
     return np.ascontiguousarray(lists.flatten().to_numpy(zero_copy_only=False))
 
 
-def mismatch_error(store: Store, result: RunResult, differences: Sequence[str]) -> ReplayMismatchError:
+def mismatch_error(
+    store: Store, result: RunResult, recorded: pa.Table, differences: Sequence[str]
+) -> ReplayMismatchError:
     """The error of a run that was trained again with other bits: what differs, and what can be the reason."""
-    conditions = changed_conditions(store, result.run, result.device)
+    conditions = _changed_conditions(store, recorded, result.device)
     reasons = (
         f"it was trained with {'; '.join(conditions)}: replay it there"
         if conditions
@@ -83,15 +85,15 @@ def mismatch_error(store: Store, result: RunResult, differences: Sequence[str]) 
     )
 
 
-def changed_conditions(store: Store, run: Run, device: str) -> list[str]:
-    """The versions and the device that a run was trained with, where they are others here, each with what is here.
+def _changed_conditions(store: Store, rows: pa.Table, device: str) -> list[str]:
+    """The versions and the device of the rows' run that are others here, each with what is here.
 
     `device` is the name of the one here, as `device_name` gives it.
     """
     theirs, here = store.header.versions, {name: _version(name) for name in _PACKAGES}
     changed = [f"{name} {theirs.get(name)} (here {here[name]})" for name in _PACKAGES if theirs.get(name) != here[name]]
-    recorded = recorded_rows(store, run)["device"][-1].as_py()
-    return changed if device == recorded else [*changed, f"device {recorded} (here {device})"]
+    recorded_device = rows["device"][-1].as_py()
+    return changed if device == recorded_device else [*changed, f"device {recorded_device} (here {device})"]
 
 
 def _version(package: str) -> str | None:

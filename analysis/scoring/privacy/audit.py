@@ -21,11 +21,10 @@ from analysis.scoring.privacy.lira import ENOUGH_SHADOWS, Variance
 from analysis.scoring.privacy.rmia import OFFLINE_A
 from analysis.scoring.privacy.vulnerability import VULNERABILITY_COLUMNS, example_separation, vulnerability
 from analysis.scoring.proxies import AGREEMENT_COLUMNS, ProxyReplicates, proxy_agreement
-from analysis.statistics.intervals import CONFIDENCE, check_confidence, mean_interval, normal_quantile
-from analysis.statistics.jackknife import jackknife_se
+from analysis.statistics.intervals import CONFIDENCE, check_confidence, mean_interval
+from analysis.statistics.jackknife import error_of, share_limits
 from analysis.statistics.means import mean_difference
 from analysis.statistics.roc import RocCurve
-from analysis.statistics.run_means import share_interval, student_quantile
 from workers.common.arrays import Bools, Floats
 from workers.common.progress import ProgressCallback, no_progress
 from workers.errors import EstimateError, NoEstimateError
@@ -203,13 +202,10 @@ def _attacks(
 
 def _limits(value: float, replicates: Floats, targets: int, confidence: float) -> tuple[float, float, float]:
     """Standard error and limits of a share from its replicates; NaN where two of them have none."""
-    groups = int(np.isfinite(replicates).sum())
-    if not np.isfinite(value) or groups < 2:
+    error = error_of(0.0, replicates[np.isfinite(replicates)])
+    if error.runs is None or not np.isfinite(value):
         return np.nan, np.nan, np.nan
-    se = float(jackknife_se(replicates))
-    ratio = float(student_quantile(confidence, groups - 1)) / (normal_quantile(confidence) or 1.0)
-    low, high = share_interval(np.array(value), np.array((se * ratio) ** 2), np.array(targets), confidence)
-    return se, float(low), float(high)
+    return error.se, *share_limits(value, error, targets, confidence)
 
 
 def _examples(outputs: RunOutputs, found: pd.DataFrame, detected: Floats, confidence: float) -> pd.DataFrame:

@@ -23,7 +23,7 @@ Variance = Literal["example", "pooled"]
 ENOUGH_SHADOWS = 64
 """From so many shadow models on, variances are of each example, as in the paper."""
 
-_MIN_SD = 2.0**-11
+MIN_SD = 2.0**-11
 """float16 rounds a loss by up to so large a part of itself, which moves the confidence as far: less is no deviation."""
 
 
@@ -35,7 +35,7 @@ def lira_scores(
     `confidence` is the targets'; `inside` and `outside` are of each target's shadow models. `variances` (in, out) are
     [K, b] or [K, 1].
     """
-    within, without = (np.maximum(variance, _MIN_SD**2) for variance in variances)
+    within, without = (np.maximum(variance, MIN_SD**2) for variance in variances)
     ours, theirs = (confidence - inside.mean) ** 2 / within, (confidence - outside.mean) ** 2 / without
     return {
         "lira_online": (theirs - ours + np.log(without) - np.log(within)) / 2,

@@ -74,7 +74,9 @@ def compare(
             raise typer.BadParameter("--estimate is not for --pairs")
         check_output(output)
         selection = analysis.PairSelection(min_mem=0.25 if min_mem is None else min_mem, same_class=not all_classes)
-        found = analysis.compare_pairs(a, b, ratio=ratio, thresholds=threshold or PAIR_THRESHOLDS, selection=selection)
+        thresholds = threshold or PAIR_THRESHOLDS
+        with sources_display(errors, a, b) as sources:
+            found = analysis.compare_pairs(*sources, ratio=ratio, thresholds=thresholds, selection=selection)
         _write_curve(found.curve, table, plot)
         _show_pairs(found)
         _tell_files(None, table, plot)

@@ -21,8 +21,10 @@ SCORES_FILE = "longtail-scores"
 """Likewise that of explicit subsets' scores. No ending: a .gitignore that leaves tables out would leave it out."""
 
 SPLIT_FILE = "longtail-split"
-CURRICULUM_FILE = "longtail-curriculum"
 """Likewise that of the scores by which probes split the examples."""
+
+CURRICULUM_FILE = "longtail-curriculum"
+"""Likewise that of the scores by which a curriculum orders its partitions."""
 
 LABELS_FILE = "longtail-labels"
 """Likewise that of given labels."""
