@@ -42,5 +42,5 @@ def explicit_store(path: Path, campaign: Campaign | None = None) -> Store:
     """An empty store on imaginary data, whose scores are 0, 1, 2, ..."""
     scores, labels = np.arange(float(NUM_TRAIN)), np.zeros(NUM_TRAIN, np.int64)
     campaign = campaign or explicit()
-    made = header(campaign.with_scores(sha256=scores_sha256(scores)))
+    made = header(campaign.with_score_column("subsets.scores", sha256=scores_sha256(scores)))
     return Store.create(path, made, examples_table(labels, labels, np.zeros(NUM_TEST, np.int64), {"score": scores}))

@@ -22,7 +22,7 @@ from workers.errors import CampaignError
 from workers.models import build_model, check_gradients, check_output, check_weights, model_notes
 from workers.models.repeatability import build_seeded, check_repeatable, starting_values_of
 from workers.store import Header, examples_table
-from workers.store.example_schema import CURRICULUM_SCORE, NOISY_IMAGE, SCORE, SPLIT_SCORE
+from workers.store.example_schema import NOISY_IMAGE, SCORE, SCORES_OF, SPLIT_SCORE
 from workers.store.output_columns import MAX_CLASSES
 from workers.subsets.draw import given_labels, noisy_images, subset_size
 from workers.subsets.explicit import scores_sha256, threshold_ratios
@@ -153,19 +153,13 @@ def resolve_tables(campaign: Campaign, dataset: Dataset) -> tuple[Campaign, Camp
     """
     scores: dict[str, Floats] = {}
     given_labels = None
-    if campaign.subsets.scores is not None:
-        scores[SCORE] = read_scores(campaign.subsets.scores, dataset.num_train)
-        campaign = campaign.with_scores(sha256=scores_sha256(scores[SCORE]))
-        if campaign.subsets.thresholds:
-            campaign = campaign.with_ratios(threshold_ratios(campaign.subsets, scores[SCORE]))
+    for field, column in campaign.score_columns.items():
+        values = scores[SCORES_OF[field]] = read_scores(column, dataset.num_train, field)
+        campaign = campaign.with_score_column(field, sha256=scores_sha256(values))
+    if campaign.subsets.thresholds:
+        campaign = campaign.with_ratios(threshold_ratios(campaign.subsets, scores[SCORE]))
     if campaign.split is not None:
-        scores[SPLIT_SCORE] = read_scores(campaign.split.scores, dataset.num_train, "record.probes.split.scores")
         check_split(campaign.split, scores[SPLIT_SCORE])
-        campaign = campaign.with_split_scores(sha256=scores_sha256(scores[SPLIT_SCORE]))
-    if campaign.curriculum_scores is not None:
-        curriculum_scores = read_scores(campaign.curriculum_scores, dataset.num_train, "recipe.curriculum.scores")
-        scores[CURRICULUM_SCORE] = curriculum_scores
-        campaign = campaign.with_curriculum_scores(sha256=scores_sha256(curriculum_scores))
     if campaign.label_noise.file is not None:
         given_labels = read_given_labels(campaign.label_noise, dataset.num_train, dataset.class_names)
         campaign = campaign.with_label_noise(sha256=labels_sha256(given_labels))

@@ -11,7 +11,7 @@ import torch
 from analysis import EstimateError, open_store, partition_curves
 from analysis.reading.sequences import scan_sequences
 from orchestrator import run_campaign
-from orchestrator.runners.ray.job_package import CURRICULUM_FILE, with_sent_tables
+from orchestrator.runners.ray.job_package import SCORES_FILES, with_sent_tables
 from tests.command import call
 from tests.conftest import small_campaign
 from workers.campaign.campaign import Campaign
@@ -149,12 +149,15 @@ def test_a_curriculum_is_part_of_the_identity_and_its_file_is_not(tmp_path: Path
     others = (plain, without, in_turns({"epochs": 2}), in_turns({"partitions": 3}))
     assert len({each.identity("f") for each in others}) == 4
     campaign, _ = by_score(tmp_path)
-    moved = campaign.with_curriculum_scores(file="elsewhere.parquet")
+    moved = campaign.with_score_column("recipe.curriculum.scores", file="elsewhere.parquet")
     assert moved.identity("f") == campaign.identity("f")
-    assert campaign.with_curriculum_scores(sha256="a" * 64).identity("f") != campaign.identity("f")
+    hashed = campaign.with_score_column("recipe.curriculum.scores", sha256="a" * 64)
+    assert hashed.identity("f") != campaign.identity("f")
+        "f"
+    )
     sent, files = with_sent_tables(campaign)
-    assert (sent.recipe.curriculum or campaign).scores.file == CURRICULUM_FILE  # type: ignore[union-attr]
-    assert list(files) == [CURRICULUM_FILE]
+    assert (sent.recipe.curriculum or campaign).scores.file == SCORES_FILES["recipe.curriculum.scores"]  # type: ignore[union-attr]
+    assert list(files) == [SCORES_FILES["recipe.curriculum.scores"]]
     assert campaign.without_scores().curriculum_scores is None
 
 

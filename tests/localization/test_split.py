@@ -14,7 +14,7 @@ from analysis.view import StoreView
 from orchestrator import run_campaign
 from orchestrator.campaigns.plan import plan_campaign
 from orchestrator.runners.local import LocalRunner
-from orchestrator.runners.ray.job_package import SPLIT_FILE, with_sent_tables
+from orchestrator.runners.ray.job_package import SCORES_FILES, with_sent_tables
 from orchestrator.store_ops.verify import verify_store
 from tests.command import call
 from tests.conftest import small_campaign
@@ -126,7 +126,8 @@ def test_the_scores_are_those_of_the_campaign(split_store: Path, scores: Path, t
         run_campaign(campaign(fixed), str(tmp_path / "t"))
     sent, files = with_sent_tables(campaign(split).with_absolute_paths())
     assert sent.split is not None
-    assert (sent.split.scores.file, files) == (SPLIT_FILE, {SPLIT_FILE: scores})
+    name = SCORES_FILES["record.probes.split.scores"]
+    assert (sent.split.scores.file, files) == (name, {name: scores})
     sound = (split_store / "examples.parquet").read_bytes()
     table = pq.read_table(split_store / "examples.parquet")
     place = table.column_names.index("split_score")

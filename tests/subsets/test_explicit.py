@@ -16,7 +16,7 @@ from orchestrator import run_campaign
 from orchestrator.campaigns.plan import plan_campaign
 from orchestrator.campaigns.preflight import resolve_tables
 from orchestrator.runners.local import LocalRunner
-from orchestrator.runners.ray.job_package import CAMPAIGN_FILE, SCORES_FILE, driver_folder, with_sent_tables
+from orchestrator.runners.ray.job_package import CAMPAIGN_FILE, SCORES_FILES, driver_folder, with_sent_tables
 from orchestrator.store_ops.verify import verify_store
 from tests.command import call
 from tests.conftest import small_campaign
@@ -34,6 +34,8 @@ from workers.subsets.explicit import (
     class_sizes,
     explicit_subset,
 )
+
+SCORES_FILE = SCORES_FILES["subsets.scores"]
 
 
 def counts_like_forgetting(seed: int = 0) -> npt.NDArray[np.float64]:
@@ -162,7 +164,7 @@ def test_mistakes_are_told_in_a_line(changes: dict[str, Any], line: str) -> None
 
 def test_the_identity_covers_scores_and_rules_and_not_where_they_lie(tmp_path: Path) -> None:
     def identity(campaign: Campaign, sha256: str = "a" * 64) -> str:
-        return campaign.with_scores(sha256=sha256).identity("data")
+        return campaign.with_score_column("subsets.scores", sha256=sha256).identity("data")
 
     base = explicit()
     elsewhere = explicit(scores={"file": "/other", "column": "x", "ratio": 0.5}, ratios=[0.5], repetitions=9)
@@ -214,7 +216,7 @@ def test_runs_train_on_what_the_rules_keep_and_the_store_keeps_the_scores(tmp_pa
     campaign = explicit(table, per_class=True)
     run_campaign(campaign, tmp_path / "s")
     table.rename(tmp_path / "moved.parquet")
-    moved = campaign.with_scores(file=str(tmp_path / "moved.parquet"))
+    moved = campaign.with_score_column("subsets.scores", file=str(tmp_path / "moved.parquet"))
     assert run_campaign(moved, tmp_path / "s", repetitions=5).progress.trained == 2
     view = open_store(tmp_path / "s")
     examples, scores = view.examples("train"), counts_like_forgetting()
@@ -307,18 +309,18 @@ def test_scores_are_sent_along_with_a_submitted_campaign(tmp_path: Path, table: 
         there, here = (resolve_tables(each, dataset)[0].identity("x") for each in (arrived, campaign))
         assert there == here
         assert sorted(path.name for path in folder.iterdir()) == [".gitignore", CAMPAIGN_FILE, SCORES_FILE]
-    on_a_bucket = campaign.with_scores(file="s3://bucket/f.parquet")
+    on_a_bucket = campaign.with_score_column("subsets.scores", file="s3://bucket/f.parquet")
     assert with_sent_tables(on_a_bucket) == (on_a_bucket, {})
     assert with_sent_tables(small_campaign()) == (small_campaign(), {})
     with pytest.raises(CampaignError, match=r"^subsets.scores.file: must be a file of this machine, .*, got '/none'"):
-        with_sent_tables(campaign.with_scores(file="/none"))
+        with_sent_tables(campaign.with_score_column("subsets.scores", file="/none"))
     (tmp_path / "code" / SCORES_FILE).write_text("")
     with pytest.raises(CampaignError, match=f"has a {SCORES_FILE}"), driver_folder("", str(tmp_path / "code"), files):
         pass
 
 
 def test_a_campaign_in_a_header_reads_back() -> None:
-    campaign = explicit(drop=["lowest", {"window": 0.1}]).with_scores(sha256="c" * 64)
+    campaign = explicit(drop=["lowest", {"window": 0.1}]).with_score_column("subsets.scores", sha256="c" * 64)
     made = header(campaign)
     assert type(made).from_json(made.to_json(), "x").campaign == campaign
     assert check_campaign(campaign.model_dump(mode="json")) == campaign

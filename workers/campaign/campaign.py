@@ -220,17 +220,19 @@ class Campaign(Frozen):
         """The same campaign with other ratios."""
         return self.model_copy(update={"subsets": self.subsets.model_copy(update={"ratios": ratios})})
 
-    def with_scores(self, **changes: str) -> "Campaign":
-        """The same campaign with fields of `subsets.scores` (file, sha256) replaced. Raises ValueError without one."""
-        return with_changes(self, ("subsets", "scores"), changes)
+    @property
+    def score_columns(self) -> dict[str, ScoreColumn]:
+        """The columns of scores that the campaign takes from tables, by the field that names each."""
+        columns = {
+            "subsets.scores": self.subsets.scores,
+            "record.probes.split.scores": None if self.split is None else self.split.scores,
+            "recipe.curriculum.scores": self.curriculum_scores,
+        }
+        return {field: column for field, column in columns.items() if column is not None}
 
-    def with_split_scores(self, **changes: str) -> "Campaign":
-        """As `with_scores`, of `record.probes.split.scores`."""
-        return with_changes(self, ("record", "probes", "split", "scores"), changes)
-
-    def with_curriculum_scores(self, **changes: str) -> "Campaign":
-        """As `with_scores`, of `recipe.curriculum.scores`."""
-        return with_changes(self, ("recipe", "curriculum", "scores"), changes)
+    def with_score_column(self, field: str, **changes: str) -> "Campaign":
+        """The same campaign with a field of `score_columns` changed (file, sha256). Raises ValueError without it."""
+        return with_changes(self, field.split("."), changes)
 
     @property
     def curriculum_scores(self) -> ScoreColumn | None:

@@ -19,7 +19,14 @@ EXAMPLES = pa.schema(
 
 SCORE, SPLIT_SCORE, CURRICULUM_SCORE = "score", "split_score", "curriculum_score"
 """Columns of scores, null for test examples: those that explicit subsets go by, those that split the examples into
-typical and atypical ones for probes, and those by which partitions that take turns are formed."""
+typical and atypical ones for probes, and those by which a curriculum orders its partitions."""
+
+SCORES_OF = {
+    "subsets.scores": SCORE,
+    "record.probes.split.scores": SPLIT_SCORE,
+    "recipe.curriculum.scores": CURRICULUM_SCORE,
+}
+"""The same by the campaign's field that names each: `Campaign.score_columns`."""
 
 EXAMPLE_NAMES = pa.schema([("label_name", pa.string()), ("given_label_name", pa.string()), ("name", pa.string())])
 """Columns that follow: names of the classes; and of the examples, where the data set has them. Older stores lack them.

@@ -13,7 +13,7 @@ from workers.campaign.import_spec import Imported
 from workers.campaign.record import Record
 from workers.campaign.score_column import ScoreColumn
 from workers.errors import DamagedFileError, StoreError, StoreMismatchError
-from workers.store.example_schema import CURRICULUM_SCORE, SCORE, SPLIT_SCORE
+from workers.store.example_schema import SCORES_OF
 from workers.store.file_problems import RESTORE_HINT
 from workers.store.output_columns import output_bits
 from workers.store.probe_columns import ARROW_TYPES, ProbeColumn, ProbeForm
@@ -77,15 +77,8 @@ class Header(Frozen):
     @property
     def score_columns(self) -> Mapping[str, ScoreColumn]:
         """The columns of scores that examples have, and what the campaign says of them."""
-        if not isinstance(self.campaign, Campaign):
-            return {}
-        split = self.campaign.split
-        columns = {
-            SCORE: self.campaign.subsets.scores,
-            SPLIT_SCORE: None if split is None else split.scores,
-            CURRICULUM_SCORE: self.campaign.curriculum_scores,
-        }
-        return {name: scores for name, scores in columns.items() if scores is not None}
+        columns = self.campaign.score_columns if isinstance(self.campaign, Campaign) else {}
+        return {SCORES_OF[field]: column for field, column in columns.items()}
 
     @property
     def has_noisy_images(self) -> bool:

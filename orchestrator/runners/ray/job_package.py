@@ -17,14 +17,12 @@ from workers.errors import CampaignError
 CAMPAIGN_FILE = "longtail-campaign.yaml"
 """The frozen campaign's name in the folder that is sent."""
 
-SCORES_FILE = "longtail-scores"
-"""Likewise that of explicit subsets' scores. No ending: a .gitignore that leaves tables out would leave it out."""
-
-SPLIT_FILE = "longtail-split"
-"""Likewise that of the scores by which probes split the examples."""
-
-CURRICULUM_FILE = "longtail-curriculum"
-"""Likewise that of the scores by which a curriculum orders its partitions."""
+SCORES_FILES = {
+    "subsets.scores": "longtail-scores",
+    "record.probes.split.scores": "longtail-split",
+    "recipe.curriculum.scores": "longtail-curriculum",
+}
+"""Likewise those of tables of scores, by field. No ending: a .gitignore that leaves tables out would leave them out."""
 
 LABELS_FILE = "longtail-labels"
 """Likewise that of given labels."""
@@ -62,18 +60,12 @@ def with_sent_tables(campaign: Campaign) -> tuple[Campaign, dict[str, Path]]:
     Those at a URI are read from there. Paths are absolute already. Raises CampaignError where a file is missing.
     """
     sent: dict[str, Path] = {}
-    scores, labels = campaign.subsets.scores, campaign.label_noise.file
-    if scores is not None and "://" not in scores.file:
-        sent[SCORES_FILE] = _to_send("subsets.scores.file", scores.file)
-        campaign = campaign.with_scores(file=SCORES_FILE)
-    split = campaign.split
-    if split is not None and "://" not in split.scores.file:
-        sent[SPLIT_FILE] = _to_send("record.probes.split.scores.file", split.scores.file)
-        campaign = campaign.with_split_scores(file=SPLIT_FILE)
-    turns = campaign.curriculum_scores
-    if turns is not None and "://" not in turns.file:
-        sent[CURRICULUM_FILE] = _to_send("recipe.curriculum.scores.file", turns.file)
-        campaign = campaign.with_curriculum_scores(file=CURRICULUM_FILE)
+    for field, column in campaign.score_columns.items():
+        if "://" not in column.file:
+            name = SCORES_FILES[field]
+            sent[name] = _to_send(f"{field}.file", column.file)
+            campaign = campaign.with_score_column(field, file=name)
+    labels = campaign.label_noise.file
     if labels is not None and "://" not in labels:
         sent[LABELS_FILE] = _to_send("label_noise.file", labels)
         campaign = campaign.with_label_noise(file=LABELS_FILE)
@@ -117,7 +109,7 @@ def _checked(folder: Path) -> Path:
         raise CampaignError(
             f"--working-dir: {original} holds your home folder with its keys; name the folder of your code"
         )
-    for name in (CAMPAIGN_FILE, SCORES_FILE, SPLIT_FILE, CURRICULUM_FILE, LABELS_FILE):
+    for name in (CAMPAIGN_FILE, *SCORES_FILES.values(), LABELS_FILE):
         if (folder / name).exists():
             raise CampaignError(f"--working-dir: {original} has a {name}, which is the name of what is sent with it")
     try:
