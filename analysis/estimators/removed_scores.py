@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from workers.campaign.campaign import Campaign, ratio_to_ppm
+from workers.campaign.drop_rules import rule_text
 from workers.errors import EstimateError
 from workers.store import Store
 
@@ -32,17 +33,12 @@ def with_removed_scores(store: Store, curve: pd.DataFrame) -> pd.DataFrame:
             if status != "diverged" and len(removed):
                 rule = str(rules[repetition % len(rules)])
                 means.setdefault((shard.ratio_ppm, rule), []).append(float(removed.mean()))
-    named = {(ratio_to_ppm(row["ratio"]), name_of(row)): place for place, row in enumerate(curve.to_dict("records"))}
+    named = {
+        (ratio_to_ppm(row["ratio"]), rule_text(row["rule"], row["threshold"])): place
+        for place, row in enumerate(curve.to_dict("records"))
+    }
     removed_scores = np.full(len(curve), np.nan)
     for key, values in means.items():
         if key in named:
             removed_scores[named[key]] = np.mean(values)
     return curve.assign(removed_score=removed_scores)
-
-
-def name_of(row: "dict[object, object]") -> str:
-    """A row's rule as `str(rule)` has it."""
-    from workers.campaign.drop_rules import score_text
-
-    threshold = float(str(row["threshold"]))
-    return str(row["rule"]) if np.isnan(threshold) else f"{row['rule']} {score_text(threshold)}"

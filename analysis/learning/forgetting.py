@@ -28,7 +28,7 @@ import pandas as pd
 
 from analysis.reading.examples import Labels, read_labels
 from analysis.reading.selection import check_random_subsets
-from analysis.reading.sequences import At, RunSequence, scan_sequences
+from analysis.reading.sequences import At, RunSequence, no_run_error, scan_sequences
 from analysis.statistics.intervals import CONFIDENCE, check_confidence
 from analysis.statistics.means import group_mean
 from analysis.statistics.moments import RunMoments
@@ -36,7 +36,6 @@ from analysis.statistics.run_means import bounded_interval, count_interval
 from workers.campaign.campaign import PPM
 from workers.campaign.keys import Run
 from workers.common.arrays import Bools, Integers
-from workers.errors import NoEstimateError
 from workers.store import Store
 
 COLUMNS = (
@@ -230,7 +229,7 @@ def sum_forgetting(
         if observe is not None:
             observe(sequence.run, of_run)
     if not sums:
-        raise NoEstimateError(f"{store.uri}: has no run to estimate from, all that are committed diverged")
+        raise no_run_error(store)
     return [sums[ratio_ppm].counted() for ratio_ppm in sorted(sums)]
 
 

@@ -14,13 +14,12 @@ import pandas as pd
 
 from analysis.learning.forgetting import forgetting_of
 from analysis.reading.examples import read_labels
-from analysis.reading.sequences import scan_sequences
+from analysis.reading.sequences import no_run_error, scan_sequences
 from analysis.statistics.intervals import CONFIDENCE, check_confidence
 from analysis.statistics.moments import RunMoments
 from analysis.statistics.run_means import student_quantile
 from workers.campaign.campaign import PPM
 from workers.common.arrays import Floats
-from workers.errors import NoEstimateError
 from workers.store import Store
 from workers.store.schema import PRESENTED_MARGIN
 
@@ -48,7 +47,7 @@ def presented_margins(
         r = _spearman(margins, forgetting_of(sequence).events)
         found.setdefault(sequence.run.ratio_ppm, []).extend([] if np.isnan(r) else [r])
     if not moments:
-        raise NoEstimateError(f"{store.uri}: has no run to estimate from, all that are committed diverged")
+        raise no_run_error(store)
     frames = [
         labels.columns().assign(ratio=ratio_ppm / PPM, n_runs=each.n, margin=each.mean, margin_se=each.se)
         for ratio_ppm, each in sorted(moments.items())

@@ -12,13 +12,13 @@ two halves of a data set in turn. Limits are those of a mean of values from 0 to
 import numpy as np
 import pandas as pd
 
-from analysis.reading.sequences import scan_sequences
+from analysis.reading.sequences import no_run_error, scan_sequences
 from analysis.statistics.intervals import CONFIDENCE, check_confidence
 from analysis.statistics.moments import RunMoments
 from analysis.statistics.run_means import bounded_interval
 from workers.campaign.campaign import PPM, Campaign
 from workers.common.arrays import Integers
-from workers.errors import EstimateError, NoEstimateError
+from workers.errors import EstimateError
 from workers.store import Store
 from workers.subsets.partitions import draw_partitions
 
@@ -54,7 +54,7 @@ def partition_curves(store: Store, ratio: float | None = None, *, confidence: fl
         sizes[run.ratio_ppm] = np.minimum(size, sizes.get(run.ratio_ppm, size))
         moments[run.ratio_ppm].add(right.astype(np.float64) / size)
     if not moments:
-        raise NoEstimateError(f"{store.uri}: has no run to estimate from, all that are committed diverged")
+        raise no_run_error(store)
     shown = np.array([curriculum.partition_of(int(epoch) - 1) for epoch in epochs])
     frames = [
         _frame(ratio_ppm / PPM, epochs, shown, sizes[ratio_ppm], moment, confidence)

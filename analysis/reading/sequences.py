@@ -12,7 +12,7 @@ import pyarrow as pa
 from analysis.reading.selection import select_ratios
 from workers.campaign.keys import Run, Shard
 from workers.common.arrays import Bools
-from workers.errors import EstimateError
+from workers.errors import EstimateError, NoEstimateError
 from workers.store import Store
 from workers.store.schema import PRESENTED, PRESENTED_MARGIN, PRESENTED_VALUES, presentation_columns
 
@@ -73,6 +73,11 @@ def scan_sequences(
             if table["status"][start].as_py() != "diverged":
                 rows = table.slice(start, stop - start)
                 yield (_presented if at == "presentations" else _evaluated)(store, shard, rows, repetition, at)
+
+
+def no_run_error(store: Store) -> NoEstimateError:
+    """The error of an estimate from sequences where there was none: they leave out runs that diverged."""
+    return NoEstimateError(f"{store.uri}: has no run to estimate from, all that are committed diverged")
 
 
 def _runs(table: pa.Table) -> Iterator[tuple[int, int, int]]:

@@ -46,9 +46,9 @@ def show_removal_on_tests(frame: "pd.DataFrame") -> None:
 
 
 def _cells(row: Mapping[Any, Any]) -> list[object]:
-    from workers.campaign.drop_rules import score_text
+    from workers.campaign.drop_rules import rule_text
 
-    which = row["rule"] if row["threshold"] != row["threshold"] else f"{row['rule']} {score_text(row['threshold'])}"
+    which = rule_text(row["rule"], row["threshold"])
     figures = ("accuracy", "se", "control_accuracy", "difference", "difference_se")
     points = (cell(100 * row[name], digits=3) for name in ("points", "points_se"))
     share = (cell(row[name]) for name in ("share", "share_low", "share_high"))

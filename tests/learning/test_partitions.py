@@ -153,8 +153,6 @@ def test_a_curriculum_is_part_of_the_identity_and_its_file_is_not(tmp_path: Path
     assert moved.identity("f") == campaign.identity("f")
     hashed = campaign.with_score_column("recipe.curriculum.scores", sha256="a" * 64)
     assert hashed.identity("f") != campaign.identity("f")
-        "f"
-    )
     sent, files = with_sent_tables(campaign)
     assert (sent.recipe.curriculum or campaign).scores.file == SCORES_FILES["recipe.curriculum.scores"]  # type: ignore[union-attr]
     assert list(files) == [SCORES_FILES["recipe.curriculum.scores"]]

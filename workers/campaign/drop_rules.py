@@ -4,6 +4,7 @@ Rules by share drop as many examples as a ratio leaves out. Rules by threshold d
 so that the ratio follows from the scores.
 """
 
+import math
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
@@ -48,7 +49,7 @@ class ThresholdRule(Frozen):
         raise NotImplementedError
 
     def __str__(self) -> str:
-        return f"{self.side} {score_text(self.threshold)}"
+        return rule_text(self.side, self.threshold)
 
 
 class AtLeast(ThresholdRule):
@@ -75,9 +76,9 @@ class AtMost(ThresholdRule):
         return self.at_most
 
 
-def score_text(score: float) -> str:
-    """The shortest text that reads back as the score; different scores have different texts."""
-    return repr(score).removesuffix(".0")
+def rule_text(rule: str, threshold: float) -> str:
+    """A rule and its score, NaN for a rule without one: the shortest text that reads back as the score."""
+    return rule if math.isnan(threshold) else f"{rule} {repr(threshold).removesuffix('.0')}"
 
 
 def _known_rule(value: Any, check: ValidatorFunctionWrapHandler) -> Any:

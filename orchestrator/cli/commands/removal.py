@@ -132,7 +132,7 @@ def _read_ids(path: Path, num_test: int) -> "Integers":
 
 
 def _show(frame: "pd.DataFrame") -> None:
-    from workers.campaign.drop_rules import score_text
+    from workers.campaign.drop_rules import rule_text
 
     by_count = [("removed", 0), ("examples", 3)]
     by_count += [("mean score", 2)] if "removed_score" in frame else []
@@ -141,7 +141,7 @@ def _show(frame: "pd.DataFrame") -> None:
     columns = [TableColumn(*each) for each in by_count] + [TableColumn("which", kind="text")]
     table = TextTable([*columns, *(TableColumn(*each) for each in (*by_rule, *control))], "-o FILE writes all")
     for row in frame.to_dict("records"):
-        which = row["rule"] if row["threshold"] != row["threshold"] else f"{row['rule']} {score_text(row['threshold'])}"
+        which = rule_text(row["rule"], row["threshold"])
         figures = (cell(row[name], digits=4) for name in ("test_accuracy", "se", "low", "high"))
         score = [cell(row["removed_score"])] if "removed_score" in row else []
         removed = [f"{row['removed']:.4g}", row["examples_removed"], *score]
