@@ -18,6 +18,7 @@ from orchestrator.report.campaign_text import accuracies, describe_campaign, hea
 from orchestrator.report.explorer import explorer_of
 from orchestrator.report.galleries import Galleries
 from orchestrator.report.localization import introduction, localization
+from orchestrator.report.page_files import scripts, styles
 from orchestrator.report.pictures import load_pictures
 from workers.campaign.plural import count_text, range_text
 from workers.common.progress import StageCallback
@@ -112,13 +113,9 @@ def _context(findings: Findings, galleries: Galleries, pictures: Any) -> dict[st
         "suspects": galleries.suspects(),
         "explorer": explorer_of(findings, pictures),
         "image": pictures,
-        "scripted": "".join(_read(name) for name in ("data.js", "detail.js", "explorer.js")),
-        "styled": _read("report.css"),
+        "scripted": scripts(),
+        "styled": styles(),
     }
-
-
-def _read(name: str) -> str:
-    return (Path(__file__).parent / "page" / name).read_text(encoding="utf-8")
 
 
 def _pictures(findings: Findings) -> dict[str, draw.Picture]:
