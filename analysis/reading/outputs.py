@@ -9,7 +9,9 @@ import numpy.typing as npt
 from analysis.reading.examples import Labels, read_labels
 from analysis.reading.recorded_output import recorded_output
 from analysis.reading.selection import check_random_subsets, chosen_tests, scan_epoch, select_ratio
+from analysis.reading.subset_groups import groups_of_rows
 from workers.campaign.campaign import PPM
+from workers.common.arrays import Bools
 from workers.store import Store
 from workers.store.output_columns import OutputColumn, output_columns
 from workers.store.schema import MAX_FLOAT16
@@ -23,7 +25,8 @@ class RatioOutputs:
 
     `tests` are int64 ids of test examples, ascending. `diverged` runs are left out, and so are those with an output
     that is not finite on one of the test examples (`not_finite`). `epoch` is None where no run is left. `saturated`
-    counts the outputs of 65,504 or more, or -65,504 or less: float16 holds no larger ones.
+    counts the outputs of 65,504 or more, or -65,504 or less: float16 holds no larger ones. `groups` int64[runs] has
+    equal numbers for runs of one subset: see `analysis.reading.subset_groups`.
     """
 
     ratio_ppm: int
@@ -36,6 +39,7 @@ class RatioOutputs:
     tests: npt.NDArray[np.int64]
     subsets: npt.NDArray[np.bool_]
     outputs: npt.NDArray[np.float32]
+    groups: npt.NDArray[np.int64]
 
     @property
     def ratio(self) -> float:
@@ -72,12 +76,14 @@ def read_outputs(
     column = "test_correct" if output == "correctness" else recorded_output(store, output, "test")
     subsets = [np.zeros((0, header.num_train), dtype=bool)]
     outputs = [np.zeros((0, len(chosen)), dtype=np.float32)]
+    groups = [np.zeros(0, dtype=np.int64)]
     diverged, not_finite, saturated, last_epoch = 0, 0, 0, 0
-    for rows in scan_epoch(store, ("subset", column), ratio_ppm, epoch):
+    for rows in scan_epoch(store, ("repetition", "subset", column), ratio_ppm, epoch):
         values = store.vectors(rows.shard, rows.table, column)[:, chosen].astype(np.float32)
-        finite = np.isfinite(values).all(axis=1)
+        finite: Bools = np.isfinite(values).all(axis=1)
         subsets.append(store.bits(rows.shard, rows.table, "subset")[rows.used & finite])
         outputs.append(values[rows.used & finite])
+        groups.append(groups_of_rows(store, rows)[finite[rows.used]])
         diverged += rows.diverged
         last_epoch = max(last_epoch, *rows.epochs[rows.used & finite].tolist(), 0)
         not_finite += int((rows.used & ~finite).sum())
@@ -93,4 +99,5 @@ def read_outputs(
         tests=chosen,
         subsets=np.concatenate(subsets),
         outputs=np.concatenate(outputs),
+        groups=np.concatenate(groups),
     )

@@ -56,6 +56,7 @@ def source(subsets: npt.NDArray[np.bool_], outputs: npt.NDArray[Any], ratio_ppm:
         tests=np.arange(num_test),
         subsets=subsets,
         outputs=outputs.astype(np.float32),
+        groups=np.arange(len(subsets)),
     )
 
 

@@ -11,6 +11,14 @@ from workers.campaign.keys import Run, Shard
 from workers.errors import CampaignError
 from workers.subsets.draw import Purpose, draw_subset, generator, given_labels, integer_seed, subset_size
 
+EXPLICIT = {
+    "design": "explicit",
+    "ratios": [0.5],
+    "repetitions": 4,
+    "drop": ["random"],
+    "scores": {"file": "s.csv", "column": "s"},
+}
+
 
 @given(ratio_ppm=st.integers(1, PPM), repetition=st.integers(0, 999_999), num_examples=st.integers(1, 300))
 def test_a_subset_has_exactly_its_size(ratio_ppm: int, repetition: int, num_examples: int) -> None:
@@ -49,6 +57,41 @@ def test_streams_are_distinct_and_fixed(small: Campaign) -> None:
     assert all(0 <= seed < 2**63 for seed in seeds)
     # The first draws of a stream are part of every campaign's results: they must never change.
     assert generator(small, Purpose.ORDER, Run(700_000, 3)).integers(0, 1000, 4).tolist() == [868, 324, 16, 422]
+
+
+@given(replicates=st.integers(1, 5), repetition=st.integers(0, 200), design=st.sampled_from(["uniform", "balanced"]))
+def test_replicates_share_a_subset_and_no_stream_of_training(replicates: int, repetition: int, design: str) -> None:
+    subsets = {"design": design, "ratios": [0.5], "repetitions": 3, "seed": 5}
+    campaign = small_campaign(subsets={**subsets, "replicates": replicates})
+    run, single = Run(500_000, repetition), small_campaign(subsets=subsets)
+    expected = draw_subset(single, Run(500_000, repetition // replicates), 100)
+    assert (draw_subset(campaign, run, 100) == expected).all()
+    for purpose in (Purpose.INITIALIZATION, Purpose.ORDER, Purpose.AUGMENTATION):
+        assert integer_seed(campaign, purpose, run) == integer_seed(single, purpose, run)
+    assert (campaign.identity("0") == single.identity("0")) == (replicates == 1)
+
+
+def test_a_fixed_seed_is_that_of_every_run_and_leaves_subsets_alone(small: Campaign) -> None:
+    fixed = small_campaign(recipe={"epochs": 2, "batch_size": 256, "fixed_seed": True})
+    runs = [Run(ratio_ppm, repetition) for ratio_ppm in (200_000, 600_000) for repetition in range(3)]
+    for purpose in (Purpose.INITIALIZATION, Purpose.ORDER, Purpose.AUGMENTATION, Purpose.FLIP, Purpose.PARTITION):
+        assert len({integer_seed(fixed, purpose, run) for run in runs}) == 1
+    for run in runs:
+        assert (draw_subset(fixed, run, 100) == draw_subset(small, run, 100)).all()
+    assert fixed.identity("0") != small.identity("0")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"recipe": {"epochs": 2, "batch_size": 256, "fixed_seed": True}}, "runs would be identical"),
+        ({"subsets": {"ratios": [0.5], "repetitions": 4, "replicates": 0}}, "replicates"),
+        ({"subsets": {**EXPLICIT, "replicates": 2}}, "whose rules repeat"),
+    ],
+)
+def test_replicates_that_make_no_sense_are_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(CampaignError, match=message):
+        small_campaign(**{"subsets": {"ratios": [0.5], "repetitions": 4, "replicates": 2}, **changes})
 
 
 @given(fraction=st.floats(0, 1), num_classes=st.integers(2, 12))

@@ -72,6 +72,9 @@ class Subsets(Frozen):
     rules by threshold: one for each of them, in their order, follows from the scores where the campaign is started."""
     repetitions: Annotated[int, Field(ge=1, le=MAX_REPETITIONS)]
     """Runs at each ratio."""
+    replicates: Annotated[int, Field(ge=1, le=1000)] = 1
+    """Runs of each subset, which differ in training alone: repetition r has the subset of r // replicates, and its own
+    initialization, order and augmentation."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     scores: ScoreColumn | None = None
     """For `explicit` alone, like what follows."""
@@ -106,6 +109,12 @@ class Subsets(Frozen):
         if windows and self.ratios and not self.thresholds and max(windows) > min(self.ratios):
             most = f"must start at the smallest ratio, {min(self.ratios):g}, at the latest"
             raise ValueError(f"drop: a window must end within the order, so it {most}, got {max(windows):g}")
+        return self
+
+    @model_validator(mode="after")
+    def _replicates_fit_design(self) -> "Subsets":
+        if self.replicates > 1 and self.design == "explicit":
+            raise ValueError("replicates must be left out under the design explicit, whose rules repeat")
         return self
 
     @model_validator(mode="after")
@@ -156,6 +165,14 @@ class Campaign(Frozen):
     subsets: Subsets
     record: Record = Record()
 
+    @model_validator(mode="after")
+    def _replicates_differ(self) -> "Campaign":
+        if self.subsets.replicates > 1 and self.recipe.fixed_seed:
+            raise ValueError(
+                "recipe.fixed_seed must be false beside subsets.replicates, whose runs would be identical, got true"
+            )
+        return self
+
     def science(self) -> dict[str, Any]:
         """What decides every result, as plain data: no locations, and not how many runs (ratios, repetitions)."""
         return self._science(defaults=True)
@@ -180,8 +197,8 @@ class Campaign(Frozen):
         plain = without_locations(self, defaults=defaults)
         drawn = plain["subsets"]
         plain["subsets"] = {"design": self.subsets.design, "seed": self.subsets.seed}
-        if self.subsets.design == "explicit":
-            plain["subsets"] |= {name: drawn[name] for name in ("scores", "drop", "per_class") if name in drawn}
+        names = ("scores", "drop", "per_class") if self.subsets.design == "explicit" else ("replicates",)
+        plain["subsets"] |= {name: drawn[name] for name in names if name in drawn}
         return plain
 
     def recorded_epochs(self) -> tuple[int, ...]:

@@ -22,10 +22,13 @@ class Imported(Frozen):
     """The form of the files that were read."""
     experiment: Annotated[str, Field(min_length=1, max_length=1000)]
     """The published name of the runs: the folder that held them."""
+    replicates: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    """Runs of each subset: repetition r has the subset of r // replicates."""
 
     def science(self) -> dict[str, Any]:
-        """What tells one import from another, as plain data."""
-        return {"imported": self.model_dump(mode="json")}
+        """What tells one import from another, as plain data; `replicates` where it is not 1."""
+        left_out = {"replicates"} if self.replicates == 1 else set()
+        return {"imported": self.model_dump(mode="json", exclude=left_out)}
 
     def identity(self, fingerprint: str) -> str:
         """SHA-256 (hex) of the science and of the labels' fingerprint: equal for runs that may share a store."""

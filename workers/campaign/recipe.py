@@ -179,6 +179,9 @@ class Recipe(Frozen):
     """Partitions of the subset that are trained in turn; left out: every epoch shows all of it."""
     evaluation_flip: bool = False
     """Evaluate on the mean of the logits of an image and of its mirror image."""
+    fixed_seed: bool = False
+    """Every run has the same seeds of initialization, order, augmentation and partitions, at every ratio, so that runs
+    differ in their subsets alone: as a program that seeds its generators alike at the start of each run."""
     precision: Annotated[
         Literal["float32", "tf32", "bfloat16", "auto"] | None, Field(json_schema_extra={"formerly": "float32"})
     ] = None

@@ -75,6 +75,11 @@ class Header(Frozen):
         return isinstance(self.campaign, Campaign) and self.campaign.subsets.scores is not None
 
     @property
+    def replicates(self) -> int:
+        """Runs of each subset: repetition r has the subset number r // replicates of its ratio."""
+        return self.campaign.subsets.replicates if isinstance(self.campaign, Campaign) else self.campaign.replicates
+
+    @property
     def score_columns(self) -> Mapping[str, ScoreColumn]:
         """The columns of scores that examples have, and what the campaign says of them."""
         columns = self.campaign.score_columns if isinstance(self.campaign, Campaign) else {}

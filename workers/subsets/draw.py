@@ -35,12 +35,17 @@ class Purpose(IntEnum):
     IMAGE_NOISE = 10
 
 
+_TRAINING = frozenset({Purpose.INITIALIZATION, Purpose.ORDER, Purpose.AUGMENTATION, Purpose.FLIP, Purpose.PARTITION})
+"""Purposes whose streams `recipe.fixed_seed` makes those of all runs."""
+
 _WHOLE_CAMPAIGN = Run(0, 0)
 """Key of the streams that all runs share; no run has ratio 0."""
 
 
 def seed_sequence(campaign: Campaign, purpose: Purpose, run: Run, *key: int) -> np.random.SeedSequence:
     """The seed of one stream of one run; `key` tells apart streams of one purpose."""
+    if campaign.recipe.fixed_seed and purpose in _TRAINING:
+        run = _WHOLE_CAMPAIGN
     return np.random.SeedSequence(campaign.subsets.seed, spawn_key=(purpose, run.ratio_ppm, run.repetition, *key))
 
 
@@ -89,7 +94,8 @@ def draw_subset(
 ) -> npt.NDArray[np.bool_]:
     """bool[N], true at the floor(ratio x N) examples that the run trains on, uniform among all such subsets.
 
-    Under the design `uniform` independent of every other run's; under `balanced` of those in other blocks. Under
+    Under the design `uniform` independent of every other subset; under `balanced` of those in other blocks. Runs
+    r m..r m + m - 1 have the subset number r, where `subsets.replicates` is m. Under
     `explicit` the rule of the run's repetition decides, which goes by what is `scored`: see `workers.subsets.explicit`.
     Raises CampaignError where the subset is empty or the ratio is not that of a threshold, ValueError where the design
     needs scores and there are none.
@@ -102,11 +108,12 @@ def draw_subset(
         return explicit_subset(random, rule, size=size, examples=scored, per_class=campaign.subsets.per_class)
     if campaign.subsets.design == "balanced":
         length = block_length(run.ratio_ppm)
-        block, place = divmod(run.repetition, length)
+        block, place = divmod(run.repetition // campaign.subsets.replicates, length)
         random = generator(campaign, Purpose.SUBSET_BLOCK, Run(run.ratio_ppm, block))
         return balanced_subset(random, place, length=length, size=size, num_examples=num_examples)
     subset = np.zeros(num_examples, dtype=bool)
-    subset[generator(campaign, Purpose.SUBSET, run).permutation(num_examples)[:size]] = True
+    drawn_for = Run(run.ratio_ppm, run.repetition // campaign.subsets.replicates)
+    subset[generator(campaign, Purpose.SUBSET, drawn_for).permutation(num_examples)[:size]] = True
     return subset
 
 
