@@ -80,7 +80,7 @@ def read_outputs(
     diverged, not_finite, saturated, last_epoch = 0, 0, 0, 0
     for rows in scan_epoch(store, ("repetition", "subset", column), ratio_ppm, epoch):
         values = store.vectors(rows.shard, rows.table, column)[:, chosen].astype(np.float32)
-        finite: Bools = np.isfinite(values).all(axis=1)
+        finite: Bools = np.asarray(np.isfinite(values).all(axis=1))
         subsets.append(store.bits(rows.shard, rows.table, "subset")[rows.used & finite])
         outputs.append(values[rows.used & finite])
         groups.append(groups_of_rows(store, rows)[finite[rows.used]])
