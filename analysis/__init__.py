@@ -42,10 +42,11 @@ if TYPE_CHECKING:
     from analysis.scoring.example_scores import ExampleScore, StoreScores, read_example_scores
     from analysis.scoring.forgetting_agreement import forgetting_agreement
     from analysis.scoring.groups import Groups, group_examples
+    from analysis.scoring.learning_curves import learning_curves, learning_speed
     from analysis.scoring.noise import noise_curves, noise_detection
     from analysis.scoring.pair_agreement import PairAgreement, compare_pairs
     from analysis.scoring.privacy.audit import Audit, AuditOptions, audit_store
-    from analysis.scoring.profiles import class_summary, group_profiles, learning_curves
+    from analysis.scoring.profiles import class_summary, group_profiles
     from analysis.scoring.proxies import collect_proxies, proxy_agreement
     from analysis.scoring.split_half import estimate_reliability
     from analysis.scoring.suspects import rank_suspects
@@ -108,6 +109,7 @@ __all__ = [
     "influential_pairs",
     "largest_unit_variance",
     "learning_curves",
+    "learning_speed",
     "mean_interval",
     "noise_curves",
     "noise_detection",
@@ -188,7 +190,8 @@ _MODULES = {
     "influence_top": "analysis.influence.estimator",
     "influential_pairs": "analysis.influence.high_influence",
     "largest_unit_variance": "analysis.estimators.standard_errors",
-    "learning_curves": "analysis.scoring.profiles",
+    "learning_curves": "analysis.scoring.learning_curves",
+    "learning_speed": "analysis.scoring.learning_curves",
     "mean_interval": "analysis.statistics.intervals",
     "p90_expected_se": "analysis.estimators.standard_errors",
     "noise_curves": "analysis.scoring.noise",

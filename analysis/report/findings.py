@@ -30,7 +30,8 @@ from analysis.reading.selection import select_ratios
 from analysis.report.probed import Probed, find_probed
 from analysis.scoring.example_scores import largest_ratio, read_example_scores
 from analysis.scoring.groups import Groups, group_examples
-from analysis.scoring.profiles import group_profiles, learning_curves, recorded_kinds
+from analysis.scoring.learning_curves import learning_curves, recorded_kinds
+from analysis.scoring.profiles import group_profiles
 from analysis.scoring.suspects import chosen_score, rank_suspects
 from analysis.statistics.intervals import mean_interval
 from workers.campaign.campaign import PPM

@@ -1,14 +1,12 @@
-"""Consistency profiles, learning curves and class summaries of groups of examples.
+"""Consistency profiles and class summaries of groups of examples.
 
-    profile(G, r)  = mean_{i in G} profile(i, r)      mean correctness of the group at ratio r by runs that held it out
-    learning(G, e) = mean_k mean_{i in G, seen by k at epoch e} c_ke(i)
+    profile(G, r) = mean_{i in G} profile(i, r)      mean correctness of the group at ratio r by runs that held it out
 
-Z. Jiang et al., "Characterizing structural regularities of labeled data in overparameterized models", ICML 2021: the
-consistency profile, and the learning speed of groups of one C-score. `sd` is a profile's spread over the group's
-examples. Its standard error is that of a mean over examples as they are estimated, sd / sqrt(examples), put together
-with the runs' part where the runs' groups are given: by the jackknife of `analysis.statistics.jackknife`, in which
-groups by C-score are formed anew without each group of runs, as other runs would form them. `over` says which. Limits
-are Wilson's at the effective number of runs. Those of a learning curve are over runs, with the groups as they are.
+Z. Jiang et al., "Characterizing structural regularities of labeled data in overparameterized models", ICML 2021. `sd`
+is a profile's spread over the group's examples. Its standard error is that of a mean over examples as they are
+estimated, sd / sqrt(examples), put together with the runs' part where the runs' groups are given: by the jackknife of
+`analysis.statistics.jackknife`, in which groups by the store's own C-score are formed anew without each group of runs,
+as other runs would form them. `over` says which. Limits are Wilson's at the effective number of runs.
 """
 
 from dataclasses import replace
@@ -21,14 +19,11 @@ from analysis.estimators.consistency import cscore
 from analysis.estimators.memorization import estimate_memorization
 from analysis.reading.counts import RatioCounts, StoreCounts
 from analysis.reading.run_groups import RunGroups
-from analysis.reading.sequences import At, RunSequence, scan_sequences
 from analysis.scoring.groups import Groups, class_name, group_examples
 from analysis.statistics.intervals import CONFIDENCE, check_confidence, normal_quantile
 from analysis.statistics.jackknife import error_of
 from analysis.statistics.means import group_mean
-from analysis.statistics.moments import RunMoments
 from analysis.statistics.run_means import share_interval
-from workers.campaign.campaign import PPM
 from workers.errors import EstimateError
 from workers.store import Store
 
@@ -36,7 +31,6 @@ PROFILE_COLUMNS = (
     *("group", "name", "ratio", "examples", "left_out", "consistency", "sd"),
     *("se", "se_runs", "low", "high", "over"),
 )
-LEARNING_COLUMNS = ("at", "ratio", "group", "name", "epoch", "runs", "correctness", "sd", "se")
 CLASS_COLUMNS = (
     *("estimate", "ratio", "given_label", "name", "examples", "left_out"),
     *("mean", "mean_se", "mean_se_runs", "mean_low", "mean_high", "over"),
@@ -117,31 +111,6 @@ def _or_nan(value: float | None) -> float:
     return np.nan if value is None else value
 
 
-def learning_curves(store: Store, groups: Groups, at: At = "presentations", ratio: float | None = None) -> pd.DataFrame:
-    """One row per ratio (None: every committed one), group and epoch, with LEARNING_COLUMNS.
-
-    `correctness` is the share of the group's examples that a run got right among those it looked at in that epoch,
-    averaged over the `runs` that looked at any; `sd` is over runs, `se` = sd / sqrt(runs), NaN under two. Raises
-    EstimateError as `scan_sequences`.
-    """
-    members = np.stack([groups.members(group) for group in range(len(groups.names))], axis=1).astype(np.float32)
-    moments: dict[int, RunMoments] = {}
-    epochs: npt.NDArray[np.int64] = np.zeros(0, dtype=np.int64)
-    for sequence in scan_sequences(store, at, ratio):
-        epochs, ratio_ppm = sequence.epochs, sequence.run.ratio_ppm
-        if ratio_ppm not in moments:
-            moments[ratio_ppm] = RunMoments((len(epochs), len(groups.names)))
-        moments[ratio_ppm].add(_shares(sequence, members))
-    frames = [_curve(at, ratio_ppm / PPM, epochs, groups, moment) for ratio_ppm, moment in sorted(moments.items())]
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(LEARNING_COLUMNS))
-
-
-def recorded_kinds(store: Store) -> tuple[At, ...]:
-    """The kinds of predictions that a store has at several epochs of each run: those with learning curves."""
-    presented: tuple[At, ...] = ("presentations",) if store.header.record.presentations else ()
-    return (*presented, "evaluations", "heldout") if store.header.rows_per_run > 1 else presented
-
-
 def class_summary(
     store: Store, counts: StoreCounts, runs: RunGroups | None = None, *, confidence: float = CONFIDENCE
 ) -> pd.DataFrame:
@@ -217,27 +186,3 @@ def _summary(values: npt.NDArray[np.float64]) -> dict[str, float]:
         "median": float(median),
         "high_quartile": float(high),
     }
-
-
-def _shares(sequence: RunSequence, members: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """float64[E, G], NaN where the run looked at none of the group. Counts under 2^24 are exact in float32."""
-    seen, right = ((bits.astype(np.float32) @ members).astype(np.float64) for bits in (sequence.seen, sequence.correct))
-    return np.where(seen > 0, right / np.maximum(seen, 1), np.nan)
-
-
-def _curve(at: At, ratio: float, epochs: npt.NDArray[np.int64], groups: Groups, moments: RunMoments) -> pd.DataFrame:
-    shape = (len(groups.names), len(epochs))
-    frame = pd.DataFrame(
-        {
-            "at": at,
-            "ratio": ratio,
-            "group": np.repeat(np.arange(shape[0]), shape[1]),
-            "name": np.repeat(np.array(groups.names, dtype=object), shape[1]),
-            "epoch": np.tile(epochs, shape[0]),
-            "runs": moments.n.T.ravel(),
-            "correctness": moments.mean.T.ravel(),
-            "sd": moments.sd.T.ravel(),
-            "se": moments.se.T.ravel(),
-        }
-    )
-    return frame[frame["runs"] > 0][list(LEARNING_COLUMNS)]

@@ -28,13 +28,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.reading.examples import read_labels
 from analysis.reading.names import NAMES
 from analysis.reading.selection import committed_ratios
 from analysis.scoring.agreement import correlation
 from analysis.scoring.agreement_errors import correlation_limits, fisher, slope
 from analysis.scoring.example_scores import DENSITIES, PRESENTED, StoreScores, largest_ratio, read_example_scores
-from analysis.scoring.scores import Scores, Source, known_fingerprint, read_scores
+from analysis.scoring.scores import Scores, Source, check_same_examples, read_scores
 from analysis.statistics.intervals import CONFIDENCE, check_confidence
 from analysis.statistics.jackknife import EXAMPLES_ONLY, error_of
 from workers.campaign.campaign import PPM
@@ -131,9 +130,7 @@ def reference_cscore(store: Store, other: Source | None = None, *, replicates: b
             )
         return read_scores(store, "cscore", replicates=replicates)
     theirs = read_scores(other, "cscore", replicates=replicates)
-    labels = read_labels(store).label
-    ours = Scores(store.uri, "", labels, np.full(len(labels), np.nan), known_fingerprint(store))
-    ours.check_same_examples(theirs)
+    check_same_examples(store, theirs)
     return theirs
 
 

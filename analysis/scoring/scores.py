@@ -1,8 +1,9 @@
-"""One score per training example: an estimate of a store, or published scores from a file."""
+"""One score per training example: an estimate of a store, published scores, or a column of a table."""
 
 import os
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -28,9 +29,12 @@ from workers.store.npz import read_vectors
 
 Estimate = Literal["memorization", "cscore", "forgetting"]
 Source = str | os.PathLike[str] | Store
-"""A store, its path or URI, or the path of an `.npz` file with the arrays `labels` and `scores`."""
+"""A store, its path or URI, or a file of scores and labels: `FILE.npz` with the arrays `scores` and `labels`, or
+`FILE:COLUMN` of a Parquet or CSV table with a column `label`."""
 
 _MAX_EXAMPLES = 1 << 27
+_LABEL = "label"
+_TABLE = re.compile(r"(?P<file>.+\.(?:parquet|csv)):(?P<column>[^:/\\]+)", re.IGNORECASE | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,8 @@ class Scores:
     names: pa.Array | None = None
     """N texts, the names of the examples."""
     replicates: npt.NDArray[np.floating] | None = None
+    quantity: str = "score"
+    """What the values are: an estimate's name, or that of a table's column."""
 
     def check_same_examples(self, other: "Scores") -> None:
         """Raise EstimateError where the other scores are not of the same examples in the same order."""
@@ -74,7 +80,18 @@ class Scores:
 
 def is_score_file(source: Source) -> bool:
     """Whether a source is a file of scores, by its name, and no store."""
+    return is_published(source) or _table_column(source) is not None
+
+
+def is_published(source: Source) -> bool:
+    """Whether a source is an `.npz` file of scores and labels, by its name."""
     return not isinstance(source, Store) and os.fspath(source).lower().endswith(".npz")
+
+
+def _table_column(source: Source) -> tuple[str, str] | None:
+    """The file and the column that a source names; None for other sources."""
+    match = None if isinstance(source, Store) else _TABLE.fullmatch(os.fspath(source))
+    return None if match is None else (match["file"], match["column"])
 
 
 def read_scores(source: Source, estimate: Estimate, ratio: float | None = None, *, replicates: bool = False) -> Scores:
@@ -83,19 +100,20 @@ def read_scores(source: Source, estimate: Estimate, ratio: float | None = None, 
     Memorization is that at one ratio (None: the store's only one), and without a value where a group of runs is empty.
     The C-score is the mean over all ratios, or the consistency at one. Forgetting is the forgettability at one ratio:
     at presentations where the store records them, else at evaluations. With `replicates`, a store's also without each
-    group of runs (`analysis.reading.run_groups`). Raises EstimateError for an unknown estimate or
-    ratio and for forgetting that is not recorded, StoreError where there is no such store, DataError for a file of
-    another form.
+    group of runs (`analysis.reading.run_groups`). Of a table with several ratios the rows at `ratio` are read. Raises
+    EstimateError for an unknown estimate or ratio and for forgetting that is not recorded, StoreError where there is no
+    such store, DataError for an `.npz` file of another form, CampaignError for such a table.
     """
     if estimate not in get_args(Estimate):
         raise EstimateError(f"estimate must be one of {', '.join(get_args(Estimate))}, got {estimate!r}")
     if isinstance(source, Store):
         return _of_store(source, estimate, ratio, replicates)
-    return (
-        _of_file(Path(source))
-        if is_score_file(source)
-        else read_scores(Store.open(source), estimate, ratio, replicates=replicates)
-    )
+    if is_published(source):
+        return replace(_published(Path(source)), quantity=estimate)
+    named = _table_column(source)
+    if named is not None:
+        return _of_table(*named, ratio)
+    return _of_store(Store.open(source), estimate, ratio, replicates)
 
 
 def chosen_estimate(sources: Sequence[Source], estimate: Estimate | None) -> Estimate:
@@ -125,7 +143,8 @@ def _of_store(store: Store, estimate: Estimate, ratio: float | None, replicates:
         without = _without_each(store, estimate, ratio)
     known, names = known_fingerprint(store), store.names[0]
     labels = read_labels(store).label
-    return Scores(store.uri, basis, labels, values.to_numpy(), known, names, without if replicates else None)
+    replicated = without if replicates else None
+    return Scores(store.uri, basis, labels, values.to_numpy(), known, names, replicated, estimate)
 
 
 def _without_each(store: Store, estimate: Estimate, ratio: float | None) -> npt.NDArray[np.floating]:
@@ -136,6 +155,13 @@ def _without_each(store: Store, estimate: Estimate, ratio: float | None) -> npt.
         frame = estimate_memorization(counts, empty="nan") if estimate == "memorization" else cscore(counts)
         replicates.append(frame["mem" if estimate == "memorization" else "cscore"].to_numpy()[None])
     return np.concatenate(replicates)
+
+
+def check_same_examples(store: Store, scores: Scores) -> None:
+    """Raise EstimateError where scores are not of a store's examples in the same order."""
+    labels = read_labels(store).label
+    own = Scores(store.uri, "", labels, np.full(len(labels), np.nan), known_fingerprint(store))
+    own.check_same_examples(scores)
 
 
 def known_fingerprint(store: Store) -> str | None:
@@ -161,7 +187,7 @@ def _basis(counts: StoreCounts) -> str:
     return f"ratio{'s' if len(ratios) > 1 else ''} {', '.join(ratios)}, {count_text(runs, 'run')}"
 
 
-def _of_file(path: Path) -> Scores:
+def _published(path: Path) -> Scores:
     arrays = read_vectors(path, {"labels": _MAX_EXAMPLES, "scores": _MAX_EXAMPLES})
     labels, scores = arrays["labels"], arrays["scores"]
     if labels.dtype.kind not in "iu":
@@ -169,6 +195,20 @@ def _of_file(path: Path) -> Scores:
     if len(labels) != len(scores):
         raise DataError(f"{path}: scores: must be as many as labels, {len(labels)}, got {len(scores)}")
     return Scores(str(path), "published scores", labels.astype(np.int64), _decimal(scores), None)
+
+
+def _of_table(file: str, column: str, ratio: float | None) -> Scores:
+    """A column of a table with labels, in canonical order; NaN where an example has no number."""
+    from workers.datasets.example_table import ExampleTable
+    from workers.datasets.score_table import RATIO, column_scores, rows_at_ratio
+
+    table = rows_at_ratio(ExampleTable.read(file, "scores", (column, _LABEL, RATIO), npz_column=column), ratio)
+    count = len(table.table)
+    values, numbers = column_scores(table, column, count), column_scores(table, _LABEL, count)
+    wrong = np.flatnonzero(numbers != np.floor(numbers))  # NaN too
+    if len(wrong):
+        raise table.mistake("column", f"column {_LABEL} must hold whole numbers, got {numbers[wrong[0]]:g}")
+    return Scores(f"{file}:{column}", "scores of a table", numbers.astype(np.int64), values, None, quantity=column)
 
 
 def _decimal(scores: npt.NDArray[np.number]) -> Floats:

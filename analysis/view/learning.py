@@ -7,16 +7,17 @@ from analysis.estimators.localization.gradients import gradient_frame
 from analysis.learning.forgetting import estimate_forgetting
 from analysis.learning.partitions import partition_curves
 from analysis.learning.training_statistics import estimate_training_statistics
-from analysis.reading.counts import count_runs
+from analysis.reading.counts import StoreCounts, count_runs
 from analysis.reading.predictions import count_predictions, read_predictions
 from analysis.reading.run_groups import group_runs
 from analysis.reading.sequences import At
 from analysis.scoring.example_scores import largest_ratio, read_example_scores
-from analysis.scoring.groups import By, group_examples
+from analysis.scoring.groups import By, Groups, group_examples
+from analysis.scoring.learning_curves import learning_curves, learning_speed
 from analysis.scoring.noise import noise_curves, noise_detection
-from analysis.scoring.profiles import class_summary, group_profiles, learning_curves
+from analysis.scoring.profiles import class_summary, group_profiles
 from analysis.scoring.proxies import collect_proxies, reference_cscore, store_proxy_agreement
-from analysis.scoring.scores import Source
+from analysis.scoring.scores import Scores, Source, read_scores
 from analysis.scoring.suspects import rank_suspects
 from analysis.statistics.intervals import CONFIDENCE, check_confidence
 from analysis.view.base import View
@@ -100,18 +101,48 @@ class LearningView(View):
             return self._frame(gradient_frame(self.store, ratio=ratio))
         return self._frame(probe_frame(self.store, name, ratio=ratio))
 
-    def profiles(self, *, by: By = "cscore", groups: int = 5) -> pd.DataFrame:
-        """The consistency profile of groups of examples over the ratios: see `analysis.scoring.profiles`."""
-        counts = count_runs(self.store)
-        grouped = group_examples(self.store, counts, by, groups)
+    def profiles(self, *, by: By = "cscore", groups: int = 5, scores: Source | Scores | None = None) -> pd.DataFrame:
+        """The consistency profile of groups of examples over the ratios: see `analysis.scoring.profiles`.
+
+        `scores` of another store or file take the place of this store's own C-score: of a store its C-score.
+        """
+        counts, grouped = self._grouped(by, groups, scores)
         return self._frame(group_profiles(self.store, counts, grouped, group_runs(self.store)))
 
     def learning_curves(
-        self, *, ratio: float | None = None, at: At = "presentations", by: By = "cscore", groups: int = 5
+        self,
+        *,
+        ratio: float | None = None,
+        at: At = "presentations",
+        by: By = "cscore",
+        groups: int = 5,
+        scores: Source | Scores | None = None,
     ) -> pd.DataFrame:
-        """Mean correctness of groups of examples, epoch after epoch: see `analysis.scoring.profiles`."""
+        """Mean correctness of groups of examples, epoch after epoch: see `analysis.scoring.learning_curves`.
+
+        `scores` as in `profiles`: they are needed where all ratios are 1, so that no run held an example out.
+        """
+        return self._frame(learning_curves(self.store, self._grouped(by, groups, scores)[1], at, ratio))
+
+    def learning_speed(
+        self,
+        *,
+        ratio: float | None = None,
+        at: At = "presentations",
+        by: By = "cscore",
+        groups: int = 5,
+        scores: Source | Scores | None = None,
+    ) -> pd.DataFrame:
+        """The epoch at which groups of examples are learned, and the area under their learning curves.
+
+        See `analysis.scoring.learning_curves`. `scores` as in `learning_curves`.
+        """
+        return self._frame(learning_speed(self.store, self._grouped(by, groups, scores)[1], at, ratio))
+
+    def _grouped(self, by: By, groups: int, scores: Source | Scores | None) -> tuple[StoreCounts, Groups]:
+        others = scores if scores is None or isinstance(scores, Scores) else read_scores(scores, "cscore")
         counts = count_runs(self.store)
-        return self._frame(learning_curves(self.store, group_examples(self.store, counts, by, groups), at, ratio))
+        return counts, group_examples(self.store, counts, by, groups, others)
 
     def partitions(self, *, ratio: float | None = None, confidence: float = CONFIDENCE) -> pd.DataFrame:
         """Accuracy of the partitions of a curriculum, epoch after epoch: see `analysis.learning.partitions`."""

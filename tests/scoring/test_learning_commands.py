@@ -13,6 +13,7 @@ from analysis.reading.sequences import At
 from orchestrator import run_campaign
 from tests.command import call
 from tests.conftest import small_campaign
+from tests.learning_runs import learning_runs
 from tests.synthetic import make_stores, random_runs
 
 PICTURE = b"\x89PNG"
@@ -115,6 +116,30 @@ def test_profiles_are_written_and_drawn(store: Path, tmp_path: Path) -> None:
     assert (clean > noisy + 0.5).all()
     assert f"clean 1150 {clean[0.3]:.3f} {clean[0.7]:.3f} noisy 287" in " ".join(output.split())
     assert all(path.read_bytes().startswith(PICTURE) for path in pictures)
+
+
+def test_profiles_at_ratio_1_are_learning_curves_by_other_scores(tmp_path: Path) -> None:
+    random = np.random.default_rng(3)
+    halves = make_stores(tmp_path / "halves", {0.5: random_runs(random, 12, 20, 4, 0.5)}).uri
+    whole = make_stores(tmp_path / "whole", {1.0: learning_runs(random, 6, 20, 3, 1.0)}).uri
+    code, output, error = call("profiles", whole, "--scores", halves, "--groups", 3, "-o", tmp_path / "l.csv")
+    assert code == 0, error
+    frame = pd.read_csv(tmp_path / "l.csv")
+    expected = open_store(whole).learning_curves(scores=halves, groups=3)
+    pd.testing.assert_frame_equal(frame[frame["at"] == "presentations"], pd.DataFrame(expected))
+    speed, said = read(Path(whole), "learning_speed")
+    assert (said["by"], said["scores"]) == ("scores", halves)
+    shown = f"{speed.loc[0, 'epoch']:.2f} ± {speed.loc[0, 'epoch_se']:.2f}"
+    assert shown in output and "ratio 1, at presentations: learned at 90% of the group" in output
+    assert not (Path(whole) / "estimates" / "profiles.parquet").exists()
+    for words, message in (
+        (("--scores-ratio", 0.5), "--scores-ratio: must be left out without --scores, got 0.5"),
+        (("--scores", halves, "--by", "class"), "--by: must be left out with --scores, got class"),
+        (("--scores", halves, "--plot", tmp_path / "p.png"), f"{whole}: has no consistency profile"),
+        ((), f"{whole}: has no C-score to group by: no run held an example out; scores of another store or file can"),
+    ):
+        code, _, error = call("profiles", whole, *words)
+        assert code != 0 and message in " ".join(error.split()), error
 
 
 def test_what_cannot_be_done_is_told_before_anything_is_read(store: Path, tmp_path: Path) -> None:

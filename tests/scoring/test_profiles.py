@@ -11,12 +11,17 @@ from analysis import (
     class_summary,
     count_runs,
     group_examples,
+    learning_speed,
     open_store,
     plot,
 )
-from analysis.scoring.profiles import CLASS_COLUMNS, LEARNING_COLUMNS, PROFILE_COLUMNS
-from tests.learning_runs import learning_runs
+from analysis.reading.sequences import At
+from analysis.scoring.learning_curves import LEARNING_COLUMNS, SPEED_COLUMNS
+from analysis.scoring.profiles import CLASS_COLUMNS, PROFILE_COLUMNS
+from analysis.scoring.scores import read_scores
+from tests.learning_runs import learning_runs, mean_and_error
 from tests.synthetic import Labelled, Runs, make_stores, random_runs
+from workers.errors import LongtailError
 from workers.store import Store
 from workers.store.schema import PRESENTED
 
@@ -117,6 +122,83 @@ def test_learning_curves_are_means_over_runs(store: Store, runs: dict[float, Run
     assert set(frame["at"]) == {at}
     at_one = open_store(store.uri).learning_curves(at=at, by="class", ratio=0.8)  # type: ignore[arg-type]
     assert set(at_one["ratio"]) == {0.8}
+
+
+@pytest.mark.parametrize("at", ["presentations", "heldout"])
+def test_learning_speed_is_that_of_loops_over_runs(store: Store, runs: dict[float, Runs], at: At) -> None:
+    groups, level = group_examples(store, count_runs(store), "class"), 0.6
+    frame = learning_speed(store, groups, at, 0.4, level=level)
+    assert list(frame) == list(SPEED_COLUMNS)
+    of_ratio = runs[0.4]
+    shown, right = (of_ratio.presented[name] for name in PRESENTED)
+    evaluated = [*(train for train, _ in of_ratio.earlier), of_ratio.train]
+    for group in range(3):
+        epochs, areas, reached = [], [], []
+        for k in set(range(7)) - {1}:
+            curve = []
+            for epoch in range(3):
+                seen = shown[k, epoch] if at == "presentations" else ~of_ratio.subsets[k]
+                correct = right[k, epoch] if at == "presentations" else evaluated[epoch][k]
+                curve.append(correct[seen & (group == GIVEN)].mean())
+            there = [epoch for epoch in range(3) if curve[epoch] >= level]
+            epochs.append(there[0] + 1 if there else 4)
+            reached.append(bool(there))
+            areas.append(sum(curve) / 3)
+        row = frame.iloc[group]
+        expected = [len(epochs), np.mean(reached), *mean_and_error(epochs), *mean_and_error(areas)]
+        found = row[["runs", "reached", "epoch", "epoch_se", "area", "area_se"]].to_numpy(dtype=float)
+        np.testing.assert_allclose(found, expected, atol=1e-12)
+        assert row["epoch_low"] <= row["epoch"] <= row["epoch_high"] and row["area_low"] < row["area_high"]
+    with pytest.raises(EstimateError, match="level must be more than 0 and at most 1, got 0"):
+        learning_speed(store, groups, level=0)
+
+
+def test_examples_are_grouped_by_scores_of_another_source(tmp_path: Path, store: Store) -> None:
+    """A campaign at ratio 1.0 by the C-score of a store, of published scores and of a table: the same groups."""
+    labels = Labelled([0] * N, GIVEN.tolist(), [0] * 3)
+    whole = make_stores(tmp_path / "whole", {1.0: learning_runs(np.random.default_rng(2), 4, N, 3, 1.0)}, labels)
+    scores = open_store(store.uri).cscore()
+    np.savez(tmp_path / "c.npz", labels=scores["label"], scores=scores["cscore"])
+    scores.sample(frac=1, random_state=0).to_csv(tmp_path / "c.csv", index=False)
+    view, expected = open_store(whole.uri), group_examples(store, count_runs(store), "cscore", 4)
+    sources = [store.uri, store, tmp_path / "c.npz", f"{tmp_path}/c.csv:cscore"]
+    curves = [view.learning_curves(scores=source, groups=4) for source in sources]
+    for curve in curves:
+        pd.testing.assert_frame_equal(curve, curves[0])
+    assert tuple(curves[0]["name"].unique()) == expected.names
+    found = group_examples(whole, count_runs(whole), groups=4, scores=read_scores(sources[3], "cscore"))
+    assert (found.by, found.of_example.tolist()) == ("scores", expected.of_example.tolist())
+    assert view.learning_speed(scores=store, groups=4)["examples"].sum() == (expected.of_example >= 0).sum()
+
+
+def test_scores_outside_of_0_to_1_are_grouped_between_their_ends(tmp_path: Path, store: Store) -> None:
+    events = pd.DataFrame({"label": np.zeros(N, dtype=int), "events": np.arange(N) / 3.0, "ratio": 1.0})
+    events.loc[7, "events"] = np.nan
+    pd.concat([events, events.assign(ratio=0.5, events=-1.0)]).to_parquet(tmp_path / "f.parquet")
+    scores = read_scores(f"{tmp_path}/f.parquet:events", "forgetting", 1.0)
+    groups = group_examples(store, count_runs(store), groups=2, scores=scores)
+    assert groups.names == ("events 0 to 4.83", "events 4.83 to 9.67")
+    assert groups.of_example.tolist() == [-1 if i == 7 else int(i / 3 >= 29 / 6) for i in range(N)]
+
+
+def test_other_scores_that_cannot_be_used_are_refused(tmp_path: Path, store: Store) -> None:
+    table = pd.DataFrame({"label": np.arange(N) % 2, "s": 0.5, "none": np.nan, "half": 0.5})
+    table.to_csv(tmp_path / "t.csv", index=False)
+    table.assign(label=0).to_parquet(tmp_path / "same.parquet")
+    view = open_store(store.uri)
+    for source, message in (
+        ("t.csv:s", "is of other examples than .*, or in another order: 15 of 30 labels differ"),
+        ("t.csv:score", r"scores.column: .*t.csv: has no column 'score', only label, s, none, half"),
+        ("same.parquet:none", "same.parquet:none: has no score to group by"),
+        ("u.csv:s", "scores.file: .*u.csv: there is no such file"),
+    ):
+        with pytest.raises(LongtailError, match=message):
+            view.learning_curves(scores=f"{tmp_path}/{source}")
+    table.assign(label=0.5).to_csv(tmp_path / "halves.csv", index=False)
+    with pytest.raises(LongtailError, match="column label must hold whole numbers, got 0.5"):
+        view.profiles(scores=f"{tmp_path}/halves.csv:s")
+    with pytest.raises(EstimateError, match="by must be left out with scores, got 'class'"):
+        view.profiles(by="class", scores=store)
 
 
 def test_classes_are_summarized_as_pandas_does(store: Store) -> None:

@@ -7,7 +7,7 @@ import typer
 
 from orchestrator.cli.figure_output import ENDINGS as FIGURES
 from orchestrator.cli.figure_output import check_figure, write_figure
-from orchestrator.cli.options import EstimateOption
+from orchestrator.cli.options import SCORES_HELP, EstimateOption
 from orchestrator.cli.output import errors, say, show_table
 from orchestrator.cli.table_output import cell, interval_cell
 from orchestrator.cli.text_table import TableColumn, TextTable
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 
 def compare(
-    a: Annotated[str, typer.Argument(metavar="A", help="Store, or .npz file with arrays labels and scores.")],
-    b: Annotated[str, typer.Argument(metavar="B", help="Store or .npz file to compare with.")],
+    a: Annotated[str, typer.Argument(metavar="A", help=f"{SCORES_HELP}.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Store or file to compare with.")],
     estimate: EstimateOption = None,
     ratio: Annotated[
         float | None, typer.Option("--ratio", help="Ratio of the stores; default: the only one, for C-scores all.")

@@ -8,7 +8,7 @@ import typer
 
 from orchestrator.cli.figure_output import check_figure, write_figure
 from orchestrator.cli.localization_tables import show_localization
-from orchestrator.cli.options import EstimateOption, StoreArgument
+from orchestrator.cli.options import SCORES_HELP, EstimateOption, StoreArgument
 from orchestrator.cli.output import errors, say
 from orchestrator.cli.table_output import not_kept
 from orchestrator.frame_files import check_output, write_frame
@@ -43,9 +43,9 @@ def localize(
         str | None,
         typer.Option(
             "--scores",
-            metavar="STORE",
-            help="Store, or .npz file with arrays labels and scores, of the same examples: its scores are correlated "
-            "with what dropping loses and with the number of units.",
+            metavar="OTHER",
+            help=f"{SCORES_HELP}, of the same examples: its scores are correlated with what dropping loses and with "
+            "the number of units.",
         ),
     ] = None,
     scores_ratio: Annotated[

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator.cli.figure_output import check_figure, write_figure
-from orchestrator.cli.options import ConfidenceOption, StoreArgument, check_confidence_option
+from orchestrator.cli.options import SCORES_HELP, ConfidenceOption, StoreArgument, check_confidence_option
 from orchestrator.cli.output import errors, say, show_table, warn
 from orchestrator.cli.table_output import OutputOption, cell, interval_cell, keep_table, over_lines, saturated_note
 from orchestrator.cli.text_table import TableColumn, TextTable
@@ -22,7 +22,7 @@ def proxies(
     ratio: Annotated[float | None, typer.Option("--ratio", help="Ratio of the runs; default: the largest.")] = None,
     cscore: Annotated[
         str | None,
-        typer.Option("--cscore", metavar="OTHER", help="Store or .npz file with the C-score; default: this store."),
+        typer.Option("--cscore", metavar="OTHER", help=f"{SCORES_HELP}, with the C-score; default: this store."),
     ] = None,
     confidence: ConfidenceOption = 0.95,
     output: OutputOption = None,
