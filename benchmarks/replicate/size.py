@@ -24,6 +24,8 @@ class Size(BaseModel):
     batch_size: Count | None = None
     removal_runs: Count = 40
     """Runs without memorized examples and without random ones, together, at each threshold."""
+    optimizer_runs: Count = 20
+    """With each of the optimizers that are compared."""
     models: dict[str, dict[str, JsonValue]] = {}
     """Architectures that are compared, by the name that the figure gives them."""
     thresholds: tuple[float, ...] = ()

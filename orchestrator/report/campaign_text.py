@@ -11,7 +11,7 @@ from workers.campaign.campaign import PPM, Campaign
 from workers.campaign.curriculum import Curriculum
 from workers.campaign.noise import ImageNoise, LabelNoise
 from workers.campaign.plural import count_text
-from workers.campaign.recipe import AdamW, Augmentation, Muon, Optimizer, Recipe, Schedule
+from workers.campaign.recipe import AdamOptimizer, Augmentation, Muon, Optimizer, Recipe, Schedule
 from workers.store import Store
 
 MEMORIZED = 0.25
@@ -57,12 +57,13 @@ def recipe_text(recipe: Recipe, precision: str) -> str:
 
 def _optimizer(optimizer: Optimizer, schedule: str = "") -> list[str]:
     """The optimizer with its momentum and learning rate, weight decay, and what else it has."""
-    name = {"sgd": "SGD", "adamw": "AdamW", "muon": "Muon"}[optimizer.name]
-    if not isinstance(optimizer, AdamW) and optimizer.momentum:
+    name = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "muon": "Muon"}[optimizer.name]
+    if not isinstance(optimizer, AdamOptimizer) and optimizer.momentum:
         name += f" with {'Nesterov ' if optimizer.nesterov else ''}momentum {optimizer.momentum:g}"
     parts = [f"{name}, learning rate {optimizer.learning_rate:g}{schedule}"]
     if optimizer.weight_decay:
-        parts.append(f"weight decay {optimizer.weight_decay:g}")
+        kind = "L2 penalty" if optimizer.name == "adam" else "weight decay"
+        parts.append(f"{kind} {optimizer.weight_decay:g}")
     if isinstance(optimizer, Muon):
         return [*parts, f"other weights by {', '.join(_optimizer(optimizer.others))}"]
     if optimizer.norm_bias_factor != 1:

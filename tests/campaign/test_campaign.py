@@ -100,7 +100,7 @@ def test_a_mistake_names_field_given_and_allowed(text: str, line: str) -> None:
         ("{epochs: 3}", "file: recipe.batch_size: is required"),
         (
             "{epochs: 3, batch_size: 1, optimizer: {momentum: 0.5}}",
-            "file: recipe.optimizer.name: is required: sgd, adamw, muon",
+            "file: recipe.optimizer.name: is required: sgd, adam, adamw, muon",
         ),
         (
             "{epochs: 3, batch_size: 1, optimizer: {name: sgd, momentum: 0, nesterov: true}}",

@@ -116,9 +116,9 @@ def test_misspelt_presets(preset: str, end: str) -> None:
             "recipe.precision: must be 'float32', 'tf32', 'bfloat16' or 'auto', got 'nonsense'",
         ),
         (
-            "optimizer: {name: adam}",
+            "optimizer: {name: adamax}",
             "",
-            "recipe.optimizer.name: must be sgd, adamw, muon, got 'adam' (did you mean adamw?)",
+            "recipe.optimizer.name: must be sgd, adam, adamw, muon, got 'adamax' (did you mean adam?)",
         ),
         (
             "drop_last: true",

@@ -18,7 +18,7 @@ from analysis import (
 from analysis.reading.sequences import At
 from analysis.scoring.learning_curves import LEARNING_COLUMNS, SPEED_COLUMNS
 from analysis.scoring.profiles import CLASS_COLUMNS, PROFILE_COLUMNS
-from analysis.scoring.scores import read_scores
+from analysis.scoring.scores import Source, read_scores
 from tests.learning_runs import learning_runs, mean_and_error
 from tests.synthetic import Labelled, Runs, make_stores, random_runs
 from workers.errors import LongtailError
@@ -145,7 +145,7 @@ def test_learning_speed_is_that_of_loops_over_runs(store: Store, runs: dict[floa
             reached.append(bool(there))
             areas.append(sum(curve) / 3)
         row = frame.iloc[group]
-        expected = [len(epochs), np.mean(reached), *mean_and_error(epochs), *mean_and_error(areas)]
+        expected = [float(len(epochs)), float(np.mean(reached)), *mean_and_error(epochs), *mean_and_error(areas)]
         found = row[["runs", "reached", "epoch", "epoch_se", "area", "area_se"]].to_numpy(dtype=float)
         np.testing.assert_allclose(found, expected, atol=1e-12)
         assert row["epoch_low"] <= row["epoch"] <= row["epoch_high"] and row["area_low"] < row["area_high"]
@@ -161,7 +161,7 @@ def test_examples_are_grouped_by_scores_of_another_source(tmp_path: Path, store:
     np.savez(tmp_path / "c.npz", labels=scores["label"], scores=scores["cscore"])
     scores.sample(frac=1, random_state=0).to_csv(tmp_path / "c.csv", index=False)
     view, expected = open_store(whole.uri), group_examples(store, count_runs(store), "cscore", 4)
-    sources = [store.uri, store, tmp_path / "c.npz", f"{tmp_path}/c.csv:cscore"]
+    sources: list[Source] = [store.uri, store, tmp_path / "c.npz", f"{tmp_path}/c.csv:cscore"]
     curves = [view.learning_curves(scores=source, groups=4) for source in sources]
     for curve in curves:
         pd.testing.assert_frame_equal(curve, curves[0])

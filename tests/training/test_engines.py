@@ -16,7 +16,7 @@ from orchestrator.campaigns.preflight import check_campaign_fits
 from tests.conftest import small_campaign
 from workers.campaign.campaign import Campaign
 from workers.campaign.keys import Run
-from workers.campaign.recipe import SGD, AdamW
+from workers.campaign.recipe import SGD, Adam, AdamW
 from workers.datasets import Dataset, load_dataset
 from workers.errors import CampaignError
 from workers.models.stacking import Weight
@@ -82,11 +82,23 @@ KINDS: dict[str, dict[str, object]] = {
 }
 
 
+ADAM = {
+    "adam": {
+        "model": {"name": "mlp", "hidden": [32]},
+        "recipe": {
+            "epochs": 2,
+            "batch_size": 16,
+            "optimizer": {"name": "adam", "learning_rate": 0.01, "weight_decay": 1e-3},
+        },
+    }
+}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["mlp", "adamw", "cnn"])
+@pytest.mark.parametrize("kind", ["mlp", "adam", "adamw", "cnn"])
 def test_both_engines_train_the_same_models(kind: str, digits: Dataset) -> None:
     """The same streams and the same arithmetic: all but a few borderline predictions agree."""
-    campaign = small_campaign(**KINDS[kind])
+    campaign = small_campaign(**(KINDS | ADAM)[kind])
     data = on_device(campaign, digits)
     runs = [Run(600_000, repetition) for repetition in range(3)]
     apart, together = (engine.train(campaign, data, runs) for engine in (SequentialEngine(), StackedEngine(3)))
@@ -100,9 +112,15 @@ def test_both_engines_train_the_same_models(kind: str, digits: Dataset) -> None:
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
 @pytest.mark.parametrize(
-    "how", [SGD(nesterov=True, weight_decay=0.01), AdamW(name="adamw", learning_rate=0.1)], ids=lambda how: how.name
+    "how",
+    [
+        SGD(nesterov=True, weight_decay=0.01),
+        Adam(name="adam", learning_rate=0.1, weight_decay=0.1),
+        AdamW(name="adamw", learning_rate=0.1),
+    ],
+    ids=lambda how: how.name,
 )
-def test_updates_are_pytorchs(how: SGD | AdamW, layout: torch.memory_format) -> None:
+def test_updates_are_pytorchs(how: SGD | Adam | AdamW, layout: torch.memory_format) -> None:
     """Also where a gradient and its weight lie in memory in different orders."""
     torch.manual_seed(0)
     ours = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 3)).to(memory_format=layout)
@@ -112,7 +130,8 @@ def test_updates_are_pytorchs(how: SGD | AdamW, layout: torch.memory_format) -> 
     if isinstance(how, SGD):
         optimizer = torch.optim.SGD(theirs.parameters(), 0.1, how.momentum, nesterov=True, weight_decay=0.01)
     else:
-        optimizer = torch.optim.AdamW(theirs.parameters(), 0.1, (how.beta1, how.beta2), how.epsilon, how.weight_decay)
+        form = torch.optim.Adam if isinstance(how, Adam) else torch.optim.AdamW
+        optimizer = form(theirs.parameters(), 0.1, (how.beta1, how.beta2), how.epsilon, how.weight_decay)
     update.set_rate_factor(1)
     for memory in (torch.channels_last, torch.contiguous_format, torch.channels_last):
         images = torch.rand(5, 3, 6, 6).contiguous(memory_format=memory)

@@ -35,14 +35,28 @@ class SGD(ElementwiseOptimizer):
         return self
 
 
-class AdamW(ElementwiseOptimizer):
-    """Adam with decoupled weight decay (Loshchilov & Hutter, ICLR 2019)."""
+class AdamOptimizer(ElementwiseOptimizer):
+    """What Adam and AdamW have in common: the gradient's mean over the root of its mean square, both corrected for
+    their start at 0 (Kingma & Ba, ICLR 2015)."""
 
-    name: Literal["adamw"]
+    name: Literal["adam", "adamw"]
     learning_rate: LearningRate = 1e-3
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
     epsilon: Annotated[float, Field(gt=0, le=1)] = 1e-8
+    weight_decay: WeightDecay = 0.0
+
+
+class Adam(AdamOptimizer):
+    """Adam whose weight decay is an L2 penalty, g <- g + weight_decay w, in the form of `torch.optim.Adam`."""
+
+    name: Literal["adam"]
+
+
+class AdamW(AdamOptimizer):
+    """Adam with decoupled weight decay (Loshchilov & Hutter, ICLR 2019)."""
+
+    name: Literal["adamw"]
     weight_decay: WeightDecay = 0.01
 
 
@@ -64,7 +78,7 @@ class Muon(Frozen):
     """The least norm that an update is divided by."""
     rate_scaling: Literal["original", "match_rms_adamw", "spectral_unclamped"] = "original"
     """Of a matrix [A, B], as torch's `adjust_lr_fn`: sqrt(max(1, A/B)), 0.2 sqrt(max(A, B)) or sqrt(A/B)."""
-    others: Annotated[SGD | AdamW, Field(discriminator="name")] = AdamW(name="adamw")
+    others: Annotated[SGD | Adam | AdamW, Field(discriminator="name")] = AdamW(name="adamw")
     """Of all other weights. The schedule is that of both rates."""
 
 
@@ -124,7 +138,7 @@ class Lookahead(Frozen):
     """How late slow weights become slow; 0: equally slow throughout."""
 
 
-Optimizer = Annotated[SGD | AdamW | Muon, Field(discriminator="name")]
+Optimizer = Annotated[SGD | Adam | AdamW | Muon, Field(discriminator="name")]
 Schedule = Annotated[
     ConstantSchedule | StepSchedule | CosineSchedule | OneCycleSchedule | TriangularSchedule,
     Field(discriminator="name"),

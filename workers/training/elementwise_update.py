@@ -1,4 +1,4 @@
-"""SGD and AdamW: one fused, elementwise update of a group of weights.
+"""SGD, Adam and AdamW: one fused, elementwise update of a group of weights.
 
 PyTorch's functional forms: its optimiser classes import the compiler at their first step, most of a second in every
 worker, and add their bookkeeping to every step.
@@ -9,10 +9,11 @@ from functools import cache
 from typing import Any, Protocol
 
 import torch
+from torch.optim.adam import adam
 from torch.optim.adamw import adamw
 from torch.optim.sgd import sgd
 
-from workers.campaign.recipe import SGD, AdamW
+from workers.campaign.recipe import SGD, AdamOptimizer, AdamW
 from workers.models.stacking import Weight
 from workers.training.memory_layout import laid_out_like
 from workers.training.scheduled_rate import ScheduledRate
@@ -39,7 +40,7 @@ class ElementwiseUpdate:
     """
 
     def __init__(
-        self, weights: Mapping[int, Weight], config: SGD | AdamW, factor: float = 1.0, *, one_pass: bool = True
+        self, weights: Mapping[int, Weight], config: SGD | AdamOptimizer, factor: float = 1.0, *, one_pass: bool = True
     ) -> None:
         self.indices, self.weights = tuple(weights), tuple(weights.values())
         self.config = (
@@ -48,7 +49,7 @@ class ElementwiseUpdate:
         self.rate = ScheduledRate(config.learning_rate * factor, self.weights)
         self.first = [torch.zeros_like(weight.master) for weight in self.weights]
         """Momentum, or Adam's mean gradient."""
-        self.second = [torch.zeros_like(weight.master) for weight in self.weights if isinstance(config, AdamW)]
+        self.second = [torch.zeros_like(weight.master) for weight in self.weights if isinstance(config, AdamOptimizer)]
         self.steps = [torch.zeros((), device=mean.device) for mean in self.second]
         states = zip(self.first, self.second, self.steps, strict=True) if self.second else zip(self.first, strict=True)
         self.fused = [
@@ -96,7 +97,7 @@ class ElementwiseUpdate:
             if isinstance(self.config, SGD):
                 self._sgd(self.config, masters, inputs, of(self.first))
             else:
-                self._adamw(self.config, masters, inputs, [of(self.first), of(self.second), of(self.steps)])
+                self._adam(self.config, masters, inputs, [of(self.first), of(self.second), of(self.steps)])
             for weight, held in zip(of(self.weights), of(self.held), strict=True):
                 if held is not None:
                     weight.working.copy_(weight.master)
@@ -115,9 +116,10 @@ class ElementwiseUpdate:
             maximize=False,
         )
 
-    def _adamw(self, config: AdamW, parameters: list[Any], gradients: list[Any], state: list[list[Any]]) -> None:
+    def _adam(self, config: AdamOptimizer, parameters: list[Any], gradients: list[Any], state: list[list[Any]]) -> None:
         first, second, steps = state
-        adamw(
+        step = adamw if isinstance(config, AdamW) else adam
+        step(
             parameters,
             gradients,
             first,
@@ -136,10 +138,12 @@ class ElementwiseUpdate:
         )
 
 
-def _one_pass_update(weight: Weight, state: Sequence[torch.Tensor], config: SGD | AdamW) -> OnePassUpdate | None:
+def _one_pass_update(
+    weight: Weight, state: Sequence[torch.Tensor], config: SGD | AdamOptimizer
+) -> OnePassUpdate | None:
     """The steps of a weight whose copy in half precision lies in memory as its master does; None: PyTorch's.
 
-    On a CPU for SGD, on a GPU Triton's for weights whose passes take longer than launching a kernel.
+    On a CPU for SGD, on a GPU Triton's of SGD and AdamW for weights whose passes take longer than launching a kernel.
     """
     if not weight.is_copied or not all(tensor.is_contiguous() for tensor in (weight.master, weight.working)):
         return None
@@ -148,7 +152,7 @@ def _one_pass_update(weight: Weight, state: Sequence[torch.Tensor], config: SGD 
         from workers.training.fused_sgd import FusedSGD  # here: numba takes half a second to import
 
         return FusedSGD(weight, state[0], config)
-    if device.type == "cuda" and weight.master.numel() >= _LARGE:
+    if device.type == "cuda" and weight.master.numel() >= _LARGE and isinstance(config, SGD | AdamW):
         one_pass_update = triton_update_factory(device)
         return None if one_pass_update is None else one_pass_update(weight, state, config)
     return None

@@ -79,7 +79,7 @@ def check_optimizer(config: Optimizer, model: nn.Module, name: str) -> None:
     others, field = (config.others, "optimizer.others") if isinstance(config, Muon) else (config, "optimizer")
     if isinstance(config, Muon) and "matrix" not in roles:
         raise CampaignError(
-            f"recipe.optimizer: muon is for the matrices of hidden layers, and {name} has none: give sgd or adamw"
+            f"recipe.optimizer: muon is for the matrices of hidden layers, and {name} has none: give sgd, adam or adamw"
         )
     if others.norm_bias_factor != 1 and "norm-bias" not in roles:
         raise CampaignError(

@@ -14,6 +14,7 @@ EXPERIMENTS: dict[str, Callable[[Lab], Outcome]] = {
     "architectures": influence.architectures,
     "cscores": regularity.cscores,
     "held-out-accuracy": regularity.held_out_accuracy,
+    "learning-speed": regularity.learning_speed,
     "proxies": regularity.proxies,
     "filtering": regularity.filtering,
     "noise": regularity.noise,

@@ -13,24 +13,69 @@ FILTERED = (0.99, 0.95, 0.9)
 """What is left without the outliers."""
 DISTANCES = "density"
 """In the names of proxies that are no statistics of training."""
+GROUPS = 5
+"""By C-score, of equal width."""
 MANY_RATIOS = {"ratios": [0.1, 0.3, 0.5, 0.7, 0.9]}
 
 
 def cscores(lab: Lab) -> Outcome:
-    """C-scores, beside those published for the data set where they are in the folder of the data."""
+    """C-scores, beside those published for the data set where they are in the folder of the data.
+
+    At reduced size those of the same first images: published scores are in the data set's order.
+    """
     view = lab.train(subsets=MANY_RATIOS)
     scores = view.cscore()["cscore"]
     text = f"mean C-score {scores.mean():.3f}, {int((scores < 0.5).sum()):,} of {len(scores):,} examples under 0.5"
     numbers = {"mean": float(scores.mean()), "under_half": int((scores < 0.5).sum())}
     name = view.campaign.dataset.name if lab.row.preset is None else lab.row.preset.partition("-")[0]
     published = None if lab.data is None else lab.data / f"{name}-cscores-orig-order.npz"
-    if published is None or not published.exists() or lab.size.examples is not None:
-        return Outcome(text, "not comparable", "published scores are of all examples in their order", numbers)
+    if published is None or not published.exists():
+        return Outcome(text, "not comparable", "the published scores are not in the folder of the data", numbers)
     found = analysis.compare(view.store.uri, published, estimate="cscore")
     row = next(row for row in records(found.errors) if row["measure"] == "spearman")
     text += f"; with the published ones Spearman {row['value']:.3f} ± {row['se']:.3f}"
     numbers["spearman"] = float(row["value"])
     return lab.judged(text, row["low"] > 0.5, "ranks agree beyond 0.5", numbers)
+
+
+def learning_speed(lab: Lab) -> Outcome:
+    """Application 1: how early groups by C-score are learned, under SGD at a constant and a stepped rate, and Adam.
+
+    The statement: a group of higher C-scores is learned earlier, by limits of the curves' areas over runs.
+    """
+    scored = lab.train(subsets={**MANY_RATIOS, "repetitions": lab.size.runs or 20})
+    text, numbers, ordered, apart = [], {}, [], []
+    for name, changes in optimizers(lab.size.epochs or scored.campaign.recipe.epochs).items():
+        whole = {"ratios": [1.0], "repetitions": lab.size.optimizer_runs}
+        view = lab.train(subsets=whole, recipe=changes, record={"epochs": "final", "presentations": True})
+        rows = records(view.learning_speed(scores=scored.store, groups=GROUPS))
+        text.append(
+            f"{name} "
+            + ", ".join(f"{row['area']:.3f} ± {row['area_se']:.3f} (epoch {row['epoch']:.1f})" for row in rows)
+        )
+        numbers |= {f"{name}, {row['name']}": float(row["area"]) for row in rows}
+        ordered.append(all(a["area"] < b["area"] for a, b in pairwise(rows)))
+        apart.append(rows[0]["area_high"] < rows[-1]["area_low"])
+    groups = ", ".join(f"{row['name'].removeprefix('C-score ')} ({row['examples']:,})" for row in rows)
+    value = (
+        f"mean correctness over the epochs of the groups {groups} by C-score (first epoch with 90%): {'; '.join(text)}"
+    )
+    if all(apart) and not all(ordered):
+        return Outcome(
+            value, "undecided", "the highest group is learned first, and not all between are in order", numbers
+        )
+    return lab.judged(value, all(apart), "groups of higher C-scores are learned earlier under each optimizer", numbers)
+
+
+def optimizers(epochs: int) -> dict[str, dict[str, object]]:
+    """Changes of a recipe, by the optimizers that Jiang et al. compare; steps are at half and three quarters."""
+    sgd = {"name": "sgd", "learning_rate": 0.1, "momentum": 0.9}
+    milestones = sorted({max(1, epochs // 2), max(1, epochs * 3 // 4)} - {epochs})
+    return {
+        "SGD": {"optimizer": sgd, "schedule": {"name": "constant"}},
+        "SGD stagewise": {"optimizer": sgd, "schedule": {"name": "step", "milestones": milestones}},
+        "Adam": {"optimizer": {"name": "adam"}, "schedule": {"name": "constant"}},
+    }
 
 
 def held_out_accuracy(lab: Lab) -> Outcome:

@@ -72,7 +72,7 @@ def profiles(
         external = [read_scores(source, "cscore", scores_ratio) for source in others]
         grouped = group_examples(opened, counts, by, groups, *external)
         # At ratio 1 alone no example is held out: there are learning curves, and no profiles.
-        tables = {}
+        tables: dict[str, pd.DataFrame] = {}
         if counts.holding_out().ratios or not kinds or plot is not None:
             tables |= _profile_tables(opened, counts, grouped)
         if kinds:
