@@ -129,7 +129,7 @@ def test_profiles_at_ratio_1_are_learning_curves_by_other_scores(tmp_path: Path)
     pd.testing.assert_frame_equal(frame[frame["at"] == "presentations"], pd.DataFrame(expected))
     speed, said = read(Path(whole), "learning_speed")
     assert (said["by"], said["scores"]) == ("scores", halves)
-    shown = f"{speed.loc[0, 'epoch']:.2f} ± {speed.loc[0, 'epoch_se']:.2f}"
+    shown = "{epoch:.2f} ± {epoch_se:.2f}".format(**speed.iloc[0])
     assert shown in output and "ratio 1, at presentations: learned at 90% of the group" in output
     assert not (Path(whole) / "estimates" / "profiles.parquet").exists()
     for words, message in (

@@ -44,7 +44,8 @@ def learning_speed(lab: Lab) -> Outcome:
     The statement: a group of higher C-scores is learned earlier, by limits of the curves' areas over runs.
     """
     scored = lab.train(subsets={**MANY_RATIOS, "repetitions": lab.size.runs or 20})
-    text, numbers, ordered, apart = [], {}, [], []
+    text, ordered, apart = [], [], []
+    numbers: dict[str, float] = {}
     for name, changes in optimizers(lab.size.epochs or scored.campaign.recipe.epochs).items():
         whole = {"ratios": [1.0], "repetitions": lab.size.optimizer_runs}
         view = lab.train(subsets=whole, recipe=changes, record={"epochs": "final", "presentations": True})
