@@ -32,6 +32,8 @@ class Runs:
     earlier: Sequence[tuple[Bools, Bools]] = ()
     seconds: float = 1.0
     device: str = "cpu"
+    replicates: int = 1
+    """Runs of each subset: see `subsets.replicates`."""
     outputs: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
     """[K, N] or [K, T] by column of `workers.store.output_columns`, of all epochs; recorded where given.
 
@@ -141,7 +143,11 @@ def header(runs: Mapping[float, Runs], num_train: int, num_test: int, shard_size
     first = next(iter(runs.values()))
     campaign = Campaign(
         recipe=Recipe(epochs=first.num_epochs, batch_size=8),
-        subsets=Subsets(ratios=tuple(runs), repetitions=max(1, *(len(run.subsets) for run in runs.values()), 1)),
+        subsets=Subsets(
+            ratios=tuple(runs),
+            repetitions=max(1, *(len(run.subsets) for run in runs.values()), 1),
+            replicates=first.replicates,
+        ),
         record=Record(
             epochs="final" if first.presented and not first.earlier else "all",
             margins=set(first.outputs) == {"test_margin"},

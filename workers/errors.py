@@ -142,6 +142,10 @@ class NoEstimateError(EstimateError):
     exit_code = FAILED
 
 
+class SharedSubsetsError(EstimateError):
+    """An estimate takes runs for independent, and several runs share a subset (`subsets.replicates`)."""
+
+
 class TooManyPairsError(EstimateError):
     """More pairs reach a threshold than were allowed for."""
 

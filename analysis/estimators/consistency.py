@@ -6,7 +6,8 @@
 Z. Jiang, C. Zhang, K. Talwar and M. C. Mozer, "Characterizing structural regularities of labeled data in
 overparameterized models", ICML 2021. The mean over the ratios is unweighted. An example that no run held out at r has
 no value at r, and does not count as 0: a 0 would make it the least regular example there is. At ratio 1 nothing is ever
-held out, so that ratio is left out.
+held out, so that ratio is left out. Where runs share subsets (`subsets.replicates`), standard errors are those of the
+subsets' means: `analysis.statistics.clustered_means`.
 """
 
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ import pandas as pd
 
 from analysis.reading.counts import RatioCounts, StoreCounts
 from analysis.statistics.intervals import CONFIDENCE, average_interval, mean_interval
-from analysis.statistics.means import average_mean, group_mean, mean_se
+from analysis.statistics.means import average_mean, group_mean
 from workers.campaign.campaign import PPM
 
 PROFILE_COLUMNS = ("ratio", "example_id", "label", "given_label", "consistency", "se", "low", "high", "n_out")
@@ -48,10 +49,12 @@ def cscore(counts: StoreCounts, *, confidence: float = CONFIDENCE) -> pd.DataFra
     profiles = group_mean(correct, n_out, "nan")
     n_ratios = (n_out > 0).sum(axis=0)
     some = np.where(n_ratios > 0, n_ratios, np.nan)
-    low, high = average_interval(profiles, n_out, confidence)
+    effective = np.array([at.effective_out(confidence) for at in held_out], dtype=np.float64).reshape(shape)
+    variances = np.array([at.variance_out for at in held_out]).reshape(shape)
+    low, high = average_interval(profiles, effective, confidence)
     frame = counts.labels.columns().assign(
         cscore=average_mean(correct, n_out),
-        se=np.sqrt(np.nansum(mean_se(profiles, n_out) ** 2, axis=0)) / some,
+        se=np.sqrt(np.nansum(variances, axis=0)) / some,
         low=low,
         high=high,
         n_ratios=n_ratios,
@@ -66,8 +69,13 @@ def _holding_out(counts: StoreCounts) -> Sequence[RatioCounts]:
 
 def _at_ratio(counts: StoreCounts, ratio: RatioCounts, confidence: float) -> pd.DataFrame:
     profile = group_mean(ratio.correct_out, ratio.n_out, "nan")
-    low, high = mean_interval(profile, ratio.n_out, confidence)
+    low, high = mean_interval(profile, ratio.effective_out(confidence), confidence)
     frame = counts.labels.columns().assign(
-        ratio=ratio.ratio, consistency=profile, se=mean_se(profile, ratio.n_out), low=low, high=high, n_out=ratio.n_out
+        ratio=ratio.ratio,
+        consistency=profile,
+        se=np.sqrt(ratio.variance_out),
+        low=low,
+        high=high,
+        n_out=ratio.n_out,
     )
     return frame[list(PROFILE_COLUMNS)]

@@ -9,14 +9,16 @@ holds i and B_i the others,
     mem(i) = mean_{k in A_i} c_k(i) - mean_{k in B_i} c_k(i)
     SE(i)  = sqrt(p_A (1 - p_A) / |A_i| + p_B (1 - p_B) / |B_i|)
 
-In the paper an empty group's mean is 1/2.
+In the paper an empty group's mean is 1/2. Where runs share subsets (`subsets.replicates`), SE is that of the subsets'
+means: `analysis.statistics.clustered_means`.
 """
 
+import numpy as np
 import pandas as pd
 
 from analysis.reading.counts import RatioCounts, StoreCounts
 from analysis.statistics.intervals import CONFIDENCE, difference_interval
-from analysis.statistics.means import Empty, difference_se, group_mean, mean_difference
+from analysis.statistics.means import Empty, group_mean, mean_difference
 
 COLUMNS = (
     *("ratio", "example_id", "label", "given_label"),
@@ -40,11 +42,12 @@ def estimate_memorization(
 def _at_ratio(counts: StoreCounts, ratio: RatioCounts, empty: Empty, confidence: float) -> pd.DataFrame:
     p_in = group_mean(ratio.correct_in, ratio.n_in, empty)
     p_out = group_mean(ratio.correct_out, ratio.n_out, empty)
-    low, high = difference_interval(p_in, ratio.n_in, p_out, ratio.n_out, confidence)
+    effective = ratio.effective_in(confidence), ratio.effective_out(confidence)
+    low, high = difference_interval(p_in, effective[0], p_out, effective[1], confidence)
     frame = counts.labels.columns().assign(
         ratio=ratio.ratio,
         mem=mean_difference(ratio.correct_in, ratio.n_in, ratio.correct_out, ratio.n_out, empty),
-        se=difference_se(p_in, ratio.n_in, p_out, ratio.n_out),
+        se=np.sqrt(ratio.variance_in + ratio.variance_out),
         low=low,
         high=high,
         n_in=ratio.n_in,

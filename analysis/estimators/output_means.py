@@ -9,7 +9,7 @@ With m_k(i) the output of run k for example i, A_i the runs that trained on it a
 Limits are Student's t with Welch's and Satterthwaite's degrees of freedom (`analysis.statistics.run_means`). These are
 V. Feldman and C. Zhang's and Z. Jiang et al.'s definitions with another measure of a model's success, in its own unit.
 A positive mem of margin or probability is memorization; of loss a negative one is. A group of fewer than two runs has
-no standard error.
+no standard error. Runs that share a subset (`subsets.replicates`) are averaged first, and subsets take their place.
 """
 
 import numpy as np
@@ -35,8 +35,8 @@ def output_memorization(moments: OutputMoments, *, confidence: float = CONFIDENC
     frames = []
     for at in moments.ratios:
         values = at.inside.mean - at.outside.mean
-        errors, runs = np.array([at.inside.se, at.outside.se]), np.array([at.inside.n, at.outside.n])
-        low, high = satterthwaite_interval(values, errors, runs, confidence)
+        errors, units = np.array([at.inside.se, at.outside.se]), np.array([at.inside.units, at.outside.units])
+        low, high = satterthwaite_interval(values, errors, units, confidence)
         frame = moments.labels.columns().assign(
             ratio=at.ratio,
             mem=values,
@@ -57,7 +57,7 @@ def output_profile(moments: OutputMoments, *, confidence: float = CONFIDENCE) ->
     check_confidence(confidence)
     frames = []
     for at in _holding_out(moments):
-        low, high = satterthwaite_interval(at.outside.mean, at.outside.se[None], at.outside.n[None], confidence)
+        low, high = satterthwaite_interval(at.outside.mean, at.outside.se[None], at.outside.units[None], confidence)
         frame = moments.labels.columns().assign(
             ratio=at.ratio, consistency=at.outside.mean, se=at.outside.se, low=low, high=high, n_out=at.outside.n
         )
@@ -74,13 +74,14 @@ def output_cscore(moments: OutputMoments, *, confidence: float = CONFIDENCE) -> 
     held_out = _holding_out(moments)
     shape = (len(held_out), moments.labels.num_train)
     runs = np.array([at.outside.n for at in held_out]).reshape(shape)
+    units = np.array([at.outside.units for at in held_out]).reshape(shape)
     means = np.array([at.outside.mean for at in held_out]).reshape(shape)
     errors = np.array([at.outside.se for at in held_out]).reshape(shape)
     n_ratios = (runs > 0).sum(axis=0)
     some = np.where(n_ratios > 0, n_ratios, np.nan)
     values = np.nansum(means, axis=0) / some
     # A ratio without a run is not part of the mean: an error of 0 of a group of any size.
-    shares, sizes = np.where(runs > 0, errors, 0.0) / some, np.where(runs > 0, runs, 2)
+    shares, sizes = np.where(runs > 0, errors, 0.0) / some, np.where(runs > 0, units, 2)
     low, high = satterthwaite_interval(values, shares, sizes, confidence)
     frame = moments.labels.columns().assign(
         cscore=values,

@@ -35,7 +35,7 @@ from analysis.influence.pairs import Pairs
 from analysis.reading.bits import RatioBits
 from workers.campaign.plural import count_text
 from workers.common.arrays import Floats, Integers
-from workers.errors import EstimateError, TooManyPairsError
+from workers.errors import EstimateError, SharedSubsetsError, TooManyPairsError
 
 COLUMNS = (*INFLUENCE_COLUMNS, "p_value", "q_value")
 
@@ -54,8 +54,8 @@ def influence_discoveries(
     which the pair would be a discovery. All N x T pairs are tested, or, with `same_class`, those alone whose test label
     is the training example's given label: a choice made before looking. Of several ratios' runs, all their pairs are
     tested together, and `fdr` is the rate of the one list, in the ratios' order. Raises EstimateError for an `fdr`
-    outside (0, 1) and where no ratio is given, TooManyPairsError over `options.max_pairs`. Pairs that rest on an empty
-    group are never discoveries, whatever `options.empty` is.
+    outside (0, 1) and where no ratio is given, TooManyPairsError over `options.max_pairs`, SharedSubsetsError where
+    runs share subsets. Pairs that rest on an empty group are never discoveries, whatever `options.empty` is.
     """
     if not 0 < fdr < 1:
         raise EstimateError(f"fdr must be between 0 and 1, got {fdr!r}")
@@ -63,6 +63,10 @@ def influence_discoveries(
     ratios = [bits] if isinstance(bits, RatioBits) else list(bits)
     if not ratios:
         raise EstimateError("bits must be the runs of at least one ratio, got none")
+    if any(ratio.groups is not None for ratio in ratios):
+        raise SharedSubsetsError(
+            "discoveries must be of runs with a subset each: under subsets.replicates the exact test does not hold"
+        )
     families = [family for ratio in ratios for family in _families(ratio, same_class)]
     blocks = [
         FamilyBlock(number, tests)

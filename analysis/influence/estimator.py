@@ -29,12 +29,13 @@ from analysis.influence.pair_counter import (
     min_counts_for_influence,
     test_blocks,
 )
+from analysis.influence.pair_errors import pair_errors
 from analysis.influence.pair_options import DEFAULTS, PairOptions
 from analysis.influence.pairs import Pairs
 from analysis.influence.top_pairs import top_of_block
 from analysis.reading.bits import RatioBits
 from analysis.statistics.intervals import difference_interval
-from analysis.statistics.means import difference_se, group_mean
+from analysis.statistics.means import group_mean
 from workers.campaign.plural import count_text
 from workers.common.arrays import Integers
 from workers.errors import EstimateError, TooManyPairsError
@@ -169,7 +170,8 @@ def pairs_frame(bits: RatioBits, pairs: Pairs, options: PairOptions = DEFAULTS) 
     if bits.counts_errors:
         correct_in, correct_out = n_in - correct_in, n_out - correct_out
     p_in, p_out = group_mean(correct_in, n_in, empty), group_mean(correct_out, n_out, empty)
-    low, high = difference_interval(p_in, n_in, p_out, n_out, options.confidence)
+    errors = pair_errors(bits, pairs, options.confidence)
+    low, high = difference_interval(p_in, errors.effective_in, p_out, errors.effective_out, options.confidence)
     columns: dict[str, Any] = {
         "ratio": np.full(len(pairs), bits.ratio),
         "test_example_id": pairs.tests,
@@ -178,7 +180,7 @@ def pairs_frame(bits: RatioBits, pairs: Pairs, options: PairOptions = DEFAULTS) 
         "label": bits.labels.label[pairs.examples],
         "given_label": bits.labels.given_label[pairs.examples],
         "infl": 0.0 - pairs.infl if bits.counts_errors else pairs.infl,
-        "se": difference_se(p_in, n_in, p_out, n_out),
+        "se": errors.se,
         "low": low,
         "high": high,
         "n_in": n_in,

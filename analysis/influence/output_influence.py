@@ -5,6 +5,7 @@
 with m_k(z) the output of run k for test example z, A_i the runs that trained on example i and B_i the others: V.
 Feldman and C. Zhang's influence with another measure of success, in its own unit, with Welch's t interval. Sums are
 matrix products over the runs, in float64, for a block of test examples at a time; their last bits depend on the block.
+Runs that share a subset (`subsets.replicates`) are averaged first: n_in and n_out then count subsets.
 """
 
 from collections.abc import Callable, Iterator
@@ -62,6 +63,7 @@ def output_influence_pairs(source: RatioOutputs, *, threshold: float, options: P
 
 def _select(source: RatioOutputs, choose: Callable[[Floats], Bools], options: PairOptions) -> pd.DataFrame:
     """The pairs that `choose` picks from infl [tests, N] (NaN: too few runs), ranked within each test example."""
+    source = source.of_subsets()
     n_in = source.subsets.sum(axis=0, dtype=np.int64)
     runs = np.array([n_in, source.runs - n_in])
     frames, num_pairs = [_frame(source, np.zeros(0, np.int64), np.zeros((6, 0)), runs, np.zeros(0, np.int64))], 0

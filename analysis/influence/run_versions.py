@@ -1,6 +1,7 @@
 """The runs of a ratio, whole and without each group of them: what the jackknife of selected pairs is made of.
 
-Run k of those that did not diverge is in group k modulo g, g being the number of runs, at most GROUPS. Runs that are
+Run k of those that did not diverge is in group k modulo g, g being the number of runs, at most GROUPS; where runs share
+subsets, subset k with all of its runs. Runs that are
 left out keep their places with all bits 0, so that a version costs one AND and no packing.
 """
 
@@ -32,9 +33,9 @@ class RunVersions:
 
 def run_versions(packed: PackedRatio) -> RunVersions:
     """The versions of a ratio's runs, with the mem of each."""
-    runs = packed.bits.runs
-    groups = min(GROUPS, runs) if runs > 1 else 0
-    left_out = np.arange(runs) % max(groups, 1) == np.arange(-1, groups)[:, None]
+    units = packed.units
+    groups = min(GROUPS, units) if units > 1 else 0
+    left_out = packed.unit_of_run % max(groups, 1) == np.arange(-1, groups)[:, None]
     mem = np.empty((len(left_out), packed.bits.labels.num_train))
     for version, outside in enumerate(left_out):
         counts = count_half(packed, np.flatnonzero(~outside))

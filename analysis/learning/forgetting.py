@@ -162,9 +162,9 @@ class RatioForgetting:
         bounds = {"first_learned": (1.0, float(max(self.epochs, 1))), "accuracy": (0.0, 1.0)}
         for name, column in of_columns.items():
             if name in bounds:
-                limits = bounded_interval(column.mean, column.sd, column.n, bounds[name], confidence)
+                limits = bounded_interval(column.mean, column.sd, column.units, bounds[name], confidence)
             else:
-                limits = count_interval(column.mean, column.sd, column.n, confidence)
+                limits = count_interval(column.mean, column.sd, column.units, confidence)
             for part, limit in zip(("low", "high"), limits, strict=True):
                 limits_of[f"{name}_{part}"] = np.where(column.n > 0, limit, np.nan)
         return limits_of
@@ -225,7 +225,7 @@ def sum_forgetting(
         if ratio_ppm not in sums:
             sums[ratio_ppm] = _Sums(ratio_ppm, store.header.num_train)
         of_run = forgetting_of(sequence)
-        sums[ratio_ppm].add(of_run, int(sequence.epochs[-1]))
+        sums[ratio_ppm].add(of_run, int(sequence.epochs[-1]), sequence.group)
         if observe is not None:
             observe(sequence.run, of_run)
     if not sums:
@@ -242,17 +242,17 @@ class _Sums:
         self._events, self._forgettability, self._first, self._unforgettable = np.zeros((4, num_train), dtype=np.int64)
         self._moments = {name: RunMoments((num_train,)) for name in ("events_moments", "first_learned", "accuracy")}
 
-    def add(self, run: Forgetting, last: int) -> None:
-        """A run's forgetting; `last` is the number of the last epoch that was looked at."""
+    def add(self, run: Forgetting, last: int, group: int | None) -> None:
+        """A run's forgetting; `last` is the last epoch that was looked at, `group` as in `RunMoments.add`."""
         self._runs += 1
         self._epochs = max(self._epochs, last)
         self._events += run.events
         self._forgettability += run.forgettability
         self._first += run.first_learned
         self._unforgettable += run.unforgettable
-        self._moments["events_moments"].add(np.where(run.presented, run.events, np.nan))
-        self._moments["first_learned"].add(np.where(run.learned, run.first_learned, np.nan))
-        self._moments["accuracy"].add(group_mean(run.correct, run.presentations, "nan"))
+        self._moments["events_moments"].add(np.where(run.presented, run.events, np.nan), group)
+        self._moments["first_learned"].add(np.where(run.learned, run.first_learned, np.nan), group)
+        self._moments["accuracy"].add(group_mean(run.correct, run.presentations, "nan"), group)
 
     def counted(self) -> RatioForgetting:
         return RatioForgetting(

@@ -15,6 +15,7 @@ import pandas as pd
 from analysis.learning.forgetting import forgetting_of
 from analysis.reading.examples import read_labels
 from analysis.reading.sequences import no_run_error, scan_sequences
+from analysis.reading.subset_groups import check_own_subsets
 from analysis.statistics.intervals import CONFIDENCE, check_confidence
 from analysis.statistics.moments import RunMoments
 from analysis.statistics.run_means import student_quantile
@@ -38,6 +39,7 @@ def presented_margins(
     `scan_sequences`, where no run is left, and for a bad `confidence`.
     """
     check_confidence(confidence)
+    check_own_subsets(store, "the correlation of margins and forgetting")
     labels = read_labels(store)
     moments: dict[int, RunMoments] = {}
     found: dict[int, list[float]] = {}

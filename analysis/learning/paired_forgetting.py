@@ -18,6 +18,7 @@ from analysis.learning.forgetting import Forgetting, estimate_forgetting
 from analysis.reading.examples import read_labels
 from analysis.reading.selection import committed_ratios
 from analysis.reading.sequences import At
+from analysis.reading.subset_groups import check_own_subsets
 from analysis.statistics.intervals import CONFIDENCE, check_confidence
 from analysis.statistics.run_means import welch_interval
 from workers.campaign.campaign import PPM
@@ -63,6 +64,8 @@ def paired_forgetting(
     `estimate_forgetting`.
     """
     check_confidence(confidence)
+    for store in (before, after):
+        check_own_subsets(store, "a comparison of forgetting")
     if before.header.fingerprint != after.header.fingerprint:
         raise EstimateError(f"{after.uri}: was created from a different data set than {before.uri}")
     if ratio is None:

@@ -52,7 +52,7 @@ def partition_curves(store: Store, ratio: float | None = None, *, confidence: fl
         if run.ratio_ppm not in moments:
             moments[run.ratio_ppm] = RunMoments(right.shape)
         sizes[run.ratio_ppm] = np.minimum(size, sizes.get(run.ratio_ppm, size))
-        moments[run.ratio_ppm].add(right.astype(np.float64) / size)
+        moments[run.ratio_ppm].add(right.astype(np.float64) / size, sequence.group)
     if not moments:
         raise no_run_error(store)
     shown = np.array([curriculum.partition_of(int(epoch) - 1) for epoch in epochs])
@@ -68,7 +68,7 @@ def _frame(
 ) -> pd.DataFrame:
     """The rows of a ratio; moments are [E, P], `shown` int64[E] the partition of each epoch."""
     parts = np.arange(len(sizes))
-    low, high = bounded_interval(moments.mean, moments.sd, moments.n, (0.0, 1.0), confidence)
+    low, high = bounded_interval(moments.mean, moments.sd, moments.units, (0.0, 1.0), confidence)
     columns = {"runs": moments.n, "accuracy": moments.mean, "sd": moments.sd, "se": moments.se, "low": low}
     columns |= {"high": high, "trained": np.equal(shown[:, None], parts)}
     frame = pd.DataFrame({name: values.T.ravel() for name, values in columns.items()})

@@ -63,7 +63,7 @@ def estimate_training_statistics(
         saturated[ratio_ppm] += (sequence.values[STATISTICS["loss"]] >= MAX_FLOAT16).sum(axis=0)
         for name, column in STATISTICS.items():
             values = _over_presentations(sequence, column)
-            moments[ratio_ppm][name].add(values)
+            moments[ratio_ppm][name].add(values, sequence.group)
             if observe is not None:
                 observe(sequence.run, name, values)
     frames = [

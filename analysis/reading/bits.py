@@ -9,8 +9,9 @@ import numpy.typing as npt
 
 from analysis.reading.examples import Labels, read_labels
 from analysis.reading.selection import check_random_subsets, scan_epoch, select_ratio
+from analysis.reading.subset_groups import groups_of_rows
 from workers.campaign.campaign import PPM
-from workers.common.arrays import Bools, UInt64s
+from workers.common.arrays import Bools, Integers, UInt64s
 from workers.common.splits import Split
 from workers.errors import EstimateError
 from workers.store import Store
@@ -105,6 +106,7 @@ class RatioBits:
     `subsets` is [runs, N], `test_correct` [runs, T]; `n_in` (int64[N]) counts the runs that trained on an example,
     `correct` (int64[T]) those that predict a test example's label. `epoch` is None where every run diverged. Where
     `affected` is `train`, the training examples take the place of the test examples: T is N, and labels are given ones.
+    `groups` (int64[runs], ascending) are the numbers of the runs' subsets where runs share them, else None.
     """
 
     ratio_ppm: int
@@ -117,6 +119,7 @@ class RatioBits:
     n_in: npt.NDArray[np.int64]
     correct: npt.NDArray[np.int64]
     affected: Split = "test"
+    groups: Integers | None = None
     counts_errors: bool = False
     """Whether `test_correct` and `correct` are of wrong predictions: a positive influence then is a harmful one."""
 
@@ -147,7 +150,8 @@ class RatioBits:
         """The same of some of the runs alone: int64[runs], their places from 0."""
         chosen = np.asarray(rows, dtype=np.int64)
         subsets, test_correct = self.subsets.of_runs(chosen), self.test_correct.of_runs(chosen)
-        return self._counted(subsets, test_correct, subsets.runs)
+        groups = None if self.groups is None else self.groups[chosen]
+        return replace(self, groups=groups)._counted(subsets, test_correct, subsets.runs)
 
     def of_examples(self, examples: npt.NDArray[np.int64], tests: npt.NDArray[np.int64]) -> "RatioBits":
         """The same of some training and test examples alone, numbered from 0 in the order of these ids."""
@@ -197,6 +201,7 @@ class PackedColumns:
     columns: Mapping[str, PackedBits]
     diverged: int
     epoch: int | None
+    groups: Integers | None
 
 
 def pack_columns(store: Store, columns: Sequence[str], ratio_ppm: int, epoch: int | None = None) -> PackedColumns:
@@ -209,12 +214,15 @@ def pack_columns(store: Store, columns: Sequence[str], ratio_ppm: int, epoch: in
     header = store.header
     packing = {name: _Packing(header.num_test if name == "test_correct" else header.num_train) for name in columns}
     diverged, last_epoch = 0, None
-    for rows in scan_epoch(store, columns, ratio_ppm, epoch):
+    groups = [np.zeros(0, dtype=np.int64)]
+    for rows in scan_epoch(store, ("repetition", *columns), ratio_ppm, epoch):
+        groups.append(groups_of_rows(store, rows))
         for name in columns:
             packing[name].add(store.bits(rows.shard, rows.table, name)[rows.used])
         diverged += rows.diverged
         last_epoch = max((last_epoch or 0, *rows.epochs[rows.used].tolist())) or None
-    return PackedColumns({name: each.bits() for name, each in packing.items()}, diverged, last_epoch)
+    shared = np.concatenate(groups) if store.header.replicates > 1 else None
+    return PackedColumns({name: each.bits() for name, each in packing.items()}, diverged, last_epoch, shared)
 
 
 def pack_runs(
@@ -235,4 +243,4 @@ def pack_runs(
     if affected == "train":
         labels = replace(labels, test_label=labels.given_label)
     bits = ratio_bits(ratio_ppm, packed.epoch, packed.diverged, labels, subsets, correct)
-    return replace(bits, affected=affected)
+    return replace(bits, affected=affected, groups=packed.groups)

@@ -11,7 +11,11 @@ import numpy.typing as npt
 
 from analysis.reading.examples import Labels, read_labels
 from analysis.reading.selection import EpochRows, check_random_subsets, check_some_run, scan_epoch, select_ratios
+from analysis.reading.subset_groups import groups_of_rows
+from analysis.statistics.clustered_means import ClusterSums, clustered_variance, effective_runs, sum_clusters
+from analysis.statistics.means import group_mean, squared_se
 from workers.campaign.campaign import PPM
+from workers.common.arrays import Bools, Floats, Integers
 from workers.store import Store
 
 
@@ -22,7 +26,9 @@ class RatioCounts:
     `n_in` runs trained on the example, `correct_in` of them predict its given label; `n_out` and `correct_out` likewise
     for the runs that did not train on it. `runs` = n_in + n_out leaves out the `diverged` ones, of which `diverged_in`
     had the example in their subset: None where that was not counted, as some did not reach the epoch. `epoch` is the
-    last one used, None where every run diverged.
+    last one used, None where every run diverged. `clusters_in` and `clusters_out` are the sums over subsets with and
+    without the example, None where each run has a subset of its own: means of runs that share subsets have other
+    standard errors.
     """
 
     ratio_ppm: int
@@ -34,11 +40,41 @@ class RatioCounts:
     n_out: npt.NDArray[np.int64]
     correct_out: npt.NDArray[np.int64]
     diverged_in: npt.NDArray[np.int64] | None = None
+    clusters_in: ClusterSums | None = None
+    clusters_out: ClusterSums | None = None
 
     @property
     def ratio(self) -> float:
         """Subset size over N."""
         return self.ratio_ppm / PPM
+
+    @property
+    def variance_in(self) -> Floats:
+        """The squared standard error of correct_in / n_in, float64[N]; NaN where that has none."""
+        return _variance(self.correct_in, self.n_in, self.clusters_in)
+
+    @property
+    def variance_out(self) -> Floats:
+        """Likewise of correct_out / n_out."""
+        return _variance(self.correct_out, self.n_out, self.clusters_out)
+
+    def effective_in(self, confidence: float) -> Integers | Floats:
+        """The independent runs that the n_in runs are worth in an interval: their number where subsets differ."""
+        return _effective(self.correct_in, self.n_in, self.clusters_in, confidence)
+
+    def effective_out(self, confidence: float) -> Integers | Floats:
+        """Likewise of the n_out runs."""
+        return _effective(self.correct_out, self.n_out, self.clusters_out, confidence)
+
+
+def _variance(correct: Integers, runs: Integers, clusters: ClusterSums | None) -> Floats:
+    if clusters is None:
+        return squared_se(group_mean(correct, runs, "nan"), runs)
+    return clustered_variance(correct, runs, clusters)
+
+
+def _effective(correct: Integers, runs: Integers, clusters: ClusterSums | None, confidence: float) -> Integers | Floats:
+    return runs if clusters is None else effective_runs(correct, runs, clusters, confidence)
 
 
 @dataclass(frozen=True)
@@ -68,7 +104,9 @@ def count_runs(store: Store, ratio: float | None = None, epoch: int | None = Non
     check_random_subsets(store)
     chosen = select_ratios(store, ratio)
     sums = {ratio_ppm: RatioSums(ratio_ppm, store.header.num_train) for ratio_ppm in chosen}
-    for rows in scan_epoch(store, ("subset", "train_correct"), chosen[0] if ratio is not None else None, epoch):
+    for rows in scan_epoch(
+        store, ("repetition", "subset", "train_correct"), chosen[0] if ratio is not None else None, epoch
+    ):
         # A shard that another driver commits during the scan may open a ratio that was not there at its start.
         if rows.shard.ratio_ppm in sums:
             sums[rows.shard.ratio_ppm].add(store, rows)
@@ -107,9 +145,13 @@ class RatioSums:
         self.epoch: int | None = None
         self.n_in, self.correct_in, self.correct, self.diverged_in = np.zeros((4, num_train), dtype=np.int64)
         self._diverged_seen = 0
+        self._clusters: _OpenClusters | None = None
 
     def add(self, store: Store, rows: EpochRows) -> None:
-        """Add runs that are not in the sums; the rows have the columns subset and train_correct."""
+        """Add runs that are not in the sums; the rows have the columns repetition, subset and train_correct.
+
+        Where runs share subsets, those of one subset are added one after the other.
+        """
         subsets = store.bits(rows.shard, rows.table, "subset")
         subset, correct = subsets[rows.used], store.bits(rows.shard, rows.table, "train_correct")[rows.used]
         epochs = rows.epochs[rows.used]
@@ -122,9 +164,13 @@ class RatioSums:
         self.n_in += subset.sum(axis=0)
         self.correct_in += (subset & correct).sum(axis=0)
         self.correct += correct.sum(axis=0)
+        if store.header.replicates > 1:
+            self._clusters = self._clusters or _OpenClusters(len(self.n_in))
+            self._clusters.add(groups_of_rows(store, rows), subset, correct)
 
     def counts(self) -> RatioCounts:
         """The sums so far; of `n_in` and `correct_in` no copies, which grow on."""
+        inside, outside = (None, None) if self._clusters is None else self._clusters.sums()
         return RatioCounts(
             ratio_ppm=self.ratio_ppm,
             runs=self.runs,
@@ -135,4 +181,41 @@ class RatioSums:
             n_out=self.runs - self.n_in,
             correct_out=self.correct - self.correct_in,
             diverged_in=self.diverged_in if self._diverged_seen == self.diverged else None,
+            clusters_in=inside,
+            clusters_out=outside,
         )
+
+
+class _OpenClusters:
+    """Sums over subsets, with and without each example; runs of one subset come one after the other."""
+
+    def __init__(self, num_train: int) -> None:
+        self._inside = self._all = ClusterSums(*np.zeros((4, num_train), dtype=np.int64))
+        self._group = -1
+        self._runs = 0
+        self._subset = np.zeros(num_train, dtype=bool)
+        self._correct = np.zeros(num_train, dtype=np.int64)
+
+    def add(self, groups: Integers, subsets: Bools, correct: Bools) -> None:
+        """Runs in ascending repetition with the number of each one's subset."""
+        for group, subset, right in zip(groups.tolist(), subsets, correct, strict=True):
+            if group != self._group:
+                self._inside, self._all = self._with_last()
+                self._group, self._runs, self._subset = group, 0, subset
+                self._correct = np.zeros(len(subset), dtype=np.int64)
+            self._runs += 1
+            self._correct += right
+
+    def sums(self) -> tuple[ClusterSums, ClusterSums]:
+        """Of the subsets with each example, and of those without."""
+        inside, total = self._with_last()
+        return inside, total - inside
+
+    def _with_last(self) -> tuple[ClusterSums, ClusterSums]:
+        """The sums with the subset whose runs came last: over subsets with each example, and over all."""
+        runs = np.full((1, len(self._subset)), self._runs)
+        sums = (
+            sum_clusters(self._correct[None], runs, chosen) for chosen in (self._subset[None], np.ones_like(runs, bool))
+        )
+        inside, total = sums
+        return self._inside + inside, self._all + total

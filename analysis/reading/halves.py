@@ -1,9 +1,9 @@
-"""Random halves of a ratio's runs, and the sufficient statistics of each.
+"""Random halves of a ratio's runs (of its subsets, where runs share them), and the sufficient statistics of each.
 
 The runs stay packed, one bit per run and example, so that a half is a mask and counting is AND and a count of ones.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,13 +21,29 @@ class PackedRatio:
     bits: RatioBits
     train_correct: PackedBits
 
+    @property
+    def unit_of_run(self) -> Integers:
+        """int64[runs], from 0 and ascending: the number of each run's subset where runs share subsets, else its own."""
+        if self.bits.groups is None:
+            return np.arange(self.bits.runs)
+        return np.unique(self.bits.groups, return_inverse=True)[1]
+
+    @property
+    def units(self) -> int:
+        """The independent units that are split: subsets where runs share them, else runs."""
+        return int(self.unit_of_run[-1]) + 1 if self.bits.runs else 0
+
+    def rows_of(self, units: Integers) -> Integers:
+        """The places of the runs of some units, ascending."""
+        return np.flatnonzero(np.isin(self.unit_of_run, units))
+
 
 def pack_ratio(store: Store, labels: Labels, ratio_ppm: int, epoch: int | None = None) -> PackedRatio:
     """The runs of a ratio (parts per million), read once: runs x (2 N + T) / 8 bytes. Raises as `pack_columns`."""
     packed = pack_columns(store, ("subset", "train_correct", "test_correct"), ratio_ppm, epoch)
     subsets, test_correct = packed.columns["subset"], packed.columns["test_correct"]
     bits = ratio_bits(ratio_ppm, packed.epoch, packed.diverged, labels, subsets, test_correct)
-    return PackedRatio(bits, packed.columns["train_correct"])
+    return PackedRatio(replace(bits, groups=packed.groups), packed.columns["train_correct"])
 
 
 def draw_halves(seed: int, ratio_ppm: int, runs: int, used: int, split: int) -> tuple[Integers, Integers]:

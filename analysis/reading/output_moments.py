@@ -8,6 +8,7 @@ import numpy as np
 from analysis.reading.examples import Labels, read_labels
 from analysis.reading.recorded_output import recorded_output
 from analysis.reading.selection import check_random_subsets, check_some_run, scan_epoch, select_ratios
+from analysis.reading.subset_groups import shared_subset
 from analysis.statistics.moments import RunMoments
 from workers.campaign.campaign import PPM
 from workers.store import Store
@@ -55,15 +56,18 @@ def read_output_moments(
     shape = (store.header.num_train,)
     moments = {ratio_ppm: RatioMoments(ratio_ppm, RunMoments(shape), RunMoments(shape)) for ratio_ppm in chosen}
     runs = diverged = 0
-    for rows in scan_epoch(store, ("subset", column), chosen[0] if ratio is not None else None, epoch):
+    for rows in scan_epoch(store, ("repetition", "subset", column), chosen[0] if ratio is not None else None, epoch):
         if rows.shard.ratio_ppm not in moments:  # committed since the scan began
             continue
         at = moments[rows.shard.ratio_ppm]
         values = store.vectors(rows.shard, rows.table, column)[rows.used].astype(np.float64)
         values[~np.isfinite(values)] = np.nan
-        for subset, of_run in zip(store.bits(rows.shard, rows.table, "subset")[rows.used], values, strict=True):
-            at.inside.add(np.where(subset, of_run, np.nan))
-            at.outside.add(np.where(subset, np.nan, of_run))
+        subsets = store.bits(rows.shard, rows.table, "subset")[rows.used]
+        repetitions = rows.table["repetition"].to_numpy()[rows.used].tolist()
+        for repetition, subset, of_run in zip(repetitions, subsets, values, strict=True):
+            group = shared_subset(store, repetition)
+            at.inside.add(np.where(subset, of_run, np.nan), group)
+            at.outside.add(np.where(subset, np.nan, of_run), group)
         runs += len(values)
         diverged += rows.diverged
     check_some_run(store.uri, runs, diverged, ratio)

@@ -1,6 +1,6 @@
 """Inputs of datamodels and of influence on outputs: the subsets of one ratio's runs, and an output of test examples."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -50,6 +50,16 @@ class RatioOutputs:
     def runs(self) -> int:
         """The runs that are left."""
         return len(self.subsets)
+
+    def of_subsets(self) -> "RatioOutputs":
+        """The same with a row for each subset, the mean of its runs: rows that are independent."""
+        groups, first, places = np.unique(self.groups, return_index=True, return_inverse=True)
+        if len(groups) == self.runs:
+            return self
+        totals = np.zeros((len(groups), self.outputs.shape[1]))
+        np.add.at(totals, places, self.outputs)
+        means = (totals / np.bincount(places)[:, None]).astype(np.float32)
+        return replace(self, subsets=self.subsets[first], outputs=means, groups=groups)
 
 
 def read_outputs(

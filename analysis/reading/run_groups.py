@@ -1,7 +1,7 @@
 """Sufficient statistics of groups of runs, in one streaming pass, for errors that include the noise of runs.
 
-Run k is in group k modulo g, g being the number of runs of the ratio that has most, at most GROUPS: so each group has
-its share of every ratio, and of every block of a balanced design.
+Subset k (run k, unless runs share subsets) is in group k modulo g, g being the number of subsets of the ratio that has
+most, at most GROUPS: so each group has its share of every ratio, and of every block of a balanced design.
 """
 
 from collections.abc import Iterator
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from analysis.reading.counts import RatioCounts, StoreCounts
 from analysis.reading.examples import Labels, read_labels
 from analysis.reading.selection import check_random_subsets, scan_epoch, select_ratios
+from analysis.reading.subset_groups import groups_of_rows
 from analysis.statistics.jackknife import GROUPS
 from workers.common.arrays import Floats, Int32s
 from workers.store import Store
@@ -63,7 +64,7 @@ def number_of_groups(store: Store) -> int:
     runs: dict[int, int] = {}
     for shard in store.shards():
         runs[shard.ratio_ppm] = runs.get(shard.ratio_ppm, 0) + shard.stop - shard.start
-    return max(1, min(GROUPS, max(runs.values(), default=1)))
+    return max(1, min(GROUPS, -(-max(runs.values(), default=1) // store.header.replicates)))
 
 
 def group_runs(store: Store, ratio: float | None = None) -> RunGroups:
@@ -78,7 +79,7 @@ def group_runs(store: Store, ratio: float | None = None) -> RunGroups:
     for rows in scan_epoch(store, columns, chosen[0] if ratio is not None else None, None):
         ratio_sums = sums.get(rows.shard.ratio_ppm)
         if ratio_sums is not None:
-            of_run = rows.table["repetition"].to_numpy()[rows.used] % groups
+            of_run = groups_of_rows(store, rows) % groups
             bits = (store.bits(rows.shard, rows.table, name)[rows.used] for name in columns[1:])
             ratio_sums.add(of_run, *bits)
             ratio_sums.diverged += rows.diverged

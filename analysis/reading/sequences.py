@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from analysis.reading.selection import select_ratios
+from analysis.reading.subset_groups import shared_subset
 from workers.campaign.keys import Run, Shard
 from workers.common.arrays import Bools
 from workers.errors import EstimateError, NoEstimateError
@@ -26,7 +27,7 @@ class RunSequence:
     """One run that did not diverge: `correct` bool[E, N] at epochs int64[E]; `seen` bool[E, N]: whether measured.
 
     `correct` is false where it was not. `values` are float16[E, N] by column: NaN there, and where a logit was not
-    finite.
+    finite. `group` is the number of the run's subset where runs share subsets.
     """
 
     run: Run
@@ -34,6 +35,7 @@ class RunSequence:
     seen: Bools
     correct: Bools
     values: Mapping[str, npt.NDArray[np.float16]]
+    group: int | None = None
 
 
 def check_recorded(store: Store, at: At, values: Sequence[str] = ()) -> None:
@@ -101,11 +103,13 @@ def _presented(store: Store, shard: Shard, rows: pa.Table, repetition: int, at: 
 
     shown, correct = map(joined, PRESENTED)
     values = {name: joined(name) for name in PRESENTED_VALUES if name in slots}
-    return RunSequence(Run(shard.ratio_ppm, repetition), np.arange(1, recorded[-1] + 1), shown, correct, values)
+    run, epochs = Run(shard.ratio_ppm, repetition), np.arange(1, recorded[-1] + 1)
+    return RunSequence(run, epochs, shown, correct, values, shared_subset(store, repetition))
 
 
 def _evaluated(store: Store, shard: Shard, rows: pa.Table, repetition: int, at: At) -> RunSequence:
     subset, correct = (store.bits(shard, rows, name) for name in ("subset", "train_correct"))
     seen = subset if at == "evaluations" else ~subset
     epochs = rows["epoch"].to_numpy().astype(np.int64)
-    return RunSequence(Run(shard.ratio_ppm, repetition), epochs, seen, correct & seen, {})
+    run = Run(shard.ratio_ppm, repetition)
+    return RunSequence(run, epochs, seen, correct & seen, {}, shared_subset(store, repetition))

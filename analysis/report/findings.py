@@ -18,6 +18,7 @@ from analysis.estimators.removal import removal_curve
 from analysis.influence.discoveries import influence_discoveries
 from analysis.influence.estimator import influence_top
 from analysis.influence.high_influence import influential_pairs
+from analysis.influence.pair_errors import effective_test_runs
 from analysis.influence.pair_options import PairOptions
 from analysis.learning.forgetting import estimate_forgetting, recorded_at
 from analysis.reading.bits import pack_runs
@@ -187,12 +188,14 @@ def _find_influence(findings: Findings, parallel: ParallelMap | None) -> None:
         return
     bits = pack_runs(findings.store, findings.ratio)
     share = bits.correct / bits.runs
-    low, high = mean_interval(share, np.full(len(share), bits.runs))
+    low, high = mean_interval(share, effective_test_runs(bits))
     findings.test = pd.DataFrame({"right": share, "low": low, "high": high})
     options = PairOptions(max_pairs=MAX_PAIRS, parallel=parallel)
     findings.top = influence_top(bits, top=TOP, options=options)
     try:
         findings.pairs = influential_pairs(findings.store, findings.ratio, options=options)
+        if bits.groups is not None:
+            return  # runs that share subsets are not tested
         discoveries = influence_discoveries(bits, fdr=FDR, options=options)
         findings.discoveries = len(discoveries)
         keys = ["test_example_id", "example_id"]

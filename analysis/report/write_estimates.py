@@ -29,7 +29,7 @@ from analysis.reading.runs_read import runs_read_text
 from workers.campaign.campaign import PPM
 from workers.campaign.plural import count_text
 from workers.common.progress import StageCallback
-from workers.errors import TooManyPairsError
+from workers.errors import SharedSubsetsError, TooManyPairsError
 from workers.store import Store
 
 _DISCOVERIES = "influence_discoveries"
@@ -178,7 +178,7 @@ def _write_influence(
     report_stage(f"influence: tests of all pairs at {count_text(len(ratios), 'ratio')}")
     try:
         frame, left_out[name] = discoveries.make(ratios), []
-    except TooManyPairsError as error:
+    except (TooManyPairsError, SharedSubsetsError) as error:
         frame, left_out[name] = discoveries.none(ratios[0]), [bits.ratio for bits in ratios]
         report_stage(f"left out of {name}: {error}")
     frames[name] = [frame]

@@ -206,7 +206,7 @@ def _from_presentations(store: Store, ratio: float | None, groups: int) -> tuple
     def observe(run: Run, name: str, values: Floats) -> None:
         if groups:
             mean = means.setdefault((name, run.ratio_ppm), GroupedMeans(groups, store.header.num_train))
-            mean.add(run.repetition % groups, values)
+            mean.add(run.repetition // store.header.replicates % groups, values)
 
     def observe_forgetting(run: Run, each: Forgetting) -> None:
         if groups:

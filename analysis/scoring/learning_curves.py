@@ -46,7 +46,7 @@ def learning_curves(store: Store, groups: Groups, at: At = "presentations", rati
     epochs: Integers = np.zeros(0, dtype=np.int64)
     for sequence, shares in _shares_of_runs(store, groups, at, ratio):
         epochs = sequence.epochs
-        moments.setdefault(sequence.run.ratio_ppm, RunMoments(shares.shape)).add(shares)
+        moments.setdefault(sequence.run.ratio_ppm, RunMoments(shares.shape)).add(shares, sequence.group)
     frames = [_curve(at, ratio_ppm / PPM, epochs, groups, moment) for ratio_ppm, moment in sorted(moments.items())]
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(LEARNING_COLUMNS))
 
@@ -77,12 +77,12 @@ def learning_speed(
         size = shares.shape[1:]
         moments = found.setdefault(sequence.run.ratio_ppm, (RunMoments(size), RunMoments(size), RunMoments(size)))
         for moment, values in zip(moments, _speed(shares, sequence.epochs, level), strict=True):
-            moment.add(values)
+            moment.add(values, sequence.group)
     rows = []
     for ratio_ppm, (epoch, area, reached) in sorted(found.items()):
         limits = {
-            "epoch": bounded_interval(epoch.mean, epoch.sd, epoch.n, (1.0, last + 1.0), confidence),
-            "area": bounded_interval(area.mean, area.sd, area.n, (0.0, 1.0), confidence),
+            "epoch": bounded_interval(epoch.mean, epoch.sd, epoch.units, (1.0, last + 1.0), confidence),
+            "area": bounded_interval(area.mean, area.sd, area.units, (0.0, 1.0), confidence),
         }
         for group, name in enumerate(groups.names):
             row = {"at": at, "ratio": ratio_ppm / PPM, "group": group, "name": name, "level": level}

@@ -174,7 +174,9 @@ def _forgettability(store: Store, ratio: float) -> tuple["pd.Series[float]", str
     means = GroupedMeans(groups, store.header.num_train)
 
     def observe(run: Run, each: Forgetting) -> None:
-        means.add(run.repetition % groups, np.where(each.presented, each.forgettability, np.nan))
+        means.add(
+            run.repetition // store.header.replicates % groups, np.where(each.presented, each.forgettability, np.nan)
+        )
 
     (counted,) = sum_forgetting(store, ratio, at, observe)
     values = counted.frame(read_labels(store))["forgettability"]

@@ -76,6 +76,7 @@ def estimate_reliability(
 
     A split without a value (scores that do not vary, r = -1 in Spearman-Brown, two empty selections) is left out of a
     mean; where no split has one, and with fewer than 4 runs, it is NaN. Ratio 1 holds nothing out and is left out.
+    Where runs share subsets (`subsets.replicates`), subsets are split, with all of their runs, and `runs` counts them.
     Raises EstimateError where no run is left, for `splits` under 1, a negative `seed`, and as `pack_columns`.
     """
     check_whole("splits", splits, 1)
@@ -92,12 +93,12 @@ def estimate_reliability(
         raise NoEstimateError(f"{store.uri}: has no run to split, all {count_text(diverged, 'committed run')} diverged")
     records: list[ReliabilityRow] = []
     for at in ratios:
-        for used in ladder(at.bits.runs):
+        for used in ladder(at.units):
             report_stage(f"ratio {at.bits.ratio}: {count_text(splits, 'split')} of {count_text(used, 'run')}")
             for split in range(splits):
                 records += _at_ratio(at, used, seed, split)
     if len(ratios) > 1:
-        for used in ladder(max(ratio.bits.runs for ratio in ratios)):
+        for used in ladder(max(ratio.units for ratio in ratios)):
             report_stage(f"C-score: {count_text(splits, 'split')} of {count_text(used, 'run')} at each ratio")
             records += [_of_cscore(labels, ratios, used, seed, split) for split in range(splits)]
     return _summary(records, splits)
@@ -122,7 +123,7 @@ def ladder(runs: int) -> list[int]:
 def _at_ratio(ratio: PackedRatio, used: int, seed: int, split: int) -> list[ReliabilityRow]:
     """One split of `used` runs of a ratio: its memorization, consistency, and pairs where there is a test set."""
     bits = ratio.bits
-    rows = draw_halves(seed, bits.ratio_ppm, bits.runs, used, split)
+    rows = [ratio.rows_of(half) for half in draw_halves(seed, bits.ratio_ppm, ratio.units, used, split)]
     halves = [StoreCounts(bits.labels, (count_half(ratio, row),)) for row in rows]
     mem, profile = (
         [estimate(half)[column].to_numpy() for half in halves]
@@ -147,11 +148,9 @@ def _of_cscore(labels: Labels, ratios: Sequence[PackedRatio], used: int, seed: i
     """One split of at most `used` runs at each ratio; the same halves as for the ratio itself."""
     halves: tuple[list[RatioCounts], list[RatioCounts]] = ([], [])
     for ratio in ratios:
-        taken = min(used, ladder(ratio.bits.runs)[-1])
-        for half, rows in zip(
-            halves, draw_halves(seed, ratio.bits.ratio_ppm, ratio.bits.runs, taken, split), strict=True
-        ):
-            half.append(count_half(ratio, rows))
+        taken = min(used, ladder(ratio.units)[-1])
+        for half, units in zip(halves, draw_halves(seed, ratio.bits.ratio_ppm, ratio.units, taken, split), strict=True):
+            half.append(count_half(ratio, ratio.rows_of(units)))
     scores = [cscore(StoreCounts(labels, tuple(half)))["cscore"].to_numpy() for half in halves]
     return _record("cscore", float("nan"), used, scores)
 

@@ -120,13 +120,14 @@ def without_empty_groups(frame: "pd.DataFrame") -> "pd.DataFrame":
 
 def mean_se(mean: Floats, runs: Integers) -> Floats:
     """sqrt(p (1 - p) / n); NaN where the group is empty."""
-    return np.sqrt(_squared_se(mean, runs))
+    return np.sqrt(squared_se(mean, runs))
 
 
 def difference_se(mean_a: Floats, runs_a: Integers, mean_b: Floats, runs_b: Integers) -> Floats:
     """sqrt(p_A (1 - p_A) / |A| + p_B (1 - p_B) / |B|); NaN where a group is empty."""
-    return np.sqrt(_squared_se(mean_a, runs_a) + _squared_se(mean_b, runs_b))
+    return np.sqrt(squared_se(mean_a, runs_a) + squared_se(mean_b, runs_b))
 
 
-def _squared_se(mean: Floats, runs: Integers) -> Floats:
+def squared_se(mean: Floats, runs: Integers) -> Floats:
+    """p (1 - p) / n; NaN where the group is empty."""
     return np.where(runs > 0, mean * (1 - mean) / np.maximum(runs, 1), np.nan)

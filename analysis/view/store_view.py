@@ -12,15 +12,20 @@ from analysis.estimators.output_means import output_cscore, output_memorization,
 from analysis.estimators.removal import removal_curve
 from analysis.estimators.removal_on_tests import removal_on_tests
 from analysis.estimators.standard_errors import expected_se
+from analysis.estimators.training_variance import estimate_variance
 from analysis.reading.counts import count_runs
 from analysis.reading.output_moments import ExampleOutput, read_output_moments
+from analysis.reading.outputs import TestOutput
+from analysis.reading.subset_groups import check_own_subsets
 from analysis.scoring.split_half import estimate_reliability
 from analysis.statistics.intervals import CONFIDENCE, check_confidence
 from analysis.statistics.means import Empty
+from analysis.view.base import checked_split
 from analysis.view.influence import InfluenceView
 from analysis.view.learning import LearningView
 from analysis.view.privacy import PrivacyView
 from analysis.view.trained import TrainedView
+from workers.common.splits import Split
 from workers.store import Store
 
 MeanOutput = ExampleOutput | Literal["correctness"]
@@ -71,11 +76,38 @@ class StoreView(TrainedView, LearningView, InfluenceView, PrivacyView):
             estimate_memorization(count_runs(self.store, ratio, epoch), empty=empty, confidence=confidence)
         )
 
+    def variance(
+        self,
+        *,
+        ratio: float | None = None,
+        epoch: int | None = None,
+        split: Split = "test",
+        output: TestOutput = "correctness",
+    ) -> pd.DataFrame:
+        """The variance of an output of each example by subset and by seed: see `analysis.estimators.training_variance`.
+
+        Of test examples, or with `split` train of training examples over the subsets that lack them.
+        """
+        estimate = estimate_variance(self.store, ratio, split=checked_split(split), output=output, epoch=epoch)
+        return self._frame(estimate.examples)
+
+    def mean_variance(
+        self,
+        *,
+        ratio: float | None = None,
+        epoch: int | None = None,
+        split: Split = "test",
+        output: TestOutput = "correctness",
+    ) -> pd.DataFrame:
+        """Means of `variance` over examples, a row for each ratio."""
+        return estimate_variance(self.store, ratio, split=checked_split(split), output=output, epoch=epoch).means
+
     def expected_se(self, runs: int, *, ratio: float | None = None) -> pd.DataFrame:
         """The standard error of mem after `runs` runs, estimated from the store's runs, as `longtail plan` does.
 
         One row per ratio and training example: see `analysis.estimators.standard_errors`.
         """
+        check_own_subsets(self.store, "an expected standard error")
         return self._frame(expected_se(count_runs(self.store, ratio), runs))
 
     def consistency(

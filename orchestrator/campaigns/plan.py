@@ -41,7 +41,7 @@ _FILE_BYTES = 5_500
 class RatioPlan:
     """Runs of one ratio, and planned standard errors of mem: those they will give; None where they are undefined:
     at ratio 1, where less than one run with an example (or one without) is expected, without a pilot, and where
-    subsets are not random.
+    subsets are not random or shared by several runs.
     """
 
     ratio: float
@@ -52,8 +52,8 @@ class RatioPlan:
     committed: int
     pilot: PlannedVariance | None
     """Estimated from the committed runs."""
-    random: bool = True
-    """Whether subsets are drawn at random, so that mem can be estimated."""
+    independent: bool = True
+    """Whether each run has a random subset of its own."""
 
     @property
     def largest_se(self) -> float | None:
@@ -93,7 +93,7 @@ class RatioPlan:
 
     @property
     def _has_mem(self) -> bool:
-        return self.random and self.share < 1
+        return self.independent and self.share < 1
 
 
 @dataclass(frozen=True)
@@ -195,12 +195,12 @@ def _execution(
 def _committed(
     campaign: Campaign, header: Header, store: Store | None
 ) -> tuple[Sequence[Shard], Mapping[int, RatioCounts]]:
-    """A store's shards, and where subsets are random the counts of its ratios. Raises StoreMismatchError."""
+    """A store's shards, and where runs are independent the counts of its ratios. Raises StoreMismatchError."""
     if store is None:
         return [], {}
     store.header.check_same(header, store.uri)
     committed = store.shards()
-    if not committed or campaign.subsets.design == "explicit":
+    if not committed or not campaign.subsets.independent:
         return committed, {}
     return committed, {ratio.ratio_ppm: ratio for ratio in count_runs(store).ratios}
 
@@ -211,5 +211,5 @@ def _ratio_plan(
     left = sum(shard.stop - shard.start for shard in pending if shard.ratio_ppm == ratio_ppm)
     runs, size = campaign.subsets.repetitions, subset_size(ratio_ppm, num_train)
     pilot = planned_variance(counts[ratio_ppm]) if ratio_ppm in counts and size < num_train else None
-    random = campaign.subsets.design != "explicit"
-    return RatioPlan(ratio_ppm / PPM, size / num_train, size, runs, runs - left, pilot, random)
+    independent = campaign.subsets.independent
+    return RatioPlan(ratio_ppm / PPM, size / num_train, size, runs, runs - left, pilot, independent)

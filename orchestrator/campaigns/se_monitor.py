@@ -108,7 +108,7 @@ class BackgroundMonitor:
                 if not Store.exists(self._uri):
                     return
                 store = Store.open(self._uri)
-                if store.header.scored:
+                if not store.header.independent:
                     self._stopped.set()
                     return
                 self._monitor = StandardErrorMonitor(store)

@@ -110,3 +110,5 @@ def check_has_se(campaign: Campaign) -> None:
     """Raise CampaignError where a campaign has no standard error of mem that a run could be ended by."""
     if campaign.subsets.design == "explicit":
         raise CampaignError("until_se: must be left out: explicit subsets are not random, so mem has no standard error")
+    if campaign.subsets.replicates > 1:
+        raise CampaignError("until_se: must be left out: standard errors of runs that share subsets are not planned")

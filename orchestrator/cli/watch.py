@@ -99,7 +99,7 @@ class Watch:
                     return self._view
                 store = Store.open(self.uri)
                 self._reader = StatusReader(store)
-                self._monitor = None if store.header.scored else _new_monitor(store)
+                self._monitor = _new_monitor(store) if store.header.independent else None
             status = self._reader.read(seconds)
             rate = self._rates.updated(sum(ratio.committed for ratio in status.ratios))
             self._view = WatchedStore(status, rate=rate)

@@ -134,6 +134,11 @@ class Subsets(Frozen):
         return self
 
     @property
+    def independent(self) -> bool:
+        """Whether each run has a random subset of its own: what planned standard errors of mem are of."""
+        return self.design != "explicit" and self.replicates == 1
+
+    @property
     def thresholds(self) -> tuple[ThresholdRule, ...]:
         """The rules by threshold, in their order; each has the ratio at its place."""
         return tuple(rule for rule in self.drop if isinstance(rule, ThresholdRule))
@@ -170,6 +175,10 @@ class Campaign(Frozen):
         if self.subsets.replicates > 1 and self.recipe.fixed_seed:
             raise ValueError(
                 "recipe.fixed_seed must be false beside subsets.replicates, whose runs would be identical, got true"
+            )
+        if self.subsets.replicates > 1 and self.record.probes is not None:
+            raise ValueError(
+                "record.probes must be left out beside subsets.replicates: their errors are of other subsets"
             )
         return self
 

@@ -75,6 +75,11 @@ class Header(Frozen):
         return isinstance(self.campaign, Campaign) and self.campaign.subsets.scores is not None
 
     @property
+    def independent(self) -> bool:
+        """Whether each run has a random subset of its own: what planned standard errors of mem are of."""
+        return not self.scored and self.replicates == 1
+
+    @property
     def replicates(self) -> int:
         """Runs of each subset: repetition r has the subset number r // replicates of its ratio."""
         return self.campaign.subsets.replicates if isinstance(self.campaign, Campaign) else self.campaign.replicates

@@ -103,10 +103,12 @@ def fit_datamodels(
 ) -> Datamodels:
     """Fit a datamodel to each test example of `source`, and score it on round(heldout x runs) runs, drawn with `seed`.
 
+    Runs that share a subset (`subsets.replicates`) are averaged first; runs then stand for subsets.
     Of equal |weight| the smaller example id comes first; weights of 0 are left out. Holds runs x N bytes beside 512 MB;
     `lasso` about 20 x runs x N bytes more. Raises EstimateError for an invalid option, too few runs, or ratio 1.
     """
     _check_options(source, method, top)
+    source = source.of_subsets()
     fitted, held = _split_runs(source, heldout, seed)
     members = Membership.centred(source.subsets[fitted])
     unseen = Membership(source.subsets[held], members.mean)

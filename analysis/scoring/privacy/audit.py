@@ -16,6 +16,7 @@ import pandas as pd
 from analysis.estimators.memorization import estimate_memorization
 from analysis.reading.run_groups import number_of_groups
 from analysis.reading.run_outputs import RunOutputs, read_run_outputs
+from analysis.reading.subset_groups import check_own_subsets
 from analysis.scoring.privacy.attacks import AttackOptions, attack_scores, attackable
 from analysis.scoring.privacy.lira import ENOUGH_SHADOWS, Variance
 from analysis.scoring.privacy.rmia import OFFLINE_A
@@ -112,6 +113,7 @@ def audit_store(
     EstimateError for an invalid option, NoEstimateError where no example has two shadow models in and out.
     """
     options.check()
+    check_own_subsets(store, "a privacy audit")
     return audit(read_run_outputs(store, ratio, epoch), number_of_groups(store), options, progress)
 
 

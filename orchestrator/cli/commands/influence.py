@@ -241,6 +241,8 @@ def _discoveries(bits: "RatioBits", directed: "list[RatioBits]", options: "PairO
     from analysis import TooManyPairsError, influence_discoveries
 
     of_all = f"of all {bits.labels.num_test * bits.labels.num_train:,} pairs"
+    if bits.groups is not None:
+        return f"{of_all}, none is tested: runs share subsets (subsets.replicates)"
     try:
         discoveries = influence_discoveries(directed, fdr=_FDR, options=options)
     except TooManyPairsError:

@@ -75,8 +75,8 @@ def _show_ratios(planned: "Plan") -> None:
         cells += [_number(column) for column in (row.largest_se, row.bound, row.median_se, row.p90_se)]
         table.add_row(*cells)
     show_table(table)
-    if not all(row.random for row in planned.ratios):
-        say("no standard errors of mem: explicit subsets are not random; longtail removal will show test accuracy")
+    if not planned.campaign.subsets.independent:
+        say(f"no planned standard errors of mem: {_why_not_planned(planned)}")
         return
     say("planned standard errors of mem: worst case over examples; Feldman & Zhang's bound on the error;")
     pilots = [row.pilot.runs for row in planned.ratios if row.pilot]
@@ -88,10 +88,10 @@ def _show_ratios(planned: "Plan") -> None:
 
 
 def _show_runs_needed(planned: "Plan", target: float) -> None:
-    rows = [row for row in planned.ratios if row.ratio < 1 and row.random]
+    rows = [row for row in planned.ratios if row.ratio < 1 and row.independent]
     if not rows:
         why = "at ratio 1 there is no mem: no example is held out"
-        say(why if all(row.random for row in planned.ratios) else "no number of explicit subsets gives mem")
+        say(why if planned.campaign.subsets.independent else f"no planned runs: {_why_not_planned(planned)}")
         return
     columns = ("ratio", 0), (f"runs for {target:g}: 90% of examples", 0), ("range", 1), ("worst case", 0)
     table = TextTable([TableColumn(*column) for column in columns])
@@ -195,3 +195,10 @@ def _duration_line(pace: "Pace", duration: "Duration", workers: int) -> str:
 
 def _number(value: float | None) -> str:
     return ABSENT if value is None else f"{value:.3f}"
+
+
+def _why_not_planned(planned: "Plan") -> str:
+    """Of a campaign whose runs are not independent."""
+    if planned.campaign.subsets.replicates > 1:
+        return "runs that share subsets are not independent; longtail estimate will have their standard errors"
+    return "explicit subsets are not random; longtail removal will show test accuracy"
