@@ -35,6 +35,7 @@ from orchestrator.cli.commands.replays import replay
 from orchestrator.cli.commands.report import report
 from orchestrator.cli.commands.stores import compact, status, verify
 from orchestrator.cli.commands.tune import tune
+from orchestrator.cli.commands.variance import variance
 from orchestrator.cli.exit_codes import INTERRUPTED, exit_code_of
 from orchestrator.cli.output import errors, interruption, say, warn_lost_output
 from orchestrator.cli.output_streams import guard_streams
@@ -89,6 +90,7 @@ _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
         cscore,
         influence,
         datamodels,
+        variance,
         profiles,
         forgetting,
         partitions,

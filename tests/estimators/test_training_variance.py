@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from analysis import EstimateError, open_store
 from analysis.estimators.training_variance import TRAIN_COLUMNS, estimate_variance
 from analysis.statistics.variance_components import ComponentSums
+from tests.command import call
 from tests.synthetic import Runs, make_stores, random_runs
 from workers.common.arrays import Bools, Floats
 
@@ -125,3 +127,13 @@ def test_a_store_with_one_run_of_each_subset_is_refused(tmp_path: Path) -> None:
     store = make_stores(tmp_path / "s", {0.5: random_runs(np.random.default_rng(0), 6, 5, 2, 0.5)})
     with pytest.raises(EstimateError, match=r"subsets.replicates must be at least 2, got 1"):
         estimate_variance(store)
+    code, _, errors = call("variance", store.uri)
+    assert (code, "has one run of each subset" in errors) == (2, True)
+
+
+def test_the_command_shows_means_and_examples_and_writes_all(runs: Runs, tmp_path: Path) -> None:
+    store = make_stores(tmp_path / "s", {0.5: runs})
+    code, shown, _ = call("variance", store.uri, "--of", "margin", "-o", tmp_path / "v.csv", "--top", 1)
+    assert code == 0
+    assert "2 runs of each subset, 1 diverged left out" in shown
+    assert len(pd.read_csv(tmp_path / "v.csv")) == 3
