@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from analysis.scoring.privacy.audit import Audit, AuditOptions, audit_store
     from analysis.scoring.profiles import class_summary, group_profiles
     from analysis.scoring.proxies import collect_proxies, proxy_agreement
+    from analysis.scoring.scores import UnseenByEncoder
     from analysis.scoring.split_half import estimate_reliability
     from analysis.scoring.suspects import rank_suspects
     from analysis.statistics.intervals import average_interval, difference_interval, mean_interval
@@ -78,6 +79,7 @@ __all__ = [
     "StoreScores",
     "StoreView",
     "TooManyPairsError",
+    "UnseenByEncoder",
     "audit_store",
     "average_interval",
     "class_summary",
@@ -159,6 +161,7 @@ _MODULES = {
     "StoreScores": "analysis.scoring.example_scores",
     "StoreView": "analysis.view",
     "TooManyPairsError": "workers.errors",
+    "UnseenByEncoder": "analysis.scoring.scores",
     "audit_store": "analysis.scoring.privacy.audit",
     "average_interval": "analysis.statistics.intervals",
     "class_summary": "analysis.scoring.profiles",

@@ -10,10 +10,12 @@ if TYPE_CHECKING:
     from orchestrator.runners.ray.runner import RayRunner
     from orchestrator.runners.run_options import RunOptions
     from orchestrator.store_ops.density import Densities, estimate_densities
+    from orchestrator.store_ops.features import features
     from orchestrator.store_ops.replay import replay
     from orchestrator.store_ops.status import campaign_status
     from orchestrator.store_ops.verify import verify_store
     from workers.campaign.yaml_io import read_campaign
+    from workers.datasets.run_features import RunFeatures
     from workers.training.replay import Replay
 
 __all__ = [
@@ -22,9 +24,11 @@ __all__ = [
     "LocalRunner",
     "RayRunner",
     "Replay",
+    "RunFeatures",
     "RunOptions",
     "campaign_status",
     "estimate_densities",
+    "features",
     "plan_campaign",
     "read_campaign",
     "replay",
@@ -38,9 +42,11 @@ _MODULES = {
     "LocalRunner": "orchestrator.runners.local",
     "RayRunner": "orchestrator.runners.ray.runner",
     "Replay": "workers.training.replay",
+    "RunFeatures": "workers.datasets.run_features",
     "RunOptions": "orchestrator.runners.run_options",
     "campaign_status": "orchestrator.store_ops.status",
     "estimate_densities": "orchestrator.store_ops.density",
+    "features": "orchestrator.store_ops.features",
     "plan_campaign": "orchestrator.campaigns.plan",
     "read_campaign": "workers.campaign.yaml_io",
     "replay": "orchestrator.store_ops.replay",

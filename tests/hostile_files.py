@@ -92,6 +92,9 @@ DATA: dict[str, dict[str, Any]] = {
     "idx": {"name": "mnist", "root": "idx", "download": False},
     "unpacked": {"name": "mnist", "root": "packed", "download": False},
     "escape": {"name": "image-folder", "root": ESC},
+    "features-sparse": {"name": "features", "file": "sparse"},
+    "features-pipe": {"name": "features", "file": "pipe"},
+    "features-claims": {"name": "features", "file": "labels.npz"},
 }
 TEXTS = {
     "aliases": "a: &a [x, x]\nb: [*a, *a]\n",
@@ -117,7 +120,7 @@ LINKS: tuple[str, ...] = (
     "dictionary.parquet",
     "pages.parquet",
 )
-LINKS += ("texts.parquet", "lists.parquet")
+LINKS += ("texts.parquet", "lists.parquet", "labels.npz")
 
 
 def campaign(**parts: Any) -> dict[str, Any]:
@@ -181,7 +184,8 @@ def plant(folder: Path) -> None:
     experiment.mkdir(parents=True)
     for place in (experiment / "aux_arrays.npz", folder / "labels.npz"):
         with zipfile.ZipFile(place, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name in ("train", "test", "subset_idx", "trainset_correctness", "testset_correctness"):
+            arrays = ("train", "test", "subset_idx", "trainset_correctness", "testset_correctness", "train_features")
+            for name in arrays:
                 header = {"descr": "<i8", "fortran_order": False, "shape": (1 << 40,)}
                 with archive.open(f"{name}.npy", "w") as member:
                     np.lib.format.write_array_header_1_0(member, header)

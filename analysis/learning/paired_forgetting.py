@@ -66,7 +66,7 @@ def paired_forgetting(
     check_confidence(confidence)
     for store in (before, after):
         check_own_subsets(store, "a comparison of forgetting")
-    if before.header.fingerprint != after.header.fingerprint:
+    if before.header.examples_fingerprint != after.header.examples_fingerprint:
         raise EstimateError(f"{after.uri}: was created from a different data set than {before.uri}")
     if ratio is None:
         shared = set(committed_ratios(before)) & set(committed_ratios(after))

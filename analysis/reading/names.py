@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 
 from workers.store import Store
+from workers.store.example_schema import SEEN_BY_ENCODER
 
 _IDS = {
     "example_id": ("name", 0),
@@ -28,9 +29,10 @@ NAMES = ("name", "affected_name", "test_name", *(f"{label}_name" for label in _L
 def with_names(frame: pd.DataFrame, store: Store) -> pd.DataFrame:
     """The frame with the columns of names that its ids and labels have; those that are there stay.
 
-    A frame with a column `split` has ids of both splits. Raises DamagedFileError where the store's examples are
-    damaged.
+    Where models were trained on features of a run, training examples have `seen_by_encoder` as well. A frame with a
+    column `split` has ids of both splits. Raises DamagedFileError where the store's examples are damaged.
     """
+    frame = _with_seen_by_encoder(frame, store)
     if not any(_has_integers(frame, column) for column in _IDS):
         return frame
     names = {column: _names_of(frame, column, store) for column in (*_IDS, *_LABELS) if _has_integers(frame, column)}
@@ -40,6 +42,18 @@ def with_names(frame: pd.DataFrame, store: Store) -> pd.DataFrame:
     beside = {column: name for column, (name, _) in names.items() if name in added}
     order = [each for column in frame.columns for each in (column, beside.get(column)) if each is not None]
     return frame.assign(**added)[order]
+
+
+def _with_seen_by_encoder(frame: pd.DataFrame, store: Store) -> pd.DataFrame:
+    """The frame with SEEN_BY_ENCODER behind the ids of training examples, where the store knows it."""
+    if not _has_integers(frame, "example_id") or "split" in frame or SEEN_BY_ENCODER in frame:
+        return frame
+    seen = store.seen_by_encoder()
+    if seen is None:
+        return frame
+    place = list(frame.columns).index("example_id") + 1
+    order = [*frame.columns[:place], SEEN_BY_ENCODER, *frame.columns[place:]]
+    return frame.assign(**{SEEN_BY_ENCODER: seen[frame["example_id"].to_numpy()]})[order]
 
 
 def class_names_say_more(class_names: Sequence[str]) -> bool:

@@ -24,7 +24,15 @@ import pyarrow as pa
 
 from analysis.scoring.agreement_errors import Measure, Side, measure_errors, names_of, of_examples
 from analysis.scoring.matching import match_examples
-from analysis.scoring.scores import Estimate, Scores, Source, chosen_estimate, is_score_file, read_scores
+from analysis.scoring.scores import (
+    Estimate,
+    Scores,
+    Source,
+    UnseenByEncoder,
+    chosen_estimate,
+    is_score_file,
+    read_scores,
+)
 from analysis.statistics.intervals import CONFIDENCE, check_confidence
 from workers.common.arrays import Bools, Floats
 from workers.errors import EstimateError
@@ -96,8 +104,8 @@ class Agreement:
 
 
 def compare(
-    a: Source,
-    b: Source,
+    a: Source | UnseenByEncoder,
+    b: Source | UnseenByEncoder,
     *,
     estimate: Estimate | None = None,
     ratio: float | None = None,
@@ -109,13 +117,20 @@ def compare(
     `estimate` must be given where a score file takes part, which does not tell what it holds; of two stores it is the
     memorization. `ratio` holds for every store: None stands for the only one (memorization, forgetting), or for all
     (C-score). `thresholds` None stands for THRESHOLDS of the estimate. Compared are the examples that both have (see
-    `analysis.scoring.matching`). Raises EstimateError where there is none, nothing tells which they are, or no example
-    has a value in both; see also `read_scores`.
+    `analysis.scoring.matching`); with `UnseenByEncoder(store)` for a side, those among them that the encoder of the
+    store's features was not trained on. Raises EstimateError where there is none, nothing tells which they are, or no
+    example has a value in both; see also `read_scores`.
     """
-    chosen = chosen_estimate((a, b), estimate)
-    if ratio is not None and is_score_file(a) and is_score_file(b):
+    sources = [side.store if isinstance(side, UnseenByEncoder) else side for side in (a, b)]
+    chosen = chosen_estimate(sources, estimate)
+    if ratio is not None and all(map(is_score_file, sources)):
         raise EstimateError(f"ratio must be left out with two score files, got {ratio!r}")
-    ours, theirs = (read_scores(source, chosen, ratio, replicates=True) for source in (a, b))
+    ours, theirs = (
+        side.scores(chosen, ratio, replicates=True)
+        if isinstance(side, UnseenByEncoder)
+        else read_scores(side, chosen, ratio, replicates=True)
+        for side in (a, b)
+    )
     bars = THRESHOLDS[chosen] if thresholds is None else thresholds
     return agreement(ours, theirs, chosen, bars, confidence=confidence)
 

@@ -40,6 +40,7 @@ from workers.campaign.campaign import PPM
 from workers.common.arrays import Bools, Floats
 from workers.errors import EstimateError
 from workers.store import Store
+from workers.store.example_schema import SEEN_BY_ENCODER
 
 KEYS = ("example_id", "label", "given_label")
 AGREEMENT_COLUMNS = (
@@ -146,7 +147,7 @@ def proxy_agreement(
     EstimateError for a bad `confidence`.
     """
     check_confidence(confidence)
-    names = [name for name in proxies if name not in (*KEYS, *NAMES)]
+    names = [name for name in proxies if name not in (*KEYS, *NAMES, SEEN_BY_ENCODER)]
     rows = []
     for name in names:
         proxy = proxies[name].to_numpy()

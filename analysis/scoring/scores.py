@@ -78,6 +78,26 @@ class Scores:
             )
 
 
+@dataclass(frozen=True)
+class UnseenByEncoder:
+    """A store whose data set has features of a run, and of its examples those that the run was not trained on.
+
+    The encoder has seen the labels of the others, so they are held out from the head alone.
+    """
+
+    store: str | os.PathLike[str] | Store
+
+    def scores(self, estimate: Estimate, ratio: float | None = None, *, replicates: bool = False) -> Scores:
+        """As `read_scores`, NaN for the others. Raises EstimateError where the data set has no features of a run."""
+        store = self.store if isinstance(self.store, Store) else Store.open(self.store)
+        seen = store.seen_by_encoder()
+        if seen is None:
+            raise EstimateError(f"{store.uri}: has no encoder: its data set must have features of a run")
+        scores = read_scores(store, estimate, ratio, replicates=replicates)
+        basis = f"{scores.basis}; {count_text(int((~seen).sum()), 'example')} that its encoder has not seen"
+        return replace(scores, basis=basis, values=np.where(seen, np.nan, scores.values))
+
+
 def is_score_file(source: Source) -> bool:
     """Whether a source is a file of scores, by its name, and no store."""
     return is_published(source) or _table_column(source) is not None
@@ -165,8 +185,8 @@ def check_same_examples(store: Store, scores: Scores) -> None:
 
 
 def known_fingerprint(store: Store) -> str | None:
-    """That of labels and pixels; None where runs were imported, of which only the labels are known."""
-    return store.header.fingerprint if isinstance(store.header.campaign, Campaign) else None
+    """That of the examples' labels and pixels; None where runs were imported, of which only the labels are known."""
+    return store.header.examples_fingerprint if isinstance(store.header.campaign, Campaign) else None
 
 
 def _forgettability(store: Store, ratio: float) -> tuple["pd.Series[float]", str, Floats]:

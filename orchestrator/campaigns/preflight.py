@@ -12,17 +12,19 @@ import torch
 
 from orchestrator.campaigns.probe_groups import check_noise, check_split, compares_noise
 from workers.campaign.campaign import PPM, Campaign
+from workers.campaign.dataset_spec import FeatureData
 from workers.campaign.lr_schedule import examples_per_epoch, steps_per_epoch
 from workers.campaign.model_spec import CustomModel
-from workers.common.arrays import AnyArray, Floats
+from workers.common.arrays import AnyArray, Bools, Floats
 from workers.datasets import Dataset
+from workers.datasets.feature_file import read_encoder
 from workers.datasets.label_table import labels_sha256, read_given_labels
 from workers.datasets.score_table import read_scores
 from workers.errors import CampaignError
 from workers.models import build_model, check_gradients, check_output, check_weights, model_notes
 from workers.models.repeatability import build_seeded, check_repeatable, starting_values_of
 from workers.store import Header, examples_table
-from workers.store.example_schema import NOISY_IMAGE, SCORE, SCORES_OF, SPLIT_SCORE
+from workers.store.example_schema import NOISY_IMAGE, SCORE, SCORES_OF, SEEN_BY_ENCODER, SPLIT_SCORE
 from workers.store.output_columns import MAX_CLASSES
 from workers.subsets.draw import given_labels, noisy_images, subset_size
 from workers.subsets.explicit import scores_sha256, threshold_ratios
@@ -135,24 +137,29 @@ class CampaignTables:
     """What a campaign takes from tables beside its data set.
 
     float64[N] `scores` by their column in the store: of explicit subsets, and of the split that probes compare.
-    int64[N] `given` labels; None: the campaign has none.
+    int64[N] `given` labels; None: the campaign has none. bool[N] `seen`: the examples that the encoder was trained on;
+    None: the data set has no features of a run.
     """
 
     scores: Mapping[str, Floats]
     given: npt.NDArray[np.int64] | None = None
+    seen: Bools | None = None
 
 
 def resolve_tables(campaign: Campaign, dataset: Dataset) -> tuple[Campaign, CampaignTables]:
-    """The campaign with what it still lacks: the hashes of its scores and given labels, and the ratios of thresholds.
+    """The campaign with what it still lacks, and what it takes from tables.
 
-    And these scores and labels.
+    It lacks the hashes of its scores and given labels, the ratios of thresholds, and the encoder of its features.
 
     Groups for probes of which one has no example are refused.
 
     Raises CampaignError, StoreError.
     """
     scores: dict[str, Floats] = {}
-    given_labels = None
+    given_labels, seen = None, None
+    if isinstance(campaign.dataset, FeatureData):
+        encoder, seen = read_encoder(campaign.dataset, dataset.fingerprint)
+        campaign = campaign.with_encoder(encoder)
     for field, column in campaign.score_columns.items():
         values = scores[SCORES_OF[field]] = read_scores(column, dataset.num_train, field)
         campaign = campaign.with_score_column(field, sha256=scores_sha256(values))
@@ -166,7 +173,7 @@ def resolve_tables(campaign: Campaign, dataset: Dataset) -> tuple[Campaign, Camp
     if compares_noise(campaign):
         noisy = _labels_given(campaign, dataset, given_labels) != np.asarray(dataset.train_labels)
         check_noise(int(noisy.sum()), len(noisy))
-    return campaign, CampaignTables(scores, given_labels)
+    return campaign, CampaignTables(scores, given_labels, seen)
 
 
 def training_labels(campaign: Campaign, dataset: Dataset) -> npt.NDArray[np.int64]:
@@ -188,7 +195,9 @@ def campaign_examples(campaign: Campaign, dataset: Dataset, tables: CampaignTabl
     names = (dataset.train_names, dataset.test_names)
     columns: dict[str, AnyArray] = dict(tables.scores)
     if campaign.image_noise.fraction:
-        columns[NOISY_IMAGE.name] = noisy_images(campaign, dataset.num_train)
+        columns[NOISY_IMAGE] = noisy_images(campaign, dataset.num_train)
+    if tables.seen is not None:
+        columns[SEEN_BY_ENCODER] = tables.seen
     return examples_table(train, given_labels, test, columns, class_names=dataset.class_names, names=names)
 
 

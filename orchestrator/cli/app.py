@@ -31,7 +31,7 @@ from orchestrator.cli.commands.plans import plan
 from orchestrator.cli.commands.profiles import profiles
 from orchestrator.cli.commands.proxies import proxies
 from orchestrator.cli.commands.removal import removal
-from orchestrator.cli.commands.replays import replay
+from orchestrator.cli.commands.replays import features, replay
 from orchestrator.cli.commands.report import report
 from orchestrator.cli.commands.stores import compact, status, verify
 from orchestrator.cli.commands.tune import tune
@@ -100,7 +100,7 @@ _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     ),
     "Assess estimates": (reliability, compare),
     "Find noisy labels and cheap scores": (suspects, noise, proxies, density),
-    "Maintain stores": (verify, compact, replay),
+    "Maintain stores": (verify, compact, replay, features),
 }
 """The panels of `longtail --help`, and their commands, in the order in which they are used."""
 

@@ -29,12 +29,16 @@ def describe_campaign(store: Store) -> list[tuple[str, str]]:
     if not isinstance(campaign, Campaign):
         return [data, ("Runs", f"imported ({campaign.experiment}); how they were trained is not known")]
     subsets = f"{campaign.subsets.design}, seed {campaign.subsets.seed}"
-    noises = {"Label noise": _noise(campaign.label_noise), "Image noise": _image_noise(campaign.image_noise)}
+    remarks = {
+        "Encoder": store.encoder_text or "",
+        "Label noise": _noise(campaign.label_noise),
+        "Image noise": _image_noise(campaign.image_noise),
+    }
     return [
         data,
         ("Model", _model(campaign)),
         ("Recipe", recipe_text(campaign.recipe, header.precision)),
-        *((term, text) for term, text in noises.items() if text),
+        *((term, text) for term, text in remarks.items() if text),
         ("Subsets", subsets),
         ("Identity", header.identity[:16]),
     ]

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from workers.campaign.dataset_spec import DatasetSpec, Digits
+from workers.campaign.dataset_spec import DatasetSpec, Digits, Encoder, FeatureData
 from workers.campaign.drop_rules import Rule, ThresholdRule, Window
 from workers.campaign.field_types import Frozen
 from workers.campaign.fields import absolute_path, relative_path, with_changes, with_paths, without_locations
@@ -245,6 +245,15 @@ class Campaign(Frozen):
     def with_ratios(self, ratios: tuple[float, ...]) -> "Campaign":
         """The same campaign with other ratios."""
         return self.model_copy(update={"subsets": self.subsets.model_copy(update={"ratios": ratios})})
+
+    @property
+    def encoder(self) -> Encoder | None:
+        """The run whose features the data set has; None for other data sets, and until the file was read."""
+        return self.dataset.encoder if isinstance(self.dataset, FeatureData) else None
+
+    def with_encoder(self, encoder: Encoder) -> "Campaign":
+        """The same campaign with the encoder of its features."""
+        return with_changes(self, ("dataset",), {"encoder": encoder})
 
     @property
     def score_columns(self) -> dict[str, ScoreColumn]:

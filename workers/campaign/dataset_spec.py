@@ -1,10 +1,11 @@
 """Data sets as a campaign names them: one class per kind, selected by `name`."""
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue, Tag
+from pydantic import AfterValidator, Field, JsonValue, Tag
 
-from workers.campaign.field_types import LOCATION, PATH, ColumnName, Frozen, ImportPath, PathText, Size, by_name
+from workers.campaign.field_types import LOCATION, PATH, ColumnName, Frozen, ImportPath, PathText, Sha256, Size, by_name
 
 TORCHVISION_DATASETS = ("mnist", "fashion-mnist", "kmnist", "cifar10", "svhn")
 
@@ -77,6 +78,40 @@ class ParquetImages(ImageOptions):
     """Names of the examples, texts or numbers; left out: the `path` that the hub's images have, if it is kept."""
 
 
+def _run_id(text: str) -> str:
+    if not re.fullmatch(r"r\d{6,7}-\d{6,7}", text, re.ASCII):
+        raise ValueError(f"must be a run_id such as r700000-000012, got {text[:80]!r}")
+    return text
+
+
+class Encoder(Frozen):
+    """The run whose model computed features, and the training examples that it has seen."""
+
+    identity: Sha256
+    """Of the campaign and the data of the run's store."""
+    run: Annotated[str, AfterValidator(_run_id)]
+    """Its run_id."""
+    examples: Sha256
+    """The fingerprint of the data set whose examples have the features."""
+    seen_sha256: Sha256
+    """Of bool[N] as bytes: which training examples the encoder was trained on."""
+
+    def text(self, seen: int, num_train: int) -> str:
+        """What memorization of a campaign on these features means, in one line."""
+        counted = f"all {num_train:,} examples" if seen == num_train else f"{seen:,} of {num_train:,} examples"
+        by = f"run {self.run} of campaign {self.identity[:12]}"
+        return f"memorization here is of the head alone: the encoder ({by}) saw {counted}"
+
+
+class FeatureData(Frozen):
+    """Features of a run's model that `longtail features` wrote, for models that replace its last layer."""
+
+    name: Literal["features"]
+    file: Annotated[PathText, Field(json_schema_extra=PATH)]
+    encoder: Encoder | None = None
+    """Read from the file when the campaign starts, or given, so that features of another run are refused."""
+
+
 class CustomData(Frozen):
     """`package.module:function`, called with `options`, returns a `workers.datasets.Dataset`."""
 
@@ -91,6 +126,7 @@ DATASET_NAMES = {
     "cifar100": "cifar100",
     "image-folder": "image-folder",
     "parquet": "parquet",
+    "features": "features",
 }
 
 
@@ -101,6 +137,7 @@ DatasetSpec = Annotated[
     | Annotated[CIFAR100, Tag("cifar100")]
     | Annotated[ImageFolder, Tag("image-folder")]
     | Annotated[ParquetImages, Tag("parquet")]
+    | Annotated[FeatureData, Tag("features")]
     | Annotated[CustomData, Tag("custom")],
     by_name(DATASET_NAMES),
 ]

@@ -8,9 +8,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from workers.campaign.dataset_spec import CustomData, DatasetSpec, Digits, ImageFolder, ParquetImages, TorchvisionData
+from workers.campaign.dataset_spec import (
+    CustomData,
+    DatasetSpec,
+    Digits,
+    FeatureData,
+    ImageData,
+    ImageFolder,
+    ParquetImages,
+    TorchvisionData,
+)
 from workers.common.arrays import UInt64s
-from workers.datasets import digits, image_folder, parquet_images, torchvision_data
+from workers.datasets import digits, feature_file, image_folder, parquet_images, torchvision_data
 from workers.datasets.cache import Cache, cache_root, hashed
 from workers.datasets.content_notes import content_notes
 from workers.datasets.dataset import Dataset
@@ -20,6 +29,9 @@ from workers.datasets.permuted_pixels import with_permuted_pixels
 from workers.errors import DamagedDataError, DataError
 from workers.user_code.boundary import user_code
 from workers.user_code.loading import call_function, refuse_call
+
+_NOT_DECODED = {"download", "permute_pixels", "encoder"}
+"""Fields of a specification that decide nothing about the arrays that its files become."""
 
 DECODING = 2
 """Version of how files become arrays: raise it when a change alters what any file decodes to."""
@@ -59,7 +71,7 @@ def load_dataset(spec: DatasetSpec, fingerprint: str | None = None, *, trusted: 
         dataset = _load_custom(spec, cache, fingerprint)
     else:
         dataset = _load_files(spec, cache)
-        if spec.permute_pixels is not None:
+        if isinstance(spec, ImageData) and spec.permute_pixels is not None:
             dataset = with_permuted_pixels(cache, dataset, spec.permute_pixels)
     if fingerprint is not None and dataset.fingerprint != fingerprint:
         raise DamagedDataError(f"data set: expected fingerprint {fingerprint}, got {dataset.fingerprint}")
@@ -141,6 +153,8 @@ def _reader(spec: DatasetSpec) -> _Reader:
             return _Reader(image_folder.source_files, image_folder.decode)
         case ParquetImages():
             return _Reader(parquet_images.source_files, parquet_images.decode)
+        case FeatureData():
+            return _Reader(feature_file.source_files, feature_file.decode)
         case _:
             return _Reader(torchvision_data.source_files, torchvision_data.decode)
 
@@ -151,4 +165,4 @@ def _source_key(spec: DatasetSpec, stamps: UInt64s) -> str:
 
 
 def _plain(spec: DatasetSpec) -> dict[str, Any]:
-    return {"decoding": DECODING, **spec.model_dump(mode="json", exclude={"download", "permute_pixels"})}
+    return {"decoding": DECODING, **spec.model_dump(mode="json", exclude=_NOT_DECODED)}

@@ -1,5 +1,6 @@
 """The Parquet schema of `examples.parquet`: labels, given labels, scores and names, in canonical order."""
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from workers.common.arrays import Bools
 from workers.store.parquet.table_file import MAX_TEXT, MAX_TEXTS
 
 ExampleNames = tuple[pa.Array | None, pa.Array | None]
@@ -35,14 +37,20 @@ A text is cut to MAX_TEXT bytes; a split without names has null.
 """
 
 
-NOISY_IMAGE = pa.field("noisy_image", pa.bool_())
-"""Whether the campaign's noise is in the pixels, of campaigns with `image_noise`; null for test examples."""
+NOISY_IMAGE, SEEN_BY_ENCODER = "noisy_image", "seen_by_encoder"
+"""Columns of truth values, null for test examples: whether the campaign's noise is in the pixels, of campaigns with
+`image_noise`; whether the model whose features are the data set was trained on the example."""
 
 
-def examples_schema(scores: Iterable[str] = (), *, noisy_images: bool = False) -> pa.Schema:
-    """The columns that a store has, with those of its campaign's scores, and of noisy images."""
-    own = [NOISY_IMAGE] if noisy_images else []
-    return pa.schema([*EXAMPLES, *(pa.field(name, pa.float64()) for name in scores), *own])
+def examples_schema(scores: Iterable[str] = (), flags: Iterable[str] = ()) -> pa.Schema:
+    """The columns that a store has, with those of its campaign's scores, and those of truth values."""
+    own = [(name, pa.float64()) for name in scores] + [(name, pa.bool_()) for name in flags]
+    return pa.schema([*EXAMPLES, *(pa.field(*column) for column in own)])
+
+
+def flags_sha256(flags: Bools) -> str:
+    """SHA-256 (hex) of bool[N] in canonical order, a byte each: what a campaign's identity knows of them."""
+    return hashlib.sha256(np.ascontiguousarray(flags, dtype=np.bool_).tobytes()).hexdigest()
 
 
 def examples_table(
@@ -57,8 +65,8 @@ def examples_table(
     """split, example_id, label, given_label (each int64[N], int64[T]): N + T rows in canonical order.
 
     `of_training`, by column, null for test examples: scores, float64[N] (SCORE, SPLIT_SCORE or CURRICULUM_SCORE), and
-    bool[N] NOISY_IMAGE. With class names label_name and given_label_name; with names of training or test examples (N
-    and T texts) `name`, unless these take more than MAX_TEXTS bytes.
+    bool[N] NOISY_IMAGE and SEEN_BY_ENCODER. With class names label_name and given_label_name; with names of training or
+    test examples (N and T texts) `name`, unless these take more than MAX_TEXTS bytes.
     """
     table = pa.table(
         {

@@ -7,13 +7,14 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError
 
 from workers.campaign.campaign import Campaign
+from workers.campaign.dataset_spec import Encoder, FeatureData
 from workers.campaign.field_types import Frozen, Sha256
 from workers.campaign.fields import differences
 from workers.campaign.import_spec import Imported
 from workers.campaign.record import Record
 from workers.campaign.score_column import ScoreColumn
 from workers.errors import DamagedFileError, StoreError, StoreMismatchError
-from workers.store.example_schema import SCORES_OF
+from workers.store.example_schema import NOISY_IMAGE, SCORES_OF, SEEN_BY_ENCODER
 from workers.store.file_problems import RESTORE_HINT
 from workers.store.output_columns import output_bits
 from workers.store.probe_columns import ARROW_TYPES, ProbeColumn, ProbeForm
@@ -96,6 +97,22 @@ class Header(Frozen):
         return isinstance(self.campaign, Campaign) and self.campaign.image_noise.fraction > 0
 
     @property
+    def encoder(self) -> Encoder | None:
+        """The run whose features the store's models were trained on; None where they are no features of a run."""
+        return self.campaign.encoder if isinstance(self.campaign, Campaign) else None
+
+    @property
+    def examples_fingerprint(self) -> str:
+        """Of the data set whose examples these are: of features, of the data that they were computed from."""
+        return self.fingerprint if self.encoder is None else self.encoder.examples
+
+    @property
+    def flag_columns(self) -> tuple[str, ...]:
+        """The columns of truth values that training examples have."""
+        there = {NOISY_IMAGE: self.has_noisy_images, SEEN_BY_ENCODER: self.encoder is not None}
+        return tuple(name for name, is_there in there.items() if is_there)
+
+    @property
     def is_superseded(self) -> bool:
         """Whether the runs' subsets were drawn in a way that is no longer used: they can be read, not continued."""
         campaign = self.campaign
@@ -132,6 +149,9 @@ class Header(Frozen):
             raise DamagedFileError(f"{path}: was modified: probes do not match record.probes", hint=RESTORE_HINT)
         if isinstance(header.campaign, Campaign) and not header.campaign.subsets.ratios:
             raise DamagedFileError(f"{path}: was modified: subsets.ratios are missing", hint=RESTORE_HINT)
+        of_features = isinstance(header.campaign, Campaign) and isinstance(header.campaign.dataset, FeatureData)
+        if of_features and header.encoder is None:
+            raise DamagedFileError(f"{path}: was modified: dataset.encoder is missing", hint=RESTORE_HINT)
         if header.identity != header.campaign.identity(header.fingerprint) and not header.is_superseded:
             raise DamagedFileError(
                 f"{path}: was modified: its identity does not match its campaign and data", hint=RESTORE_HINT

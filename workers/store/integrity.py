@@ -12,7 +12,7 @@ from workers.common.arrays import Bools, Floats
 from workers.errors import DamagedFileError
 from workers.store import schema
 from workers.store.content_hash import file_hash
-from workers.store.example_schema import NOISY_IMAGE, class_name_texts
+from workers.store.example_schema import NOISY_IMAGE, class_name_texts, flags_sha256
 from workers.store.header import Header
 from workers.store.parquet.table_file import TableFile
 from workers.subsets.draw import noisy_images
@@ -74,8 +74,8 @@ def check_examples(file: TableFile, header: Header) -> None:
                 raise DamagedFileError(f"column {name}_name: does not contain the class names")
     for name in header.score_columns:
         check_scores(table[name].combine_chunks(), name, header)
-    if header.has_noisy_images:
-        check_noisy_images(table[NOISY_IMAGE.name].combine_chunks(), header)
+    for name in header.flag_columns:
+        check_flags(table[name].combine_chunks(), name, header)
 
 
 def _integers(table: pa.Table, name: str) -> npt.NDArray[Any]:
@@ -86,14 +86,23 @@ def _integers(table: pa.Table, name: str) -> npt.NDArray[Any]:
     return values
 
 
-def check_noisy_images(column: pa.BooleanArray, header: Header) -> Bools:
-    """bool[N] of a column of N + T. Raises DamagedFileError unless they are those that the campaign draws."""
-    campaign, of_tests = header.campaign, column.slice(header.num_train)
-    noisy: Bools = column.slice(0, header.num_train).to_numpy(zero_copy_only=False)
-    drawn = isinstance(campaign, Campaign) and np.array_equal(noisy, noisy_images(campaign, header.num_train))
-    if not drawn or of_tests.null_count < len(of_tests):
-        raise DamagedFileError(f"column {NOISY_IMAGE.name}: does not contain the campaign's noisy images")
-    return noisy
+def check_flags(column: pa.BooleanArray, name: str, header: Header) -> Bools:
+    """bool[N] of a column of N + T truth values, which is one of `Header.flag_columns`.
+
+    Raises DamagedFileError unless they are the campaign's: the noisy images that it draws, or the examples that the
+    encoder of its features was trained on.
+    """
+    of_training, of_tests = column.slice(0, header.num_train), column.slice(header.num_train)
+    flags: Bools = of_training.to_numpy(zero_copy_only=False)
+    ours = of_training.null_count == 0 and of_tests.null_count == len(of_tests)
+    if name == NOISY_IMAGE:
+        campaign = header.campaign
+        ours &= isinstance(campaign, Campaign) and np.array_equal(flags, noisy_images(campaign, header.num_train))
+    else:
+        ours = ours and header.encoder is not None and flags_sha256(flags) == header.encoder.seen_sha256
+    if not ours:
+        raise DamagedFileError(f"column {name}: does not contain the values of the campaign")
+    return flags
 
 
 def check_scores(column: pa.DoubleArray, name: str, header: Header) -> Floats:

@@ -25,7 +25,7 @@ FOLDERS = ("results", "targets", "failures", "estimates")
 def open_examples(files: Files, header: Header) -> AbstractContextManager[TableFile]:
     """A store's examples; as `open_table`."""
     count = header.num_train + header.num_test
-    columns = example_schema.examples_schema(header.score_columns, noisy_images=header.has_noisy_images)
+    columns = example_schema.examples_schema(header.score_columns, header.flag_columns)
     return open_table(files, EXAMPLES_FILE, Layout(columns, max_rows=count, optional=example_schema.EXAMPLE_NAMES))
 
 

@@ -5,12 +5,21 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
 from workers.common.arrays import AnyArray
 from workers.errors import DamagedDataError, DataError
+
+
+class ArrayHeader(NamedTuple):
+    """What a `.npy` file says of its array."""
+
+    shape: tuple[int, ...]
+    fortran_order: bool
+    dtype: np.dtype[Any]
+
 
 _KINDS = "biuf"
 """NumPy's letters for truth values, integers and real numbers."""
@@ -39,10 +48,15 @@ def read_vectors(path: Path | IO[bytes], longest: Mapping[str, int], where: str 
     return vectors
 
 
-def _check_header(where: str, member: IO[bytes], most: int) -> None:
+def read_array_header(member: IO[bytes]) -> ArrayHeader:
+    """The header of a `.npy` file, which is left where its values begin. Raises ValueError where it is none."""
     version = np.lib.format.read_magic(member)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read(member)
+    return ArrayHeader(*read(member))
+
+
+def _check_header(where: str, member: IO[bytes], most: int) -> None:
+    shape, _, dtype = read_array_header(member)
     if dtype.kind not in _KINDS:
         raise DataError(f"{where}: must hold numbers or truth values, got {dtype}")
     if len(shape) != 1:

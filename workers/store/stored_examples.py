@@ -9,12 +9,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from workers.campaign.campaign import Campaign
+from workers.common.arrays import Bools
 from workers.errors import DamagedFileError
-from workers.store.example_schema import CURRICULUM_SCORE, NOISY_IMAGE, SCORE, SPLIT_SCORE, ExampleNames
+from workers.store.example_schema import (
+    CURRICULUM_SCORE,
+    NOISY_IMAGE,
+    SCORE,
+    SEEN_BY_ENCODER,
+    SPLIT_SCORE,
+    ExampleNames,
+)
 from workers.store.file_problems import EXAMPLES_FILE, damaged_file_error
 from workers.store.files.base import Files
 from workers.store.header import Header
-from workers.store.integrity import check_noisy_images, check_scores
+from workers.store.integrity import check_flags, check_scores
 from workers.store.maintenance import open_examples
 
 
@@ -28,8 +36,9 @@ class StoredExamples:
         """split (train, test), example_id, label, given_label: N + T rows in canonical order; or some columns.
 
         And score where subsets are explicit, split_score where `record.probes.split` has one, curriculum_score where
-        `recipe.curriculum` has one, noisy_image under `image_noise`, null for test examples;
-        label_name and given_label_name, which older stores lack; `name` where the data set has names of its examples.
+        `recipe.curriculum` has one, noisy_image under `image_noise`, seen_by_encoder of a run's features, null for
+        test examples; label_name and given_label_name, which older stores lack; `name` where the data set has names of
+        its examples.
         """
         with open_examples(self._files, self.header) as file:
             return file.read_all(columns)
@@ -80,16 +89,32 @@ class StoredExamples:
         """float64[N], the scores of `recipe.curriculum`; None where the campaign has none. As `scores`."""
         return self._scores(CURRICULUM_SCORE) if CURRICULUM_SCORE in self.header.score_columns else None
 
-    def noisy_images(self) -> npt.NDArray[np.bool_] | None:
+    def noisy_images(self) -> Bools | None:
         """bool[N], the training examples with noise in their pixels; None where the campaign has no `image_noise`.
 
         Raises DamagedFileError.
         """
-        if not self.header.has_noisy_images:
+        return self._flags(NOISY_IMAGE)
+
+    def seen_by_encoder(self) -> Bools | None:
+        """bool[N], the training examples that the encoder of the data set's features was trained on.
+
+        None where the data set has no features of a run. Raises DamagedFileError.
+        """
+        return self._flags(SEEN_BY_ENCODER)
+
+    @property
+    def encoder_text(self) -> str | None:
+        """What memorization in the store means, in one line; None where the data set has no features of a run."""
+        encoder, seen = self.header.encoder, self.seen_by_encoder()
+        return None if encoder is None or seen is None else encoder.text(int(seen.sum()), len(seen))
+
+    def _flags(self, name: str) -> Bools | None:
+        if name not in self.header.flag_columns:
             return None
-        column = self.examples([NOISY_IMAGE.name])[NOISY_IMAGE.name].combine_chunks()
+        column = self.examples([name])[name].combine_chunks()
         try:
-            return check_noisy_images(column, self.header)
+            return check_flags(column, name, self.header)
         except DamagedFileError as error:
             raise damaged_file_error(self._files, EXAMPLES_FILE, error.problem) from error
 

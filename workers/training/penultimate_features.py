@@ -1,4 +1,4 @@
-"""Penultimate-layer features of a trained model: the inputs of its head for all training examples."""
+"""Penultimate-layer features of a trained model: the inputs of its head for all examples."""
 
 from dataclasses import dataclass
 
@@ -11,6 +11,7 @@ from workers.campaign.keys import Run
 from workers.campaign.model_spec import ModelSpec
 from workers.common.arrays import Bools
 from workers.common.progress import ProgressCallback
+from workers.common.splits import Split
 from workers.errors import LongtailError, ModelError
 from workers.models import build_model
 from workers.models.head import find_head
@@ -53,28 +54,36 @@ def train_and_extract_features(
             trainer.train_epoch()
             on_epoch(epoch, epochs)
         features = head_inputs(trainer.model, data, precision)
-        if not features.isfinite().all():
-            raise LongtailError(f"model: the last hidden layer of run {run.run_id} is not finite: training diverged")
+        check_finite(features, run)
         return PenultimateFeatures(features, trainer.evaluate().train_correct[0])
 
 
-def head_inputs(model: nn.Module, data: DeviceData, precision: Precision = "float32") -> torch.Tensor:
-    """The inputs of the model's head for all training examples, float32[N, F], on the data's device.
+def check_finite(features: torch.Tensor, run: Run) -> None:
+    """Raise LongtailError where one of a run's features is not finite."""
+    if not features.isfinite().all():
+        raise LongtailError(f"model: the last hidden layer of run {run.run_id} is not finite: training diverged")
+
+
+def head_inputs(
+    model: nn.Module, data: DeviceData, precision: Precision = "float32", split: Split = "train"
+) -> torch.Tensor:
+    """The inputs of the model's head for all examples of a split, float32[N, F] or [T, F], on the data's device.
 
     In evaluation mode, in which the model is left; images as they are, without augmentation or mirror image. Raises
     ModelError where the model has no head: no linear layer with an output per class at its end, or not one vector that
     goes into it for each example.
     """
     head = _head(model, data.num_classes)
-    features = torch.empty((len(data.train_images), head.in_features), device=data.device)
+    images = data.train_images if split == "train" else data.test_images
+    features = torch.empty((len(images), head.in_features), device=data.device)
     model.eval()
     start = 0
-    for raw in data.train_images.minibatches(np.arange(len(features)), _BATCH):
-        images = data.scaled(raw)
-        if images.ndim == 4:
-            images = images.contiguous(memory_format=torch.channels_last)
+    for raw in images.minibatches(np.arange(len(features)), _BATCH):
+        inputs = data.scaled(raw)
+        if inputs.ndim == 4:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
         with autocast_to(precision, data.device):
-            features[start : start + len(raw)] = _inputs(model, head, images)
+            features[start : start + len(raw)] = _inputs(model, head, inputs)
         start += len(raw)
     return features
 

@@ -1,7 +1,7 @@
 """Command that compares two sets of scores, or the pairs of two stores: compare."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -49,6 +49,12 @@ def compare(
     all_classes: Annotated[
         bool, typer.Option("--all-classes", help="With --pairs: include pairs of different classes.")
     ] = False,
+    unseen_by: Annotated[
+        Literal["a", "b"] | None,
+        typer.Option(
+            "--unseen-by", help="Compare the examples that the encoder of this side's features was not trained on."
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -72,6 +78,8 @@ def compare(
 
         if estimate is not None:
             raise typer.BadParameter("--estimate is not for --pairs")
+        if unseen_by is not None:
+            raise typer.BadParameter("--unseen-by is not for --pairs")
         check_output(output)
         selection = analysis.PairSelection(min_mem=0.25 if min_mem is None else min_mem, same_class=not all_classes)
         thresholds = threshold or PAIR_THRESHOLDS
@@ -84,7 +92,11 @@ def compare(
     if min_mem is not None or all_classes:
         raise typer.BadParameter("--min-mem and --all-classes need --pairs")
     with sources_display(errors, a, b) as sources:
-        agreement = analysis.compare(*sources, estimate=estimate, ratio=ratio, thresholds=threshold)
+        sides = [
+            analysis.UnseenByEncoder(source) if side == unseen_by else source
+            for side, source in zip(("a", "b"), sources, strict=True)
+        ]
+        agreement = analysis.compare(*sides, estimate=estimate, ratio=ratio, thresholds=threshold)
     if scatter is not None:
         write_figure(scatter, analysis.plot.agreement, agreement)
     _write_curve(agreement.curve, table, plot)

@@ -87,6 +87,8 @@ def memorization(
                 runs_read_text([ratio_counts], requested_runs(opened, ratio_counts.ratio)),
             )
         )
+    if opened.encoder_text is not None:
+        say(opened.encoder_text)
     if output is not None:
         say(f"table: {output}")
 
