@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from orchestrator.store_ops.status import campaign_status
     from orchestrator.store_ops.verify import verify_store
     from workers.campaign.yaml_io import read_campaign
+    from workers.datasets.feature_file import write_features
     from workers.datasets.run_features import RunFeatures
     from workers.training.replay import Replay
 
@@ -34,6 +35,7 @@ __all__ = [
     "replay",
     "run_campaign",
     "verify_store",
+    "write_features",
 ]
 
 _MODULES = {
@@ -52,6 +54,7 @@ _MODULES = {
     "replay": "orchestrator.store_ops.replay",
     "run_campaign": "orchestrator.campaigns.run",
     "verify_store": "orchestrator.store_ops.verify",
+    "write_features": "workers.datasets.feature_file",
 }
 
 

@@ -1,13 +1,10 @@
 """Features of every example by a committed run's model, for campaigns that train its last layer alone."""
 
 import os
-from pathlib import Path
 
 from orchestrator.runners.local import available_device
 from workers.campaign.keys import Run
 from workers.common.progress import ProgressCallback, no_progress
-from workers.common.whole_file import check_place
-from workers.datasets.feature_file import write_features
 from workers.datasets.run_features import RunFeatures
 from workers.store import Store
 from workers.training.feature_extraction import extract_features
@@ -16,7 +13,6 @@ from workers.training.feature_extraction import extract_features
 def features(
     store: str | os.PathLike[str] | Store,
     run: str | Run,
-    output: str | os.PathLike[str] | None = None,
     *,
     device: str | None = None,
     accept_differences: bool = False,
@@ -25,15 +21,12 @@ def features(
 ) -> RunFeatures:
     """Train a run of a store again, as `replay`, and compute its penultimate-layer features of every example.
 
-    They are written to `output` (npz), for campaigns with `dataset: {name: features, file: ...}`; the other arguments
-    are those of `replay`. Raises as `replay`; ModelError where the model has no last linear layer with one vector for
-    each example into it; LongtailError where a feature is not finite or the file cannot be written.
+    `write_features` writes them for campaigns with `dataset: {name: features, file: ...}`. Arguments are those of
+    `replay`. Raises as `replay`; ModelError where the model has no last linear layer with one vector for each example
+    into it; LongtailError where a feature is not finite.
     """
     opened = store if isinstance(store, Store) else Store.open(store)
-    path = None if output is None else Path(output)
-    if path is not None:
-        check_place(path)
-    computed = extract_features(
+    return extract_features(
         opened,
         Run.parse(run) if isinstance(run, str) else run,
         available_device(device),
@@ -41,6 +34,3 @@ def features(
         trust_code=trust_code,
         accept_differences=accept_differences,
     )
-    if path is not None:
-        write_features(path, computed)
-    return computed

@@ -69,7 +69,7 @@ def metadata(**changes: object) -> object:
 
 
 def test_a_file_is_what_was_written(tmp_path: Path) -> None:
-    write_features(tmp_path / "f.npz", FEATURES)
+    write_features(FEATURES, tmp_path / "f.npz")
     dataset = loaded(tmp_path / "f.npz")
     np.testing.assert_array_equal(dataset.train_images, FEATURES.train_features)
     np.testing.assert_array_equal(dataset.test_labels, FEATURES.test_labels)
@@ -79,7 +79,7 @@ def test_a_file_is_what_was_written(tmp_path: Path) -> None:
     assert "saw 3 of 4 examples" in dataset.notes[0]
     assert dataset.fingerprint == FEATURES.dataset.fingerprint
     no_tests = replace(FEATURES, test_features=np.zeros((0, 3), np.float32), test_labels=np.zeros(0, np.int64))
-    write_features(tmp_path / "f.npz", no_tests)
+    write_features(no_tests, tmp_path / "f.npz")
     assert loaded(tmp_path / "f.npz").num_test == 0
 
 
@@ -139,7 +139,7 @@ def test_a_damaged_file_is_found(data: st.DataObject) -> None:
     """One byte changed, or the end cut off: refused, or read as it was (some bytes of an archive mean nothing)."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "f.npz")
-        write_features(path, FEATURES)
+        write_features(FEATURES, path)
         content = bytearray(path.read_bytes())
         place = data.draw(st.integers(0, len(content) - 1))
         if data.draw(st.booleans()):
@@ -159,5 +159,5 @@ def test_the_command_checks_its_output_first(tmp_path: Path) -> None:
     code, _, errors = call("features", tmp_path / "none", "1.0/0", "-o", tmp_path / "f.txt")
     assert (code, "--output must end with .npz" in errors) == (2, True)
     refused = replace(FEATURES, train_features=NAN)
-    assert "must be finite" in error_of(lambda: write_features(tmp_path / "f.npz", refused))
+    assert "must be finite" in error_of(lambda: write_features(refused, tmp_path / "f.npz"))
     assert not (tmp_path / "f.npz").exists()

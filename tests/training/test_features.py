@@ -86,7 +86,7 @@ def test_the_file_holds_them(folder: Path, computed: RunFeatures) -> None:
         "memorization here is of the head alone: the encoder (run r600000-000001 of campaign "
         f"{computed.encoder.identity[:12]}) saw 862 of 1,437 examples"
     )
-    write_features(folder / "again.npz", computed)
+    write_features(computed, folder / "again.npz")
     assert (folder / "again.npz").read_bytes() == (folder / "f.npz").read_bytes()
 
 
@@ -108,7 +108,7 @@ def test_the_encoder_is_part_of_the_identity(folder: Path, computed: RunFeatures
     assert isinstance(header.campaign, Campaign)
     other = header.encoder.model_copy(update={"run": "r600000-000002"})
     assert header.campaign.with_encoder(other).identity(header.fingerprint) != header.identity
-    features(folder / "encoder", "0.6/2", tmp_path / "f.npz")
+    write_features(features(folder / "encoder", "0.6/2"), tmp_path / "f.npz")
     with pytest.raises(StoreMismatchError, match=r"dataset.encoder.run: the store has 'r600000-000001', the campaign"):
         run_campaign(head_campaign(tmp_path), folder / "head")
     pinned = head_campaign(tmp_path, encoder=header.encoder.model_dump())

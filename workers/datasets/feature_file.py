@@ -6,6 +6,7 @@ there are before anything is allocated; features are copied into the cache block
 
 import io
 import math
+import os
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -37,13 +38,13 @@ _MAX_READ = 1 << 25
 _HINT = "longtail features STORE RUN -o FILE.npz writes such files"
 
 
-def write_features(path: Path, features: RunFeatures) -> None:
+def write_features(features: RunFeatures, path: str | os.PathLike[str]) -> None:
     """Write a file of features, whole or not at all, and read it back.
 
     Raises DataError where a feature is not finite, LongtailError where the file cannot be written, or is not what was
     written.
     """
-    arrays = features.arrays()
+    path, arrays = Path(path), features.arrays()
 
     def write(unfinished: Path) -> None:
         with unfinished.open("wb") as file:

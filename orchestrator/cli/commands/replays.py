@@ -75,21 +75,24 @@ def features(
     """
     from orchestrator.cli.progress import reading_display
     from orchestrator.store_ops.features import features as run_features
+    from workers.common.whole_file import check_place
+    from workers.datasets.feature_file import write_features
     from workers.store import Store
 
     if output.suffix != ".npz":
         raise typer.BadParameter(f"--output must end with .npz, got {str(output)!r}")
+    check_place(output)
     opened = Store.open(store)
     with reading_display(errors, opened) as show:
         computed = run_features(
             opened,
             run,
-            output,
             device=device,
             accept_differences=accept_differences,
             trust_code=trust_code,
             on_epoch=partial(show, "epochs trained"),
         )
+    write_features(computed, output)
     _tell_differences(computed.encoder.run, computed.differences)
     (count, width), tests = computed.train_features.shape, len(computed.test_features)
     seen = int(computed.seen_by_encoder.sum())
