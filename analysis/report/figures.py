@@ -10,6 +10,7 @@ import pandas as pd
 from analysis.learning.forgetting_summary import events_histogram, forgetting_summary
 from analysis.report.svg import GRID, INK, MAIN, SERIES, as_svg, drawing
 from analysis.statistics import bins as score_bins
+from workers.campaign.plural import count_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,7 +43,7 @@ def histogram(name: str, values: npt.NDArray[np.float64], bins: int, low: int, w
         svg = as_svg(figure, name)
     rows = tuple((f"{a:.2f} to {b:.2f}", f"{n:,}") for a, b, n in zip(edges[:-1], edges[1:], counts, strict=True))
     median = float(np.nanmedian(values)) if np.isfinite(values).any() else float("nan")
-    alt = f"Histogram of {word} over {int(counts.sum()):,} examples; the median is {median:.2f}."
+    alt = f"Histogram of {word} over {count_text(int(counts.sum()), 'example')}; the median is {median:.2f}."
     return Picture(svg, alt, caption, columns=(word, "examples"), values=rows)
 
 
@@ -81,26 +82,53 @@ def lines(
     return Picture(svg, alt, caption, tuple(names), columns, values[:400])
 
 
-def against(name: str, mem: npt.NDArray[np.float64], cscore: npt.NDArray[np.float64], caption: str) -> Picture:
-    """Examples by mem and C-score: a dot for each bin, its area rising with the logarithm of their number."""
-    both = np.isfinite(mem) & np.isfinite(cscore)
-    counts, x, y = np.histogram2d(cscore[both], mem[both], bins=(np.arange(26) / 25, np.arange(-15, 16) / 15))
+@dataclass(frozen=True)
+class Axis:
+    """An axis of a scatter plot: the score's name, and the edges of the bins that its dots stand for."""
+
+    word: str
+    edges: npt.NDArray[np.float64]
+
+
+CSCORE_AXIS = Axis("C-score", np.arange(26) / 25)
+MEM_AXIS = Axis("memorization", np.arange(-15, 16) / 15)
+VULNERABILITY_AXIS = Axis("vulnerability", np.arange(26) / 25)
+
+
+def against(
+    name: str, x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], axes_of: tuple[Axis, Axis], caption: str
+) -> Picture:
+    """Examples by two scores: a dot for each bin, its area rising with the logarithm of their number; NaN is left out.
+
+    `axes_of` are the horizontal and the vertical one.
+    """
+    horizontal, vertical = axes_of
+    both = np.isfinite(x) & np.isfinite(y)
+    counts, left, lower = np.histogram2d(x[both], y[both], bins=(horizontal.edges, vertical.edges))
     some = np.argwhere(counts > 0)
-    size = 4 + 9 * np.log10(counts[counts > 0]).round(1)
+    numbers = counts[counts > 0].astype(int)
     with drawing() as (figure, axes):
-        axes.axhline(0, color=INK, linewidth=0.6)
-        axes.scatter(
-            (x[:-1] + x[1:])[some[:, 0]] / 2, (y[:-1] + y[1:])[some[:, 1]] / 2, s=size, color=MAIN, linewidths=0
-        )
-        least = min(-0.1, float(mem[both].min()) - 0.05) if both.any() else -1
-        axes.set(xlabel="C-score", ylabel="memorization", xlim=(-0.02, 1.02), ylim=(least, 1.05))
+        if vertical.edges[0] < 0:
+            axes.axhline(0, color=INK, linewidth=0.6)
+        across, up = ((edges[:-1] + edges[1:])[some[:, side]] / 2 for side, edges in enumerate((left, lower)))
+        axes.scatter(across, up, s=4 + 9 * np.log10(numbers).round(1), color=MAIN, linewidths=0)
+        least = min(-0.1, float(y[both].min()) - 0.05) if both.any() and vertical.edges[0] < 0 else vertical.edges[0]
+        axes.set(xlabel=horizontal.word, ylabel=vertical.word, xlim=(-0.02, 1.02), ylim=(least, 1.05))
         _grid(axes, "both")
         svg = as_svg(figure, name)
-    rho = float(pd.Series(mem[both]).corr(pd.Series(cscore[both]), method="spearman")) if both.sum() > 2 else np.nan
-    text = f" The largest dot is {int(counts.max()):,} examples."
+    rho = float(pd.Series(x[both]).corr(pd.Series(y[both]), method="spearman")) if both.sum() > 2 else np.nan
+    text = f" The largest dot is {count_text(int(counts.max()), 'example')}."
     text += "" if rho != rho else f" Spearman correlation {rho:.2f}.".replace("-", "−")
-    alt = f"Memorization against C-score of {int(both.sum()):,} examples.{text}"
-    return Picture(svg, alt, f"{caption}{text}")
+    alt = f"{vertical.word.capitalize()} against {horizontal.word} of {count_text(int(both.sum()), 'example')}.{text}"
+    rows = tuple(
+        (_bin(left, i), _bin(lower, j), f"{number:,}") for (i, j), number in zip(some.tolist(), numbers, strict=True)
+    )
+    columns = (horizontal.word, vertical.word, "examples")
+    return Picture(svg, alt, f"{caption}{text}", columns=columns, values=rows)
+
+
+def _bin(edges: npt.NDArray[np.float64], place: int) -> str:
+    return f"{edges[place]:.2f} to {edges[place + 1]:.2f}".replace("-", "−")
 
 
 def forgetting(name: str, frame: pd.DataFrame, caption: str) -> Picture:

@@ -15,35 +15,29 @@ from analysis.estimators.consistency import consistency_profile, cscore
 from analysis.estimators.diverged_bounds import diverged_notes
 from analysis.estimators.memorization import estimate_memorization
 from analysis.estimators.removal import removal_curve
-from analysis.influence.discoveries import influence_discoveries
-from analysis.influence.estimator import influence_top
-from analysis.influence.high_influence import influential_pairs
-from analysis.influence.pair_errors import effective_test_runs
-from analysis.influence.pair_options import PairOptions
 from analysis.learning.forgetting import estimate_forgetting, recorded_at
-from analysis.reading.bits import pack_runs
 from analysis.reading.counts import StoreCounts, count_runs
 from analysis.reading.examples import Labels, read_labels
 from analysis.reading.parallel import ParallelMap
+from analysis.reading.predictions import HeldOutPredictions, read_predictions
 from analysis.reading.run_groups import group_runs
 from analysis.reading.runs_read import runs_read_text
 from analysis.reading.selection import select_ratios
+from analysis.report.influence_findings import InfluenceFindings, find_influence
 from analysis.report.probed import Probed, find_probed
+from analysis.report.vulnerability_findings import VulnerabilityFindings, find_vulnerability
 from analysis.scoring.example_scores import largest_ratio, read_example_scores
 from analysis.scoring.groups import Groups, group_examples
 from analysis.scoring.learning_curves import learning_curves, recorded_kinds
 from analysis.scoring.profiles import group_profiles
 from analysis.scoring.suspects import chosen_score, rank_suspects
-from analysis.statistics.intervals import mean_interval
 from workers.campaign.campaign import PPM
 from workers.common.progress import StageCallback
 from workers.errors import EstimateError, NoEstimateError
 from workers.store import Store
 
-FDR = 0.05
-TOP = 5
-"""Training examples kept for each test example."""
-MAX_PAIRS = 2_000_000
+MAX_PREDICTIONS = 500_000_000
+"""Examples times classes, of 4 bytes each: of more a report counts no predictions."""
 
 
 @dataclass
@@ -52,11 +46,9 @@ class Findings:
 
     `mem` is at `ratio`, NaN for examples that no run held out, or all; `consistency` is float64[R, N] at `ratios`,
     the mean over int64[R, N] `held_out` runs.
-    `top` holds the TOP most influential training examples of each test example, `pairs` the published selection
-    (influence >= 0.15, mem >= 0.25, same class), `discoveries` the number of all pairs at the false discovery rate FDR,
-    `discovered_pairs` that of `pairs` among them. `diverged` tells what diverged runs could have changed.
-    `test` has one row per test example: the share of the runs at `ratio` that get it right, with its limits.
-    `suspects` are ranked by the score `suspects_by`. `probed` is what probes measured, where the campaign has some.
+    `diverged` tells what diverged runs could have changed. `suspects` are ranked by the score `suspects_by`, with the
+    classes of `predictions`, which are over all ratios. `vulnerability` and `predictions` are of stores that record the
+    outputs they need, `probed` of those with probes.
     """
 
     store: Store
@@ -72,17 +64,25 @@ class Findings:
     learning_by: str = "cscore"
     forgetting: pd.DataFrame | None = None
     forgetting_at: str | None = None
-    top: pd.DataFrame | None = None
-    pairs: pd.DataFrame | None = None
-    discoveries: int | None = None
-    discovered_pairs: int | None = None
+    influence: InfluenceFindings | None = None
+    vulnerability: VulnerabilityFindings | None = None
     diverged: tuple[str, ...] = ()
-    test: pd.DataFrame | None = None
     suspects: pd.DataFrame | None = None
     suspects_by: str | None = None
+    predictions: HeldOutPredictions | None = None
     removal: pd.DataFrame | None = None
     probed: Probed | None = None
     missing: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def top(self) -> pd.DataFrame | None:
+        """The most influential training examples of each test example."""
+        return None if self.influence is None else self.influence.top
+
+    @property
+    def test(self) -> pd.DataFrame | None:
+        """One row per test example: the share of the runs at `ratio` that get it right, with its limits."""
+        return None if self.influence is None else self.influence.test
 
 
 def find(
@@ -120,6 +120,7 @@ def find(
     if findings.ratio is not None:
         progress(f"influence at ratio {findings.ratio:g}")
         _find_influence(findings, parallel)
+        _find_vulnerability(findings)
     progress("learning and forgetting")
     _find_learning(findings, counts)
     progress("suspects")
@@ -183,25 +184,27 @@ def _find_influence(findings: Findings, parallel: ParallelMap | None) -> None:
     if not findings.labels.num_test:
         findings.missing["influence"] = "The data set has no test examples."
         return
-    if findings.mem is None:
+    if findings.mem is None or findings.ratio is None:
         findings.missing["influence"] = findings.missing["mem"]
         return
-    bits = pack_runs(findings.store, findings.ratio)
-    share = bits.correct / bits.runs
-    low, high = mean_interval(share, effective_test_runs(bits))
-    findings.test = pd.DataFrame({"right": share, "low": low, "high": high})
-    options = PairOptions(max_pairs=MAX_PAIRS, parallel=parallel)
-    findings.top = influence_top(bits, top=TOP, options=options)
-    try:
-        findings.pairs = influential_pairs(findings.store, findings.ratio, options=options)
-        if bits.groups is not None:
-            return  # runs that share subsets are not tested
-        discoveries = influence_discoveries(bits, fdr=FDR, options=options)
-        findings.discoveries = len(discoveries)
-        keys = ["test_example_id", "example_id"]
-        findings.discovered_pairs = len(findings.pairs.merge(discoveries[keys], on=keys))
-    except EstimateError as error:
-        findings.missing["influence"] = str(error)
+    findings.influence = find_influence(findings.store, findings.ratio, parallel)
+    if findings.influence.problem:
+        findings.missing["influence"] = findings.influence.problem
+
+
+def _find_vulnerability(findings: Findings) -> None:
+    if (
+        findings.mem is None
+        or findings.ratio is None
+        or not {"loss", "margin"} & set(findings.store.header.record.outputs)
+    ):
+        return
+    runs = int((findings.mem["n_in"] + findings.mem["n_out"]).max())
+    vulnerability = find_vulnerability(findings.store, findings.ratio, runs, findings.mem)
+    if isinstance(vulnerability, str):
+        findings.missing["vulnerability"] = vulnerability
+    else:
+        findings.vulnerability = vulnerability
 
 
 def _find_learning(findings: Findings, counts: StoreCounts) -> None:
@@ -238,4 +241,13 @@ def _find_suspects(findings: Findings) -> None:
     if not scores.scores:
         findings.missing["suspects"] = "No score of the examples: all ratios are 1, and presentations are not recorded."
         return
-    findings.suspects, findings.suspects_by = rank_suspects(scores), chosen_score(scores).name
+    header = findings.store.header
+    if header.num_train * len(header.class_names) > MAX_PREDICTIONS:
+        findings.missing["predictions"] = (
+            f"{header.num_train:,} examples of {len(header.class_names):,} classes are too many to be counted here: "
+            "longtail suspects counts them."
+        )
+    else:
+        findings.predictions = read_predictions(findings.store)
+    findings.suspects = rank_suspects(scores, predictions=findings.predictions)
+    findings.suspects_by = chosen_score(scores).name

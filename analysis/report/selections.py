@@ -1,8 +1,9 @@
-"""Selects the examples of galleries: lowest, middle and highest scores of each class, and high-influence pairs.
+"""Selects the examples of galleries: the ends and the middle of memorization and C-scores in each class.
 
 The ends are by evidence: the most memorized are those with the highest lower limits, the least regular those with the
 lowest upper limits. An extreme value of few runs is luck more often than not. In the middle, of equal values those with
-the narrowest interval come first. Then the smaller id.
+the narrowest interval come first. Then the smaller id. A title says what holds of every example under it, no example is
+in two strips of a class, and a strip without examples is left out.
 """
 
 from dataclasses import dataclass
@@ -11,7 +12,9 @@ import numpy as np
 import pandas as pd
 
 MAX_CLASSES = 20
-"""Of more classes, those whose examples have the highest mean value are shown."""
+"""Classes in a gallery: of more, those with the highest mean mem, or the lowest mean C-score."""
+MIDDLE = (0.25, 0.75)
+"""Memorization of the middle strip."""
 
 
 @dataclass(frozen=True)
@@ -32,39 +35,35 @@ class ClassStrips:
 
 
 def memorized_by_class(mem: pd.DataFrame, count: int) -> list[ClassStrips]:
-    """The `count` of each class with the highest lower limits; of the others those nearest to 1/2, then to 0."""
+    """Of each class up to `count` whose interval is above 0, of the others among these those in MIDDLE, and of those
+    whose interval includes 0 the nearest to it."""
     class_strips = []
     for label, rows in _classes(mem, "mem"):
-        most = _ordered(rows, -rows["low"], count)
-        others = rows.drop(most.index)
-        middle = _ordered(others, (others["mem"] - 0.5).abs(), count)
-        remaining = others.drop(middle.index)
+        above = rows[rows["low"] > 0]
+        most = _ordered(above, -above["low"], count)
+        others = above.drop(most.index)
+        others = others[others["mem"].between(*MIDDLE)]
+        remaining = rows[(rows["low"] <= 0) & (rows["high"] >= 0)]
         strips = (
             Strip("most memorized", most),
-            Strip("of the others, nearest to 0.5", middle),
-            Strip("of the rest, nearest to 0", _ordered(remaining, remaining["mem"].abs(), count)),
+            Strip("of the others, 0.25 to 0.75", _ordered(others, (others["mem"] - 0.5).abs(), count)),
+            Strip("least: the interval includes 0", _ordered(remaining, remaining["mem"].abs(), count)),
         )
-        class_strips.append(ClassStrips(label, len(rows), strips))
+        class_strips.append(ClassStrips(label, len(rows), tuple(strip for strip in strips if len(strip.rows))))
     return class_strips
 
 
 def regular_by_class(cscore: pd.DataFrame, count: int) -> list[ClassStrips]:
-    """The `count` examples of each class with the lowest upper and those with the highest lower limits."""
+    """The `count` examples of each class with the lowest upper and those with the highest lower limits: of few examples
+    half are in each strip."""
     class_strips = []
     for label, rows in _classes(cscore, "cscore"):
-        strips = (
-            Strip("lowest", _ordered(rows, rows["high"], count)),
-            Strip("highest", _ordered(rows, -rows["low"], count)),
-        )
-        class_strips.append(ClassStrips(label, len(rows), strips))
+        lowest = _ordered(rows, rows["high"], min(count, -(-len(rows) // 2)))
+        others = rows.drop(lowest.index)
+        highest = _ordered(others, -others["low"], count)
+        strips = (Strip("lowest" if len(highest) else "the only one", lowest), Strip("highest", highest))
+        class_strips.append(ClassStrips(label, len(rows), tuple(strip for strip in strips if len(strip.rows))))
     return class_strips
-
-
-def strongest_pairs(pairs: pd.DataFrame, tests: int, each: int) -> list[pd.DataFrame]:
-    """For the `tests` test examples with the highest lower limits, the `each` highest pairs: a frame for each."""
-    ordered = pairs.sort_values(["low", "infl", "test_example_id", "example_id"], ascending=[False, False, True, True])
-    chosen = ordered["test_example_id"].drop_duplicates().head(tests)
-    return [ordered[ordered["test_example_id"] == test].head(each) for test in chosen]
 
 
 def _classes(frame: pd.DataFrame, value: str) -> list[tuple[int, pd.DataFrame]]:

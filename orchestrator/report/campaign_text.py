@@ -14,9 +14,6 @@ from workers.campaign.plural import count_text
 from workers.campaign.recipe import AdamOptimizer, Augmentation, Muon, Optimizer, Recipe, Schedule
 from workers.store import Store
 
-MEMORIZED = 0.25
-"""The bar of Feldman and Zhang (2020) for a memorized example."""
-IRREGULAR = 0.5
 _ACCURACIES = ("test_accuracy", "heldout_accuracy", "subset_accuracy")
 
 
@@ -75,10 +72,17 @@ def _optimizer(optimizer: Optimizer, schedule: str = "") -> list[str]:
     return parts
 
 
-def accuracies(store: Store) -> list[dict[str, str]]:
-    """A row for each ratio: runs, requested, diverged, and the mean ± standard deviation over runs of each accuracy."""
+def final_runs(store: Store) -> pd.DataFrame:
+    """The last row of each run, as `StoreView.runs`."""
     runs = open_store(store.uri).runs()
-    final = runs[runs["is_final"].astype(bool)]
+    return runs[runs["is_final"].astype(bool)]
+
+
+def accuracies(store: Store, final: pd.DataFrame) -> list[dict[str, str]]:
+    """A row for each ratio: runs, requested, diverged, and the mean ± standard deviation over runs of each accuracy.
+
+    `final` as `final_runs`.
+    """
     targets = {ratio_ppm / PPM: requested for ratio_ppm, requested in store.targets().items()}
     rows = []
     for ratio in sorted({*targets, *final["ratio"].unique().tolist()}):
@@ -92,24 +96,6 @@ def accuracies(store: Store) -> list[dict[str, str]]:
         means = {name: _mean(used[name].astype(float)) for name in _ACCURACIES}
         rows.append({"ratio": f"{ratio:g}", **{name: f"{count:,}" for name, count in counts.items()}, **means})
     return rows
-
-
-def headline(findings: Findings) -> list[tuple[str, str]]:
-    """(what, number) pairs: the few numbers that a reader wants first."""
-    runs = open_store(findings.store.uri).runs()
-    final = runs[runs["is_final"].astype(bool)]
-    items = [("runs", f"{len(final):,}"), ("training examples", f"{findings.labels.num_train:,}")]
-    if findings.mem is not None:
-        mem = findings.mem["mem"]
-        items.append((f"of examples: memorization of {MEMORIZED} or more", _share(mem >= MEMORIZED, mem.notna())))
-    if findings.cscore is not None:
-        cscore = findings.cscore["cscore"]
-        items.append((f"of examples: C-score of {IRREGULAR} or less", _share(cscore <= IRREGULAR, cscore.notna())))
-    return items
-
-
-def _share(some: pd.Series, of: pd.Series) -> str:
-    return f"{100 * some.sum() / max(of.sum(), 1):.1f}%"
 
 
 def precision(findings: Findings) -> list[dict[str, str]]:

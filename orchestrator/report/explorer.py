@@ -18,8 +18,8 @@ import pandas as pd
 
 from analysis.reading.sequences import At
 from analysis.report import Findings
-from analysis.report.findings import TOP
 from analysis.report.history import learning_history
+from analysis.report.influence_findings import TOP
 from analysis.statistics.intervals import CONFIDENCE, normal_quantile
 from orchestrator.report.localization import lost_examples
 from orchestrator.report.pictures import COLUMNS, SHEET, Pictures

@@ -1,173 +1,105 @@
-"""Galleries of a report: one `Tile` per image."""
+"""Galleries of a report: strips of tiles by class, both sides of influence, suspects."""
 
-from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from analysis.report import Findings
-from analysis.report.selections import ClassStrips, memorized_by_class, regular_by_class, strongest_pairs
-from analysis.scoring.example_scores import PRESENTED
+from analysis.report.influence_findings import InfluenceSides
+from analysis.report.selections import ClassStrips, memorized_by_class, regular_by_class
 from analysis.scoring.groups import class_name
-from orchestrator.report.campaign_text import number
 from orchestrator.report.localization import lost_examples
 from orchestrator.report.pictures import Pictures
+from orchestrator.report.tiles import Row, Tile, Tiles
 from workers.campaign.plural import count_text
-from workers.common.splits import Split
 
 PER_STRIP = 6
-TESTS, HELPERS = 12, 4
-"""Test examples in the gallery of influence, and training examples beside each."""
 SUSPECTS = 48
 DROPPED = 24
-
-Row = dict[Hashable, Any]
-
-
-@dataclass(frozen=True)
-class Tile:
-    """An example: its image (None: there is none), what the image is in words, its value and lines of small print."""
-
-    split: Split
-    example: int
-    uri: str | None
-    alt: str
-    value: str
-    lines: tuple[str, ...]
+VULNERABLE = 12
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """A class's strips of tiles, each with a title."""
+    """A class's strips of tiles, each with a title; none is empty."""
 
-    title: str
+    name: str
     note: str
     strips: tuple[tuple[str, tuple[Tile, ...]], ...]
 
 
 @dataclass(frozen=True)
-class Helped:
-    """A test example and the training examples that influence it most."""
+class BothSides:
+    """A test example between the training examples that help and those that harm its prediction."""
 
     test: Tile
-    helpers: tuple[Tile, ...]
+    helpful: tuple[Tile, ...]
+    harmful: tuple[Tile, ...]
 
 
 class Galleries:
-    """Makes tiles of a store's findings."""
+    """The galleries of a store's findings."""
 
-    def __init__(self, found: Findings, pictures: Pictures | None) -> None:
-        self._found, self._pictures = found, pictures
+    def __init__(self, findings: Findings, pictures: Pictures | None) -> None:
+        self._findings, self._tiles = findings, Tiles(findings, pictures)
 
     def memorized(self) -> list[Gallery]:
         """Per class the most memorized, middling and least memorized examples."""
-        if self._found.mem is None:
+        if self._findings.mem is None:
             return []
-        return [self._gallery(each, "mem") for each in memorized_by_class(self._found.mem, PER_STRIP)]
+        return [self._gallery(strips, "mem") for strips in memorized_by_class(self._findings.mem, PER_STRIP)]
 
     def regular(self) -> list[Gallery]:
         """Per class the examples of lowest and highest C-score."""
-        if self._found.cscore is None:
+        if self._findings.cscore is None:
             return []
-        return [self._gallery(each, "cscore") for each in regular_by_class(self._found.cscore, PER_STRIP)]
+        return [self._gallery(strips, "cscore") for strips in regular_by_class(self._findings.cscore, PER_STRIP)]
 
     def dropped(self) -> list[Tile]:
         """The examples that most runs lose when memorization units are dropped, of those not counted as memorized."""
-        if self._found.probed is None:
+        if self._findings.probed is None:
             return []
-        tiles = []
-        for row in lost_examples(self._found.probed).head(DROPPED).to_dict("records"):
-            value = f"{row['lost'] * row['runs']:.0f} of {count_text(int(row['runs']), 'run')}"
-            tiles.append(self._tile("train", row, value, (), f"lost by {value}"))
-        return tiles
+        return [self._tiles.dropped(row) for row in _rows(lost_examples(self._findings.probed).head(DROPPED))]
 
-    def influence(self) -> list[Helped]:
+    def influence(self) -> list[BothSides]:
         """The test examples with the strongest pairs."""
-        if self._found.pairs is None or self._found.test is None:
-            return []
-        return [self._helped(pairs) for pairs in strongest_pairs(self._found.pairs, TESTS, HELPERS)]
+        influence = self._findings.influence
+        return [] if influence is None else [self._both_sides(sides) for sides in influence.sides]
 
     def suspects(self) -> list[Tile]:
         """The most suspicious labels."""
-        by = self._found.suspects_by
-        if self._found.suspects is None or by is None:
+        if self._findings.suspects is None:
             return []
-        tiles = []
-        for row in self._found.suspects.head(SUSPECTS).to_dict("records"):
-            se = row.get(f"{by}_se")
-            value = number(row[by]) + ("" if se is None or se != se else f" ± {number(se)}")
-            runs = f"{count_text(self._suspect_runs(int(row['example_id'])), 'run')}"
-            tiles.append(self._tile("train", row, value, (runs,), f"{by.replace('_', ' ')} {value}, {runs}"))
-        return tiles
+        return [self._tiles.suspect(row) for row in _rows(self._findings.suspects.head(SUSPECTS))]
 
-    def _suspect_runs(self, example: int) -> int:
-        """The runs behind an example's score: those that showed it, or that held it out."""
-        findings = self._found
-        if findings.suspects_by in PRESENTED and findings.forgetting is not None:
-            return int(findings.forgetting["n_runs"].iloc[example])
-        return 0 if findings.cscore is None else int(findings.cscore["n_out"].iloc[example])
+    def vulnerable(self) -> list[Tile]:
+        """The examples most vulnerable to membership inference, by their lower limits."""
+        vulnerability = self._findings.vulnerability
+        if vulnerability is None:
+            return []
+        valued = vulnerability.examples[vulnerability.examples["vulnerability"].notna()]
+        above_chance = valued[valued["low"] > 0.5].sort_values(["low", "example_id"], ascending=[False, True])
+        return [self._tiles.scored(row, "vulnerability", labelled=True) for row in _rows(above_chance.head(VULNERABLE))]
 
-    def _gallery(self, each: ClassStrips, value: str) -> Gallery:
-        word = "memorization" if value == "mem" else "C-score"
+    def _gallery(self, of_class: ClassStrips, value: str) -> Gallery:
         strips = tuple(
-            (strip.title, tuple(self._scored(row, value, word) for row in strip.rows.to_dict("records")))
-            for strip in each.strips
+            (strip.title, tuple(self._tiles.scored(row, value, labelled=False) for row in _rows(strip.rows)))
+            for strip in of_class.strips
         )
-        return Gallery(class_name(self._found.store, each.label), f"{count_text(each.examples, 'example')}", strips)
+        name = class_name(self._findings.store, of_class.label)
+        return Gallery(name, f"{count_text(of_class.examples, 'example')}", strips)
 
-    def _scored(self, row: Row, value: str, word: str) -> Tile:
-        interval = f"{number(row['low'])} to {number(row['high'])}"
-        runs = (
-            f"{row['n_in']} | {count_text(row['n_out'], 'run')}"
-            if value == "mem"
-            else f"{count_text(row['n_out'], 'run')}"
+    def _both_sides(self, sides: InfluenceSides) -> BothSides:
+        helpful, harmful = (
+            tuple(self._tiles.influential(row, sides.significant) for row in _rows(pairs))
+            for pairs in (sides.helpful, sides.harmful)
         )
-        description = f"{word} {number(row[value])}, 95% interval {interval}, {_runs(row)}"
-        # Under the title of its class a label says nothing new.
-        return self._tile("train", row, number(row[value]), (interval, runs), description, labelled=False)
-
-    def _helped(self, pairs: pd.DataFrame) -> Helped:
-        rows = pairs.to_dict("records")
-        test, label = int(rows[0]["test_example_id"]), int(rows[0]["test_label"])
-        right = self._found.test.iloc[test] if self._found.test is not None else {"right": float("nan")}
-        runs = int(rows[0]["n_in"] + rows[0]["n_out"])
-        share = f"{100 * right['right']:.0f}%"
-        row: Row = {"example_id": test, "label": label, "given_label": label}
-        tile = self._tile(
-            "test",
-            row,
-            share,
-            (f"of {count_text(runs, 'run')} right",),
-            f"predicted right by {share} of {count_text(runs, 'run')}",
-        )
-        return Helped(tile, tuple(self._helper(row) for row in rows))
-
-    def _helper(self, row: Row) -> Tile:
-        interval = f"{number(row['low'])} to {number(row['high'])}"
-        description = f"influence {number(row['infl'])}, 95% interval {interval}, {_runs(row)}"
-        return self._tile(
-            "train",
-            row,
-            number(row["infl"]),
-            (interval, f"{row['n_in']} | {count_text(row['n_out'], 'run')}"),
-            description,
-        )
-
-    def _tile(
-        self, split: Split, row: Row, value: str, lines: tuple[str, ...], description: str, labelled: bool = True
-    ) -> Tile:
-        example, label, given_label = (int(row[name]) for name in ("example_id", "label", "given_label"))
-        uri = None if self._pictures is None else self._pictures.uri(split, example)
-        names = class_name(self._found.store, given_label), class_name(self._found.store, label)
-        kind = "training" if split == "train" else "test"
-        wrong = f", really {names[1]}" if label != given_label else ""
-        alt = f"{kind} example {example}, labelled {names[0]}{wrong}: {description}"
-        labels = (f"given {names[0]}, is {names[1]}",) if wrong else (f"label {names[0]}",) if labelled else ()
-        return Tile(split, example, uri, alt, value, (*lines, *labels))
+        (row,) = _rows(pd.concat([sides.helpful, sides.harmful]).head(1))
+        test = self._tiles.affected(sides.test, int(row["test_label"]), int(row["n_in"] + row["n_out"]))
+        return BothSides(test, helpful, harmful)
 
 
-def _runs(row: Row) -> str:
-    if "n_in" not in row:
-        return f"{count_text(row['n_out'], 'run')} without it"
-    return f"{count_text(row['n_in'], 'run')} with it and {row['n_out']} without"
+def _rows(frame: pd.DataFrame) -> list[Row]:
+    rows: list[dict[Any, Any]] = frame.to_dict("records")
+    return rows

@@ -4,32 +4,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from analysis.reading.parallel import ParallelMap
 from analysis.report import Findings, find
 from analysis.report import figures as draw
-from analysis.report.findings import FDR, TOP
-from analysis.statistics.bins import CSCORE_BINS, MEM_BINS
-from orchestrator.report.campaign_text import accuracies, describe_campaign, headline, number, precision
+from orchestrator.report.campaign_text import accuracies, describe_campaign, final_runs, precision
+from orchestrator.report.captioned_figures import learning_figures, report_figures
+from orchestrator.report.classes import class_rows, confusion_matrix
 from orchestrator.report.explorer import explorer_of
-from orchestrator.report.galleries import Galleries
+from orchestrator.report.first_findings import first_findings
+from orchestrator.report.galleries import SUSPECTS, Galleries
 from orchestrator.report.localization import introduction, localization
 from orchestrator.report.page_files import scripts, styles
-from orchestrator.report.pictures import load_pictures
-from workers.campaign.plural import count_text, range_text
+from orchestrator.report.pictures import Pictures, load_pictures
+from orchestrator.report.section_text import chosen_classes_text, influence_text, ratio_text
+from orchestrator.report.verdict import IRREGULAR, MEMORIZED
+from orchestrator.report.verdict import verdict as verdict_of
 from workers.common.progress import StageCallback
 from workers.common.whole_file import check_place, replace_file
 from workers.store import Store
-
-_CURVE_KINDS = {
-    "presentations": ("in training", "whenever training shows them, before the update"),
-    "evaluations": ("trained on", "evaluated after the epoch by runs that trained on them"),
-    "heldout": ("held out", "evaluated after the epoch by runs that held them out"),
-}
 
 
 @dataclass(frozen=True)
@@ -65,11 +60,7 @@ def write_report(
     if no_images:
         findings.missing["images"] = no_images
     progress("figures and page")
-    page = (
-        _environment()
-        .get_template("report.html.j2")
-        .render(**_context(findings, Galleries(findings, pictures), pictures))
-    )
+    page = _environment().get_template("report.html.j2").render(**_context(findings, pictures))
     content = page.encode()
     replace_file(path, lambda unfinished: unfinished.write_bytes(content))
     return Report(path, len(content), dict(findings.missing))
@@ -88,29 +79,33 @@ def _environment() -> Environment:
     return environment
 
 
-def _context(findings: Findings, galleries: Galleries, pictures: Any) -> dict[str, Any]:
-    store = findings.store
+def _context(findings: Findings, pictures: Pictures | None) -> dict[str, Any]:
+    store, runs, galleries = findings.store, final_runs(findings.store), Galleries(findings, pictures)
+    verdict = verdict_of(findings, runs)
     return {
         "title": store.header.dataset,
         "store": store.uri,
+        "verdict": verdict,
+        "first": first_findings(findings, verdict, pictures),
+        "ratio_text": ratio_text(findings),
         "described": describe_campaign(store),
-        "accuracies": accuracies(store),
+        "accuracies": accuracies(store, runs),
         "failures": store.failures(),
         "precision": precision(findings),
-        "headline": headline(findings),
         "missing": findings.missing,
         "found": findings,
-        "fdr": f"{FDR:.0%}",
-        "top": TOP,
-        "pictures": _pictures(findings),
-        "learning": _learning(findings),
+        "pictures": report_figures(findings),
+        "learning": learning_figures(findings),
+        **_classes(findings),
         "memorized": galleries.memorized(),
         "probed": None if findings.probed is None else introduction(findings.probed),
         "probes": [] if findings.probed is None else localization(findings.probed),
         "dropped": galleries.dropped(),
         "regular": galleries.regular(),
         "influence": galleries.influence(),
+        "influence_text": influence_text(findings),
         "suspects": galleries.suspects(),
+        "vulnerable": galleries.vulnerable(),
         "explorer": explorer_of(findings, pictures),
         "image": pictures,
         "scripted": scripts(),
@@ -118,97 +113,13 @@ def _context(findings: Findings, galleries: Galleries, pictures: Any) -> dict[st
     }
 
 
-def _pictures(findings: Findings) -> dict[str, draw.Picture]:
-    pictures = _distributions(findings)
-    if findings.profiles is not None:
-        labels = ("ratio: share of the examples trained on", "right when held out")
-        caption = (
-            "Examples grouped by C-score: how often runs that held them out get them right, the more data they train "
-            f"on. {_at_each_ratio(findings)}; means over each group's examples, bars of one standard error over "
-            f"{findings.profiles['over'].iloc[0]}."
-        )
-        pictures["profiles"] = draw.lines("profiles", findings.profiles, "ratio", "consistency", labels, caption)
-    if findings.forgetting is not None:
-        ratio, runs = float(findings.forgetting["ratio"].iloc[0]), int(findings.forgetting["n_runs"].max())
-        median, most = findings.forgetting["forgetting_se"].quantile((0.5, 0.9))
-        caption = (
-            "Examples by how often a run forgets them once learned, mean over runs, on a logarithmic axis. "
-            f"Counted at {findings.forgetting_at}, in up to {count_text(runs, 'run')} at ratio {ratio:g}; an example's "
-            f"mean has a standard error of {number(median)} in the median, {number(most)} at the 90th percentile."
-        )
-        pictures["forgetting"] = draw.forgetting("forgetting", findings.forgetting, caption)
-    if findings.removal is not None:
-        behind = findings.removal["runs"]
-        caption = (
-            "Test accuracy without the examples that each rule removes: means over "
-            f"{range_text(int(behind.min()), int(behind.max()), 'run')}, bars of one standard error over runs."
-        )
-        pictures["removal"] = draw.removal("removal", findings.removal, caption)
-        if findings.removal["difference"].notna().any():
-            caption = (
-                "What the examples removed are worth: test accuracy after as many random removals, less that after the "
-                "rule's, bars of one standard error. Positive: they are worth more than random ones."
-            )
-            pictures["utility"] = draw.marginal_utility("utility", findings.removal, caption)
-    return pictures
-
-
-def _distributions(findings: Findings) -> dict[str, draw.Picture]:
-    pictures: dict[str, draw.Picture] = {}
-    if findings.mem is not None:
-        mem, runs = findings.mem["mem"].to_numpy(), int((findings.mem["n_in"] + findings.mem["n_out"]).max())
-        caption = (
-            "Examples by memorization, on a logarithmic axis: "
-            f"{count_text(int(np.isfinite(mem).sum()), 'example')} with a value, from {count_text(runs, 'run')} at "
-            f"ratio {findings.ratio:g}. {_width(findings.mem)} {MEM_BINS} bins of equal width."
-        )
-        pictures["mem"] = draw.histogram("mem", mem, MEM_BINS, -1, "memorization", caption)
-    if findings.cscore is not None:
-        cscore, held_out = findings.cscore["cscore"].to_numpy(), findings.cscore["n_out"].mean()
-        caption = (
-            f"Examples by C-score, on a logarithmic axis: on average {held_out:.1f} runs that held an example out, at "
-            f"{_number_of_ratios(findings)}. {_width(findings.cscore)} {CSCORE_BINS} bins of equal width."
-        )
-        pictures["cscore"] = draw.histogram("cscore", cscore, CSCORE_BINS, 0, "C-score", caption)
-    if findings.mem is not None and findings.cscore is not None:
-        caption = (
-            "Examples by both scores: a dot for each small range, its area rising with the logarithm of the number of "
-            "examples there. Each score has the runs and the intervals of its own figure."
-        )
-        pictures["against"] = draw.against("against", mem, cscore, caption)
-    return pictures
-
-
-def _width(frame: pd.DataFrame) -> str:
-    """How sure a score is."""
-    width = (frame["high"] - frame["low"])[frame["se"].notna()].median()
-    return f"An example's 95% interval is {number(width)} wide in the median."
-
-
-def _at_each_ratio(findings: Findings) -> str:
-    if findings.held_out is None:
-        return ""
-    means = findings.held_out.mean(axis=1)
-    low, high = f"{means.min():.1f}", f"{means.max():.1f}"
-    return f"{low if low == high else f'{low} to {high}'} runs at each ratio held an example out on average"
-
-
-def _number_of_ratios(findings: Findings) -> str:
-    return count_text(len(findings.ratios), "ratio")
-
-
-def _learning(findings: Findings) -> list[tuple[str, draw.Picture]]:
-    """(title, figure) pairs."""
-    if findings.learning is None:
-        return []
-    shown, of = [], "" if findings.learning_by == "cscore" else " of all examples"
-    for kind, rows in findings.learning.groupby("at", sort=False):
-        ratio, runs = float(rows["ratio"].iloc[0]), int(rows["runs"].max())
-        title, looked = _CURVE_KINDS[str(kind)]
-        caption = (
-            f"Examples {looked}: the share right in {count_text(runs, 'run')} at ratio {ratio:g}, means and bars of "
-            "one standard error over runs."
-        )
-        figure = draw.lines(f"learning-{kind}", rows, "epoch", "correctness", ("epoch", "right"), caption)
-        shown.append((f"Learning curve{of}, {title}", figure))
-    return shown
+def _classes(findings: Findings) -> dict[str, Any]:
+    return {
+        "class_rows": class_rows(findings),
+        "confusion": confusion_matrix(findings),
+        "memorized_above": MEMORIZED,
+        "irregular_under": IRREGULAR,
+        "suspects_shown": SUSPECTS,
+        "most_memorized_classes": chosen_classes_text(findings, "highest mean memorization"),
+        "least_regular_classes": chosen_classes_text(findings, "lowest mean C-score"),
+    }

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 import analysis
 from analysis import EstimateError, StoreView, open_store, without_empty_groups
 from analysis.report import find
-from analysis.report.selections import memorized_by_class, regular_by_class, strongest_pairs
+from analysis.report.selections import memorized_by_class, regular_by_class
 from orchestrator.cli.app import app
 from orchestrator.report.galleries import Galleries
 from tests.synthetic import Labelled, Runs, make_store, make_stores
@@ -102,8 +102,8 @@ def test_the_report_leaves_them_out(view: StoreView) -> None:
     found = find(view.store, 0.6)
     shown = Galleries(found, None)
     assert found.top is not None
-    assert found.pairs is not None
-    assert not {NEVER, ALWAYS} & {*found.top["example_id"], *found.pairs["example_id"]}
+    assert found.influence is not None and found.influence.pairs is not None
+    assert not {NEVER, ALWAYS} & {*found.top["example_id"], *found.influence.pairs["example_id"]}
     tiles = [tile.example for gallery in shown.memorized() for _, strip in gallery.strips for tile in strip]
     assert tiles
     assert not {NEVER, ALWAYS} & set(tiles)
@@ -149,8 +149,6 @@ def test_galleries_go_by_evidence() -> None:
     columns = {"example_id": [0, 1, 2], "given_label": [0, 0, 0]}
     mem = pd.DataFrame({**columns, "mem": [1.0, 0.9, 0.1], "low": [-0.1, 0.8, 0.0], "high": [1.0, 0.95, 0.2]})
     cscore = pd.DataFrame({**columns, "cscore": [0.0, 0.1, 1.0], "low": [0.0, 0.05, 0.3], "high": [0.8, 0.15, 1.0]})
-    pairs = pd.DataFrame({"test_example_id": [5, 6], "example_id": [0, 1], "infl": [1.0, 0.9], "low": [-0.1, 0.8]})
     (memorized,), (regular,) = memorized_by_class(mem, 1), regular_by_class(cscore, 1)
     assert memorized.strips[0].rows["example_id"].tolist() == [1]
     assert [strip.rows["example_id"].tolist() for strip in regular.strips] == [[1], [2]]
-    assert [rows["test_example_id"].tolist() for rows in strongest_pairs(pairs, 2, 1)] == [[6], [5]]
