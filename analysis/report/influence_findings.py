@@ -45,8 +45,9 @@ class InfluenceFindings:
 
     `test` has one row per test example: the share of the runs that get it right, with its limits. `top` holds the TOP
     most influential training examples of each test example, `pairs` the published selection (influence >= 0.15,
-    mem >= 0.25, same class), `discovered` the pairs of either direction at the false discovery rate FDR: None where runs
-    share subsets, which is not tested. Both are None where `problem` says why. `sides` are the TESTS test examples with the strongest helpful pairs.
+    mem >= 0.25, same class), `discovered` the pairs of either direction at the false discovery rate FDR (None where
+    runs share subsets, which is not tested). Both are None where `problem` says why. `sides` are the TESTS test
+    examples with the strongest helpful pairs.
     """
 
     test: pd.DataFrame

@@ -23,16 +23,16 @@ def influence_text(findings: Findings) -> str:
     if influence is None or influence.pairs is None:
         return ""
     parts = [
-        "A test example, and the training examples that raise (helpful) and lower (harmful) the share of runs which get it "
-        "right the most, with 95% intervals and the runs with | without.",
+        "A test example, and the training examples that raise (helpful) and lower (harmful) the share of runs which "
+        "get it right the most, with 95% intervals and the runs with | without.",
         *_tested(influence),
     ]
     pairs = (
         f"{count_text(len(influence.pairs), 'pair')} within a class {'has' if len(influence.pairs) == 1 else 'have'}"
     )
     selected = (
-        f"{pairs} an influence of at least 0.15 and a memorization of at least 0.25 (the selection of Feldman and Zhang, "
-        "2020)"
+        f"{pairs} an influence of at least 0.15 and a memorization of at least 0.25 (the selection of Feldman and "
+        "Zhang, 2020)"
     )
     discovered = influence.discovered_pairs
     parts.append(f"{selected}." if discovered is None else f"{selected}, {discovered:,} of them discoveries.")
@@ -45,8 +45,8 @@ def _tested(influence: InfluenceFindings) -> list[str]:
         return [f"Pairs are not tested where runs share their subsets.{shown}"]
     helpful, harmful = len(influence.helpful), len(influence.harmful)
     tested = (
-        f"Of all pairs, tested in both directions, {helpful:,} helpful and {harmful:,} harmful ones are discoveries at a "
-        f"false discovery rate of {FDR:.0%}"
+        f"Of all pairs, tested in both directions, {helpful:,} helpful and {harmful:,} harmful ones are discoveries at "
+        f"a false discovery rate of {FDR:.0%}"
     )
     if influence.sides and influence.sides[0].significant:
         return [f"{tested}; only these are shown, the strongest evidence first."]
