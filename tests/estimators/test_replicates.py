@@ -160,8 +160,9 @@ def test_estimates_and_report_say_what_is_not_tested(store: Store, tmp_path: Pat
         "left out of influence_discoveries: discoveries must be of runs with a subset each" in line for line in told
     )
     findings = find(store)
-    assert findings.discoveries is None
-    assert findings.pairs is not None
+    assert findings.influence is not None
+    assert findings.influence.discovered is None
+    assert findings.influence.pairs is not None
 
 
 @given(seed=st.integers(0, 2**32 - 1), sizes=st.lists(st.integers(0, 4), min_size=1, max_size=9))

@@ -103,7 +103,7 @@ def test_first_findings(findings: Findings) -> None:
     shown = next(tile for tile in suspects.tiles if tile.example == 4)
     assert [(label.before, label.name, label.after) for label in shown.labels] == [
         ("labelled", "1", ""),
-        ("models:", "2", " in 100%"),
+        ("models:", "2", " (100%)"),
     ]
     assert [(test.example, helper.example) for test, helper in influences.pairs] == [(HELPED, 0)]
 
