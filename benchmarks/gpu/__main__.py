@@ -3,11 +3,12 @@
     python -m benchmarks.gpu --mnist-root DIR --cifar-root DIR --peer jax=mnist.py --peer airbench94=airbench94.py
 
 Sections: `start` (seconds until a fresh process trains), `update` (one pass over memory beside PyTorch's),
-`correctness` (every model with both engines: trains, equal bits when trained twice, and when killed with SIGKILL and
-resumed), `profile` (where the device's time goes, beside the floor), `speed` (models per second beside the peers). Each
-row is printed as soon as it is there and appended to --out as a line of JSON, so that the command can be cut at any
-time; `--section` and `--only` measure the rest later. Rows for which the time does not suffice are `not measured`. Exit
-codes: 0 all rows passed, 1 one did not, 2 a mistake in the command.
+`programs` (a step of a convolutional network in grouped stacks, in streams, compiled), `correctness` (every model with
+both engines: trains, equal bits when trained twice, and when killed with SIGKILL and resumed), `profile` (where the
+device's time goes, beside the floor), `speed` (models per second beside the peers). Each row is printed as soon as it
+is there and appended to --out as a line of JSON, so that the command can be cut at any time; `--section` and `--only`
+measure the rest later. Rows for which the time does not suffice are `not measured`. Exit codes: 0 all rows passed, 1
+one did not, 2 a mistake in the command.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from benchmarks.measure import hardware, versions
 from orchestrator.cli.output import say, warn
 from workers.errors import CampaignError, DataError, LongtailError
 
-SECTIONS = ("start", "update", "correctness", "profile", "speed")
+SECTIONS = ("start", "update", "programs", "correctness", "profile", "speed")
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -74,6 +75,10 @@ def _rows(args: argparse.Namespace, device: Any, opened: ExitStack) -> Iterator[
             from benchmarks.gpu.update_rows import update_rows
 
             yield from update_rows(device)
+        elif section == "programs":
+            from benchmarks.gpu.program_rows import program_rows
+
+            yield from program_rows(device)
         elif section == "correctness":
             yield from _correctness_rows(device, opened)
         elif section == "profile":

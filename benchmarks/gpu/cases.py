@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from workers.campaign.campaign import Campaign
 from workers.campaign.keys import Run, Shard
 from workers.campaign.yaml_io import check_campaign
 from workers.datasets import Dataset
+from workers.store.stack_program import GROUPED, StackProgram
 from workers.training import Engine, Precision, SequentialEngine, StackedEngine
+from workers.training.device_data import DeviceData, load_on_device
 
 EXAMPLES, TESTS, CLASSES = 256, 96, 10
 SHAPE = (3, 32, 32)
@@ -47,11 +50,13 @@ class Case:
     precision: Precision
     augmented: bool
     probed: bool = False
+    program: StackProgram = GROUPED
 
     @property
     def name(self) -> str:
         """Says all of it."""
         engine = f"stacks of {self.stack}" if self.stack else "one by one"
+        engine += "" if self.program == GROUPED else f" ({self.program})"
         extras = ("augmented, presentations, probabilities" if self.augmented else "plain", "probes" * self.probed)
         return ", ".join(filter(None, (self.model, engine, self.precision, *extras, "margins")))
 
@@ -67,7 +72,9 @@ class Case:
 
     def engine(self) -> Engine:
         """A new one."""
-        return StackedEngine(self.stack, self.precision) if self.stack else SequentialEngine(self.precision)
+        if not self.stack:
+            return SequentialEngine(self.precision)
+        return StackedEngine(self.stack, self.precision, program=self.program)
 
     def campaign(self) -> Campaign:
         """Its data set is a stand-in: the images are those of `made_images`."""
@@ -109,7 +116,17 @@ def all_cases() -> list[Case]:
         for precision in ("bfloat16", "float32")
     ]
     probed = [Case("mlp", 2, "bfloat16", augmented=False, probed=True), Case("resnet9", 0, "float32", False, True)]
-    return list(dict.fromkeys(cases)) + probed
+    programs = [
+        Case("airbench", 3, "bfloat16", augmented=False, program=program)
+        for program in (StackProgram(kind="streams"), StackProgram(compiled=True))
+    ]
+    return list(dict.fromkeys(cases)) + probed + programs
+
+
+def make_case_data(campaign: Campaign, device: torch.device, labels: npt.NDArray[np.int64] | None = None) -> DeviceData:
+    """`made_images` on a device, with other labels where they are given."""
+    dataset = made_images()
+    return load_on_device(dataset, campaign, np.array(dataset.train_labels) if labels is None else labels, device)
 
 
 @cache

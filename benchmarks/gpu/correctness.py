@@ -16,6 +16,7 @@ import torch
 
 from benchmarks.gpu.cases import EPOCHS, STACKS, STEPS, Case, made_images
 from benchmarks.gpu.journal import Values
+from orchestrator.campaigns.execution_plan import ExecutionPlan
 from orchestrator.campaigns.preflight import make_header
 from workers.campaign.campaign import Campaign
 from workers.campaign.keys import Run
@@ -114,8 +115,8 @@ def _data(case: Case, device: str) -> DeviceData:
 
 
 def _checkpoints(case: Case, data: DeviceData, folder: Path) -> ShardCheckpoints:
-    sizes = {"shard_size": len(case.runs), "stack_size": max(1, case.stack)}
-    header = make_header(case.campaign(), made_images(), **sizes, precision=case.precision)
+    plan = ExecutionPlan(len(case.runs), max(1, case.stack), case.precision, program=case.program)
+    header = make_header(case.campaign(), made_images(), **plan.header_fields())
     conditions = training_conditions(case.engine(), header, data.device)
     return ShardCheckpoints(CheckpointFiles(LocalFiles(folder)), case.shard, header, conditions, minutes=0)
 

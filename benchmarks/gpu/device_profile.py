@@ -61,10 +61,8 @@ def profile_campaign(campaign: Campaign, device: str) -> Values:
     runner = LocalRunner(device)
     facts = check_campaign_fits(campaign, dataset)
     plan = plan_execution(campaign, dataset, facts, runner.machine(), fastest=runner.fastest_stack)
-    sizes = {"shard_size": plan.shard_size, "stack_size": plan.stack_size}
-    engine = choose_engine(
-        campaign, make_header(campaign, dataset, **sizes, precision=plan.precision), dataset.input_shape
-    )
+    header = make_header(campaign, dataset, **plan.header_fields())
+    engine = choose_engine(campaign, header, dataset.input_shape, where)
     data = load_on_device(dataset, campaign, dataset.train_labels, where)
     runs = [Run(campaign.subsets.ratios_ppm[0], number) for number in range(_STACKS * engine.size)]
     activity = ProfilerActivity.CUDA if where.type == "cuda" else ProfilerActivity.CPU
@@ -78,6 +76,7 @@ def profile_campaign(campaign: Campaign, device: str) -> Values:
     floor = floor_seconds(campaign, dataset, plan.precision, rates) * len(runs)
     return {
         "stack": engine.size,
+        "program": str(header.program),
         "precision": plan.precision,
         "s per model": wall / len(runs),
         "device busy": f"{spent.busy / wall:.1%}",

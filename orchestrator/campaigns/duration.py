@@ -70,8 +70,8 @@ def calibrated_pace(plan: Plan, device: torch.device) -> Pace:
     """
     campaign, execution = plan.campaign, plan.execution_plan
     dataset = load_dataset(campaign.dataset)
-    header = make_header(campaign, dataset, stack_size=execution.stack_size, precision=execution.precision)
-    times = time_runs(campaign, dataset, choose_engine(campaign, header, dataset.input_shape), device)
+    header = make_header(campaign, dataset, **execution.header_fields())
+    times = time_runs(campaign, dataset, choose_engine(campaign, header, dataset.input_shape, device), device)
     examples = dataset.num_train + dataset.num_test
     sizes = {ratio_ppm: subset_size(ratio_ppm, dataset.num_train) for ratio_ppm in campaign.subsets.ratios_ppm}
     layers = 0 if header.probes is None else len(header.probes.layers)

@@ -5,6 +5,7 @@ Decided when the store is made, and kept in it, because all three can change a r
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from orchestrator.campaigns.preflight import ModelFacts
 from workers.campaign.campaign import Campaign
@@ -13,9 +14,11 @@ from workers.datasets import Dataset
 from workers.errors import CampaignError
 from workers.models import build_model
 from workers.models.stacking import unstackable_reason
+from workers.store.stack_program import GROUPED, StackProgram
 from workers.subsets.draw import subset_size
 from workers.training import Precision
 from workers.training.hardware import Machine
+from workers.training.stack_choice import StackChoice, even_size
 
 _CPU_STACK = 32
 _CPU_CACHE_BYTES = 1e7
@@ -33,6 +36,8 @@ _GPU_STEP_OPERATIONS = 1e11
 
 _GPU_SHARES = (1, 2, 4, 8)
 """Sizes tried on a GPU, as shares of the largest."""
+
+_SATURATED = "one model already saturates the device"
 
 _STATE_BYTES = 14
 """Per weight: itself, momentum, gradient, and a copy in half precision. AdamW has one more number; near enough."""
@@ -56,6 +61,12 @@ class ExecutionPlan:
     precision: Precision
     unstackable_reason: str | None = None
     note: str | None = None
+    program: StackProgram = GROUPED
+
+    def header_fields(self) -> dict[str, Any]:
+        """What a store's header keeps of it, as keywords of `make_header`."""
+        kept = ("shard_size", "stack_size", "precision", "program")
+        return {name: getattr(self, name) for name in kept}
 
 
 @dataclass(frozen=True)
@@ -72,31 +83,36 @@ def plan_execution(
     facts: ModelFacts,
     machine: Machine,
     requested: RequestedSizes = RequestedSizes(),
-    fastest: Callable[[Campaign, Sequence[int], Precision], int] | None = None,
+    fastest: Callable[[Campaign, Sequence[int], Precision], StackChoice] | None = None,
 ) -> ExecutionPlan:
     """The execution plan of a new store on workers like `machine`; a given shard size bounds the stack's.
 
-    On a GPU `fastest` chooses among sizes that are likely to fit; without it the largest is taken. On a CPU nothing is
-    timed, so that a campaign is always arranged alike. Raises CampaignError where a requested stack is impossible.
+    On a GPU `fastest` chooses a program, and a size among those that are likely to fit; without it the largest grouped
+    stack is taken. On a CPU nothing is timed, so that a campaign is always arranged alike. Raises CampaignError where a
+    requested stack is impossible.
     """
     precision = decide_precision(campaign, machine)
     limit = requested.stack or min(_stack_limit(campaign, facts, machine), requested.shard or _GPU_STACK)
-    reason = None if limit > 1 else "one model already saturates the device"
-    if limit > 1:
+    calibrated = fastest if machine.device == "cuda" and requested == RequestedSizes() else None
+    reason = None if limit > 1 or calibrated else _SATURATED
+    if reason is None:
         shape, classes = dataset.input_shape, dataset.num_classes
         reason = unstackable_reason(lambda: build_model(campaign.model, shape, classes), shape)
     if requested.stack is not None:
         return _requested_plan(campaign, dataset, facts, requested, ExecutionPlan(1, 1, precision, reason))
-    stack, note = 1 if reason else _evenly(campaign.subsets.repetitions, limit), None
-    if fastest is not None and machine.device == "cuda" and stack > 1 and requested.shard is None:
-        sizes = {_evenly(campaign.subsets.repetitions, _on_ladder(limit / share)) for share in _GPU_SHARES}
-        stack = fastest(campaign, sorted(sizes), precision)
-        if stack < min(sizes):
-            note = f"{min(sizes)} models at a time ran out of memory in the calibration: they train {stack} at a time"
+    choice, note = StackChoice(1 if reason else even_size(campaign.subsets.repetitions, limit)), None
+    if calibrated and not reason:
+        sizes = {even_size(campaign.subsets.repetitions, _on_ladder(limit / share)) for share in _GPU_SHARES}
+        choice = calibrated(campaign, sorted(sizes), precision)
+        if choice.program.kind == "grouped" and choice.size < min(sizes):
+            tried, left = min(sizes), choice.size
+            note = f"{tried} models at a time ran out of memory in the calibration: they train {left} at a time"
+    reason = reason or (_SATURATED if choice.size == 1 else None)
     if requested.shard is not None:
-        stack = max(size for size in range(1, stack + 1) if requested.shard % size == 0)
+        stack = max(size for size in range(1, choice.size + 1) if requested.shard % size == 0)
         return ExecutionPlan(requested.shard, stack, precision, reason)
-    return ExecutionPlan(_whole_stacks(stack, _usual_shard(campaign, dataset, facts)), stack, precision, reason, note)
+    shard = _whole_stacks(choice.size, _usual_shard(campaign, dataset, facts))
+    return ExecutionPlan(shard, choice.size, precision, reason, note, choice.program)
 
 
 def _requested_plan(
@@ -146,12 +162,6 @@ def _stack_limit(campaign: Campaign, facts: ModelFacts, machine: Machine) -> int
 def _on_ladder(size: float) -> int:
     """The largest size of the ladder that is at most `size`; 1 at least."""
     return max((step for step in _LADDER if step <= size), default=1)
-
-
-def _evenly(runs: int, limit: int) -> int:
-    """The size at most `limit` of the fewest stacks that hold all runs of a ratio, so that the last is nearly full."""
-    stacks = -(-runs // limit)
-    return -(-runs // stacks)
 
 
 def _usual_shard(campaign: Campaign, dataset: Dataset, facts: ModelFacts) -> int:

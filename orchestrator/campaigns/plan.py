@@ -32,6 +32,7 @@ from workers.subsets.draw import subset_size
 from workers.training import Precision
 from workers.training.hardware import Machine
 from workers.training.memory_needs import MemoryNeeds
+from workers.training.stack_choice import StackChoice
 
 _FILE_BYTES = 5_500
 """What a results file takes beside its vectors: schema, keys, statistics."""
@@ -125,7 +126,7 @@ def plan_campaign(
     campaign: Campaign,
     machine: Machine,
     store_uri: str | None = None,
-    fastest: Callable[[Campaign, Sequence[int], Precision], int] | None = None,
+    fastest: Callable[[Campaign, Sequence[int], Precision], StackChoice] | None = None,
     on_data: Callable[[Dataset], None] = lambda dataset: None,
 ) -> Plan:
     """Plan a campaign, less what a store holds already (none: nothing, and a store that does not exist is empty).
@@ -179,12 +180,13 @@ def _execution(
     dataset: Dataset,
     facts: ModelFacts,
     machine: Machine,
-    fastest: Callable[[Campaign, Sequence[int], Precision], int] | None,
+    fastest: Callable[[Campaign, Sequence[int], Precision], StackChoice] | None,
     store: Store | None,
 ) -> tuple[ExecutionPlan, MemoryNeeds]:
     """How a store's runs are trained, or would be those of a new one; and the memory of one model."""
     if store is not None:
-        execution = ExecutionPlan(store.header.shard_size, store.header.stack_size, store.header.precision)
+        header = store.header
+        execution = ExecutionPlan(header.shard_size, header.stack_size, header.precision, program=header.program)
         return execution, needs_in(campaign, dataset, facts, execution.precision)
     needs = needs_of_one_model(campaign, dataset, facts, machine)
     execution = plan_execution(campaign, dataset, facts, machine, fastest=fastest)

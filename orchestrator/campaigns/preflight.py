@@ -26,6 +26,7 @@ from workers.models.repeatability import build_seeded, check_repeatable, startin
 from workers.store import Header, examples_table
 from workers.store.example_schema import NOISY_IMAGE, SCORE, SCORES_OF, SEEN_BY_ENCODER, SPLIT_SCORE
 from workers.store.output_columns import MAX_CLASSES
+from workers.store.stack_program import GROUPED, StackProgram
 from workers.subsets.draw import given_labels, noisy_images, subset_size
 from workers.subsets.explicit import scores_sha256, threshold_ratios
 from workers.training import Precision
@@ -88,7 +89,7 @@ def check_campaign_fits(campaign: Campaign, dataset: Dataset) -> ModelFacts:
 
 def check_fits_memory(campaign: Campaign, dataset: Dataset, header: Header) -> None:
     """Raise ModelError where training a store's runs on a CPU would take more memory than its user allows."""
-    engine = choose_engine(campaign, header, dataset.input_shape)
+    engine = choose_engine(campaign, header, dataset.input_shape, torch.device("cpu"))
     counts = (dataset.num_train, dataset.num_test)
     check_training_memory(campaign, engine, dataset.input_shape, dataset.num_classes, counts)
 
@@ -113,7 +114,13 @@ def new_model(campaign: Campaign, dataset: Dataset) -> torch.nn.Module:
 
 
 def make_header(
-    campaign: Campaign, dataset: Dataset, *, shard_size: int = 1, stack_size: int = 1, precision: Precision = "float32"
+    campaign: Campaign,
+    dataset: Dataset,
+    *,
+    shard_size: int = 1,
+    stack_size: int = 1,
+    precision: Precision = "float32",
+    program: StackProgram = GROUPED,
 ) -> Header:
     """The store header of a campaign on a data set."""
     return Header(
@@ -125,6 +132,7 @@ def make_header(
         class_names=dataset.class_names,
         shard_size=shard_size,
         stack_size=stack_size,
+        program=program,
         precision=precision,
         campaign=campaign,
         versions=_versions(),

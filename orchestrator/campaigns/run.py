@@ -192,8 +192,7 @@ def _prepared_store(
         arranged = plan_execution(campaign, dataset, facts, machine, requested, runner.fastest_stack)
         check_stack_fits(arranged, needs, machine, requested=requested.stack is not None)
         notes += [arranged.note] if arranged.note else []
-        sizes = {"shard_size": arranged.shard_size, "stack_size": arranged.stack_size}
-        header = make_header(campaign, dataset, **sizes, precision=arranged.precision)
+        header = make_header(campaign, dataset, **arranged.header_fields())
         if machine.device == "cpu":
             check_fits_memory(campaign, dataset, header)
         header = header.model_copy(update={"starting_values": starting_values(campaign, dataset)})

@@ -22,6 +22,7 @@ from workers.campaign.keys import Shard
 from workers.training import Precision
 from workers.training.hardware import Machine
 from workers.training.shard import ShardSummary
+from workers.training.stack_choice import StackChoice
 
 if TYPE_CHECKING:
     from orchestrator.runners.ray.runner import RayRunner
@@ -49,7 +50,7 @@ class AutoRunner:
         """See `Runner.machine`."""
         return self._local.machine()
 
-    def fastest_stack(self, campaign: Campaign, sizes: Sequence[int], precision: Precision) -> int:
+    def fastest_stack(self, campaign: Campaign, sizes: Sequence[int], precision: Precision) -> StackChoice:
         """See `Runner.fastest_stack`."""
         return self._local.fastest_stack(campaign, sizes, precision)
 

@@ -11,6 +11,7 @@ from workers.campaign.keys import Shard
 from workers.training import Precision
 from workers.training.hardware import Machine
 from workers.training.shard import ShardError, ShardSummary
+from workers.training.stack_choice import StackChoice
 
 MAX_ATTEMPTS = 2
 """How often a shard whose code raises is tried: twice, since what exhausted memory once may fit the next time."""
@@ -72,8 +73,8 @@ class Runner(Protocol):
     def machine(self) -> Machine:
         """The machine that its workers train on."""
 
-    def fastest_stack(self, campaign: Campaign, sizes: Sequence[int], precision: Precision) -> int:
-        """The stack size, of `sizes`, that trains most models per second on a worker. Measured, in seconds."""
+    def fastest_stack(self, campaign: Campaign, sizes: Sequence[int], precision: Precision) -> StackChoice:
+        """The stack, of a size among `sizes` at most, that trains most models per second on a worker. Measured."""
 
     def run(self, job: Job, shards: Sequence[Shard]) -> Generator[Outcome, None, None]:
         """Yield one ShardSummary or FailedShard per shard, in order of completion, and what happens to workers.

@@ -15,6 +15,7 @@ from workers.training import Precision
 from workers.training.hardware import Machine, detect_machine
 from workers.training.shard import ShardError, ShardSummary, Worker
 from workers.training.stack_calibration import calibrate
+from workers.training.stack_choice import StackChoice
 
 
 def available_device(device: str | None) -> str:
@@ -35,7 +36,7 @@ class LocalRunner:
         """See `Runner.machine`."""
         return detect_machine(torch.device(self.device))
 
-    def fastest_stack(self, campaign: Campaign, sizes: Sequence[int], precision: Precision) -> int:
+    def fastest_stack(self, campaign: Campaign, sizes: Sequence[int], precision: Precision) -> StackChoice:
         """See `Runner.fastest_stack`."""
         return calibrate(campaign, sizes, precision, torch.device(self.device))
 

@@ -120,8 +120,8 @@ class TrialTrainer:
     def _start(self, trial: Trial, dataset: Dataset, execution: ExecutionPlan) -> list[list[Trainer]]:
         """The models before their first update: of each ratio the stacks, or single models."""
         campaign = trial.campaign
-        header = make_header(campaign, dataset, stack_size=execution.stack_size, precision=execution.precision)
-        engine = choose_engine(campaign, header, dataset.input_shape)
+        header = make_header(campaign, dataset, **execution.header_fields())
+        engine = choose_engine(campaign, header, dataset.input_shape, self.device)
         data = self._on_device(campaign, dataset)
         repetitions = range(trial.first, trial.first + campaign.subsets.repetitions)
         blocks = [repetitions[start : start + engine.size] for start in range(0, len(repetitions), engine.size)]

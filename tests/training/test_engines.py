@@ -29,6 +29,7 @@ from workers.training.hardware import Machine
 from workers.training.optimizers import Update
 from workers.training.pixel_sources import StreamedPixels
 from workers.training.stack_calibration import fastest_stack
+from workers.training.stack_choice import StackChoice
 
 CPU = torch.device("cpu")
 LAPTOP = Machine("cpu", bfloat16=False, memory=0)
@@ -277,9 +278,9 @@ def test_a_requested_stack_is_kept_or_refused() -> None:
 def test_a_gpu_is_asked_for_the_fastest_stack() -> None:
     campaign, asked = small_campaign(subsets=repeated(400)), []
 
-    def fastest(campaign: Campaign, sizes: Sequence[int], precision: str) -> int:
+    def fastest(campaign: Campaign, sizes: Sequence[int], precision: str) -> StackChoice:
         asked.append((sizes, precision))
-        return sizes[1]
+        return StackChoice(sizes[1])
 
     dataset = load_dataset(campaign.dataset)
     facts = check_campaign_fits(campaign, dataset)
@@ -288,7 +289,7 @@ def test_a_gpu_is_asked_for_the_fastest_stack() -> None:
     assert plan_execution(campaign, dataset, facts, SERVER, fastest=fastest).stack_size == 31
     assert plan_execution(campaign, dataset, facts, GPU, RequestedSizes(stack=7), fastest).stack_size == 7
     assert asked == [([31, 58, 100, 200], "bfloat16")]
-    scarce = plan_execution(campaign, dataset, facts, GPU, fastest=lambda *question: 8)
+    scarce = plan_execution(campaign, dataset, facts, GPU, fastest=lambda *question: StackChoice(8))
     assert (scarce.shard_size, scarce.stack_size) == (8, 8)
     assert scarce.note == "31 models at a time ran out of memory in the calibration: they train 8 at a time"
 
@@ -297,35 +298,36 @@ def test_a_gpu_is_asked_for_the_fastest_stack() -> None:
 def test_calibration_trains_each_size_and_chooses_one(streamed: bool, digits: Dataset) -> None:
     campaign = small_campaign(**KINDS["cnn"])
     data = on_device(campaign, digits, streamed=streamed)
-    assert fastest_stack(campaign, data, [1, 2], "float32") in (1, 2)
+    assert fastest_stack(campaign, data, [1, 2], "float32") in (StackChoice(1), StackChoice(2))
 
 
 def test_a_calibration_is_remembered_and_not_trusted_blindly(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("LONGTAIL_CACHE", str(tmp_path))
-    answers = iter(range(1, 100))
+    answers = iter(map(StackChoice, range(1, 100)))
     monkeypatch.setattr(stack_calibration, "fastest_stack", lambda *question: next(answers))
     small, other = small_campaign(), small_campaign(model={"name": "mlp", "hidden": [9]})
     sizes, calibrate = list(range(1, 20)), stack_calibration.calibrate
-    assert [calibrate(small, sizes, "float32", CPU) for _ in range(2)] == [1, 1]
-    assert calibrate(other, sizes, "float32", CPU) == 2
-    assert calibrate(small, sizes, "bfloat16", CPU) == 3
-    assert calibrate(small, [4, 5, 6], "float32", CPU) == 4
+    assert [calibrate(small, sizes, "float32", CPU).size for _ in range(2)] == [1, 1]
+    assert calibrate(other, sizes, "float32", CPU).size == 2
+    assert calibrate(small, sizes, "bfloat16", CPU).size == 3
+    assert calibrate(small, [4, 5, 6], "float32", CPU).size == 4
     files = list((tmp_path / "calibrations").iterdir())
     assert len(files) == 4
     for damage in ("{", "[]", '{"question": 1, "stack_size": 2}', "\0" * 20_000):
         for file in files:
             file.write_text(damage)
         again = calibrate(small, sizes, "float32", CPU)
-        assert again == calibrate(small, sizes, "float32", CPU) > 4
+        assert again == calibrate(small, sizes, "float32", CPU)
+        assert again.size > 4
     for file in files:  # an answer that was not asked for
         file.write_text(file.read_text().replace('"stack_size": 8', '"stack_size": 900'))
-    assert calibrate(small, sizes, "float32", CPU) == 9
+    assert calibrate(small, sizes, "float32", CPU).size == 9
 
 
 @pytest.mark.slow
 def test_a_runner_calibrates() -> None:
-    assert LocalRunner("cpu").fastest_stack(small_campaign(**KINDS["cnn"]), [1, 2], "bfloat16") in (1, 2)
-    assert LocalRunner("cpu").fastest_stack(small_campaign(), [1, 8], "float32") == 8
+    assert LocalRunner("cpu").fastest_stack(small_campaign(**KINDS["cnn"]), [1, 2], "bfloat16").size in (1, 2)
+    assert LocalRunner("cpu").fastest_stack(small_campaign(), [1, 8], "float32") == StackChoice(8)
 
 
 def test_a_given_shard_size_is_kept_and_holds_whole_stacks() -> None:

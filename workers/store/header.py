@@ -18,6 +18,7 @@ from workers.store.example_schema import NOISY_IMAGE, SCORES_OF, SEEN_BY_ENCODER
 from workers.store.file_problems import RESTORE_HINT
 from workers.store.output_columns import output_bits
 from workers.store.probe_columns import ARROW_TYPES, ProbeColumn, ProbeForm
+from workers.store.stack_program import GROUPED, StackProgram
 
 STORE_FORMAT = 1
 CAMPAIGN = "campaign.json"
@@ -43,6 +44,8 @@ class Header(Frozen):
     """Runs per shard; fixed, because a run's neighbours may decide its last bit."""
     stack_size: Annotated[int, Field(ge=1, le=1_000_000)] = 1
     """Models trained as one program; 1: one at a time."""
+    program: StackProgram = GROUPED
+    """How a stack's models compute together. Not written where it is what every device can compute."""
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
     """Of matrix products: as was decided when the store was made, by the recipe and the machine."""
     campaign: Campaign | Imported
@@ -131,7 +134,8 @@ class Header(Frozen):
 
     def to_json(self) -> bytes:
         """The bytes of campaign.json."""
-        left_out = {name for name in ("starting_values", "probes") if getattr(self, name) is None}
+        defaults = {"starting_values": None, "probes": None, "program": GROUPED}
+        left_out = {name for name, default in defaults.items() if getattr(self, name) == default}
         return json.dumps(self.model_dump(mode="json", exclude=left_out), indent=1).encode()
 
     @classmethod

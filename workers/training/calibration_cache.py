@@ -1,15 +1,17 @@
-"""Remembers stack sizes that a calibration chose, in the cache directory: one small file for each campaign and device.
+"""Remembers the stacks that a calibration chose, in the cache directory: one small file for each campaign and device.
 
-Stores of one campaign on one machine so get the same size, also where the machine is busy at one of the times.
+Stores of one campaign on one machine so get the same stack, also where the machine is busy at one of the times.
 """
 
 import hashlib
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 
 from workers.datasets.cache import cache_root
+from workers.store.stack_program import StackProgram
+from workers.training.stack_choice import StackChoice
 
 _MAX_BYTES = 10_000
 
@@ -22,25 +24,28 @@ class CalibrationRecord:
         key = hashlib.sha256(json.dumps(self._question, sort_keys=True).encode()).hexdigest()
         self.path = cache_root() / "calibrations" / f"{key}.json"
 
-    def read(self, sizes: Sequence[int]) -> int | None:
-        """The size chosen before; None where there is none, or what the file holds is no answer to the question."""
+    def read(self, largest: int) -> StackChoice | None:
+        """The stack chosen before, of at most `largest` models; None where the file is missing or holds none."""
         try:
             if not self.path.is_file():  # a pipe would be waited for
                 return None
             with self.path.open("rb") as file:
                 entry = json.loads(file.read(_MAX_BYTES))
-            answered = entry["question"] == self._question and type(entry["stack_size"]) is int
-            return entry["stack_size"] if answered and entry["stack_size"] in sizes else None
+            if entry["question"] != self._question or type(entry["stack_size"]) is not int:
+                return None
+            choice = StackChoice(entry["stack_size"], StackProgram.model_validate(entry["program"]))
+            return choice if 1 <= choice.size <= largest else None
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
 
-    def write(self, size: int) -> None:
-        """Keep a size, the file whole or not at all; where it cannot be written, the next call measures again."""
+    def write(self, choice: StackChoice) -> None:
+        """Keep a stack, the file whole or not at all; where it cannot be written, the next call measures again."""
         temporary = self.path.with_name(f"{uuid.uuid4().hex}.tmp")
         with suppress(OSError):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             try:
-                temporary.write_text(json.dumps({"question": self._question, "stack_size": size}))
+                entry = {"stack_size": choice.size, "program": choice.program.model_dump()}
+                temporary.write_text(json.dumps({"question": self._question, **entry}))
                 temporary.replace(self.path)
             finally:
                 temporary.unlink(missing_ok=True)

@@ -21,6 +21,7 @@ from workers.campaign.keys import Shard
 from workers.errors import DamagedFileError, StoreError
 from workers.store import Header
 from workers.store.checkpoint_files import CheckpointFiles
+from workers.store.stack_program import GROUPED
 from workers.training.checkpoint_codec import CheckpointState, decode, encode
 from workers.training.dtype import fast_bfloat16
 from workers.training.elementwise_update import triton_update_factory
@@ -143,6 +144,7 @@ def training_conditions(engine: Engine, header: Header, device: torch.device) ->
         "engine": type(engine).__name__,
         "stack_size": str(engine.size),
         "precision": header.precision,
+        **({} if header.program == GROUPED else {"program": str(header.program)}),
         "device": _processor() if device.type == "cpu" else device_name(device),
         **({} if device.type == "cpu" else {"update": "torch" if triton_update_factory(device) is None else "triton"}),
         **_versions(),

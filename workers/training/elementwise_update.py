@@ -15,7 +15,7 @@ from torch.optim.sgd import sgd
 
 from workers.campaign.recipe import SGD, AdamOptimizer, AdamW
 from workers.models.stacking import Weight
-from workers.training.memory_layout import laid_out_like
+from workers.training.memory_layout import is_dense, laid_out_like
 from workers.training.scheduled_rate import ScheduledRate
 
 _LARGE = 1 << 18
@@ -145,14 +145,14 @@ def _one_pass_update(
 
     On a CPU for SGD, on a GPU Triton's of SGD and AdamW for weights whose passes take longer than launching a kernel.
     """
-    if not weight.is_copied or not all(tensor.is_contiguous() for tensor in (weight.master, weight.working)):
+    master, device = weight.master, weight.master.device
+    if not weight.is_copied or not is_dense(master) or master.stride() != weight.working.stride():
         return None
-    device = weight.master.device
-    if device.type == "cpu" and isinstance(config, SGD):
+    if device.type == "cpu" and isinstance(config, SGD) and master.is_contiguous():
         from workers.training.fused_sgd import FusedSGD  # here: numba takes half a second to import
 
         return FusedSGD(weight, state[0], config)
-    if device.type == "cuda" and weight.master.numel() >= _LARGE and isinstance(config, SGD | AdamW):
+    if device.type == "cuda" and master.numel() >= _LARGE and isinstance(config, SGD | AdamW):
         one_pass_update = triton_update_factory(device)
         return None if one_pass_update is None else one_pass_update(weight, state, config)
     return None

@@ -76,7 +76,7 @@ def replay_run(
     dataset, data = load_store_data(store, campaign, torch.device(device), trusted=trust_code)
     with user_code("model"):
         check_starting_values(campaign, store.header, dataset.input_shape, store.uri)
-        engine = choose_engine(campaign, store.header, dataset.input_shape)
+        engine = choose_engine(campaign, store.header, dataset.input_shape, data.device)
         result, model = _train(engine, campaign, data, run, on_epoch)
         agreement = _agreement(model, campaign, data, recorded)
     differences = tuple(record_differences(result, recorded, campaign.record))

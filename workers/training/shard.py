@@ -14,6 +14,7 @@ from workers.errors import FAILED, LongtailError, StoreError
 from workers.models import build_model
 from workers.models.repeatability import compare_starting_values
 from workers.models.stacking import unstackable_reason
+from workers.models.stacking.compiled import compiler_error
 from workers.store import Header, RunResult, Store
 from workers.store.failures import MAX_MESSAGE, MAX_TRACEBACK
 from workers.training import (
@@ -82,7 +83,7 @@ class Worker:
 
     def _checked_engine(self, input_shape: tuple[int, ...]) -> Engine:
         check_starting_values(self.campaign, self.store.header, input_shape, self.store.uri)
-        return choose_engine(self.campaign, self.store.header, input_shape)
+        return choose_engine(self.campaign, self.store.header, input_shape, self.data.device)
 
     def attempt(self, shard: Shard) -> ShardSummary | ShardError:
         """Train and commit a shard. May be called by two threads: one shard is written while the next one trains."""
@@ -124,7 +125,10 @@ class Worker:
                 "losses may differ in the last bit"
             )
 
-        self._engine = self._engine or self.choose_engine()
+        if self._engine is None:
+            self._engine = self.choose_engine()
+            if isinstance(self._engine, StackedEngine) and self._engine.program != self.store.header.program:
+                self._fallbacks.setdefault(shard, []).append(_not_compiled_note(self.data.device))
         return train_within_memory(self._engine, self.campaign, self.data.device, attempt, on_smaller)
 
     def commit(self, shard: Shard, results: list[RunResult]) -> ShardSummary | ShardError:
@@ -160,13 +164,27 @@ def check_starting_values(campaign: Campaign, header: Header, input_shape: tuple
         compare_starting_values(campaign.model.name, build, known, uri)
 
 
-def choose_engine(campaign: Campaign, header: Header, input_shape: tuple[int, ...]) -> Engine:
-    """The engine for a store's runs.
+def choose_engine(
+    campaign: Campaign, header: Header, input_shape: tuple[int, ...], device: torch.device
+) -> SequentialEngine | StackedEngine:
+    """The engine for a store's runs on a device.
 
     A lone model trains as a stack of one where it can be stacked: a stack's program is faster than the model itself.
+    A program that a GPU's store has compiled is compiled on GPUs where the compiler works.
     """
     reason = unstackable_reason(lambda: build_model(campaign.model, input_shape, len(header.class_names)), input_shape)
-    return SequentialEngine(header.precision) if reason else StackedEngine(header.stack_size, header.precision)
+    if reason:
+        return SequentialEngine(header.precision)
+    program = header.program
+    if program.compiled and (device.type != "cuda" or compiler_error(device) is not None):
+        program = program.model_copy(update={"compiled": False})
+    return StackedEngine(header.stack_size, header.precision, program=program)
+
+
+def _not_compiled_note(device: torch.device) -> str:
+    """Why a worker does not compile what the store's other workers do."""
+    why = compiler_error(device) if device.type == "cuda" else "it does so on GPUs alone"
+    return f"the store's models are compiled, this worker's are not ({device_name(device)}): {why}; losses may differ"
 
 
 def as_shard_error(shard: Shard, kind: Literal["user", "store"], error: BaseException) -> ShardError:

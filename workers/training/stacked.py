@@ -5,14 +5,16 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
 from workers.campaign.campaign import Campaign
 from workers.campaign.keys import Run
 from workers.campaign.lr_schedule import rate_factor
 from workers.common.arrays import Bools
-from workers.models.stacking import StackedModel
+from workers.models.stacking import ModelStack, StackedModel, StreamedModels
 from workers.store import RunResult
 from workers.store.output_columns import output_columns
+from workers.store.stack_program import GROUPED, StackProgram
 from workers.subsets.draw import Purpose, integer_seed
 from workers.training.cuda_graphs import with_cuda_graph
 from workers.training.device_data import DeviceData
@@ -49,6 +51,7 @@ class StackedEngine:
         precision: Precision = "float32",
         stack_size: int | None = None,
         *,
+        program: StackProgram = GROUPED,
         overlap: bool | None = None,
     ) -> None:
         """`stack_size` is that of the store, where memory does not suffice for it: see `Engine.stack_size`.
@@ -56,6 +59,7 @@ class StackedEngine:
         `overlap`: see `StackPreparation`.
         """
         self.size = size
+        self.program = program
         self.stack_size = stack_size or size
         self.precision: Precision = precision
         self._overlap = overlap
@@ -67,7 +71,8 @@ class StackedEngine:
         """See `Engine.halved`."""
         if self.size == 1:
             return None
-        return StackedEngine(-(-self.size // 2), self.precision, self.stack_size, overlap=self._overlap)
+        half = -(-self.size // 2)
+        return StackedEngine(half, self.precision, self.stack_size, program=self.program, overlap=self._overlap)
 
     def train(
         self, campaign: Campaign, data: DeviceData, runs: Sequence[Run], checkpoints: Checkpoints = NO_CHECKPOINTS
@@ -99,19 +104,30 @@ class StackedEngine:
 
     def _fresh(self, campaign: Campaign, data: DeviceData, runs: Sequence[Run], prepared: PreparedStack) -> "_Trainer":
         check_memory_on_cpu(campaign, self, data)
-        stack = StackedModel(prepared.models, DTYPES[self.precision], data.device)
+        stack = make_stack(prepared.models, DTYPES[self.precision], data.device, self.program)
         batch = self.evaluation_batch_size(on_cpu=data.device.type == "cpu")
         trainer = _Trainer(campaign, self._inputs_for(stack, campaign, data), runs, stack, prepared.streams)
         trainer.unscaled_data, trainer.evaluation_batch = data, batch
         return trainer
 
-    def _inputs_for(self, stack: StackedModel, campaign: Campaign, data: DeviceData) -> DeviceData:
+    def _inputs_for(self, stack: ModelStack, campaign: Campaign, data: DeviceData) -> DeviceData:
         """The data, scaled once and for all where they are few and not augmented."""
         key = (id(data), stack.input_dtype)
         if self._scaled is None or self._scaled[0] != key:
             augmented = campaign.recipe.augmentation.changes_images
             self._scaled = (key, data, data if augmented else data.scaled_once(stack.input_dtype))
         return self._scaled[2]
+
+
+def make_stack(
+    models: Sequence[nn.Module], compute: torch.dtype, device: torch.device, program: StackProgram
+) -> ModelStack:
+    """The stack of models that computes as `program` says. Raises NotStackableError."""
+    kinds = {"grouped": StackedModel, "streams": StreamedModels}
+    stack: ModelStack = kinds[program.kind](models, compute, device)
+    if program.compiled:
+        stack.compile_training()
+    return stack
 
 
 class _Trainer(ResumableTrainer):
@@ -127,7 +143,7 @@ class _Trainer(ResumableTrainer):
         campaign: Campaign,
         data: DeviceData,
         runs: Sequence[Run],
-        stack: StackedModel,
+        stack: ModelStack,
         streams: Sequence[MinibatchStreams],
     ) -> None:
         self.campaign = campaign
@@ -139,8 +155,7 @@ class _Trainer(ResumableTrainer):
         self.gradient_sums = gradient_sums(campaign, runs, stack.weights, stack.trained)
         self._masks = [torch.Generator(data.device) for _ in runs]
         stack.draw_from(self._masks)
-        graphs = [stack.training_graph, stack.evaluating_graph]
-        super().__init__(graphs, self.recipe, update, streams, [*self._masks, *global_generators(data.device)])
+        super().__init__(stack.graphs, self.recipe, update, streams, [*self._masks, *global_generators(data.device)])
         self._begin(runs, streams)
         step = TrainingStep(Gradients(campaign, data, stack, update, self.gradient_sums))
         self.take_step = with_cuda_graph(step.device_only_step, data.device, self._masks if stack.draws else ())

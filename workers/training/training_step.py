@@ -4,7 +4,7 @@ import torch
 from torch.nn import functional as F
 
 from workers.campaign.campaign import Campaign
-from workers.models.stacking import StackedModel
+from workers.models.stacking import ModelStack
 from workers.training.augmentation import augment
 from workers.training.cpu_replay import ReplayedStep
 from workers.training.cuda_graphs import Step, Tensors
@@ -23,7 +23,7 @@ class Gradients:
         self,
         campaign: Campaign,
         data: DeviceData,
-        stack: StackedModel,
+        stack: ModelStack,
         update: Update,
         sums: GradientSums | None = None,
     ) -> None:

@@ -120,10 +120,13 @@ def _repetitions(runs: "Iterable[int | None]") -> str:
 
 
 def _show_execution_plan(planned: "Plan") -> None:
+    from workers.store.stack_program import GROUPED
+
     execution = planned.execution_plan
     together = f"{execution.stack_size} at a time" if execution.stack_size > 1 else "one at a time"
     reason = f" ({execution.unstackable_reason})" if execution.unstackable_reason else ""
-    say(f"models train {together}, {execution.precision}{reason}")
+    program = "" if execution.program == GROUPED else f", {execution.program}"
+    say(f"models train {together}{program}, {execution.precision}{reason}")
     shards = f"{count_text(len(planned.pending), 'shard')} of up to {execution.shard_size}"
     text = f"{count_text(planned.pending_runs, 'run')} to train in {shards}; "
     say(text + f"the results will take about {filesize.decimal(planned.store_bytes)} before compression")

@@ -23,6 +23,7 @@ from workers.common.usable_cores import usable_cores
 from workers.training import Precision
 from workers.training.hardware import Machine, detect_machine
 from workers.training.stack_calibration import calibrate
+from workers.training.stack_choice import StackChoice
 from workers.user_code.code_origin import add_user_folder
 from workers.user_code.loading import trusted_code
 
@@ -161,7 +162,7 @@ class MachineProbe:
         """See `workers.training.hardware.detect_machine`."""
         return detect_machine(torch.device("cuda"))
 
-    def calibrate(self, campaign: Campaign, sizes: Sequence[int], precision: Precision) -> int:
+    def calibrate(self, campaign: Campaign, sizes: Sequence[int], precision: Precision) -> StackChoice:
         """See `workers.training.stack_calibration.calibrate`."""
         return calibrate(campaign, sizes, precision, torch.device("cuda"))
 

@@ -24,6 +24,7 @@ from workers.common.usable_cores import usable_cores
 from workers.training import Precision
 from workers.training.hardware import Machine, detect_machine
 from workers.training.stack_calibration import calibrate
+from workers.training.stack_choice import StackChoice
 
 _REPORT_SECONDS = 0.5
 
@@ -56,12 +57,12 @@ class RayRunner:
         alike = detect_machine(torch.device("cpu"))
         return alike if is_own else replace(alike, memory=0)
 
-    def fastest_stack(self, campaign: Campaign, sizes: Sequence[int], precision: Precision) -> int:
+    def fastest_stack(self, campaign: Campaign, sizes: Sequence[int], precision: Precision) -> StackChoice:
         """See `Runner.fastest_stack`."""
         actor = self._on_a_gpu()
         if actor is None:
             return calibrate(campaign, sizes, precision, torch.device("cpu"))
-        fastest: int = ray.get(actor.calibrate.remote(campaign, sizes, precision))
+        fastest: StackChoice = ray.get(actor.calibrate.remote(campaign, sizes, precision))
         return fastest
 
     def run(self, job: Job, shards: Sequence[Shard]) -> Generator[Outcome, None, None]:

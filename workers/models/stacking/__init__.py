@@ -2,5 +2,9 @@
 
 from workers.models.stacking.checking import unstackable_reason
 from workers.models.stacking.model import NotStackableError, StackedModel, Weight
+from workers.models.stacking.streamed import StreamedModels
 
-__all__ = ["NotStackableError", "StackedModel", "Weight", "unstackable_reason"]
+ModelStack = StackedModel | StreamedModels
+"""K models that train together, as either program."""
+
+__all__ = ["ModelStack", "NotStackableError", "StackedModel", "StreamedModels", "Weight", "unstackable_reason"]

@@ -102,11 +102,12 @@ class StackedConv(Stacked):
         kinds = {nn.Conv1d: F.conv1d, nn.Conv2d: F.conv2d, nn.Conv3d: F.conv3d}
         self.convolve = kinds[type(first)]
 
-    def lay_out_for_cpu(self) -> None:
-        """Put each model's weights channels-last, so that its outputs are, and what follows is fast.
+    def lay_out_channels_last(self) -> None:
+        """Put each model's weights channels-last, as its convolutions take them on a CPU and alone on a GPU.
 
-        Images of one channel do not tell their layout, so that weights decide. With plain ones pooling took three times
-        as long, and a step of a small network a third to a half longer.
+        Images of one channel do not tell their layout, so that weights decide. On a CPU pooling took three times as
+        long with plain ones, and a step of a small network a third to a half longer; on a GPU each convolution would
+        copy its weights into this layout.
         """
         if self.weight.ndim == 5:
             _, out, into, height, width = self.weight.shape

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from workers.models.stacking.compiled import Forward, compiled_forward
 from workers.models.stacking.layers import STACKED_FORMS, Stacked, StackedConv, StackedDropout, StackedLinear
 from workers.models.stage_dropout import StageModule, example_tied, show_examples
 from workers.models.weight_roles import Role, weight_roles
@@ -72,14 +73,17 @@ class StackedModel:
             parts |= _stacked_parts(models, graph, known=parts)
         self.training_graph = fx.GraphModule(parts, training)
         self.evaluating_graph = fx.GraphModule(parts, evaluating)
+        self.graphs = [self.training_graph, self.evaluating_graph]
+        """Modules that hold all parameters and buffers."""
+        self._forward_in_training: Forward = self.training_graph
         self.layers = nn.ModuleList({id(part): part for part in parts.values() if isinstance(part, nn.Module)}.values())
         self._example_tied = example_tied(self.layers)
         self.training_graph.to(device)
         self.evaluating_graph.to(device)
-        if device.type == "cpu":
+        if device.type == "cpu" or self.count == 1:
             for layer in self.layers:
                 if isinstance(layer, StackedConv):
-                    layer.lay_out_for_cpu()
+                    layer.lay_out_channels_last()
         named = {"" if wrapped else f"{name}.": part for name, part in parts.items()}
         self._named = {prefix: part for prefix, part in named.items() if isinstance(part, nn.Module)}
         self._masters = _half_precision_copies(_product_layers(training, parts), compute)
@@ -96,6 +100,10 @@ class StackedModel:
         first = _first_layer(training, parts)
         self.input_dtype = first.weight.dtype if isinstance(first, StackedLinear | StackedConv) else torch.float32
         """What the first layer turns its inputs into; inputs may come in it."""
+
+    def compile_training(self) -> None:
+        """Compute the training pass by what torch.compile makes of it; see `compiled_forward`."""
+        self._forward_in_training = compiled_forward(self.training_graph)
 
     def weights_of(self, k: int) -> dict[str, torch.Tensor]:
         """The float32 parameters and the buffers of model k by the model's own names: views of the stack's."""
@@ -146,8 +154,8 @@ class StackedModel:
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """Folded inputs [K*B, ...], float32 or `input_dtype`, to logits [K*B, num_classes]; in the mode of `train`."""
-        graph = self.training_graph if self.layers.training else self.evaluating_graph
-        logits: torch.Tensor = graph(images)
+        forward = self.evaluating_graph if not self.layers.training else self._forward_in_training
+        logits: torch.Tensor = forward(images)
         return logits
 
 
