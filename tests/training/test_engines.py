@@ -327,7 +327,7 @@ def test_a_calibration_is_remembered_and_not_trusted_blindly(monkeypatch: pytest
 @pytest.mark.slow
 def test_a_runner_calibrates() -> None:
     assert LocalRunner("cpu").fastest_stack(small_campaign(**KINDS["cnn"]), [1, 2], "bfloat16").size in (1, 2)
-    assert LocalRunner("cpu").fastest_stack(small_campaign(), [1, 8], "float32") == StackChoice(8)
+    assert LocalRunner("cpu").fastest_stack(small_campaign(), [1, 8], "float32").size in (1, 8)
 
 
 def test_a_given_shard_size_is_kept_and_holds_whole_stacks() -> None:
