@@ -73,17 +73,13 @@ class StackedModel:
             parts |= _stacked_parts(models, graph, known=parts)
         self.training_graph = fx.GraphModule(parts, training)
         self.evaluating_graph = fx.GraphModule(parts, evaluating)
-        self.graphs = [self.training_graph, self.evaluating_graph]
-        """Modules that hold all parameters and buffers."""
         self._forward_in_training: Forward = self.training_graph
         self.layers = nn.ModuleList({id(part): part for part in parts.values() if isinstance(part, nn.Module)}.values())
         self._example_tied = example_tied(self.layers)
         self.training_graph.to(device)
         self.evaluating_graph.to(device)
         if device.type == "cpu" or self.count == 1:
-            for layer in self.layers:
-                if isinstance(layer, StackedConv):
-                    layer.lay_out_channels_last()
+            _lay_out_channels_last(self.layers)
         named = {"" if wrapped else f"{name}.": part for name, part in parts.items()}
         self._named = {prefix: part for prefix, part in named.items() if isinstance(part, nn.Module)}
         self._masters = _half_precision_copies(_product_layers(training, parts), compute)
@@ -100,6 +96,11 @@ class StackedModel:
         first = _first_layer(training, parts)
         self.input_dtype = first.weight.dtype if isinstance(first, StackedLinear | StackedConv) else torch.float32
         """What the first layer turns its inputs into; inputs may come in it."""
+
+    @property
+    def graphs(self) -> list[fx.GraphModule]:
+        """Modules that hold all parameters and buffers."""
+        return [self.training_graph, self.evaluating_graph]
 
     def compile_training(self) -> None:
         """Compute the training pass by what torch.compile makes of it; see `compiled_forward`."""
@@ -258,6 +259,12 @@ def _constant(name: str, models: Sequence[nn.Module]) -> Any:
 def _attribute(model: nn.Module, name: str) -> Any:
     owner, _, attribute = name.rpartition(".")
     return getattr(model.get_submodule(owner), attribute)
+
+
+def _lay_out_channels_last(layers: nn.ModuleList) -> None:
+    for layer in layers:
+        if isinstance(layer, StackedConv):
+            layer.lay_out_channels_last()
 
 
 def _half_precision_copies(layers: Sequence[Any], compute: torch.dtype) -> dict[nn.Module, torch.Tensor]:
