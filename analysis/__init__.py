@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from analysis.influence.datamodels.fitting import Datamodels, fit_datamodels
     from analysis.influence.discoveries import influence_discoveries
     from analysis.influence.estimator import influence_matrix, influence_pairs, influence_top
+    from analysis.influence.group_influence import group_influence
     from analysis.influence.high_influence import PairSelection, influential_pairs
     from analysis.influence.matrix_files import write_influence_matrix
     from analysis.influence.pair_options import PairOptions
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from analysis.learning.margins import presented_margins
     from analysis.learning.paired_forgetting import PairedForgetting, paired_forgetting
     from analysis.learning.partitions import partition_curves
+    from analysis.learning.second_split import second_split_forgetting
     from analysis.learning.training_statistics import estimate_training_statistics
     from analysis.reading.bits import PackedBits, RatioBits, pack_runs
     from analysis.reading.counts import RatioCounts, StoreCounts, count_first_runs, count_runs
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from analysis.scoring.example_scores import ExampleScore, StoreScores, read_example_scores
     from analysis.scoring.forgetting_agreement import forgetting_agreement
     from analysis.scoring.groups import Groups, group_examples
+    from analysis.scoring.league import score_league
     from analysis.scoring.learning_curves import learning_curves, learning_speed
     from analysis.scoring.noise import noise_curves, noise_detection
     from analysis.scoring.pair_agreement import PairAgreement, compare_pairs
@@ -103,6 +106,7 @@ __all__ = [
     "forgetting_agreement",
     "forgetting_summary",
     "group_examples",
+    "group_influence",
     "group_profiles",
     "influence_discoveries",
     "influence_matrix",
@@ -131,7 +135,9 @@ __all__ = [
     "removal_curve",
     "removal_on_tests",
     "runs_needed",
+    "score_league",
     "se_of_runs",
+    "second_split_forgetting",
     "unit_variance",
     "with_removed_scores",
     "without_empty_groups",
@@ -186,6 +192,7 @@ _MODULES = {
     "forgetting_agreement": "analysis.scoring.forgetting_agreement",
     "forgetting_summary": "analysis.learning.forgetting_summary",
     "group_examples": "analysis.scoring.groups",
+    "group_influence": "analysis.influence.group_influence",
     "group_profiles": "analysis.scoring.profiles",
     "influence_discoveries": "analysis.influence.discoveries",
     "influence_matrix": "analysis.influence.estimator",
@@ -214,6 +221,8 @@ _MODULES = {
     "removal_curve": "analysis.estimators.removal",
     "removal_on_tests": "analysis.estimators.removal_on_tests",
     "runs_needed": "analysis.estimators.standard_errors",
+    "score_league": "analysis.scoring.league",
+    "second_split_forgetting": "analysis.learning.second_split",
     "se_of_runs": "analysis.estimators.standard_errors",
     "unit_variance": "analysis.estimators.standard_errors",
     "with_removed_scores": "analysis.estimators.removed_scores",

@@ -21,6 +21,7 @@ RECORDS = {
     "correctness": Record(),
     "presentations": Record(presentations=True),
     "presentations, probabilities": Record(presentations=True, probabilities=True),
+    "training statistics": Record(training_statistics=True),
     "margin": Record(outputs=("margin",)),
     "loss": Record(outputs=("loss",)),
     "probability": Record(outputs=("probability",)),

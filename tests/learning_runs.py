@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from tests.synthetic import Runs
-from workers.store.schema import PRESENTED, PROBABILITIES
+from workers.store.schema import PRESENTED, PRESENTED_MARGIN, PROBABILITIES
 
 
 def learning_runs(
@@ -30,17 +30,19 @@ def learning_runs(
     evaluated = [
         (random.random((num_runs, num_train)) < 0.6, random.random((num_runs, 3)) < 0.6) for _ in range(epochs)
     ]
+    margins = random.normal(0, 3, shown.shape)
+    presented[PRESENTED_MARGIN] = np.where(finite, margins, np.nan).astype(np.float16)
     train, test = evaluated.pop()
     return Runs(subsets, train, test, earlier=evaluated, presented=presented, **runs)
 
 
-def slow_statistic(runs: Runs, column: str, i: int) -> tuple[int, float, float]:
-    """(runs, mean, standard error) of an example's value: a list per run, then a list over runs."""
+def slow_statistic(runs: Runs, column: str, i: int, of_run: Any = np.mean) -> tuple[int, float, float]:
+    """(runs, mean, standard error) of an example's value, `of_run` of a list per run, then of a list over runs."""
     of_runs = []
     for k in range(len(runs.subsets)):
         seen = [float(value) for value in runs.presented[column][k, :, i] if value == value]
         if seen and k not in runs.diverged:
-            of_runs.append(sum(seen) / len(seen))
+            of_runs.append(float(of_run(seen)))
     return len(of_runs), *mean_and_error(of_runs)
 
 

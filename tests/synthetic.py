@@ -16,6 +16,7 @@ from workers.campaign.record import Record
 from workers.common.arrays import Bools
 from workers.store import EpochRecord, Header, RunResult, Store
 from workers.store.output_columns import OUTPUT_COLUMNS
+from workers.store.schema import PRESENTED_MARGIN, PROBABILITIES
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Runs:
     `test_margin` alone stands for `record.margins`, others are given for both splits.
     """
     presented: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
-    """[K, E, N] by column of `workers.store.schema.PRESENTED` (and PROBABILITIES); recorded where given.
+    """[K, E, N] by column of `workers.store.schema.PRESENTED` (and further ones); recorded where given.
 
     The one row of a run holds all E epochs, unless there are `earlier` ones: then each row holds its own.
     """
@@ -155,7 +156,8 @@ def header(runs: Mapping[float, Runs], num_train: int, num_test: int, shard_size
                 column.output for column in OUTPUT_COLUMNS if column.split == "train" and column.name in first.outputs
             ),
             presentations=bool(first.presented),
-            probabilities=len(first.presented) > 2,
+            probabilities=PROBABILITIES[0] in first.presented,
+            presented_margin=PRESENTED_MARGIN in first.presented,
         ),
     )
     return Header(

@@ -28,7 +28,7 @@ import pandas as pd
 
 from analysis.influence.estimator import COLUMNS as INFLUENCE_COLUMNS
 from analysis.influence.estimator import of_affected, pairs_frame
-from analysis.influence.p_values import p_values, significant_counts
+from analysis.influence.p_values import p_values, q_values, significant_counts
 from analysis.influence.pair_counter import FamilyBlock, PairCounts, count_pairs, pair_families, test_blocks
 from analysis.influence.pair_options import DEFAULTS, PairOptions
 from analysis.influence.pairs import Pairs
@@ -88,7 +88,9 @@ def influence_discoveries(
         for ratio, pairs in zip(ratios, joined, strict=True)
     ]
     ends = np.cumsum([len(pairs) for pairs in joined])[:-1]
-    adjusted = np.split(_q_values(np.concatenate(values), tried, fdr), ends)
+    pooled = q_values(np.concatenate(values), tried)
+    # One that is `fdr` but for the rounding of p-values is `fdr`.
+    adjusted = np.split(np.where(np.isclose(pooled, fdr, rtol=1e-9, atol=0), fdr, pooled), ends)
     frames = [
         _frame(ratio, pairs, of_ratio_values, of_ratio_adjusted, fdr, options)
         for ratio, pairs, of_ratio_values, of_ratio_adjusted in zip(ratios, joined, values, adjusted, strict=True)
@@ -146,15 +148,3 @@ def _significant(shared: tuple[Sequence[PairCounts], float], block: FamilyBlock)
     some = families[block.family]
     bars = significant_counts(some, some.bits.correct[block.tests], level)
     return Pairs.join(list(some.scan(block.tests, bars)))
-
-
-def _q_values(values: Floats, tried: int, fdr: float) -> Floats:
-    """Benjamini and Hochberg's adjusted p-values, where all p-values up to the largest given one are given.
-
-    One that is `fdr` but for the rounding of p-values is `fdr`.
-    """
-    order = np.argsort(values)
-    raw = values[order] * tried / np.arange(1, len(values) + 1)
-    adjusted = np.empty_like(values)
-    adjusted[order] = np.minimum(np.minimum.accumulate(raw[::-1])[::-1], 1.0)
-    return np.where(np.isclose(adjusted, fdr, rtol=1e-9, atol=0), fdr, adjusted)

@@ -32,6 +32,15 @@ def p_values(pairs: Pairs, n_in: Integers, total: Integers, runs: int) -> Floats
     return np.clip(values, 0, 1)[where.reshape(-1)]
 
 
+def q_values(values: Floats, tried: int) -> Floats:
+    """Benjamini and Hochberg's adjusted p-values of `tried` tests, where all up to the largest given one are given."""
+    order = np.argsort(values)
+    raw = values[order] * tried / np.arange(1, len(values) + 1)
+    adjusted = np.empty_like(values)
+    adjusted[order] = np.minimum(np.minimum.accumulate(raw[::-1])[::-1], 1.0)
+    return adjusted
+
+
 def _survival() -> Callable[..., Floats]:
     """P[C > c] by c, right runs, drawn runs and runs: the function under scipy.stats.hypergeom.
 

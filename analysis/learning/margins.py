@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.learning.forgetting import forgetting_of
+from analysis.learning.training_statistics import mean_over_presentations
 from analysis.reading.examples import read_labels
 from analysis.reading.sequences import no_run_error, scan_sequences
 from analysis.reading.subset_groups import check_own_subsets
@@ -44,7 +45,7 @@ def presented_margins(
     moments: dict[int, RunMoments] = {}
     found: dict[int, list[float]] = {}
     for sequence in scan_sequences(store, "presentations", ratio, (PRESENTED_MARGIN,)):
-        margins = _mean_margin(sequence.values[PRESENTED_MARGIN])
+        margins = mean_over_presentations(sequence.values[PRESENTED_MARGIN])
         moments.setdefault(sequence.run.ratio_ppm, RunMoments((labels.num_train,))).add(margins)
         r = _spearman(margins, forgetting_of(sequence).events)
         found.setdefault(sequence.run.ratio_ppm, []).extend([] if np.isnan(r) else [r])
@@ -57,14 +58,6 @@ def presented_margins(
     rows = [{"ratio": ratio_ppm / PPM, **_over_runs(values, confidence)} for ratio_ppm, values in sorted(found.items())]
     examples = pd.concat(frames, ignore_index=True)[list(COLUMNS)]
     return examples, pd.DataFrame(rows, columns=list(CORRELATION_COLUMNS))
-
-
-def _mean_margin(values: "np.ndarray[tuple[int, ...], np.dtype[np.float16]]") -> Floats:
-    """float64[N] of float16[E, N]: NaN where no presentation has a value."""
-    some = ~np.isnan(values)
-    total = np.where(some, values, 0).sum(axis=0, dtype=np.float64)
-    count = some.sum(axis=0)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
 def _spearman(margins: Floats, events: "np.ndarray[tuple[int, ...], np.dtype[np.int64]]") -> float:

@@ -94,6 +94,14 @@ class StoreCounts:
         """Without ratio 1, and ratios whose runs all diverged: they tell nothing of examples that are held out."""
         return replace(self, ratios=tuple(ratio for ratio in self.ratios if ratio.ratio_ppm < PPM and ratio.runs))
 
+    def ratio_of_most_runs(self) -> RatioCounts | None:
+        """Of the ratios that hold examples out that with most runs, of equals the nearest to 1/2; None: there is none.
+
+        There both groups of runs are large.
+        """
+        usable = self.holding_out().ratios
+        return max(usable, key=lambda each: (each.runs, -abs(2 * each.ratio_ppm - PPM)), default=None)
+
 
 def count_runs(store: Store, ratio: float | None = None, epoch: int | None = None) -> StoreCounts:
     """The sums at one ratio or at every committed one, at a recorded epoch (None: the last).

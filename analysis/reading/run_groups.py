@@ -15,7 +15,7 @@ from analysis.reading.examples import Labels, read_labels
 from analysis.reading.selection import check_random_subsets, scan_epoch, select_ratios
 from analysis.reading.subset_groups import groups_of_rows
 from analysis.statistics.jackknife import GROUPS
-from workers.common.arrays import Floats, Int32s
+from workers.common.arrays import Bools, Floats, Int32s
 from workers.store import Store
 
 
@@ -54,8 +54,11 @@ class RunGroups:
     def without_each(self) -> Iterator[StoreCounts]:
         """The sums without each group, those of a group without runs being all; none where fewer than two have runs."""
         filled = int((np.sum([ratio.runs for ratio in self.ratios], axis=0) > 0).sum())
-        for group in range(self.groups if filled > 1 else 0):
-            selected = np.arange(self.groups) != group
+        return self.over(~np.eye(self.groups, dtype=bool) if filled > 1 else np.zeros((0, self.groups), dtype=bool))
+
+    def over(self, selections: Bools) -> Iterator[StoreCounts]:
+        """The sums over each selection of groups, bool[s, g]."""
+        for selected in selections:
             yield StoreCounts(self.labels, tuple(ratio.over(selected) for ratio in self.ratios))
 
 
@@ -113,7 +116,7 @@ class _GroupSums:
 
 
 class GroupedMeans:
-    """Means over runs by group, without each group: float64[N] values with NaN where a run has none, run after run.
+    """Means over runs by group: float64[N] values with NaN where a run has none, run after run.
 
     12 g N bytes.
     """
@@ -136,3 +139,8 @@ class GroupedMeans:
         some = slice(None) if self._filled.sum() > 1 else slice(0)
         left = runs - self._runs[some]
         return np.where(left > 0, (total - self._total[some]) / np.maximum(left, 1), np.nan)
+
+    def over(self, selections: Bools) -> Floats:
+        """float64[s, N] over each selection of groups, bool[s, g]; NaN where they have no run with a value."""
+        runs = selections.astype(np.int64) @ self._runs
+        return np.where(runs > 0, selections.astype(np.float64) @ self._total / np.maximum(runs, 1), np.nan)

@@ -142,9 +142,7 @@ def _find_probed(findings: Findings) -> None:
 def _ratio_of(store: Store, counts: StoreCounts, ratio: float | None) -> float | None:
     usable = counts.holding_out().ratios
     if ratio is None:
-        best = max(
-            usable, key=lambda ratio_counts: (ratio_counts.runs, -abs(2 * ratio_counts.ratio_ppm - PPM)), default=None
-        )
+        best = counts.ratio_of_most_runs()
         return None if best is None else best.ratio
     (ratio_ppm,) = select_ratios(store, ratio)
     counts.check_some_run(store.uri, ratio_ppm)

@@ -4,7 +4,11 @@ Irregular examples are hard to predict from the others: the memorized, the misla
 
     mem, cscore                              from runs that held the example out, beside those that trained on it
     accuracy, forgettability, learning_epoch from correctness at presentations   (record.presentations)
-    probability, max_probability, loss       from the values at presentations    (record.probabilities)
+    probability, variability, loss, aum      from the values at presentations    (record.training_statistics;
+                                             record.probabilities; aum: record.presented_margin)
+    el2n                                     from an early presentation          (record.training_statistics)
+    max_probability                          from the values at presentations    (record.probabilities)
+    second_split                             from evaluations of two partitions  (recipe.curriculum, record.epochs)
     input_density..., hidden_density...      from pairwise distances             (`longtail density`)
     units                                    units to flip a prediction          (record.probes.neurons)
 
@@ -29,27 +33,28 @@ from analysis.estimators.consistency import cscore
 from analysis.estimators.localization.units import example_units
 from analysis.estimators.memorization import estimate_memorization
 from analysis.learning.forgetting import Forgetting, estimate_forgetting
-from analysis.learning.training_statistics import STATISTICS, estimate_training_statistics
+from analysis.learning.second_split import has_second_split, second_split_forgetting
+from analysis.learning.training_statistics import STATISTICS, estimate_training_statistics, recorded_statistics
 from analysis.reading.counts import StoreCounts, count_runs
 from analysis.reading.examples import Labels
-from analysis.reading.run_groups import GroupedMeans, RunGroups, group_runs, number_of_groups
+from analysis.reading.run_groups import RunGroups, group_runs
 from analysis.reading.selection import select_ratios
 from analysis.scoring.agreement import rounded
-from analysis.statistics.means import group_mean
+from analysis.scoring.grouped_scores import GroupedScores
 from workers.campaign.campaign import PPM, Campaign, ratio_to_ppm
 from workers.campaign.keys import Run
-from workers.common.arrays import Floats
+from workers.common.arrays import Bools, Floats
 from workers.errors import NoEstimateError
 from workers.store import Store
 from workers.store.file_problems import DIVERGENCE_HINT
 
 DENSITIES = tuple(f"{space}_density{kind}" for space in ("input", "hidden") for kind in ("", "_same", "_relative"))
-PRESENTED = ("accuracy", *STATISTICS, "forgettability", "learning_epoch")
+PRESENTED = ("accuracy", *STATISTICS, "forgettability", "learning_epoch", "second_split")
 UNITS = "units"
 NAMES = ("mem", "cscore", *PRESENTED, *DENSITIES, UNITS)
 """All scores, in the order of tables."""
 
-_HIGH_IS_IRREGULAR = ("mem", "loss", "forgettability", "learning_epoch")
+_HIGH_IS_IRREGULAR = ("mem", "loss", "variability", "el2n", "forgettability", "learning_epoch")
 _DENSITY_FILE = pa.schema(
     [
         *((name, pa.int64()) for name in ("example_id", "label", "given_label")),
@@ -125,32 +130,37 @@ class StoreScores:
         return named[-1] if named else None
 
 
-def read_example_scores(store: Store, ratio: float | None = None, *, replicates: bool = False) -> StoreScores:
+def read_example_scores(
+    store: Store, ratio: float | None = None, *, replicates: bool = False, selections: Bools | None = None
+) -> StoreScores:
     """Every score at one ratio or at each committed one (cscore: always over all ratios under 1).
 
     With `replicates`, also those without each group of runs (`analysis.reading.run_groups`), in the same passes: 4 g N
-    bytes a score. Raises EstimateError for a ratio that has no committed run, or whose runs all diverged;
-    DamagedFileError for an unreadable file.
+    bytes a score; with `selections` bool[s, g], those of each selection of groups in their place. Raises EstimateError
+    for a ratio that has no committed run, or whose runs all diverged; DamagedFileError for an unreadable file.
     """
     requested = select_ratios(store, ratio)
     chosen = {ratio_ppm / PPM for ratio_ppm in requested}
-    groups = number_of_groups(store) if replicates else 0
+    replicates = replicates or selections is not None
     counts = count_runs(store)
     if ratio is not None:
         counts.check_some_run(store.uri, requested[0])
-    presented, saturated = _from_presentations(store, ratio, groups)
+    grouped = GroupedScores(store, selections) if replicates else None
+    presented, saturated = _from_presentations(store, ratio, grouped)
+    if grouped is not None:
+        presented = [replace(score, replicates=_rounded(grouped.replicates(*_key(score)))) for score in presented]
     scores = [*_from_counts(counts, chosen), *presented, *_densities(store), *_units(store, ratio)]
     if replicates:
-        scores = _with_replicates(scores, group_runs(store))
+        scores = _with_replicates(scores, group_runs(store), selections)
     scores.sort(key=lambda score: NAMES.index(score.name))
     return StoreScores(store.uri, counts.labels, counts, tuple(scores), saturated)
 
 
-def _with_replicates(scores: list[ExampleScore], groups: RunGroups) -> list[ExampleScore]:
+def _with_replicates(scores: list[ExampleScore], groups: RunGroups, selections: Bools | None) -> list[ExampleScore]:
     """mem and cscore with theirs."""
     requested = [score for score in scores if score.name in ("mem", "cscore")]
     values: dict[tuple[str, float], list[npt.NDArray[np.float32]]] = {_key(score): [] for score in requested}
-    for counts in groups.without_each():
+    for counts in groups.without_each() if selections is None else groups.over(selections):
         of_group = {_key(score): score.values for score in _from_counts(counts, {score.ratio for score in requested})}
         for key, value in values.items():
             value.append(_rounded(of_group.get(key, np.full(groups.labels.num_train, np.nan))))
@@ -196,47 +206,44 @@ def _from_counts(counts: StoreCounts, chosen: set[float]) -> list[ExampleScore]:
     return scores
 
 
-def _from_presentations(store: Store, ratio: float | None, groups: int) -> tuple[list[ExampleScore], int]:
-    """The scores, with replicates for `groups` of runs (0: none), and how many examples have a saturated loss."""
+def _from_presentations(
+    store: Store, ratio: float | None, grouped: GroupedScores | None
+) -> tuple[list[ExampleScore], int]:
+    """The scores, in `grouped` run by run, and how many examples have a saturated loss."""
     campaign, scores, saturated = store.header.campaign, list[ExampleScore](), 0
     if not isinstance(campaign, Campaign):
         return scores, saturated
-    means: dict[tuple[str, int], GroupedMeans] = {}
+    epochs = campaign.recipe.epochs
 
     def observe(run: Run, name: str, values: Floats) -> None:
-        if groups:
-            mean = means.setdefault((name, run.ratio_ppm), GroupedMeans(groups, store.header.num_train))
-            mean.add(run.repetition // store.header.replicates % groups, values)
+        if grouped is not None:
+            grouped.observe(run, name, values)
 
     def observe_forgetting(run: Run, each: Forgetting) -> None:
-        if groups:
-            observe(run, "accuracy", group_mean(each.correct, each.presentations, "nan"))
-            observe(run, "forgettability", np.where(each.presented, each.forgettability, np.nan))
-            learned = np.where(each.learned, each.first_learned, campaign.recipe.epochs + 1)
-            observe(run, "learning_epoch", np.where(each.presented, learned, np.nan))
+        if grouped is not None:
+            grouped.observe_forgetting(run, each, epochs)
 
     if campaign.record.presentations:
         for ratio_value, rows in _by_ratio(estimate_forgetting(store, ratio, observe=observe_forgetting)):
-            accuracy, se = _column(rows, "accuracy"), _column(rows, "accuracy_se")
-            learned, learned_se = _learning_epoch(rows, campaign.recipe.epochs)
+            learned, learned_se = _learning_epoch(rows, epochs)
             scores += [
-                ExampleScore("accuracy", ratio_value, accuracy, se),
+                _estimated("accuracy", ratio_value, rows),
                 ExampleScore("forgettability", ratio_value, _column(rows, "forgettability")),
                 ExampleScore("learning_epoch", ratio_value, learned, learned_se),
             ]
-    if campaign.record.probabilities:
+    if names := recorded_statistics(campaign.record):
         statistics = estimate_training_statistics(store, ratio, observe)
         saturated = statistics.loc[statistics["n_saturated"] > 0, "example_id"].nunique()
-        for ratio_value, rows in _by_ratio(statistics):
-            scores += [
-                ExampleScore(name, ratio_value, _column(rows, name), _column(rows, f"{name}_se")) for name in STATISTICS
-            ]
-    if groups:
-        scores = [
-            replace(score, replicates=_rounded(means[score.name, ratio_to_ppm(score.ratio)].without_each()))
-            for score in scores
-        ]
+        scores += [_estimated(name, at, rows) for at, rows in _by_ratio(statistics) for name in names]
+    if has_second_split(store):
+        second = second_split_forgetting(store, ratio, lambda run, values: observe(run, "second_split", values))
+        scores += [_estimated("second_split", at, rows) for at, rows in _by_ratio(second)]
     return scores, saturated
+
+
+def _estimated(name: str, ratio: float, rows: pd.DataFrame) -> ExampleScore:
+    """A column with its standard errors."""
+    return ExampleScore(name, ratio, _column(rows, name), _column(rows, f"{name}_se"))
 
 
 def _learning_epoch(rows: pd.DataFrame, epochs: int) -> tuple[Floats, Floats]:

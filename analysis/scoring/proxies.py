@@ -77,8 +77,9 @@ class ProxyReplicates:
 def collect_proxies(store: Store, ratio: float | None = None) -> pd.DataFrame:
     """One row per example: example_id, label, given_label, and every proxy that the store allows, high being regular.
 
-    accuracy, probability, max_probability, negative_loss, negative_forgettability, negative_learning_epoch at one ratio
-    (None: the largest with a run that did not diverge), where the campaign records what they need; the densities where
+    accuracy, aum, probability, max_probability, second_split, and negative_variability, negative_loss, negative_el2n,
+    negative_forgettability, negative_learning_epoch at one ratio (None: the largest with a run that did not diverge),
+    where the campaign records what they need; the densities where
     `longtail density` wrote them. See `analysis.scoring.example_scores`. Raises EstimateError where there is none,
     and as `read_example_scores`.
     """
@@ -92,7 +93,7 @@ def proxies_frame(store_scores: StoreScores) -> pd.DataFrame:
     }
     if not proxies:
         raise EstimateError(
-            f"{store_scores.source}: has no proxies: record.presentations must be true, "
+            f"{store_scores.source}: has no proxies: record.presentations or record.training_statistics must be true, "
             "or longtail density called first"
         )
     return store_scores.labels.columns().assign(**proxies)
@@ -166,7 +167,7 @@ def _agreement(
     row: dict[str, object] = {"examples": count, "left_out": len(both) - count, "over": EXAMPLES_ONLY}
     for name, coefficient in (("spearman", stats.spearmanr), ("kendall", stats.kendalltau)):
         r = correlation(coefficient, proxy[both], cscore[both])
-        variance = _spearman_variance(r, count) if name == "spearman" else _kendall_variance(count)
+        variance = spearman_variance(r, count) if name == "spearman" else _kendall_variance(count)
         replicates = None if sets is None else [_replicated(coefficient, pairs, both) for pairs in sets]
         error = error_of(math.sqrt(variance), *(replicates or ()))
         low, high = correlation_limits(r, error.reach(confidence))
@@ -188,7 +189,8 @@ def _replicated(coefficient: Callable[..., Any], pairs: list[tuple[Floats, Float
     return np.array(replicates)
 
 
-def _spearman_variance(r: float, count: int) -> float:
+def spearman_variance(r: float, count: int) -> float:
+    """Of atanh(r) over `count` examples; NaN for three or fewer."""
     return (1 + r**2 / 2) / (count - 3) if count > 3 else math.nan
 
 

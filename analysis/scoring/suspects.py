@@ -21,8 +21,8 @@ from analysis.scoring.example_scores import NAMES, ExampleScore, StoreScores
 from workers.errors import EstimateError
 
 ORDER = (
-    *("loss", "probability", "accuracy", "cscore", "learning_epoch", "forgettability", "mem"),
-    *("max_probability", "hidden_density_same", "hidden_density_relative"),
+    *("loss", "probability", "aum", "accuracy", "el2n", "cscore", "learning_epoch", "forgettability", "second_split"),
+    *("mem", "max_probability", "variability", "hidden_density_same", "hidden_density_relative"),
     *("input_density_same", "input_density_relative", "hidden_density", "input_density"),
 )
 

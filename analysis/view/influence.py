@@ -10,6 +10,7 @@ from analysis.influence.datamodels.fitting import Datamodels, fit_datamodels
 from analysis.influence.datamodels.linear_fits import Method
 from analysis.influence.discoveries import influence_discoveries
 from analysis.influence.estimator import influence_matrix, influence_pairs, influence_top
+from analysis.influence.group_influence import Affected, group_influence
 from analysis.influence.high_influence import PUBLISHED, PairSelection, influential_pairs
 from analysis.influence.output_influence import output_influence_pairs, output_influence_top
 from analysis.influence.pair_options import MAX_PAIRS, MEMORY_MB, PairOptions
@@ -90,6 +91,24 @@ class InfluenceView(View):
         bits = pack_runs(self.store, ratio, epoch, affected).of_directions(direction)
         frame = influence_discoveries(bits, fdr=fdr, same_class=same_class, options=options)
         return self._frame(frame)
+
+    def group_influence(
+        self,
+        groups: npt.ArrayLike | None = None,
+        *,
+        on: Affected = "class",
+        ratio: float | None = None,
+        epoch: int | None = None,
+        confidence: float = CONFIDENCE,
+    ) -> pd.DataFrame:
+        """Influence of groups of training examples on test examples, classes, or all: see
+        `analysis.influence.group_influence`.
+
+        `groups` are N numbers, NaN for examples of none; None: the given labels.
+        """
+        bits = pack_runs(self.store, ratio, epoch)
+        numbers = bits.labels.given_label if groups is None else groups
+        return self._frame(group_influence(bits, numbers, on=on, options=PairOptions(confidence=confidence)))
 
     def influence_matrix(
         self,

@@ -6,6 +6,7 @@ from analysis.estimators.localization.frames import probe_frame
 from analysis.estimators.localization.gradients import gradient_frame
 from analysis.learning.forgetting import estimate_forgetting
 from analysis.learning.partitions import partition_curves
+from analysis.learning.second_split import second_split_forgetting
 from analysis.learning.training_statistics import estimate_training_statistics
 from analysis.reading.counts import StoreCounts, count_runs
 from analysis.reading.predictions import count_predictions, read_predictions
@@ -13,6 +14,7 @@ from analysis.reading.run_groups import group_runs
 from analysis.reading.sequences import At
 from analysis.scoring.example_scores import largest_ratio, read_example_scores
 from analysis.scoring.groups import By, Groups, group_examples
+from analysis.scoring.league import score_league
 from analysis.scoring.learning_curves import learning_curves, learning_speed
 from analysis.scoring.noise import noise_curves, noise_detection
 from analysis.scoring.profiles import class_summary, group_profiles
@@ -37,10 +39,9 @@ class LearningView(View):
         return self._frame(estimate_forgetting(self.store, ratio, at, confidence=confidence))
 
     def training_statistics(self, *, ratio: float | None = None) -> pd.DataFrame:
-        """Probability, largest probability and loss of each example at presentations.
+        """Margin, label probability and its variability, loss and EL2N of each example over its presentations.
 
-        See `analysis.learning.training_statistics`. Raises EstimateError where the campaign does not record
-        probabilities.
+        See `analysis.learning.training_statistics`. Raises EstimateError where the campaign records none of them.
         """
         return self._frame(estimate_training_statistics(self.store, ratio))
 
@@ -59,6 +60,13 @@ class LearningView(View):
         reference = reference_cscore(self.store, cscore, replicates=True)
         scores = read_example_scores(self.store, largest_ratio(self.store, ratio), replicates=True)
         return self._frame(store_proxy_agreement(scores, reference, confidence=confidence))
+
+    def league(self, *, ratio: float | None = None, confidence: float = CONFIDENCE) -> pd.DataFrame:
+        """How well each cheap score ranks examples as memorization, C-score and vulnerability do.
+
+        See `analysis.scoring.league`.
+        """
+        return self._frame(score_league(self.store, ratio, confidence=confidence))
 
     def noise(self, *, ratio: float | None = None, confidence: float = CONFIDENCE) -> pd.DataFrame:
         """How well each score finds the noisy labels: see `analysis.scoring.noise`.
@@ -147,6 +155,14 @@ class LearningView(View):
     def partitions(self, *, ratio: float | None = None, confidence: float = CONFIDENCE) -> pd.DataFrame:
         """Accuracy of the partitions of a curriculum, epoch after epoch: see `analysis.learning.partitions`."""
         return self._frame(partition_curves(self.store, ratio, confidence=confidence))
+
+    def second_split_forgetting(self, *, ratio: float | None = None) -> pd.DataFrame:
+        """How long examples of partition 1 are remembered while partition 2 is trained.
+
+        See `analysis.learning.second_split`. Raises EstimateError where the campaign has no curriculum, or does not
+        record the epochs.
+        """
+        return self._frame(second_split_forgetting(self.store, ratio))
 
     def class_summary(self) -> pd.DataFrame:
         """Means and spreads of mem and C-score in each class: see `analysis.scoring.profiles`."""

@@ -21,9 +21,11 @@ from orchestrator.cli.commands.density import density
 from orchestrator.cli.commands.estimates import estimate, reliability
 from orchestrator.cli.commands.example_estimates import cscore, memorization
 from orchestrator.cli.commands.forgetting import forgetting
+from orchestrator.cli.commands.group_influence import group_influence
 from orchestrator.cli.commands.imports import imports
 from orchestrator.cli.commands.influence import influence
 from orchestrator.cli.commands.jobs import submit
+from orchestrator.cli.commands.league import league
 from orchestrator.cli.commands.localize import localize
 from orchestrator.cli.commands.noise import noise, suspects
 from orchestrator.cli.commands.partitions import partitions
@@ -89,6 +91,7 @@ _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
         memorization,
         cscore,
         influence,
+        group_influence,
         datamodels,
         variance,
         profiles,
@@ -99,7 +102,7 @@ _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
         audit,
     ),
     "Assess estimates": (reliability, compare),
-    "Find noisy labels and cheap scores": (suspects, noise, proxies, density),
+    "Find noisy labels and cheap scores": (suspects, noise, proxies, league, density),
     "Maintain stores": (verify, compact, replay, features),
 }
 """The panels of `longtail --help`, and their commands, in the order in which they are used."""

@@ -125,9 +125,9 @@ def test_the_accuracy_of_each_partition_by_epoch(tmp_path: Path) -> None:
                 expected.setdefault((part + 1, epoch), []).append(sum(mine) / len(mine))
     assert len(frame) == len(expected) == 12
     for row in frame.to_dict("records"):
-        values = expected[row["partition"], row["epoch"]]
-        assert row["accuracy"] == pytest.approx(mean(values))
-        assert row["se"] == pytest.approx(stdev(values) / 3**0.5)
+        accuracies = expected[row["partition"], row["epoch"]]
+        assert row["accuracy"] == pytest.approx(mean(accuracies))
+        assert row["se"] == pytest.approx(stdev(accuracies) / 3**0.5)
         assert row["low"] <= row["accuracy"] <= row["high"]
         assert row["trained"] == ((row["epoch"] - 1) // 2 % 2 == row["partition"] - 1)
         assert row["examples"] == 431
@@ -138,7 +138,25 @@ def test_the_accuracy_of_each_partition_by_epoch(tmp_path: Path) -> None:
     assert "> 0." in shown
     assert len(pd.read_csv(tmp_path / "p.csv")) == 12
     assert (tmp_path / "p.png").stat().st_size > 1000
-    assert len(open_store(tmp_path / "store").partitions()) == 12
+    view = open_store(tmp_path / "store")
+    assert len(view.partitions()) == 12
+    second = view.second_split_forgetting()
+    for row, values in zip(second.to_dict("records"), slow_second_split(campaign, store, scores), strict=True):
+        assert row["n_runs"] == len(values)
+        assert row["second_split"] == pytest.approx(mean(values) if values else float("nan"), nan_ok=True)
+    assert second["second_split"].between(1, 3).any()
+    np.testing.assert_allclose(view.proxies()["second_split"], second["second_split"])
+
+
+def slow_second_split(campaign: Campaign, store: Store, scores: np.ndarray) -> list[list[int]]:
+    """The epoch of forgetting of each example, in turns of two epochs: one per run whose partition 1 learned it."""
+    found: list[list[int]] = [[] for _ in range(N)]
+    for sequence in scan_sequences(store, "evaluations"):
+        drawn = draw_partitions(campaign, sequence.run, sequence.seen[0], scores)
+        _, learned, third, fourth, *_ = sequence.correct
+        for i in np.flatnonzero((drawn == 0) & learned).tolist():
+            found[i].append(3 if fourth[i] else 2 if third[i] else 1)
+    return found
 
 
 def test_a_curriculum_is_part_of_the_identity_and_its_file_is_not(tmp_path: Path) -> None:
@@ -165,3 +183,5 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
     run_campaign(small_campaign(recipe={"epochs": 1, "batch_size": 64}), tmp_path / "b", repetitions=1)
     with pytest.raises(EstimateError, match=r"has no partitions: the campaign has no recipe\.curriculum"):
         partition_curves(Store.open(tmp_path / "b"))
+    with pytest.raises(EstimateError, match=r"has no partitions: the campaign has no recipe\.curriculum"):
+        open_store(tmp_path / "b").second_split_forgetting()

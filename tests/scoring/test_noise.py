@@ -40,7 +40,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 def test_every_score_is_measured_at_each_ratio(store: Store) -> None:
     frame = open_store(store.uri).noise()
     assert list(frame) == list(COLUMNS)
-    per_ratio = ["mem", "accuracy", "probability", "max_probability", "loss", "forgettability", "learning_epoch"]
+    per_ratio = ["mem", "accuracy", "aum", "probability", "variability", "max_probability", "loss"]
+    per_ratio += ["forgettability", "learning_epoch"]
     assert frame.groupby("score")["ratio"].apply(list).to_dict() == {
         **{name: [0.4, 0.8] for name in per_ratio},
         "cscore": [pytest.approx(float("nan"), nan_ok=True)],
@@ -48,7 +49,7 @@ def test_every_score_is_measured_at_each_ratio(store: Store) -> None:
     found = read_example_scores(store)
     for row, score in zip(frame.to_dict("records"), found.scores, strict=True):
         some = np.isfinite(score.values)
-        high = score.name in ("mem", "loss", "forgettability", "learning_epoch")
+        high = score.name in ("mem", "loss", "variability", "forgettability", "learning_epoch")
         values = score.values[some] * (1 if high else -1)
         assert (row["examples"], row["left_out"], row["noisy"]) == (some.sum(), (~some).sum(), NOISY[some].sum())
         assert row["auc"] == pytest.approx(roc_auc_score(NOISY[some], values.round(12)))

@@ -11,7 +11,7 @@ import torch
 from scipy import stats
 
 from analysis import EstimateError, estimate_forgetting, open_store, plot, proxy_agreement, read_example_scores
-from analysis.learning.training_statistics import STATISTICS
+from analysis.learning.training_statistics import PRESENTED_COLUMNS
 from analysis.scoring.example_scores import DENSITIES, NAMES
 from orchestrator.cli.commands.noise import suspects
 from tests.conftest import small_campaign
@@ -47,8 +47,9 @@ def test_statistics_are_means_over_presentations_and_then_over_runs(store: Store
     assert frame["ratio"].tolist() == [0.5] * N + [0.9] * N
     assert frame["given_label"].tolist() == ([1] * 3 + [0] * (N - 3)) * 2
     for row in frame.to_dict("records"):
-        for name, column in STATISTICS.items():
-            count, mean, se = slow_statistic(runs[row["ratio"]], column, row["example_id"])
+        for name, column in PRESENTED_COLUMNS.items():
+            of_run = np.std if name == "variability" else np.mean
+            count, mean, se = slow_statistic(runs[row["ratio"]], column, row["example_id"], of_run)
             assert row["n_runs"] == count
             assert row[name] == pytest.approx(mean, abs=1e-6, nan_ok=True)
             assert row[f"{name}_se"] == pytest.approx(se, abs=1e-6, nan_ok=True)
@@ -61,7 +62,7 @@ def test_examples_that_are_never_shown_have_no_statistic(tmp_path: Path) -> None
     random = np.random.default_rng(4)
     of_ratio = learning_runs(random, 3, 6, 2, 0.5)
     for name, values in of_ratio.presented.items():
-        values[:, :, 0] = np.nan if name in STATISTICS.values() else False
+        values[:, :, 0] = np.nan if name in PRESENTED_COLUMNS.values() else False
     frame = open_store(make_stores(tmp_path / "store", {0.5: of_ratio}).uri).training_statistics()
     assert frame["n_runs"][0] == 0
     assert frame.loc[0, ["probability", "probability_se", "loss", "loss_se"]].isna().all()
@@ -69,7 +70,7 @@ def test_examples_that_are_never_shown_have_no_statistic(tmp_path: Path) -> None
 
 def test_losses_beyond_float16_are_lower_bounds_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     of_ratio = learning_runs(np.random.default_rng(4), 3, 6, 2, 0.5)
-    losses = of_ratio.presented[STATISTICS["loss"]]
+    losses = of_ratio.presented[PRESENTED_COLUMNS["loss"]]
     losses[:] = np.where(np.isnan(losses), np.nan, 65_472)  # the largest float16 but one
     places = np.argwhere(~np.isnan(losses))[[0, 3, -1]]
     losses[tuple(places.T)] = 65_504
@@ -115,8 +116,8 @@ def test_scores_are_those_of_their_own_tables(store: Store, runs: dict[float, Ru
 def test_proxies_are_high_for_regular_examples_and_of_the_largest_ratio(store: Store) -> None:
     frame = open_store(store.uri).proxies()
     assert list(frame) == [
-        *("example_id", "label", "given_label", "accuracy", "probability", "max_probability"),
-        *("negative_loss", "negative_forgettability", "negative_learning_epoch"),
+        *("example_id", "label", "given_label", "accuracy", "aum", "probability", "negative_variability"),
+        *("max_probability", "negative_loss", "negative_forgettability", "negative_learning_epoch"),
     ]
     forgetting = estimate_forgetting(store, 0.9)
     np.testing.assert_allclose(frame["negative_forgettability"], -forgetting["forgettability"], atol=1e-9)
@@ -230,9 +231,9 @@ def test_the_cscore_may_be_of_other_runs_or_of_a_file(store: Store, tmp_path: Pa
 def test_what_is_not_recorded_is_told_in_one_line(tmp_path: Path) -> None:
     random = np.random.default_rng(9)
     bare = make_stores(tmp_path / "bare", {0.5: random_runs(random, 4, 8, 2, 0.5)})
-    with pytest.raises(EstimateError, match="bare: has no proxies: record.presentations must be true"):
+    with pytest.raises(EstimateError, match="bare: has no proxies: record.presentations or record.training_statistics"):
         open_store(bare.uri).proxies()
-    with pytest.raises(EstimateError, match="bare: has no presentations: record.presentations must be true"):
+    with pytest.raises(EstimateError, match="bare: has no training statistics: record.training_statistics, rec"):
         open_store(bare.uri).training_statistics()
     whole = make_stores(tmp_path / "whole", {1.0: learning_runs(random, 3, 8, 2, 1.0)})
     with pytest.raises(EstimateError, match="whole: has no C-score, at ratio 1 no example is held out"):

@@ -57,7 +57,14 @@ def campaign(log: Path, optimizer: str = "sgd", precision: str = "float32", **op
             "precision": precision,
         },
         subsets={"ratios": [0.2], "repetitions": RUNS, "seed": 5},
-        record={"epochs": 2, "margins": True, "presentations": True, "probabilities": True, "presented_margin": True},
+        record={
+            "epochs": 2,
+            "margins": True,
+            "presentations": True,
+            "probabilities": True,
+            "presented_margin": True,
+            "training_statistics": True,
+        },
     )
 
 

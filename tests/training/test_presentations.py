@@ -23,6 +23,7 @@ from workers.datasets import Dataset, load_dataset
 from workers.errors import CampaignError
 from workers.store import RunResult, Store
 from workers.store.schema import PRESENTED, PRESENTED_VALUES
+from workers.store.training_statistics import TRAINING_STATISTICS
 from workers.subsets.draw import Purpose, draw_subset, generator, integer_seed
 from workers.training import SequentialEngine, StackedEngine
 from workers.training.device_data import DeviceData, load_on_device
@@ -40,6 +41,7 @@ def recording(probabilities: bool = True, epochs: object = "final", **changes: o
         "presentations": True,
         "probabilities": probabilities,
         "presented_margin": probabilities,
+        "training_statistics": probabilities,
     }
     return small_campaign(**{"record": record, "recipe": {"epochs": 3, "batch_size": 64}, **changes})
 
@@ -65,11 +67,11 @@ def test_what_is_observed_is_the_slow_definition(logits: list[list[float]], data
     campaign = recording(recipe={"epochs": 1, "batch_size": 8, "label_smoothing": 0.1})
     labels = torch.tensor([data.draw(st.integers(0, 2)) for _ in logits])[None]
     tensor = torch.tensor(logits)[None]
-    right, probability, largest, loss, margin = observe(campaign, tensor, labels)
+    right, probability, largest, loss, margin, norm = observe(campaign, tensor, labels)
     for i, row in enumerate(logits):
         label = int(labels[0, i])
         if not all(map(math.isfinite, row)):
-            assert all(math.isnan(each[0, i]) for each in (probability, largest, loss, margin))
+            assert all(math.isnan(each[0, i]) for each in (probability, largest, loss, margin, norm))
             continue
         shares = np.exp(np.array(row) - max(row)) / np.exp(np.array(row) - max(row)).sum()
         assert right[0, i] == (row.index(max(row)) == label)
@@ -77,6 +79,7 @@ def test_what_is_observed_is_the_slow_definition(logits: list[list[float]], data
         assert largest[0, i].item() == pytest.approx(shares.max(), abs=1e-3)
         others = [logit for place, logit in enumerate(row) if place != label]
         assert margin[0, i].item() == pytest.approx(row[label] - max(others), abs=0.02)
+        assert norm[0, i].item() == pytest.approx(np.linalg.norm(shares - np.eye(3)[label]), abs=1e-3)
         smoothed = nn.functional.cross_entropy(tensor[0, i], labels[0, i], label_smoothing=0.1)
         assert loss[0, i].item() == pytest.approx(smoothed.item(), rel=2e-3, abs=1e-3)
     possible = ~torch.isneginf(tensor).any(dim=2)
@@ -102,6 +105,28 @@ def test_presentations_are_those_of_the_plain_loop(
     for name in PRESENTED_VALUES:
         assert record.presentations[name].dtype == np.float16
         np.testing.assert_allclose(record.presentations[name], expected[name], rtol=5e-3, atol=5e-3)
+    statistics = slow_training_statistics(expected)
+    assert set(record.statistics) == set(statistics)
+    for name, values in statistics.items():
+        assert record.statistics[name].dtype == np.float32
+        np.testing.assert_allclose(record.statistics[name], values, rtol=5e-3, atol=5e-3)
+
+
+def slow_training_statistics(presented: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """[N] by column, of values [3 epochs, N]: each over the epochs that showed it; EL2N at the second."""
+    found = {}
+    for i in range(presented["presented_loss"].shape[1]):
+        shown = [e for e in range(3) if not math.isnan(presented["presented_loss"][e, i])]
+        margin, share, loss, norm = (
+            [presented[f"presented_{name}"][e, i] for e in shown] for name in ("margin", "probability", "loss", "norm")
+        )
+        early = [value for e, value in zip(shown, norm, strict=True) if e >= 1]
+        found[i] = (
+            [np.mean(margin), np.mean(share), np.std(share), np.mean(loss), early[0] if early else math.nan]
+            if shown
+            else [math.nan] * 5
+        )
+    return dict(zip(TRAINING_STATISTICS, np.array([found[i] for i in sorted(found)]).T, strict=True))
 
 
 def plain_loop(campaign: Campaign, digits: Dataset) -> dict[str, np.ndarray]:
@@ -114,7 +139,7 @@ def plain_loop(campaign: Campaign, digits: Dataset) -> dict[str, np.ndarray]:
     order = generator(campaign, Purpose.ORDER, RUN)
     members = np.flatnonzero(draw_subset(campaign, RUN, len(labels)))
     count = len(members) // 64 * 64 if campaign.recipe.drop_last else len(members)
-    found = {name: np.full((3, len(labels)), np.nan) for name in COLUMNS}
+    found = {name: np.full((3, len(labels)), np.nan) for name in (*COLUMNS, "presented_norm")}
     found["presented_correct"][:] = False
     for epoch in range(3):
         permuted = order.permutation(members)[:count]
@@ -126,6 +151,8 @@ def plain_loop(campaign: Campaign, digits: Dataset) -> dict[str, np.ndarray]:
             found["presented_probability"][epoch, batch] = shares[range(len(batch)), labels[batch]].numpy()
             found["presented_max_probability"][epoch, batch] = shares.amax(dim=1).numpy()
             found["presented_loss"][epoch, batch] = losses.detach().numpy()
+            errors = shares - nn.functional.one_hot(labels[batch], 10)
+            found["presented_norm"][epoch, batch] = errors.norm(dim=1).numpy()
             own = logits.detach()[range(len(batch)), labels[batch]]
             others = logits.detach().masked_fill(nn.functional.one_hot(labels[batch], 10).bool(), -math.inf)
             found["presented_margin"][epoch, batch] = (own - others.amax(dim=1)).numpy()

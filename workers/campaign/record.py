@@ -34,6 +34,9 @@ class Record(Frozen):
     """Beside that the label's and the largest probability, and the loss, at each presentation: 6 bytes an epoch."""
     presented_margin: bool = False
     """Beside that the margin at each presentation: the label's logit less the largest other one, 2 bytes an epoch."""
+    training_statistics: bool = False
+    """Also what the presentations of each training example come to: its mean margin (AUM), mean and standard deviation
+    of the label's probability, mean loss, and EL2N; 20 bytes an evaluation, whatever the number of epochs."""
     probes: Probes | None = None
     """Measurements of some runs' models: where in the network memorization is (`docs/localization.md`)."""
 

@@ -19,6 +19,7 @@ from workers.store.file_problems import RESTORE_HINT
 from workers.store.output_columns import output_bits
 from workers.store.probe_columns import ARROW_TYPES, ProbeColumn, ProbeForm
 from workers.store.stack_program import GROUPED, StackProgram
+from workers.store.training_statistics import statistic_columns
 
 STORE_FORMAT = 1
 CAMPAIGN = "campaign.json"
@@ -215,7 +216,8 @@ class Header(Frozen):
 def bytes_per_row(record: Record, slots: int, num_train: int, num_test: int) -> int:
     """Of the vectors of a row of results, with `slots` epochs of presentations, bits packed and before compression."""
     presented = slots * num_train * (2 + 16 * (3 * record.probabilities + record.presented_margin))
-    return (2 * num_train + num_test + output_bits(record, num_train, num_test) + presented) // 8
+    statistics = 32 * num_train * len(statistic_columns(record))
+    return (2 * num_train + num_test + output_bits(record, num_train, num_test) + presented + statistics) // 8
 
 
 def probe_bytes(columns: Sequence[ProbeColumn]) -> int:

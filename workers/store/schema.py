@@ -14,6 +14,7 @@ from workers.campaign.record import Record
 from workers.errors import DamagedFileError
 from workers.store.output_columns import OUTPUT_COLUMNS, output_columns
 from workers.store.probe_columns import ARROW_TYPES, ProbeColumn
+from workers.store.training_statistics import TRAINING_STATISTICS, statistic_columns
 
 SCHEMA_VERSION = 1
 Status = Literal["completed", "diverged"]
@@ -37,6 +38,7 @@ def _list_of(kind: pa.DataType) -> pa.DataType:
 
 _BITS = _list_of(pa.bool_())
 _HALVES = _list_of(pa.float16())
+_SINGLES = _list_of(pa.float32())
 
 
 def _required(name: str, kind: pa.DataType) -> pa.Field:
@@ -66,13 +68,15 @@ OPTIONAL: Mapping[str, pa.DataType] = {
     **{column.name: _list_of(column.arrow_type) for column in OUTPUT_COLUMNS},
     **dict.fromkeys(PRESENTED, _BITS),
     **dict.fromkeys(PRESENTED_VALUES, _HALVES),
+    **dict.fromkeys(TRAINING_STATISTICS, _SINGLES),
 }
 """Vectors that some campaigns record, in their order, NaN (a prediction: -1) where a logit is not finite, and
 -MAX_FLOAT16 or MAX_FLOAT16 where a value is beyond that.
 
-`presented` and what follows hold the row's epochs since the one recorded before, one after the other, N values each:
-was the example shown (a recipe may drop an epoch's last minibatch), was it predicted right then. Where those epochs are
-fewer than in other rows, the values behind them are those of an example that was not shown: false, NaN.
+`presented` to `presented_margin` hold the row's epochs since the one recorded before, one after the other, N values
+each: was the example shown (a recipe may drop an epoch's last minibatch), was it predicted right then. Where those
+epochs are fewer than in other rows, the values behind them are those of an example that was not shown: false, NaN.
+Training statistics are of all epochs up to the row's.
 """
 
 
@@ -86,7 +90,8 @@ def presentation_columns(record: Record) -> tuple[str, ...]:
 
 def results_schema(record: Record, probes: Sequence[ProbeColumn] = ()) -> pa.Schema:
     """The columns of results: with those of probes behind the other vectors."""
-    requested = [*(column.name for column in output_columns(record)), *presentation_columns(record)]
+    outputs = (column.name for column in output_columns(record))
+    requested = [*outputs, *presentation_columns(record), *statistic_columns(record)]
     place = RESULTS.get_field_index("test_correct") + 1
     fields = list(RESULTS)
     vectors = [_required(name, OPTIONAL[name]) for name in requested]
@@ -108,13 +113,15 @@ class EpochRecord:
     train_loss: float
     outputs: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
     presentations: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    statistics: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+    """float32[N] by column: see `workers.store.training_statistics`."""
     probes: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
     """What probes measured, by column, in the shape that the column declares."""
 
     def vectors(self) -> dict[str, npt.NDArray[Any]]:
         """The vectors that are not None, by column."""
         correct = {"train_correct": self.train_correct, "test_correct": self.test_correct}
-        return {**correct, **self.outputs, **self.presentations, **self.probes}
+        return {**correct, **self.outputs, **self.presentations, **self.statistics, **self.probes}
 
 
 @dataclass(frozen=True)

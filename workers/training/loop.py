@@ -16,6 +16,7 @@ from workers.common.arrays import Bools
 from workers.store import EpochRecord, RunResult
 from workers.store.output_columns import output_columns
 from workers.store.schema import presentation_columns
+from workers.store.training_statistics import TrainingSums, early_epoch, statistic_columns
 from workers.training.device_data import DeviceData
 from workers.training.evaluation import Evaluation
 from workers.training.presentations import Presented, fill_slots
@@ -72,6 +73,8 @@ class StackProgress:
     """Of each run, the epochs since its last record: [N] by column."""
     probed: list[dict[str, npt.NDArray[Any]]]
     """Of each run, what probes measured so far, by column; empty where the run is not to be measured."""
+    sums: list[TrainingSums]
+    """Of each run, the training statistics so far; empty where none are recorded, and after the last epoch."""
     measured: int = 0
     """Measurements carried out since the last epoch."""
 
@@ -89,8 +92,10 @@ class StackTraining:
         self.trainer = start()
         self.probes = StackProbes(campaign, data, runs, self.trainer)
         none = [False] * len(runs)
+        self._statistics = statistic_columns(campaign.record)
+        sums = [TrainingSums.zero(len(data.train_labels)) for _ in runs] if self._statistics else []
         self.progress = StackProgress(
-            runs, 0, [[] for _ in runs], none, 0.0, [[] for _ in runs], self.probes.no_values()
+            runs, 0, [[] for _ in runs], none, 0.0, [[] for _ in runs], self.probes.no_values(), sums
         )
 
     @property
@@ -119,7 +124,11 @@ class StackTraining:
         losses = trained.losses
         for k, presented in enumerate(now.presented):
             if self._columns and not now.diverged[k]:
-                presented.append({name: vectors[k] for name, vectors in trained.presented.items()})
+                presented.append({name: trained.presented[name][k] for name in self._columns})
+        is_early = now.epoch >= early_epoch(self.campaign.recipe.epochs)
+        for k, sums in enumerate(now.sums):
+            if not now.diverged[k]:
+                sums.add({name: vectors[k] for name, vectors in trained.presented.items()}, is_early)
         ended = [not before and not math.isfinite(loss) for before, loss in zip(now.diverged, losses, strict=True)]
         due = now.epoch in self._recorded
         if due or any(ended):
@@ -129,12 +138,15 @@ class StackTraining:
                     now.records[k].append(self._record(k, seen, loss))
                     now.presented[k] = []
         now.diverged = [before or at_once for before, at_once in zip(now.diverged, ended, strict=True)]
+        if self._trained:
+            now.sums = []  # a shard holds the progress of all its stacks
         self.probes.on_epoch_end(now.epoch, trained.gradients, now.probed)
 
     def _record(self, k: int, seen: Evaluation, loss: float) -> EpochRecord:
         train, test = seen.train_correct[k], seen.test_correct[k]
         presented = fill_slots(self.progress.presented[k], self._slots, self._columns, len(train))
-        return EpochRecord(self.progress.epoch, train, test, loss, seen.outputs_of(k), presented)
+        statistics = self.progress.sums[k].statistics() if self._statistics else {}
+        return EpochRecord(self.progress.epoch, train, test, loss, seen.outputs_of(k), presented, statistics)
 
     def restore(self, progress: StackProgress, state: TrainerState | None) -> None:
         """Continue from `progress` and `state`; a finished training needs no state.
@@ -160,6 +172,11 @@ class StackTraining:
         """Whether each run has the epochs that should have been recorded so far, with all that should be in them."""
         if not self.probes.fit(progress.probed) or not 0 <= progress.measured <= self.probes.num_units:
             return False
+        summed = self._statistics and progress.epoch < self.campaign.recipe.epochs
+        if len(progress.sums) != (len(progress.runs) if summed else 0):
+            return False
+        if not all(sums.fits(len(self.trainer.subsets[0])) for sums in progress.sums):
+            return False
         for records, diverged, presented in zip(progress.records, progress.diverged, progress.presented, strict=True):
             if not all(map(self._has_all, records)) or any(set(epoch) != set(self._columns) for epoch in presented):
                 return False
@@ -176,7 +193,9 @@ class StackTraining:
     def _has_all(self, record: EpochRecord) -> bool:
         held = {name: len(vectors) for name, vectors in record.presentations.items()}
         outputs = {column.name for column in output_columns(self.campaign.record)}
-        return set(record.outputs) == outputs and held == dict.fromkeys(self._columns, self._slots)
+        if set(record.outputs) != outputs or set(record.statistics) != set(self._statistics):
+            return False
+        return held == dict.fromkeys(self._columns, self._slots)
 
     def results(self) -> list[RunResult]:
         """One per run; they share the seconds."""

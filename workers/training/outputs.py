@@ -32,6 +32,14 @@ def probability(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return _float16(_log_likelihood(logits, labels).exp(), logits)
 
 
+def error_norm(log_probabilities: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """||softmax - onehot(label)||_2, from 0 to sqrt(2): log-probabilities float[K, B, C] and int64[K, B] to [K, B]."""
+    index = _index(log_probabilities, labels)
+    errors = log_probabilities.exp().scatter_add(2, index, log_probabilities.new_full((), -1.0).expand(index.shape))
+    norms: torch.Tensor = torch.linalg.vector_norm(errors, dim=2)
+    return norms
+
+
 def prediction(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """The predicted class: float[K, B, C] to int16[K, B]. Ties go to the lowest class."""
     del labels
