@@ -94,8 +94,8 @@ class InfluenceView(View):
 
     def group_influence(
         self,
-        groups: npt.ArrayLike | None = None,
         *,
+        groups: npt.ArrayLike | None = None,
         on: Affected = "class",
         ratio: float | None = None,
         epoch: int | None = None,

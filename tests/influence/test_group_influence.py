@@ -59,7 +59,7 @@ def slow(runs: Runs, group: float, tests: list[int], groups: np.ndarray) -> tupl
 
 def test_estimates_are_those_of_a_regression_for_each_pair(measured: tuple[StoreView, Runs]) -> None:
     view, runs = measured
-    frame = view.group_influence(GROUPS, on="example")
+    frame = view.group_influence(groups=GROUPS, on="example")
     assert len(frame) == 3 * T
     for row in frame.to_dict("records"):
         slope, se, p_value = slow(runs, row["group"], [row["test_example_id"]], GROUPS)
@@ -76,7 +76,7 @@ def test_estimates_are_those_of_a_regression_for_each_pair(measured: tuple[Store
         tests = [z for z in range(T) if z % 2 == row["test_label"]]
         assert row["per_example"] == pytest.approx(slow(runs, row["group"], tests, given)[0])
         assert (row["size"], row["test_examples"]) == ((given == row["group"]).sum(), 3)
-    whole = view.group_influence(GROUPS, on="all")
+    whole = view.group_influence(groups=GROUPS, on="all")
     assert whole["per_example"][0] == pytest.approx(slow(runs, 1.0, list(range(T)), GROUPS)[0])
 
 
@@ -136,7 +136,7 @@ def test_command_and_mistakes(measured: tuple[StoreView, Runs], tmp_path: Path) 
     assert code == 0, errors
     assert "24 pairs of a group and a test example at ratio 0.5, from 89" in shown
     written = pd.read_csv(tmp_path / "g.csv")
-    np.testing.assert_allclose(written["infl"], view.group_influence(np.arange(N) // 10, on="example")["infl"])
+    np.testing.assert_allclose(written["infl"], view.group_influence(groups=np.arange(N) // 10, on="example")["infl"])
     code, _, errors = call("group-influence", view.store.uri, "--groups", str(tmp_path / "none.csv"))
     assert (code, "none.csv" in errors) == (CampaignError.exit_code, True)
     bits = pack_runs(view.store)
