@@ -9,13 +9,13 @@ from typing import Any
 
 from orchestrator.campaigns.preflight import ModelFacts
 from workers.campaign.campaign import Campaign
-from workers.campaign.lr_schedule import examples_per_epoch
+from workers.campaign.lr_schedule import examples_per_epoch, steps_per_epoch
 from workers.datasets import Dataset
 from workers.errors import CampaignError
 from workers.models import build_model
 from workers.models.stacking import unstackable_reason
 from workers.store.stack_program import GROUPED, StackProgram
-from workers.subsets.draw import subset_size
+from workers.subsets.draw import size_limits, subset_size
 from workers.training import Precision
 from workers.training.hardware import Machine
 from workers.training.stack_choice import StackChoice, even_size
@@ -98,6 +98,7 @@ def plan_execution(
     if reason is None:
         shape, classes = dataset.input_shape, dataset.num_classes
         reason = unstackable_reason(lambda: build_model(campaign.model, shape, classes), shape)
+        reason = reason or _unequal_reason(campaign, dataset.num_train)
     if requested.stack is not None:
         return _requested_plan(campaign, dataset, facts, requested, ExecutionPlan(1, 1, precision, reason))
     choice, note = StackChoice(1 if reason else even_size(campaign.subsets.repetitions, limit)), None
@@ -113,6 +114,19 @@ def plan_execution(
         return ExecutionPlan(requested.shard, stack, precision, reason)
     shard = _whole_stacks(choice.size, _usual_shard(campaign, dataset, facts))
     return ExecutionPlan(shard, choice.size, precision, reason, note, choice.program)
+
+
+def _unequal_reason(campaign: Campaign, num_train: int) -> str | None:
+    """Why masks of several sizes cannot train as one program: all of its models take equally many steps of one size."""
+    recipe = campaign.recipe
+    for ratio_ppm in campaign.subsets.ratios_ppm:
+        presented = set()
+        for size in size_limits(campaign, ratio_ppm, num_train):
+            steps, shown = steps_per_epoch(recipe, size), examples_per_epoch(recipe, size)
+            presented.add(min(shown, steps * recipe.batch_size))
+        if len(presented) > 1:
+            return "the masks have different sizes (recipe.drop_last makes minibatches equal)"
+    return None
 
 
 def _requested_plan(

@@ -15,20 +15,23 @@ from workers.campaign.campaign import PPM, Campaign
 from workers.campaign.dataset_spec import FeatureData
 from workers.campaign.lr_schedule import examples_per_epoch, steps_per_epoch
 from workers.campaign.model_spec import CustomModel
+from workers.campaign.plural import count_text
 from workers.common.arrays import AnyArray, Bools, Floats
 from workers.datasets import Dataset
 from workers.datasets.feature_file import read_encoder
 from workers.datasets.label_table import labels_sha256, read_given_labels
+from workers.datasets.mask_file import read_masks
 from workers.datasets.score_table import read_scores
 from workers.errors import CampaignError
 from workers.models import build_model, check_gradients, check_output, check_weights, model_notes
 from workers.models.repeatability import build_seeded, check_repeatable, starting_values_of
 from workers.store import Header, examples_table
-from workers.store.example_schema import NOISY_IMAGE, SCORE, SCORES_OF, SEEN_BY_ENCODER, SPLIT_SCORE
+from workers.store.example_schema import MASKS, NOISY_IMAGE, SCORE, SCORES_OF, SEEN_BY_ENCODER, SPLIT_SCORE
 from workers.store.output_columns import MAX_CLASSES
 from workers.store.stack_program import GROUPED, StackProgram
-from workers.subsets.draw import given_labels, noisy_images, subset_size
+from workers.subsets.draw import given_labels, noisy_images, size_limits
 from workers.subsets.explicit import scores_sha256, threshold_ratios
+from workers.subsets.masks import SubsetMasks, mean_ratio
 from workers.training import Precision
 from workers.training.device_data import check_augmentation
 from workers.training.initialization import initialize
@@ -145,11 +148,12 @@ class CampaignTables:
     """What a campaign takes from tables beside its data set.
 
     float64[N] `scores` by their column in the store: of explicit subsets, and of the split that probes compare.
-    int64[N] `given` labels; None: the campaign has none. bool[N] `seen`: the examples that the encoder was trained on;
-    None: the data set has no features of a run.
+    `masks` and int64[N] `given` labels; None: the campaign has none. bool[N] `seen`: the examples that the encoder was
+    trained on; None: the data set has no features of a run.
     """
 
     scores: Mapping[str, Floats]
+    masks: SubsetMasks | None = None
     given: npt.NDArray[np.int64] | None = None
     seen: Bools | None = None
 
@@ -157,7 +161,8 @@ class CampaignTables:
 def resolve_tables(campaign: Campaign, dataset: Dataset) -> tuple[Campaign, CampaignTables]:
     """The campaign with what it still lacks, and what it takes from tables.
 
-    It lacks the hashes of its scores and given labels, the ratios of thresholds, and the encoder of its features.
+    It lacks the hashes of its scores, masks and given labels, the ratios of thresholds and masks, and the encoder of
+    its features.
 
     Groups for probes of which one has no example are refused.
 
@@ -171,6 +176,9 @@ def resolve_tables(campaign: Campaign, dataset: Dataset) -> tuple[Campaign, Camp
     for field, column in campaign.score_columns.items():
         values = scores[SCORES_OF[field]] = read_scores(column, dataset.num_train, field)
         campaign = campaign.with_score_column(field, sha256=scores_sha256(values))
+    masks = None if campaign.subsets.masks is None else read_masks(campaign.subsets.masks, dataset.num_train)
+    if masks is not None:
+        campaign = _with_resolved_masks(campaign, masks)
     if campaign.subsets.thresholds:
         campaign = campaign.with_ratios(threshold_ratios(campaign.subsets, scores[SCORE]))
     if campaign.split is not None:
@@ -181,7 +189,25 @@ def resolve_tables(campaign: Campaign, dataset: Dataset) -> tuple[Campaign, Camp
     if compares_noise(campaign):
         noisy = _labels_given(campaign, dataset, given_labels) != np.asarray(dataset.train_labels)
         check_noise(int(noisy.sum()), len(noisy))
-    return campaign, CampaignTables(scores, given_labels, seen)
+    return campaign, CampaignTables(scores, masks, given_labels, seen)
+
+
+def _with_resolved_masks(campaign: Campaign, masks: SubsetMasks) -> Campaign:
+    """With what the masks tell: hash, number, sizes and ratio. Raises CampaignError where there are fewer than runs."""
+    subsets, sizes, ratio = campaign.subsets, masks.sizes(), mean_ratio(masks)
+    most = masks.count * subsets.replicates
+    if subsets.repetitions > most:
+        runs = f"{count_text(subsets.replicates, 'run')} of each" if subsets.replicates > 1 else "a run each"
+        raise CampaignError(
+            f"subsets.repetitions: must be at most {most:,}, {runs} of {count_text(masks.count, 'mask')}, "
+            f"got {subsets.repetitions:,}"
+        )
+    if subsets.ratios not in ((), (ratio,)):
+        raise CampaignError(
+            f"subsets.ratios: must be left out, or {ratio:g}, the masks' mean size, got {subsets.ratios[0]:g}"
+        )
+    limits = {"count": masks.count, "smallest": int(sizes.min()), "largest": int(sizes.max())}
+    return campaign.with_masks(sha256=masks.sha256(), **limits).with_ratios((ratio,))
 
 
 def training_labels(campaign: Campaign, dataset: Dataset) -> npt.NDArray[np.int64]:
@@ -206,13 +232,16 @@ def campaign_examples(campaign: Campaign, dataset: Dataset, tables: CampaignTabl
         columns[NOISY_IMAGE] = noisy_images(campaign, dataset.num_train)
     if tables.seen is not None:
         columns[SEEN_BY_ENCODER] = tables.seen
+    if tables.masks is not None:
+        columns[MASKS.name] = tables.masks.bits
     return examples_table(train, given_labels, test, columns, class_names=dataset.class_names, names=names)
 
 
 def campaign_notes(campaign: Campaign, num_train: int) -> list[str]:
     """What a campaign may not mean as it is written, a line each."""
     recipe = campaign.recipe
-    shown = {each: examples_per_epoch(recipe, subset_size(each, num_train)) for each in campaign.subsets.ratios_ppm}
+    ratios_ppm = campaign.subsets.ratios_ppm
+    shown = {each: examples_per_epoch(recipe, size_limits(campaign, each, num_train)[1]) for each in ratios_ppm}
     small = {ratio_ppm: count for ratio_ppm, count in shown.items() if count < recipe.batch_size}
     if not small:
         return []
@@ -229,7 +258,7 @@ def _check_subsets(campaign: Campaign, num_train: int) -> None:
     slow weights follow."""
     recipe = campaign.recipe
     for ratio_ppm in sorted(campaign.subsets.ratios_ppm):
-        size = subset_size(ratio_ppm, num_train)
+        size, _ = size_limits(campaign, ratio_ppm, num_train)
         shown = examples_per_epoch(recipe, size)
         updates = recipe.epochs * steps_per_epoch(recipe, size)
         if shown == 0 and recipe.curriculum is not None:

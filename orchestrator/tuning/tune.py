@@ -41,7 +41,7 @@ def search_recipe(
     search, cluster = search or Search(), cluster or ClusterOptions()
     dataset = load_dataset(campaign.dataset)
     on_data(dataset)
-    if campaign.subsets.thresholds:
+    if campaign.subsets.thresholds or campaign.subsets.masks:
         campaign, _ = resolve_tables(campaign, dataset)
     check_campaign_fits(campaign, dataset)
     if campaign.label_noise.file is not None:

@@ -11,6 +11,7 @@ from workers.campaign.dataset_spec import DatasetSpec, Digits, Encoder, FeatureD
 from workers.campaign.drop_rules import Rule, ThresholdRule, Window
 from workers.campaign.field_types import Frozen
 from workers.campaign.fields import absolute_path, relative_path, with_changes, with_paths, without_locations
+from workers.campaign.mask_table import MaskTable
 from workers.campaign.model_spec import MLP, ModelSpec
 from workers.campaign.noise import ImageNoise, LabelNoise
 from workers.campaign.probes import ScoreSplit
@@ -60,22 +61,27 @@ Ratios = Annotated[tuple[Ratio, ...], Field(strict=False, max_length=1000), Afte
 class Subsets(Frozen):
     """Which subsets the models are trained on, and how many."""
 
-    design: Literal["uniform", "balanced", "explicit"] = "uniform"
+    design: Literal["uniform", "balanced", "explicit", "masks"] = "uniform"
     """`uniform`: each subset is drawn uniformly among all subsets of its size, floor(ratio x N).
 
     `balanced`: so is each, but in every block of 20 to 100 runs every example is in the same share of the subsets.
 
     `explicit`: `scores` decide, by rules. Not random, so there is no memorization and no influence to estimate.
+
+    `masks`: a file has them. Estimates take them for random, as those of `uniform` are.
     """
     ratios: Ratios = ()
     """Subset size over the number of training examples; each ratio has its own independent subsets. Left out beside
-    rules by threshold: one for each of them, in their order, follows from the scores where the campaign is started."""
+    rules by threshold: one for each of them, in their order, follows from the scores where the campaign is started;
+    and under `masks`: the masks' mean size over N."""
     repetitions: Annotated[int, Field(ge=1, le=MAX_REPETITIONS)]
     """Runs at each ratio."""
     replicates: Annotated[int, Field(ge=1, le=1000)] = 1
     """Runs of each subset, which differ in training alone: repetition r has the subset of r // replicates, and its own
     initialization, order and augmentation."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    masks: MaskTable | None = None
+    """For `masks` alone: repetition r has mask r // replicates."""
     scores: ScoreColumn | None = None
     """For `explicit` alone, like what follows."""
     drop: Annotated[tuple[Rule, ...], Field(strict=False, max_length=100)] = ()
@@ -118,9 +124,21 @@ class Subsets(Frozen):
         return self
 
     @model_validator(mode="after")
+    def _masks_fit_design(self) -> "Subsets":
+        if (self.design == "masks") != (self.masks is not None):
+            needs = "the design masks needs masks, got none"
+            text = needs if self.masks is None else f"masks must be left out, or the design be masks, got {self.design}"
+            raise ValueError(text)
+        if self.masks is not None and len(self.ratios) > 1:
+            raise ValueError(
+                f"ratios must be left out beside masks, whose mean size is the one, got {len(self.ratios)}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _ratios_or_thresholds(self) -> "Subsets":
         thresholds = self.thresholds
-        if not thresholds and not self.ratios:
+        if not thresholds and not self.ratios and self.masks is None:
             raise ValueError("ratios must be at least one, got none")
         if thresholds and self.per_class:
             raise ValueError("per_class must be left out beside at_least and at_most, got true")
@@ -206,7 +224,8 @@ class Campaign(Frozen):
         plain = without_locations(self, defaults=defaults)
         drawn = plain["subsets"]
         plain["subsets"] = {"design": self.subsets.design, "seed": self.subsets.seed}
-        names = ("scores", "drop", "per_class") if self.subsets.design == "explicit" else ("replicates",)
+        of_design = {"explicit": ("scores", "drop", "per_class"), "masks": ("masks", "replicates")}
+        names = of_design.get(self.subsets.design, ("replicates",))
         plain["subsets"] |= {name: drawn[name] for name in names if name in drawn}
         return plain
 
@@ -245,6 +264,10 @@ class Campaign(Frozen):
     def with_ratios(self, ratios: tuple[float, ...]) -> "Campaign":
         """The same campaign with other ratios."""
         return self.model_copy(update={"subsets": self.subsets.model_copy(update={"ratios": ratios})})
+
+    def with_masks(self, **changes: str | int) -> "Campaign":
+        """The same campaign with fields of `subsets.masks` replaced. Raises ValueError without masks."""
+        return with_changes(self, ("subsets", "masks"), changes)
 
     @property
     def encoder(self) -> Encoder | None:
@@ -286,7 +309,7 @@ class Campaign(Frozen):
     def without_scores(self) -> "Campaign":
         """The same campaign with uniform subsets, and random partitions, of the same sizes: for training that is no run
         of it."""
-        uniform = {"design": "uniform", "scores": None, "drop": (), "per_class": False}
+        uniform = {"design": "uniform", "masks": None, "scores": None, "drop": (), "per_class": False}
         campaign = with_changes(self, ("subsets",), uniform)
         if self.curriculum_scores is None:
             return campaign

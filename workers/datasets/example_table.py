@@ -26,6 +26,20 @@ _MAX_CSV_COLUMNS = 10_000
 """Of a CSV file: each takes a kilobyte, with or without values."""
 
 
+def read_content(place: str, field: str) -> pa.Buffer:
+    """The bytes of a file at a path or URI, which the campaign's field names. Raises CampaignError, StoreError."""
+    # A URI's options (?region=...) belong to the place, not to the name in it.
+    path, mark, options = place.partition("?") if "://" in place else (place, "", "")
+    folder, slash, name = path.rpartition("/")
+    file = open_files(f"{folder or slash or '.'}{mark}{options}").open(name)
+    if file is None:
+        raise CampaignError(f"{field}.file: {place}: there is no such file")
+    with file:
+        if file.size() > _MAX_BYTES:
+            raise CampaignError(f"{field}.file: {place}: has {file.size():,} bytes, at most {_MAX_BYTES:,} are read")
+        return file.read_buffer()
+
+
 class ExampleTable:
     """A table, the place that it was read from, and the campaign's field that names it (such as subsets.scores)."""
 
@@ -38,18 +52,7 @@ class ExampleTable:
         """The table at a path or URI: Parquet or npz, by its first bytes, or else CSV. Of Parquet these columns and the
         ids, of npz the array `npz_column`, nothing unpickled. Raises CampaignError, StoreError.
         """
-        # A URI's options (?region=...) belong to the place, not to the name in it.
-        path, mark, options = place.partition("?") if "://" in place else (place, "", "")
-        folder, slash, name = path.rpartition("/")
-        file = open_files(f"{folder or slash or '.'}{mark}{options}").open(name)
-        if file is None:
-            raise CampaignError(f"{field}.file: {place}: there is no such file")
-        with file:
-            if file.size() > _MAX_BYTES:
-                raise CampaignError(
-                    f"{field}.file: {place}: has {file.size():,} bytes, at most {_MAX_BYTES:,} are read"
-                )
-            content = file.read_buffer()
+        content = read_content(place, field)
         others: list[str] = []
         start = content.slice(0, min(4, content.size)).to_pybytes()
         try:

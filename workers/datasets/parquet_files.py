@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -64,12 +66,33 @@ class ParquetFile:
                 for batch in opened.iter_batches(rows, columns=[leaf], use_threads=False):
                     yield batch.column(0)
 
+    def list_blocks(self, name: str, width: int, most_rows: int) -> Iterator[npt.NDArray[np.generic]]:
+        """The values of a column of lists of numbers or truth values, `width` a row, flat, of some rows at a time.
+
+        Raises DataError where it is no such column, or its pages claim more than its rows have.
+        """
+        kind = self.schema.field(name).type
+        lists = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+        if not lists or not pa.types.is_primitive(kind.value_type):
+            raise DataError(f"{self.path}: column {name!r} must hold lists of numbers or truth values, got {kind}")
+        leaf = next(each for each in self.leaves if each.startswith(f"{name}."))
+        with parquet_errors(self.path), _bytes_of(self.content) as content:
+            self._check_pages(content, leaf, width)
+            with pq.ParquetFile(self.content, pre_buffer=False, buffer_size=_BUFFER, **_LIMITS) as opened:
+                for batch in opened.iter_batches(most_rows, columns=[leaf], use_threads=False):
+                    column = batch.column(0)
+                    values = column.flatten()
+                    lengths = pc.list_value_length(column)
+                    if column.null_count or values.null_count or pc.any(pc.not_equal(lengths, width)).as_py():
+                        raise DataError(f"{self.path}: column {name!r} must have {width:,} values in each row")
+                    yield values.to_numpy(zero_copy_only=False)
+
     def _is_fixed_size(self, leaf: str) -> bool:
         kind = self.schema.field(leaf).type if leaf in self.schema.names else None
         return kind is not None and (pa.types.is_primitive(kind) or pa.types.is_boolean(kind))
 
-    def _check_pages(self, content: memoryview, leaf: str) -> int:
-        """The bytes of the largest page of a leaf, unpacked."""
+    def _check_pages(self, content: memoryview, leaf: str, width: int = 1) -> int:
+        """The bytes of the largest page of a leaf with `width` values in each row, unpacked."""
         largest = 0
         at = [number for number, name in enumerate(self.leaves) if name == leaf]
         if len(at) != 1:
@@ -77,7 +100,9 @@ class ParquetFile:
         for number, group in enumerate(self.footer.groups):
             chunk = group.chunks[at[0]]
             with content[chunk.start : chunk.stop] as there:
-                page_bytes = _largest_page(there, group.rows, f"{self.path}: column {leaf!r}, row group {number}")
+                page_bytes = _largest_page(
+                    there, group.rows * width, f"{self.path}: column {leaf!r}, row group {number}"
+                )
             largest = max(largest, page_bytes)
         return largest
 
@@ -122,8 +147,8 @@ def _bytes_of(content: Path | pa.Buffer) -> Iterator[memoryview]:
             yield view
 
 
-def _largest_page(chunk: memoryview, rows: int, where: str) -> int:
-    """Bytes of the largest page, unpacked. Raises DataError where one is too large, or they have not the rows."""
+def _largest_page(chunk: memoryview, expected: int, where: str) -> int:
+    """Bytes of the largest page, unpacked. Raises DataError where one is too large, or they have not as many values."""
     largest = num_values = 0
     try:
         for page in pages(chunk, ANY_ENCODING):
@@ -138,8 +163,10 @@ def _largest_page(chunk: memoryview, rows: int, where: str) -> int:
                     raise DamagedFileError(f"claims {page.values:,} values in {page.uncompressed_size:,} bytes")
             else:
                 num_values += page.values
-        if num_values != rows:
-            raise DamagedFileError(f"has {num_values:,} values in {rows:,} rows: a list, or damaged")
+        if num_values != expected:
+            raise DamagedFileError(
+                f"has {num_values:,} values where {expected:,} are expected: lists of another length, or damaged"
+            )
     except DamagedFileError as error:
         raise DamagedDataError(f"{where}: {error}") from error
     return largest

@@ -42,10 +42,15 @@ NOISY_IMAGE, SEEN_BY_ENCODER = "noisy_image", "seen_by_encoder"
 `image_noise`; whether the model whose features are the data set was trained on the example."""
 
 
-def examples_schema(scores: Iterable[str] = (), flags: Iterable[str] = ()) -> pa.Schema:
-    """The columns that a store has, with those of its campaign's scores, and those of truth values."""
+MASKS = pa.field("masks", pa.list_(pa.uint8()))
+"""The campaign's masks that have the example: mask k is bit k % 8, from the lowest, of byte k // 8; of test examples
+all bits are 0."""
+
+
+def examples_schema(scores: Iterable[str] = (), flags: Iterable[str] = (), *, masks: bool = False) -> pa.Schema:
+    """The columns that a store has, with those of its campaign's scores, those of truth values, and masks."""
     own = [(name, pa.float64()) for name in scores] + [(name, pa.bool_()) for name in flags]
-    return pa.schema([*EXAMPLES, *(pa.field(*column) for column in own)])
+    return pa.schema([*EXAMPLES, *(pa.field(*column) for column in own), *([MASKS] if masks else [])])
 
 
 def flags_sha256(flags: Bools) -> str:
@@ -65,8 +70,9 @@ def examples_table(
     """split, example_id, label, given_label (each int64[N], int64[T]): N + T rows in canonical order.
 
     `of_training`, by column, null for test examples: scores, float64[N] (SCORE, SPLIT_SCORE or CURRICULUM_SCORE), and
-    bool[N] NOISY_IMAGE and SEEN_BY_ENCODER. With class names label_name and given_label_name; with names of training or
-    test examples (N and T texts) `name`, unless these take more than MAX_TEXTS bytes.
+    bool[N] NOISY_IMAGE and SEEN_BY_ENCODER; uint8[N, bytes] MASKS, 0 for test examples. With class names label_name and
+    given_label_name; with names of training or test examples (N and T texts) `name`, unless these take more than
+    MAX_TEXTS bytes.
     """
     table = pa.table(
         {
@@ -77,6 +83,11 @@ def examples_table(
         }
     )
     for column, values in of_training.items():
+        if values.ndim == 2:
+            padded = np.concatenate([values, np.zeros((len(test_label), values.shape[1]), values.dtype)])
+            ends = np.arange(len(padded) + 1, dtype=np.int32) * values.shape[1]
+            table = table.append_column(column, pa.ListArray.from_arrays(ends, padded.ravel()))
+            continue
         own = pa.array(values)
         both = pa.chunked_array([own, pa.nulls(len(test_label), own.type)])
         table = table.append_column(column, both.combine_chunks())

@@ -11,6 +11,7 @@ from workers.campaign.dataset_spec import Encoder, FeatureData
 from workers.campaign.field_types import Frozen, Sha256
 from workers.campaign.fields import differences
 from workers.campaign.import_spec import Imported
+from workers.campaign.mask_table import MaskTable
 from workers.campaign.record import Record
 from workers.campaign.score_column import ScoreColumn
 from workers.errors import DamagedFileError, StoreError, StoreMismatchError
@@ -20,6 +21,7 @@ from workers.store.output_columns import output_bits
 from workers.store.probe_columns import ARROW_TYPES, ProbeColumn, ProbeForm
 from workers.store.stack_program import GROUPED, StackProgram
 from workers.store.training_statistics import statistic_columns
+from workers.subsets.masks import MAX_VALUES
 
 STORE_FORMAT = 1
 CAMPAIGN = "campaign.json"
@@ -78,6 +80,16 @@ class Header(Frozen):
     def scored(self) -> bool:
         """Whether examples have scores, which explicit subsets go by."""
         return isinstance(self.campaign, Campaign) and self.campaign.subsets.scores is not None
+
+    @property
+    def masks(self) -> MaskTable | None:
+        """The masks that examples have, under the design `masks`."""
+        return self.campaign.subsets.masks if isinstance(self.campaign, Campaign) else None
+
+    @property
+    def mask_bytes(self) -> int:
+        """Bytes of an example's masks in `examples.parquet`."""
+        return 0 if self.masks is None else -(-(self.masks.count or 0) // 8)
 
     @property
     def independent(self) -> bool:
@@ -157,6 +169,12 @@ class Header(Frozen):
         of_features = isinstance(header.campaign, Campaign) and isinstance(header.campaign.dataset, FeatureData)
         if of_features and header.encoder is None:
             raise DamagedFileError(f"{path}: was modified: dataset.encoder is missing", hint=RESTORE_HINT)
+        if header.masks is not None:
+            values = (header.masks.count or 0) * (header.num_train + header.num_test)
+            if None in (header.masks.count, header.masks.smallest, header.masks.largest) or values > 2 * MAX_VALUES:
+                raise DamagedFileError(
+                    f"{path}: was modified: subsets.masks are of no possible number", hint=RESTORE_HINT
+                )
         if header.identity != header.campaign.identity(header.fingerprint) and not header.is_superseded:
             raise DamagedFileError(
                 f"{path}: was modified: its identity does not match its campaign and data", hint=RESTORE_HINT

@@ -12,11 +12,12 @@ from workers.common.arrays import Bools, Floats
 from workers.errors import DamagedFileError
 from workers.store import schema
 from workers.store.content_hash import file_hash
-from workers.store.example_schema import NOISY_IMAGE, class_name_texts, flags_sha256
+from workers.store.example_schema import MASKS, NOISY_IMAGE, class_name_texts, flags_sha256
 from workers.store.header import Header
 from workers.store.parquet.table_file import TableFile
 from workers.subsets.draw import noisy_images
 from workers.subsets.explicit import scores_sha256
+from workers.subsets.masks import SubsetMasks
 
 _KEYS = ("run_id", "ratio", "repetition", "epoch", "is_final", "status")
 
@@ -76,6 +77,8 @@ def check_examples(file: TableFile, header: Header) -> None:
         check_scores(table[name].combine_chunks(), name, header)
     for name in header.flag_columns:
         check_flags(table[name].combine_chunks(), name, header)
+    if header.masks is not None:
+        check_masks(table[MASKS.name].combine_chunks(), header)
 
 
 def _integers(table: pa.Table, name: str) -> npt.NDArray[Any]:
@@ -103,6 +106,18 @@ def check_flags(column: pa.BooleanArray, name: str, header: Header) -> Bools:
     if not ours:
         raise DamagedFileError(f"column {name}: does not contain the values of the campaign")
     return flags
+
+
+def check_masks(column: pa.ListArray, header: Header) -> SubsetMasks:
+    """The masks of a column of N + T. Raises DamagedFileError unless they are the campaign's."""
+    values = column.flatten().to_numpy()
+    width = header.mask_bytes
+    if header.masks is not None and len(values) == len(column) * width and not values[header.num_train * width :].any():
+        bits = values[: header.num_train * width].reshape(header.num_train, width)
+        masks = SubsetMasks(bits, header.masks.count or 0)
+        if masks.sha256() == header.masks.sha256:
+            return masks
+    raise DamagedFileError(f"column {MASKS.name}: does not contain the campaign's masks")
 
 
 def check_scores(column: pa.DoubleArray, name: str, header: Header) -> Floats:

@@ -9,6 +9,7 @@ from workers.campaign.keys import Shard
 from workers.errors import DamagedFileError, MissingFileError
 from workers.store import example_schema
 from workers.store.content_hash import run_hashes
+from workers.store.example_schema import MASKS
 from workers.store.file_problems import EXAMPLES_FILE, MISSING, damaged_file_error
 from workers.store.files.base import Files
 from workers.store.header import Header
@@ -25,8 +26,10 @@ FOLDERS = ("results", "targets", "failures", "estimates")
 def open_examples(files: Files, header: Header) -> AbstractContextManager[TableFile]:
     """A store's examples; as `open_table`."""
     count = header.num_train + header.num_test
-    columns = example_schema.examples_schema(header.score_columns, header.flag_columns)
-    return open_table(files, EXAMPLES_FILE, Layout(columns, max_rows=count, optional=example_schema.EXAMPLE_NAMES))
+    columns = example_schema.examples_schema(header.score_columns, header.flag_columns, masks=header.masks is not None)
+    widths = {MASKS.name: header.mask_bytes}
+    layout = Layout(columns, max_rows=count, widths=widths, optional=example_schema.EXAMPLE_NAMES)
+    return open_table(files, EXAMPLES_FILE, layout)
 
 
 class StoreMaintenance:

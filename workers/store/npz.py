@@ -55,10 +55,17 @@ def read_array_header(member: IO[bytes]) -> ArrayHeader:
     return ArrayHeader(*read(member))
 
 
-def _check_header(where: str, member: IO[bytes], most: int) -> None:
-    shape, _, dtype = read_array_header(member)
+def read_number_header(where: str, member: IO[bytes]) -> ArrayHeader:
+    """The same of an array of numbers or truth values. Raises DataError where it is of other values."""
+    header = read_array_header(member)
+    _, _, dtype = header
     if dtype.kind not in _KINDS:
         raise DataError(f"{where}: must hold numbers or truth values, got {dtype}")
+    return header
+
+
+def _check_header(where: str, member: IO[bytes], most: int) -> None:
+    shape, _, _ = read_number_header(where, member)
     if len(shape) != 1:
         raise DataError(f"{where}: must have one dimension, got shape {list(shape)}")
     if shape[0] > most:

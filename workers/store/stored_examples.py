@@ -13,6 +13,7 @@ from workers.common.arrays import Bools
 from workers.errors import DamagedFileError
 from workers.store.example_schema import (
     CURRICULUM_SCORE,
+    MASKS,
     NOISY_IMAGE,
     SCORE,
     SEEN_BY_ENCODER,
@@ -22,8 +23,9 @@ from workers.store.example_schema import (
 from workers.store.file_problems import EXAMPLES_FILE, damaged_file_error
 from workers.store.files.base import Files
 from workers.store.header import Header
-from workers.store.integrity import check_flags, check_scores
+from workers.store.integrity import check_flags, check_masks, check_scores
 from workers.store.maintenance import open_examples
+from workers.subsets.masks import SubsetMasks
 
 
 class StoredExamples:
@@ -37,8 +39,8 @@ class StoredExamples:
 
         And score where subsets are explicit, split_score where `record.probes.split` has one, curriculum_score where
         `recipe.curriculum` has one, noisy_image under `image_noise`, seen_by_encoder of a run's features, null for
-        test examples; label_name and given_label_name, which older stores lack; `name` where the data set has names of
-        its examples.
+        test examples; masks under the design `masks`; label_name and given_label_name, which older stores lack; `name`
+        where the data set has names of its examples.
         """
         with open_examples(self._files, self.header) as file:
             return file.read_all(columns)
@@ -88,6 +90,16 @@ class StoredExamples:
     def curriculum_scores(self) -> npt.NDArray[np.float64] | None:
         """float64[N], the scores of `recipe.curriculum`; None where the campaign has none. As `scores`."""
         return self._scores(CURRICULUM_SCORE) if CURRICULUM_SCORE in self.header.score_columns else None
+
+    def masks(self) -> SubsetMasks | None:
+        """The masks of `subsets.masks`; None under other designs. As `scores`."""
+        if self.header.masks is None:
+            return None
+        column = self.examples([MASKS.name])[MASKS.name].combine_chunks()
+        try:
+            return check_masks(column, self.header)
+        except DamagedFileError as error:
+            raise damaged_file_error(self._files, EXAMPLES_FILE, error.problem) from error
 
     def noisy_images(self) -> Bools | None:
         """bool[N], the training examples with noise in their pixels; None where the campaign has no `image_noise`.

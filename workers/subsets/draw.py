@@ -17,6 +17,7 @@ from workers.campaign.lr_schedule import examples_per_epoch
 from workers.errors import CampaignError
 from workers.subsets.balanced import balanced_subset, block_length
 from workers.subsets.explicit import ScoredExamples, explicit_subset, threshold_ratio_ppm
+from workers.subsets.masks import SubsetMasks
 
 
 class Purpose(IntEnum):
@@ -83,29 +84,46 @@ def subset_size(ratio_ppm: int, num_examples: int) -> int:
     return size
 
 
+def size_limits(campaign: Campaign, ratio_ppm: int, num_examples: int) -> tuple[int, int]:
+    """The examples of the smallest and of the largest subset of a ratio: equal but for masks of different sizes.
+
+    Raises CampaignError where one is empty.
+    """
+    masks = campaign.subsets.masks
+    if masks is not None and masks.smallest is not None and masks.largest is not None:
+        return masks.smallest, masks.largest
+    size = subset_size(ratio_ppm, num_examples)
+    return size, size
+
+
 def largest_minibatch(campaign: Campaign, num_examples: int) -> int:
     """The most examples that a minibatch of a campaign has: `recipe.batch_size`, or those that an epoch shows."""
-    sizes = [subset_size(ratio_ppm, num_examples) for ratio_ppm in campaign.subsets.ratios_ppm]
+    sizes = [size_limits(campaign, ratio_ppm, num_examples)[1] for ratio_ppm in campaign.subsets.ratios_ppm]
     return min(campaign.recipe.batch_size, max(examples_per_epoch(campaign.recipe, size) for size in sizes))
 
 
 def draw_subset(
-    campaign: Campaign, run: Run, num_examples: int, scored: ScoredExamples | None = None
+    campaign: Campaign, run: Run, num_examples: int, source: ScoredExamples | SubsetMasks | None = None
 ) -> npt.NDArray[np.bool_]:
     """bool[N], true at the floor(ratio x N) examples that the run trains on, uniform among all such subsets.
 
-    Under the design `uniform` independent of every other subset; under `balanced` of those in other blocks. Runs
-    r m..r m + m - 1 have the subset number r, where `subsets.replicates` is m. Under
-    `explicit` the rule of the run's repetition decides, which goes by what is `scored`: see `workers.subsets.explicit`.
+    Under the design `uniform` independent of every other subset; under `balanced` of those in other blocks. Where
+    `subsets.replicates` is m, runs r m..r m + m - 1 have the subset number r. Under `explicit` the rule of the run's
+    repetition decides by the scores of the `source` (`workers.subsets.explicit`); under `masks` the source has the
+    subsets, of any size (`workers.subsets.masks`).
     Raises CampaignError where the subset is empty or the ratio is not that of a threshold, ValueError where the design
-    needs scores and there are none.
+    needs scores or masks and there are none.
     """
     size = subset_size(run.ratio_ppm, num_examples)
     if campaign.subsets.design == "explicit":
-        if scored is None or len(scored.scores) != num_examples:
+        if not isinstance(source, ScoredExamples) or len(source.scores) != num_examples:
             raise ValueError(f"the design explicit needs the scores of {num_examples} examples")
-        rule, random = _rule(campaign, run, scored), generator(campaign, Purpose.SUBSET, run)
-        return explicit_subset(random, rule, size=size, examples=scored, per_class=campaign.subsets.per_class)
+        rule, random = _rule(campaign, run, source), generator(campaign, Purpose.SUBSET, run)
+        return explicit_subset(random, rule, size=size, examples=source, per_class=campaign.subsets.per_class)
+    if campaign.subsets.design == "masks":
+        if not isinstance(source, SubsetMasks) or len(source.bits) != num_examples:
+            raise ValueError(f"the design masks needs masks of {num_examples} examples")
+        return source.mask(run.repetition // campaign.subsets.replicates)
     if campaign.subsets.design == "balanced":
         length = block_length(run.ratio_ppm)
         block, place = divmod(run.repetition // campaign.subsets.replicates, length)

@@ -13,6 +13,7 @@ from workers.common.arrays import Floats
 from workers.datasets import Dataset
 from workers.errors import CampaignError
 from workers.subsets.explicit import ScoredExamples
+from workers.subsets.masks import SubsetMasks
 from workers.training.pixel_sources import PixelSource, ResidentPixels, StreamedPixels
 
 _STATISTICS_CHUNK = 4096
@@ -40,8 +41,8 @@ class DeviceData:
     split: torch.Tensor
     """bool[N] on the device: the examples that probes compare with the others: the atypical ones of the campaign's
     split, or without one those whose given label is not the data set's."""
-    scored: ScoredExamples | None = None
-    """What explicit subsets go by, on the host; None under the other designs."""
+    subset_source: ScoredExamples | SubsetMasks | None = None
+    """What explicit subsets go by, or masks, on the host; None under the other designs."""
     curriculum_scores: Floats | None = None
     """float64[N] on the host, by which partitions that take turns are formed; None where they are random."""
 
@@ -76,6 +77,10 @@ class DeviceData:
     def with_split(self, split: npt.NDArray[np.bool_] | None) -> "DeviceData":
         """The same data with the atypical examples, bool[N], in place of the noisy ones; None: as it is."""
         return self if split is None else replace(self, split=torch.tensor(split, device=self.device))
+
+    def with_masks(self, masks: SubsetMasks | None) -> "DeviceData":
+        """The same data with the campaign's masks; None: as it is."""
+        return self if masks is None else replace(self, subset_source=masks)
 
     def with_curriculum_scores(self, scores: Floats | None) -> "DeviceData":
         """The same data with float64[N] scores of partitions that take turns; None: without."""
@@ -132,7 +137,7 @@ def load_on_device(
         fill=per_channel((mean - shift) * scale),
         num_classes=dataset.num_classes,
         split=torch.tensor(given_labels != np.asarray(dataset.train_labels), device=device),
-        scored=None if scores is None else ScoredExamples(scores, given_labels),
+        subset_source=None if scores is None else ScoredExamples(scores, given_labels),
     )
 
 

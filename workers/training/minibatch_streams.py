@@ -21,7 +21,7 @@ class MinibatchStreams:
     def __init__(self, campaign: Campaign, data: DeviceData, run: Run) -> None:
         self.recipe = campaign.recipe
         self.input_shape = data.input_shape
-        self.subset = draw_subset(campaign, run, len(data.train_labels), data.scored)
+        self.subset = draw_subset(campaign, run, len(data.train_labels), data.subset_source)
         """bool[N]"""
         self.members = self.subset.nonzero()[0]
         self._turns: list[Integers] | None = None

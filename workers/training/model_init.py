@@ -72,7 +72,7 @@ def _drawn(campaign: Campaign, data: DeviceData) -> nn.Module:
 def _completed(model: nn.Module, campaign: Campaign, data: DeviceData, run: Run) -> nn.Module:
     """With what is taken from the data, on their device."""
     if campaign.recipe.initialization.whitening:
-        subset = draw_subset(campaign, run, len(data.train_labels), data.scored)
+        subset = draw_subset(campaign, run, len(data.train_labels), data.subset_source)
         whiten(model, data, subset.nonzero()[0])
     set_masks(model, campaign, len(data.train_labels), data.device)
     return model

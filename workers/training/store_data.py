@@ -39,4 +39,5 @@ def load_store_data(
     dataset = with_image_noise(dataset, campaign, store.noisy_images())
     labels, scores = store.given_labels(), store.scores()
     data = load_on_device(dataset, campaign, labels, device, scores=scores)
-    return dataset, data.with_split(store.split()).with_curriculum_scores(store.curriculum_scores())
+    data = data.with_split(store.split()).with_curriculum_scores(store.curriculum_scores())
+    return dataset, data.with_masks(store.masks())

@@ -24,8 +24,8 @@ SCORES_FILES = {
 }
 """Likewise those of tables of scores, by field. No ending: a .gitignore that leaves tables out would leave them out."""
 
-LABELS_FILE = "longtail-labels"
-"""Likewise that of given labels."""
+LABELS_FILE, MASKS_FILE = "longtail-labels", "longtail-masks"
+"""Likewise those of given labels, and of masks."""
 
 _NEVER_SENT = {".git", ".venv", "venv", "__pycache__"}
 """Folders that Ray leaves out by itself."""
@@ -55,7 +55,7 @@ def driver_command(store: str, options: RunOptions) -> str:
 
 
 def with_sent_tables(campaign: Campaign) -> tuple[Campaign, dict[str, Path]]:
-    """The campaign as its driver reads it, and the files of scores and labels to send along, by their names there.
+    """The campaign as its driver reads it, and files of scores, masks and labels to send along, by their names there.
 
     Those at a URI are read from there. Paths are absolute already. Raises CampaignError where a file is missing.
     """
@@ -65,6 +65,10 @@ def with_sent_tables(campaign: Campaign) -> tuple[Campaign, dict[str, Path]]:
             name = SCORES_FILES[field]
             sent[name] = _to_send(f"{field}.file", column.file)
             campaign = campaign.with_score_column(field, file=name)
+    masks = campaign.subsets.masks
+    if masks is not None and "://" not in masks.file:
+        sent[MASKS_FILE] = _to_send("subsets.masks.file", masks.file)
+        campaign = campaign.with_masks(file=MASKS_FILE)
     labels = campaign.label_noise.file
     if labels is not None and "://" not in labels:
         sent[LABELS_FILE] = _to_send("label_noise.file", labels)
@@ -109,7 +113,7 @@ def _checked(folder: Path) -> Path:
         raise CampaignError(
             f"--working-dir: {original} holds your home folder with its keys; name the folder of your code"
         )
-    for name in (CAMPAIGN_FILE, *SCORES_FILES.values(), LABELS_FILE):
+    for name in (CAMPAIGN_FILE, *SCORES_FILES.values(), LABELS_FILE, MASKS_FILE):
         if (folder / name).exists():
             raise CampaignError(f"--working-dir: {original} has a {name}, which is the name of what is sent with it")
     try:
