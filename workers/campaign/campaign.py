@@ -11,7 +11,7 @@ from workers.campaign.dataset_spec import DatasetSpec, Digits, Encoder, FeatureD
 from workers.campaign.drop_rules import Rule, ThresholdRule, Window
 from workers.campaign.field_types import Frozen
 from workers.campaign.fields import absolute_path, relative_path, with_changes, with_paths, without_locations
-from workers.campaign.mask_table import MaskTable
+from workers.campaign.mask_table import MaskTable, check_masks_of_design
 from workers.campaign.model_spec import MLP, ModelSpec
 from workers.campaign.noise import ImageNoise, LabelNoise
 from workers.campaign.probes import ScoreSplit
@@ -72,8 +72,7 @@ class Subsets(Frozen):
     """
     ratios: Ratios = ()
     """Subset size over the number of training examples; each ratio has its own independent subsets. Left out beside
-    rules by threshold: one for each of them, in their order, follows from the scores where the campaign is started;
-    and under `masks`: the masks' mean size over N."""
+    rules by threshold: one for each of them, in their order, from the scores; under `masks` their mean size over N."""
     repetitions: Annotated[int, Field(ge=1, le=MAX_REPETITIONS)]
     """Runs at each ratio."""
     replicates: Annotated[int, Field(ge=1, le=1000)] = 1
@@ -118,21 +117,10 @@ class Subsets(Frozen):
         return self
 
     @model_validator(mode="after")
-    def _replicates_fit_design(self) -> "Subsets":
+    def _masks_and_replicates_fit_design(self) -> "Subsets":
+        check_masks_of_design(self.design, self.masks, self.ratios)
         if self.replicates > 1 and self.design == "explicit":
             raise ValueError("replicates must be left out under the design explicit, whose rules repeat")
-        return self
-
-    @model_validator(mode="after")
-    def _masks_fit_design(self) -> "Subsets":
-        if (self.design == "masks") != (self.masks is not None):
-            needs = "the design masks needs masks, got none"
-            text = needs if self.masks is None else f"masks must be left out, or the design be masks, got {self.design}"
-            raise ValueError(text)
-        if self.masks is not None and len(self.ratios) > 1:
-            raise ValueError(
-                f"ratios must be left out beside masks, whose mean size is the one, got {len(self.ratios)}"
-            )
         return self
 
     @model_validator(mode="after")
@@ -189,10 +177,10 @@ class Campaign(Frozen):
     record: Record = Record()
 
     @model_validator(mode="after")
-    def _replicates_differ(self) -> "Campaign":
+    def _replicates_fit(self) -> "Campaign":
         if self.subsets.replicates > 1 and self.recipe.fixed_seed:
             raise ValueError(
-                "recipe.fixed_seed must be false beside subsets.replicates, whose runs would be identical, got true"
+                "recipe.fixed_seed must be false beside subsets.replicates: runs would be identical, got true"
             )
         if self.subsets.replicates > 1 and self.record.probes is not None:
             raise ValueError(

@@ -1,5 +1,6 @@
 """Masks of the user's own: which training examples each run is trained on, in a file."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import Field
@@ -24,3 +25,13 @@ class MaskTable(Frozen):
     """Examples of the smallest mask."""
     largest: Annotated[int | None, Field(ge=1, json_schema_extra=LOCATION)] = None
     """Examples of the largest mask."""
+
+
+def check_masks_of_design(design: str, masks: MaskTable | None, ratios: Sequence[float]) -> None:
+    """Raise ValueError where a design has no masks that needs them, or the other way round, or ratios beside them."""
+    if design == "masks" and masks is None:
+        raise ValueError("the design masks needs masks, got none")
+    if design != "masks" and masks is not None:
+        raise ValueError(f"masks must be left out, or the design be masks, got {design}")
+    if masks is not None and len(ratios) > 1:
+        raise ValueError(f"ratios must be left out beside masks, whose mean size is the one, got {len(ratios)}")
