@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from workers.campaign.dataset_spec import DatasetSpec, Digits, Encoder, FeatureData
-from workers.campaign.drop_rules import Rule, ThresholdRule, Window
+from workers.campaign.drop_rules import Rule, ThresholdRule, check_rules, threshold_rules
 from workers.campaign.field_types import Frozen
 from workers.campaign.fields import absolute_path, relative_path, with_changes, with_paths, without_locations
 from workers.campaign.mask_table import MaskTable, check_masks_of_design
@@ -62,14 +62,10 @@ class Subsets(Frozen):
     """Which subsets the models are trained on, and how many."""
 
     design: Literal["uniform", "balanced", "explicit", "masks"] = "uniform"
-    """`uniform`: each subset is drawn uniformly among all subsets of its size, floor(ratio x N).
-
-    `balanced`: so is each, but in every block of 20 to 100 runs every example is in the same share of the subsets.
-
-    `explicit`: `scores` decide, by rules. Not random, so there is no memorization and no influence to estimate.
-
-    `masks`: a file has them. Estimates take them for random, as those of `uniform` are.
-    """
+    """`uniform`: each subset is drawn uniformly among all subsets of its size, floor(ratio x N). `balanced`: so is each,
+    but in every block of 20 to 100 runs every example is in the same share of the subsets. `explicit`: `scores` decide,
+    by rules. Not random, so there is no memorization and no influence to estimate. `masks`: a file has them; estimates
+    take them for random, as those of `uniform` are."""
     ratios: Ratios = ()
     """Subset size over the number of training examples; each ratio has its own independent subsets. Left out beside
     rules by threshold: one for each of them, in their order, from the scores; under `masks` their mean size over N."""
@@ -108,12 +104,7 @@ class Subsets(Frozen):
         missing = [name for name in ("scores", "drop") if not is_given[name]]
         if missing:
             raise ValueError(f"the design explicit needs {' and '.join(missing)}, got none")
-        if len(set(map(str, self.drop))) != len(self.drop):
-            raise ValueError(f"drop must be rules that are all different, got {', '.join(map(str, self.drop))}")
-        windows = [rule.window for rule in self.drop if isinstance(rule, Window)]
-        if windows and self.ratios and not self.thresholds and max(windows) > min(self.ratios):
-            most = f"must start at the smallest ratio, {min(self.ratios):g}, at the latest"
-            raise ValueError(f"drop: a window must end within the order, so it {most}, got {max(windows):g}")
+        check_rules(self.drop, self.ratios)
         return self
 
     @model_validator(mode="after")
@@ -130,8 +121,6 @@ class Subsets(Frozen):
             raise ValueError("ratios must be at least one, got none")
         if thresholds and self.per_class:
             raise ValueError("per_class must be left out beside at_least and at_most, got true")
-        if thresholds and any(isinstance(rule, Window) for rule in self.drop):
-            raise ValueError("drop: a window must be in a campaign without at_least and at_most, got one beside them")
         if thresholds and self.ratios and len(self.ratios) != len(thresholds):
             raise ValueError(
                 "ratios must be left out beside at_least and at_most, since they follow from the scores, "
@@ -147,7 +136,7 @@ class Subsets(Frozen):
     @property
     def thresholds(self) -> tuple[ThresholdRule, ...]:
         """The rules by threshold, in their order; each has the ratio at its place."""
-        return tuple(rule for rule in self.drop if isinstance(rule, ThresholdRule))
+        return threshold_rules(self.drop)
 
     def rules(self, ratio_ppm: int) -> tuple[Rule, ...]:
         """The rules that the runs of a ratio take turns by, under the design `explicit`; none at another's ratio."""

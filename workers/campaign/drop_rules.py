@@ -5,6 +5,7 @@ so that the ratio follows from the scores.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
@@ -94,3 +95,20 @@ def _known_rule(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
 
 Rule = Annotated[Literal["lowest", "highest", "random"] | Window | AtLeast | AtMost, WrapValidator(_known_rule)]
 """Which examples a subset of the design `explicit` lacks, by their scores."""
+
+
+def threshold_rules(drop: Sequence[Rule]) -> tuple[ThresholdRule, ...]:
+    """The rules by threshold, in their order."""
+    return tuple(rule for rule in drop if isinstance(rule, ThresholdRule))
+
+
+def check_rules(drop: Sequence[Rule], ratios: Sequence[float]) -> None:
+    """Raise ValueError where rules are equal, or a window does not fit the ratios or stands beside thresholds."""
+    if len(set(map(str, drop))) != len(drop):
+        raise ValueError(f"drop must be rules that are all different, got {', '.join(map(str, drop))}")
+    windows, thresholds = [rule.window for rule in drop if isinstance(rule, Window)], threshold_rules(drop)
+    if windows and thresholds:
+        raise ValueError("drop: a window must be in a campaign without at_least and at_most, got one beside them")
+    if windows and ratios and max(windows) > min(ratios):
+        most = f"must start at the smallest ratio, {min(ratios):g}, at the latest"
+        raise ValueError(f"drop: a window must end within the order, so it {most}, got {max(windows):g}")
