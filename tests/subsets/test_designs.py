@@ -228,7 +228,7 @@ def test_the_design_is_part_of_the_identity() -> None:
 def test_another_design_is_refused(design: object) -> None:
     document = BALANCED.model_dump(mode="json")
     document["subsets"]["design"] = design
-    must = "must be 'uniform', 'balanced' or 'explicit'"
+    must = "must be 'uniform', 'balanced', 'explicit' or 'masks'"
     with pytest.raises(CampaignError, match=f"^campaign: subsets.design: {must}, got "):
         check_campaign(document)
 

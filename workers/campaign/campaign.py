@@ -62,10 +62,10 @@ class Subsets(Frozen):
     """Which subsets the models are trained on, and how many."""
 
     design: Literal["uniform", "balanced", "explicit", "masks"] = "uniform"
-    """`uniform`: each subset is drawn uniformly among all subsets of its size, floor(ratio x N). `balanced`: so is each,
-    but in every block of 20 to 100 runs every example is in the same share of the subsets. `explicit`: `scores` decide,
-    by rules. Not random, so there is no memorization and no influence to estimate. `masks`: a file has them; estimates
-    take them for random, as those of `uniform` are."""
+    """`uniform`: each subset is drawn uniformly among all subsets of its size, floor(ratio x N). `balanced`: so is
+    each, but in every block of 20 to 100 runs every example is in the same share of the subsets. `explicit`: `scores`
+    decide, by rules. Not random, so there is no memorization and no influence to estimate. `masks`: a file has them;
+    estimates take them for random, as those of `uniform` are."""
     ratios: Ratios = ()
     """Subset size over the number of training examples; each ratio has its own independent subsets. Left out beside
     rules by threshold: one for each of them, in their order, from the scores; under `masks` their mean size over N."""
