@@ -15,7 +15,7 @@ from analysis.view.store_view import StoreView
 from benchmarks.first_examples import write_first_examples
 from benchmarks.replicate.rows import Row, SizeName, Verdict
 from benchmarks.replicate.size import Size
-from orchestrator import RunOptions, run_campaign
+from orchestrator import RunOptions, features, run_campaign, write_features
 from orchestrator.frame_files import write_frame
 from orchestrator.presets import preset_text
 from workers.campaign.yaml_io import check_campaign, parse_mapping
@@ -81,6 +81,13 @@ class Lab:
         self.runs += len(trained)
         self.devices.update(trained["device"])
         return view
+
+    def features(self, view: StoreView, run: str) -> str:
+        """The path of a run's features, computed where they are not there already."""
+        path = self.stores / f"{Path(view.store.uri).name}-{run}.npz"
+        if not path.exists():
+            write_features(features(view.store, run), path)
+        return str(path)
 
     def keep(self, frame: pd.DataFrame, name: str) -> str:
         """The path of a table of scores, for a campaign that removes examples by it."""

@@ -85,7 +85,7 @@ def test_a_row_is_made_at_reduced_size(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["proxies", "pair-removal", "partitions", "forgetting-pixel-noise"])
+@pytest.mark.parametrize("name", ["proxies", "pair-removal", "last-layer", "partitions", "forgetting-pixel-noise"])
 def test_an_experiment_says_what_came_of_it(name: str, tmp_path: Path) -> None:
     """On few runs of a small network: its parts fit together, whatever the verdict."""
     size = Size(epochs=4, runs=12, removal_runs=6, model={"hidden": [16]})
@@ -124,8 +124,8 @@ def test_a_row_without_its_data_says_so(tmp_path: Path, capsys: pytest.CaptureFi
         Lab(row, "reduced", None, tmp_path, RunOptions(runner="local")).train()
     assert made("mnist-pairz") == 2
     assert "there is no mnist-pairz" in capsys.readouterr().err
-    assert made("cifar100-last-layer") == 2
-    assert "error: cifar100-last-layer: features" in capsys.readouterr().err
+    assert made("mnist-gallery") == 2
+    assert "error: mnist-gallery: `longtail report STORE`" in capsys.readouterr().err
     assert made("mnist-pairs", "--stores", tmp_path) == 2
     assert "error: mnist-pairs: needs mnist" in capsys.readouterr().err, "one line, no traceback"
 

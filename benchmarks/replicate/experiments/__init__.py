@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from benchmarks.replicate.experiments import forgetting, influence, localization, outputs, pairs, regularity
+from benchmarks.replicate.experiments import forgetting, influence, last_layer, localization, outputs, pairs, regularity
 from benchmarks.replicate.lab import Lab, Outcome
 
 EXPERIMENTS: dict[str, Callable[[Lab], Outcome]] = {
@@ -12,6 +12,7 @@ EXPERIMENTS: dict[str, Callable[[Lab], Outcome]] = {
     "pair-removal": pairs.pair_removal,
     "utility": influence.utility,
     "architectures": influence.architectures,
+    "last-layer": last_layer.last_layer,
     "cscores": regularity.cscores,
     "held-out-accuracy": regularity.held_out_accuracy,
     "learning-speed": regularity.learning_speed,
