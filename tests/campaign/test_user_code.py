@@ -77,6 +77,7 @@ def test_whatever_a_shard_raises_is_that_shards_error(
     assert len(failure["traceback"]) < 60_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["data", "model"])
 @pytest.mark.parametrize("command", ["plan", "run"])
 def test_what_would_end_the_command_is_a_line(

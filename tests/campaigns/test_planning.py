@@ -122,6 +122,7 @@ def test_a_run_is_its_start_its_steps_and_its_evaluations() -> None:
     assert times.of_run(campaign, subset_size=65, num_examples=1000) == pytest.approx(100 + 3 * 3 + 3 * 10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", [SequentialEngine(), StackedEngine(3)])
 def test_calibration_times_every_part(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a schedule that has no value after its last epoch; the caller's generator and threads stay as they are."""

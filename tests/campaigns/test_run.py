@@ -1,9 +1,6 @@
 """Campaigns end to end in this process: resume, extend, refuse, fail, diverge."""
 
 import json
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +8,12 @@ import pandas as pd
 import pytest
 
 import analysis
-from benchmarks.isolation import wait_until
 from orchestrator import LocalRunner, campaign_status, run_campaign
 from orchestrator.campaigns.campaign_report import CampaignProgress
 from orchestrator.campaigns.run import CampaignFailedError
 from orchestrator.store_ops.verify import verify_store
 from tests.command import call
-from tests.conftest import busy_campaign, small_campaign
+from tests.conftest import small_campaign
 from tests.store.test_store import everything
 from workers.campaign.campaign import Campaign
 from workers.campaign.keys import Run
@@ -275,41 +271,6 @@ def test_features_train_as_well_as_images(tmp_path: Path) -> None:
     run_campaign(campaign, tmp_path / "s")
     frame = pd.read_parquet(tmp_path / "s" / "results", columns=["test_accuracy"])
     assert frame["test_accuracy"].mean() > 0.6
-
-
-@pytest.mark.slow
-def test_a_driver_that_is_killed_and_two_at_once_lose_nothing(tmp_path: Path) -> None:
-    """SIGKILL as soon as a file is there; then another driver beside this process.
-
-    Both may work; each run is committed once, and both end well.
-    """
-    store, runs = tmp_path / "s", 24
-    script = (
-        "from tests.conftest import busy_campaign\nfrom orchestrator import run_campaign\n"
-        f"assert run_campaign(busy_campaign(), {str(store)!r}, shard_size=1, repetitions={runs // 2}).complete"
-    )
-
-    def committed() -> int:
-        return len(list((store / "results").glob("r*.parquet")))
-
-    def another(before: int) -> subprocess.Popen[bytes]:
-        """A driver that has committed something."""
-        driver = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT)
-        assert wait_until(lambda: committed() > before, driver)
-        return driver
-
-    killed = another(0)
-    killed.kill()
-    assert killed.wait() == -signal.SIGKILL
-    before = committed()
-    assert before < runs, "the driver ended before it was killed"
-    other = another(before)
-    assert run_campaign(busy_campaign(), store, repetitions=runs // 2).complete
-    assert other.wait() == 0
-    assert len(runs_of(store)) == len(set(runs_of(store))) == runs
-    run_campaign(busy_campaign(), tmp_path / "alone", shard_size=1, repetitions=runs // 2)
-    assert contents(store) == contents(tmp_path / "alone")
-    assert estimates(store) == estimates(tmp_path / "alone")
 
 
 def test_the_local_runner_trains_where_it_is_told(small: Campaign, tmp_path: Path) -> None:

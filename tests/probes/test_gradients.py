@@ -86,6 +86,7 @@ def test_stacks_and_plain_models_agree(model: str) -> None:
     np.testing.assert_allclose(three, plain, rtol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [3, 0])
 def test_training_is_the_same_with_and_without(size: int) -> None:
     """Not a bit of what else is recorded changes, over enough steps for the step to be replayed."""

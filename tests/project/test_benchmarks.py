@@ -2,8 +2,6 @@
 
 import re
 import sys
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +13,10 @@ from benchmarks import airbench, image_loop, jax_child, longtail_measurement, lo
 from benchmarks.flops import example_operations, model_operations
 from benchmarks.jax_script import measure_jax
 from benchmarks.measure import Contestant, Measurement, PeerError, rows, turns
-from benchmarks.processes import Place, Timed, run_in_processes
+from benchmarks.processes import Timed, run_in_processes
 from benchmarks.table import describe
 from benchmarks.workloads import NINE_RATIOS, Sizes, make_workload
+from tests import process_jobs
 from tests.datasets.support import torchvision_spec, write_mnist
 from workers.datasets import load_dataset
 from workers.models import build_model
@@ -174,18 +173,9 @@ def test_ours_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     assert describe(measured).endswith(" s in all")
 
 
-def prepare(place: Place, factor: int) -> Callable[[int], tuple[int, int]]:
-    return partial(answer, place, factor)
-
-
-def answer(place: Place, factor: int, job: int) -> tuple[int, int]:
-    place.meet()  # so that each process takes one job
-    return place.index, factor * job
-
-
 @pytest.mark.slow
 def test_processes_share_the_jobs() -> None:
-    timed = run_in_processes(2, 1, prepare, (10,), [1, 2, 3, 4])
+    timed = run_in_processes(2, 1, process_jobs.prepare, (10,), [1, 2, 3, 4])
     assert [result for _, result in timed.results] == [10, 20, 30, 40]
     assert {index for index, _ in timed.results} == {0, 1}
     assert timed.startup_seconds > 0
