@@ -59,7 +59,7 @@ def influential_pairs(
 
     What rests on an empty group is left out, unless `options.empty` gives it a value. `same_class` keeps those whose
     test label equals the training example's given label, the one that the models saw; `min_mem` None keeps pairs
-    whatever their mem. Ratio None stands for the store's only one. Raises EstimateError as `pack_runs` and
+    whatever their mem. Ratio None: see `select_ratio`. Raises EstimateError as `pack_runs` and
     `influence_pairs`.
     """
     ratio_ppm = select_ratio(store, ratio)

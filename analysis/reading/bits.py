@@ -228,7 +228,7 @@ def pack_columns(store: Store, columns: Sequence[str], ratio_ppm: int, epoch: in
 def pack_runs(
     store: Store, ratio: float | None = None, epoch: int | None = None, affected: Split = "test"
 ) -> RatioBits:
-    """The packed runs of one ratio (None: the store's only one) at a recorded epoch (None: the last).
+    """The packed runs of one ratio (None: see `select_ratio`) at a recorded epoch (None: the last).
 
     `affected` are the examples whose correctness is counted. Holds runs x (N + T) / 8 bytes. Raises EstimateError for a
     ratio or an epoch that the store does not have and where subsets are explicit, DamagedFileError for an unreadable

@@ -10,7 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.reading.examples import Labels, read_labels
-from analysis.reading.selection import EpochRows, check_random_subsets, check_some_run, scan_epoch, select_ratios
+from analysis.reading.selection import (
+    EpochRows,
+    check_random_subsets,
+    check_some_run,
+    preferred_ratio,
+    scan_epoch,
+    select_ratios,
+)
 from analysis.reading.subset_groups import groups_of_rows
 from analysis.statistics.clustered_means import ClusterSums, clustered_variance, effective_runs, sum_clusters
 from analysis.statistics.means import group_mean, squared_se
@@ -95,12 +102,10 @@ class StoreCounts:
         return replace(self, ratios=tuple(ratio for ratio in self.ratios if ratio.ratio_ppm < PPM and ratio.runs))
 
     def ratio_of_most_runs(self) -> RatioCounts | None:
-        """Of the ratios that hold examples out that with most runs, of equals the nearest to 1/2; None: there is none.
-
-        There both groups of runs are large.
-        """
-        usable = self.holding_out().ratios
-        return max(usable, key=lambda each: (each.runs, -abs(2 * each.ratio_ppm - PPM)), default=None)
+        """Of the ratios that hold examples out the `preferred_ratio`; None: there is none."""
+        usable = {ratio.ratio_ppm: ratio for ratio in self.holding_out().ratios}
+        runs = {ratio_ppm: ratio.runs for ratio_ppm, ratio in usable.items()}
+        return usable[preferred_ratio(runs)] if runs else None
 
 
 def count_runs(store: Store, ratio: float | None = None, epoch: int | None = None) -> StoreCounts:

@@ -69,7 +69,7 @@ def read_outputs(
     epoch: int | None = None,
     output: TestOutput | None = None,
 ) -> RatioOutputs:
-    """The runs of one ratio (None: the store's only one) at a recorded epoch (None: the last), and an output of them.
+    """The runs of one ratio (None: see `select_ratio`) at a recorded epoch (None: the last), and an output of them.
 
     `output` None stands for margins where the store has them, else for correctness, as 0 and 1.
 

@@ -72,7 +72,7 @@ class RunOutputs:
 
 
 def read_run_outputs(store: Store, ratio: float | None = None, epoch: int | None = None) -> RunOutputs:
-    """The runs of one ratio (None: the store's only one) at a recorded epoch (None: the last), losses before margins.
+    """The runs of one ratio (None: see `select_ratio`) at a recorded epoch (None: the last), losses before margins.
 
     Holds runs x (4 N + 2 T) bytes. Raises EstimateError for a ratio or an epoch that the store does not have, where
     neither output is recorded, where no example is held out, and where subsets are explicit; NoEstimateError where no

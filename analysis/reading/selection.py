@@ -1,6 +1,6 @@
 """Selects the rows that an estimate rests on: ratios, one epoch, runs that did not diverge."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,10 +76,30 @@ def select_ratios(store: Store, ratio: float | None) -> tuple[int, ...]:
 
 
 def select_ratio(store: Store, ratio: float | None) -> int:
-    """The one ratio requested in parts per million; None stands for the only one that the store has.
+    """The one ratio requested in parts per million; None stands for the `preferred_ratio` of the committed ones.
 
-    Raises EstimateError as `select_ratios`, and where None could mean several.
+    Raises EstimateError as `select_ratios`.
     """
+    ratios_ppm = select_ratios(store, ratio)
+    if len(ratios_ppm) == 1:
+        return ratios_ppm[0]
+    runs = dict.fromkeys(ratios_ppm, 0)
+    for shard, table in store.scan(("is_final", "status")):
+        final = table["status"].filter(table["is_final"]).to_pylist()
+        runs[shard.ratio_ppm] = runs.get(shard.ratio_ppm, 0) + sum(status != "diverged" for status in final)
+    return preferred_ratio(runs)
+
+
+def preferred_ratio(runs: Mapping[int, int]) -> int:
+    """Of ratios in parts per million with their numbers of runs that did not diverge, the one where memorization and
+    influence are estimated if none is requested: with the most runs; of equals the nearest to 1/2, where both groups of
+    runs are large; of equals the larger. A ratio of 1, which holds nothing out, comes last."""
+    return max(runs, key=lambda ratio_ppm: (ratio_ppm < PPM, runs[ratio_ppm], -abs(2 * ratio_ppm - PPM), ratio_ppm))
+
+
+def only_ratio(store: Store, ratio: float | None) -> int:
+    """As `select_ratio`, but None stands for the only ratio that the store has: for results of two stores, which must
+    be at the same ratio. Raises EstimateError also where the store has several."""
     ratios_ppm = select_ratios(store, ratio)
     if len(ratios_ppm) > 1:
         raise EstimateError(f"{store.uri}: ratio must be given, one of {_listed(ratios_ppm)}")

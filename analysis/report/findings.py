@@ -1,8 +1,7 @@
 """Findings of a report, computed from a store's results, and the reason for each one that is absent.
 
-Memorization and influence belong to one ratio: the one requested, else that with the most runs; of equals the one
-nearest to 1/2, where both groups of runs are large. What is about training (learning curves, forgetting, suspects) is
-taken at the largest ratio.
+Memorization and influence belong to one ratio: the one requested, else the `preferred_ratio`. What is about training
+(learning curves, forgetting, suspects) is taken at the largest ratio.
 """
 
 from dataclasses import dataclass, field, replace

@@ -15,7 +15,7 @@ import pandas as pd
 
 from analysis.learning.forgetting import forgetting_of
 from analysis.reading.halves import draw_halves
-from analysis.reading.selection import check_random_subsets, select_ratio
+from analysis.reading.selection import check_random_subsets, only_ratio
 from analysis.reading.sequences import At, RunSequence, scan_sequences
 from analysis.reading.subset_groups import check_own_subsets
 from analysis.scoring.split_half import check_whole, correlations, ladder
@@ -65,7 +65,7 @@ def forgetting_agreement(
     check_random_subsets(store)
     check_own_subsets(store, "agreement of runs on forgetting")
     report_stage("reading")
-    ratio_ppm = select_ratio(store, ratio)
+    ratio_ppm = only_ratio(store, ratio)
     runs = [_forgettability(sequence) for sequence in scan_sequences(store, at, ratio_ppm / PPM)]
     if len(runs) < 2:
         raise NoEstimateError(

@@ -20,7 +20,7 @@ from analysis.influence.pair_options import DEFAULTS, PairOptions
 from analysis.influence.run_versions import RunVersions, run_versions
 from analysis.reading.examples import read_labels
 from analysis.reading.halves import pack_ratio
-from analysis.reading.selection import check_some_run, select_ratio
+from analysis.reading.selection import check_some_run, only_ratio
 from analysis.scoring.agreement import A_AND_B, CURVE_COLUMNS
 from analysis.scoring.matching import Matched, match_examples
 from analysis.scoring.scores import Scores, Source, is_score_file, known_fingerprint
@@ -89,7 +89,7 @@ def compare_pairs(
 
 
 def _read(store: Store, ratio: float | None) -> _Side:
-    ratio_ppm = select_ratio(store, ratio)
+    ratio_ppm = only_ratio(store, ratio)
     labels = read_labels(store)
     if not labels.num_test:
         raise EstimateError(f"{store.uri}: has no pairs: the data set has no test examples")

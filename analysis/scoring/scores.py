@@ -18,7 +18,7 @@ from analysis.learning.forgetting import Forgetting, recorded_at, sum_forgetting
 from analysis.reading.counts import StoreCounts, count_runs
 from analysis.reading.examples import read_labels
 from analysis.reading.run_groups import GroupedMeans, group_runs, number_of_groups
-from analysis.reading.selection import check_random_subsets, select_ratio
+from analysis.reading.selection import check_random_subsets, only_ratio
 from workers.campaign.campaign import PPM, Campaign
 from workers.campaign.keys import Run
 from workers.campaign.plural import count_text
@@ -150,7 +150,7 @@ def _of_store(store: Store, estimate: Estimate, ratio: float | None, replicates:
     check_random_subsets(store)
     without: npt.NDArray[np.floating] | None = None
     if estimate == "memorization":
-        counts = count_runs(store, select_ratio(store, ratio) / PPM)
+        counts = count_runs(store, only_ratio(store, ratio) / PPM)
         counts.check_some_run(store.uri)
         values, basis = estimate_memorization(counts, empty="nan")["mem"], _basis(counts)
     elif estimate == "cscore":
@@ -158,7 +158,7 @@ def _of_store(store: Store, estimate: Estimate, ratio: float | None, replicates:
         counts.check_some_run(store.uri)
         values, basis = cscore(counts)["cscore"], _basis(counts.holding_out())
     else:
-        values, basis, without = _forgettability(store, select_ratio(store, ratio) / PPM)
+        values, basis, without = _forgettability(store, only_ratio(store, ratio) / PPM)
     if replicates and estimate != "forgetting":
         without = _without_each(store, estimate, ratio)
     known, names = known_fingerprint(store), store.names[0]
@@ -169,7 +169,7 @@ def _of_store(store: Store, estimate: Estimate, ratio: float | None, replicates:
 
 def _without_each(store: Store, estimate: Estimate, ratio: float | None) -> npt.NDArray[np.floating]:
     """Memorization or C-scores without each group of runs: float64[g, N]."""
-    chosen = select_ratio(store, ratio) / PPM if estimate == "memorization" else ratio
+    chosen = only_ratio(store, ratio) / PPM if estimate == "memorization" else ratio
     replicates = [np.zeros((0, store.header.num_train))]
     for counts in group_runs(store, chosen).without_each():
         frame = estimate_memorization(counts, empty="nan") if estimate == "memorization" else cscore(counts)

@@ -44,10 +44,10 @@ class StoreView(TrainedView, LearningView, InfluenceView, PrivacyView):
     """A store's results and estimates as data frames. Every call reads the runs that are committed at that moment.
 
     Options are keywords: `ratio`, `epoch` and `empty` come first in every method that has them. `ratio` None stands for
-    all committed ratios, or, where a result belongs to one ratio, for the only one; `epoch` None stands for the last;
-    `confidence` is the level of the limits `low` and `high`. Methods raise EstimateError for a ratio or an epoch that
-    the store does not have and for a level that is not between 0 and 1, and DamagedFileError, naming the file, where
-    one is unreadable.
+    all committed ratios, or, where a result belongs to one ratio, for the one with the most runs
+    (`analysis.reading.selection.preferred_ratio`); `epoch` None stands for the last; `confidence` is the level of the
+    limits `low` and `high`. Methods raise EstimateError for a ratio or an epoch that the store does not have and for a
+    level that is not between 0 and 1, and DamagedFileError, naming the file, where one is unreadable.
 
     The frames are pandas' own in everything but how a notebook shows them: see `analysis.view.display.frame`.
     """

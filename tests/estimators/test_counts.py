@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis import EstimateError, RatioBits, RatioCounts, count_runs, pack_runs
+from analysis.reading.selection import only_ratio, preferred_ratio
 from tests.synthetic import Runs, commit, even_shards, make_store, make_stores, random_runs
 from workers.errors import DamagedFileError, LongtailError
 
@@ -141,8 +142,22 @@ def test_ratios_that_are_not_there_are_refused_in_one_line(tmp_path: Path) -> No
             count_runs(store, ratio)
         assert "\n" not in str(raised.value)
     with pytest.raises(EstimateError, match=r"ratio must be given, one of 0\.1, 0\.7$"):
-        pack_runs(store)
+        only_ratio(store, None)
     assert count_runs(store, 0.1 * 7).ratios[0].ratio == 0.7, "a ratio is compared in parts per million"
+
+
+@pytest.mark.parametrize(
+    ("runs", "preferred"),
+    [
+        ({300_000: 7, 700_000: 8}, 700_000),  # the most runs
+        ({300_000: 8, 400_000: 8, 900_000: 8}, 400_000),  # of equals the nearest to 1/2
+        ({300_000: 8, 700_000: 8}, 700_000),  # of equals the larger
+        ({900_000: 1, 1_000_000: 8}, 900_000),  # 1 holds nothing out
+        ({1_000_000: 8}, 1_000_000),
+    ],
+)
+def test_the_ratio_where_none_is_requested(runs: dict[int, int], preferred: int) -> None:
+    assert preferred_ratio(runs) == preferred_ratio(dict(reversed(runs.items()))) == preferred
 
 
 def test_a_store_without_runs_is_refused(tmp_path: Path) -> None:

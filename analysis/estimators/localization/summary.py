@@ -11,7 +11,7 @@ from analysis.estimators.localization.gradients import gradient_frame, gradient_
 from analysis.estimators.localization.over_runs import mean_over_runs
 from analysis.estimators.localization.probe_rows import compared_groups, probe_names
 from analysis.estimators.localization.units import example_units, units_detection, units_summary
-from analysis.reading.selection import select_ratio
+from analysis.reading.selection import select_ratios
 from workers.campaign.campaign import PPM
 from workers.errors import EstimateError
 from workers.store import Store
@@ -35,13 +35,12 @@ class Localization:
 
 
 def localize(store: Store, *, ratio: float | None = None) -> Localization:
-    """Summarize a store's probes at one ratio; None stands for the only one that the store has.
+    """Summarize a store's probes at one ratio; None stands for the largest with a measured run.
 
-    Raises EstimateError where it has no probes, and where None could mean several ratios; NoEstimateError without a
-    measured run.
+    Raises EstimateError where it has no probes, NoEstimateError without a measured run.
     """
     names = _declared(store)
-    ratio = select_ratio(store, ratio) / PPM
+    ratio = max(measured_ratios(store)) if ratio is None else select_ratios(store, ratio)[0] / PPM
     tables = {
         probe: make(store, ratio)
         for probe, make in _MAKERS.items()

@@ -107,7 +107,7 @@ def audit_store(
     options: AuditOptions = AuditOptions(),
     progress: ProgressCallback = no_progress,
 ) -> Audit:
-    """Attack each run of one ratio (None: the store's only one) with all others. Holds about 25 bytes x runs x N.
+    """Attack each run of one ratio (None: see `select_ratio`) with all others. Holds about 25 bytes x runs x N.
 
     `progress` counts rounds of attacks: one, and one without each group of runs. Raises as `read_run_outputs`, and
     EstimateError for an invalid option, NoEstimateError where no example has two shadow models in and out.

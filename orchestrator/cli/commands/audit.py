@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 def audit(
     store: StoreArgument,
     ratio: Annotated[
-        float | None, typer.Option("--ratio", help="Ratio of the runs; default: the store's only one.")
+        float | None, typer.Option("--ratio", help="Ratio of the runs; default: the one with the most runs.")
     ] = None,
     epoch: EpochOption = None,
     variance: Annotated[

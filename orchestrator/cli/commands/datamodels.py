@@ -27,7 +27,7 @@ class MethodName(StrEnum):
 
 def datamodels(
     store: StoreArgument,
-    ratio: Annotated[float | None, typer.Option(help="Ratio of the runs; default: the store's only one.")] = None,
+    ratio: Annotated[float | None, typer.Option(help="Ratio of the runs; default: the one with the most runs.")] = None,
     method: Annotated[MethodName, typer.Option(help="Method that fits the weights.")] = MethodName.ridge,
     tests: Annotated[
         str | None, typer.Option(metavar="IDS", help="Ids of test examples, such as 0-99 or 3,17; default: all.")

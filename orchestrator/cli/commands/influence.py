@@ -56,7 +56,7 @@ _COLUMNS = {
 
 def influence(
     store: StoreArgument,
-    ratio: Annotated[float | None, typer.Option("--ratio", help="Ratio; default: the store's only one.")] = None,
+    ratio: Annotated[float | None, typer.Option("--ratio", help="Ratio; default: the one with the most runs.")] = None,
     threshold: Annotated[
         float | None, typer.Option("--threshold", min=-1, max=1, help="List all pairs with at least this influence.")
     ] = None,
@@ -135,7 +135,7 @@ def influence(
     from analysis.influence.pair_sides import pair_uniqueness, training_side_table
     from analysis.reading.names import with_names
     from analysis.reading.runs_read import requested_runs, runs_text
-    from analysis.reading.selection import check_some_run
+    from analysis.reading.selection import check_some_run, committed_ratios
     from orchestrator.cli.progress import BLOCKS, reading_display
     from workers.store import Store
 
@@ -190,6 +190,7 @@ def influence(
             directed = bits.of_directions(direction)
             frame = pd.concat([influence_top(each, top=top or _TOP, options=options) for each in directed])
     basis = f"from {runs_text([bits], requested_runs(opened, bits.ratio))}"
+    basis += f" at ratio {bits.ratio:g}" if len(committed_ratios(opened)) > 1 else ""
     if frame is None:
         size = f"{bits.labels.num_test:,} x {bits.labels.num_train:,} influences"
         say(f"{size} in {count_text(files, 'file')} in {matrix}, {basis}")

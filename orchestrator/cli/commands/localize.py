@@ -25,7 +25,7 @@ RULES = ("parameters", "buffers", "reestimated")
 
 def localize(
     store: StoreArgument,
-    ratio: Annotated[float | None, typer.Option("--ratio", help="Ratio of the runs; default: the only one.")] = None,
+    ratio: Annotated[float | None, typer.Option("--ratio", help="Ratio of the runs; default: the largest.")] = None,
     rule: Annotated[
         str, typer.Option("--rule", help=f"Batch statistics of rewound layers: {', '.join(RULES)}.")
     ] = "reestimated",
