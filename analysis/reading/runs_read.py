@@ -58,6 +58,13 @@ def runs_text(used: Iterable[UsedRuns], requested: Mapping[int, int]) -> str:
     return f"{runs:,} of {count_text(of, 'run')}" if runs < of else count_text(runs, "run")
 
 
+def one_ratio_text(store: Store, used: UsedRuns) -> str:
+    """How many runs of a ratio were used, and of a store with several ratios which one: `from 60 runs at ratio 0.7`."""
+    ratio = used.ratio_ppm / PPM
+    several = len(committed_at_ratios(store)) > 1
+    return f"from {runs_text([used], requested_runs(store, ratio))}" + (f" at ratio {ratio:g}" if several else "")
+
+
 def runs_read_text(used: Iterable[UsedRuns], requested: Mapping[int, int]) -> str:
     """As `runs_text` with the ratio, or how many, and with the diverged runs that are left out."""
     ratios = list(used)

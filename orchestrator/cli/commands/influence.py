@@ -134,8 +134,8 @@ def influence(
     from analysis.influence.pair_options import PairOptions
     from analysis.influence.pair_sides import pair_uniqueness, training_side_table
     from analysis.reading.names import with_names
-    from analysis.reading.runs_read import requested_runs, runs_text
-    from analysis.reading.selection import check_some_run, committed_ratios
+    from analysis.reading.runs_read import one_ratio_text
+    from analysis.reading.selection import check_some_run
     from orchestrator.cli.progress import BLOCKS, reading_display
     from workers.store import Store
 
@@ -189,8 +189,7 @@ def influence(
         else:
             directed = bits.of_directions(direction)
             frame = pd.concat([influence_top(each, top=top or _TOP, options=options) for each in directed])
-    basis = f"from {runs_text([bits], requested_runs(opened, bits.ratio))}"
-    basis += f" at ratio {bits.ratio:g}" if len(committed_ratios(opened)) > 1 else ""
+    basis = one_ratio_text(opened, bits)
     if frame is None:
         size = f"{bits.labels.num_test:,} x {bits.labels.num_train:,} influences"
         say(f"{size} in {count_text(files, 'file')} in {matrix}, {basis}")
