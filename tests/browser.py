@@ -23,7 +23,7 @@ _ARGUMENTS = ["--no-sandbox", "--no-first-run", *(f"--disable-{each}" for each i
 # What is wider than the page, or holds more than it shows; tables that scroll by themselves may.
 _CUT_OFF = """() => {
   const width = document.documentElement.clientWidth, found = [];
-  for (const each of document.body.querySelectorAll("*:not(.skip, script, svg *)")) {
+  for (const each of document.body.querySelectorAll("*:not(.skip, .unseen, script, svg *)")) {
     const { left, right } = each.getBoundingClientRect(), style = getComputedStyle(each);
     if (each.parentElement.closest(".wide") || !each.checkVisibility()) continue;
     const block = style.display !== "inline" && !each.matches(".wide, select");

@@ -16,9 +16,9 @@ from orchestrator.report.classes import class_rows, confusion_matrix
 from orchestrator.report.explorer import explorer_of
 from orchestrator.report.first_findings import first_findings
 from orchestrator.report.galleries import SUSPECTS, Galleries
+from orchestrator.report.inputs import Inputs, load_inputs
 from orchestrator.report.localization import introduction, localization
 from orchestrator.report.page_files import scripts, styles
-from orchestrator.report.pictures import Pictures, load_pictures
 from orchestrator.report.section_text import chosen_classes_text, influence_text, ratio_text
 from orchestrator.report.verdict import IRREGULAR, MEMORIZED
 from orchestrator.report.verdict import verdict as verdict_of
@@ -56,11 +56,11 @@ def write_report(
     check_place(path)  # before minutes of estimating, not after them
     findings = find(store, ratio, progress, parallel)
     progress("images")
-    pictures, no_images = load_pictures(store, progress, trust_code=trust_code)
-    if no_images:
-        findings.missing["images"] = no_images
+    inputs = load_inputs(store, progress, trust_code=trust_code)
+    if inputs.missing:
+        findings.missing["images"] = inputs.missing
     progress("figures and page")
-    page = _environment().get_template("report.html.j2").render(**_context(findings, pictures))
+    page = _environment().get_template("report.html.j2").render(**_context(findings, inputs))
     content = page.encode()
     replace_file(path, lambda unfinished: unfinished.write_bytes(content))
     return Report(path, len(content), dict(findings.missing))
@@ -79,8 +79,8 @@ def _environment() -> Environment:
     return environment
 
 
-def _context(findings: Findings, pictures: Pictures | None) -> dict[str, Any]:
-    store, runs, galleries = findings.store, final_runs(findings.store), Galleries(findings, pictures)
+def _context(findings: Findings, inputs: Inputs) -> dict[str, Any]:
+    store, runs, galleries = findings.store, final_runs(findings.store), Galleries(findings, inputs.pictures)
     verdict = verdict_of(findings, runs)
     return {
         "title": store.header.dataset,
@@ -106,8 +106,8 @@ def _context(findings: Findings, pictures: Pictures | None) -> dict[str, Any]:
         "influence_text": influence_text(findings),
         "suspects": galleries.suspects(),
         "vulnerable": galleries.vulnerable(),
-        "explorer": explorer_of(findings, pictures),
-        "image": pictures,
+        "explorer": explorer_of(findings, inputs),
+        "image": inputs.pictures,
         "scripted": scripts(),
         "styled": styles(),
     }

@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
-SCRIPTS = ("data.js", "detail.js", "explorer.js")
+SCRIPTS = (
+    *("data.js", "scores.js", "address.js", "filters.js", "charts.js", "detail.js"),
+    *("selection.js", "list.js", "plots.js", "explorer.js"),
+)
 """One program: a file uses what those before it define."""
 STYLES = ("report.css", "explorer.css")
 

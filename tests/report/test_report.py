@@ -18,6 +18,8 @@ from analysis.report.history import learning_history
 from orchestrator import run_campaign
 from orchestrator.cli.commands import report as command
 from orchestrator.report import Report, explorer, write_report
+from orchestrator.report.encoding import column
+from orchestrator.report.inputs import Inputs
 from orchestrator.report.pictures import Pictures
 from orchestrator.store_ops.import_runs import import_heldout
 from tests.command import call
@@ -26,7 +28,7 @@ from tests.learning_runs import learning_runs
 from tests.store.test_import_runs import LABEL, TEST_LABEL, exact_runs, published, save
 from tests.synthetic import Labelled, Runs, make_stores, random_runs
 from tests.user_code import HOSTILE
-from workers.datasets import load_dataset
+from workers.datasets import Dataset, load_dataset
 from workers.errors import LongtailError, StoreError
 from workers.store import Failure, Store
 from workers.store.schema import PRESENTED
@@ -85,9 +87,9 @@ class Page(HTMLParser):
         return " ".join(self.text.split())
 
     @property
-    def data(self) -> dict[str, object]:
+    def data(self) -> dict[str, Any]:
         """What the explorer works on."""
-        found: dict[str, object] = json.loads(self.scripts["data"])
+        found: dict[str, Any] = json.loads(self.scripts["data"])
         return found
 
 
@@ -164,7 +166,7 @@ def test_explorer_has_every_example(digits: tuple[Store, Report]) -> None:
     given = np.frombuffer(base64.b64decode(train["given"]), "<i4")
     np.testing.assert_array_equal(ids, np.arange(store.header.num_train))
     np.testing.assert_array_equal(given, store.given_labels())
-    mem = decoded(train["scores"]["mem"])
+    mem = decoded(scores_by_key(page.data)["mem"]["value"])
     assert len(mem) == len(ids) and (np.abs(mem[~np.isnan(mem)]) <= 1).all()
     sheet = Image.open(io.BytesIO(base64.b64decode(page.scripts["sheet-train-0"])))
     assert sheet.size == (16 * 8, 4 * 8)
@@ -173,11 +175,16 @@ def test_explorer_has_every_example(digits: tuple[Store, Report]) -> None:
     np.testing.assert_array_equal(tile, np.asarray(Image.open(io.BytesIO(base64.b64decode(second)))))
 
 
-def decoded(column: dict[str, Any]) -> np.ndarray:
+def scores_by_key(data: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The scores of the training examples."""
+    return {score["key"]: score for score in data["train"]["scores"]}
+
+
+def decoded(written: dict[str, Any]) -> np.ndarray:
     """The values of an explorer's column, as the page's script reads them."""
-    kind, none = ("<i4", -(2**31)) if column["wide"] else ("<i2", -(2**15))
-    raw = np.frombuffer(base64.b64decode(column["values"]), kind)
-    values = raw.astype(float) * max(1, round(column["step"])) / max(1, round(1 / column["step"]))
+    kind, none = ("<i4", -(2**31)) if written["wide"] else ("<i2", -(2**15))
+    raw = np.frombuffer(base64.b64decode(written["values"]), kind)
+    values = raw.astype(float) * max(1, round(written["step"])) / max(1, round(1 / written["step"]))
     return np.where(raw == none, np.nan, values)
 
 
@@ -187,23 +194,42 @@ def test_a_filter_of_the_explorer_selects_what_the_counts_do(tmp_path: Path) -> 
     runs = {0.5: random_runs(np.random.default_rng(0), 180, 60, 1, 0.5)}
     found = find(make_stores(tmp_path / "s", runs))
     assert found.mem is not None
-    scores = explorer.explorer_of(found, None).data["train"]["scores"]
+    scores = scores_by_key(explorer.explorer_of(found, Inputs()).data)
     for name, frame in (("mem", found.mem), ("cscore", found.cscore)):
         assert frame is not None
         values = frame[name].to_numpy()
         for bar in {0.25, *np.round(values, 4), *np.round(values, 2)}:
-            np.testing.assert_array_equal(decoded(scores[name]) >= bar, values >= bar)
-            np.testing.assert_array_equal(decoded(scores[name]) <= bar, values <= bar)
+            np.testing.assert_array_equal(decoded(scores[name]["value"]) >= bar, values >= bar)
+            np.testing.assert_array_equal(decoded(scores[name]["value"]) <= bar, values <= bar)
 
 
 @pytest.mark.parametrize("step", [1e-9, 1e-4, 1e-2, 1.0])
 @pytest.mark.parametrize("largest", [0.0, 1.0, 3.2767, 3.28, 327.67, 327.69, 1000.0, 65_536.5, 100_000.0, 1e9, 1e15])
 def test_an_explorers_column_cuts_no_value(largest: float, step: float) -> None:
     values = np.array([largest, -largest, largest / 3, 0.25, np.nan])
-    written = explorer.column(values, step)
+    written = column(values, step)
     assert written["step"] == step or 10 * largest / written["step"] > 2e9  # no coarser than it must be
     np.testing.assert_allclose(decoded(written), values, rtol=0, atol=0.5001 * written["step"])
-    assert np.isnan(decoded(explorer.column(np.full(3, np.nan)))).all()
+    assert np.isnan(decoded(column(np.full(3, np.nan)))).all()
+
+
+def test_a_neighbour_is_marked_where_its_pair_is_a_discovery(tmp_path: Path) -> None:
+    """Test example 0 is right where training example 0 was trained on, and only there."""
+    runs = random_runs(np.random.default_rng(0), 60, 20, 3, 0.5)
+    runs.test[:, 0] = runs.subsets[:, 0]
+    top = explorer.explorer_of(find(make_stores(tmp_path / "s", {0.5: runs})), Inputs()).data["top"]
+    tests, examples = (np.frombuffer(base64.b64decode(top[name]), "<i4") for name in ("test_example_id", "example_id"))
+    discoveries = np.flatnonzero(np.frombuffer(base64.b64decode(top["discovery"]), "u1"))
+    assert [(tests[place], examples[place]) for place in discoveries] == [(0, 0)]
+
+
+def test_examples_without_images_have_features(tmp_path: Path) -> None:
+    train = np.linspace(-7, 1234, 40, dtype=np.float32).reshape(2, 20)
+    data = Dataset(train, np.array([0, 1]), np.zeros((1, 20), dtype=np.float32), np.array([0]), ("a", "b"))
+    found = find(make_stores(tmp_path / "s", {0.5: random_runs(np.random.default_rng(0), 6, 2, 1)}))
+    features = explorer.explorer_of(found, Inputs(without_images=data)).data["train"]["features"]
+    assert len(features) == 12
+    np.testing.assert_allclose(decoded(features[3]), data.train_images[:, 3], atol=0.06)
 
 
 def test_late_epochs_and_many_runs_are_shown_as_they_are(tmp_path: Path) -> None:
@@ -214,10 +240,10 @@ def test_late_epochs_and_many_runs_are_shown_as_they_are(tmp_path: Path) -> None
     presented = dict(zip(PRESENTED, (np.ones_like(right), right), strict=True))
     runs = Runs(np.ones(shape, bool), np.ones(shape, bool), np.ones((2, 1), bool), presented=presented)
     found = find(make_stores(tmp_path / "s", {1.0: runs}))
-    scores = explorer.explorer_of(found, None).data["train"]["scores"]
-    np.testing.assert_allclose(decoded(scores["first_learned"]), [400, 1, np.nan])
-    np.testing.assert_allclose(decoded(scores["forgetting"]), [0, 200, 0])
-    assert (decoded(scores["forgetting_high"]) > decoded(scores["forgetting"]) + 1).all()
+    scores = scores_by_key(explorer.explorer_of(found, Inputs()).data)
+    np.testing.assert_allclose(decoded(scores["first_learned"]["value"]), [400, 1, np.nan])
+    np.testing.assert_allclose(decoded(scores["forgetting"]["value"]), [0, 200, 0])
+    assert (decoded(scores["forgetting"]["high"]) > decoded(scores["forgetting"]["value"]) + 1).all()
 
 
 @pytest.mark.slow
@@ -353,7 +379,7 @@ def test_of_a_large_set_the_top_is_explored(digits: tuple[Store, Report], monkey
     store, _ = digits
     monkeypatch.setattr(explorer, "MAX_EXAMPLES", 300)
     found = find(store)
-    top = explorer.explorer_of(found, Pictures(load_dataset(small_campaign().dataset)))
+    top = explorer.explorer_of(found, Inputs(Pictures(load_dataset(small_campaign().dataset))))
     train, test = (np.frombuffer(base64.b64decode(top.data[split]["ids"]), "<i4") for split in ("train", "test"))
     names = [*(f"train-{sheet}" for sheet in range(4)), "test-0", "test-1"]
     assert (len(train), len(test), [name for name, _ in top.sheets]) == (200, 100, names)

@@ -32,15 +32,19 @@ const drawn = (name, attributes = {}, ...children) => build(document.createEleme
 const splits = {};
 for (const name of ["train", "test"]) {
   const raw = data[name];
-  const split = { name, word: name === "train" ? "training" : "test", ids: whole(raw.ids), label: whole(raw.label), scores: {}, whole: {} };
+  const split = { name, word: name === "train" ? "training" : "test", id: name === "train" ? "example_id" : "test_example_id" };
+  Object.assign(split, { ids: whole(raw.ids), label: whole(raw.label), names: raw.names, features: raw.features.map(columnOf) });
   split.given = raw.given ? whole(raw.given) : split.label;
-  for (const [key, text] of Object.entries(raw.scores)) split.scores[key] = columnOf(text);
-  for (const [key, text] of Object.entries(raw.whole ?? {})) split.whole[key] = whole(text);
-  // What only a chosen example needs is decoded when one is chosen.
+  split.predicted = raw.predicted ? whole(raw.predicted) : null;
+  split.scores = new Map(raw.scores.map((score) => [score.key, {
+    ...score, value: columnOf(score.value), low: columnOf(score.low), high: columnOf(score.high),
+  }]));
+  split.counts = new Map(raw.counts.map(({ key, text, values }) => [key, { text, values: whole(values) }]));
+  // What only an opened example needs is decoded when one is opened.
   split.curves = () => (split.decoded ??= {
     profile: columnOf(raw.profile),
     heldOut: columnOf(raw.held_out),
-    history: (raw.history ?? []).map((each) => ({ ...each, share: bytes(each.share), runs: whole(each.runs) })),
+    history: (raw.history ?? []).map((kind) => ({ ...kind, share: bytes(kind.share), runs: whole(kind.runs) })),
   });
   split.places = new Map();
   split.ids.forEach((id, place) => split.places.set(id, place));
@@ -50,6 +54,7 @@ for (const name of ["train", "test"]) {
 const top = data.top && {
   test: whole(data.top.test_example_id), train: whole(data.top.example_id),
   infl: columnOf(data.top.infl), low: columnOf(data.top.low), high: columnOf(data.top.high),
+  discovery: data.top.discovery && bytes(data.top.discovery),
 };
 const rowsOf = { test: new Map(), train: new Map() };
 for (const side of top ? ["test", "train"] : []) {
@@ -59,18 +64,23 @@ for (const side of top ? ["test", "train"] : []) {
   });
 }
 
+// Decoded sheets, the last used ones: all of 60,000 images of 28 x 28 would take 190 MB.
+const SHEETS = 256;
 const sheets = new Map();
 const sheetOf = (name) => {
-  if (!sheets.has(name)) {
-    const image = new Image();
-    image.src = "data:image/png;base64," + document.getElementById("sheet-" + name).textContent;
-    sheets.set(name, image.decode().then(() => image));
-  }
-  return sheets.get(name);
+  const known = sheets.get(name);
+  sheets.delete(name);
+  if (known) return sheets.set(name, known) && known;
+  const image = new Image();
+  image.src = "data:image/png;base64," + document.getElementById("sheet-" + name).textContent;
+  const decoding = image.decode().then(() => image);
+  sheets.set(name, decoding);
+  if (sheets.size > SHEETS) sheets.delete(sheets.keys().next().value);
+  return decoding;
 };
 const picture = (split, place, alt) => {
   const { width, height, columns, sheet } = data.image;
-  const canvas = element("canvas", { width, height, role: "img", "aria-label": alt });
+  const canvas = element("canvas", { width, height, ...(alt ? { role: "img", "aria-label": alt } : { "aria-hidden": "true" }) });
   sheetOf(`${split.name}-${Math.floor(place / sheet)}`).then((image) => {
     const x = ((place % sheet) % columns) * width, y = Math.floor((place % sheet) / columns) * height;
     canvas.getContext("2d").drawImage(image, x, y, width, height, 0, 0, width, height);
@@ -78,16 +88,19 @@ const picture = (split, place, alt) => {
   return canvas;
 };
 const named = (split, id) => `${split.word} example ${id}`;
+const capitalized = (text) => text[0].toUpperCase() + text.slice(1);
 const labelled = (split, place) => {
   const given = className(split.given[place]), real = className(split.label[place]);
   return given === real ? `label ${given}` : `given ${given}, is ${real}`;
 };
+// Held-out models disagree with the given label.
+const disagreed = (split, place) => split.predicted && split.predicted[place] >= 0 && split.predicted[place] !== split.given[place];
 
 // A link to an example: image, a value, lines of small print.
 const pick = (split, id, value, ...lines) => {
   const place = split.places.get(id);
   const link = element("a", { class: "pick", href: `#${split.name}-${id}` });
   if (place !== undefined && data.image) link.append(picture(split, place, named(split, id)));
-  link.append(element("b", {}, value), ...lines.map((line) => element("span", {}, line)));
-  return element("li", {}, link);
+  link.append(element("b", {}, value), ...lines.map((line) => element("span", { title: line }, line)));
+  return link;
 };

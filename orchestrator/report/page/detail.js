@@ -1,130 +1,64 @@
-// The chosen example: its scores, its curves and its neighbours.
-const row = (name, value, uncertainty = "", runs = "") =>
-  element("tr", {}, element("th", { scope: "row" }, name), ...[value, uncertainty, runs].map((text) => element("td", {}, text)));
-const table = (heads, rows) => element("table", {},
-  element("thead", {}, element("tr", {}, ...heads.map((text) => element("th", { scope: "col" }, text)))),
-  element("tbody", {}, ...rows));
-const limits = (low, high) => `${show(low)} to ${show(high)}`;
-// Wilson's interval of the mean of so many zeros and ones, as in analysis/statistics/intervals.py.
-const wilson = (mean, runs) => {
-  const square = data.z ** 2, centre = 2 * runs * mean + square, scale = 2 * (runs + square);
-  const half = data.z * Math.sqrt(square + 4 * runs * mean * (1 - mean));
-  return [Math.max(0, Math.min((centre - half) / scale, mean)), Math.min(1, Math.max((centre + half) / scale, mean))];
-};
-
+// The opened example: its scores, its curves and its neighbours.
 const scoresOf = (split, place) => {
-  const rows = [], { scores, whole: counts } = split;
-  const interval = (name, column, runs) => {
-    const value = at(scores[column], place), prefix = column === "right" ? "" : `${column}_`;
-    const [low, high] = ["low", "high"].map((limit) => at(scores[prefix + limit], place));
-    rows.push(row(name, show(value), Number.isNaN(value) ? "" : limits(low, high), runs));
-  };
-  if (scores.mem) interval("memorization", "mem", `${count(counts.n_in[place])} | ${count(counts.n_out[place])}`);
-  if (scores.cscore) interval("C-score", "cscore", count(counts.cscore_runs[place]));
-  if (scores.right) interval("share of runs right", "right", count(data.runs));
-  if (scores.forgetting) {
-    interval("forgetting events/run", "forgetting", count(counts.n_runs[place]));
-    interval("first learned in epoch", "first_learned", count(counts.n_learned[place]));
-    interval("right while trained on", "accuracy", count(counts.n_runs[place]));
+  const rows = [], { scores, counts } = split;
+  for (const { text, digits, value, low, high, runs } of scores.values()) {
+    const number = at(value, place), limited = low && !isMissing(number);
+    if (isMissing(number) && !low) continue;
+    const shown = digits === 0 ? count(number) : show(number, digits);
+    const behind = runs.map((key) => count(counts.get(key).values[place])).join(" | ");
+    rows.push(row(text, shown, limited ? limits(at(low, place), at(high, place)) : "", behind));
   }
-  if (counts.suspect && counts.suspect[place] !== NONE32) rows.push(row("rank of suspicion", count(counts.suspect[place])));
   if (!rows.length) return [];
-  const ratios = data.ratio === null ? [] : [scores.mem ? `Memorization at ratio ${data.ratio}: runs with | without it.` : `At ratio ${data.ratio}.`];
-  if (scores.forgetting) ratios.push(`Forgetting and learning at ratio ${data.trained_at}: means over runs.`);
+  const ratios = data.ratio === null ? [] : [scores.has("mem") ? `Memorization at ratio ${data.ratio}: runs with | without it.` : `At ratio ${data.ratio}.`];
+  if (scores.has("forgetting")) ratios.push(`Forgetting and learning at ratio ${data.trained_at}: means over runs.`);
   const note = `Intervals are of 95%. ${ratios.join(" ")}`;
   return [table(["score", "value", "uncertainty", "runs"], rows), element("p", { class: "note" }, note)];
 };
+const predictedOf = (split, place) => {
+  if (!split.predicted || split.predicted[place] < 0) return [];
+  const share = at(split.scores.get("predicted_share").value, place), runs = split.counts.get("predicted_runs").values[place];
+  return [element("p", disagreed(split, place) ? { class: "against" } : {},
+    `Held-out models predict ${className(split.predicted[place])} in ${Math.round(100 * share)}% of ${count(runs)} runs`)];
+};
+const featuresOf = (split, place) => {
+  if (!split.features.length) return [];
+  const rows = split.features.map((column, number) => element("tr", {}, element("th", { scope: "row" }, `feature ${number}`), element("td", {}, show(at(column, place), 3))));
+  return [element("details", {}, element("summary", {}, "Features"), table(["feature", "value"], rows))];
+};
 
-// Lines with bands: series of { name, colour, points: [[x, value, low, high], ...] }.
-const chart = (title, xLabel, ticks, series, note) => {
-  const from = ticks[0], to = ticks[ticks.length - 1];
-  const left = 30, right = 312, bottom = 112, x = (value) => left + (right - left) * (to > from ? (value - from) / (to - from) : 0.5);
-  const y = (value) => bottom - 104 * value, place = (points) => points.map(([a, b]) => `${x(a).toFixed(1)},${y(b).toFixed(1)}`).join(" ");
-  const svg = drawn("svg", { viewBox: "0 0 320 146", "aria-hidden": "true", focusable: "false" });
-  const write = (text, attributes) => svg.append(drawn("text", attributes, text));
-  for (const tick of [0, 0.5, 1]) {
-    svg.append(drawn("path", { d: `M${left} ${y(tick)}H${right}`, class: "grid" }));
-    write(String(tick), { x: left - 6, y: y(tick) + 4, "text-anchor": "end" });
-  }
-  let last = -Infinity;
-  for (const tick of ticks) {
-    // The last one is always named, others where there is room.
-    if (x(tick) - last < 28 || (tick !== to && x(to) - x(tick) < 28)) continue;
-    write(String(tick), { x: x(tick), y: bottom + 15, "text-anchor": "middle" });
-    last = x(tick);
-  }
-  write(xLabel, { x: (left + right) / 2, y: bottom + 30, "text-anchor": "middle" });
-  for (const { colour, points } of series) {
-    const band = [...points.map(([a, , low]) => [a, low]), ...points.map(([a, , , high]) => [a, high]).reverse()];
-    svg.append(drawn("polygon", { points: place(band), fill: colour, opacity: series.length > 1 ? 0.09 : 0.16 }));
-    svg.append(drawn("polyline", { points: place(points), fill: "none", stroke: colour, "stroke-width": 2 }));
-    for (const [a, b] of points.length <= 30 ? points : []) svg.append(drawn("circle", { cx: x(a), cy: y(b), r: 2.4, fill: colour }));
-  }
-  const legend = element("ul", { class: "legend" }, ...series.map(({ name, colour }) => {
-    const line = element("i");
-    line.style.background = colour;
-    return element("li", {}, line, name);
-  }));
-  const rows = series.flatMap(({ name, points }) => points.map(([a, b, low, high]) =>
-    row(series.length > 1 ? `${name}, ${a}` : String(a), show(b), limits(low, high))).map((each) => { each.lastChild.remove(); return each; }));
-  const values = element("details", {}, element("summary", {}, "Values"), table([xLabel, "right", "95% interval"], rows));
-  return [element("h4", {}, title), svg, ...(series.length > 1 ? [legend] : []), element("p", { class: "note" }, note), values];
-};
-const profileOf = (split, place) => {
-  const { profile, heldOut } = split.curves(), size = data.ratios.length, points = [];
-  data.ratios.forEach((ratio, r) => {
-    const value = at(profile, place * size + r);
-    if (!Number.isNaN(value)) points.push([ratio, value, ...wilson(value, at(heldOut, place * size + r))]);
-  });
-  if (!points.length) return [];
-  const runs = data.ratios.map((_, r) => at(heldOut, place * size + r)), [few, many] = [Math.min(...runs), Math.max(...runs)];
-  const note = `Share of the runs right that held it out, ${few === many ? count(few) : `${count(few)} to ${count(many)}`} at each ratio; the band is the 95% interval.`;
-  return chart("Consistency profile", "ratio", data.ratios, [{ name: "", colour: "var(--accent)", points }], note);
-};
-const LOOKS = {
-  presentations: ["in training", "var(--accent)"], evaluations: ["trained on", "var(--s4)"], heldout: ["held out", "var(--s8)"],
-};
-const historyOf = (split, place) => {
-  const { history } = split.curves(), series = [], runs = [];
-  for (const each of history) {
-    const [name, colour] = LOOKS[each.at], points = [];
-    each.epochs.forEach((epoch, e) => {
-      const step = each.share[place * each.epochs.length + e];
-      if (step !== NONE8) points.push([epoch, step / 250, ...wilson(step / 250, each.runs[place])]);
-    });
-    if (points.length) series.push({ name, colour, points });
-    if (points.length) runs.push(`${name} ${count(each.runs[place])}`);
-  }
-  if (!series.length) {
-    const why = data.missing.history ?? data.missing.subsets ?? "No run looked at it in several epochs.";
-    return [element("h4", {}, "Learning history"), element("p", { class: "note" }, why)];
-  }
-  const epochs = [...new Set(history.flatMap((each) => each.epochs))].sort((a, b) => a - b), ratio = history[0].ratio;
-  const before = history.some((each) => each.at === "presentations") ? " In training: whenever it is shown, before the update." : "";
-  const note = `Share of the runs right, epoch after epoch, at ratio ${ratio}; the band is the 95% interval. Runs: ${runs.join(", ")}.${before}`;
-  return chart("Learning history", "epoch", epochs, series, note);
-};
+// Of a neighbour: whether the pair is a discovery, of those that were tested.
 const neighboursOf = (split, id) => {
   const known = rowsOf[split.name].get(id) ?? [];
   // Of an example that all runs agree on, the largest influence is 0, and anybody's.
-  const rows = known.filter((each) => at(top.infl, each) > 0).sort((a, b) => at(top.infl, b) - at(top.infl, a)).slice(0, 12);
+  const rows = known.filter((pair) => at(top.infl, pair) > 0).sort((a, b) => at(top.infl, b) - at(top.infl, a)).slice(0, 12);
   const [title, none, other] = split.name === "test"
     ? ["Training examples that influence it most", known.length ? "None raises the share of runs that are right." : "No influence on it was estimated.", splits.train]
     : ["Test examples that it influences most", `It is not among the ${data.closest} most influential training examples of any test example.`, splits.test];
-  const picks = rows.map((each) => {
-    const id2 = top[other.name][each], place = other.places.get(id2), label = place === undefined ? [] : [labelled(other, place)];
-    return pick(other, id2, show(at(top.infl, each)), limits(at(top.low, each), at(top.high, each)), `${other.name === "train" ? "no." : "test"} ${id2}`, ...label);
-  });
-  const parts = [element("h4", {}, title)];
-  if (!picks.length) return [...parts, element("p", { class: "note" }, none)];
-  return [...parts, element("ul", { class: "picks" }, ...picks), element("p", { class: "note" }, `Influence and its 95% interval, at ratio ${data.ratio}; of any class.`)];
+  const parts = [element("h4", {}, title)], note = (text) => element("p", { class: "note" }, text);
+  if (!rows.length) return [...parts, note(none)];
+  const link = (pair) => {
+    const id2 = top[other.name][pair], place = other.places.get(id2), label = place === undefined ? [] : [labelled(other, place)];
+    const marks = top.discovery && !top.discovery[pair] ? ["not significant"] : [];
+    return element("li", {}, pick(other, id2, show(at(top.infl, pair)), limits(at(top.low, pair), at(top.high, pair)), `${other.name === "train" ? "no." : "test"} ${id2}`, ...label, ...marks));
+  };
+  const list = (pairs) => element("ul", { class: "picks" }, ...pairs.map(link));
+  const basis = `Influence and its 95% interval, at ratio ${data.ratio}; of any class.`;
+  if (!top.discovery) return [...parts, list(rows), note(`${basis} The pairs were not tested.`)];
+  const discoveries = rows.filter((pair) => top.discovery[pair]), others = rows.filter((pair) => !top.discovery[pair]);
+  const rate = `a false discovery rate of ${Math.round(100 * data.top.fdr)}%`;
+  if (discoveries.length) parts.push(list(discoveries), note(`${basis} Discoveries at ${rate}.`));
+  else parts.push(note(`None is a discovery at ${rate}.`));
+  if (others.length) parts.push(element("details", { class: "others" }, element("summary", {}, `${others.length} not significant`), list(others), note(`${basis} These may be chance.`)));
+  return parts;
 };
 const detailOf = (split, id) => {
   const place = split.places.get(id), neighbours = top ? neighboursOf(split, id) : [];
   if (place === undefined) return [element("p", {}, "This example is not among those in this file."), ...neighbours];
-  const label = labelled(split, place), face = element("div", { class: "face" }, element("p", {}, label[0].toUpperCase() + label.slice(1)));
+  const words = element("div", {}, element("p", {}, capitalized(labelled(split, place))), ...predictedOf(split, place));
+  if (split.names) words.append(element("p", { class: "name" }, split.names[place]));
+  const face = element("div", { class: data.image ? "face" : "" }, words);
   if (data.image) face.prepend(picture(split, place, named(split, id)));
-  const parts = [face, ...scoresOf(split, place)];
+  const parts = [face, ...scoresOf(split, place), ...featuresOf(split, place)];
   if (split.name === "test") return [...parts, ...neighbours];
   const profile = data.ratios.length > 1 ? profileOf(split, place) : [];
   return [...parts, ...profile, ...historyOf(split, place), ...neighbours];
