@@ -19,6 +19,8 @@ from analysis.report.influence_findings import FDR, TOP
 from analysis.statistics.intervals import CONFIDENCE, normal_quantile
 from orchestrator.report.encoding import as_base64, column, whole
 from orchestrator.report.explorer_scores import (
+    Counts,
+    Scores,
     encoded_counts,
     encoded_scores,
     test_counts,
@@ -60,8 +62,11 @@ class Explorer:
         return self.data["train"]["names"] is not None
 
 
-def explorer_of(findings: Findings, inputs: Inputs) -> Explorer:
-    """The explorer of a store's findings, with images or features where there are some."""
+def explorer_of(findings: Findings, inputs: Inputs, columns: tuple[Scores, Counts] | None = None) -> Explorer:
+    """The explorer of a store's findings, with images or features where there are some.
+
+    `columns` are scores and counts of the training examples in place of those of the findings.
+    """
     pictures = inputs.pictures
     train, test = _explored(findings, pictures)
     labels = findings.labels
@@ -74,7 +79,7 @@ def explorer_of(findings: Findings, inputs: Inputs) -> Explorer:
         "image": None
         if pictures is None
         else {"width": pictures.width, "height": pictures.height, "columns": COLUMNS, "sheet": SHEET},
-        "train": _train(findings, inputs, train),
+        "train": _train(findings, inputs, train, columns or (train_scores(findings), train_counts(findings))),
         "test": {
             "ids": whole(test),
             "label": whole(labels.test_label[test]),
@@ -97,7 +102,7 @@ def explorer_of(findings: Findings, inputs: Inputs) -> Explorer:
     return Explorer(data, sheets, note)
 
 
-def _train(findings: Findings, inputs: Inputs, ids: Integers) -> dict[str, Any]:
+def _train(findings: Findings, inputs: Inputs, ids: Integers, columns: tuple[Scores, Counts]) -> dict[str, Any]:
     labels, predictions = findings.labels, findings.predictions
     return {
         "ids": whole(ids),
@@ -106,8 +111,8 @@ def _train(findings: Findings, inputs: Inputs, ids: Integers) -> dict[str, Any]:
         "predicted": None if predictions is None else whole(predictions.label[ids]),
         "names": _names(findings, "train", ids),
         "features": _features(inputs, "train", ids),
-        "scores": encoded_scores(train_scores(findings), ids),
-        "counts": encoded_counts(train_counts(findings), ids),
+        "scores": encoded_scores(columns[0], ids),
+        "counts": encoded_counts(columns[1], ids),
         "profile": None if findings.consistency is None else column(findings.consistency[:, ids].T),
         "held_out": None if findings.held_out is None else column(findings.held_out[:, ids].T, 1),
         "history": _histories(findings, ids),

@@ -60,23 +60,24 @@ def write_report(
     if inputs.missing:
         findings.missing["images"] = inputs.missing
     progress("figures and page")
-    page = _environment().get_template("report.html.j2").render(**_context(findings, inputs))
+    page = environment().get_template("report.html.j2").render(**_context(findings, inputs))
     content = page.encode()
     replace_file(path, lambda unfinished: unfinished.write_bytes(content))
     return Report(path, len(content), dict(findings.missing))
 
 
-def _environment() -> Environment:
-    environment = Environment(
+def environment() -> Environment:
+    """Templates of pages, which escape all text."""
+    made = Environment(
         loader=PackageLoader("orchestrator.report", "page"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["svg"] = Markup  # made by analysis.report.svg from escaped text
-    environment.globals["shades"] = draw.shades
-    return environment
+    made.filters["svg"] = Markup  # made by analysis.report.svg from escaped text
+    made.globals["shades"] = draw.shades
+    return made
 
 
 def _context(findings: Findings, inputs: Inputs) -> dict[str, Any]:
@@ -86,7 +87,7 @@ def _context(findings: Findings, inputs: Inputs) -> dict[str, Any]:
         "title": store.header.dataset,
         "store": store.uri,
         "verdict": verdict,
-        "first": first_findings(findings, verdict, pictures),
+        "first": first_findings(findings, verdict, inputs.pictures),
         "ratio_text": ratio_text(findings),
         "described": describe_campaign(store),
         "accuracies": accuracies(store, runs),

@@ -21,14 +21,17 @@ def report(
         typer.Option("--ratio", help="Ratio of memorization and influence; default: the one with the most runs."),
     ] = None,
     trust_code: TrustCodeOption = False,
+    other: Annotated[
+        str | None, typer.Argument(metavar="[OTHER]", help="Second store of the same examples, shown beside the first.")
+    ] = None,
 ) -> None:
-    """Write the findings of a store as one HTML file with images that needs no network.
+    """Write the findings of a store, or two stores side by side, as one HTML file with images that needs no network.
 
     Example: longtail report STORE -o report.html
     """
     from analysis.reading.parallel import Threads
     from orchestrator.cli.progress import BLOCKS, reading_display
-    from orchestrator.report import write_report
+    from orchestrator.report import write_comparison, write_report
     from workers.store import Store
 
     check_output(output)
@@ -39,11 +42,11 @@ def report(
             raise KeyboardInterrupt
 
     opened = Store.open(store)
+    second = None if other is None else Store.open(other)
     with reading_display(errors, opened) as show:
         parallel = Threads(on_progress=partial(show, BLOCKS))
-        written = write_report(
-            opened, output, ratio=ratio, progress=report_stage, trust_code=trust_code, parallel=parallel
-        )
+        write = write_report if second is None else partial(write_comparison, second)
+        written = write(opened, output, ratio=ratio, progress=report_stage, trust_code=trust_code, parallel=parallel)
     for reason in dict.fromkeys(written.missing.values()):
         parts = ", ".join(part for part, why in written.missing.items() if why == reason)
         warn(f"note: no {parts}: {reason}")

@@ -60,6 +60,8 @@ const PRESETS = [
   ["Never learned", "Right in no run that showed them", ["n_learned"], "n_learned=..0&sort=accuracy"],
   ["Forgotten most", "Most forgetting events, by the lower limit", ["forgetting_low"], "sort=forgetting_low"],
   ["Least regular", "Lowest C-score, by the upper limit", ["cscore_high"], "sort=cscore_high"],
+  ["More in A", "Memorization higher in A, by the lower limit of the difference", ["mem_difference_low"], "sort=mem_difference_low"],
+  ["More in B", "Memorization higher in B, by the upper limit of the difference", ["mem_difference_high"], "sort=mem_difference_high"],
   ["Least certain", "Widest interval of memorization", ["mem_width"], "sort=mem_width"],
 ];
 const presetLinks = () => PRESETS.filter(([, , needed]) => needed.every((key) => variables(splits.train).has(key)))
