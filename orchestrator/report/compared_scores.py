@@ -13,13 +13,19 @@ import numpy as np
 
 from analysis.report import Findings
 from analysis.scoring.matching import Matched
-from orchestrator.report.explorer_scores import Counts, ExplorerScore, Scores, train_counts, train_scores
+from orchestrator.report.explorer_scores import (
+    ExplorerCounts,
+    ExplorerScore,
+    ExplorerScores,
+    train_counts,
+    train_scores,
+)
 from workers.common.arrays import Floats, Integers
 
 _OF_B = "_b"
 
 
-def compared_scores(a: Findings, b: Findings, matched: Matched) -> tuple[Scores, Counts]:
+def compared_scores(a: Findings, b: Findings, matched: Matched) -> tuple[ExplorerScores, ExplorerCounts]:
     """A's and B's scores and their differences; NaN and 0 runs where B has no such example.
 
     The distance in the first score that both have stands first, so that a list begins with disagreements.
@@ -28,7 +34,7 @@ def compared_scores(a: Findings, b: Findings, matched: Matched) -> tuple[Scores,
     placed = {key: _placed_score(score, matched, a.labels.num_train) for key, score in theirs.items()}
     shared = [key for key in ours if key in placed and ours[key].limits is not None]
     differences = {key: _difference(ours[key], placed[key]) for key in shared}
-    scores: Scores = {f"{key}_apart": _distance(ours[key], differences[key]) for key in shared[:1]}
+    scores: ExplorerScores = {f"{key}_apart": _distance(ours[key], differences[key]) for key in shared[:1]}
     for key in dict.fromkeys((*ours, *placed)):
         if key in ours:
             scores[key] = replace(ours[key], text=f"{ours[key].text}, A")

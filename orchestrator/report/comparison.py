@@ -10,12 +10,11 @@ from analysis.reading.examples import read_labels
 from analysis.reading.parallel import ParallelMap
 from analysis.report import Findings, find
 from analysis.scoring.matching import Matched, match_examples
-from analysis.scoring.scores import Scores as StoreScores
-from analysis.scoring.scores import known_fingerprint
+from analysis.scoring.scores import Scores, known_fingerprint
 from orchestrator.report.campaign_text import describe_campaign, number
 from orchestrator.report.compared_scores import compared_scores
 from orchestrator.report.explorer import explorer_of
-from orchestrator.report.explorer_scores import Scores
+from orchestrator.report.explorer_scores import ExplorerScores
 from orchestrator.report.inputs import Inputs, load_inputs
 from orchestrator.report.page import Report, environment
 from orchestrator.report.page_files import scripts, styles
@@ -26,8 +25,7 @@ from workers.store import Store
 
 
 def write_comparison(
-    b: Store,
-    a: Store,
+    stores: tuple[Store, Store],
     path: Path,
     *,
     ratio: float | None = None,
@@ -35,16 +33,16 @@ def write_comparison(
     trust_code: bool = False,
     parallel: ParallelMap | None = None,
 ) -> Report:
-    """Write the store `a` beside `b` as one HTML file; options as of `write_report`, each for both stores.
+    """Write two stores side by side as one HTML file; options as of `write_report`, each for both stores.
 
-    Ids, labels, images, curves and neighbours are those of `a`. Raises EstimateError where the stores are not of
+    Ids, labels, images, curves and neighbours are those of the first. Raises EstimateError where the stores are not of
     the same examples (`analysis.scoring.matching`), and as `write_report`.
     """
     check_place(path)
-    matched = match_stores(a, b)
-    ours, theirs = (find(store, ratio, progress, parallel) for store in (a, b))
+    matched = match_stores(*stores)
+    ours, theirs = (find(store, ratio, progress, parallel) for store in stores)
     progress("images")
-    inputs = load_inputs(a, progress, trust_code=trust_code)
+    inputs = load_inputs(stores[0], progress, trust_code=trust_code)
     if inputs.missing:
         ours.missing["images"] = inputs.missing
     page = environment().get_template("comparison.html.j2").render(**_context((ours, theirs), matched, inputs))
@@ -60,9 +58,9 @@ def match_stores(a: Store, b: Store) -> Matched:
     return match_examples(_labels_of(a), _labels_of(b))
 
 
-def _labels_of(store: Store) -> StoreScores:
+def _labels_of(store: Store) -> Scores:
     labels = read_labels(store).label
-    return StoreScores(store.uri, "", labels, np.zeros(len(labels)), known_fingerprint(store), store.names[0])
+    return Scores(store.uri, "", labels, np.zeros(len(labels)), known_fingerprint(store), store.names[0])
 
 
 def _context(findings: tuple[Findings, Findings], matched: Matched, inputs: Inputs) -> dict[str, Any]:
@@ -93,7 +91,7 @@ def _differences(a: Store, b: Store) -> list[tuple[str, str, str]]:
     return [(term, ours.get(term, "–"), theirs.get(term, "–")) for term in terms if ours.get(term) != theirs.get(term)]
 
 
-def _agreements(scores: Scores) -> list[dict[str, str]]:
+def _agreements(scores: ExplorerScores) -> list[dict[str, str]]:
     """A column for each score that both have: correlations and distances over the examples with a value in both."""
     columns = []
     for key in [key.removesuffix("_difference") for key in scores if key.endswith("_difference")]:

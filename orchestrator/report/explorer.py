@@ -19,8 +19,8 @@ from analysis.report.influence_findings import FDR, TOP
 from analysis.statistics.intervals import CONFIDENCE, normal_quantile
 from orchestrator.report.encoding import as_base64, column, whole
 from orchestrator.report.explorer_scores import (
-    Counts,
-    Scores,
+    ExplorerCounts,
+    ExplorerScores,
     encoded_counts,
     encoded_scores,
     test_counts,
@@ -62,7 +62,9 @@ class Explorer:
         return self.data["train"]["names"] is not None
 
 
-def explorer_of(findings: Findings, inputs: Inputs, columns: tuple[Scores, Counts] | None = None) -> Explorer:
+def explorer_of(
+    findings: Findings, inputs: Inputs, columns: tuple[ExplorerScores, ExplorerCounts] | None = None
+) -> Explorer:
     """The explorer of a store's findings, with images or features where there are some.
 
     `columns` are scores and counts of the training examples in place of those of the findings.
@@ -102,7 +104,9 @@ def explorer_of(findings: Findings, inputs: Inputs, columns: tuple[Scores, Count
     return Explorer(data, sheets, note)
 
 
-def _train(findings: Findings, inputs: Inputs, ids: Integers, columns: tuple[Scores, Counts]) -> dict[str, Any]:
+def _train(
+    findings: Findings, inputs: Inputs, ids: Integers, columns: tuple[ExplorerScores, ExplorerCounts]
+) -> dict[str, Any]:
     labels, predictions = findings.labels, findings.predictions
     return {
         "ids": whole(ids),

@@ -10,20 +10,20 @@ from analysis.report import Findings
 from orchestrator.report.encoding import COARSE_STEP, FILTERED_COARSE_STEP, FILTERED_STEP, STEP, column, whole
 from workers.common.arrays import Floats, Integers
 
-Limits = tuple[Floats, Floats]
+ScoreLimits = tuple[Floats, Floats]
 
 
 @dataclass(frozen=True)
 class ExplorerScore:
     """float64[n] `values` of the examples, NaN for none, and their lower and upper limits; `text` names the score.
 
-    `runs` are keys of `Counts`: the runs behind a value. `highest_first` is the order that the list starts with.
+    `runs` are keys of `ExplorerCounts`: the runs behind a value. `highest_first` is the order at the start.
     `steps` are those in which values and limits are written, `digits` are shown behind the point.
     """
 
     text: str
     values: Floats
-    limits: Limits | None = None
+    limits: ScoreLimits | None = None
     runs: tuple[str, ...] = ()
     highest_first: bool = True
     steps: tuple[float, float] = (FILTERED_STEP, STEP)
@@ -47,25 +47,25 @@ class ExplorerScore:
         }
 
 
-Scores = dict[str, ExplorerScore]
+ExplorerScores = dict[str, ExplorerScore]
 """By key: the name of the score in addresses and files."""
-Counts = dict[str, tuple[str, Integers]]
+ExplorerCounts = dict[str, tuple[str, Integers]]
 """int64[n] numbers of runs by key, each with what it counts."""
 
 
-def encoded_scores(scores: Scores, ids: Integers) -> list[dict[str, Any]]:
+def encoded_scores(scores: ExplorerScores, ids: Integers) -> list[dict[str, Any]]:
     """The scores of some examples, for the page, in their order."""
     return [score.encoded(key, ids) for key, score in scores.items()]
 
 
-def encoded_counts(counts: Counts, ids: Integers) -> list[dict[str, Any]]:
+def encoded_counts(counts: ExplorerCounts, ids: Integers) -> list[dict[str, Any]]:
     """The counts of some examples, for the page, in their order."""
     return [{"key": key, "text": text, "values": whole(values[ids])} for key, (text, values) in counts.items()]
 
 
-def train_scores(findings: Findings) -> Scores:
+def train_scores(findings: Findings) -> ExplorerScores:
     """The scores of the training examples that the findings have."""
-    scores: Scores = {}
+    scores: ExplorerScores = {}
     if findings.mem is not None:
         scores["mem"] = _estimate(findings.mem, "mem", "memorization", ("n_in", "n_out"))
     if findings.cscore is not None:
@@ -84,7 +84,7 @@ def train_scores(findings: Findings) -> Scores:
     return scores
 
 
-def _learning_scores(frame: pd.DataFrame) -> Scores:
+def _learning_scores(frame: pd.DataFrame) -> ExplorerScores:
     coarse = (FILTERED_COARSE_STEP, COARSE_STEP)
     first = _estimate(frame, "first_learned", "first learned in epoch", ("n_learned",))
     accuracy = _estimate(frame, "accuracy", "right while trained on", ("n_runs",))
@@ -102,9 +102,9 @@ def _estimate(frame: pd.DataFrame, name: str, text: str, runs: tuple[str, ...]) 
     return ExplorerScore(text, values, (low, high), runs)
 
 
-def train_counts(findings: Findings) -> Counts:
+def train_counts(findings: Findings) -> ExplorerCounts:
     """The numbers of runs behind the scores of the training examples."""
-    counts: Counts = {}
+    counts: ExplorerCounts = {}
     if findings.mem is not None:
         counts["n_in"] = "runs trained on it", findings.mem["n_in"].to_numpy()
         counts["n_out"] = "runs without it", findings.mem["n_out"].to_numpy()
@@ -118,7 +118,7 @@ def train_counts(findings: Findings) -> Counts:
     return counts
 
 
-def test_scores(findings: Findings) -> Scores:
+def test_scores(findings: Findings) -> ExplorerScores:
     """The scores of the test examples that the findings have."""
     if findings.influence is None:
         return {}
@@ -131,7 +131,7 @@ def test_scores(findings: Findings) -> Scores:
     }
 
 
-def test_counts(findings: Findings) -> Counts:
+def test_counts(findings: Findings) -> ExplorerCounts:
     """The number of runs at the ratio of memorization and influence: the same for every test example."""
     if findings.mem is None or findings.influence is None:
         return {}

@@ -45,8 +45,8 @@ def report(
     second = None if other is None else Store.open(other)
     with reading_display(errors, opened) as show:
         parallel = Threads(on_progress=partial(show, BLOCKS))
-        write = write_report if second is None else partial(write_comparison, second)
-        written = write(opened, output, ratio=ratio, progress=report_stage, trust_code=trust_code, parallel=parallel)
+        write = partial(write_report, opened) if second is None else partial(write_comparison, (opened, second))
+        written = write(output, ratio=ratio, progress=report_stage, trust_code=trust_code, parallel=parallel)
     for reason in dict.fromkeys(written.missing.values()):
         parts = ", ".join(part for part, why in written.missing.items() if why == reason)
         warn(f"note: no {parts}: {reason}")
