@@ -25,15 +25,17 @@ from workers.campaign.plural import count_text
 from workers.common.arrays import Floats
 from workers.errors import DataError, EstimateError
 from workers.store import Store
-from workers.store.npz import read_vectors
+from workers.store.npz import array_names, read_vectors
 
 Estimate = Literal["memorization", "cscore", "forgetting"]
 Source = str | os.PathLike[str] | Store
 """A store, its path or URI, or a file of scores and labels: `FILE.npz` with the arrays `scores` and `labels`, or
-`FILE:COLUMN` of a Parquet or CSV table with a column `label`."""
+`tr_mem` and `tr_labels`; or `FILE:COLUMN` of a Parquet or CSV table with a column `label`."""
 
 _MAX_EXAMPLES = 1 << 27
 _LABEL = "label"
+_MEMORIZATION = ("tr_labels", "tr_mem")
+"""Arrays of Feldman and Zhang's cifar100_infl_matrix.npz, beside others; example i of CIFAR-100 is at place i."""
 _TABLE = re.compile(r"(?P<file>.+\.(?:parquet|csv)):(?P<column>[^:/\\]+)", re.IGNORECASE | re.DOTALL)
 
 
@@ -129,7 +131,7 @@ def read_scores(source: Source, estimate: Estimate, ratio: float | None = None, 
     if isinstance(source, Store):
         return _of_store(source, estimate, ratio, replicates)
     if is_published(source):
-        return replace(_published(Path(source)), quantity=estimate)
+        return replace(_published(Path(source), estimate), quantity=estimate)
     named = _table_column(source)
     if named is not None:
         return _of_table(*named, ratio)
@@ -209,13 +211,19 @@ def _basis(counts: StoreCounts) -> str:
     return f"ratio{'s' if len(ratios) > 1 else ''} {', '.join(ratios)}, {count_text(runs, 'run')}"
 
 
-def _published(path: Path) -> Scores:
-    arrays = read_vectors(path, {"labels": _MAX_EXAMPLES, "scores": _MAX_EXAMPLES})
-    labels, scores = arrays["labels"], arrays["scores"]
+def _published(path: Path, estimate: Estimate) -> Scores:
+    """Scores and labels, or memorization as V. Feldman and C. Zhang published it: tr_mem and tr_labels."""
+    names = ("labels", "scores")
+    if set(_MEMORIZATION) <= set(array_names(path)):
+        names = _MEMORIZATION
+        if estimate != "memorization":
+            raise DataError(f"{path}: holds memorization (tr_mem), not {estimate}")
+    arrays = read_vectors(path, dict.fromkeys(names, _MAX_EXAMPLES))
+    labels, scores = (arrays[name] for name in names)
     if labels.dtype.kind not in "iu":
-        raise DataError(f"{path}: labels: must be integers, got {labels.dtype}")
+        raise DataError(f"{path}: {names[0]}: must be integers, got {labels.dtype}")
     if len(labels) != len(scores):
-        raise DataError(f"{path}: scores: must be as many as labels, {len(labels)}, got {len(scores)}")
+        raise DataError(f"{path}: {names[1]}: must be as many as {names[0]}, {len(labels)}, got {len(scores)}")
     return Scores(str(path), "published scores", labels.astype(np.int64), _decimal(scores), None)
 
 

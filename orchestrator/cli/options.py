@@ -14,7 +14,10 @@ CampaignPath = Annotated[Path, typer.Argument(metavar="CAMPAIGN", help="Campaign
 StoreArgument = Annotated[str, typer.Argument(metavar="STORE", help="Folder or URI of a store.")]
 StoreOption = Annotated[str, typer.Option("--store", "-s", metavar="STORE", help="Folder or URI; created if missing.")]
 AddressOption = Annotated[str | None, option_of(RunOptions, "address")]
-SCORES_HELP = "Store, .npz file with arrays labels and scores, or FILE:COLUMN of a table with a column label"
+SCORES_HELP = (
+    "Store, .npz file with arrays labels and scores (or tr_labels and tr_mem), "
+    "or FILE:COLUMN of a table with a column label"
+)
 EstimateOption = Annotated[
     Literal["memorization", "cscore", "forgetting"] | None,
     typer.Option("--estimate", help="Estimate to compare; default: memorization; required with a file."),

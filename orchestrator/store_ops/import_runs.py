@@ -5,10 +5,10 @@ import json
 import os
 import platform
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from itertools import chain, groupby
+from itertools import chain, groupby, islice
 from operator import attrgetter
 from pathlib import Path
 
@@ -16,13 +16,14 @@ import numpy as np
 
 from orchestrator.campaigns.pending import shards_of
 from orchestrator.store_ops.heldout_layout import find_runs, read_run
-from workers.campaign.campaign import PPM, Subsets
+from orchestrator.store_ops.matrix_layout import open_matrices
+from workers.campaign.campaign import PPM, Subsets, ratio_to_ppm
 from workers.campaign.import_spec import Imported
 from workers.campaign.keys import Run, Shard
 from workers.common.arrays import Integers
 from workers.common.progress import ProgressCallback, no_progress
 from workers.errors import DataError
-from workers.store import Header, Store, examples_table
+from workers.store import Header, RunResult, Store, examples_table
 from workers.store.npz import read_vectors
 
 SHARD_SIZE = 32
@@ -43,6 +44,14 @@ class ImportReport:
     experiment: str
     runs: int
     before: int
+
+
+@dataclass(frozen=True)
+class MatrixImport:
+    """`name` of the experiment (None: the first file's), and the number of `runs`, the first rows (None: all)."""
+
+    name: str | None = None
+    runs: int | None = None
 
 
 def import_heldout(
@@ -66,22 +75,75 @@ def import_heldout(
         )
     runs = find_runs(source)
     train, test = _read_labels(Path(labels))
-    header = _header(name, train, test)
+    header = _header(Imported(layout="heldout", experiment=name), train, test)
 
+    def results(shards: Sequence[Shard]) -> Iterator[list[RunResult]]:
+        return ([read_run(run, runs[run], len(train), len(test)) for run in shard.runs] for shard in shards)
+
+    return _import_runs(store, header, (train, test), runs.keys(), results, on_progress)
+
+
+def import_matrices(
+    files: Sequence[str | os.PathLike[str]],
+    store: str | os.PathLike[str],
+    labels: str | os.PathLike[str],
+    options: MatrixImport = MatrixImport(),
+    on_progress: ProgressCallback = no_progress,
+) -> ImportReport:
+    """Import runs from matrices (see `orchestrator.store_ops.matrix_layout`) into a store, created if there is none.
+
+    As `import_heldout`, with `labels` in the same form; files are read from their start, in blocks of rows.
+    """
+    paths = [Path(file).expanduser().absolute() for file in files]
+    if not paths:
+        raise DataError("files: must be at least one, got none")
+    name = options.name or paths[0].stem
+    if not name.isprintable():
+        raise DataError(f"{paths[0]}: must have a printable name, which becomes the experiment's, got {name!r}")
+    train, test = _read_labels(Path(labels))
+    matrices = open_matrices(paths, len(train), len(test), options.runs)
+    ratio, replicates = matrices.subsets()
+    imported = Imported(layout="matrices", experiment=name, replicates=replicates, outputs=matrices.outputs)
+    header = _header(imported, train, test)
+    # Of more rows the mean size may be another; the runs of an import stay those of one ratio.
+    ratio_ppm = next((run.ratio_ppm for run in _committed(store, header)), ratio_to_ppm(ratio))
+
+    def results(shards: Sequence[Shard]) -> Iterator[list[RunResult]]:
+        rows = matrices.results(ratio_ppm)
+        read = 0
+        for shard in shards:
+            taken = list(islice(rows, shard.start - read, shard.stop - read))
+            read = shard.stop
+            yield taken
+
+    runs = [Run(ratio_ppm, number) for number in range(matrices.runs)]
+    return _import_runs(store, header, (train, test), runs, results, on_progress)
+
+
+def _import_runs(
+    store: str | os.PathLike[str],
+    header: Header,
+    labels: tuple[Integers, Integers],
+    runs: Collection[Run],
+    results: Callable[[Sequence[Shard]], Iterator[list[RunResult]]],
+    on_progress: ProgressCallback,
+) -> ImportReport:
+    """Commit the runs that are not in the store; `results` reads those of ascending shards."""
+    train, test = labels
     committed = _committed(store, header)
-    pending = _pending(runs.keys() - committed)
-    batches = ([read_run(run, runs[run], len(train), len(test)) for run in shard.runs] for shard in pending)
+    pending = _pending(set(runs) - committed)
+    batches = results(pending)
     first = next(batches, [])  # read before anything is written: wrong labels mostly show here
     opened = Store.create(store, header, examples_table(train, train, test, class_names=header.class_names))
     opened.clean()
     # How many, not up to which: folders may be missing between them, which nothing here can train.
-    for ratio_ppm, number in Counter(run.ratio_ppm for run in committed | runs.keys()).items():
+    for ratio_ppm, number in Counter(run.ratio_ppm for run in committed | set(runs)).items():
         opened.add_target(Subsets(ratios=(ratio_ppm / PPM,), repetitions=number), at_least=True)
     count = before = len(runs) - sum(len(shard.runs) for shard in pending)
     on_progress(count, len(runs))
-    for shard, results in zip(pending, chain([first], batches), strict=False):
-        opened.commit(shard, results)
-        count += len(results)
+    for shard, shard_results in zip(pending, chain([first], batches), strict=False):
+        opened.commit(shard, shard_results)
+        count += len(shard_results)
         on_progress(count, len(runs))
     return ImportReport(opened.uri, header.dataset, len(runs), before)
 
@@ -105,13 +167,12 @@ def _pending(runs: Iterable[Run]) -> list[Shard]:
     ]
 
 
-def _header(experiment: str, train: Integers, test: Integers) -> Header:
-    imported = Imported(layout="heldout", experiment=experiment)
+def _header(imported: Imported, train: Integers, test: Integers) -> Header:
     fingerprint = _fingerprint(train, test)
     return Header(
         identity=imported.identity(fingerprint),
         fingerprint=fingerprint,
-        dataset=experiment,
+        dataset=imported.experiment,
         num_train=len(train),
         num_test=len(test),
         class_names=tuple(str(label) for label in range(max(train.max(), test.max(initial=0)) + 1)),

@@ -1,7 +1,7 @@
 """Reads matrices of untrusted `.npz` and Parquet files in blocks of rows; sizes are checked, nothing is unpickled.
 
-In an npz file a matrix is an array [rows, width] in C order. In a Parquet file it is a column of lists, each of `width`
-values, a row for each row of the matrix.
+In an npz file a matrix is an array [rows, width] in C order, and so is a npy file. In a Parquet file it is a column of
+lists, each of `width` values, a row for each row of the matrix.
 """
 
 import io
@@ -27,18 +27,23 @@ _MAX_WIDTH = 1 << 24
 class MatrixFile:
     """An open file of matrices, which messages call `place`. Raises DataError where it is neither npz nor Parquet."""
 
-    def __init__(self, source: Path | pa.Buffer, place: str | None = None) -> None:
+    def __init__(self, source: Path | pa.Buffer, place: str | None = None, name: str | None = None) -> None:
+        """`name` is what an array is called that a npy file has; None: such a file is refused."""
         self.place = place or str(source)
         self._source = source
         try:
             with self._open() as file:
-                start = file.read(4)
+                start = file.read(6)
         except OSError as error:
             raise DataError(f"{self.place}: {error.strerror or error}") from error
-        if start not in (b"PAR1", b"PK\x03\x04"):
+        self._is_npy = start == b"\x93NUMPY" and name is not None
+        if start[:4] not in (b"PAR1", b"PK\x03\x04") and not self._is_npy:
             raise DataError(f"{self.place}: must be a .npz or Parquet file, and is neither")
         self._parquet: ParquetFile | None = None
-        if start == b"PAR1":
+        if self._is_npy and name is not None:
+            self.names: tuple[str, ...] = (name,)
+            return
+        if start[:4] == b"PAR1":
             self._parquet = open_parquet(source, self.place)
             self.names = tuple(self._parquet.schema.names)
             return
@@ -86,7 +91,11 @@ class MatrixFile:
 
     @contextmanager
     def _member(self, name: str) -> Iterator[IO[bytes]]:
-        """An array of the npz file."""
+        """An array of the npz file, or the npy file's own."""
+        if self._is_npy:
+            with wrap_npz_errors(self.place, name), self._open() as file:
+                yield file
+            return
         with (
             wrap_npz_errors(self.place, name),
             self._open() as file,

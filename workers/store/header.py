@@ -64,7 +64,7 @@ class Header(Frozen):
     @property
     def record(self) -> Record:
         """The record settings: what results hold beside correctness."""
-        return self.campaign.record if isinstance(self.campaign, Campaign) else Record()
+        return self.campaign.record
 
     @property
     def presentation_slots(self) -> int:

@@ -48,6 +48,12 @@ def read_vectors(path: Path | IO[bytes], longest: Mapping[str, int], where: str 
     return vectors
 
 
+def array_names(path: Path) -> list[str]:
+    """The names of the arrays in a file. Raises DataError."""
+    with wrap_npz_errors(str(path)), zipfile.ZipFile(path) as archive:
+        return [name.removesuffix(".npy") for name in archive.namelist()]
+
+
 def read_array_header(member: IO[bytes]) -> ArrayHeader:
     """The header of a `.npy` file, which is left where its values begin. Raises ValueError where it is none."""
     version = np.lib.format.read_magic(member)

@@ -79,7 +79,11 @@ def pack_masks(blocks: Iterable[Bools]) -> SubsetMasks:
 
 
 def mean_ratio(masks: SubsetMasks) -> float:
-    """The masks' mean size over N, with six decimals, such that floor(ratio x N) is the size of masks of equal size."""
-    examples = len(masks.bits)
-    mean = round(float(masks.sizes().mean()))
-    return min(PPM, max(1, -(-mean * PPM // examples))) / PPM
+    """See `ratio_of_sizes`."""
+    return ratio_of_sizes(masks.sizes(), len(masks.bits))
+
+
+def ratio_of_sizes(sizes: Integers, num_examples: int) -> float:
+    """The mean size over N, with six decimals, such that floor(ratio x N) is the size of masks of equal size."""
+    mean = round(float(np.mean(sizes)))
+    return min(PPM, max(1, -(-mean * PPM // num_examples))) / PPM
