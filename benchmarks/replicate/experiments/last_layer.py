@@ -87,6 +87,6 @@ def _memorized(scores: Scores, members: Bools | None = None) -> _Count:
 def _quality(view: StoreView) -> str:
     """Pairs of the published selection, and test accuracy with its standard error over runs."""
     (pairs,) = records(view.pair_uniqueness().query("quantity == 'pairs'"))
-    accuracy = view.runs().query("is_final")["test_accuracy"]
-    right = f"test accuracy {accuracy.mean():.2%} ± {accuracy.sem():.2%}"
+    accuracy = view.runs().query("is_final")["test_accuracy"].to_numpy(dtype=np.float64)
+    right = f"test accuracy {accuracy.mean():.2%} ± {accuracy.std(ddof=1) / math.sqrt(len(accuracy)):.2%}"
     return f"{pairs['value']:,.0f} ± {pairs['se']:.0f} pairs, {right}"
