@@ -9,7 +9,7 @@ The order follows the average precision with which wrong labels were found on di
 needs few runs, as every epoch of every run is a look at it. The C-score asks models that never saw the label: as good
 with hundreds of runs, but of a dozen runs it is too coarse to tell examples apart. Memorization finds only those that
 models came to fit, so it comes late; a large probability may be that of another class; densities look at one model or
-none. The number of units to flip a prediction is known of a sample of examples alone: it ranks them only where it is
+none. Variability is low for wrong labels, which models are surely wrong on. The number of units to flip a prediction is known of a sample of examples alone: it ranks them only where it is
 requested.
 """
 
@@ -21,7 +21,7 @@ from analysis.scoring.example_scores import NAMES, ExampleScore, StoreScores
 from workers.errors import EstimateError
 
 ORDER = (
-    *("loss", "probability", "aum", "accuracy", "el2n", "cscore", "learning_epoch", "forgettability", "second_split"),
+    *("loss", "probability", "aum", "accuracy", "cscore", "learning_epoch", "forgettability", "el2n", "second_split"),
     *("mem", "max_probability", "variability", "hidden_density_same", "hidden_density_relative"),
     *("input_density_same", "input_density_relative", "hidden_density", "input_density"),
 )

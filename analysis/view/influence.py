@@ -95,10 +95,10 @@ class InfluenceView(View):
     def group_influence(
         self,
         *,
-        groups: npt.ArrayLike | None = None,
-        on: Affected = "class",
         ratio: float | None = None,
         epoch: int | None = None,
+        groups: npt.ArrayLike | None = None,
+        on: Affected = "class",
         confidence: float = CONFIDENCE,
     ) -> pd.DataFrame:
         """Influence of groups of training examples on test examples, classes, or all: see

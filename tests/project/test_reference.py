@@ -148,6 +148,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 OPTIONS = {
     "datamodels": ["--ratio", "0.7", "--tests", "0-4", "--heldout", "0.3"],
     "influence": ["--ratio", "0.7"],
+    "group-influence": ["--ratio", "0.7"],
     "compare": ["--ratio", "0.7"],
     "audit": ["--ratio", "0.7"],
 }
