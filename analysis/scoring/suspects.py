@@ -9,8 +9,8 @@ The order follows the average precision with which wrong labels were found on di
 needs few runs, as every epoch of every run is a look at it. The C-score asks models that never saw the label: as good
 with hundreds of runs, but of a dozen runs it is too coarse to tell examples apart. Memorization finds only those that
 models came to fit, so it comes late; a large probability may be that of another class; densities look at one model or
-none. Variability is low for wrong labels, which models are surely wrong on. The number of units to flip a prediction is known of a sample of examples alone: it ranks them only where it is
-requested.
+none. Variability is low for wrong labels, which models are surely wrong on. The number of units to flip a prediction is
+known of a sample of examples alone: it ranks them only where it is requested.
 """
 
 import numpy as np
