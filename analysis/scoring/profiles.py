@@ -61,7 +61,8 @@ def group_profiles(
     rows = []
     for ratio in held_out.ratios:
         values = _consistency(ratio)
-        behind = np.array(int(ratio.n_out.max()))
+        subsets = ratio.n_out if ratio.clusters_out is None else ratio.clusters_out.clusters
+        behind = np.array(int(subsets.max()))
         for group, name in enumerate(groups.names):
             summary = _summary(values[groups.members(group)])
             mean, known = summary["mean"], summary["examples"]

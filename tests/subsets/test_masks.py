@@ -1,6 +1,8 @@
 """Masks of the user's own: read in bounded memory, kept in the store, trained on as they are."""
 
+import copy
 import io
+import json
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -18,6 +20,7 @@ from hypothesis import strategies as st
 from analysis import open_store
 from orchestrator import LocalRunner, plan_campaign, run_campaign
 from orchestrator.campaigns.preflight import resolve_tables
+from orchestrator.runners.ray.job_package import MASKS_FILE, with_sent_tables
 from orchestrator.store_ops.verify import verify_store
 from tests.command import call
 from tests.conftest import small_campaign
@@ -28,7 +31,7 @@ from workers.campaign.yaml_io import dump_campaign
 from workers.common.arrays import Bools
 from workers.datasets import load_dataset
 from workers.datasets.mask_file import read_masks
-from workers.errors import CampaignError, StoreMismatchError
+from workers.errors import CampaignError, DamagedFileError, StoreMismatchError
 from workers.subsets.draw import draw_subset, subset_size
 from workers.subsets.masks import mean_ratio, pack_masks
 
@@ -243,3 +246,31 @@ def test_a_campaign_file_with_masks_is_run_by_the_command(file: Path, tmp_path: 
     code, _, error = call("run", tmp_path / "c.yaml", "--store", tmp_path / "s", "--runner", "local")
     assert code == 0, error
     assert (open_store(tmp_path / "s").subsets().to_numpy() == drawn_masks()[:4]).all()
+
+
+def test_masks_are_sent_along_with_a_job(file: Path, tmp_path: Path) -> None:
+    campaign, sent = with_sent_tables(masked(file))
+    assert sent == {MASKS_FILE: file}
+    assert campaign.subsets.masks is not None
+    assert campaign.subsets.masks.file == MASKS_FILE
+    with pytest.raises(CampaignError, match=r"^subsets.masks.file: must be a file of this machine"):
+        with_sent_tables(masked(tmp_path / "gone.npz"))
+
+
+def test_a_header_that_claims_other_masks_is_refused(trained: Path, tmp_path: Path) -> None:
+    store = tmp_path / "s"
+    shutil.copytree(trained, store)
+    path = store / "campaign.json"
+    sound = json.loads(path.read_text())
+    for name in ("count", "largest"):
+        document = copy.deepcopy(sound)
+        document["campaign"]["subsets"]["masks"][name] = None
+        path.write_text(json.dumps(document))
+        with pytest.raises(DamagedFileError, match=r"^[^\n]*subsets.masks are of no possible number[^\n]*$"):
+            open_store(store)
+    # As many bytes as 6 masks have, and more than are there.
+    for count, problem in ((5, "does not contain the campaign's masks"), (1_000_000, "values, expected")):
+        sound["campaign"]["subsets"]["masks"]["count"] = count
+        path.write_text(json.dumps(sound))
+        with pytest.raises(DamagedFileError, match=f"column masks: [^\\n]*{problem}"):
+            open_store(store).store.masks()
