@@ -28,6 +28,9 @@ _NEW = "{new}"
 
 _numbers = itertools.count()
 
+_ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+"""With compiled modules kept, as they are where nobody forbids it."""
+
 
 def main() -> None:
     """Measure and print."""
@@ -84,7 +87,7 @@ def cpu_seconds(words: Sequence[str]) -> float:
     words = [word.replace(_NEW, f"new-{number}") for word in words]
     with tempfile.TemporaryFile() as output:
         streams = [(os.POSIX_SPAWN_DUP2, output.fileno(), descriptor) for descriptor in (1, 2)]
-        child = os.posix_spawn(words[0], words, os.environ, file_actions=streams)
+        child = os.posix_spawn(words[0], words, _ENVIRONMENT, file_actions=streams)
         _, code, usage = os.wait4(child, 0)
         if code:
             output.seek(0)

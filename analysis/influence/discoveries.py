@@ -34,7 +34,7 @@ from analysis.influence.pair_options import DEFAULTS, PairOptions
 from analysis.influence.pairs import Pairs
 from analysis.reading.bits import RatioBits
 from workers.campaign.plural import count_text
-from workers.common.arrays import Floats, Integers
+from workers.common.arrays import Floats, Int32s, Integers
 from workers.errors import EstimateError, SharedSubsetsError, TooManyPairsError
 
 COLUMNS = (*INFLUENCE_COLUMNS, "p_value", "q_value")
@@ -77,7 +77,7 @@ def influence_discoveries(
     tried = sum(len(some.examples) * len(tests) for some, tests in families) - itself
     every = [some for some, _ in families]
     level = _countable_level(every, blocks, tried, fdr, options)
-    blocks_of_pairs = list(options.blocks.map(_significant, (every, level), blocks)) if level else []
+    blocks_of_pairs = list(options.blocks.map(_significant, _with_bars(every, level), blocks)) if level else []
     of_ratio: list[list[Pairs]] = [[] for _ in ratios]
     places = {id(ratio): place for place, ratio in enumerate(ratios)}
     for block, pairs in zip(blocks, blocks_of_pairs, strict=level > 0):
@@ -126,7 +126,7 @@ def _countable_level(
     """A level that no discovery's p-value is above, and that at most `max_pairs` pairs reach; 0: there are none."""
     level, reached = fdr, tried
     while True:
-        before, reached = reached, sum(options.blocks.map(_count_significant, (families, level), blocks))
+        before, reached = reached, sum(options.blocks.map(_count_significant, _with_bars(families, level), blocks))
         if reached <= options.max_pairs:
             return level if reached else 0.0
         if reached == before:
@@ -137,14 +137,16 @@ def _countable_level(
         level = fdr * reached / tried
 
 
-def _count_significant(shared: tuple[Sequence[PairCounts], float], block: FamilyBlock) -> int:
-    families, level = shared
-    some = families[block.family]
-    return some.number(block.tests, significant_counts(some, some.bits.correct[block.tests], level))
+def _with_bars(families: Sequence[PairCounts], level: float) -> list[tuple[PairCounts, Int32s]]:
+    """What is counted in all blocks: the families, with the counts that are significant at a level."""
+    return [(family, significant_counts(family, level)) for family in families]
 
 
-def _significant(shared: tuple[Sequence[PairCounts], float], block: FamilyBlock) -> Pairs:
-    families, level = shared
-    some = families[block.family]
-    bars = significant_counts(some, some.bits.correct[block.tests], level)
-    return Pairs.join(list(some.scan(block.tests, bars)))
+def _count_significant(families: Sequence[tuple[PairCounts, Int32s]], block: FamilyBlock) -> int:
+    counted, bars = families[block.family]
+    return counted.number(block.tests, bars[counted.bits.correct[block.tests]])
+
+
+def _significant(families: Sequence[tuple[PairCounts, Int32s]], block: FamilyBlock) -> Pairs:
+    counted, bars = families[block.family]
+    return Pairs.join(list(counted.scan(block.tests, bars[counted.bits.correct[block.tests]])))

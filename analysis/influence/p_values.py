@@ -7,19 +7,20 @@ runs, t of them right, |A_i| drawn. Its upper tail is the p-value of a positive 
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from analysis.influence.pair_counter import UNREACHABLE, PairCounts
 from analysis.influence.pairs import Pairs
 from workers.common.arrays import Floats, Int32s, Integers
-from workers.common.numba_jit import compiled
 
 _NEGLIGIBLE_LOG = 45.0
 """Terms under exp(-45) of the level that is requested do not change a tail in double precision."""
 _LEVEL_MARGIN = 1 + 1e-9
 """Thresholds are computed for a level larger by this factor, so that rounding loses no pair; exact p-values decide."""
+
+_CELLS = 1 << 14
+"""Thresholds computed together, so that their numbers fit a core's cache."""
 
 
 def p_values(pairs: Pairs, n_in: Integers, total: Integers, runs: int) -> Floats:
@@ -56,56 +57,52 @@ def _survival() -> Callable[..., Floats]:
     return typed
 
 
-def significant_counts(counted: PairCounts, total: Integers, level: float) -> Int32s:
-    """int32[tests, groups]: the smallest count whose p-value is at most `level`; UNREACHABLE where none is.
+def significant_counts(counted: PairCounts, level: float) -> Int32s:
+    """The smallest count whose p-value is at most `level`, by a test example's number of right runs and by group.
 
-    `total` (int64[tests]) is each test's number of right runs.
+    int32[runs + 1, groups]; UNREACHABLE where there is none, and for numbers that no test example has.
     """
     runs = counted.bits.runs
     log_factorials = np.array([math.lgamma(k + 1) for k in range(runs + 1)])
-    distinct, where = np.unique(total, return_inverse=True)
-    thresholds = np.empty((len(distinct), len(counted.sizes)), np.int32)
-    _fill_thresholds(thresholds, runs, counted.sizes, distinct, math.log(level * _LEVEL_MARGIN), log_factorials)
-    return np.ascontiguousarray(thresholds[where])
+    totals = np.unique(counted.bits.correct)
+    cells = np.stack(np.meshgrid(counted.sizes, totals)).reshape(2, -1)  # |A_i| and total, row after row
+    parts = np.array_split(cells, range(_CELLS, cells.shape[1], _CELLS), axis=1)
+    log_level = math.log(level * _LEVEL_MARGIN)
+    counts = np.full((runs + 1, len(counted.sizes)), UNREACHABLE)
+    thresholds = [_thresholds(runs, part[0], part[1], log_level, log_factorials) for part in parts]
+    counts[totals] = np.concatenate(thresholds).reshape(len(totals), -1)
+    return counts
 
 
-@compiled
-def _fill_thresholds(
-    thresholds: Int32s, runs: int, sizes: Integers, totals: Integers, log_level: float, log_factorials: Floats
-) -> None:
-    for row in range(len(totals)):
-        for column in range(len(sizes)):
-            thresholds[row, column] = _threshold(runs, sizes[column], totals[row], log_level, log_factorials)
-
-
-@compiled
-def _threshold(runs: int, n_in: int, total: int, log_level: float, log_factorials: Floats) -> Any:
-    """The smallest count c with P[C >= c] <= the level."""
-    fewest, most = max(0, total - (runs - n_in)), min(n_in, total)
+def _thresholds(runs: int, n_in: Integers, total: Integers, log_level: float, log_factorials: Floats) -> Integers:
+    """The smallest counts c with P[C >= c] <= the level, int64 of each cell."""
+    fewest, most = np.maximum(0, total - (runs - n_in)), np.minimum(n_in, total)
     # Beyond the mode the terms fall: the sum starts at the last one that matters, and goes down.
     low, high = (n_in + 1) * (total + 1) // (runs + 2), most
-    while low < high:
+    while (low < high).any():
         middle = (low + high + 1) // 2
-        if _log_pmf(runs, n_in, total, middle, log_factorials) < log_level - _NEGLIGIBLE_LOG:
-            high = middle - 1
-        else:
-            low = middle
-    count, tail = min(max(low, fewest), most), 0.0
-    term = math.exp(_log_pmf(runs, n_in, total, count, log_factorials) - log_level)
-    threshold = count + 1
-    while count >= fewest:
-        tail += term
-        if tail > 1:
-            break
-        threshold = count
-        term *= count * (runs - n_in - total + count) / ((n_in - count + 1.0) * (total - count + 1.0))
-        count -= 1
-    return threshold if threshold <= most else UNREACHABLE
+        negligible = _log_pmf(runs, n_in, total, middle, log_factorials) < log_level - _NEGLIGIBLE_LOG
+        low, high = (
+            np.where((low < high) & ~negligible, middle, low),
+            np.where((low < high) & negligible, middle - 1, high),
+        )
+    count = np.minimum(np.maximum(low, fewest), most)
+    term = np.exp(_log_pmf(runs, n_in, total, count, log_factorials) - log_level)
+    thresholds, tail, cell = count + 1, np.zeros(len(count)), np.arange(len(count))
+    while len(cell):
+        tail = tail + term
+        going = tail <= 1
+        thresholds[cell[going]] = count[going]
+        going &= count > fewest
+        cell, n_in, total, fewest, count = (values[going] for values in (cell, n_in, total, fewest, count))
+        tail, term = tail[going], term[going]
+        term = term * (count * (runs - n_in - total + count) / ((n_in - count + 1.0) * (total - count + 1.0)))
+        count = count - 1
+    return np.where(thresholds <= most, thresholds, UNREACHABLE)
 
 
-@compiled
-def _log_pmf(runs: int, n_in: int, total: int, count: int, f: Floats) -> Any:
+def _log_pmf(runs: int, n_in: Integers, total: Integers, count: Integers, f: Floats) -> Floats:
     """log P[C = count]."""
     inside = f[n_in] - f[count] - f[n_in - count]
     outside = f[runs - n_in] - f[total - count] - f[runs - n_in - total + count]
-    return inside + outside - (f[runs] - f[total] - f[runs - total])
+    return np.asarray(inside + outside - (f[runs] - f[total] - f[runs - total]))

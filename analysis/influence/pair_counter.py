@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.influence.pairs import Pairs
-from analysis.influence.popcount import WIDE, number_reaching, reaching, shared_ones
+from analysis.influence.popcount import WIDE, PairKernels, pair_kernels
 from analysis.reading.bits import RatioBits
 from analysis.statistics.means import Empty, empty_mean, mean_difference
 from workers.common.arrays import Floats, Int32s, Integers
@@ -41,6 +41,11 @@ class PairCounts:
     group: npt.NDArray[np.int32]
     sizes: Integers
 
+    @property
+    def kernels(self) -> PairKernels:
+        """What counts these pairs with all test examples."""
+        return pair_kernels(self.bits.labels.num_test, len(self.examples), len(self.words))
+
     def influence(self, correct_in: npt.NDArray[np.integer], n_in: Integers, total: Integers) -> Floats:
         """infl of pairs from their counts, float64, rounded once, elementwise under broadcasting."""
         return mean_difference(correct_in, n_in, total - correct_in, self.bits.runs - n_in, self.empty)
@@ -53,7 +58,7 @@ class PairCounts:
         """infl as float32[len(tests), len(examples)], rounded from float64; examples in ascending id."""
         counts = np.empty((len(tests), len(self.examples)), np.int32)
         if counts.size:
-            shared_ones(self.test_words(tests), self.words, counts)
+            self.kernels.shared_ones(self.test_words(tests), self.words, counts)
         infl = self.influence(counts, self.bits.n_in[self.examples], self.bits.correct[tests, None])
         matrix = np.empty(infl.shape, np.float32)
         matrix[:, np.argsort(np.argsort(self.examples))] = infl
@@ -68,7 +73,7 @@ class PairCounts:
         words = self.test_words(tests)
         room = np.empty((3, _HIT_TILES * WIDE * len(tests)), np.int32)
         while first < last and len(tests):
-            first, hits = reaching(words, self.words, self.group, bars, first, last, room)
+            first, hits = self.kernels.reaching(words, self.words, self.group, bars, first, last, room)
             z, i, correct_in = (column.astype(np.int64) for column in room[:, :hits])
             infl = self.influence(correct_in, self.sizes[self.group[i]], self.bits.correct[tests[z]])
             yield Pairs(tests[z], self.examples[i], correct_in, infl).between_different(self.bits)
@@ -78,7 +83,9 @@ class PairCounts:
         if not len(tests):
             return 0
         words = self.test_words(tests)
-        return int(number_reaching(words, self.words, self.group, bars)) - self._with_itself(tests, words, bars)
+        return int(self.kernels.number_reaching(words, self.words, self.group, bars)) - self._with_itself(
+            tests, words, bars
+        )
 
     def _with_itself(self, tests: Integers, words: npt.NDArray[np.uint64], bars: Int32s) -> int:
         """How many training examples reach the bar with themselves, where training examples are affected."""

@@ -1,129 +1,72 @@
-"""Co-occurrence counts of packed bits, 64 at a time: an exact, compiled matrix product of 0/1 data.
+"""Co-occurrence counts of packed bits, 64 runs at a time: an exact matrix product of 0/1 data.
 
-One AND, one count of ones and one sum take the place of 64 multiplications and additions, or of 512 on a processor
-with wide vectors, about four times what its 8-bit integer product reaches (benchmarks/RESULTS.md).
+Compiled by numba for many pairs; NumPy's for few, where numba takes longer to import than the counts take. Both count
+the same ones.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
-from numba import njit, types
-from numba.extending import intrinsic
 
 from workers.common.arrays import Int32s, UInt64s
-from workers.common.numba_jit import compiled
 
 WIDE = 128
 """Examples of a tile: with 2000 runs its bits take 32 KB, a core's first cache."""
 
-
-@intrinsic  # type: ignore[untyped-decorator]
-def _ones(typing: Any, word: Any) -> Any:
-    """The number of ones in a uint64."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.ctpop(arguments[0])
-
-    return types.uint64(types.uint64), generate
+_FEW = 30_000_000
+"""Words of pairs that NumPy counts in 0.1 s; numba takes a second to import and to load what it compiled."""
 
 
-@compiled
-def _tile(examples: UInt64s, first: int, tile: UInt64s) -> Any:
-    """Copy the examples from `first` on into uint64[words, WIDE]; returns how many there are."""
-    wide = min(WIDE, examples.shape[1] - first)
-    for word in range(examples.shape[0]):
-        for i in range(wide):
-            tile[word, i] = examples[word, first + i]
-    return wide
+class PairKernels(NamedTuple):
+    """The counts of ones that tests (uint64[tests, words]) share with examples (uint64[words, examples])."""
 
-
-@njit(inline="always")  # type: ignore[untyped-decorator]
-def _count(one: UInt64s, other: UInt64s, tile: UInt64s, counts: npt.NDArray[np.uint64]) -> None:
-    """counts[0, i] and counts[1, i]: ones that two tests (uint64[words]) share with each example of a tile.
-
-    Two tests at a time, and four words: so a word of the tile is read once for both, and a sum once for four.
-    """
-    counts[:] = 0
-    first, second = counts[0], counts[1]
-    words = len(one)
-    unrolled = words - words % 4
-    for word in range(0, unrolled, 4):
-        p0, p1, p2, p3 = one[word], one[word + 1], one[word + 2], one[word + 3]
-        q0, q1, q2, q3 = other[word], other[word + 1], other[word + 2], other[word + 3]
-        t0, t1, t2, t3 = tile[word], tile[word + 1], tile[word + 2], tile[word + 3]
-        for i in range(WIDE):
-            x0, x1, x2, x3 = t0[i], t1[i], t2[i], t3[i]
-            first[i] += _ones(x0 & p0) + _ones(x1 & p1) + _ones(x2 & p2) + _ones(x3 & p3)
-            second[i] += _ones(x0 & q0) + _ones(x1 & q1) + _ones(x2 & q2) + _ones(x3 & q3)
-    for word in range(unrolled, words):
-        p, q, row = one[word], other[word], tile[word]
-        for i in range(WIDE):
-            first[i] += _ones(row[i] & p)
-            second[i] += _ones(row[i] & q)
-
-
-@compiled
-def shared_ones(tests: UInt64s, examples: UInt64s, out: Int32s) -> None:
-    """out[z, i] = ones that uint64[tests, words] and uint64[words, examples] share: int32[tests, examples]."""
-    tile = np.zeros((examples.shape[0], WIDE), np.uint64)
-    counts = np.empty((2, WIDE), np.uint64)
-    for first in range(0, examples.shape[1], WIDE):
-        wide = _tile(examples, first, tile)
-        for z in range(0, len(tests), 2):
-            other = min(z + 1, len(tests) - 1)
-            _count(tests[z], tests[other], tile, counts)
-            for i in range(wide):
-                out[z, first + i] = counts[0, i]
-                out[other, first + i] = counts[other - z, i]
-
-
-@compiled
-def reaching(
-    tests: UInt64s, examples: UInt64s, groups: Int32s, bars: Int32s, first: int, last: int, hit_rows: Int32s
-) -> tuple[int, int]:
+    shared_ones: Callable[[UInt64s, UInt64s, Int32s], None]
+    """out[z, i] = ones that test z and example i share; `out` is int32[tests, examples]."""
+    reaching: Callable[[UInt64s, UInt64s, Int32s, Int32s, int, int, Int32s], tuple[int, int]]
     """Find the pairs whose shared ones reach the bar of the test and of the example's group.
 
-    `groups` (int32[examples]) ascend; `bars` is int32[tests, groups]. Looks at the examples from `first` to `last`, a
-    tile at a time, while `hit_rows` (int32[3, room]: test, example, count) has room for a tile of hits, which takes
-    WIDE x len(tests). Returns the example to go on with, and the number of hits.
+    `groups` (int32[examples]) ascend; `bars` is int32[tests, groups]. Looks at examples from `first` to `last` while
+    `hit_rows` (int32[3, room]: test, example, count) has room for the hits of a tile, which are up to WIDE x tests.
+    Returns the example to go on with, and the number of hits.
     """
-    tile = np.zeros((examples.shape[0], WIDE), np.uint64)
-    counts = np.empty((2, WIDE), np.uint64)
-    hits = 0
-    while first < last and hits + WIDE * len(tests) <= hit_rows.shape[1]:
-        wide = min(_tile(examples, first, tile), last - first)
-        for z in range(0, len(tests), 2):
-            other = min(z + 1, len(tests) - 1)
-            _count(tests[z], tests[other], tile, counts)
-            for row in range(1 + other - z):
-                bar = bars[z + row, groups[first] : groups[first + wide - 1] + 1]
-                lowest = np.uint64(bar.min())
-                near = 0
-                for i in range(wide):
-                    near += counts[row, i] >= lowest
-                if near:
-                    for i in range(wide):
-                        if counts[row, i] >= np.uint64(bars[z + row, groups[first + i]]):
-                            hit_rows[0, hits], hit_rows[1, hits] = z + row, first + i
-                            hit_rows[2, hits] = counts[row, i]
-                            hits += 1
-        first += wide
-    return first, hits
-
-
-@compiled
-def number_reaching(tests: UInt64s, examples: UInt64s, groups: Int32s, bars: Int32s) -> Any:
+    number_reaching: Callable[[UInt64s, UInt64s, Int32s, Int32s], int]
     """How many pairs `reaching` would find among all examples."""
-    tile = np.zeros((examples.shape[0], WIDE), np.uint64)
-    counts = np.empty((2, WIDE), np.uint64)
-    hits = 0
-    for first in range(0, examples.shape[1], WIDE):
-        wide = _tile(examples, first, tile)
-        for z in range(0, len(tests), 2):
-            other = min(z + 1, len(tests) - 1)
-            _count(tests[z], tests[other], tile, counts)
-            for row in range(1 + other - z):
-                for i in range(wide):
-                    hits += counts[row, i] >= np.uint64(bars[z + row, groups[first + i]])
-    return hits
+
+
+def pair_kernels(tests: int, examples: int, words: int) -> PairKernels:
+    """What counts so many pairs in the least time."""
+    if tests * examples * words <= _FEW:
+        return PairKernels(_shared_ones, _reaching, _number_reaching)
+    from analysis.influence import compiled_popcount
+
+    return PairKernels(compiled_popcount.shared_ones, compiled_popcount.reaching, compiled_popcount.number_reaching)
+
+
+def _shared_ones(tests: UInt64s, examples: UInt64s, out: Int32s) -> None:
+    out[:] = 0
+    for one, other in zip(tests.T, examples, strict=True):
+        out += np.bitwise_count(one[:, None] & other)
+
+
+def _reaching(
+    tests: UInt64s, examples: UInt64s, groups: Int32s, bars: Int32s, first: int, last: int, hit_rows: Int32s
+) -> tuple[int, int]:
+    stop = min(last, first + hit_rows.shape[1] // len(tests))
+    counts = _counts(tests, examples[:, first:stop])
+    rows, places = np.nonzero(counts >= bars[:, groups[first:stop]])
+    hit_rows[:, : len(rows)] = rows, first + places, counts[rows, places]
+    return stop, len(rows)
+
+
+def _number_reaching(tests: UInt64s, examples: UInt64s, groups: Int32s, bars: Int32s) -> int:
+    return sum(
+        int((_counts(tests, examples[:, first : first + WIDE]) >= bars[:, groups[first : first + WIDE]]).sum())
+        for first in range(0, examples.shape[1], WIDE)
+    )
+
+
+def _counts(tests: UInt64s, examples: UInt64s) -> Int32s:
+    counts = np.empty((len(tests), examples.shape[1]), np.int32)
+    _shared_ones(tests, examples, counts)
+    return counts

@@ -1,5 +1,7 @@
 """Ends the process once the command's work is done, even if user code left threads or children running."""
 
+import atexit
+import ctypes
 import os
 import sys
 import threading
@@ -16,10 +18,16 @@ def exit_process(code: int) -> NoReturn:
     """End the process with this exit code; where threads or children block it, after some seconds and with a line.
 
     Python waits for every thread that is no daemon, for exit handlers, and for processes of multiprocessing, for ever.
+    What it does then, taking every module apart, takes 0.1 s where pandas was imported and half a second after torch:
+    the process ends without.
     """
     _flush()
     threading.Thread(target=_force_exit, args=(code,), name="longtail-end", daemon=True).start()
-    sys.exit(code)
+    threading._shutdown()  # type: ignore[attr-defined] # waits for threads, and ends those of executors
+    atexit._run_exitfuncs()
+    _flush()
+    ctypes.CDLL(None).fflush(None)  # what C code has printed
+    os._exit(code)
 
 
 def _force_exit(code: int) -> None:

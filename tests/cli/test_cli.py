@@ -200,16 +200,17 @@ def test_a_command_imports_only_what_it_uses(tmp_path: Path, campaign: Path) -> 
     store, lists, tables = tmp_path / "s", tmp_path / "pairs.csv", tmp_path / "tables"
     assert call("run", campaign, "--store", store)[0] == 0
     compiler, heavy = ["torch._dynamo"], ["ray", "matplotlib", "sklearn", "scipy.optimize"]
+    few = ["numba", "joblib"]  # numba only where there are many pairs
     steps: list[tuple[list[object], list[str]]] = [
         (["--help"], [*compiler, *heavy, "torch", "pandas", "pyarrow", "numpy", "pydantic"]),
         (["init", "digits", "-o", tmp_path / "new.yaml"], [*compiler, *heavy, "torch", "pandas", "pyarrow", "numpy"]),
         (["status", store], [*compiler, *heavy, "torch", "pandas", "scipy", "numba"]),
         (["verify", store], [*compiler, *heavy, "torch"]),
-        (["influence", store, "--ratio", "0.6", "-o", lists], [*compiler, *heavy, "torch"]),
-        (["estimate", store, "-o", tables], [*compiler, *heavy, "torch"]),
-        (["compact", store], [*compiler, *heavy, "torch"]),
-        (["plan", campaign, "--store", store], [*compiler, "ray", "matplotlib"]),
-        (["run", campaign, "--store", tmp_path / "again"], [*compiler, "ray", "matplotlib"]),
+        (["influence", store, "--ratio", "0.6", "-o", lists], [*compiler, *heavy, *few, "torch"]),
+        (["estimate", store, "-o", tables], [*compiler, *heavy, *few, "torch"]),
+        (["compact", store], [*compiler, *heavy, *few, "torch"]),
+        (["plan", campaign, "--store", store], [*compiler, *few, "ray", "matplotlib", "sympy"]),
+        (["run", campaign, "--store", tmp_path / "again"], [*compiler, *few, "ray", "matplotlib", "sympy"]),
     ]
     script = (
         "import json, sys\nfrom orchestrator.cli.app import app\nfrom typer.testing import CliRunner\n"

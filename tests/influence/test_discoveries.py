@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import false_discovery_control, hypergeom
 
 from analysis import EstimateError, RatioBits, TooManyPairsError, influence_discoveries
+from analysis.influence import popcount
 from analysis.influence.p_values import significant_counts
 from analysis.influence.pair_counter import UNREACHABLE, count_pairs
 from analysis.influence.pair_options import PairOptions
@@ -39,7 +40,11 @@ def all_p_values(bits: RatioBits) -> np.ndarray:
 @pytest.mark.parametrize("fdr", [0.01, 0.2, 0.9])
 @pytest.mark.parametrize("max_pairs", [40, 10_000])
 @pytest.mark.parametrize("same_class", [False, True])
-def test_the_same_as_with_all_p_values(seed: int, fdr: float, max_pairs: int, same_class: bool) -> None:
+def test_the_same_as_with_all_p_values(
+    seed: int, fdr: float, max_pairs: int, same_class: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if seed % 2:
+        monkeypatch.setattr(popcount, "_FEW", -1)  # the compiled kernels, which are for many pairs
     bits = planted(seed)
     values = all_p_values(bits)
     tried = bits.labels.test_label[:, None] == bits.labels.given_label if same_class else np.full(values.shape, True)
@@ -72,7 +77,7 @@ def test_bars_are_the_smallest_counts_with_such_a_p_value(runs: int, seed: int, 
     labels = Labels(*(np.zeros(width, np.int64) for width in (6, 6, 5)))
     bits = ratio_bits(500_000, 1, 0, labels, pack_bits(subsets), pack_bits(correct))
     some = count_pairs(bits, np.arange(6), "half")
-    bars = significant_counts(some, bits.correct, level)
+    bars = significant_counts(some, level)[bits.correct]
     for z, total in enumerate(bits.correct):
         for group, n_in in enumerate(some.sizes):
             most = min(n_in, total)

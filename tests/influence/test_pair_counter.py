@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis import EstimateError, influence_matrix, influence_pairs, influence_top, write_influence_matrix
+from analysis.influence import popcount
 from analysis.influence.pair_options import PairOptions
 from analysis.reading.bits import RatioBits, pack_bits, ratio_bits
 from analysis.reading.examples import Labels
@@ -45,6 +46,12 @@ def test_packing_keeps_every_run(size: tuple[int, int, int], seed: int) -> None:
     assert some.correct.tolist() == correct[rows].sum(axis=0).tolist()
 
 
+@pytest.fixture(params=["numpy", "compiled"])
+def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counts all pairs, few or many, with these kernels."""
+    monkeypatch.setattr(popcount, "_FEW", 10**12 if request.param == "numpy" else -1)
+
+
 def slow_matrix(subsets: np.ndarray, correct: np.ndarray) -> np.ndarray:
     matrix = np.empty((correct.shape[1], subsets.shape[1]))
     for z in range(correct.shape[1]):
@@ -55,6 +62,7 @@ def slow_matrix(subsets: np.ndarray, correct: np.ndarray) -> np.ndarray:
     return matrix
 
 
+@pytest.mark.usefixtures("kernels")
 # Sizes around a word of 64 runs, four of them, and a tile of 128 examples.
 @pytest.mark.parametrize("runs", [1, 63, 64, 65, 255, 256, 257, 330])
 @pytest.mark.parametrize(("examples", "tests"), [(1, 1), (127, 3), (129, 2)])
@@ -67,6 +75,7 @@ def test_every_size_is_counted_right(runs: int, examples: int, tests: int) -> No
     assert sorted(keys) == [tuple(pair) for pair in np.argwhere(expected >= 0.05)]
 
 
+@pytest.mark.usefixtures("kernels")
 @pytest.mark.parametrize("threads", [1, 2, 7])
 @pytest.mark.parametrize("memory_mb", [1e-6, 0.05, 512])
 def test_neither_blocks_nor_threads_change_a_bit(threads: int, memory_mb: float) -> None:

@@ -1,5 +1,6 @@
 """`--runner auto`: in this process, or with Ray on the whole machine, by the work left; the same bits in either."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tests.conftest import small_campaign
 from workers.campaign.campaign import Campaign
 from workers.campaign.yaml_io import dump_campaign
 from workers.common.free_memory import free_memory
+from workers.common.usable_cores import cores_of_quota, usable_cores
 
 
 def whole_machine(patch: pytest.MonkeyPatch, *, cores: int = 2, start: float = 0.0, most: float = 1.0) -> None:
@@ -29,6 +31,25 @@ def placement(campaign: Campaign, store: Path) -> str:
     report = run_campaign(campaign, store, shard_size=1)
     assert report.complete
     return report.progress.placement
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({}, None),
+        ({"cpu.max": "max 100000\n"}, None),
+        ({"cpu.max": "250000 100000\n"}, 3),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
+        ({"cpu/cpu.cfs_quota_us": "200000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 2),
+        ({"cpu.max": "0 0"}, None),
+    ],
+)
+def test_the_quota_of_a_container_limits_the_cores(files: dict[str, str], cores: int | None, tmp_path: Path) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert cores_of_quota(tmp_path) == cores
+    assert 1 <= usable_cores() <= (os.cpu_count() or 1)
 
 
 @pytest.mark.parametrize(

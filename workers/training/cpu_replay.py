@@ -23,6 +23,9 @@ CALLS_BEFORE_RECORDING = 20
 _PROGRAMS: dict[str, fx.GraphModule] = {}
 """By their source: the stacks of a campaign share one, and torch.fx never forgets a source."""
 
+_FACTORIES = {torch.ops.aten.ones_like.default, torch.ops.aten.new_empty.default}
+"""Operations for the root of the gradients, which lead to nothing (`optimizers.py`)."""
+
 _NOT_RECORDABLE = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape, torch.Tag.inplace_view}
 """Operations that return a number, or a shape, by their arguments' values; and that change how a tensor lies."""
 
@@ -105,7 +108,7 @@ class _Recorder(OperatorMode):
             return None
         self.graph.output(tree_map(self._node, result))
         for node in reversed(self.graph.nodes):
-            if not node.users and node.op == "call_function" and getattr(node.target, "is_view", False):
+            if not node.users and node.op == "call_function" and _is_unnecessary(node.target):
                 self.graph.erase_node(node)
         source = self.graph.python_code("self").src
         if source not in _PROGRAMS:
@@ -142,6 +145,11 @@ def _is_not_recordable(operation: Any, args: Any) -> bool:
     if operation is torch.ops.aten.index.Tensor:  # by integers the shapes tell
         return any(each is not None and each.dtype in (torch.bool, torch.uint8) for each in args[1])
     return not _NOT_RECORDABLE.isdisjoint(operation.tags)
+
+
+def _is_unnecessary(operation: Any) -> bool:
+    """Whether an operation does nothing but return what nobody uses: a view, or a new tensor of constants."""
+    return getattr(operation, "is_view", False) or operation in _FACTORIES
 
 
 def _is_node(value: Any) -> bool:

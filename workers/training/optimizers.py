@@ -1,7 +1,7 @@
 """The optimizer step over the weights of a model or a stack: weights of one role are updated together."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -64,13 +64,31 @@ class Update:
         """
         # Not through `.grad`, for which gradients that custom functions return are copied once more.
         working = [weight.working for weight in self.weights]
-        factors = torch.full_like(losses, factor)
-        return torch.autograd.grad(losses, working, factors, allow_unused=True, retain_graph=retain_graph)
+        root = _WeightedSum.apply(losses, factor)
+        return torch.autograd.grad(root, working, allow_unused=True, retain_graph=retain_graph)
 
     def apply(self, gradients: WeightGradients) -> None:
         """One step down the gradients, as `gradients` gives them."""
         for group in self.groups:
             group.apply(gradients)
+
+
+class _WeightedSum(torch.autograd.Function):
+    """Stands for `factor` times the sum of losses, whose value nobody needs: the root of their gradients.
+
+    torch.autograd.grad compares the shapes of gradients that it is given by sympy, whose import takes half a second.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, losses: torch.Tensor, factor: float) -> torch.Tensor:
+        """An empty scalar."""
+        ctx.like, ctx.factor = losses.detach(), factor
+        return losses.new_empty(())
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        """`factor` for each loss."""
+        return torch.full_like(ctx.like, ctx.factor), None
 
 
 def check_optimizer(config: Optimizer, model: nn.Module, name: str) -> None:
