@@ -70,7 +70,7 @@ def significant_counts(counted: PairCounts, level: float) -> Int32s:
     log_level = math.log(level * _LEVEL_MARGIN)
     counts = np.full((runs + 1, len(counted.sizes)), UNREACHABLE)
     thresholds = [_thresholds(runs, part[0], part[1], log_level, log_factorials) for part in parts]
-    counts[totals] = np.concatenate(thresholds).reshape(len(totals), -1)
+    counts[totals] = np.concatenate(thresholds).reshape(len(totals), len(counted.sizes))
     return counts
 
 
