@@ -78,9 +78,10 @@ def shared_ones(tests: UInt64s, examples: UInt64s, out: Int32s) -> None:
 
 @compiled
 def reaching(
-    tests: UInt64s, examples: UInt64s, groups: Int32s, bars: Int32s, first: int, last: int, hit_rows: Int32s
+    tests: UInt64s, examples: UInt64s, groups: Int32s, bars: Int32s, span: tuple[int, int], hit_rows: Int32s
 ) -> tuple[int, int]:
     """Find the pairs that reach their bar, a tile at a time: see `PairKernels`."""
+    first, last = span
     tile = np.zeros((examples.shape[0], WIDE), np.uint64)
     counts = np.empty((2, WIDE), np.uint64)
     hits = 0

@@ -73,7 +73,7 @@ class PairCounts:
         words = self.test_words(tests)
         room = np.empty((3, _HIT_TILES * WIDE * len(tests)), np.int32)
         while first < last and len(tests):
-            first, hits = self.kernels.reaching(words, self.words, self.group, bars, first, last, room)
+            first, hits = self.kernels.reaching(words, self.words, self.group, bars, (first, last), room)
             z, i, correct_in = (column.astype(np.int64) for column in room[:, :hits])
             infl = self.influence(correct_in, self.sizes[self.group[i]], self.bits.correct[tests[z]])
             yield Pairs(tests[z], self.examples[i], correct_in, infl).between_different(self.bits)

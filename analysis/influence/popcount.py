@@ -23,11 +23,11 @@ class PairKernels(NamedTuple):
 
     shared_ones: Callable[[UInt64s, UInt64s, Int32s], None]
     """out[z, i] = ones that test z and example i share; `out` is int32[tests, examples]."""
-    reaching: Callable[[UInt64s, UInt64s, Int32s, Int32s, int, int, Int32s], tuple[int, int]]
+    reaching: Callable[[UInt64s, UInt64s, Int32s, Int32s, tuple[int, int], Int32s], tuple[int, int]]
     """Find the pairs whose shared ones reach the bar of the test and of the example's group.
 
-    `groups` (int32[examples]) ascend; `bars` is int32[tests, groups]. Looks at examples from `first` to `last` while
-    `hit_rows` (int32[3, room]: test, example, count) has room for the hits of a tile, which are up to WIDE x tests.
+    `groups` (int32[examples]) ascend; `bars` is int32[tests, groups]. Looks at the examples of a
+    span, without its end, while `hit_rows` (int32[3, room]: test, example, count) has room for WIDE x tests hits.
     Returns the example to go on with, and the number of hits.
     """
     number_reaching: Callable[[UInt64s, UInt64s, Int32s, Int32s], int]
@@ -50,8 +50,9 @@ def _shared_ones(tests: UInt64s, examples: UInt64s, out: Int32s) -> None:
 
 
 def _reaching(
-    tests: UInt64s, examples: UInt64s, groups: Int32s, bars: Int32s, first: int, last: int, hit_rows: Int32s
+    tests: UInt64s, examples: UInt64s, groups: Int32s, bars: Int32s, span: tuple[int, int], hit_rows: Int32s
 ) -> tuple[int, int]:
+    first, last = span
     stop = min(last, first + hit_rows.shape[1] // len(tests))
     counts = _counts(tests, examples[:, first:stop])
     rows, places = np.nonzero(counts >= bars[:, groups[first:stop]])

@@ -19,7 +19,7 @@ MORE_PARAMETERS = {
     *("write_estimates", "forgetting_agreement", "influence", "influential_pairs"),
     *("discoveries", "datamodels"),
     # Arrays of a compiled loop.
-    *("_apply", "reaching", "_sgd_update", "_adamw_update"),
+    *("_apply", "_sgd_update", "_adamw_update"),
     # What a drawing is made of.
     *("_outline", "lines"),
 }
