@@ -24,7 +24,8 @@ from analysis import (
     write_estimates,
 )
 from analysis.influence.datamodels.fitting import MIN_FITTED
-from analysis.reading.examples import read_labels
+from analysis.reading.counts import RatioCounts, StoreCounts
+from analysis.reading.examples import Labels, read_labels
 from analysis.reading.halves import draw_halves, pack_ratio
 from analysis.reading.run_groups import group_runs
 from analysis.report.findings import find
@@ -201,6 +202,25 @@ def test_intervals_hold_their_level_where_those_of_independent_runs_do_not(
     assert ((naive_low <= 0.5) & (naive_high >= 0.5)).mean() < 0.93
     errors = np.sqrt(clustered_variance(y, n, sums))
     assert np.sqrt((errors**2).mean()) == pytest.approx((y / n).std(), rel=0.05)
+
+
+@pytest.mark.parametrize(("groups", "replicates"), [(20, 4), (60, 4), (100, 2)])
+def test_intervals_of_memorization_hold_their_level(groups: int, replicates: int) -> None:
+    """mem = 0.8 - 0.4 of 3,000 simulated examples, each subset's probabilities beta with these means."""
+    random = np.random.default_rng(1)
+    inside = random.random((groups, 3_000)) < 0.5
+    p = np.where(inside, random.beta(1.6, 0.4, inside.shape), random.beta(0.8, 1.2, inside.shape))
+    correct = (random.random((replicates, *p.shape)) < p).sum(axis=0)
+    runs = np.full_like(correct, replicates)
+    sums = sum_clusters(correct, runs, inside), sum_clusters(correct, runs, ~inside)
+    n_in, right_in = replicates * inside.sum(axis=0), np.where(inside, correct, 0).sum(axis=0)
+    n_out, right_out = replicates * groups - n_in, correct.sum(axis=0) - right_in
+    ratio = RatioCounts(500_000, groups * replicates, 0, 1, n_in, right_in, n_out, right_out, None, *sums)
+    ids = np.zeros(3_000, dtype=np.int64)
+    mem = estimate_memorization(StoreCounts(Labels(ids, ids, ids[:0]), (ratio,)))
+    assert ((mem["low"] <= 0.4) & (mem["high"] >= 0.4)).mean() > 0.935
+    if groups > 20:
+        assert np.sqrt((mem["se"] ** 2).mean()) == pytest.approx(mem["mem"].std(), rel=0.06)
 
 
 @given(seed=st.integers(0, 2**32 - 1), sizes=st.lists(st.integers(1, 4), min_size=1, max_size=8))

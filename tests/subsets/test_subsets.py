@@ -1,10 +1,14 @@
 """Subsets, label noise and seeds."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analysis import open_store
+from orchestrator import run_campaign
 from tests.conftest import small_campaign
 from workers.campaign.campaign import PPM, Campaign
 from workers.campaign.keys import Run, Shard
@@ -129,3 +133,19 @@ def test_shard_ids_read_back(ratio_ppm: int, start: int, size: int) -> None:
 )
 def test_other_names_are_no_shards(name: str) -> None:
     assert Shard.parse(name) is None
+
+
+def test_runs_of_a_subset_differ_in_training_and_runs_of_a_fixed_seed_in_their_subset(tmp_path: Path) -> None:
+    recipe = {"epochs": 1, "batch_size": 256}
+    replicated = {"ratios": [0.5], "repetitions": 4, "replicates": 2}
+    run_campaign(small_campaign(recipe=recipe, subsets=replicated), tmp_path / "r", runner="local")
+    subsets, right = (open_store(tmp_path / "r").subsets(), open_store(tmp_path / "r").correctness("test"))
+    assert (subsets.iloc[0] == subsets.iloc[1]).all()
+    assert (subsets.iloc[1] != subsets.iloc[2]).any()
+    assert (right.iloc[0] != right.iloc[1]).any()
+    fixed = small_campaign(recipe={**recipe, "fixed_seed": True}, subsets={"ratios": [0.5, 1.0], "repetitions": 2})
+    run_campaign(fixed, tmp_path / "f", runner="local")
+    of_all = open_store(tmp_path / "f").correctness("test", ratio=1.0)
+    assert (of_all.iloc[0] == of_all.iloc[1]).all()
+    of_half = open_store(tmp_path / "f").correctness("test", ratio=0.5)
+    assert (of_half.iloc[0] != of_half.iloc[1]).any()
