@@ -28,8 +28,10 @@ const refresh = () => {
     told.textContent = summary(state, found);
     showList(state, found);
   } else if (list.state.view !== state.view || list.state.size !== state.size) showList(state, found);
-  list.state = state;
-  dressAll();
+  else {
+    list.state = state;
+    dressAll();
+  }
   showSelected(splitOf(), found);
 };
 
@@ -76,7 +78,11 @@ const showFilters = () => {
   filters.forEach((filter, number) => {
     const row = filterList.children[number];
     for (const name of ["low", "high"]) setValue(row.querySelector(`[name=${name}]`), String(filter[name] ?? ""));
-    row.querySelector("div, svg").replaceWith(histogramOf(splitOf(), filter, limitBy));
+    const drawing = row.querySelector("div, svg"), shown = JSON.stringify(filter);
+    if (drawing.dataset.filter === shown) return;
+    const histogram = histogramOf(splitOf(), filter, limitBy);
+    histogram.dataset.filter = shown;
+    drawing.replaceWith(histogram);
   });
 };
 const filtersTyped = () => [...filterList.children].map((row) => {

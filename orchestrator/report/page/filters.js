@@ -24,7 +24,7 @@ const searched = (split, text) => {
   if (!text.trim()) return null;
   const ranges = idsIn(text), part = text.trim().toLowerCase();
   if (ranges) {
-    const wanted = new Uint8Array(split.ids.reduce((most, id) => Math.max(most, id), 0) + 1);
+    const wanted = new Uint8Array(1 + (split.largest ??= split.ids.reduce((most, id) => Math.max(most, id), 0)));
     for (const [low, high] of ranges) wanted.fill(1, low, high + 1);
     return (place) => wanted[split.ids[place]] === 1;
   }

@@ -1,5 +1,5 @@
 // The list: tiles or table rows of which those in view, and few more, are in the page.
-const GAP = 8, OVERSCAN = 2, TILES = { small: 82, medium: 130, large: 210 };
+const GAP = 8, OVERSCAN = 1, TILES = { small: 82, medium: 130, large: 210 };
 const scroller = document.getElementById("list"), sizer = document.getElementById("sizer");
 const picks = document.getElementById("picks"), rows = document.getElementById("rows"), rowsHead = rows.tHead, rowsBody = rows.tBodies[0];
 const list = { state: null, found: new Int32Array(0), cursor: 0, columns: 1, height: 0, nodes: new Map() };
@@ -67,12 +67,14 @@ const dressAll = () => list.nodes.forEach((node, index) => dress(index, node));
 // Puts rows `from` to `to`, not included, into the page, and room for the others around them.
 const fill = (from, to) => {
   const first = from * list.columns, end = Math.min(list.found.length, to * list.columns);
-  // Before rows go, since a list that is too short for a moment would lose its place.
+  // Removing the row with the focus lays the page out: a list that is too short for a moment would lose its place.
+  sizer.style.minHeight = `${rowCount() * list.height}px`;
   sizer.style.paddingTop = `${from * list.height}px`;
   sizer.style.paddingBottom = `${Math.max(0, rowCount() - to) * list.height}px`;
+  let lost = false;
   for (const [index, node] of list.nodes) {
     if (index >= first && index < end) continue;
-    if (node.contains(document.activeElement)) scroller.focus({ preventScroll: true });
+    lost ||= node.contains(document.activeElement);
     node.remove();
     list.nodes.delete(index);
   }
@@ -87,6 +89,7 @@ const fill = (from, to) => {
       body().insertBefore(made, next);
     }
   }
+  if (lost) scroller.focus({ preventScroll: true });
 };
 const render = () => {
   if (!list.state || !scroller.clientHeight) return;
@@ -98,14 +101,19 @@ const clear = () => {
   list.nodes.clear();
   picks.replaceChildren();
   rowsBody.replaceChildren();
-  sizer.style.paddingTop = sizer.style.paddingBottom = "0";
+  sizer.style.paddingTop = sizer.style.paddingBottom = sizer.style.minHeight = "0";
 };
 // Columns by the room there is, the height of a row by a first one.
+let measured = "";
 const measure = () => {
+  const { split, view, size, sort } = list.state, shape = [split, view, size, sort === "id", scroller.clientWidth].join();
+  if (shape === measured && list.height > 1) return;
+  measured = shape;
   const width = sizer.clientWidth;
   list.columns = isTable() ? 1 : Math.max(2, Math.floor((width + GAP) / (TILES[list.state.size] + GAP)));
   picks.style.gridTemplateColumns = `repeat(${list.columns}, minmax(0, 1fr))`;
   list.height = 1;
+  clear();
   fill(0, Math.min(1, rowCount()));
   const node = body().firstChild;
   list.height = node ? node.getBoundingClientRect().height + (isTable() ? 0 : GAP) : 1;
@@ -115,7 +123,6 @@ const layOut = (keep = 0) => {
   picks.hidden = isTable();
   rows.hidden = !isTable();
   if (isTable()) headOf();
-  list.height = 0;
   if (!scroller.clientHeight) return;
   measure();
   scroller.scrollTop = Math.floor(keep / list.columns) * list.height;

@@ -17,18 +17,23 @@ const listed = (split) => {
 };
 const valuesOf = (split, key) => {
   const variable = variables(split).get(key);
-  return (variable.values ??= Float64Array.from(split.ids, (_, place) => variable.read(place)));
+  if (variable.values) return variable.values;
+  const values = new Float64Array(split.ids.length);
+  for (let place = 0; place < values.length; place += 1) values[place] = variable.read(place);
+  return (variable.values = values);
 };
 const isMissing = (value) => value !== value;
 // Places in the order of a variable: those without a value last, of equal ones the lower place first.
 const orderOf = (split, key, order) => {
-  const variable = variables(split).get(key), values = valuesOf(split, key);
-  return ((variable.orders ??= {})[order] ??= Int32Array.from(values.keys()).sort((a, b) => {
-    const x = values[a], y = values[b];
-    if (x === y) return a - b;
-    if (isMissing(x) || isMissing(y)) return isMissing(x) - isMissing(y) || a - b;
-    return order * (y - x);
-  }));
+  const variable = variables(split).get(key), orders = (variable.orders ??= {});
+  if (orders[order]) return orders[order];
+  const values = valuesOf(split, key), ranks = new Float64Array(values.length), sorted = new Int32Array(values.length);
+  for (let place = 0; place < values.length; place += 1) {
+    ranks[place] = isMissing(values[place]) ? Infinity : -order * values[place];
+    sorted[place] = place;
+  }
+  // Infinity less Infinity is NaN, which is false.
+  return (orders[order] = sorted.sort((a, b) => ranks[a] - ranks[b] || a - b));
 };
 const shownAs = (variable, value) => {
   if (variable.key === "id") return `no. ${value}`;
