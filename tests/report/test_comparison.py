@@ -4,12 +4,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from playwright.sync_api import Browser, expect
 
 from analysis.report import find
 from orchestrator.cli.commands import report as command
 from orchestrator.report.compared_scores import compared_scores
-from orchestrator.report.comparison import match_stores
+from orchestrator.report.comparison import match_stores, write_comparison
+from tests.browser import PHONE, opened
 from tests.command import call
+from tests.report.explorer_page import violations
 from tests.synthetic import Labelled, make_stores, random_runs
 from workers.errors import EstimateError
 from workers.store import Store
@@ -60,6 +63,25 @@ def test_command_writes_both(stores: tuple[Store, Store], tmp_path: Path, capsys
     assert capsys.readouterr().out.startswith(f"report: {tmp_path / 'r.html'}")
     text = (tmp_path / "r.html").read_text()
     assert all(store.uri in text for store in stores) and "mem_difference" in text and "A beside B" in text
+
+
+@pytest.mark.browser
+def test_page_begins_with_disagreements(browser: Browser, stores: tuple[Store, Store], tmp_path: Path) -> None:
+    path = write_comparison(stores, tmp_path / "r.html").path
+    a, b = (find(store) for store in stores)
+    assert a.mem is not None and b.mem is not None
+    apart = (a.mem["mem"] - b.mem["mem"]).abs()
+    with opened(browser, path, **PHONE) as watched:
+        page = watched.page
+        page.locator("#explorer").scroll_into_view_if_needed()
+        # Without images the list is a table.
+        expect(page.locator("#rows tbody tr").first.get_by_role("link")).to_have_text(f"no. {apart.idxmax()}")
+        assert violations(page) == [] and watched.wider() == []
+        page.get_by_role("link", name="More in A").tap()
+        expect(page.locator("[name=sort]")).to_have_value("mem_difference_low")
+        page.locator("#rows tbody a").first.tap()
+        expect(page.get_by_role("dialog").get_by_role("row", name="memorization, A − B")).to_be_visible()
+        assert watched.problems == []
 
 
 def test_other_examples_are_refused_in_a_line(
