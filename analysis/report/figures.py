@@ -8,6 +8,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis.learning.forgetting_summary import events_histogram, forgetting_summary
+from analysis.report.line_ends import MAX_NAMES, LineEnd, name_line_ends, pattern
 from analysis.report.svg import GRID, INK, MAIN, SERIES, as_svg, drawing
 from analysis.statistics import bins as score_bins
 from workers.campaign.plural import count_text
@@ -64,22 +65,25 @@ def lines(
 
     names = frame.drop_duplicates("group")["name"].tolist()
     groups = frame["group"].drop_duplicates().tolist()
+    at_ends = len(groups) <= MAX_NAMES
+    ends = []
     with drawing() as (figure, axes):
         for place, group in enumerate(groups):
             rows, colour = frame[frame["group"] == group], SERIES[_shade(place, len(groups))]
-            marker = "o" if len(rows) <= _MAX_MARKERS else ""
-            axes.errorbar(
-                rows[x], rows[y], rows["se"].fillna(0), color=colour, marker=marker, markersize=3, linewidth=1.4
-            )
+            style = pattern(place, markers=len(rows) <= _MAX_MARKERS)
+            axes.errorbar(rows[x], rows[y], rows["se"].fillna(0), color=colour, markersize=3, linewidth=1.4, **style)
+            ends += [LineEnd(float(rows[x].iloc[-1]), float(rows[y].iloc[-1]), str(names[place]), colour)]
         axes.set(xlabel=labels[0], ylabel=labels[1], ylim=limits)
         if x == "epoch":
             axes.xaxis.set_major_locator(MaxNLocator(7, integer=True))
         _grid(axes, "both")
+        if at_ends and len(groups) > 1:
+            name_line_ends(axes, ends)
         svg = as_svg(figure, name)
     columns = ("group", x, y, "± se")
     values = tuple((row["name"], f"{row[x]:g}", *_cells(row[y], row["se"])) for row in frame.to_dict("records"))
     alt = f"{labels[1]} against {labels[0]} for {len(groups)} groups of examples; the values are in the table."
-    return Picture(svg, alt, caption, tuple(names), columns, values[:400])
+    return Picture(svg, alt, caption, () if at_ends else tuple(names), columns, values[:400])
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from orchestrator.report.galleries import SUSPECTS, Galleries
 from orchestrator.report.inputs import Inputs, load_inputs
 from orchestrator.report.localization import introduction, localization
 from orchestrator.report.page_files import scripts, styles
+from orchestrator.report.provenance import provenance
 from orchestrator.report.section_text import chosen_classes_text, influence_text, ratio_text
 from orchestrator.report.verdict import IRREGULAR, MEMORIZED
 from orchestrator.report.verdict import verdict as verdict_of
@@ -60,7 +61,11 @@ def write_report(
     if inputs.missing:
         findings.missing["images"] = inputs.missing
     progress("figures and page")
-    page = environment().get_template("report.html.j2").render(**_context(findings, inputs))
+    page = (
+        environment()
+        .get_template("report.html.j2")
+        .render(**_context(findings, inputs), provenance=provenance(store, path, ratio, trust_code=trust_code))
+    )
     content = page.encode()
     replace_file(path, lambda unfinished: unfinished.write_bytes(content))
     return Report(path, len(content), dict(findings.missing))
@@ -84,8 +89,6 @@ def _context(findings: Findings, inputs: Inputs) -> dict[str, Any]:
     store, runs, galleries = findings.store, final_runs(findings.store), Galleries(findings, inputs.pictures)
     verdict = verdict_of(findings, runs)
     return {
-        "title": store.header.dataset,
-        "store": store.uri,
         "verdict": verdict,
         "first": first_findings(findings, verdict, inputs.pictures),
         "ratio_text": ratio_text(findings),

@@ -22,7 +22,7 @@ BASIS = {
     "report": "from 27 of 116 runs at 2 ratios, 1 diverged left out",
     "memorization": "from 15 of 100 runs at ratio 0.7, 1 diverged left out",
     "cscore": "from 27 of 116 runs at 2 ratios, 1 diverged left out",
-    "influence --ratio 0.7": "pairs from 15 of 100 runs, the 5 with",
+    "influence --ratio 0.7": "pairs from 15 of 100 runs at ratio 0.7, the 5 with",
     "influence --ratio 0.7 --matrix MATRIX": "matrix, from 15 of 100 runs",
     "datamodels --ratio 0.7 --heldout 0.33": "ratio 0.7, from 15 of 100 runs: fitted to",
     "noise": "from 27 of 116 runs at 2 ratios, 1 diverged left out",

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from workers.campaign.dataset_spec import DatasetSpec, Digits, Encoder, FeatureData
 from workers.campaign.drop_rules import Rule, ThresholdRule, check_rules, threshold_rules
-from workers.campaign.field_types import Frozen
+from workers.campaign.field_types import TITLE, CampaignName, Frozen
 from workers.campaign.fields import absolute_path, relative_path, with_changes, with_paths, without_locations
 from workers.campaign.mask_table import MaskTable, check_masks_of_design
 from workers.campaign.model_spec import MLP, ModelSpec
@@ -157,6 +157,8 @@ class Subsets(Frozen):
 class Campaign(Frozen):
     """A campaign file's content. Equal campaigns train bit-identical models on the same hardware and versions."""
 
+    name: CampaignName | None = Field(default=None, json_schema_extra=TITLE)
+    """The title of its report. No part of the identity: a store keeps the name that it was created with."""
     dataset: DatasetSpec = Digits()
     model: ModelSpec = MLP()
     recipe: Recipe

@@ -18,10 +18,13 @@ PathText = Annotated[str, Field(min_length=1, max_length=4096)]
 ImportPath = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$", max_length=500)]
 Size = Annotated[int, Field(ge=1, le=1024)]
 Width = Annotated[int, Field(ge=1, le=65_536)]
+CampaignName = Annotated[str, Field(min_length=1, max_length=200)]
 ColumnName = Annotated[str, Field(min_length=1, max_length=500)]
 
 LOCATION: dict[str, JsonValue] = {"location": True}
 """Marks a field that says where data lie, not what they are: the campaign's identity leaves it out."""
+TITLE: dict[str, JsonValue] = {**LOCATION}
+"""Marks a field that says what a campaign is called: the identity leaves it out as well."""
 PATH: dict[str, JsonValue] = {**LOCATION, "path": True}
 """Marks a location that is a path or a URI. In a campaign file paths are relative to the file's folder."""
 
