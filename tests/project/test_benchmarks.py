@@ -1,5 +1,6 @@
 """The speed comparison: does it train what it says, count what it says, and tell its mistakes."""
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -9,8 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import airbench, image_loop, jax_child, longtail_measurement, loops, peak, plain_loop, speed
+from benchmarks import airbench, image_loop, jax_child, loading, longtail_measurement, loops, peak, plain_loop, speed
 from benchmarks.flops import example_operations, model_operations
+from benchmarks.gpu.journal import Journal
 from benchmarks.jax_script import measure_jax
 from benchmarks.measure import Contestant, Measurement, PeerError, rows, turns
 from benchmarks.processes import Timed, run_in_processes
@@ -312,3 +314,28 @@ def test_the_simulated_driver_ends_its_campaign() -> None:
     repeated = re.search(r"without a queue: (\d+) assignments", told)
     assert repeated is not None
     assert int(repeated[1]) > 0
+
+
+@pytest.mark.slow
+def test_loading_is_told_for_the_cache_and_for_a_loader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LONGTAIL_CACHE", "")  # comes back after the benchmark has set its own
+    settings = loading.LoadingSettings(images=16, batch_size=8, repeats=1, steps=1, device=torch.device("cpu"))
+    journal = Journal(tmp_path / "rows.jsonl", 10, {})
+    loading.measure_side(tmp_path, 32, [0], settings, journal)
+    told = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    assert [(row["name"], row["status"]) for row in told] == [
+        ("making the cache, once", "ok"),
+        ("Longtail's cache: loading", "ok"),
+        ("Longtail's cache: training", "ok"),
+        ("DataLoader, workers 0: loading", "ok"),
+        ("DataLoader, workers 0: training", "ok"),
+    ]
+    assert all(row["images/s"] > 0 for row in told if "images/s" in row)
+    assert all(0 < row["share that waits"] < 1 for row in told if "share that waits" in row)
+    campaign = loading.make_campaign(tmp_path / "images")
+    both = (loading.longtail_epoch(campaign, settings), loading.loader_epoch(tmp_path, 32, 0, settings))
+    for epoch in both:
+        minibatches = list(epoch())
+        assert [tuple(images.shape) for images, _ in minibatches] == [(8, 3, 32, 32)] * 2
+        assert sorted(label for _, labels in minibatches for label in labels.tolist()) == sorted([0, 1, 2, 3] * 4)
+        assert all(images.min() >= 0 and images.max() <= 1 for images, _ in minibatches)
