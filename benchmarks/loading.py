@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from statistics import median
@@ -91,8 +92,8 @@ def measure_side(folder: Path, side: int, workers: list[int], settings: LoadingS
     epochs = {"Longtail's cache": longtail_epoch(campaign, settings)}
     epochs |= {f"DataLoader, workers {number}": loader_epoch(folder, side, number, settings) for number in workers}
     for name, epoch in epochs.items():
-        journal.add(Row(f"{side} pixels", f"{name}: loading", lambda epoch=epoch: loading_values(epoch, settings)))
-        journal.add(Row(f"{side} pixels", f"{name}: training", lambda epoch=epoch: training_values(epoch, settings)))
+        journal.add(Row(f"{side} pixels", f"{name}: loading", partial(loading_values, epoch, settings)))
+        journal.add(Row(f"{side} pixels", f"{name}: training", partial(training_values, epoch, settings)))
 
 
 def make_folder(root: Path, side: int, images: int) -> None:
