@@ -21,6 +21,8 @@ if TYPE_CHECKING:
         se_of_runs,
         unit_variance,
     )
+    from analysis.influence.attributions.exam import AttributionExam, score_attributions
+    from analysis.influence.attributions.subset_outputs import SubsetOutputs, by_subset
     from analysis.influence.datamodels.fitting import Datamodels, fit_datamodels
     from analysis.influence.discoveries import influence_discoveries
     from analysis.influence.estimator import influence_matrix, influence_pairs, influence_top
@@ -62,6 +64,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Agreement",
+    "AttributionExam",
     "Audit",
     "AuditOptions",
     "Datamodels",
@@ -81,10 +84,12 @@ __all__ = [
     "StoreCounts",
     "StoreScores",
     "StoreView",
+    "SubsetOutputs",
     "TooManyPairsError",
     "UnseenByEncoder",
     "audit_store",
     "average_interval",
+    "by_subset",
     "class_summary",
     "collect_proxies",
     "compare",
@@ -135,6 +140,7 @@ __all__ = [
     "removal_curve",
     "removal_on_tests",
     "runs_needed",
+    "score_attributions",
     "score_league",
     "se_of_runs",
     "second_split_forgetting",
@@ -148,6 +154,7 @@ __all__ = [
 
 _MODULES = {
     "Agreement": "analysis.scoring.agreement",
+    "AttributionExam": "analysis.influence.attributions.exam",
     "Audit": "analysis.scoring.privacy.audit",
     "AuditOptions": "analysis.scoring.privacy.audit",
     "Datamodels": "analysis.influence.datamodels.fitting",
@@ -166,10 +173,12 @@ _MODULES = {
     "StoreCounts": "analysis.reading.counts",
     "StoreScores": "analysis.scoring.example_scores",
     "StoreView": "analysis.view",
+    "SubsetOutputs": "analysis.influence.attributions.subset_outputs",
     "TooManyPairsError": "workers.errors",
     "UnseenByEncoder": "analysis.scoring.scores",
     "audit_store": "analysis.scoring.privacy.audit",
     "average_interval": "analysis.statistics.intervals",
+    "by_subset": "analysis.influence.attributions.subset_outputs",
     "class_summary": "analysis.scoring.profiles",
     "collect_proxies": "analysis.scoring.proxies",
     "PairAgreement": "analysis.scoring.pair_agreement",
@@ -221,6 +230,7 @@ _MODULES = {
     "removal_curve": "analysis.estimators.removal",
     "removal_on_tests": "analysis.estimators.removal_on_tests",
     "runs_needed": "analysis.estimators.standard_errors",
+    "score_attributions": "analysis.influence.attributions.exam",
     "score_league": "analysis.scoring.league",
     "second_split_forgetting": "analysis.learning.second_split",
     "se_of_runs": "analysis.estimators.standard_errors",

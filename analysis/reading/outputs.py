@@ -51,6 +51,10 @@ class RatioOutputs:
         """The runs that are left."""
         return len(self.subsets)
 
+    def of_rows(self, chosen: Bools) -> "RatioOutputs":
+        """The same with some of the runs, a mask bool[runs]."""
+        return replace(self, subsets=self.subsets[chosen], outputs=self.outputs[chosen], groups=self.groups[chosen])
+
     def of_subsets(self) -> "RatioOutputs":
         """The same with a row for each subset, the mean of its runs: rows that are independent."""
         groups, first, places = np.unique(self.groups, return_index=True, return_inverse=True)

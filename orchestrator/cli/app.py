@@ -25,6 +25,7 @@ from orchestrator.cli.commands.group_influence import group_influence
 from orchestrator.cli.commands.imports import imports
 from orchestrator.cli.commands.influence import influence
 from orchestrator.cli.commands.jobs import submit
+from orchestrator.cli.commands.lds import lds
 from orchestrator.cli.commands.league import league
 from orchestrator.cli.commands.localize import localize
 from orchestrator.cli.commands.noise import noise, suspects
@@ -93,6 +94,7 @@ _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
         influence,
         group_influence,
         datamodels,
+        lds,
         variance,
         profiles,
         forgetting,

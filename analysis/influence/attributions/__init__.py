@@ -1,0 +1,1 @@
+"""Attributions, anybody's, scored on the runs of a store."""

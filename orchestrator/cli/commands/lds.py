@@ -1,0 +1,149 @@
+"""Command that scores attributions, anybody's, on a store's runs: lds."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from orchestrator.cli.options import StoreArgument, parse_ids
+from orchestrator.cli.output import errors, say, show_table, warn
+from orchestrator.cli.table_output import cell
+from orchestrator.cli.text_table import TableColumn, TextTable
+from orchestrator.frame_files import check_output, write_frame
+from workers.campaign.plural import count_text
+from workers.errors import CampaignError
+
+if TYPE_CHECKING:
+    from analysis.influence.attributions.exam import AttributionExam
+    from analysis.influence.attributions.subset_outputs import SubsetOutputs
+    from analysis.reading.outputs import RatioOutputs
+    from workers.common.arrays import Floats
+
+
+class FittedAttribution(StrEnum):
+    """An attribution that is fitted to runs."""
+
+    influence = "influence"
+    ridge = "ridge"
+    lasso = "lasso"
+
+
+def lds(
+    store: StoreArgument,
+    scores: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[SCORES]...",
+            help="Attributions: .npy [training examples, test examples], or .parquet with the columns example_id, "
+            "test_example_id, score.",
+        ),
+    ] = None,
+    ratio: Annotated[float | None, typer.Option(help="Ratio of the runs; default: the store's only one.")] = None,
+    of: Annotated[
+        Literal["correctness", "margin", "loss", "probability"] | None,
+        typer.Option("--of", help="Output that is predicted; default: margin if recorded, else correctness."),
+    ] = None,
+    tests: Annotated[
+        str | None,
+        typer.Option(metavar="IDS", help="Test examples, the columns of .npy files, such as 0-99; default: all."),
+    ] = None,
+    fit: Annotated[
+        list[FittedAttribution] | None,
+        typer.Option("--fit", help="Also score this, fitted to runs; may be given again."),
+    ] = None,
+    fit_from: Annotated[
+        str | None,
+        typer.Option(metavar="STORE", help="Store with the runs to fit to; default: runs that are held out."),
+    ] = None,
+    heldout: Annotated[float, typer.Option(help="Fraction of the subsets to score on, with --fit alone.")] = 0.2,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the held-out subsets.")] = 0,
+    top: Annotated[int, typer.Option(min=1, help="Helpful training examples of the counterfactual check.")] = 10,
+    export: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the truth for dattri.metric.lds: .npz.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Output file with each test example: .parquet or .csv."),
+    ] = None,
+) -> None:
+    """Score attributions by the linear datamodeling score, beside what the noise of training leaves attainable.
+
+    Example: longtail lds STORE scores.npy --fit influence --fit-from OTHER_STORE
+    """
+    from analysis import read_outputs
+    from analysis.influence.attributions.attribution_files import read_attributions
+    from analysis.influence.attributions.exam import score_attributions
+    from analysis.influence.attributions.fitted_attributions import fit_attribution, hold_out
+    from analysis.influence.attributions.subset_outputs import by_subset
+    from orchestrator.cli.progress import sources_display
+    from workers.store import Store
+
+    if not (scores or fit or export):
+        raise CampaignError("SCORES: give attributions to score, --fit, or --export FILE")
+    check_output(output)
+    if export is not None and (export.suffix != ".npz" or not export.absolute().parent.is_dir()):
+        raise CampaignError(f"--export: must be a .npz file in a folder that exists, got {export}")
+    chosen = slice(None) if tests is None else parse_ids(tests, "tests")
+    opened = Store.open(store)
+    fitted_to = None if fit_from is None else Store.open(fit_from)
+    with sources_display(errors, *filter(None, (opened, fitted_to))):
+        scored = read_outputs(opened, ratio, chosen, output=of)
+        fitting: RatioOutputs | None = None
+        if fitted_to is not None:
+            if fitted_to.header.fingerprint != opened.header.fingerprint:
+                raise CampaignError(f"--fit-from: {fit_from} was created from a different data set")
+            fitting = read_outputs(fitted_to, ratio, chosen, output=scored.output)
+        elif fit:
+            fitting, scored = hold_out(scored, heldout, seed)
+    truth = by_subset(scored)
+    attributions: dict[str, Floats] = {
+        str(path): read_attributions(path, opened.header.num_train, scored.tests) for path in scores or ()
+    }
+    if fitting is not None:
+        attributions |= {method.value: fit_attribution(fitting, method.value) for method in dict.fromkeys(fit or ())}
+    if attributions:
+        exam = score_attributions(truth, attributions, top)
+        _show(exam)
+        if output is not None:
+            write_frame(exam.examples, output)
+            say(f"table: {output}")
+    _say_basis(truth, fitting)
+    if export is not None:
+        truth.write_ground_truth(export)
+        say(f"truth: {export}")
+
+
+def _show(exam: "AttributionExam") -> None:
+    columns = TableColumn("LDS"), TableColumn("share of the ceiling"), TableColumn("effect", 1)
+    table = TextTable([TableColumn("attribution", kind="text"), *columns])
+    for row in exam.scores.to_dict("records"):
+        cells = [cell(row[name], row[f"{name}_se"]) for name in ("lds", "share", "effect")]
+        table.add_row(row["attribution"], *cells)
+    show_table(table)
+    if exam.truth.seeds > 1:
+        seeds = count_text(exam.truth.seeds, "run")
+        say(
+            f"ceiling: {cell(exam.ceiling, exam.ceiling_se)}, what the seeds of training leave with {seeds} of a subset"
+        )
+    else:
+        warn("note: no ceiling: the store has one run of each subset (subsets.replicates: 4 gives more)")
+    output = exam.truth.source.output
+    say(f"effect: mean {output} with more of the {exam.top} most helpful examples in the subset, less that with fewer")
+    of = len(exam.truth.source.tests)
+    say(f"means over {exam.tests:,} of {count_text(of, 'test example')}, whose {output} differs; ± over subsets")
+
+
+def _say_basis(truth: "SubsetOutputs", fitting: "RatioOutputs | None") -> None:
+    source = truth.source
+    text = f"ratio {source.ratio:g}, {source.output}: scored on {count_text(len(truth.subsets), 'subset')}"
+    text += f" with {count_text(truth.seeds, 'run')} each"
+    if fitting is not None:
+        text += f", fitted to {count_text(fitting.runs, 'run')}"
+    left_out = {
+        "diverged": source.diverged,
+        "not finite": source.not_finite,
+        "subsets without all their runs": truth.incomplete,
+    }
+    notes = [f"{count:,} {what}" for what, count in left_out.items() if count]
+    say(text + (f" ({', '.join(notes)} left out)" if notes else ""))
