@@ -1,5 +1,6 @@
 """Command that scores attributions, anybody's, on a store's runs: lds."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from analysis.influence.attributions.exam import AttributionExam
     from analysis.influence.attributions.subset_outputs import SubsetOutputs
     from analysis.reading.outputs import RatioOutputs
-    from workers.common.arrays import Floats
+    from workers.store import Store
 
 
 class FittedAttribution(StrEnum):
@@ -71,7 +72,6 @@ def lds(
 
     Example: longtail lds STORE scores.npy --fit influence --fit-from OTHER_STORE
     """
-    from analysis import read_outputs
     from analysis.influence.attributions.attribution_files import read_attributions
     from analysis.influence.attributions.exam import score_attributions
     from analysis.influence.attributions.fitted_attributions import fit_attribution, hold_out
@@ -85,33 +85,41 @@ def lds(
     if export is not None and (export.suffix != ".npz" or not export.absolute().parent.is_dir()):
         raise CampaignError(f"--export: must be a .npz file in a folder that exists, got {export}")
     chosen = slice(None) if tests is None else parse_ids(tests, "tests")
-    opened = Store.open(store)
-    fitted_to = None if fit_from is None else Store.open(fit_from)
-    with sources_display(errors, *filter(None, (opened, fitted_to))):
-        scored = read_outputs(opened, ratio, chosen, output=of)
-        fitting: RatioOutputs | None = None
-        if fitted_to is not None:
-            if fitted_to.header.fingerprint != opened.header.fingerprint:
-                raise CampaignError(f"--fit-from: {fit_from} was created from a different data set")
-            fitting = read_outputs(fitted_to, ratio, chosen, output=scored.output)
-        elif fit:
-            fitting, scored = hold_out(scored, heldout, seed)
-    truth = by_subset(scored)
-    attributions: dict[str, Floats] = {
-        str(path): read_attributions(path, opened.header.num_train, scored.tests) for path in scores or ()
-    }
-    if fitting is not None:
-        attributions |= {method.value: fit_attribution(fitting, method.value) for method in dict.fromkeys(fit or ())}
+    opened = [Store.open(uri) for uri in (store, fit_from) if uri is not None]
+    with sources_display(errors, *opened):
+        scored, *others = _read_runs(opened, ratio, chosen, of)
+    if fit and not others:
+        fitting, scored = hold_out(scored, heldout, seed)
+        others = [fitting]
+    truth, num_train = by_subset(scored), opened[0].header.num_train
+    attributions = {str(path): read_attributions(path, num_train, scored.tests) for path in scores or ()}
+    attributions |= {method.value: fit_attribution(others[0], method.value) for method in dict.fromkeys(fit or ())}
     if attributions:
         exam = score_attributions(truth, attributions, top)
         _show(exam)
         if output is not None:
             write_frame(exam.examples, output)
             say(f"table: {output}")
-    _say_basis(truth, fitting)
+    _say_basis(truth, others)
     if export is not None:
         truth.write_ground_truth(export)
         say(f"truth: {export}")
+
+
+def _read_runs(
+    stores: "Sequence[Store]",
+    ratio: float | None,
+    tests: slice | list[int],
+    of: Literal["correctness", "margin", "loss", "probability"] | None,
+) -> "list[RatioOutputs]":
+    """The runs of the store to score on, and of the one to fit to, where it is given: the same output of both."""
+    from analysis import read_outputs
+
+    scored = read_outputs(stores[0], ratio, tests, output=of)
+    for other in stores[1:]:
+        if other.header.fingerprint != stores[0].header.fingerprint:
+            raise CampaignError(f"--fit-from: {other.uri} was created from a different data set")
+    return [scored, *(read_outputs(other, ratio, tests, output=scored.output) for other in stores[1:])]
 
 
 def _show(exam: "AttributionExam") -> None:
@@ -134,11 +142,11 @@ def _show(exam: "AttributionExam") -> None:
     say(f"means over {exam.tests:,} of {count_text(of, 'test example')}, whose {output} differs; ± over subsets")
 
 
-def _say_basis(truth: "SubsetOutputs", fitting: "RatioOutputs | None") -> None:
+def _say_basis(truth: "SubsetOutputs", fitted_to: "Sequence[RatioOutputs]") -> None:
     source = truth.source
     text = f"ratio {source.ratio:g}, {source.output}: scored on {count_text(len(truth.subsets), 'subset')}"
     text += f" with {count_text(truth.seeds, 'run')} each"
-    if fitting is not None:
+    for fitting in fitted_to:
         text += f", fitted to {count_text(fitting.runs, 'run')}"
     left_out = {
         "diverged": source.diverged,
