@@ -76,6 +76,9 @@ def train_scores(findings: Findings) -> ExplorerScores:
         ranks = np.full(findings.labels.num_train, np.nan)
         ranks[findings.suspects["example_id"]] = findings.suspects["rank"]
         scores["suspect"] = ExplorerScore("rank of suspicion", ranks, None, (), False, (1, 1), 0)
+    if findings.vulnerability is not None:
+        examples = findings.vulnerability.examples
+        scores["vulnerability"] = _estimate(examples, "vulnerability", "vulnerability", ("n_in", "n_out"))
     if findings.predictions is not None:
         share = findings.predictions.share
         scores["predicted_share"] = ExplorerScore("share of the predicted class", share, None, ("predicted_runs",))

@@ -13,6 +13,7 @@ from analysis.report.selections import memorized_by_class, regular_by_class
 from orchestrator.report import write_report
 from orchestrator.report.campaign_text import final_runs
 from orchestrator.report.classes import class_rows, confusion_matrix
+from orchestrator.report.explorer_scores import train_scores
 from orchestrator.report.first_findings import first_findings
 from orchestrator.report.galleries import Galleries
 from orchestrator.report.section_text import influence_text
@@ -135,6 +136,9 @@ def test_vulnerability_stands_beside_memorization(findings: Findings) -> None:
     assert findings.vulnerability is not None
     assert {tile.example for tile in Galleries(findings, None).vulnerable()[:5]} == {*MEMORIZED}
     assert findings.vulnerability.spearman > 0
+    np.testing.assert_array_equal(
+        train_scores(findings)["vulnerability"].values, findings.vulnerability.examples["vulnerability"]
+    )
 
 
 def test_strips_hold_what_their_titles_say() -> None:
