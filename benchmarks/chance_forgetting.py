@@ -11,7 +11,8 @@ are shown the same minibatches, and events are counted at presentations in both.
 
 import argparse
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,23 @@ def train_both(campaign: Campaign, data: DeviceData, run: Run) -> tuple[Forgetti
     return main, chance
 
 
+def forgetting_by_chance(
+    campaign: Campaign, runs: int, ratio: float = 1.0, progress: Callable[[str], None] = lambda line: None
+) -> list[tuple[Forgetting, Forgetting]]:
+    """`train_both` of the first runs of a campaign at a ratio, whose data set is loaded. Raises as it."""
+    dataset = load_dataset(campaign.dataset)
+    labels = training_labels(campaign, dataset)
+    dataset = with_image_noise(dataset, campaign, noisy_images(campaign, dataset.num_train))
+    data = load_on_device(dataset, campaign, labels, torch.device("cpu"))
+    pairs = []
+    with deterministic(data.device, "float32"):
+        for repetition in range(runs):
+            pairs.append(train_both(campaign, data, Run(ratio_to_ppm(ratio), repetition)))
+            means = [f"{each.events[each.presented].mean():.4f}" for each in pairs[-1]]
+            progress(f"run {repetition}: events per example {means[0]}, by chance {means[1]}")
+    return pairs
+
+
 def _step_both(models: Sequence[nn.Module], update: Update, loss: torch.Tensor, generator: torch.Generator) -> None:
     """A step of the first network, and its changes, shuffled, of the second."""
     before = [parameter.detach().clone() for parameter in models[0].parameters()]
@@ -109,17 +127,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--ratio", type=float, default=1.0)
     args = parser.parse_args()
-    campaign = read_campaign(args.campaign)
-    dataset = load_dataset(campaign.dataset)
-    labels = training_labels(campaign, dataset)
-    dataset = with_image_noise(dataset, campaign, noisy_images(campaign, dataset.num_train))
-    data = load_on_device(dataset, campaign, labels, torch.device("cpu"))
-    pairs = []
-    with deterministic(data.device, "float32"):
-        for repetition in range(args.runs):
-            pairs.append(train_both(campaign, data, Run(ratio_to_ppm(args.ratio), repetition)))
-            means = [f"{each.events[each.presented].mean():.4f}" for each in pairs[-1]]
-            print(f"run {repetition}: events per example {means[0]}, by chance {means[1]}", flush=True)
+    pairs = forgetting_by_chance(read_campaign(args.campaign), args.runs, args.ratio, partial(print, flush=True))
     print(events_table(pairs).to_string(index=False))
 
 

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from tests.conftest import small_campaign
 from tests.stores import NUM_TEST, NUM_TRAIN, header
 from workers.campaign.campaign import Campaign
+from workers.campaign.score_column import UNNAMED
 from workers.store import Store, examples_table
 from workers.subsets.explicit import (
     scores_sha256,
@@ -35,7 +36,7 @@ def by_threshold(*drop: object, **changes: Any) -> Campaign:
 
 
 def resolved(campaign: Campaign, scores: npt.NDArray[np.float64]) -> Campaign:
-    return campaign.with_ratios(threshold_ratios(campaign.subsets, scores))
+    return campaign.with_ratios(threshold_ratios(campaign.subsets, {UNNAMED: scores}))
 
 
 def explicit_store(path: Path, campaign: Campaign | None = None) -> Store:

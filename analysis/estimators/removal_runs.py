@@ -78,7 +78,7 @@ def _places(store: Store, campaign: Campaign, rows: pd.DataFrame) -> Integers:
 
 def rule_keys(rule: Rule, ratio: float, num_train: int) -> dict[str, object]:
     """What tells a rule at a ratio from others: the columns of every table of removal."""
-    named = (rule.side, rule.threshold) if isinstance(rule, ThresholdRule) else (str(rule), np.nan)
+    named = (rule.name, rule.threshold) if isinstance(rule, ThresholdRule) else (str(rule), np.nan)
     return {
         "ratio": ratio,
         "removed": round(1 - ratio, 6),  # 1 - 0.7 is 0.30000000000000004; ratios have six decimals

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from workers.campaign.campaign import Campaign, ratio_to_ppm
-from workers.campaign.drop_rules import rule_text
+from workers.campaign.drop_rules import column_of, rule_text
 from workers.errors import EstimateError
 from workers.store import Store
 
@@ -16,11 +16,12 @@ from workers.store import Store
 def with_removed_scores(store: Store, curve: pd.DataFrame) -> pd.DataFrame:
     """A frame of `removal_curve` with a column `removed_score`: the mean score of the examples removed.
 
-    It is averaged over the runs of a row that did not diverge; NaN where nothing was removed, or no run is left. Reads
-    the runs' subsets. Raises EstimateError where subsets are not explicit, DamagedFileError for an unreadable file.
+    It is averaged over the runs of a row that did not diverge; NaN where nothing was removed, or no run is left, and
+    for `random` where there are several columns of scores. Reads the runs' subsets. Raises EstimateError where subsets
+    are not explicit, DamagedFileError for an unreadable file.
     """
     campaign, scores = store.header.campaign, store.scores()
-    if not isinstance(campaign, Campaign) or scores is None:
+    if not isinstance(campaign, Campaign) or not scores:
         raise EstimateError(f"{store.uri}: has no scores of removed examples: subsets.design must be explicit")
     means: dict[tuple[int, str], list[float]] = {}
     for shard, table in store.scan(["repetition", "is_final", "status", "subset"]):
@@ -29,10 +30,10 @@ def with_removed_scores(store: Store, curve: pd.DataFrame) -> pd.DataFrame:
         rules = campaign.subsets.rules(shard.ratio_ppm)
         columns = (final[name].to_pylist() for name in ("repetition", "status"))
         for repetition, status, subset in zip(*columns, subsets, strict=True):
-            removed = scores[~subset]
-            if status != "diverged" and len(removed):
-                rule = str(rules[repetition % len(rules)])
-                means.setdefault((shard.ratio_ppm, rule), []).append(float(removed.mean()))
+            rule = rules[repetition % len(rules)]
+            if status != "diverged" and not subset.all() and column_of(rule) in scores:
+                removed = scores[column_of(rule)][~subset]
+                means.setdefault((shard.ratio_ppm, str(rule)), []).append(float(removed.mean()))
     named = {
         (ratio_to_ppm(row["ratio"]), rule_text(row["rule"], row["threshold"])): place
         for place, row in enumerate(curve.to_dict("records"))

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from benchmarks.replicate.size import Size
 from orchestrator import RunOptions, features, run_campaign, write_features
 from orchestrator.frame_files import write_frame
 from orchestrator.presets import preset_text
+from workers.campaign.campaign import Campaign
 from workers.campaign.yaml_io import check_campaign, parse_mapping
 from workers.datasets import load_dataset
 from workers.errors import DataError
@@ -67,9 +68,7 @@ class Lab:
 
     def train(self, **changes: Any) -> StoreView:
         """The store of the row's preset with changes, trained where it is not there already."""
-        name = self._preset()
-        document = self.size.of(parse_mapping(preset_text(name), name, "fields of a campaign"))
-        document["dataset"] = self._dataset(document["dataset"]) | self.row.dataset
+        document = self._document()
         for part, change in changes.items():
             document[part] = (document.get(part) or {}) | change if part in PARTS else change
         if "design" in changes.get("subsets", {}):
@@ -88,6 +87,22 @@ class Lab:
         if not path.exists():
             write_features(features(view.store, run), path)
         return str(path)
+
+    def campaign(self) -> Campaign:
+        """That of the row's preset, without changes."""
+        return check_campaign(self._document(), self.row.id)
+
+    def _document(self) -> dict[str, Any]:
+        name = self._preset()
+        document = self.size.of(parse_mapping(preset_text(name), name, "fields of a campaign"))
+        document["dataset"] = self._dataset(document["dataset"]) | self.row.dataset
+        return document
+
+    def first(self, examples: int) -> "Lab":
+        """The same of the first training examples alone; its runs are counted by itself."""
+        field = "full" if self.size_name == "full" else "reduced"
+        size = self.size.model_copy(update={"examples": examples, "tests": self.size.tests or examples})
+        return replace(self, row=self.row.model_copy(update={field: size}), runs=0)
 
     def keep(self, frame: pd.DataFrame, name: str) -> str:
         """The path of a table of scores, for a campaign that removes examples by it."""

@@ -24,8 +24,10 @@ class Size(BaseModel):
     batch_size: Count | None = None
     removal_runs: Count = 40
     """Runs without memorized examples and without random ones, together, at each threshold."""
-    optimizer_runs: Count = 20
-    """With each of the optimizers that are compared."""
+    recipe_runs: Count = 20
+    """With each of the optimizers, orders of training or ways of collecting that are compared."""
+    collected: tuple[Count, Count] | None = None
+    """Training examples that there are at first, and those that are collected of the others."""
     models: dict[str, dict[str, JsonValue]] = {}
     """Architectures that are compared, by the name that the figure gives them."""
     thresholds: tuple[float, ...] = ()

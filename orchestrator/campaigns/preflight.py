@@ -26,7 +26,7 @@ from workers.errors import CampaignError
 from workers.models import build_model, check_gradients, check_output, check_weights, model_notes
 from workers.models.repeatability import build_seeded, check_repeatable, starting_values_of
 from workers.store import Header, examples_table
-from workers.store.example_schema import MASKS, NOISY_IMAGE, SCORE, SCORES_OF, SEEN_BY_ENCODER, SPLIT_SCORE
+from workers.store.example_schema import MASKS, NOISY_IMAGE, SEEN_BY_ENCODER, SPLIT_SCORE, score_column, subset_score
 from workers.store.output_columns import MAX_CLASSES
 from workers.store.stack_program import GROUPED, StackProgram
 from workers.subsets.draw import given_labels, noisy_images, size_limits
@@ -174,13 +174,14 @@ def resolve_tables(campaign: Campaign, dataset: Dataset) -> tuple[Campaign, Camp
         encoder, seen = read_encoder(campaign.dataset, dataset.fingerprint)
         campaign = campaign.with_encoder(encoder)
     for field, column in campaign.score_columns.items():
-        values = scores[SCORES_OF[field]] = read_scores(column, dataset.num_train, field)
+        values = scores[score_column(field)] = read_scores(column, dataset.num_train, field)
         campaign = campaign.with_score_column(field, sha256=scores_sha256(values))
     masks = None if campaign.subsets.masks is None else read_masks(campaign.subsets.masks, dataset.num_train)
     if masks is not None:
         campaign = _with_resolved_masks(campaign, masks)
     if campaign.subsets.thresholds:
-        campaign = campaign.with_ratios(threshold_ratios(campaign.subsets, scores[SCORE]))
+        by_name = {name: scores[subset_score(name)] for name in campaign.subsets.columns}
+        campaign = campaign.with_ratios(threshold_ratios(campaign.subsets, by_name))
     if campaign.split is not None:
         check_split(campaign.split, scores[SPLIT_SCORE])
     if campaign.label_noise.file is not None:

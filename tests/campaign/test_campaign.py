@@ -15,6 +15,7 @@ from tests.conftest import small_campaign
 from workers.campaign.campaign import PPM, Campaign, ratio_to_ppm
 from workers.campaign.dataset_spec import TorchvisionData
 from workers.campaign.model_spec import MLP
+from workers.campaign.score_column import UNNAMED
 from workers.campaign.yaml_io import (
     MAX_BYTES,
     check_campaign,
@@ -263,7 +264,7 @@ def test_paths_in_a_campaign_file_are_relative_to_the_file(
         for name in (tmp_path / "c.yaml", os.path.relpath(tmp_path / "c.yaml", "/")):
             read = read_campaign(name)
             assert [getattr(read.dataset, field) for field in fields] == [found] * len(fields)
-            assert read.subsets.scores is not None and read.subsets.scores.file == found
+            assert read.subsets.columns[UNNAMED].file == found
         assert parse_campaign(dump_campaign(campaign)) == campaign  # no file, so they stay
         back = read.with_paths_relative_to(tmp_path)
         assert [getattr(back.dataset, field) for field in fields] == [place if place == "a/b" else found] * len(fields)

@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import get_args
 
 import numpy as np
+import pandas as pd
 import pytest
 
+import analysis
 from benchmarks.replicate.cost import gpu_hours
 from benchmarks.replicate.experiments import EXPERIMENTS
+from benchmarks.replicate.experiments.adaptive import nearest_distances
 from benchmarks.replicate.lab import Lab, Outcome
 from benchmarks.replicate.page import END, PAGE, SOURCES, START, hours_text, tables, with_tables
 from benchmarks.replicate.rows import FILE, Measurement, Row, Verdict, read_table, record
@@ -66,8 +69,6 @@ def test_gpu_hours_are_those_of_the_preset(preset: str) -> None:
 @pytest.mark.slow
 def test_a_row_is_made_at_reduced_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The figure is that of the store which the command trained."""
-    import analysis
-
     words = ("digits-memorized", "digits-utility", "--reduced", "--stores", tmp_path, "--runner", "local")
     assert made(*words) == 0
     output = capsys.readouterr().out
@@ -85,10 +86,23 @@ def test_a_row_is_made_at_reduced_size(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["proxies", "pair-removal", "last-layer", "partitions", "forgetting-pixel-noise"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "proxies",
+        "filtering",
+        "learning-speed",
+        "curriculum",
+        "margins",
+        "pair-removal",
+        "last-layer",
+        "partitions",
+        "forgetting-pixel-noise",
+    ],
+)
 def test_an_experiment_says_what_came_of_it(name: str, tmp_path: Path) -> None:
     """On few runs of a small network: its parts fit together, whatever the verdict."""
-    size = Size(epochs=4, runs=12, removal_runs=6, model={"hidden": [16]})
+    size = Size(epochs=4, runs=12, removal_runs=6, recipe_runs=3, model={"hidden": [16]})
     row = TABLE.row("digits-pairs").model_copy(update={"reduced": size})
     lab = Lab(row, "reduced", None, tmp_path, RunOptions(runner="local"))
     outcome = EXPERIMENTS[name](lab)
@@ -97,14 +111,50 @@ def test_an_experiment_says_what_came_of_it(name: str, tmp_path: Path) -> None:
     assert lab.runs >= 12
 
 
-@pytest.mark.slow
-def test_a_row_of_mnist_takes_the_first_images(tmp_path: Path) -> None:
+def write_mnist(folder: Path) -> None:
+    """60 training and 30 test images of noise."""
     random = np.random.default_rng(0)
     for name, count in (("train", 60), ("t10k", 30)):
         write_idx(
-            tmp_path / "MNIST" / "raw" / f"{name}-images-idx3-ubyte", random.integers(0, 256, (count, 28, 28), np.uint8)
+            folder / "MNIST" / "raw" / f"{name}-images-idx3-ubyte", random.integers(0, 256, (count, 28, 28), np.uint8)
         )
-        write_idx(tmp_path / "MNIST" / "raw" / f"{name}-labels-idx1-ubyte", np.arange(count, dtype=np.uint8) % 10)
+        write_idx(folder / "MNIST" / "raw" / f"{name}-labels-idx1-ubyte", np.arange(count, dtype=np.uint8) % 10)
+
+
+@pytest.mark.slow
+def test_examples_like_the_lowest_are_collected(tmp_path: Path) -> None:
+    """The first examples are in all subsets; the nearest others in those of the rule, any others in the control's."""
+    write_mnist(tmp_path)
+    model = {"name": "mlp", "hidden": [4]}
+    size = Size(examples=40, tests=10, epochs=1, runs=4, batch_size=8, model=model, collected=(20, 4), recipe_runs=3)
+    row = TABLE.row("mnist-collection").model_copy(update={"reduced": size})
+    lab = Lab(row, "reduced", tmp_path, tmp_path / "stores", RunOptions(runner="local"))
+    outcome = EXPERIMENTS["collection"](lab)
+    assert outcome.verdict in get_args(Verdict)
+    assert lab.runs == 5 * 4 + 2 * 3
+    (table,) = (tmp_path / "stores").glob("*-collected.parquet")
+    like = pd.read_parquet(table)["like_lowest"].to_numpy()
+    (store,) = (path for path in (tmp_path / "stores").iterdir() if "like_lowest" in _campaign_text(path))
+    subsets = analysis.open_store(store).subsets().to_numpy()
+    assert subsets[:, :20].all() and (subsets.sum(axis=1) == 24).all()
+    assert (subsets[::2] == (like > 0)).all()
+    assert len({tuple(subset) for subset in subsets[1::2]}) > 1
+
+
+def _campaign_text(folder: Path) -> str:
+    file = folder / "campaign.json"
+    return file.read_text() if file.exists() else ""
+
+
+def test_distances_are_to_the_nearest() -> None:
+    images, others = np.random.default_rng(0).random((5, 3)), np.random.default_rng(1).random((4, 3))
+    slow = [min(((image - other) ** 2).sum() for other in others) for image in images]
+    np.testing.assert_allclose(nearest_distances(images, others), slow)
+
+
+@pytest.mark.slow
+def test_a_row_of_mnist_takes_the_first_images(tmp_path: Path) -> None:
+    write_mnist(tmp_path)
     row = TABLE.row("mnist-memorized").model_copy(update={"reduced": Size(examples=20, epochs=1, runs=2)})
     lab = Lab(row, "reduced", tmp_path, tmp_path / "stores", RunOptions(runner="local"))
     view = lab.train()

@@ -24,6 +24,7 @@ from tests.explicit_subsets import N, by_threshold, explicit, explicit_store
 from tests.stores import header
 from workers.campaign.campaign import PPM, Campaign
 from workers.campaign.keys import Run
+from workers.campaign.score_column import UNNAMED
 from workers.campaign.yaml_io import check_campaign, dump_campaign, parse_campaign, read_campaign
 from workers.datasets import load_dataset
 from workers.errors import CampaignError, DamagedFileError, StoreMismatchError
@@ -65,7 +66,7 @@ def test_who_is_dropped(values: list[int], thousandths: int, rule: object, seed:
     if window * 1000 > thousandths or ratio_ppm * len(values) < PPM:
         return
     campaign = explicit(ratios=[ratio_ppm / PPM], drop=[rule], per_class=per_class)
-    scored = ScoredExamples(np.array(values, float), np.arange(len(values)) % 3)
+    scored = ScoredExamples({UNNAMED: np.array(values, float)}, np.arange(len(values)) % 3)
     run = Run(ratio_ppm, seed)
     kept = draw_subset(campaign, run, len(values), scored)
     assert kept.sum() == subset_size(ratio_ppm, len(values))
@@ -75,11 +76,11 @@ def test_who_is_dropped(values: list[int], thousandths: int, rule: object, seed:
         share = kept[group].sum() - thousandths * group.sum() / 1000
         assert abs(share) < (2 if per_class else 1)
         # Ties stand in any order, but the scores that go are those at the rule's places of the sorted order.
-        ordered, lost = sorted(scored.scores[group]), int((~kept[group]).sum())
+        ordered, lost = sorted(scored.scores[UNNAMED][group]), int((~kept[group]).sum())
         first = {"lowest": 0, "highest": len(ordered) - lost}.get(str(rule), int(window * 1000 * len(ordered) // 1000))
         if rule != "random":
             first = min(first, len(ordered) - lost)
-            assert sorted(scored.scores[group & ~kept]) == ordered[first : first + lost]
+            assert sorted(scored.scores[UNNAMED][group & ~kept]) == ordered[first : first + lost]
 
 
 @given(st.lists(st.integers(1, 10**6), min_size=1, max_size=20), st.data())
@@ -91,14 +92,14 @@ def test_classes_keep_their_shares(counts: list[int], data: st.DataObject) -> No
 
 
 def test_ties_are_broken_anew_in_every_run_and_equally_for_all() -> None:
-    scored = ScoredExamples(np.repeat([0.0, 1.0], [40, 10]), np.zeros(50, np.int64))
+    scored = ScoredExamples({UNNAMED: np.repeat([0.0, 1.0], [40, 10])}, np.zeros(50, np.int64))
     campaign = explicit(ratios=[0.6], repetitions=1000, drop=["lowest"])
     kept = np.sum([draw_subset(campaign, Run(600_000, k), 50, scored) for k in range(1000)], axis=0)
     assert (kept[40:] == 1000).all()
     # 20 of 40 stay: binomial(1000, 1/2) counts, standard deviation 15.8.
     assert abs(kept[:40] - 500).max() < 5 * 15.8
     random = explicit_subset(np.random.default_rng(3), "random", size=30, examples=scored, per_class=False)
-    again = ScoredExamples(-scored.scores, scored.given_labels)
+    again = ScoredExamples({UNNAMED: -scored.scores[UNNAMED]}, scored.given_labels)
     assert (
         random == explicit_subset(np.random.default_rng(3), "random", size=30, examples=again, per_class=False)
     ).all()
@@ -107,7 +108,7 @@ def test_ties_are_broken_anew_in_every_run_and_equally_for_all() -> None:
 def test_rules_take_turns() -> None:
     campaign = explicit(drop=["lowest", {"window": 0.25}, "highest"])
     assert [str(rule) for rule in campaign.subsets.rules(800_000)] == ["lowest", "window 0.25", "highest"]
-    scored = ScoredExamples(np.arange(100.0), np.zeros(100, np.int64))
+    scored = ScoredExamples({UNNAMED: np.arange(100.0)}, np.zeros(100, np.int64))
     dropped = [np.flatnonzero(~draw_subset(campaign, Run(800_000, k), 100, scored)) for k in range(3)]
     assert [each.tolist() for each in dropped] == [[*range(20)], [*range(25, 45)], [*range(80, 100)]]
     with pytest.raises(ValueError, match="needs the scores of 99 examples"):
@@ -127,7 +128,7 @@ ONE = {"file": "f", "column": "c"}
         ({"drop": ["lowest", {"window": 0.31}]}, "subsets: drop: a window .* smallest ratio, 0.3, .*, got 0.31"),
         (
             {"drop": [{"at_least": ".5"}]},
-            "subsets.drop.0: must be lowest, .* {at_least: SCORE} or {at_most: SCORE}, got",
+            "subsets.drop.0: must be lowest, .* {at_least: SCORE} or {at_most: SCORE}; of .*, got",
         ),
         ({"drop": [{"at_least": 0.5}]}, "subsets: ratios must be left out .* got 0.8, 0.3"),
         (
@@ -176,8 +177,7 @@ def test_the_identity_covers_scores_and_rules_and_not_where_they_lie(tmp_path: P
     threshold = by_threshold({"at_least": 0.25}, {"at_most": 0.0}, "random")
     assert identity(threshold) == identity(threshold.with_ratios((0.9, 0.8)))
     assert identity(threshold) == "33be7316602d7f9ba83f7f48f399416144bcbc62bef382d322f83e8610f5e2d2"
-    absolute = base.with_absolute_paths().subsets.scores
-    assert absolute is not None
+    absolute = base.with_absolute_paths().subsets.columns[UNNAMED]
     assert absolute.file == str(Path("scores.parquet").absolute())
     # What is no run of the campaign, such as a recipe search, trains on uniform subsets and needs no scores.
     uniform = small_campaign(subsets={"ratios": [0.8, 0.3], "repetitions": 4})
@@ -222,7 +222,7 @@ def test_runs_train_on_what_the_rules_keep_and_the_store_keeps_the_scores(tmp_pa
     examples, scores = view.examples("train"), counts_like_forgetting()
     assert (examples["score"] == scores).all()
     assert view.examples("test")["score"].isna().all()
-    scored = ScoredExamples(scores, examples["given_label"].to_numpy())
+    scored = ScoredExamples({UNNAMED: scores}, examples["given_label"].to_numpy())
     for ratio in (800_000, 300_000):
         subsets = view.subsets(ratio=ratio / PPM)
         for repetition, trained in enumerate(subsets.to_numpy()):
@@ -269,7 +269,7 @@ def test_a_damaged_column_of_scores_is_found(tmp_path: Path) -> None:
             Store.open(store.uri).scores()
         assert [finding.problem for finding in verify_store(store.uri)[1]] == [problem]
     plain = Store.create(tmp_path / "plain", header(), sound.drop_columns("score"))
-    assert plain.scores() is None
+    assert plain.scores() == {}
     pq.write_table(sound, Path(plain.uri, "examples.parquet"), write_page_checksum=True)
     assert [finding.problem for finding in verify_store(plain.uri)[1]] == ["has unexpected columns"]
 

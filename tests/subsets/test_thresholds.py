@@ -9,6 +9,7 @@ from tests.explicit_subsets import by_threshold, resolved
 from workers.campaign.campaign import PPM
 from workers.campaign.drop_rules import AtLeast
 from workers.campaign.keys import Run
+from workers.campaign.score_column import UNNAMED
 from workers.campaign.yaml_io import check_campaign
 from workers.errors import CampaignError
 from workers.subsets.draw import draw_subset, subset_size
@@ -32,7 +33,10 @@ def test_a_threshold_drops_its_side_and_random_as_many(values: list[int], thresh
             resolved(campaign, scores)
         return
     campaign = resolved(campaign, scores)
-    (ratio_ppm,), scored = campaign.subsets.ratios_ppm, ScoredExamples(scores, np.zeros(len(values), np.int64))
+    (ratio_ppm,), scored = (
+        campaign.subsets.ratios_ppm,
+        ScoredExamples({UNNAMED: scores}, np.zeros(len(values), np.int64)),
+    )
     first, second = (draw_subset(campaign, Run(ratio_ppm, k), len(values), scored) for k in range(2))
     assert (first == ~dropped).all()
     assert second.sum() == first.sum()
@@ -62,7 +66,7 @@ def test_every_threshold_has_a_ratio_of_its_own() -> None:
         CampaignError, match=r"^subsets.ratios: must be left out, or 0.9, 0.8, .* scores, got 0.9, 0.7$"
     ):
         resolved(campaign.with_ratios((0.9, 0.7)), np.arange(100.0))
-    other = ScoredExamples(np.arange(100.0) / 2, np.zeros(100, np.int64))
+    other = ScoredExamples({UNNAMED: np.arange(100.0) / 2}, np.zeros(100, np.int64))
     for run in (Run(900_000, 0), Run(700_000, 0)):
         with pytest.raises(CampaignError, match=r"^subsets.ratios: 0.\d does not follow from the scores"):
             draw_subset(campaign, run, 100, other)

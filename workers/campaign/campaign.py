@@ -17,7 +17,7 @@ from workers.campaign.noise import ImageNoise, LabelNoise
 from workers.campaign.probes import ScoreSplit
 from workers.campaign.recipe import Recipe
 from workers.campaign.record import Record
-from workers.campaign.score_column import ScoreColumn
+from workers.campaign.score_column import UNNAMED, ScoreColumn, ScoreColumns
 
 FORMAT = 1
 """Version of the meaning of a campaign's fields; part of the identity."""
@@ -77,8 +77,8 @@ class Subsets(Frozen):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     masks: MaskTable | None = None
     """For `masks` alone: repetition r has mask r // replicates."""
-    scores: ScoreColumn | None = None
-    """For `explicit` alone, like what follows."""
+    scores: ScoreColumns | None = None
+    """For `explicit` alone, like what follows. One column, or several by names that the rules give."""
     drop: Annotated[tuple[Rule, ...], Field(strict=False, max_length=100)] = ()
     """The rules by which examples are dropped. Runs take turns: repetition k has rule k modulo their number, so that
     3 rules with 5 runs each are 15 repetitions. A rule by threshold has a ratio of its own, where it takes turns with
@@ -104,7 +104,7 @@ class Subsets(Frozen):
         missing = [name for name in ("scores", "drop") if not is_given[name]]
         if missing:
             raise ValueError(f"the design explicit needs {' and '.join(missing)}, got none")
-        check_rules(self.drop, self.ratios)
+        check_rules(self.drop, self.columns, self.ratios)
         return self
 
     @model_validator(mode="after")
@@ -132,6 +132,13 @@ class Subsets(Frozen):
     def independent(self) -> bool:
         """Whether each run has a random subset of its own: what planned standard errors of mem are of."""
         return self.design != "explicit" and self.replicates == 1
+
+    @property
+    def columns(self) -> dict[str, ScoreColumn]:
+        """The columns of scores by name, UNNAMED for an only one; none under other designs than `explicit`."""
+        if self.scores is None:
+            return {}
+        return {UNNAMED: self.scores} if isinstance(self.scores, ScoreColumn) else dict(self.scores)
 
     @property
     def thresholds(self) -> tuple[ThresholdRule, ...]:
@@ -261,7 +268,7 @@ class Campaign(Frozen):
     def score_columns(self) -> dict[str, ScoreColumn]:
         """The columns of scores that the campaign takes from tables, by the field that names each."""
         columns = {
-            "subsets.scores": self.subsets.scores,
+            **{f"subsets.scores.{name}".rstrip("."): column for name, column in self.subsets.columns.items()},
             "record.probes.split.scores": None if self.split is None else self.split.scores,
             "recipe.curriculum.scores": self.curriculum_scores,
         }

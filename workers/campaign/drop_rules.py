@@ -1,16 +1,18 @@
 """Rules of explicit subsets: which training examples a run is trained without, by a column of scores.
 
 Rules by share drop as many examples as a ratio leaves out. Rules by threshold drop all examples on one side of a score,
-so that the ratio follows from the scores.
+so that the ratio follows from the scores. In a campaign with several columns of scores each rule but `random` names the
+one that it goes by.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 from workers.campaign.field_types import Frozen
+from workers.campaign.score_column import UNNAMED, ScoreName
 from workers.campaign.short_repr import short
 
 
@@ -38,6 +40,33 @@ class Window(Frozen):
         return f"window {self.window:g}"
 
 
+class WindowOf(Window):
+    """A window of the order of one of several columns."""
+
+    scores: ScoreName
+
+    def __str__(self) -> str:
+        return f"{self.scores} {super().__str__()}"
+
+
+class LowestOf(Frozen):
+    """Drops the lowest scores of one of several columns."""
+
+    lowest: ScoreName
+
+    def __str__(self) -> str:
+        return f"{self.lowest} lowest"
+
+
+class HighestOf(Frozen):
+    """Drops the highest scores of one of several columns."""
+
+    highest: ScoreName
+
+    def __str__(self) -> str:
+        return f"{self.highest} highest"
+
+
 class ThresholdRule(Frozen):
     """Base: drops every example on one side of a score."""
 
@@ -45,12 +74,17 @@ class ThresholdRule(Frozen):
     """In words."""
 
     @property
+    def name(self) -> str:
+        """What tells the rule from others, but for its threshold: its side, after the column's name if it has one."""
+        return self.side
+
+    @property
     def threshold(self) -> float:
         """The score; examples that have it are dropped."""
         raise NotImplementedError
 
     def __str__(self) -> str:
-        return rule_text(self.side, self.threshold)
+        return rule_text(self.name, self.threshold)
 
 
 class AtLeast(ThresholdRule):
@@ -77,6 +111,28 @@ class AtMost(ThresholdRule):
         return self.at_most
 
 
+class AtLeastOf(AtLeast):
+    """The same of one of several columns."""
+
+    scores: ScoreName
+
+    @property
+    def name(self) -> str:
+        """See `ThresholdRule.name`."""
+        return f"{self.scores} {self.side}"
+
+
+class AtMostOf(AtMost):
+    """The same of one of several columns."""
+
+    scores: ScoreName
+
+    @property
+    def name(self) -> str:
+        """See `ThresholdRule.name`."""
+        return f"{self.scores} {self.side}"
+
+
 def rule_text(rule: str, threshold: float) -> str:
     """A rule and its score, NaN for a rule without one: the shortest text that reads back as the score."""
     return rule if math.isnan(threshold) else f"{rule} {repr(threshold).removesuffix('.0')}"
@@ -88,12 +144,15 @@ def _known_rule(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
     except ValidationError:
         text = (
             "must be lowest, highest, random, {window: QUANTILE} with a QUANTILE from 0 to less than 1, "
-            "{at_least: SCORE} or {at_most: SCORE}"
+            "{at_least: SCORE} or {at_most: SCORE}; of several columns "
+            "{lowest: NAME} or scores: NAME"
         )
         raise ValueError(f"{text}, got {short(value)}") from None
 
 
-Rule = Annotated[Literal["lowest", "highest", "random"] | Window | AtLeast | AtMost, WrapValidator(_known_rule)]
+_OneColumn = Literal["lowest", "highest", "random"] | Window | AtLeast | AtMost
+_OfSeveral = WindowOf | LowestOf | HighestOf | AtLeastOf | AtMostOf
+Rule = Annotated[_OneColumn | _OfSeveral, WrapValidator(_known_rule)]
 """Which examples a subset of the design `explicit` lacks, by their scores."""
 
 
@@ -102,8 +161,27 @@ def threshold_rules(drop: Sequence[Rule]) -> tuple[ThresholdRule, ...]:
     return tuple(rule for rule in drop if isinstance(rule, ThresholdRule))
 
 
-def check_rules(drop: Sequence[Rule], ratios: Sequence[float]) -> None:
-    """Raise ValueError where rules are equal, or a window does not fit the ratios or stands beside thresholds."""
+def column_of(rule: Rule | ThresholdRule) -> str:
+    """The name of the column that a rule goes by; UNNAMED for the only one, and for `random`."""
+    match rule:
+        case LowestOf():
+            return rule.lowest
+        case HighestOf():
+            return rule.highest
+        case WindowOf() | AtLeastOf() | AtMostOf():
+            return rule.scores
+        case _:
+            return UNNAMED
+
+
+def check_rules(drop: Sequence[Rule], columns: Collection[str], ratios: Sequence[float]) -> None:
+    """Raise ValueError for a rule by a column that is not there, where rules are equal, and where a window does not fit
+    the ratios or stands beside thresholds."""
+    for rule in drop:
+        if rule != "random" and column_of(rule) not in columns:
+            names = " or ".join(name for name in columns if name)
+            which = f"name a column of scores, {names}" if names else "name no column, since scores has one"
+            raise ValueError(f"drop: a rule must {which}, got {rule}")
     if len(set(map(str, drop))) != len(drop):
         raise ValueError(f"drop must be rules that are all different, got {', '.join(map(str, drop))}")
     windows, thresholds = [rule.window for rule in drop if isinstance(rule, Window)], threshold_rules(drop)

@@ -30,6 +30,8 @@ def with_paths(part: Part, change: Callable[[str], str]) -> Part:
         value = getattr(part, name)
         if isinstance(value, BaseModel):
             changed[name] = with_paths(value, change)
+        elif _holds_parts(value):
+            changed[name] = {key: with_paths(each, change) for key, each in value.items()}
         elif _marked(field, "path") and value is not None:
             changed[name] = change(value) if isinstance(value, str) else tuple(map(change, value))
     return part.model_copy(update=changed) if changed else part
@@ -42,10 +44,17 @@ def with_changes(part: Part, place: Sequence[str], changes: Mapping[str, Any]) -
     """
     if not place:
         return part.model_copy(update=dict(changes))
-    inner = getattr(part, place[0])
-    if inner is None:
-        raise ValueError(f"{type(part).__name__} has no {place[0]}")
-    return part.model_copy(update={place[0]: with_changes(inner, place[1:], changes)})
+    inner, rest = getattr(part, place[0]), place[1:]
+    if inner is None or (_holds_parts(inner) and rest[0] not in inner):
+        raise ValueError(f"{type(part).__name__} has no {'.'.join(place)}")
+    if _holds_parts(inner):
+        return part.model_copy(update={place[0]: {**inner, rest[0]: with_changes(inner[rest[0]], rest[1:], changes)}})
+    return part.model_copy(update={place[0]: with_changes(inner, rest, changes)})
+
+
+def _holds_parts(value: Any) -> bool:
+    """Whether a field's value is parts by name."""
+    return isinstance(value, dict) and bool(value) and all(isinstance(each, BaseModel) for each in value.values())
 
 
 def _marked(field: FieldInfo, mark: str) -> bool:
@@ -61,7 +70,12 @@ def without_locations(part: BaseModel, *, defaults: bool) -> dict[str, Any]:
         value = getattr(part, name)
         if not defaults and name != "name" and value in _left_out(field):
             continue
-        values[name] = without_locations(value, defaults=defaults) if isinstance(value, BaseModel) else _plain(value)
+        if _holds_parts(value):
+            values[name] = {key: without_locations(each, defaults=defaults) for key, each in value.items()}
+        else:
+            values[name] = (
+                without_locations(value, defaults=defaults) if isinstance(value, BaseModel) else _plain(value)
+            )
     return values
 
 

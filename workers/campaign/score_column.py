@@ -1,8 +1,9 @@
-"""A column of scores in a table of the user's: a number for each training example."""
+"""Columns of scores in tables of the user's: a number for each training example."""
 
-from typing import Annotated
+import re
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Discriminator, Field, Tag
 
 from workers.campaign.field_types import LOCATION, PATH, ColumnName, Frozen, PathText, Sha256
 
@@ -23,3 +24,30 @@ class ScoreColumn(Frozen):
     sha256: Sha256 | None = None
     """Of the scores as little-endian float64 in canonical order. Found out when the campaign starts, or given, so that
     other scores are refused."""
+
+
+UNNAMED = ""
+"""The name of a campaign's only column, which `scores` gives without one."""
+
+
+def _name(text: str) -> str:
+    if not re.fullmatch("[a-z][a-z0-9_]{0,39}", text):
+        raise ValueError(f"must be a name of 1 to 40 of a-z, 0-9 and _, a letter first, got {text[:80]!r}")
+    return text
+
+
+ScoreName = Annotated[str, AfterValidator(_name)]
+"""Which of several columns a rule goes by."""
+
+
+def _form(value: Any) -> str:
+    """Whether `scores` is one column or columns by name, whose values are all mappings."""
+    named = isinstance(value, dict) and value and all(isinstance(each, dict | ScoreColumn) for each in value.values())
+    return "named" if named else "one"
+
+
+ScoreColumns = Annotated[
+    Annotated[ScoreColumn, Tag("one")] | Annotated[dict[ScoreName, ScoreColumn], Field(max_length=100), Tag("named")],
+    Discriminator(_form),
+]
+"""One column, or several by name."""

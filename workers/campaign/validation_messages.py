@@ -79,9 +79,15 @@ def _locate(location: tuple[int | str, ...], document: Any) -> tuple[list[str], 
     owner: Any = Campaign
     kind: Any = Campaign
     for part in location:
+        if part == "[key]":  # pydantic's place of a mapping's key
+            continue
         member = _member(kind, part)
         if member is not None:
             kind = owner = member
+            continue
+        if get_origin(kind) is dict and isinstance(at, dict) and part in at:
+            kind, at = get_args(kind)[1], at[part]
+            parts.append(str(part))
             continue
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             owner = kind
@@ -95,7 +101,10 @@ def _locate(location: tuple[int | str, ...], document: Any) -> tuple[list[str], 
 
 def _required(kind: Any) -> Any:
     """The part itself of one that may be left out."""
-    models = [each for each in get_args(kind) if isinstance(each, type) and issubclass(each, BaseModel)]
+    alternatives = [each for each in get_args(kind) if each is not type(None)]
+    if len(alternatives) == 1 and get_origin(alternatives[0]) is Annotated:  # a union told apart by its form
+        return get_args(alternatives[0])[0]
+    models = [each for each in alternatives if isinstance(each, type) and issubclass(each, BaseModel)]
     return models[0] if len(models) == 1 and set(get_args(kind)) == {models[0], type(None)} else kind
 
 

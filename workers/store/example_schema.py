@@ -23,12 +23,24 @@ SCORE, SPLIT_SCORE, CURRICULUM_SCORE = "score", "split_score", "curriculum_score
 """Columns of scores, null for test examples: those that explicit subsets go by, those that split the examples into
 typical and atypical ones for probes, and those by which a curriculum orders its partitions."""
 
-SCORES_OF = {
+_SCORES_OF = {
     "subsets.scores": SCORE,
     "record.probes.split.scores": SPLIT_SCORE,
     "recipe.curriculum.scores": CURRICULUM_SCORE,
 }
-"""The same by the campaign's field that names each: `Campaign.score_columns`."""
+
+
+def score_column(field: str) -> str:
+    """The column of the scores that a campaign's field names (`Campaign.score_columns`): `score_NAME` where explicit
+    subsets go by several columns."""
+    _, _, name = field.partition("subsets.scores.")
+    return subset_score(name) if name else _SCORES_OF[field]
+
+
+def subset_score(name: str) -> str:
+    """The column of the scores, of this name or without one, that explicit subsets go by."""
+    return f"{SCORE}_{name}" if name else SCORE
+
 
 EXAMPLE_NAMES = pa.schema([("label_name", pa.string()), ("given_label_name", pa.string()), ("name", pa.string())])
 """Columns that follow: names of the classes; and of the examples, where the data set has them. Older stores lack them.
@@ -69,8 +81,8 @@ def examples_table(
 ) -> pa.Table:
     """split, example_id, label, given_label (each int64[N], int64[T]): N + T rows in canonical order.
 
-    `of_training`, by column, null for test examples: scores, float64[N] (SCORE, SPLIT_SCORE or CURRICULUM_SCORE), and
-    bool[N] NOISY_IMAGE and SEEN_BY_ENCODER; uint8[N, bytes] MASKS, 0 for test examples. With class names label_name and
+    `of_training`, by column, null for test examples: scores, float64[N] (columns of `score_column`), and bool[N]
+    NOISY_IMAGE and SEEN_BY_ENCODER; uint8[N, bytes] MASKS, 0 for test examples. With class names label_name and
     given_label_name; with names of training or test examples (N and T texts) `name`, unless these take more than
     MAX_TEXTS bytes.
     """

@@ -15,7 +15,7 @@ from workers.campaign.mask_table import MaskTable
 from workers.campaign.record import Record
 from workers.campaign.score_column import ScoreColumn
 from workers.errors import DamagedFileError, StoreError, StoreMismatchError
-from workers.store.example_schema import NOISY_IMAGE, SCORES_OF, SEEN_BY_ENCODER
+from workers.store.example_schema import NOISY_IMAGE, SEEN_BY_ENCODER, score_column
 from workers.store.file_problems import RESTORE_HINT
 from workers.store.output_columns import output_bits
 from workers.store.probe_columns import ARROW_TYPES, ProbeColumn, ProbeForm
@@ -105,7 +105,7 @@ class Header(Frozen):
     def score_columns(self) -> Mapping[str, ScoreColumn]:
         """The columns of scores that examples have, and what the campaign says of them."""
         columns = self.campaign.score_columns if isinstance(self.campaign, Campaign) else {}
-        return {SCORES_OF[field]: column for field, column in columns.items()}
+        return {score_column(field): column for field, column in columns.items()}
 
     @property
     def has_noisy_images(self) -> bool:

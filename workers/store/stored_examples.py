@@ -15,10 +15,10 @@ from workers.store.example_schema import (
     CURRICULUM_SCORE,
     MASKS,
     NOISY_IMAGE,
-    SCORE,
     SEEN_BY_ENCODER,
     SPLIT_SCORE,
     ExampleNames,
+    subset_score,
 )
 from workers.store.file_problems import EXAMPLES_FILE, damaged_file_error
 from workers.store.files.base import Files
@@ -37,10 +37,10 @@ class StoredExamples:
     def examples(self, columns: Sequence[str] | None = None) -> pa.Table:
         """split (train, test), example_id, label, given_label: N + T rows in canonical order; or some columns.
 
-        And score where subsets are explicit, split_score where `record.probes.split` has one, curriculum_score where
-        `recipe.curriculum` has one, noisy_image under `image_noise`, seen_by_encoder of a run's features, null for
-        test examples; masks under the design `masks`; label_name and given_label_name, which older stores lack; `name`
-        where the data set has names of its examples.
+        And score where subsets are explicit (score_NAME for each of several columns), split_score where
+        `record.probes.split` has one, curriculum_score where `recipe.curriculum` has one, noisy_image under
+        `image_noise`, seen_by_encoder of a run's features, null for test examples; masks under the design `masks`;
+        label_name and given_label_name, which older stores lack; `name` where the data set has names of its examples.
         """
         with open_examples(self._files, self.header) as file:
             return file.read_all(columns)
@@ -71,12 +71,14 @@ class StoredExamples:
             raise damaged_file_error(self._files, EXAMPLES_FILE, problem)
         return np.ascontiguousarray(labels)
 
-    def scores(self) -> npt.NDArray[np.float64] | None:
-        """float64[N], the scores that explicit subsets go by; None under other designs.
+    def scores(self) -> dict[str, npt.NDArray[np.float64]]:
+        """float64[N] by name (UNNAMED: the only ones), what explicit subsets go by; none under other designs.
 
         Runs take them from here, and never from the file that they came from. Raises DamagedFileError.
         """
-        return self._scores(SCORE) if SCORE in self.header.score_columns else None
+        campaign = self.header.campaign
+        names = campaign.subsets.columns if isinstance(campaign, Campaign) else ()
+        return {name: self._scores(subset_score(name)) for name in names}
 
     def split(self) -> npt.NDArray[np.bool_] | None:
         """bool[N], the atypical examples of `record.probes.split`; None where the campaign has no such split.

@@ -116,7 +116,7 @@ def draw_subset(
     """
     size = subset_size(run.ratio_ppm, num_examples)
     if campaign.subsets.design == "explicit":
-        if not isinstance(source, ScoredExamples) or len(source.scores) != num_examples:
+        if not isinstance(source, ScoredExamples) or len(source.given_labels) != num_examples:
             raise ValueError(f"the design explicit needs the scores of {num_examples} examples")
         rule, random = _rule(campaign, run, source), generator(campaign, Purpose.SUBSET, run)
         return explicit_subset(random, rule, size=size, examples=source, per_class=campaign.subsets.per_class)
@@ -138,7 +138,7 @@ def draw_subset(
 def _rule(campaign: Campaign, run: Run, scored: ScoredExamples) -> Rule:
     rules = campaign.subsets.rules(run.ratio_ppm)
     own = [rule for rule in rules if isinstance(rule, ThresholdRule)]
-    if not rules or any(threshold_ratio_ppm(rule, scored.scores) != run.ratio_ppm for rule in own):
+    if not rules or any(threshold_ratio_ppm(rule, scored.scores_of(rule)) != run.ratio_ppm for rule in own):
         raise CampaignError(f"subsets.ratios: {run.ratio:g} does not follow from the scores and thresholds")
     return rules[run.repetition % len(rules)]
 

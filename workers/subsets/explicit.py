@@ -17,23 +17,29 @@ C. Zhang, "What neural networks memorize and why", NeurIPS 2020, figure 2.
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from workers.campaign.campaign import PPM, Subsets
-from workers.campaign.drop_rules import AtLeast, AtMost, Rule, ThresholdRule, Window
+from workers.campaign.drop_rules import AtLeast, AtMost, HighestOf, Rule, ThresholdRule, Window, column_of
 from workers.common.arrays import Floats, Integers
 from workers.errors import CampaignError
 
 
 @dataclass(frozen=True)
 class ScoredExamples:
-    """What rules go by: float64[N] `scores`, and int64[N] `given_labels`, the classes that the models see."""
+    """What rules go by: float64[N] `scores` by the name of their column, and int64[N] `given_labels`, the classes that
+    the models see."""
 
-    scores: Floats
+    scores: Mapping[str, Floats]
     given_labels: Integers
+
+    def scores_of(self, rule: Rule) -> Floats:
+        """float64[N], the column that a rule other than `random` goes by."""
+        return self.scores[column_of(rule)]
 
 
 def scores_sha256(scores: Floats) -> str:
@@ -45,11 +51,11 @@ def explicit_subset(
     random: np.random.Generator, rule: Rule, *, size: int, examples: ScoredExamples, per_class: bool
 ) -> npt.NDArray[np.bool_]:
     """bool[N], true at the `size` examples that the rule keeps. Ties are broken by `random`. O(N log N) time."""
-    count = len(examples.scores)
+    count = len(examples.given_labels)
     permutation = random.permutation(count)
     order = permutation
     if rule != "random":
-        order = permutation[np.argsort(examples.scores[permutation], kind="stable")]
+        order = permutation[np.argsort(examples.scores_of(rule)[permutation], kind="stable")]
     subset = np.ones(count, dtype=bool)
     if not per_class:
         subset[_dropped(order, size, rule)] = False
@@ -73,20 +79,22 @@ def threshold_ratio_ppm(rule: ThresholdRule, scores: Floats) -> int:
     return above if above * len(scores) // PPM == subset_size else subset_size * PPM // len(scores)
 
 
-def threshold_ratios(subsets: Subsets, scores: Floats) -> tuple[float, ...]:
-    """The ratio of each rule by threshold, in their order.
+def threshold_ratios(subsets: Subsets, scores: Mapping[str, Floats]) -> tuple[float, ...]:
+    """The ratio of each rule by threshold, in their order; `scores` float64[N] by the name of their column.
 
     Raises CampaignError where a threshold leaves no example, where two leave as many (their runs would have the same
     keys), and where the campaign has other ratios already.
     """
-    ratios_ppm = [threshold_ratio_ppm(rule, scores) for rule in subsets.thresholds]
+    ratios_ppm = [threshold_ratio_ppm(rule, scores[column_of(rule)]) for rule in subsets.thresholds]
     for place, (rule, ratio_ppm) in enumerate(zip(subsets.thresholds, ratios_ppm, strict=True)):
         if ratio_ppm == 0:
-            span = f"scores are from {scores.min():g} to {scores.max():g}"
+            own = scores[column_of(rule)]
+            span = f"scores are from {own.min():g} to {own.max():g}"
             raise CampaignError(f"subsets.drop: {rule} leaves no training example: {span}")
         if ratio_ppm in ratios_ppm[:place]:
             other = subsets.thresholds[ratios_ppm.index(ratio_ppm)]
-            subset_text = f"{ratio_ppm * len(scores) // PPM:,} of {len(scores):,} examples"
+            count = len(scores[column_of(rule)])
+            subset_text = f"{ratio_ppm * count // PPM:,} of {count:,} examples"
             raise CampaignError(
                 f"subsets.drop: must leave different numbers of examples: {other} and {rule} leave {subset_text}"
             )
@@ -120,5 +128,5 @@ def _dropped(order: Integers, size: int, rule: Rule) -> Integers:
         # A window that starts at the ratio itself may be pushed over the end by rounding within a class.
         start = min(start, size)
     else:
-        start = size if rule == "highest" or isinstance(rule, AtLeast) else 0
+        start = size if rule == "highest" or isinstance(rule, HighestOf | AtLeast) else 0
     return order[start : start + len(order) - size]

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -100,12 +101,13 @@ def load_on_device(
     given_labels: npt.NDArray[np.int64],
     device: torch.device,
     *,
-    scores: npt.NDArray[np.float64] | None = None,
+    scores: Mapping[str, Floats] | None = None,
     streamed: bool | None = None,
 ) -> DeviceData:
     """Put a data set on a device, with the campaign's given labels (int64[N]) and input scaling.
 
-    `scores` (float64[N]) are those that explicit subsets go by. The split is that of noisy labels: see `with_split`.
+    `scores` (float64[N] by the name of their column) are those that explicit subsets go by. The split is that of noisy
+    labels: see `with_split`.
     `streamed` images stay on the host; by default where they would take more than half of the device's free memory.
     Raises CampaignError where the recipe does not fit the data (augmentation of features, cutout larger than an image).
     """
@@ -137,7 +139,7 @@ def load_on_device(
         fill=per_channel((mean - shift) * scale),
         num_classes=dataset.num_classes,
         split=torch.tensor(given_labels != np.asarray(dataset.train_labels), device=device),
-        subset_source=None if scores is None else ScoredExamples(scores, given_labels),
+        subset_source=ScoredExamples(scores, given_labels) if scores else None,
     )
 
 

@@ -2,7 +2,16 @@
 
 from collections.abc import Callable
 
-from benchmarks.replicate.experiments import forgetting, influence, last_layer, localization, outputs, pairs, regularity
+from benchmarks.replicate.experiments import (
+    adaptive,
+    forgetting,
+    influence,
+    last_layer,
+    localization,
+    outputs,
+    pairs,
+    regularity,
+)
 from benchmarks.replicate.lab import Lab, Outcome
 
 EXPERIMENTS: dict[str, Callable[[Lab], Outcome]] = {
@@ -19,11 +28,14 @@ EXPERIMENTS: dict[str, Callable[[Lab], Outcome]] = {
     "proxies": regularity.proxies,
     "filtering": regularity.filtering,
     "noise": regularity.noise,
+    "curriculum": adaptive.curriculum,
+    "collection": adaptive.collection,
     "unforgettable": forgetting.unforgettable,
     "forgetting-seeds": forgetting.seeds,
     "forgetting-noise": forgetting.noise,
     "forgetting-pixel-noise": forgetting.pixel_noise,
     "forgetting-removal": forgetting.removal,
+    "margins": forgetting.margins,
     "partitions": forgetting.partitions,
     "gradients": localization.gradients,
     "rewinding": localization.rewinding,

@@ -1,18 +1,22 @@
 """Toneva et al. (ICLR 2019): unforgettable examples, agreement of seeds, noisy labels, removal by forgetting."""
 
 import numpy as np
+import pandas as pd
 
 import analysis
 from analysis.learning.forgetting import count_forgetting
 from analysis.reading.examples import read_labels
 from analysis.reading.sequences import scan_sequences
 from analysis.view.store_view import StoreView
+from benchmarks.chance_forgetting import forgetting_by_chance
 from benchmarks.replicate.experiments.removals import lowest_against_random
 from benchmarks.replicate.lab import Lab, Outcome, records
 
 SEEDS = 5
 """Over which the paper sums forgetting events."""
 NOISE = 0.2
+CHANCE_RUNS = 2
+"""Pairs of networks: one trained, one that takes its steps with shuffled values."""
 PIXEL_SD = 0.3
 """Of noise in pixels from 0 to 1; the paper's was not found."""
 TURNS, TURN = 4, 5
@@ -69,12 +73,31 @@ def _forgotten(view: StoreView, lab: Lab, what: str) -> Outcome:
 
 def removal(lab: Lab) -> Outcome:
     """Accuracy after removing the least forgotten examples, beside as many random ones."""
-    rows, text = lowest_against_random(lab, lab.train().forgetting(), "forgettability")
+    forgotten = pd.DataFrame(lab.train().forgetting())[["example_id", "forgettability"]]
+    by_name, text = lowest_against_random(lab, forgotten)
+    rows = by_name["forgettability"]
     numbers = {f"{row['removed']:g}": float(row["difference"]) for row in rows}
     last = rows[-1]
     if last["difference_low"] <= 0 <= last["difference_high"]:
         return Outcome(text, "undecided", "limits of the largest removal contain 0", numbers)
     return lab.judged(text, last["difference"] < 0, "the least forgotten are worth less", numbers)
+
+
+def margins(lab: Lab) -> Outcome:
+    """Misclassification margins against forgetting events, and the events of random updates of the same size."""
+    view = lab.train(record={"epochs": "final", "presentations": True, "presented_margin": True})
+    row = records(analysis.presented_margins(view.store)[1])[0]
+    pairs = forgetting_by_chance(view.campaign, CHANCE_RUNS)
+    events = [np.mean([each[network].events.mean() for each in pairs]) for network in (0, 1)]
+    text = (
+        f"Spearman of an example's mean margin with its events {row['spearman']:.3f} ({row['low']:.3f} to "
+        f"{row['high']:.3f}) over {row['runs']:.0f} runs; events per example {events[0]:.3f}, of random updates of the "
+        f"same size {events[1]:.3f} ({CHANCE_RUNS} pairs of networks)"
+    )
+    numbers = {"spearman": float(row["spearman"]), "events": float(events[0]), "by_chance": float(events[1])}
+    if row["low"] <= 0 <= row["high"]:
+        return Outcome(text, "undecided", "limits of the correlation contain 0", numbers)
+    return lab.judged(text, row["high"] < 0, "examples that are forgotten often have small margins", numbers)
 
 
 def partitions(lab: Lab) -> Outcome:

@@ -3,6 +3,8 @@
 import math
 from itertools import pairwise
 
+import pandas as pd
+
 import analysis
 from benchmarks.replicate.experiments.removals import lowest_against_random
 from benchmarks.replicate.lab import Lab, Outcome, records
@@ -13,6 +15,8 @@ FILTERED = (0.99, 0.95, 0.9)
 """What is left without the outliers."""
 DISTANCES = "density"
 """In the names of proxies that are no statistics of training."""
+UNKNOWN = 0.5
+"""In place of the C-score of an example that no run held out."""
 GROUPS = 5
 """By C-score, of equal width."""
 MANY_RATIOS = {"ratios": [0.1, 0.3, 0.5, 0.7, 0.9]}
@@ -47,7 +51,7 @@ def learning_speed(lab: Lab) -> Outcome:
     text, ordered, apart = [], [], []
     numbers: dict[str, float] = {}
     for name, changes in optimizers(lab.size.epochs or scored.campaign.recipe.epochs).items():
-        whole = {"ratios": [1.0], "repetitions": lab.size.optimizer_runs}
+        whole = {"ratios": [1.0], "repetitions": lab.size.recipe_runs}
         view = lab.train(subsets=whole, recipe=changes, record={"epochs": "final", "presentations": True})
         rows = records(view.learning_speed(scores=scored.store, groups=GROUPS))
         text.append(
@@ -106,11 +110,13 @@ def proxies(lab: Lab) -> Outcome:
 
 
 def filtering(lab: Lab) -> Outcome:
-    """Accuracy without the examples of the lowest C-scores, beside as many random ones."""
-    scored = lab.train(subsets={"design": "uniform", **MANY_RATIOS, "repetitions": lab.size.runs or 20, "seed": 0})
-    rows, text = lowest_against_random(lab, scored.cscore(), "cscore", FILTERED)
-    numbers = {f"{row['removed']:g}": float(row["difference"]) for row in rows}
-    first = rows[0]
+    """Accuracy without the examples of the lowest C-scores, or cumulative accuracies, beside as many random ones."""
+    subsets = {"design": "uniform", **MANY_RATIOS, "repetitions": lab.size.runs or 20, "seed": 0}
+    scored = lab.train(subsets=subsets, record=RECORDED)
+    scores = pd.DataFrame(scored.cscore())[["example_id", "cscore"]].fillna(UNKNOWN)
+    by_name, text = lowest_against_random(lab, scores.assign(accuracy=scored.proxies()["accuracy"]), FILTERED)
+    numbers = {f"{name} {row['removed']:g}": float(row["difference"]) for name in by_name for row in by_name[name]}
+    first = by_name["cscore"][0]
     if first["difference_low"] <= 0 <= first["difference_high"]:
         return Outcome(text, "undecided", "limits of the smallest removal contain 0", numbers)
     return lab.judged(text, first["difference"] < 0, "filtering costs less than chance", numbers)

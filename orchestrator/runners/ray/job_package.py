@@ -24,6 +24,9 @@ SCORES_FILES = {
 }
 """Likewise those of tables of scores, by field. No ending: a .gitignore that leaves tables out would leave them out."""
 
+_NAMED_SCORES = f"{SCORES_FILES['subsets.scores']}-"
+"""What those of several columns begin with."""
+
 LABELS_FILE, MASKS_FILE = "longtail-labels", "longtail-masks"
 """Likewise those of given labels, and of masks."""
 
@@ -62,7 +65,7 @@ def with_sent_tables(campaign: Campaign) -> tuple[Campaign, dict[str, Path]]:
     sent: dict[str, Path] = {}
     for field, column in campaign.score_columns.items():
         if "://" not in column.file:
-            name = SCORES_FILES[field]
+            name = scores_file(field)
             sent[name] = _to_send(f"{field}.file", column.file)
             campaign = campaign.with_score_column(field, file=name)
     masks = campaign.subsets.masks
@@ -74,6 +77,12 @@ def with_sent_tables(campaign: Campaign) -> tuple[Campaign, dict[str, Path]]:
         sent[LABELS_FILE] = _to_send("label_noise.file", labels)
         campaign = campaign.with_label_noise(file=LABELS_FILE)
     return campaign, sent
+
+
+def scores_file(field: str) -> str:
+    """The name of a table of scores in the folder that is sent, by the campaign's field: `Campaign.score_columns`."""
+    _, _, name = field.partition("subsets.scores.")
+    return f"{_NAMED_SCORES}{name}" if name else SCORES_FILES[field]
 
 
 def _to_send(field: str, place: str) -> Path:
@@ -113,8 +122,9 @@ def _checked(folder: Path) -> Path:
         raise CampaignError(
             f"--working-dir: {original} holds your home folder with its keys; name the folder of your code"
         )
-    for name in (CAMPAIGN_FILE, *SCORES_FILES.values(), LABELS_FILE, MASKS_FILE):
-        if (folder / name).exists():
+    own = {CAMPAIGN_FILE, *SCORES_FILES.values(), LABELS_FILE, MASKS_FILE}
+    for name in sorted(entry.name for entry in folder.iterdir()):
+        if name in own or name.startswith(_NAMED_SCORES):
             raise CampaignError(f"--working-dir: {original} has a {name}, which is the name of what is sent with it")
     try:
         for link in _links(folder):
