@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from workers.campaign.dataset_spec import DatasetSpec, Digits, Encoder, FeatureData
-from workers.campaign.drop_rules import Rule, ThresholdRule, check_rules, threshold_rules
+from workers.campaign.drop_rules import Rule, ThresholdRule, check_rules, rules_at_ratio, threshold_rules
 from workers.campaign.field_types import TITLE, CampaignName, Frozen
 from workers.campaign.fields import absolute_path, relative_path, with_changes, with_paths, without_locations
 from workers.campaign.mask_table import MaskTable, check_masks_of_design
@@ -147,13 +147,7 @@ class Subsets(Frozen):
 
     def rules(self, ratio_ppm: int) -> tuple[Rule, ...]:
         """The rules that the runs of a ratio take turns by, under the design `explicit`; none at another's ratio."""
-        thresholds = self.thresholds
-        if not thresholds:
-            return self.drop
-        if ratio_ppm not in self.ratios_ppm:
-            return ()
-        own = thresholds[self.ratios_ppm.index(ratio_ppm)]
-        return tuple(rule for rule in self.drop if rule == own or rule not in thresholds)
+        return rules_at_ratio(self.drop, self.ratios_ppm, ratio_ppm)
 
     @property
     def ratios_ppm(self) -> tuple[int, ...]:

@@ -161,6 +161,17 @@ def threshold_rules(drop: Sequence[Rule]) -> tuple[ThresholdRule, ...]:
     return tuple(rule for rule in drop if isinstance(rule, ThresholdRule))
 
 
+def rules_at_ratio(drop: Sequence[Rule], ratios_ppm: Sequence[int], ratio_ppm: int) -> tuple[Rule, ...]:
+    """Those that the runs of a ratio take turns by; a rule by threshold has the ratio at its place among these."""
+    thresholds = threshold_rules(drop)
+    if not thresholds:
+        return tuple(drop)
+    if ratio_ppm not in ratios_ppm:
+        return ()
+    own = thresholds[ratios_ppm.index(ratio_ppm)]
+    return tuple(rule for rule in drop if rule == own or rule not in thresholds)
+
+
 def column_of(rule: Rule | ThresholdRule) -> str:
     """The name of the column that a rule goes by; UNNAMED for the only one, and for `random`."""
     match rule:
