@@ -136,9 +136,8 @@ class Subsets(Frozen):
     @property
     def columns(self) -> dict[str, ScoreColumn]:
         """The columns of scores by name, UNNAMED for an only one; none under other designs than `explicit`."""
-        if self.scores is None:
-            return {}
-        return {UNNAMED: self.scores} if isinstance(self.scores, ScoreColumn) else dict(self.scores)
+        scores = self.scores or {}
+        return {UNNAMED: scores} if isinstance(scores, ScoreColumn) else dict(scores)
 
     @property
     def thresholds(self) -> tuple[ThresholdRule, ...]:
