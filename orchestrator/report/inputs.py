@@ -46,7 +46,8 @@ def load_inputs(store: Store, warn: Callable[[str], None] = lambda line: None, *
         dataset = load_dataset(campaign.dataset, store.header.fingerprint, trusted=trust_code)
     except LongtailError as error:
         warn(f"note: no images: {error}")
-        return Inputs(missing=f"The data set could not be loaded ({error}), so examples are shown by their ids.")
+        # Without the error: it may name folders of this machine.
+        return Inputs(missing="The data set could not be loaded here, so examples are shown by their ids.")
     shape = dataset.input_shape
     if len(shape) != 3 or shape[0] not in (1, 3):
         reason = "The data set has no grey or RGB images, so examples are shown by their ids and first features."

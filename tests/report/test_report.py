@@ -311,7 +311,7 @@ def test_data_that_are_not_here(tmp_path: Path) -> None:
     report = write_report(make_stores(tmp_path / "s", runs, labels), tmp_path / "r.html")
     page = Page(report.path)
     assert list(report.missing) == ["images"]
-    assert "expected fingerprint" in page.words and "shown by their ids" in page.words
+    assert "could not be loaded here, so examples are shown by their ids" in page.words
     assert page.images == [] and page.data["image"] is None
     assert "Consistency profiles" in page.words
 
@@ -321,7 +321,7 @@ def test_command_writes_and_tells(tmp_path: Path, capsys: pytest.CaptureFixture[
     store = make_stores(tmp_path / "s", {0.7: random_runs(np.random.default_rng(0), 4, 20, 3)})
     command.report(store.uri, tmp_path / "r.html")
     told = capsys.readouterr()
-    assert told.out == f"report: {tmp_path / 'r.html'} (0.1 MB)\n"
+    assert told.out == f"report: {tmp_path / 'r.html'} (0.2 MB)\n"
     assert "note: no images: The data set could not be loaded" in told.err
     before = (tmp_path / "r.html").read_bytes()
     with pytest.raises(EstimateError, match=r"ratio must be one of 0.7, got 0.3$"):
