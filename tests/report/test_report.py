@@ -327,7 +327,7 @@ def test_command_writes_and_tells(tmp_path: Path, capsys: pytest.CaptureFixture[
     with pytest.raises(EstimateError, match=r"ratio must be one of 0.7, got 0.3$"):
         command.report(store.uri, tmp_path / "r.html", 0.3)
     command.report(store.uri, tmp_path / "again.html", 7 * 0.1)  # is 0.7000000000000001
-    assert (tmp_path / "again.html").read_bytes() == before
+    assert (tmp_path / "again.html").read_bytes().replace(b"again.html --ratio 0.7", b"r.html") == before
     (tmp_path / "again.html").unlink()
     with pytest.raises(LongtailError, match="cannot be written: there is no folder"):
         command.report(store.uri, tmp_path / "no" / "r.html")
