@@ -123,8 +123,8 @@ def gradient_attributions(store: Any, work: Work) -> dict[str, Floats]:
     def log_odds(parameters: Any, pair: Any) -> torch.Tensor:
         image, label = pair
         logits = torch.func.functional_call(model, parameters, image.unsqueeze(0))[0]
-        own = torch.nn.functional.one_hot(label, len(logits)).bool()
-        odds: torch.Tensor = logits[label] - torch.where(own, -torch.inf, logits).logsumexp(0)
+        own = torch.arange(len(logits)) == label
+        odds: torch.Tensor = (logits * own).sum() - torch.where(own, -torch.inf, logits).logsumexp(0)
         return odds
 
     def probability(parameters: Any, pair: Any) -> torch.Tensor:
