@@ -30,14 +30,18 @@ settings.load_profile("longtail")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Every worker of pytest-xdist begins with its part of the tests that start Ray: none of them is left for the end.
 
-    With `--dist worksteal` a worker is first given a contiguous part of the list, all of them equally many.
+    Tests of one cluster are one worker's. With `--dist worksteal` a worker is first given a contiguous part of the
+    list, all of them equally many.
     """
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     long = [item for item in items if item.get_closest_marker("ray")]
     others = [item for item in items if not item.get_closest_marker("ray")]
+    on_one_cluster = [item for item in long if "one_cluster" in getattr(item, "fixturenames", ())]
+    clusters = [[item] for item in long if item not in on_one_cluster]
+    clusters = [on_one_cluster, *clusters] if on_one_cluster else clusters
     ordered: list[pytest.Item] = []
     for number in range(workers):
-        share = long[number::workers]
+        share = [item for cluster in clusters[number::workers] for item in cluster]
         size = len(items) * (number + 1) // workers - len(ordered) - len(share)
         ordered += share + others[:size]
         del others[:size]
@@ -84,7 +88,7 @@ def small() -> Campaign:
     return small_campaign()
 
 
-BUSY_RUNS = 48
+BUSY_RUNS = 32
 
 
 def busy_campaign() -> Campaign:
@@ -104,6 +108,16 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store = tmp_path_factory.mktemp("undisturbed") / "s"
     run_campaign(busy_campaign(), store, shard_size=2, runner="local")
     return store
+
+
+@pytest.fixture(scope="session")
+def one_cluster(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which commands were carried out on one Ray cluster: see tests.one_cluster."""
+    from tests.one_cluster import run_cluster
+
+    folder = tmp_path_factory.mktemp("one-cluster")
+    run_cluster(folder)
+    return folder
 
 
 def small_campaign(**changes: object) -> Campaign:

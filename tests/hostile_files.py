@@ -109,7 +109,7 @@ ALL_READERS: tuple[tuple[str, ...], ...] = (
     *(("forgetting",), ("removal",), ("reliability",), ("suspects",), ("noise",), ("proxies",), ("audit",)),
     *(("compare", "{made}"), ("report", "-o", "{out}/r.html"), ("verify", "--repair"), ("compact",)),
 )
-READ_BY_ALL = ("own", "own-model", "linked", "pipes")
+READ_BY_ALL = ("own", "linked", "pipes")
 LINKS: tuple[str, ...] = (
     "postscript",
     "bomb",
@@ -223,7 +223,7 @@ def stores(folder: Path, made: Path) -> Iterator[Path]:
     named = {name: {"dataset": {"name": path, "options": options}} for name, (path, options) in NAMED.items()}
     parts: dict[str, dict[str, Any]] = {
         **{name: named[name] for name in ("tests", "cluster", "system", "again", "hub")},
-        "own": {"dataset": {"name": "mine:own"}},
+        "own": {"dataset": {"name": "mine:own"}, "model": {"name": "mine:own"}},
         "own-model": {"model": {"name": "mine:own"}},
         "download": {"dataset": {"name": "mnist", "root": str(folder / "downloaded")}},
         **{name: {"dataset": DATA[name]} for name in ("endless", "waiting", "devices", "escape")},
@@ -238,7 +238,7 @@ def stores(folder: Path, made: Path) -> Iterator[Path]:
                 if file.parent.name != "results":
                     os.link(file, place / file.relative_to(made))
         changed = Campaign.model_validate_json(json.dumps({**whole["campaign"], **part}))
-        fingerprint = whole["fingerprint"] if "model" in part else "5" * 64
+        fingerprint = "5" * 64 if "dataset" in part else whole["fingerprint"]
         versions = {**whole["versions"], ESC: ESC}
         names = [f"{ESC}{each}" for each in whole["class_names"]]
         header = {

@@ -1,20 +1,20 @@
-"""A cluster whose nodes come, are told to leave, and die, under one campaign. Run in namespaces of its own.
+"""A cluster whose nodes come, are told to leave, and die, and at last its head. Run in namespaces of its own.
 
-Prints a line for each step that was seen to work; see test_nodes_join_leave_and_die.
+Prints a line for each step that was seen to work, and the error that ends the driver, which is this process. Ray's own
+minute until it ends a driver is as Ray has it; Longtail's 20 seconds are cut to 3.
 """
 
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
-import ray
 from ray.cluster_utils import Cluster
 
 from orchestrator import RunOptions, run_campaign
 from orchestrator.campaigns.campaign_report import CampaignProgress
+from orchestrator.runners.ray import head_watch
 from tests.conftest import busy_campaign
 from tests.manifests import DEPLOY
 from tests.metadata_service import metadata_service
@@ -27,24 +27,17 @@ FAST_HEALTH_CHECKS = {
 }
 
 
-class SeenEnoughError(Exception):
-    """Ends the campaign."""
-
-
 class Course:
     """What the driver said last; waits for something to be so."""
 
     def __init__(self) -> None:
         self.changed = threading.Condition()
         self.now = CampaignProgress(total=0, before=0)
-        self.over = False
 
     def show(self, progress: CampaignProgress) -> None:
         with self.changed:
             self.now = progress
             self.changed.notify_all()
-        if self.over:
-            raise SeenEnoughError
 
     def wait(self, what: str, condition: Callable[[CampaignProgress], bool]) -> None:
         with self.changed:
@@ -69,11 +62,9 @@ def main(store: str) -> None:
     options = RunOptions(runner="ray", address=cluster.address, workers=4, repetitions=100_000, shard_size=1)
 
     def train() -> None:
-        campaign = busy_campaign()
-        with suppress(SeenEnoughError):
-            run_campaign(campaign, store, options, on_progress=course.show)
+        run_campaign(busy_campaign(), store, options, on_progress=course.show)
 
-    driver = threading.Thread(target=train)
+    driver = threading.Thread(target=train, daemon=True)
     driver.start()
     first = cluster.add_node(num_cpus=2)
     course.wait("two workers on the node that joined", lambda now: now.workers == 2 and now.trained >= 2)
@@ -82,14 +73,11 @@ def main(store: str) -> None:
     course.wait("nodes are told by name", lambda now: sorted(now.by_node.values()) == [1, 2])
     take_back(cluster.address, first.node_id)
     course.wait("its workers left the node that ends soon", lambda now: (now.workers, now.nodes) == (1, 1))
-    cluster.add_node(num_cpus=1)
-    course.wait("another took over", lambda now: (now.workers, now.nodes) == (2, 2))
     cluster.remove_node(second, allow_graceful=False)
-    course.wait("a node died", lambda now: now.workers_lost >= 1 and now.workers == 1)
-    course.over = True
+    course.wait("a node died", lambda now: now.workers_lost >= 1 and now.workers == 0)
+    head_watch.HEAD_SECONDS = 3.0
+    cluster.head_node.kill_all_processes(check_alive=False, allow_graceful=False, wait=True)
     driver.join()
-    ray.shutdown()
-    cluster.shutdown()
 
 
 if __name__ == "__main__":

@@ -45,8 +45,8 @@ echo "--- modes"
 stat --format %a {home}/.ray {home}/.ray/auth_token
 {private}
 export TMPDIR={short}  # where mktemp makes folders
-quiet {head} --num-cpus 1 --num-gpus 2 --object-store-memory 100000000 {health}
-quiet {node} --num-cpus 1 --num-gpus 2 --object-store-memory 100000000
+quiet {head} --num-cpus 1 --num-gpus 1 --object-store-memory 100000000 {health}
+quiet {node} --num-cpus 1 --num-gpus 1 --object-store-memory 100000000
 unset TMPDIR
 stat --format %a {short}/*
 

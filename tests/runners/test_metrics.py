@@ -2,90 +2,31 @@
 
 import json
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
 import promql_parser
 import pytest
 
-from benchmarks.isolation import finish, start
 from orchestrator.runners.ray.metrics import exported_names
-from tests.manifests import DEPLOY, with_unknown_keys
-
-DASHBOARD = json.loads((DEPLOY / "grafana-dashboard.json").read_text())
-# Only where there is an NVIDIA GPU; compared with the names that Ray's own code declares.
-NEEDS_A_GPU = {"ray_node_gpus_utilization"}
+from tests.manifests import with_unknown_keys
+from tests.scraped_metrics import DASHBOARD, NEEDS_A_GPU, expressions, shown_names
 
 
-def expressions() -> list[str]:
-    """The dashboard's PromQL, its variables filled in."""
-    texts = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
-    return [text.replace("$__rate_interval", "1m").replace("$store", ".*") for text in texts]
-
-
-def shown_names() -> set[str]:
-    return {name for text in expressions() for name in re.findall(r"\bray_\w+", text)}
-
-
-# A driver's life in short, on a real Ray node with two pretended GPUs, one of them in use; prints what is scraped.
-SCRIPT = """
-import json, sys, time, urllib.request
-import ray
-from orchestrator.runners.ray.metrics import CampaignMetrics
-from orchestrator.runners.base import FailedShard, WorkersChanged
-from workers.campaign.keys import Shard
-from workers.training.shard import ShardError, ShardSummary
-
-ray.init("local",
-         num_cpus=1, num_gpus=2, include_dashboard=False, object_store_memory=100 * 2**20, _metrics_export_port=18080,
-         log_to_driver=False, _system_config={"metrics_report_interval_ms": 1000})
-metrics = CampaignMetrics("s3://KEY:HIDDEN@bucket/mnist?secret=HIDDEN")
-metrics.observe(WorkersChanged(ready=2, lost=0))
-metrics.observe(WorkersChanged(ready=1, lost=3))
-metrics.observe(WorkersChanged(ready=2, lost=4, nodes=2))
-metrics.observe(ShardSummary(Shard(500_000, 0, 4), 1, seconds=3.5, bytes=1000))
-metrics.observe(ShardSummary(Shard(500_000, 4, 8), 0, seconds=1.0, bytes=0))
-metrics.observe(FailedShard(ShardError(Shard(500_000, 8, 12), "user", "", ""), 2))
-metrics.shards(pending=3, running=2)
-
-holder = ray.remote(num_gpus=1)(type("Holder", (), {"here": lambda self: True})).remote()
-ray.get(holder.here.remote())
-requested, text, deadline = set(json.loads(sys.argv[1])), "", time.monotonic() + 60
-
-def is_all_there():
-    # Ray reports on its own time: the names first, and what the actor holds a while after it started.
-    used = [line for line in text.splitlines() if line.startswith("ray_resources{") and 'State="USED"' in line]
-    held = any('Name="GPU"' in line and float(line.split()[-1]) == 1 for line in used)
-    return held and all(name + "{" in text for name in requested)
-
-while time.monotonic() < deadline and not is_all_there():
-    try:
-        text = urllib.request.urlopen("http://127.0.0.1:18080/metrics", timeout=5).read().decode()
-    except OSError:
-        pass
-    time.sleep(0.2)
-print("SCRAPED")
-print(text)
-"""
-
-
-def scraped(home: Path) -> list[tuple[str, dict[str, str], float]]:
-    """(name, labels, value) of every sample at the metrics port of a real node, once all that is shown is there."""
-    requested = json.dumps(sorted((exported_names() | shown_names()) - NEEDS_A_GPU))
-    code, output = finish(start([sys.executable, "-c", SCRIPT, requested], home))
-    assert code == 0, output
-    samples = re.findall(r"^(\w+)\{(.*)\} (\S+)$", output.partition("SCRAPED\n")[2], flags=re.MULTILINE)
+def scraped(text: str) -> list[tuple[str, dict[str, str], float]]:
+    """(name, labels, value) of every sample."""
+    samples = re.findall(r"^(\w+)\{(.*)\} (\S+)$", text, flags=re.MULTILINE)
     return [(name, dict(re.findall(r'(\w+)="([^"]*)"', labels)), float(value)) for name, labels, value in samples]
 
 
 @pytest.mark.ray
-def test_what_a_driver_reports_is_scraped_and_everything_shown_exists(tmp_path: Path) -> None:
+def test_what_a_driver_reports_is_scraped_and_everything_shown_exists(one_cluster: Path) -> None:
     from ray.dashboard.modules.reporter.reporter_agent import METRICS_GAUGES
 
-    found = scraped(tmp_path)
-    ours = [(name, labels, value) for name, labels, value in found if name.startswith("ray_longtail_")]
-    assert {labels["store"] for _, labels, _ in ours} == {"s3://bucket/mnist"}
+    text = (one_cluster / "metrics.txt").read_text()
+    assert "HIDDEN" not in text
+    found = scraped(text)
+    ours = [sample for sample in found if sample[1].get("store") == "s3://bucket/mnist"]
     assert exported_names() <= {name for name, _, _ in ours}
     assert {name: value for name, labels, value in ours if "le" not in labels and not name.endswith("_sum")} == {
         "ray_longtail_runs_total": 8,

@@ -1,7 +1,6 @@
 """`longtail tune`: spaces checked at the edge, searches on a Ray cluster, killed and resumed, and what they write."""
 
 import json
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,6 @@ import pandas as pd
 import pytest
 import yaml
 
-from benchmarks.isolation import driver_of, finish, kill, longtail, start, wait_until
 from orchestrator import run_campaign
 from orchestrator.cli.commands.tune import warn_no_recipe
 from orchestrator.cli.search_progress import notes
@@ -24,6 +22,7 @@ from orchestrator.tuning.tune import search_recipe, tuning_campaign
 from orchestrator.tuning.tuned_file import check_tuned_path, write_tuned
 from tests.command import call
 from tests.conftest import small_campaign
+from tests.one_cluster import SEARCHED, commands, read_ended
 from tests.tuning.test_choice import GIVEN, trial_result
 from workers.campaign.yaml_io import dump_campaign, read_campaign
 from workers.datasets import load_dataset
@@ -189,34 +188,21 @@ def keys(results: Path) -> set[str]:
 
 
 @pytest.mark.ray
-def test_killed_and_resumed_a_search_ends_as_if_undisturbed(tmp_path: Path) -> None:
+def test_killed_and_resumed_a_search_ends_as_if_undisturbed(one_cluster: Path, tmp_path: Path) -> None:
     """Without early stopping nothing depends on order: every trial is what this process trains."""
-    parts = {"recipe": {"epochs": 20, "batch_size": 64}, "subsets": {"ratios": [0.5], "repetitions": 3}}
-    campaign, results = campaign_file(tmp_path, **parts), tmp_path / "t-search"
-    space = space_file(tmp_path, **RATES, model={"choice": [{"name": "mlp", "hidden": [n]} for n in (16, 48)]})
-    command = longtail("tune", campaign, "--space", space, "-o", tmp_path / "t.yaml", "--no-early-stopping")
-    command += ["--fit", "0.96", "--repetitions", "2", "--trials", "6"]
-    table = results / "trials.parquet"
-
-    def ended(trials: int) -> bool:
-        return len(keys(results)) >= trials and table.exists()
-
-    process = start(command, tmp_path)
-    assert wait_until(partial(ended, 2), process)
-    kill(driver_of(process))
-    finish(process)
-    assert 1 <= len(pd.read_parquet(table)) <= len(keys(results))
-    kept = {key: (results / "trials" / f"{key}.json").read_bytes() for key in keys(results)}
-    code, output = finish(start(command, tmp_path))
+    results, killed = one_cluster / "searched-tuned-search", one_cluster / "killed"
+    assert 1 <= len(pd.read_parquet(killed / "trials.parquet")) <= len(keys(killed)) < 6
+    for key in keys(killed):
+        assert (results / "trials" / f"{key}.json").read_bytes() == (killed / "trials" / f"{key}.json").read_bytes()
+    code, output = read_ended(one_cluster)["searched"]
     assert code == 0, output
     assert "On 8 fresh subsets at each ratio, which no trial has seen" in output
     assert "use the recipe found: " in output or "keep the recipe given: " in output
-    assert all((results / "trials" / f"{key}.json").read_bytes() == text for key, text in kept.items())
-    tuning = small_campaign(
-        **{**parts, "subsets": {"ratios": [0.5], "repetitions": 2, "seed": tuning_seed(small_campaign(**parts), 0)}}
-    )
+    subsets = {"ratios": [0.5], "repetitions": 2, "seed": tuning_seed(small_campaign(**SEARCHED), 0)}
+    tuning = small_campaign(**{**SEARCHED, "subsets": subsets})
     limits = {"seed": 0, "max_epochs": 40, "smallest_subset": 718}
-    for candidate in draw_candidates(tuning, read_space(space), trials=6, **limits)[::2]:
+    space = read_space(one_cluster / "searched-space")
+    for candidate in draw_candidates(tuning, space, trials=6, **limits)[::2]:
         key = f"{candidate.number:05d}"
         trial = Trial(key=key, campaign=candidate.campaign, first=0, fit=0.96, until_fit=candidate.until_fit)
         ours = [(each.subset, each.heldout) for each in TrialTrainer("cpu").epochs(trial)]
@@ -230,37 +216,34 @@ def test_killed_and_resumed_a_search_ends_as_if_undisturbed(tmp_path: Path) -> N
     (chosen,) = frame[frame["chosen"]].to_dict("records")
     assert chosen["ended"] == "fitted"
     assert chosen["fresh_subset_accuracy"] >= 0.96
-    found, given = read_campaign(tmp_path / "t.yaml"), read_campaign(campaign)
+    tuned = one_cluster / "searched-tuned.yaml"
+    found, given = read_campaign(tuned), read_campaign(one_cluster / "searched.yaml")
     assert found.recipe.epochs == chosen["epochs"]
     assert (found.subsets, found.dataset, found.record) == (given.subsets, given.dataset, given.record)
-    assert (tmp_path / "t.yaml").read_text().startswith("# Found by longtail tune. SHA-256 of what follows: ")
+    assert tuned.read_text().startswith("# Found by longtail tune. SHA-256 of what follows: ")
     for path in (results / "trials").glob("fresh-*.json"):
         assert json.loads(path.read_text())["values"]["model"]["hidden"]
     (events,) = (results / "tensorboard" / "00003").glob("events.out.tfevents.*")
     assert b"recipe.optimizer.learning_rate" in events.read_bytes()
     assert b"_hparams_/session_start_info" in events.read_bytes()
-    assert not (tmp_path / "ray_results").exists(), "Tune left files in the user's home"
+    assert not (one_cluster / "ray_results").exists(), "Tune left files in the user's home"
     assert run_campaign(found, tmp_path / "s").complete
 
 
 @pytest.mark.ray
-def test_early_stopping_failures_and_what_does_not_fit(tmp_path: Path) -> None:
-    campaign = campaign_file(tmp_path, recipe={"epochs": 9, "batch_size": 64})
-    models = [{"name": "mlp", "hidden": [8]}, {"name": "user_code:raising_model"}]
-    space = space_file(tmp_path, **RATES, model={"choice": models})
-    command = longtail("tune", campaign, "--space", space, "-o", tmp_path / "t.yaml", "--trials", 12, "--fit", 1.0)
-    code, output = finish(start([*command, "--repetitions", "2", "--max-epochs", "12"], tmp_path))
+def test_early_stopping_failures_and_what_does_not_fit(one_cluster: Path) -> None:
+    code, output = read_ended(one_cluster)["stopped"]
     assert code == 1, output
     assert "RuntimeError: the user's own mistake (traceback: " in output
     assert "trials fits its subsets to 1; the nearest, " in output
     assert "Traceback" not in output
-    assert not (tmp_path / "t.yaml").exists()
-    results = tmp_path / "t-search"
+    assert not (one_cluster / "stopped-tuned.yaml").exists()
+    results = one_cluster / "stopped-tuned-search"
     assert "in fault" in next((results / "errors").glob("*.txt")).read_text()
     ends = [json.loads(path.read_text())["ended"] for path in (results / "trials").glob("[!_]*.json")]
     assert set(ends) <= {"stopped", "unfitted"}
     assert "stopped" in ends
-    code, _, errors = call(*command[3:], "--repetitions", "3")
+    code, _, errors = call(*commands(one_cluster)["stopped"], "--repetitions", "3")
     assert code == 2
     assert f"error: {results}: holds another search: search.runs was 2, now 3" in errors
 
