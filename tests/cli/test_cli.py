@@ -108,7 +108,7 @@ def test_the_demo_ends_with_who_is_memorized_and_a_report(tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_interrupted_with_code_beside_the_campaign(tmp_path: Path) -> None:
-    """By SIGTERM, which ends a command as Ctrl-C does: tests/runners/test_ray.py sends both."""
+    """By SIGTERM, which ends a command as Ctrl-C does: tests/one_cluster.py sends both."""
     (tmp_path / "my_model.py").write_text(
         "import torch\n"
         "def build(input_shape, num_classes):\n"
