@@ -97,7 +97,7 @@ class Cluster:
 
     def start(self) -> None:
         """The head, and as many nodes as the cluster should have; returns when all of them are there."""
-        words = ["--head", "--port", str(PORT), "--num-cpus", "0", "--include-dashboard", "false"]
+        words = ["--head", "--port", str(PORT), "--num-cpus", "0", "--include-dashboard", "false", "--no-monitor"]
         self.head = self._start("127.0.0.1", words)
         self.ask("reachable").wait()
         for _ in range(self.size):

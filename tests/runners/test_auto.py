@@ -1,6 +1,5 @@
 """`--runner auto`: in this process, or with Ray on the whole machine, by the work left; the same bits in either."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from tests.conftest import small_campaign
 from workers.campaign.campaign import Campaign
 from workers.campaign.yaml_io import dump_campaign
 from workers.common.free_memory import free_memory
-from workers.common.usable_cores import cores_of_quota, usable_cores
 
 
 def whole_machine(patch: pytest.MonkeyPatch, *, cores: int = 2, start: float = 0.0, most: float = 1.0) -> None:
@@ -31,25 +29,6 @@ def placement(campaign: Campaign, store: Path) -> str:
     report = run_campaign(campaign, store, shard_size=1)
     assert report.complete
     return report.progress.placement
-
-
-@pytest.mark.parametrize(
-    ("files", "cores"),
-    [
-        ({}, None),
-        ({"cpu.max": "max 100000\n"}, None),
-        ({"cpu.max": "250000 100000\n"}, 3),
-        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
-        ({"cpu/cpu.cfs_quota_us": "200000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 2),
-        ({"cpu.max": "0 0"}, None),
-    ],
-)
-def test_the_quota_of_a_container_limits_the_cores(files: dict[str, str], cores: int | None, tmp_path: Path) -> None:
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
-    assert cores_of_quota(tmp_path) == cores
-    assert 1 <= usable_cores() <= (os.cpu_count() or 1)
 
 
 @pytest.mark.parametrize(
@@ -128,30 +107,11 @@ def test_a_problem_with_ray_is_noted_and_the_campaign_goes_on(
     assert note.startswith(f"Ray cannot be used, so training went on in one process: {token}: other users")
 
 
-@pytest.mark.slow
 @pytest.mark.ray
 def test_work_that_turns_out_long_goes_on_with_ray_with_the_same_bits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    campaign = small_campaign(subsets={"ratios": [0.2, 0.6], "repetitions": 4})
-    run_campaign(campaign, tmp_path / "local", shard_size=1, runner="local")
-    whole_machine(monkeypatch, start=0.01, most=1e15)  # the first shard's time tells, nothing before it
-    monkeypatch.setattr(auto, "_TIMED_SECONDS", 0.0)
-    places: list[str] = []
-    report = run_campaign(
-        campaign, tmp_path / "auto", shard_size=1, on_progress=lambda progress: places.append(progress.placement)
-    )
-    assert report.complete
-    assert [text.partition(":")[0] for text in dict.fromkeys(places)] == ["", "training on 2 cores with Ray"]
-    assert (report.progress.workers > 0, report.progress.trained) == (True, 8)
-    assert contents(tmp_path / "auto") == contents(tmp_path / "local")
-    assert not ray.is_initialized()
-
-
-@pytest.mark.slow
-@pytest.mark.ray
-def test_ray_starts_once_for_a_campaign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """For all steps of `until_se`, as for the look at a GPU before."""
+    """Ray starts once for a campaign: for all steps of `until_se`, as for the look at a GPU before."""
     started: list[object] = []
     init = ray.init
 
@@ -159,11 +119,24 @@ def test_ray_starts_once_for_a_campaign(tmp_path: Path, monkeypatch: pytest.Monk
         started.append(options)
         return init(**options)
 
-    monkeypatch.setattr(ray, "init", counted)
     campaign = small_campaign(subsets={"ratios": [0.6], "repetitions": 14})
-    report = run_campaign(campaign, tmp_path / "s", workers=1, until_se=0.0001)
+    run_campaign(campaign, tmp_path / "local", shard_size=1, runner="local")
+    whole_machine(monkeypatch, start=0.01, most=1e15)  # the first shard's time tells, nothing before it
+    monkeypatch.setattr(auto, "_TIMED_SECONDS", 0.0)
+    monkeypatch.setattr(ray, "init", counted)
+    places: list[str] = []
+    report = run_campaign(
+        campaign,
+        tmp_path / "auto",
+        shard_size=1,
+        until_se=0.0001,
+        on_progress=lambda progress: places.append(progress.placement),
+    )
     assert report.complete
     assert report.stopping_checks[0].repetitions == 14
+    assert [text.partition(":")[0] for text in dict.fromkeys(places)][:2] == ["", "training on 2 cores with Ray"]
+    assert report.progress.trained == 14
+    assert contents(tmp_path / "auto") == contents(tmp_path / "local")
     assert len(started) == 1
     assert not ray.is_initialized()
 

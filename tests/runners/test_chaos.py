@@ -25,9 +25,10 @@ from workers.campaign.keys import Run, Shard
 from workers.store import Store
 from workers.store.merge import encode_results
 
-REPETITIONS, EPOCHS = 24, 12
-FAULTS = [(2, "second driver"), (6, "node killed"), (14, "node frozen, then back"), (30, "disk full")]
-"""Those that strike more than one process. A worker, a driver killed, a worker that hangs: test_ray."""
+REPETITIONS, EPOCHS = 16, 12
+FAULTS = [(2, "node killed"), (8, "node frozen, then back"), (18, "disk full")]
+"""Those that strike more than one process. A worker, a driver killed, a worker that hangs: test_ray. Two drivers on one
+store: tests/campaigns/test_until_se.py."""
 
 
 def in_peace(folder: Path) -> Digest:
