@@ -11,8 +11,13 @@ from workers.errors import EstimateError
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9")
-"""Six of the eight colours of M. Okabe and K. Ito, "Color universal design", 2008; the others need a background."""
+PALETTE = ("#1f5f8b", "#c95a12", "#00805d", "#a8327d", "#8a6d00", "#595853")
+"""Colours of lines that have no order, the report's among them; each has a contrast of 3:1 or more on white."""
+ORDERED_PALETTE = (
+    *("#3b0f70", "#57157e", "#721f81", "#8c2981", "#a8327d"),
+    *("#c03a76", "#d24462", "#d64d43", "#c95a12", "#ad6500"),
+)
+"""Colours of ordered groups: `--s0` to `--s9` of the report's page, 3:1 or more on white."""
 DASHES = ("-", "--", ":", "-.")
 
 
@@ -43,6 +48,12 @@ def given_or_new_panels(
     if len(panels) != count:
         raise EstimateError(f"axes: there must be {count}, one for each panel, got {len(panels)}")
     return panels
+
+
+def ordered_colours(count: int) -> list[str]:
+    """Colours of an ordered row of lines, from the first group to the last; of one line, the first of PALETTE."""
+    places = np.linspace(0, len(ORDERED_PALETTE) - 1, count).round().astype(int)
+    return [PALETTE[0]] if count == 1 else [ORDERED_PALETTE[place] for place in places]
 
 
 def add_legend(axes: "Axes", is_beside: bool = False, **options: Any) -> None:

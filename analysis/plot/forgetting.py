@@ -7,8 +7,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.learning.forgetting_summary import events_histogram, forgetting_summary
-from analysis.plot.drawing import PALETTE, add_legend, check_columns, given_or_new_axes, plain
-from analysis.plot.histograms import ordered_colours
+from analysis.plot.drawing import PALETTE, add_legend, check_columns, given_or_new_axes, ordered_colours, plain
 from workers.common.arrays import Floats, Integers
 from workers.errors import EstimateError
 
@@ -97,5 +96,5 @@ def _padded(counts: Integers, end: int) -> Floats:
     return np.pad(counts, (0, end - len(counts))).astype(np.float64)
 
 
-def _group_colours(count: int) -> list[object]:
+def _group_colours(count: int) -> list[str]:
     return list(PALETTE[:count]) if count <= len(PALETTE) else ordered_colours(count)

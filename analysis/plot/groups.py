@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from analysis.plot.drawing import add_legend, given_or_new_axes, given_or_new_panels, plain
+from analysis.plot.drawing import add_legend, given_or_new_axes, given_or_new_panels, ordered_colours, plain
 from workers.common.arrays import Objects
 
 if TYPE_CHECKING:
@@ -51,10 +51,7 @@ def learning(frame: pd.DataFrame, axes: Any = None) -> Objects:
 
 def _draw_groups(axes: "Axes", frame: pd.DataFrame, x: str, y: str) -> None:
     """A line for each group, `y` over `x` with its standard errors, coloured from the first group to the last."""
-    from matplotlib import colormaps
-
-    last = max(int(frame["group"].max()), 1)
-    for group in range(last + 1):
+    for group, colour in enumerate(ordered_colours(int(frame["group"].max()) + 1)):
         rows = frame[frame["group"] == group]
         if rows.empty:
             continue
@@ -62,7 +59,7 @@ def _draw_groups(axes: "Axes", frame: pd.DataFrame, x: str, y: str) -> None:
             rows[x],
             rows[y],
             yerr=rows["se"].fillna(0),
-            color=colormaps["viridis"](0.92 * group / last),
+            color=colour,
             label=plain(rows["name"].iloc[0]),
             linewidth=1.2,
             marker=".",

@@ -2,10 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
-from analysis.plot.drawing import PALETTE, add_legend, check_columns, given_or_new_axes
+from analysis.plot.drawing import PALETTE, add_legend, check_columns, given_or_new_axes, ordered_colours
 from analysis.statistics.bins import CSCORE_BINS, MEM_BINS, histogram
 from analysis.statistics.means import without_empty_groups
 from workers.campaign.plural import count_text
@@ -72,13 +71,6 @@ def _label(axes: "Axes", name: str, low: float) -> None:
     axes.set_yscale("log")
     axes.set_ylim(bottom=0.7)  # so that one example can be seen
     axes.set(xlabel=name, ylabel="examples", xlim=(low, 1))
-
-
-def ordered_colours(count: int) -> list[object]:
-    """Of an ordered row of outlines, from dark to light; of one, the first of the palette."""
-    from matplotlib import colormaps
-
-    return [PALETTE[0]] if count == 1 else list(colormaps["viridis"](np.linspace(0, 0.85, count)))
 
 
 def _span(counts: pd.Series) -> str:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from analysis.plot.drawing import PALETTE, check_columns, given_or_new_axes, ink, plain
+from analysis.plot.drawing import ORDERED_PALETTE, PALETTE, check_columns, given_or_new_axes, ink, plain
 from analysis.scoring.agreement import Agreement, correlation
 from analysis.statistics.means import without_empty_groups
 from workers.campaign.plural import count_text
@@ -72,5 +72,8 @@ def _draw_examples(axes: "Axes", x: pd.Series, y: pd.Series) -> None:
     if len(x) <= _DOTS:
         axes.scatter(x, y, s=10, alpha=0.4, linewidths=0, color=PALETTE[0])
     else:
-        hexagons = axes.hexbin(x, y, gridsize=60, bins="log", mincnt=1)
+        from matplotlib.colors import LinearSegmentedColormap
+
+        shades = LinearSegmentedColormap.from_list("longtail", ORDERED_PALETTE[::-1])
+        hexagons = axes.hexbin(x, y, gridsize=60, bins="log", mincnt=1, cmap=shades)
         axes.figure.colorbar(hexagons, ax=axes, label="examples")

@@ -1,6 +1,7 @@
 """Pictures: drawn on the axes given or on new ones, of the values of the frames, and none of them left behind."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import StepPatch
 
 from analysis import EstimateError, StoreView, compare, noise_curves, noise_detection, open_store, plot
+from analysis.plot.drawing import ORDERED_PALETTE, PALETTE, ordered_colours
 from analysis.report import figures, find
 from analysis.statistics.bins import CSCORE_BINS, MEM_BINS
 from benchmarks.isolation import ROOT
@@ -304,3 +306,30 @@ def test_writing_needs_no_display(tmp_path: Path) -> None:
         timeout=120,
     )
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+# Colours --------------------------------------------------------------------------------------------------------------
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance (WCAG 2.2) of #rrggbb."""
+    parts = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_colours_are_the_reports_and_stand_out_on_white() -> None:
+    for colour in (*PALETTE, *ORDERED_PALETTE):
+        assert 1.05 / (luminance(colour) + 0.05) >= 3, colour
+    page = (ROOT / "orchestrator/report/page/report.css").read_text().split("@media")[0]
+    assert tuple(re.findall(r"--s\d: (#\w+);", page)) == ORDERED_PALETTE
+    assert re.findall(r"--accent: (#\w+);", page) == [PALETTE[0]]
+    for count in (2, 5, 10):
+        assert len(set(ordered_colours(count))) == count
+
+
+def test_groups_are_drawn_in_the_ordered_colours(view: StoreView) -> None:
+    axes = plot.profiles(view.profiles(by="cscore"))
+    drawn = [container[0].get_color() for container in axes.containers]
+    assert drawn == ordered_colours(len(drawn)) and len(drawn) > 1
+    pyplot.close("all")
