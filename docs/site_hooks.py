@@ -52,6 +52,12 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     return _LINK.sub(moved, _COMMENT.sub("", markdown))
 
 
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
+    """The theme's search dialog gets the name that it lacks, which screen readers announce."""
+    dialog = 'data-md-component="search" role="dialog"'
+    return output.replace(dialog, f'{dialog} aria-label="Search"', 1)
+
+
 def _source(page: str) -> str:
     """Where a page of the site lives in the repository."""
     return _SOURCES.get(page, f"docs/{page}")

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import OutOfMemoryError, Tensor, cat, fx, nn, no_grad, rand
@@ -262,12 +263,12 @@ NAMES = (HOSTILE, "cat", '"><img src=x onerror=alert(2)>')
 CALLS: list[str] = []
 
 
-def coloured(names: Sequence[str] = NAMES) -> Dataset:
+def coloured(names: Sequence[str] = NAMES, train_names: Any = None) -> Dataset:
     """Tiny RGB images of classes whose names are not to be trusted."""
     CALLS.append("coloured")
     random = np.random.default_rng(0)
     train, test = (random.integers(0, 256, (count, 3, 5, 4), dtype=np.uint8) for count in (60, 12))
-    return Dataset(train, np.arange(60) % 3, test, np.arange(12) % 3, tuple(names))
+    return Dataset(train, np.arange(60) % 3, test, np.arange(12) % 3, tuple(names), train_names=train_names)
 
 
 def grey() -> Dataset:

@@ -61,7 +61,7 @@ def paired_forgetting(frame: pd.DataFrame, axes: "Axes | None" = None) -> "Axes"
     return axes
 
 
-def _outlines(axes: "Axes", parts: Mapping[str, pd.DataFrame], colours: list[object], *, as_shares: bool) -> None:
+def _outlines(axes: "Axes", parts: Mapping[str, pd.DataFrame], colours: list[str], *, as_shares: bool) -> None:
     histograms = {label: events_histogram(rows) for label, rows in parts.items()}
     end = max(map(len, histograms.values()))
     beyond = end + 0.05 * end

@@ -19,13 +19,15 @@ from analysis.reading.outputs import TestOutput
 from analysis.reading.subset_groups import check_own_subsets
 from analysis.scoring.split_half import estimate_reliability
 from analysis.statistics.intervals import CONFIDENCE, check_confidence
-from analysis.statistics.means import Empty
+from analysis.statistics.means import Empty, without_empty_groups
 from analysis.view.base import checked_split
+from analysis.view.display.overview import overview_facts, overview_html, overview_rows
 from analysis.view.influence import InfluenceView
 from analysis.view.learning import LearningView
 from analysis.view.privacy import PrivacyView
 from analysis.view.trained import TrainedView
 from workers.common.splits import Split
+from workers.errors import EstimateError
 from workers.store import Store
 
 MeanOutput = ExampleOutput | Literal["correctness"]
@@ -54,6 +56,26 @@ class StoreView(TrainedView, LearningView, InfluenceView, PrivacyView):
 
     def __repr__(self) -> str:
         return f"StoreView({self.store.uri!r})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: data, model and training; runs and precision at each ratio; what to call next."""
+        summary = self.summary()
+        errors = dict[float, float]()
+        if len(summary):
+            mem = without_empty_groups(estimate_memorization(count_runs(self.store)))
+            medians = mem.groupby("ratio", as_index=False)["se"].median()
+            errors = dict(zip(medians["ratio"].tolist(), medians["se"].tolist(), strict=True))
+        return overview_html(self.store.uri, overview_facts(self.store), overview_rows(summary, errors))
+
+    def report_link(self, report: str | os.PathLike[str], example_id: int, split: Split = "train") -> str:
+        """The address of an example in a report that `longtail report` wrote: `report.html#train-61`.
+
+        Raises EstimateError for an example that the store does not have.
+        """
+        count = self.store.header.num_train if checked_split(split) == "train" else self.store.header.num_test
+        if not 0 <= example_id < count:
+            raise EstimateError(f"example_id must be a whole number of 0 to {count - 1} ({split}), got {example_id!r}")
+        return f"{os.fspath(report)}#{split}-{int(example_id)}"
 
     def memorization(
         self,

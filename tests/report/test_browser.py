@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from playwright.sync_api import Browser, expect
 
@@ -165,8 +166,9 @@ def test_phone_shows_the_example_alone(browser: Browser, report: tuple[Path, Fin
 
 
 def test_names_from_outside_run_nothing(browser: Browser, tmp_path: Path) -> None:
+    names = ["=1+1", "+1,2", "-cat", "@SUM(A1)", "a=b", *(f"{place}.png" for place in range(5, 60))]
     campaign = small_campaign(
-        dataset={"name": "user_code:coloured", "options": {"names": NAMES}},
+        dataset={"name": "user_code:coloured", "options": {"names": NAMES, "train_names": names}},
         recipe={"epochs": 1, "batch_size": 16},
         subsets={"ratios": [0.5], "repetitions": 6, "seed": 1},
     )
@@ -176,6 +178,12 @@ def test_names_from_outside_run_nothing(browser: Browser, tmp_path: Path) -> Non
         page = watched.page
         page.locator("#explorer").scroll_into_view_if_needed()
         expect(picks(page).first).to_be_visible()
+        page.locator("#select-all").click()
+        with page.expect_download() as downloading:
+            page.get_by_role("button", name="Download CSV").click()
+        table = pd.read_csv(downloading.value.path())
+        assert table["name"].tolist() == ["'=1+1", "'+1,2", "'-cat", "'@SUM(A1)", *names[4:]]
+        assert table["mem"].dtype == float and (table["mem"] < 0).any()  # numbers stay as they are
         page.locator("[name=label]").select_option(HOSTILE)
         picks(page).first.click()
         expect(page.get_by_role("dialog")).to_contain_text(HOSTILE)

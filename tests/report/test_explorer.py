@@ -103,6 +103,21 @@ def test_sort_filter_and_search(desktop: Watched, report: tuple[Path, Findings])
     expect(page.locator("[name=predicted]")).to_be_hidden()
 
 
+def test_a_cell_of_the_confusion_matrix_filters_the_list(desktop: Watched, report: tuple[Path, Findings]) -> None:
+    page, (_, found) = desktop.page, report
+    assert found.predictions is not None
+    given, predicted = found.labels.given_label, found.predictions.label
+    label, other = next((a, b) for a, b in zip(given, predicted, strict=True) if b not in (a, -1))
+    address = f"#label={label}&predicted={other}"
+    page.locator(f".confusion a[href='{address}']").click()
+    filtered(page, ((given == label) & (predicted == other)).sum())
+    expect(page.locator("[name=label]")).to_have_value(str(label))
+    expect(page.locator("[name=predicted]")).to_have_value(str(other))
+    assert page.evaluate("location.hash") == address
+    links = links_to(np.flatnonzero((given == label) & (predicted == other)))
+    assert set(addresses(picks(page))) <= set(links)
+
+
 def test_addresses_hold_what_is_shown(desktop: Watched, report: tuple[Path, Findings]) -> None:
     page, (path, found) = desktop.page, report
     assert found.mem is not None and found.predictions is not None

@@ -23,6 +23,7 @@ from tests.store.test_import_runs import LABEL, TEST_LABEL, exact_runs, publishe
 from tests.synthetic import make_stores, random_runs
 from tests.user_code import HOSTILE, NAMES, coloured
 from workers.errors import DataError
+from workers.store import Store
 
 
 class Table(HTMLParser):
@@ -155,6 +156,36 @@ def test_text_from_outside_is_escaped(view: StoreView) -> None:
     assert "script" not in table.tags and table.tags.count("img") == 3
     assert HOSTILE in table.rows[0] and HOSTILE in table.rows[1]
     assert max(map(len, table.rows[2])) == 80
+
+
+def test_a_store_shows_data_model_runs_and_precision(view: StoreView) -> None:
+    shown = view._repr_html_()
+    assert HOSTILE not in shown
+    for text in (
+        "60 training and 12 test examples of 3 classes",
+        view.campaign.model.name,
+        "1 epoch of minibatches of 16",
+    ):
+        assert text in shown
+    errors = view.memorization()["se"].median()
+    row = ["0.5", "8", "8", "0", *(f"{view.summary()[name][0]:.4f}" for name in ("test_accuracy", "subset_accuracy"))]
+    assert f"<tr>{''.join(f'<td>{text}</td>' for text in [*row, f'{errors:.4f}'])}</tr>" in shown
+    assert f"longtail report {view.store.uri} -o report.html" in shown
+
+
+def test_a_store_without_runs_says_what_trains_them(view: StoreView, tmp_path: Path) -> None:
+    name = "<b>a & b</b>"
+    header = view.store.header.model_copy(update={"dataset": name})
+    shown = StoreView(Store.create(tmp_path / "s", header, view.store.examples()))._repr_html_()
+    assert "&lt;b&gt;a &amp; b&lt;/b&gt;" in shown and name not in shown
+    assert "No runs are committed" in shown
+
+
+def test_an_example_has_an_address_in_the_report(view: StoreView) -> None:
+    assert view.report_link("report.html", 59) == "report.html#train-59"
+    assert view.report_link(Path("a/r.html"), 11, "test") == "a/r.html#test-11"
+    with pytest.raises(EstimateError, match="example_id must be a whole number of 0 to 11"):
+        view.report_link("report.html", 12, "test")
 
 
 def test_a_long_frame_shows_its_start_and_tells_its_length(view: StoreView) -> None:

@@ -16,6 +16,8 @@ const showSelected = (split, found) => {
 
 const pandasLine = (split) => `frame[frame["${split.id}"].isin([${idsSelected(split).join(", ")}])]`;
 const quoted = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+// A spreadsheet takes a text that begins with = + - @, a tab or a line's end for a formula; an apostrophe makes it text.
+const harmless = (text) => (/^[=+\-@\t\r\n]/.test(text) ? `'${text}` : text);
 const csvOf = (split) => {
   const columns = [[split.id, (place) => split.ids[place]]];
   if (split.names) columns.push(["name", (place) => split.names[place]]);
@@ -25,7 +27,7 @@ const csvOf = (split) => {
   for (const { key, group } of variables(split).values()) {
     if (["scores", "limits", "runs", "features"].includes(group)) columns.push([key, (place) => valuesOf(split, key)[place]]);
   }
-  const text = (value) => (typeof value === "number" && isMissing(value) ? "" : quoted(String(value)));
+  const text = (value) => (typeof value === "number" && isMissing(value) ? "" : quoted(typeof value === "number" ? String(value) : harmless(String(value))));
   const lines = [columns.map(([name]) => name).join(",")];
   for (const id of idsSelected(split)) lines.push(columns.map(([, read]) => text(read(split.places.get(id)))).join(","));
   return `${lines.join("\n")}\n`;
