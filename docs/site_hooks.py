@@ -25,6 +25,8 @@ PAGES = {
 
 _SOURCES = {page: source for source, page in PAGES.items()}
 _LINK = re.compile(r"(\]\()([^)#\s:]+)((?:#[^)\s]*)?\))")
+_ROOT_PROMPT = re.compile(r'^<span class="gp"># </span>.*$', re.MULTILINE)
+_TAG = re.compile(r"<[^>]+>")
 _COMMENT = re.compile(r"^<!--.*?-->\n", re.MULTILINE | re.DOTALL)
 
 
@@ -50,6 +52,11 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         return f"{match[1]}{place}{match[3]}" if (ROOT / target).exists() else match[0]
 
     return _LINK.sub(moved, _COMMENT.sub("", markdown))
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """A comment in the output of a console block is output: the highlighter takes its `#` for a prompt."""
+    return _ROOT_PROMPT.sub(lambda line: f'<span class="go">{_TAG.sub("", line[0])}</span>', html)
 
 
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
