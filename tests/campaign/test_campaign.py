@@ -83,7 +83,7 @@ def test_the_published_recipe_is_the_preset() -> None:
         ),
         ("label_noise: {fraction: .nan}", "file: label_noise.fraction: must be a finite number, got nan"),
         ("label_noise: {fraction: 2020-01-01}", "file: label_noise.fraction: must be a valid number, got '2020-01-01'"),
-        ("nonsense: 1", "file: nonsense: unknown field \\(allowed: dataset, model, .*\\), got 1"),
+        ("nonsense: 1", "file: nonsense: unknown field \\(allowed: name, dataset, model, .*\\), got 1"),
     ],
 )
 def test_a_mistake_names_field_given_and_allowed(text: str, line: str) -> None:

@@ -224,7 +224,8 @@ def test_constant_lookahead_is_the_papers(copied: bool) -> None:
         (
             {"optimizer": {"name": "muon"}},
             {"name": "mlp", "hidden": []},
-            "recipe.optimizer: muon is for the matrices of hidden layers, and model mlp has none: give sgd, adam or",
+            "recipe.optimizer: muon is for the matrices of hidden layers, and model mlp has none: "
+            "give sgd, adam or adamw",
         ),
         (
             {"lookahead": {"every": 7}},
