@@ -87,6 +87,8 @@ def _make(row: Row, options: argparse.Namespace) -> None:
     print(f"{row.id} ({measured.size}; {measured.runs:,} runs on {measured.machine})")
     print(f"  published: {row.published.value}")
     print(f"  here: {outcome.value}\n  {outcome.verdict}: {outcome.reason}", flush=True)
+    for what, curve in outcome.curves.items():
+        print(f"  {what}: {'; '.join(f'{name} {value}' for name, value in curve.items())}", flush=True)
     document = measured.model_dump(mode="json") | {"numbers": outcome.numbers}
     document |= {"published": row.published.model_dump(), "seconds": round(time.perf_counter() - started, 1)}
     path = options.stores / f"{row.id}-{size}.json"
@@ -105,6 +107,7 @@ def _measurement(row: Row, lab: "Lab", outcome: "Outcome") -> Measurement:
         machine=_machine(dict(lab.devices)),
         verdict=outcome.verdict,
         reason=outcome.reason,
+        curves=outcome.curves,
         day=date.today(),
     )
 

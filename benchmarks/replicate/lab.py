@@ -39,12 +39,13 @@ def records(frame: pd.DataFrame) -> list[Record]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an experiment found: `value` in words with its error, and `numbers` by name."""
+    """What an experiment found: `value` in words with its error, `numbers` by name, `curves` as of a measurement."""
 
     value: str
     verdict: Verdict
     reason: str
     numbers: dict[str, float]
+    curves: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
 @dataclass
@@ -135,9 +136,7 @@ class Lab:
         return self.row.preset
 
     def _dataset(self, dataset: dict[str, Any]) -> dict[str, Any]:
-        if dataset["name"] == "digits":
-            return dataset
-        found = self._found(dataset)
+        found = dataset if dataset["name"] == "digits" else self._found(dataset)
         if self.size.examples is None:
             return found
         counts = (self.size.examples, self.size.tests or -(-self.size.examples // 6))
@@ -145,7 +144,12 @@ class Lab:
         if not (folder / "test.parquet").exists():
             spec = check_campaign({**_PLAIN, "dataset": found}, self.row.id).dataset
             write_first_examples(load_dataset(spec), counts, folder)
-        return {"name": "parquet", **{split: str(folder / f"{split}.parquet") for split in ("train", "test")}}
+        resized = {} if self.size.image_size is None else {"size": self.size.image_size}
+        return {
+            "name": "parquet",
+            **{split: str(folder / f"{split}.parquet") for split in ("train", "test")},
+            **resized,
+        }
 
     def _found(self, dataset: dict[str, Any]) -> dict[str, Any]:
         """The data set where it lies in `data`. Raises DataError without `data`."""

@@ -37,8 +37,30 @@ def tables(table: Table) -> str:
     for paper in table.papers:
         rows = [_line(row, table) for row in table.rows if row.paper == paper.id]
         head = ["| row | published | here | verdict |", "| --- | --- | --- | --- |"]
-        parts.append("\n".join([f"## {paper.title}", "", paper.reference, "", *head, *rows, ""]))
+        curves = [
+            line
+            for row in table.rows
+            if row.paper == paper.id
+            for each in table.measurements(row)
+            if each.curves
+            for line in _curves(each)
+        ]
+        parts.append("\n".join([f"## {paper.title}", "", paper.reference, "", *head, *rows, "", *curves]))
     return "\n".join(parts)
+
+
+def _curves(measurement: Measurement) -> list[str]:
+    """A table of the curves of a measurement, with a column for each threshold."""
+    thresholds = list(next(iter(measurement.curves.values())))
+    lines = [f"| {what} | {' | '.join(curve.values())} |" for what, curve in measurement.curves.items()]
+    return [
+        f"`{measurement.row}`, {_size(measurement)}{_runs(measurement)}: Jaccard index (selected by each side)",
+        "",
+        f"| compared | {' | '.join(thresholds)} |",
+        f"|{' --- |' * (len(thresholds) + 1)}",
+        *lines,
+        "",
+    ]
 
 
 def _line(row: Row, table: Table) -> str:
@@ -54,9 +76,15 @@ def _line(row: Row, table: Table) -> str:
 
 
 def _measured(measurement: Measurement) -> str:
-    size = "" if measurement.size == "full" else f"{measurement.size}; "
-    runs = f"{measurement.runs:,} run{'' if measurement.runs == 1 else 's'}"
-    return f"{measurement.value} ({size}{runs}, {measurement.machine})"
+    return f"{measurement.value} ({_size(measurement)}{_runs(measurement)}, {measurement.machine})"
+
+
+def _size(measurement: Measurement) -> str:
+    return "" if measurement.size == "full" else f"{measurement.size}; "
+
+
+def _runs(measurement: Measurement) -> str:
+    return f"{measurement.runs:,} run{'' if measurement.runs == 1 else 's'}"
 
 
 def _open(row: Row, table: Table) -> str:

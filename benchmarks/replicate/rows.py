@@ -72,6 +72,8 @@ class Measurement(_Part):
     machine: str
     verdict: Verdict
     reason: str = ""
+    curves: dict[str, dict[str, str]] = {}
+    """Values with their errors, by what is compared and by threshold; the page has them below the paper's table."""
     day: date | None = None
 
 

@@ -16,6 +16,8 @@ class Size(BaseModel):
     """Training examples, the first ones."""
     tests: Count | None = None
     """Test examples, the first ones; left out: a sixth of `examples`."""
+    image_size: Count | None = None
+    """Images are resized to so many pixels a side; needs `examples`."""
     epochs: Count | None = None
     runs: Count | None = None
     """At each ratio."""
@@ -30,12 +32,15 @@ class Size(BaseModel):
     """Training examples that there are at first, and those that are collected of the others."""
     models: dict[str, dict[str, JsonValue]] = {}
     """Architectures that are compared, by the name that the figure gives them."""
+    model_runs: dict[str, Count] = {}
+    """Runs of those of `models` that have another number of them than `runs`."""
     thresholds: tuple[float, ...] = ()
     """Of memorization, for the removal of examples that reach it."""
 
     def __str__(self) -> str:
         said = [
             f"first {self.examples:,} images" if self.examples else "",
+            f"{self.image_size} x {self.image_size} pixels" if self.image_size else "",
             f"{self.epochs} epochs" if self.epochs else "",
             ", ".join(f"{name} {value}" for name, value in self.model.items()),
             f"minibatches of {self.batch_size}" if self.batch_size else "",

@@ -111,6 +111,30 @@ def test_an_experiment_says_what_came_of_it(name: str, tmp_path: Path) -> None:
     assert lab.runs >= 12
 
 
+@pytest.mark.slow
+def test_architectures_have_curves(tmp_path: Path) -> None:
+    """The line of a comparison is that of `compare` on the stores; the page has a table of them."""
+    models = {"small": {"name": "mlp", "hidden": [4]}, "large": {"name": "mlp", "hidden": [16]}}
+    size = Size(examples=60, tests=20, image_size=12, epochs=2, runs=8, model_runs={"large": 6}, models=models)
+    row = TABLE.row("digits-architectures").model_copy(update={"reduced": size})
+    lab = Lab(row, "reduced", None, tmp_path, RunOptions(runner="local"))
+    outcome = EXPERIMENTS["architectures"](lab)
+    assert lab.runs == 2 * 8 + 2 * 6
+    curves = pd.read_csv(tmp_path / "digits-architectures-reduced-curves.csv")
+    assert curves.groupby(["compared", "selects"]).size().to_dict() == {
+        (what, selects): 4 for what in ("small twice", "large twice", "small and large") for selects in ("mem", "infl")
+    }
+    stores = {_campaign_text(path): path for path in tmp_path.iterdir() if _campaign_text(path)}
+    a, b = (path for text, path in sorted(stores.items()) if json.loads(text)["model"]["hidden"] == [4])
+    twice = curves[(curves["compared"] == "small twice") & (curves["selects"] == "mem")]
+    by_hand = analysis.compare(a, b, thresholds=twice["threshold"].tolist()).curve
+    np.testing.assert_allclose(twice["jaccard"], by_hand["jaccard"])
+    measured = TABLE.measured[0].model_copy(update={"row": row.id, "size": "few", "curves": outcome.curves})
+    page = tables(TABLE.model_copy(update={"measured": [measured]}))
+    assert "| compared | mem >= 0.1 | mem >= 0.25 |" in page
+    assert all(f"| {what} | " in page for what in outcome.curves)
+
+
 def write_mnist(folder: Path) -> None:
     """60 training and 30 test images of noise."""
     random = np.random.default_rng(0)

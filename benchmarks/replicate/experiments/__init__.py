@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from benchmarks.replicate.experiments import (
     adaptive,
+    architectures,
     forgetting,
     influence,
     last_layer,
@@ -20,7 +21,7 @@ EXPERIMENTS: dict[str, Callable[[Lab], Outcome]] = {
     "pair-agreement": pairs.pair_agreement,
     "pair-removal": pairs.pair_removal,
     "utility": influence.utility,
-    "architectures": influence.architectures,
+    "architectures": architectures.architectures,
     "last-layer": last_layer.last_layer,
     "cscores": regularity.cscores,
     "held-out-accuracy": regularity.held_out_accuracy,

@@ -1,11 +1,7 @@
-"""Feldman & Zhang (NeurIPS 2020): memorized examples, marginal utility, architectures."""
-
-import math
-from itertools import combinations
+"""Feldman & Zhang (NeurIPS 2020): memorized examples and their marginal utility."""
 
 import numpy as np
 
-import analysis
 from analysis.scoring.scores import read_scores
 from analysis.statistics.jackknife import jackknife_se
 from benchmarks.replicate.lab import Lab, Outcome, records
@@ -53,35 +49,3 @@ def utility(lab: Lab) -> Outcome:
         return Outcome("; ".join(said), "undecided", "limits of the lowest threshold contain 0", numbers)
     more = first["difference"] > 0
     return lab.judged("; ".join(said), more, "memorized examples are worth more than random ones", numbers)
-
-
-def architectures(lab: Lab) -> Outcome:
-    """Figure 7: Jaccard index of the memorized examples of two architectures, beside two campaigns of each."""
-    stores = {
-        name: [lab.train(model=model, subsets={"seed": seed}).store.uri for seed in (0, 1)]
-        for name, model in lab.size.models.items()
-    }
-    twice = {name: _jaccard(*of_name) for name, of_name in stores.items()}
-    pairs = {(name, other): _jaccard(stores[name][0], stores[other][0]) for name, other in combinations(stores, 2)}
-    named = {f"{name} twice": found for name, found in twice.items()}
-    named |= {f"{name} and {other}": found for (name, other), found in pairs.items()}
-    said = [f"{what} {value:.2f} ± {se:.2f}" for what, (value, se) in named.items()]
-    text = f"Jaccard index of mem >= {MIN_MEM}: {', '.join(said)}"
-    numbers = {what: value for what, (value, _) in named.items()}
-    gaps = [_gap(min(twice[name], twice[other]), between) for (name, other), between in pairs.items()]
-    if any(abs(gap) < 2 * se for gap, se in gaps):
-        return Outcome(text, "undecided", "a pair is within two standard errors of its ceiling", numbers)
-    return lab.judged(
-        text, all(gap > 0 for gap, _ in gaps), "two architectures agree less than two campaigns of one", numbers
-    )
-
-
-def _gap(ceiling: tuple[float, float], between: tuple[float, float]) -> tuple[float, float]:
-    """How far two architectures stay below the lower ceiling of the two, and its standard error."""
-    return ceiling[0] - between[0], math.hypot(ceiling[1], between[1])
-
-
-def _jaccard(a: str, b: str) -> tuple[float, float]:
-    """Of the memorized examples of two stores, with its standard error over examples and runs."""
-    row = records(analysis.compare(a, b, thresholds=[MIN_MEM]).curve)[0]
-    return float(row["jaccard"]), float(row["jaccard_se"])
