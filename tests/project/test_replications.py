@@ -125,7 +125,7 @@ def test_architectures_have_curves(tmp_path: Path) -> None:
         (what, selects): 4 for what in ("small twice", "large twice", "small and large") for selects in ("mem", "infl")
     }
     stores = {_campaign_text(path): path for path in tmp_path.iterdir() if _campaign_text(path)}
-    a, b = (path for text, path in sorted(stores.items()) if json.loads(text)["model"]["hidden"] == [4])
+    a, b = (path for text, path in sorted(stores.items()) if json.loads(text)["campaign"]["model"]["hidden"] == [4])
     twice = curves[(curves["compared"] == "small twice") & (curves["selects"] == "mem")]
     by_hand = analysis.compare(a, b, thresholds=twice["threshold"].tolist()).curve
     np.testing.assert_allclose(twice["jaccard"], by_hand["jaccard"])
