@@ -97,6 +97,8 @@ def _title(row: dict[Any, Any], ids: str, value: str | None, parts: dict[str, st
     labels = ("test_label",) if ids == "test_example_id" else ("given_label", "label")
     label = next((row[name] for name in labels if name in row), None)
     lines = [f"{_split(ids, row)} {row[ids]}" + ("" if label is None else f": {_name(names, label)}")]
+    if row.get("predicted_label", -1) >= 0:
+        lines.append(f"predicted {_name(names, row['predicted_label'])} in {row['predicted_share']:.0%}")
     if value is not None:
         cell_value = row[value]
         number = (

@@ -134,6 +134,7 @@ def test_classes_stand_by_name_and_given_labels_where_they_differ(view: StoreVie
     head, *rows = Table(frame[[not each for each in wrong]].head(3)).rows
     assert head[2] == "label | = given_label"
     assert {cells[2] for cells in rows} <= set(NAMES)
+    assert Table(frame.head(1)[["example_id"]].assign(predicted_label=1)).rows[1][1] == NAMES[1]
 
 
 def test_errors_and_limits_belong_to_the_value_that_they_follow(view: StoreView) -> None:

@@ -177,6 +177,8 @@ def test_examples_are_shown_with_class_and_value(view: StoreView) -> None:
         assert lines[2] == f"({row['low']:.2f} to {row['high']:.2f})".replace("-", "−")
     tests = plot.examples(view, view.examples("test"), value="label", count=1)
     assert tests[0].get_title() == "test 0:  _\\$x^2\\$\nlabel 0"
+    suspect = most.head(1).assign(predicted_label=1, predicted_share=0.93)
+    assert plot.examples(view, suspect)[0].get_title().split("\n")[1] == "predicted cat in 93%"
 
 
 def test_influence_is_shown_with_its_interval(view: StoreView) -> None:

@@ -1,7 +1,8 @@
 """Merges a frame's columns for display: an estimate, its error and its limits become one column.
 
     example_id, test_example_id       the image and the number (training examples, unless the column `split` says else)
-    label, given_label, test_label    the class's name; where both are there, the given label only where it differs
+    label, given_label, test_label, predicted_label
+                                      the class's name; where both are there, the given label only where it differs
     v with v_se or v_sd, v_low, v_high; or one of VALUES with the se, low, high that follow it
                                       v ± se, and below it low to high
     p_in with n_in, p_out with n_out  percent of runs
@@ -23,7 +24,7 @@ from analysis.view.display.images import DatasetImages, data_uri
 from workers.common.splits import Split
 
 EXAMPLES: dict[str, Split] = {"example_id": "train", "test_example_id": "test"}
-LABELS = ("label", "given_label", "test_label")
+LABELS = ("label", "given_label", "test_label", "predicted_label")
 VALUES = ("infl", "mem", "cscore", "consistency", "correctness", "test_accuracy", "auc", "lds")
 """Values whose standard error and limits are columns called se, low and high."""
 
