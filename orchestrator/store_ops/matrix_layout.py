@@ -25,7 +25,7 @@ import numpy.typing as npt
 from workers.campaign.campaign import MAX_REPETITIONS
 from workers.campaign.import_spec import ImportedMargins
 from workers.campaign.keys import Run
-from workers.common.arrays import AnyArray
+from workers.common.arrays import AnyArray, Bools
 from workers.datasets.matrix_file import MatrixFile, truths
 from workers.errors import DataError
 from workers.store import EpochRecord, RunResult
@@ -104,7 +104,7 @@ class MatrixRuns:
             if number == self.runs:
                 return
             correct = [
-                values > 0 if matrix.has_margins else truths(values, f"{matrix.where}: row {number}")
+                (_right if matrix.has_margins else truths)(values, f"{matrix.where}: row {number}")
                 for matrix, values in zip(matrices[1:], rows[1:], strict=True)
             ]
             outputs = {}
@@ -160,6 +160,15 @@ def _find(files: Sequence[MatrixFile], names: Sequence[str], width: int) -> Matr
         places = " and ".join(file.place for file in files)[:300]
         raise DataError(f"{places}: must have one of {' or '.join(names)}, got {len(found)} (arrays: {there})")
     return found[0]
+
+
+def _right(margins: AnyArray, where: str) -> Bools:
+    """Whether predictions with these margins are right. Raises DataError for NaN, which says neither."""
+    unknown = np.flatnonzero(np.isnan(margins))
+    if len(unknown):
+        raise DataError(f"{where}: must be numbers, got NaN for example {unknown[0]}")
+    right: Bools = margins > 0
+    return right
 
 
 def _halves(margins: AnyArray) -> npt.NDArray[np.float16]:

@@ -1,5 +1,6 @@
 """The exam of attributions: planted models, a slow reference, dattri's form, and files that are refused."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +158,7 @@ def test_both_forms_of_a_file_are_read_alike(tmp_path: Path) -> None:
     columns = ["example_id", "test_example_id", "score"]
     pd.DataFrame(pairs, columns=columns).sample(frac=1, random_state=0).to_parquet(tmp_path / "scores.parquet")
     for name in ("scores.npy", "scores.parquet"):
-        np.testing.assert_array_equal(read_attributions(tmp_path / name, 6, tests), scores)
+        np.testing.assert_array_equal(read_attributions(tmp_path / name, 6, 9, tests), scores)
 
 
 def save_huge_header(path: Path) -> None:
@@ -180,6 +181,16 @@ BAD: dict[str, tuple[Any, str]] = {
         lambda path: pd.DataFrame({"example_id": [6], "test_example_id": [2], "score": [1.0]}).to_parquet(path),
         "example_id: must be from 0 to 5",
     ),
+    "far-test.parquet": (
+        lambda path: pd.DataFrame({"example_id": [5], "test_example_id": [9], "score": [1.0]}).to_parquet(path),
+        "test_example_id: must be from 0 to 8",
+    ),
+    "twice.parquet": (
+        lambda path: pd.DataFrame({"example_id": [1, 1], "test_example_id": 2, "score": [1.0, 2.0]}).to_parquet(path),
+        "must have a pair once, got 2 rows of 1 pairs",
+    ),
+    "pipe.npy": (os.mkfifo, "is not a regular file"),
+    "pipe.parquet": (os.mkfifo, "is not a regular file"),
     "words.parquet": (
         lambda path: pd.DataFrame({"example_id": [1], "test_example_id": [2], "score": ["x"]}).to_parquet(path),
         "score: must hold numbers",
@@ -192,7 +203,7 @@ def test_what_is_no_attribution_is_refused(name: str, tmp_path: Path) -> None:
     write, said = BAD[name]
     write(tmp_path / name)
     with pytest.raises(DataError, match=said):
-        read_attributions(tmp_path / name, 6, np.array([2, 5, 7]))
+        read_attributions(tmp_path / name, 6, 9, np.array([2, 5, 7]))
 
 
 def run(*words: object) -> tuple[int, str]:
@@ -230,7 +241,10 @@ def test_the_command_scores_files_and_exports_what_dattri_reads(tmp_path: Path) 
     for words, said in (
         ((), "give attributions to score"),
         ((mine, "--tests", "0-3"), "of shape"),
-        (("--export", str(tmp_path / "no" / "x.npz")), "in a folder that exists"),
+        (("--export", str(tmp_path / "no" / "x.npz")), "there is no folder"),
+        (("--export", str(tmp_path / "x.npz"), "-o", table), "give SCORES or --fit"),
+        ((mine, "--fit-from", store), "give --fit"),
+        ((mine, "--tests", "3,1"), "must be ascending"),
         (("--fit", "ridge", "--heldout", 0.1), "at least 10 subsets"),
     ):
         code, text = run("lds", store, *words)

@@ -1,5 +1,6 @@
 """Runs in matrices become a store like any other; published memorization is compared with it."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,10 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
     "an empty mask": ({**ARRAYS, "masks": EMPTY}, "row 3: must have an example, and is empty"),
     "equal masks apart": ({**ARRAYS, "masks": APART}, "row 9: must follow the other rows of its mask"),
     "unevenly many": ({**ARRAYS, "masks": UNEVEN}, "must have equally many rows of each mask, got 1, 2"),
+    "a margin of NaN": (
+        {**without("train_correct"), "train_margins": np.where(TRAIN, 1.0, np.nan)},
+        "train_margins: row 0: must be numbers, got NaN for example",
+    ),
     "texts": ({**ARRAYS, "masks": np.array([["x"]])}, "must hold numbers or truth values"),
 }
 
@@ -147,6 +152,30 @@ def test_matrices_that_do_not_fit_are_refused_in_one_line_and_nothing_is_written
     arrays, message = HOSTILE[what]
     files = saved(tmp_path, arrays, "npz")
     with pytest.raises(DataError, match=rf"^[^\n]*{message}[^\n]*$"):
+        import_matrices(files, tmp_path / "s", labels)
+    assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize("what", ["negative", "header", "pipe"])
+def test_files_that_claim_what_no_array_has_are_refused(what: str, labels: Path, tmp_path: Path) -> None:
+    files = saved(tmp_path, ARRAYS, "npy")
+    content = {
+        "negative": (files[0].read_bytes().replace(b"(40, 12)", b"(-4, 12)"), r"claims the shape \[-4, 12\]"),
+        "header": (b"\x93NUMPY\x02\x00\xff\xff\xff\xff", "claims a header of 4,294,967,295 bytes"),
+    }
+    if what == "pipe":
+        files[0].unlink()
+        os.mkfifo(files[0])
+        labels.unlink()
+        os.mkfifo(labels)
+        with pytest.raises(DataError, match=r"labels.npz: is not a regular file$"):
+            import_matrices(files, tmp_path / "s", labels)
+        np.savez(labels.with_name("others.npz"), train=LABEL, test=TEST_LABEL)
+        message, labels = r"_50pct.npy: is not a regular file$", labels.with_name("others.npz")
+    else:
+        start, message = content[what]
+        files[0].write_bytes(start)
+    with pytest.raises(DataError, match=message):
         import_matrices(files, tmp_path / "s", labels)
     assert not (tmp_path / "s").exists()
 

@@ -36,10 +36,12 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     try:
         write(unfinished)
         unfinished.replace(path)
-    except OSError as error:
+    except BaseException as error:  # an interruption leaves no unfinished file either
         with suppress(OSError):  # a place that refuses to be written refuses this, too
             unfinished.unlink(missing_ok=True)
-        raise LongtailError(f"{path}: cannot be written: {error.strerror or error}") from error
+        if isinstance(error, OSError):
+            raise LongtailError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise
 
 
 def _unfinished(path: Path) -> Path:

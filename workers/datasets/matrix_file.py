@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from workers.common.arrays import AnyArray, Bools
+from workers.common.regular_file import open_regular
 from workers.datasets.parquet_files import ParquetFile, open_parquet
 from workers.errors import DataError
 from workers.store.npz import read_number_header, wrap_npz_errors
@@ -105,7 +106,7 @@ class MatrixFile:
             yield member
 
     def _open(self) -> IO[bytes]:
-        return self._source.open("rb") if isinstance(self._source, Path) else io.BytesIO(self._source)
+        return open_regular(self._source) if isinstance(self._source, Path) else io.BytesIO(self._source)
 
 
 def _npy_blocks(member: IO[bytes], rows: int, width: int, dtype: "np.dtype[np.generic]") -> Iterator[AnyArray]:

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from workers.common.regular_file import open_regular
 from workers.errors import DamagedDataError, DamagedFileError, DataError
 from workers.store.parquet.footer import Footer, read_footer
 from workers.store.parquet.pages import ANY_ENCODING, pages
@@ -37,7 +38,7 @@ _LIMITS = {"thrift_string_size_limit": MAX_FOOTER, "thrift_container_size_limit"
 
 @dataclass(frozen=True)
 class ParquetFile:
-    """A file whose footer is that of a Parquet file of its size, with at most MAX_ROWS rows."""
+    """A file whose footer is that of a Parquet file of its size, with a bounded number of rows."""
 
     path: Path | str
     """What messages call it."""
@@ -107,7 +108,7 @@ class ParquetFile:
         return largest
 
 
-def open_parquet(content: Path | pa.Buffer, name: str | None = None) -> ParquetFile:
+def open_parquet(content: Path | pa.Buffer, name: str | None = None, max_rows: int = MAX_ROWS) -> ParquetFile:
     """Read the footer of a file, or of a file's bytes, which messages call `name`.
 
     Raises DataError where it is damaged, not Parquet, or claims too many rows.
@@ -121,8 +122,8 @@ def open_parquet(content: Path | pa.Buffer, name: str | None = None) -> ParquetF
         if length > MAX_FOOTER:
             raise DamagedFileError(f"claims a footer of {length:,} bytes, at most {MAX_FOOTER:,} are read")
         footer = read_footer(bytes(view[size - _TAIL - length : size - _TAIL]), size)
-        if footer.rows > MAX_ROWS:
-            raise DataError(f"{path}: claims {footer.rows:,} rows, at most {MAX_ROWS:,} are read")
+        if footer.rows > max_rows:
+            raise DataError(f"{path}: claims {footer.rows:,} rows, at most {max_rows:,} are read")
         with pq.ParquetFile(content, **_LIMITS) as opened:
             schema = opened.schema_arrow
             leaves = tuple(opened.schema.column(number).path for number in range(len(opened.schema.names)))
@@ -136,11 +137,11 @@ def _bytes_of(content: Path | pa.Buffer) -> Iterator[memoryview]:
     """A file's bytes, of which the system reads those that are looked at."""
     if isinstance(content, pa.Buffer):
         yield memoryview(content)
-    elif content.stat().st_size == 0:
+    elif content.is_file() and content.stat().st_size == 0:
         raise DamagedFileError("is empty, 0 bytes")
     else:
         with (
-            content.open("rb") as file,
+            open_regular(content) as file,
             mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
             memoryview(mapped) as view,
         ):

@@ -77,22 +77,31 @@ def lds(
     from analysis.influence.attributions.fitted_attributions import fit_attribution, hold_out
     from analysis.influence.attributions.subset_outputs import by_subset
     from orchestrator.cli.progress import sources_display
+    from workers.common.whole_file import check_place
     from workers.store import Store
 
     if not (scores or fit or export):
         raise CampaignError("SCORES: give attributions to score, --fit, or --export FILE")
+    if output is not None and not (scores or fit):
+        raise CampaignError("--output: has a row for each attribution: give SCORES or --fit")
+    if fit_from is not None and not fit:
+        raise CampaignError("--fit-from: give --fit, which is fitted to its runs")
     check_output(output)
-    if export is not None and (export.suffix != ".npz" or not export.absolute().parent.is_dir()):
-        raise CampaignError(f"--export: must be a .npz file in a folder that exists, got {export}")
+    if export is not None:
+        if export.suffix != ".npz":
+            raise CampaignError(f"--export: must end with .npz, got {str(export)!r}")
+        check_place(export)
     chosen = slice(None) if tests is None else parse_ids(tests, "tests")
+    if isinstance(chosen, list) and chosen != sorted(set(chosen)):  # the columns of .npy files are in this order
+        raise CampaignError(f"--tests: must be ascending, each once, got {tests!r}")
     opened = [Store.open(uri) for uri in (store, fit_from) if uri is not None]
     with sources_display(errors, *opened):
         scored, *others = _read_runs(opened, ratio, chosen, of)
     if fit and not others:
         fitting, scored = hold_out(scored, heldout, seed)
         others = [fitting]
-    truth, num_train = by_subset(scored), opened[0].header.num_train
-    attributions = {str(path): read_attributions(path, num_train, scored.tests) for path in scores or ()}
+    truth, num_train, num_test = by_subset(scored), opened[0].header.num_train, opened[0].header.num_test
+    attributions = {str(path): read_attributions(path, num_train, num_test, scored.tests) for path in scores or ()}
     attributions |= {method.value: fit_attribution(others[0], method.value) for method in dict.fromkeys(fit or ())}
     if attributions:
         exam = score_attributions(truth, attributions, top)
