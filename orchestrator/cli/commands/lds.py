@@ -77,23 +77,10 @@ def lds(
     from analysis.influence.attributions.fitted_attributions import fit_attribution, hold_out
     from analysis.influence.attributions.subset_outputs import by_subset
     from orchestrator.cli.progress import sources_display
-    from workers.common.whole_file import check_place
     from workers.store import Store
 
-    if not (scores or fit or export):
-        raise CampaignError("SCORES: give attributions to score, --fit, or --export FILE")
-    if output is not None and not (scores or fit):
-        raise CampaignError("--output: has a row for each attribution: give SCORES or --fit")
-    if fit_from is not None and not fit:
-        raise CampaignError("--fit-from: give --fit, which is fitted to its runs")
-    check_output(output)
-    if export is not None:
-        if export.suffix != ".npz":
-            raise CampaignError(f"--export: must end with .npz, got {str(export)!r}")
-        check_place(export)
-    chosen = slice(None) if tests is None else parse_ids(tests, "tests")
-    if isinstance(chosen, list) and chosen != sorted(set(chosen)):  # the columns of .npy files are in this order
-        raise CampaignError(f"--tests: must be ascending, each once, got {tests!r}")
+    _check_options(scores, fit, fit_from, output, export)
+    chosen = slice(None) if tests is None else _ascending_ids(tests)
     opened = [Store.open(uri) for uri in (store, fit_from) if uri is not None]
     with sources_display(errors, *opened):
         scored, *others = _read_runs(opened, ratio, chosen, of)
@@ -113,6 +100,37 @@ def lds(
     if export is not None:
         truth.write_ground_truth(export)
         say(f"truth: {export}")
+
+
+def _check_options(
+    scores: list[Path] | None,
+    fit: list[FittedAttribution] | None,
+    fit_from: str | None,
+    output: Path | None,
+    export: Path | None,
+) -> None:
+    """Raise CampaignError for options that would do nothing, and for files that cannot be written."""
+    from workers.common.whole_file import check_place
+
+    if not (scores or fit or export):
+        raise CampaignError("SCORES: give attributions to score, --fit, or --export FILE")
+    if output is not None and not (scores or fit):
+        raise CampaignError("--output: has a row for each attribution: give SCORES or --fit")
+    if fit_from is not None and not fit:
+        raise CampaignError("--fit-from: give --fit, which is fitted to its runs")
+    check_output(output)
+    if export is not None:
+        if export.suffix != ".npz":
+            raise CampaignError(f"--export: must end with .npz, got {str(export)!r}")
+        check_place(export)
+
+
+def _ascending_ids(text: str) -> list[int]:
+    """Ids of test examples; the columns of .npy files are in this order."""
+    ids = parse_ids(text, "tests")
+    if ids != sorted(set(ids)):
+        raise CampaignError(f"--tests: must be ascending, each once, got {text!r}")
+    return ids
 
 
 def _read_runs(
