@@ -55,7 +55,7 @@ def start(command: list[str], home: Path, folder: Path = ROOT) -> subprocess.Pop
     )
 
 
-def finish(process: subprocess.Popen[str], seconds: float = 240) -> tuple[int, str]:
+def finish(process: subprocess.Popen[str], seconds: float = 600) -> tuple[int, str]:
     """(exit code, all output)."""
     try:
         output, _ = process.communicate(timeout=seconds)
@@ -64,7 +64,7 @@ def finish(process: subprocess.Popen[str], seconds: float = 240) -> tuple[int, s
     return process.returncode, output
 
 
-def wait_until(condition: Callable[[], bool], process: subprocess.Popen[Any], seconds: float = 150) -> bool:
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen[Any], seconds: float = 400) -> bool:
     """Look again and again until the condition holds (True) or the process has ended (False)."""
     deadline = time.monotonic() + seconds
     while process.poll() is None:

@@ -20,6 +20,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # Tests open no windows, also where there is a display.
 os.environ["MPLBACKEND"] = "agg"
 
+# Ray gives its workers the niceness 15: beside other tests, linters and type checks they would get next to no time.
+os.environ["RAY_worker_niceness"] = "0"
+
 # How long an example takes says nothing on machines that are shared. Every session draws other examples; `make check`,
 # which runs often, draws few.
 settings.register_profile("longtail", deadline=None, max_examples=40)

@@ -109,7 +109,7 @@ ray start --head --port 6399 --num-cpus 2 --num-gpus 2 --include-dashboard false
 {sys.executable} -m tests.one_cluster {folder} 127.0.0.1:6399 \
     && {sys.executable} -m tests.scraped_metrics 127.0.0.1:6399 > {folder}/metrics.txt
 """
-        code, output = finish(start(["/bin/sh", "-c", script], folder), 560)
+        code, output = finish(start(["/bin/sh", "-c", script], folder), 1400)
     if code:
         raise RuntimeError(output)
 

@@ -84,7 +84,7 @@ def test_a_campaign_on_two_nodes(tmp_path: Path) -> None:
         for task in (1, 0, 2)
     )
     script = f"{worker} & sleep 1; {head}; echo head: $?; wait; echo worker: $?; {late}; echo late: $?"
-    code, output = finish(start(["/bin/bash", "-c", script], tmp_path), 500)
+    code, output = finish(start(["/bin/bash", "-c", script], tmp_path), 900)
     assert code == 0, output
     told = [line for line in output.splitlines() if line.split(":")[0] in ("two nodes", "head", "worker", "late")]
     assert told == ["two nodes: 0", "head: 0", "worker: 0", "late: 0"], output

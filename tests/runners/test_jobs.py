@@ -132,7 +132,7 @@ def test_a_cluster_as_the_page_starts_it(tmp_path: Path, short_path: str) -> Non
     assert health in PAGE.read_text()
     places = {"bin": Path(sys.executable).parent, "home": tmp_path, "short": short_path}
     script = SESSION.format(**places, **page_commands(tmp_path), python=python, code=code, health=health)
-    _, output = finish(start(["/bin/bash", "-c", script], tmp_path), 560)
+    _, output = finish(start(["/bin/bash", "-c", script], tmp_path), 1200)
     assert "Traceback" not in output
     said = {title: lines.splitlines() for title, lines in re.findall(r"^--- (.*)\n((?:(?!--- ).*\n)*)", output, re.M)}
     assert said["modes"][:2] == ["700", "600"], output
