@@ -21,7 +21,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["MPLBACKEND"] = "agg"
 
 # Ray gives its workers the niceness 15: beside other tests, linters and type checks they would get next to no time.
-os.environ["RAY_worker_niceness"] = "0"
+os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - as Ray spells it
 
 # How long an example takes says nothing on machines that are shared. Every session draws other examples; `make check`,
 # which runs often, draws few.
