@@ -219,3 +219,17 @@ def test_large_transparent_images_are_laid_on_white_in_strips(tmp_path: Path, mo
         with monkeypatch.context() as patch:
             patch.setattr(images, "_LARGE", 64 * 40)
             np.testing.assert_array_equal(np.asarray(images._on_white(image, ImageFinding())), whole)
+
+
+def test_a_folder_that_vanishes_while_folders_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As those of /proc do: without a training folder, the others are looked into for one."""
+    (tmp_path / "there").mkdir()
+    whole = os.scandir
+
+    def scan(path: Any) -> Any:
+        if Path(path) == tmp_path / "there":
+            (tmp_path / "there").rmdir()
+        return whole(path)
+
+    monkeypatch.setattr(os, "scandir", scan)
+    assert "has no folder train" in error_of(lambda: load_dataset(folder_spec(tmp_path)))

@@ -268,13 +268,13 @@ def test_ratios_whose_runs_all_diverged_are_left_out_and_told(tmp_path: Path) ->
 
 
 def test_options_are_keywords_in_one_order() -> None:
-    """What a method is about may be positional: a split, an output, pairs, a number of runs, test examples, a probe."""
+    """What a method is about may be positional: a split, an output, pairs, runs, test examples, a probe, a report."""
     for name, method in inspect.getmembers(StoreView, inspect.isfunction):
         if name.startswith("_"):
             continue
         _, *parameters = inspect.signature(method).parameters.values()
         positional = {parameter.name for parameter in parameters if parameter.kind is not parameter.KEYWORD_ONLY}
-        assert positional <= {"split", "runs", "tests", "pairs", "example_id", "name", "output"}, name
+        assert positional <= {"split", "runs", "tests", "pairs", "example_id", "name", "output", "report"}, name
         options = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
         first = [option for option in ("ratio", "epoch", "empty") if option in options]
         assert options[: len(first)] == first, name

@@ -88,8 +88,11 @@ def _best(root: Path, names: list[str], ranks: tuple[tuple[str, ...], ...]) -> s
 def _why_not_read(root: Path, name: str, test: str | None) -> str:
     if any(_class_names(root / name)):
         return f"{name} is not read: {test} is the test set"
-    with os.scandir(root / name) as entries:
-        count = sum(1 for entry in entries if entry.is_file())
+    try:
+        with os.scandir(root / name) as entries:
+            count = sum(1 for entry in entries if entry.is_file())
+    except FileNotFoundError:
+        return f"{name} is not read: it was removed while it was looked at"
     return f"{name} is not read: it has no class folders, so what is in it has no labels (files: {count:,})"
 
 
@@ -101,6 +104,8 @@ def _class_names(folder: Path) -> list[str]:
         return [name for name in names if not name.startswith(".") and not is_system_file(name)]
     except PermissionError:
         return [""]
+    except FileNotFoundError:  # removed since its folder was listed
+        return []
 
 
 def _without_train(root: Path, folders: list[str]) -> str:
