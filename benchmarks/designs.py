@@ -22,7 +22,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from analysis.statistics.means import difference_se, group_mean, mean_se
+from analysis.statistics.means import difference_se, group_mean, mean_of_finite, mean_se
 from orchestrator.presets import preset_text
 from workers.campaign.campaign import Campaign
 from workers.campaign.keys import Run
@@ -98,20 +98,14 @@ def rows(by_design: Mapping[str, Mapping[str, Spread]]) -> list[tuple[str, ...]]
     ]
     table_rows = []
     for title, name, where in chosen:
-        variance = {design: _mean(by_design[design][name].variance[where]) for design in DESIGNS}
+        variance = {design: mean_of_finite(by_design[design][name].variance[where]) for design in DESIGNS}
         cells = [f"{variance[design]:.3g}" for design in DESIGNS]
         cells.append(_quotient(variance["balanced"], variance["uniform"]))
         for design in DESIGNS:
-            squared_se = _mean(by_design[design][name].squared_se[where])
+            squared_se = mean_of_finite(by_design[design][name].squared_se[where])
             cells.append(_quotient(squared_se, variance[design]))
         table_rows.append((title, *cells))
     return table_rows
-
-
-def _mean(values: Floats) -> float:
-    """The mean of the finite values; NaN where there is none."""
-    finite = values[np.isfinite(values)]
-    return float(finite.mean()) if finite.size else float("nan")
 
 
 def _quotient(above: float, below: float) -> str:

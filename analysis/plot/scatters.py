@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from analysis.plot.drawing import ORDERED_PALETTE, PALETTE, check_columns, given_or_new_axes, ink, plain
-from analysis.scoring.agreement import Agreement, correlation
+from analysis.scoring.agreement import Agreement, spearman
 from analysis.statistics.means import without_empty_groups
 from workers.campaign.plural import count_text
 from workers.errors import EstimateError
@@ -58,12 +58,10 @@ def mem_against_cscore(mem: pd.DataFrame, cscore: pd.DataFrame, axes: "Axes | No
     _draw_examples(axes, both["cscore"], both["mem"])
     axes.axhline(0, color=ink(axes), linewidth=0.8)
     axes.set(xlabel="C-score", ylabel=f"memorization at ratio {ratios[0]:g}")
-    from scipy import stats
-
-    spearman = correlation(stats.spearmanr, both["cscore"].to_numpy(), both["mem"].to_numpy())
+    rank_correlation = spearman(both["cscore"].to_numpy(), both["mem"].to_numpy())
     runs = (both["n_in"] + both["n_out"]).max()
     of = f"{count_text(len(both), 'example')}, {count_text(runs, 'run')} at the ratio"
-    title = f"{of}: Spearman {spearman:.3f}".replace("-", "−")
+    title = f"{of}: Spearman {rank_correlation:.3f}".replace("-", "−")
     axes.set_title(title, fontsize="medium")
     return axes
 

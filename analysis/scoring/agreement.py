@@ -163,10 +163,10 @@ def agreement(
         name_b=f"{b.source} ({b.basis})",
         scores=scores,
         left_out=int((~valued).sum()),
-        spearman=correlation(stats.spearmanr, x, y),
+        spearman=spearman(x, y),
         pearson=correlation(stats.pearsonr, x, y),
         mean_absolute_difference=float(np.abs(x - y).mean()),
-        matched=shared.told,
+        matched=shared.basis,
         selections=pd.DataFrame(selections, columns=list(SELECTION_COLUMNS)),
         errors=measure_errors(side_a, side_b, _measures(estimate, thresholds), either, confidence),
     )
@@ -182,7 +182,7 @@ def _measures(estimate: Estimate, thresholds: Sequence[float]) -> dict[str, Meas
         for name, threshold in zip(names_of(thresholds, kind), thresholds, strict=True)
     }
     return {
-        "spearman": partial(correlation, stats.spearmanr),
+        "spearman": spearman,
         "pearson": partial(correlation, stats.pearsonr),
         "mean_absolute_difference": lambda x, y: float(np.abs(x - y).mean()) if len(x) else math.nan,
         **by_threshold,
@@ -204,6 +204,13 @@ def correlation(coefficient: Callable[..., Any], x: Floats, y: Floats) -> float:
         return float("nan")
     value = float(coefficient(x, y).statistic)
     return math.copysign(1.0, value) if 1 - abs(value) < 10.0**-_DECIMALS else value
+
+
+def spearman(x: Floats, y: Floats) -> float:
+    """`correlation` of Spearman's ranks."""
+    from scipy import stats  # here: a third of a second to import
+
+    return correlation(stats.spearmanr, x, y)
 
 
 def _jaccard(estimate: Estimate, threshold: float, x: Floats, y: Floats) -> float:

@@ -31,7 +31,7 @@ from analysis.reading.counts import StoreCounts
 from analysis.reading.run_groups import RunGroups, group_runs, number_of_groups
 from analysis.reading.run_outputs import read_run_outputs, recorded_signal
 from analysis.reading.subset_groups import subset_groups
-from analysis.scoring.agreement import correlation
+from analysis.scoring.agreement import spearman
 from analysis.scoring.agreement_errors import fisher, slope
 from analysis.scoring.example_scores import ExampleScore, largest_ratio, read_example_scores
 from analysis.scoring.privacy.vulnerability import example_separation
@@ -185,14 +185,8 @@ def _compared(
     a, b = pair
     some = known & np.isfinite(scores[[a, b]]).all(axis=0) & np.isfinite(truths[[a, b]]).all(axis=0)
     score_a, score_b, truth_a, truth_b = (each[some].astype(np.float64) for each in (*scores[[a, b]], *truths[[a, b]]))
-    z = (fisher(_spearman(score_a, truth_b)) + fisher(_spearman(score_b, truth_a))) / 2
-    return z, _spearman(truth_a, truth_b)
-
-
-def _spearman(x: Floats, y: Floats) -> float:
-    from scipy import stats  # here: a third of a second to import
-
-    return correlation(stats.spearmanr, x, y)
+    z = (fisher(spearman(score_a, truth_b)) + fisher(spearman(score_b, truth_a))) / 2
+    return z, spearman(truth_a, truth_b)
 
 
 def _root(reliability: float) -> float:

@@ -20,14 +20,14 @@ from workers.errors import EstimateError
 
 @dataclass(frozen=True)
 class Matched:
-    """int64[n] ids of the shared examples in a and in b, ascending in a; `told` says how they were matched.
+    """int64[n] ids of the shared examples in a and in b, ascending in a; `basis` says how they were matched.
 
-    `told` is empty where both sides are of the same examples in the same order.
+    `basis` is empty where both sides are of the same examples in the same order.
     """
 
     a: Integers
     b: Integers
-    told: str = ""
+    basis: str = ""
 
 
 def match_examples(a: Scores, b: Scores) -> Matched:

@@ -109,8 +109,8 @@ def _of_examples(versions: RunVersions, examples: Any, tests: Any) -> RunVersion
 
 
 def _matched(examples: Matched, tests: Matched) -> str:
-    told = [f"{which}: {each.told}" for which, each in (("training", examples), ("test", tests)) if each.told]
-    return "; ".join(told)
+    sides = (("training", examples.basis), ("test", tests.basis))
+    return "; ".join(f"{which}: {basis}" for which, basis in sides if basis)
 
 
 def _row(sums: PairSums, place: int, threshold: float, confidence: float) -> dict[str, object]:

@@ -14,7 +14,7 @@ from analysis.estimators.localization.dropped import lost_of_runs
 from analysis.estimators.localization.probe_rows import compared_groups, probe_names, split_members
 from analysis.estimators.localization.units import example_units
 from analysis.reading.examples import read_labels
-from analysis.scoring.agreement import correlation
+from analysis.scoring.agreement import spearman
 from analysis.scoring.agreement_errors import Side, measure_errors, of_examples
 from analysis.scoring.matching import Matched, match_examples
 from analysis.scoring.scores import Scores, known_fingerprint
@@ -98,7 +98,7 @@ def _spearman(measured: Scores, scores: Scores, shared: Matched, confidence: flo
         Side(side.values[ids], of_examples(side.replicates, ids))
         for side, ids in ((measured, shared.a[valued]), (scores, shared.b[valued]))
     )
-    (row,) = measure_errors(a, b, {"spearman": _rank_correlation}, {}, confidence).to_dict("records")
+    (row,) = measure_errors(a, b, {"spearman": spearman}, {}, confidence).to_dict("records")
     limits = {key: row[key] for key in ("se", "low", "high", "over")}
     return {"examples": int(valued.sum()), "spearman": row["value"], **limits}
 
@@ -109,9 +109,3 @@ def _mean_over_runs(table: NDArray[np.float64]) -> Floats:
     with np.errstate(invalid="ignore"):
         means: Floats = np.where(known, table, 0.0).sum(axis=0) / known.sum(axis=0)
     return means
-
-
-def _rank_correlation(x: Floats, y: Floats) -> float:
-    from scipy import stats
-
-    return correlation(stats.spearmanr, x, y)

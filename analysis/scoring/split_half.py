@@ -29,7 +29,7 @@ from analysis.reading.counts import RatioCounts, StoreCounts
 from analysis.reading.examples import Labels, read_labels
 from analysis.reading.halves import PackedRatio, count_half, draw_halves, pack_ratio
 from analysis.reading.selection import select_ratios
-from analysis.scoring.agreement import correlation
+from analysis.scoring.agreement import correlation, spearman
 from workers.campaign.campaign import PPM
 from workers.campaign.plural import count_text
 from workers.common.arrays import Floats
@@ -183,7 +183,7 @@ def correlations(first: Floats, second: Floats) -> ReliabilityRow:
     return {
         "examples": int(valued.sum()),
         "pearson": pearson,
-        "spearman": correlation(stats.spearmanr, first[valued], second[valued]),
+        "spearman": spearman(first[valued], second[valued]),
         "spearman_brown": 2 * pearson / (1 + abs(pearson)),
     }
 

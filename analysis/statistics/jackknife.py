@@ -18,7 +18,7 @@ import numpy as np
 
 from analysis.statistics.intervals import normal_quantile
 from analysis.statistics.run_means import share_interval, student_quantile
-from workers.common.arrays import Floats
+from workers.common.arrays import Floats, Integers
 
 GROUPS = 20
 """At most so many groups; fewer runs are left out one by one."""
@@ -63,6 +63,17 @@ def jackknife_se(replicates: Floats) -> Floats:
     mean = np.where(known, replicates, 0.0).sum(axis=0) / np.maximum(count, 1)
     squares = (np.where(known, replicates - mean, 0.0) ** 2).sum(axis=0)
     return np.where(count > 1, np.sqrt(squares * (count - 1) / np.maximum(count, 1)), np.nan)
+
+
+def complete_jackknife_se(replicates: Floats) -> Floats:
+    """`jackknife_se` where all replicates have a value, NaN elsewhere: float64[...]."""
+    return np.where(np.isfinite(replicates).all(axis=0), jackknife_se(replicates), np.nan)
+
+
+def without_each_group(count: int) -> list[Integers]:
+    """Of `count` rows int64 places, those left when a group is left out, of each of at most GROUPS groups in order."""
+    rows = np.arange(count, dtype=np.int64)
+    return [np.delete(rows, group) for group in np.array_split(rows, min(GROUPS, count))]
 
 
 def error_of(examples: float, *replicates: Floats | None) -> Error:

@@ -48,6 +48,12 @@ def group_mean(correct: npt.NDArray[np.number], runs: Integers, empty: Empty) ->
     return np.where(runs > 0, correct / np.maximum(runs, 1), empty_mean(empty))
 
 
+def mean_of_finite(values: Floats) -> float:
+    """The mean of the finite values of an array; NaN where there is none."""
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if finite.size else float("nan")
+
+
 def mean_difference(
     correct_a: npt.NDArray[np.integer],
     runs_a: Integers,

@@ -75,7 +75,7 @@ def _context(findings: tuple[Findings, Findings], matched: Matched, inputs: Inpu
             "neighbours of an example are A's."
         ),
         "described": [("Store", *(store.uri for store in stores)), *_differences(*stores)],
-        "matched": matched.told,
+        "matched": matched.basis,
         "agreements": _agreements(scores),
         "explorer": explorer_of(a, inputs, (scores, counts)),
         "image": inputs.pictures,

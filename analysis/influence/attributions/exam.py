@@ -30,11 +30,12 @@ import pandas as pd
 
 from analysis.influence.attributions.subset_outputs import SubsetOutputs
 from analysis.influence.datamodels.datamodeling_score import datamodeling_score, rank_correlation
-from workers.common.arrays import Bools, Floats
+from analysis.statistics.jackknife import complete_jackknife_se, without_each_group
+from analysis.statistics.means import mean_of_finite
+from workers.common.arrays import Bools, Floats, Integers
 from workers.errors import EstimateError
 
 CEILING = "ceiling"
-_GROUPS = 20
 
 
 @dataclass(frozen=True)
@@ -68,15 +69,10 @@ def score_attributions(truth: SubsetOutputs, attributions: Mapping[str, Floats],
     predicted = {name: subsets @ values for name, values in attributions.items()}
     helpful = {name: _helpful_in(subsets, values, top) for name, values in attributions.items()}
     varies = np.ptp(truth.means, axis=0) > 0
-    everything = np.ones(len(subsets), dtype=bool)
-    whole = _measure(truth, predicted, helpful, varies, everything)
-    left = []
-    for group in np.array_split(np.arange(len(subsets)), min(_GROUPS, len(subsets))):
-        kept = everything.copy()
-        kept[group] = False
-        left.append(_measure(truth, predicted, helpful, varies, kept))
-    replicates = np.stack(left)
-    errors = np.sqrt((len(replicates) - 1) * replicates.var(axis=0))
+    whole = _measure(truth, predicted, helpful, varies, np.arange(len(subsets)))
+    rows_without = without_each_group(len(subsets))
+    replicates = np.stack([_measure(truth, predicted, helpful, varies, rows) for rows in rows_without])
+    errors = complete_jackknife_se(replicates)
     columns = ("lds", "share", "effect")
     scores = pd.DataFrame({"attribution": list(attributions)})
     for place, column in enumerate(columns):
@@ -93,16 +89,19 @@ def score_attributions(truth: SubsetOutputs, attributions: Mapping[str, Floats],
 
 
 def _measure(
-    truth: SubsetOutputs, predicted: Mapping[str, Floats], helpful: Mapping[str, Floats], tests: Bools, subsets: Bools
+    truth: SubsetOutputs, predicted: Mapping[str, Floats], helpful: Mapping[str, Floats], tests: Bools, rows: Integers
 ) -> Floats:
-    """The ceiling, and for each attribution its LDS, share and effect: float64[1 + 3 attributions]."""
-    outputs = truth.outputs[subsets][:, :, tests]
+    """The ceiling, and for each attribution its LDS, share and effect: float64[1 + 3 attributions].
+
+    `rows` int64[some] are the places of the subsets, `tests` bool[T] the test examples that are used.
+    """
+    outputs = truth.outputs[rows][:, :, tests]
     means = outputs.mean(axis=1)
     ceiling = mean_ceiling(outputs)
     values = [ceiling]
     for name, prediction in predicted.items():
-        lds = _mean(rank_correlation(prediction[subsets][:, tests], means))
-        effect = _mean(_effects(helpful[name][subsets][:, tests], means))
+        lds = mean_of_finite(rank_correlation(prediction[rows][:, tests], means))
+        effect = mean_of_finite(_effects(helpful[name][rows][:, tests], means))
         values += [lds, lds / ceiling if ceiling > 0 else float("nan"), effect]
     return np.array(values)
 
@@ -114,7 +113,7 @@ def mean_ceiling(outputs: Floats) -> float:
         return float("nan")
     pairs = [rank_correlation(outputs[:, i], outputs[:, j]) for i, j in combinations(range(runs), 2)]
     single = np.maximum(np.nan_to_num(np.mean(pairs, axis=0)), 0)
-    return _mean(np.sqrt(runs * single / (1 + (runs - 1) * single)))
+    return mean_of_finite(np.sqrt(runs * single / (1 + (runs - 1) * single)))
 
 
 def _helpful_in(subsets: Bools, values: Floats, top: int) -> Floats:
@@ -154,9 +153,3 @@ def _examples(truth: SubsetOutputs, predicted: Mapping[str, Floats], helpful: Ma
         }
         frames.append(pd.DataFrame(columns))
     return pd.concat(frames, ignore_index=True)
-
-
-def _mean(values: Floats) -> float:
-    """The mean of the values that are numbers; NaN of none."""
-    numbers = values[~np.isnan(values)]
-    return float(numbers.mean()) if len(numbers) else float("nan")

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analysis.statistics.jackknife import complete_jackknife_se, without_each_group
+from analysis.statistics.means import mean_of_finite
 from workers.common.arrays import Floats
-
-_GROUPS = 20
 
 
 @dataclass(frozen=True)
@@ -35,16 +35,14 @@ def datamodeling_score(predicted: Floats, actual: Floats) -> DatamodelingScore:
     A standard error is NaN where the jackknife leaves nothing to predict.
     """
     lds = rank_correlation(predicted, actual)
-    groups = np.array_split(np.arange(len(actual)), min(_GROUPS, len(actual)))
-    left = [np.delete(np.arange(len(actual)), group) for group in groups]
-    without = np.stack([rank_correlation(predicted[rows], actual[rows]) for rows in left])
+    without = np.stack([rank_correlation(predicted[rows], actual[rows]) for rows in without_each_group(len(actual))])
     defined = ~np.isnan(lds)
-    means = np.array([_mean(row[defined]) for row in without])
+    means = np.array([mean_of_finite(row[defined]) for row in without])
     return DatamodelingScore(
         lds=lds,
-        se=_jackknife(without),
-        mean=_mean(lds),
-        mean_se=float(_jackknife(means[:, None])[0]),
+        se=complete_jackknife_se(without),
+        mean=mean_of_finite(lds),
+        mean_se=float(complete_jackknife_se(means)),
         tests=int(defined.sum()),
     )
 
@@ -61,14 +59,3 @@ def rank_correlation(predicted: Floats, actual: Floats) -> Floats:
     scale = np.sqrt(ours_squared * theirs_squared)
     correlation = np.divide((ours * theirs).sum(axis=0), scale, out=np.zeros(len(scale)), where=scale > 0)
     return np.where(theirs_squared > 0, correlation, np.nan)
-
-
-def _jackknife(replicates: Floats) -> Floats:
-    """Standard error from estimates float64[groups, T] that each leave one of equal groups out."""
-    return np.asarray(np.sqrt((len(replicates) - 1) * replicates.var(axis=0)))
-
-
-def _mean(values: Floats) -> float:
-    """The mean of the values that are numbers; NaN of none."""
-    numbers = values[~np.isnan(values)]
-    return float(numbers.mean()) if len(numbers) else float("nan")
