@@ -157,7 +157,7 @@ def _means(sums: ComponentSums, ratio: float) -> dict[str, float]:
     known = np.isfinite(components.subset + components.seed)
     known &= np.isfinite(without.subset + without.seed).all(axis=0)
     subset, seed, share = _averages(components, known)
-    errors = [jackknife_se(each) for each in _averages(without, known)]
+    errors = [jackknife_se(replicates) for replicates in _averages(without, known)]
     return {
         "ratio": ratio,
         "examples": int(known.sum()),

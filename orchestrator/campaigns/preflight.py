@@ -110,12 +110,6 @@ def _starting_model(campaign: Campaign, dataset: Dataset) -> torch.nn.Module:
     return model
 
 
-def new_model(campaign: Campaign, dataset: Dataset) -> torch.nn.Module:
-    """A model of the campaign on the CPU; the caller's random generators stay as they are."""
-    with torch.random.fork_rng(devices=[]):
-        return build_model(campaign.model, dataset.input_shape, dataset.num_classes)
-
-
 def make_header(
     campaign: Campaign,
     dataset: Dataset,

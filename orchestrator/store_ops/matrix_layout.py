@@ -100,7 +100,7 @@ class MatrixRuns:
     def results(self, ratio_ppm: int) -> Iterator[RunResult]:
         """The runs in their order, each read when it is asked for. Raises DataError."""
         matrices = [self.masks, self.train, *([] if self.test is None else [self.test])]
-        for number, rows in enumerate(zip(*(each.rows() for each in matrices), strict=False)):
+        for number, rows in enumerate(zip(*(matrix.rows() for matrix in matrices), strict=False)):
             if number == self.runs:
                 return
             correct = [
@@ -154,12 +154,12 @@ def open_matrices(paths: Sequence[Path], num_train: int, num_test: int, most: in
 
 def _find(files: Sequence[MatrixFile], names: Sequence[str], width: int) -> Matrix:
     """The one matrix with one of these names."""
-    found = [Matrix(file, name, width) for file in files for name in names if name in file.names]
-    if len(found) != 1:
+    matrices = [Matrix(file, name, width) for file in files for name in names if name in file.names]
+    if len(matrices) != 1:
         there = ", ".join(sorted(name for file in files for name in file.names))[:300] or "nothing"
         places = " and ".join(file.place for file in files)[:300]
-        raise DataError(f"{places}: must have one of {' or '.join(names)}, got {len(found)} (arrays: {there})")
-    return found[0]
+        raise DataError(f"{places}: must have one of {' or '.join(names)}, got {len(matrices)} (arrays: {there})")
+    return matrices[0]
 
 
 def _right(margins: AnyArray, where: str) -> Bools:

@@ -184,11 +184,11 @@ class FeatureFile:
     def _checked_shape(self, name: str, dtype: np.dtype[np.generic]) -> tuple[int, ...]:
         """An array's shape, once its header, its limits and its bytes agree."""
         with self._member(name) as (member, header):
-            (shape, fortran_order, found), begin = header, member.tell()
+            (shape, fortran_order, stored_dtype), begin = header, member.tell()
         limits = [MAX_EXAMPLES, MAX_WIDTH] if name in FEATURES else [MAX_METADATA if name == METADATA else MAX_EXAMPLES]
-        if found != dtype or len(shape) != len(limits) or fortran_order:
+        if stored_dtype != dtype or len(shape) != len(limits) or fortran_order:
             expected = f"{dtype.name} with {'two axes' if name in FEATURES else 'one axis'}, in C order"
-            raise self._mistake(name, f"must be {expected}, got {found} of shape {list(shape)}")
+            raise self._mistake(name, f"must be {expected}, got {stored_dtype} of shape {list(shape)}")
         size = math.prod(shape) * dtype.itemsize
         if size > MAX_BYTES or any(length > limit for length, limit in zip(shape, limits, strict=True)):
             most = f"at most {' x '.join(map(str, limits))} values and {MAX_BYTES:,} bytes"

@@ -38,19 +38,20 @@ class MatrixFile:
         except OSError as error:
             raise DataError(f"{self.place}: {error.strerror or error}") from error
         self._is_npy = start == b"\x93NUMPY" and name is not None
-        if start[:4] not in (b"PAR1", b"PK\x03\x04") and not self._is_npy:
-            raise DataError(f"{self.place}: must be a .npz or Parquet file, and is neither")
         self._parquet: ParquetFile | None = None
+        self.names: tuple[str, ...]
+        """Of its arrays or columns."""
         if self._is_npy and name is not None:
-            self.names: tuple[str, ...] = (name,)
-            return
-        if start[:4] == b"PAR1":
+            self.names = (name,)
+        elif start[:4] == b"PAR1":
             self._parquet = open_parquet(source, self.place)
             self.names = tuple(self._parquet.schema.names)
-            return
-        with wrap_npz_errors(self.place), self._open() as file, zipfile.ZipFile(file) as archive:
-            self.names = tuple(name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy"))
-        """Of its arrays or columns."""
+        elif start[:4] == b"PK\x03\x04":
+            with wrap_npz_errors(self.place), self._open() as file, zipfile.ZipFile(file) as archive:
+                members = archive.namelist()
+            self.names = tuple(member.removesuffix(".npy") for member in members if member.endswith(".npy"))
+        else:
+            raise DataError(f"{self.place}: must be a .npz or Parquet file, and is neither")
 
     def rows(self, name: str) -> int:
         """The number of rows of a matrix, as its header has it. Raises DataError where it is none of numbers."""
