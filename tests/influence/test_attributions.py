@@ -245,6 +245,8 @@ def test_the_command_scores_files_and_exports_what_dattri_reads(tmp_path: Path) 
         (("--export", str(tmp_path / "x.npz"), "-o", table), "give SCORES or --fit"),
         ((mine, "--fit-from", store), "give --fit"),
         ((mine, "--tests", "3,1"), "must be ascending"),
+        ((mine, "--seed", 1), "--seed: is for --fit without --fit-from, got 1"),
+        (("--fit", "ridge", "--fit-from", store, "--heldout", 0.3), "--heldout: is for --fit"),
         (("--fit", "ridge", "--heldout", 0.1), "at least 10 subsets"),
     ):
         code, text = run("lds", store, *words)

@@ -1,6 +1,6 @@
 """Command that scores attributions, anybody's, on a store's runs: lds."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -57,8 +57,10 @@ def lds(
         str | None,
         typer.Option(metavar="STORE", help="Store with the runs to fit to; default: runs that are held out."),
     ] = None,
-    heldout: Annotated[float, typer.Option(help="Fraction of the subsets to score on, with --fit alone.")] = 0.2,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the held-out subsets.")] = 0,
+    heldout: Annotated[
+        float | None, typer.Option(help="Fraction of the subsets to score on, with --fit alone; default: 0.2.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the held-out subsets; default: 0.")] = None,
     top: Annotated[int, typer.Option(min=1, help="Helpful training examples of the counterfactual check.")] = 10,
     export: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the truth for dattri.metric.lds: .npz.")
@@ -80,12 +82,13 @@ def lds(
     from workers.store import Store
 
     _check_options(scores, fit, fit_from, output, export)
+    _check_held_out({"--heldout": heldout, "--seed": seed}, holds_out=bool(fit) and fit_from is None)
     chosen = slice(None) if tests is None else _ascending_ids(tests)
     opened = [Store.open(uri) for uri in (store, fit_from) if uri is not None]
     with sources_display(errors, *opened):
         scored, *others = _read_runs(opened, ratio, chosen, of)
     if fit and not others:
-        fitting, scored = hold_out(scored, heldout, seed)
+        fitting, scored = hold_out(scored, 0.2 if heldout is None else heldout, seed or 0)
         others = [fitting]
     truth, num_train, num_test = by_subset(scored), opened[0].header.num_train, opened[0].header.num_test
     attributions = {str(path): read_attributions(path, num_train, num_test, scored.tests) for path in scores or ()}
@@ -123,6 +126,13 @@ def _check_options(
         if export.suffix != ".npz":
             raise CampaignError(f"--export: must end with .npz, got {str(export)!r}")
         check_place(export)
+
+
+def _check_held_out(options: "Mapping[str, float | None]", *, holds_out: bool) -> None:
+    """Raise CampaignError for options of held-out subsets where none are held out."""
+    for name, value in options.items():
+        if value is not None and not holds_out:
+            raise CampaignError(f"{name}: is for --fit without --fit-from, got {value:g}")
 
 
 def _ascending_ids(text: str) -> list[int]:
